@@ -1,3 +1,16 @@
-//! Placeholder.
+//! The vocabulary of the 64-bit Arm architecture as data.
+//!
+//! Addresses, granules, levels, descriptors, syndromes and register layouts, as types that convert from and to
+//! the raw bits. Nothing here touches a register or memory: the crate runs on any host, and every claim about the
+//! architecture names its place in the *Arm Architecture Reference Manual for A-profile* (`DDI 0487`).
+//!
+//! Raw bits and decoded meaning are two types, and only the codecs of this crate convert between them.
+
 #![no_std]
 #![forbid(unsafe_code)]
+
+mod addr;
+pub mod esr;
+pub mod sysreg;
+
+pub use addr::{Ipa, Pa, Va};
