@@ -1,0 +1,278 @@
+//! Reads a boot image in place.
+//!
+//! The bytes come through a boot loader, so they are claims: every offset, length and value is checked before anything
+//! uses it, and nothing here panics or allocates. A blob is a slice of the input.
+
+use dtoolkit::fdt::{Fdt, FdtNode};
+use dtoolkit::{FdtStringListIterator, FromPropertyValue, Node, Property};
+
+use crate::error::ImageError;
+use crate::names;
+use crate::vm::{
+    Console, OnReboot, VMS_MAX, check_bootargs, check_device_path, check_memory, check_name,
+    check_vcpus,
+};
+use crate::{BLOB_ALIGN, VmError};
+
+/// Bytes of a flattened device tree's header, version 17 (Devicetree Specification, 5.2).
+const HEADER_LEN: usize = 40;
+const MAGIC: u32 = 0xd00d_feed;
+
+/// A boot image whose device tree is sound and whose virtual machines have names of their own.
+#[derive(Clone, Copy, Debug)]
+pub struct BootImage<'a> {
+    bytes: &'a [u8],
+    images: FdtNode<'a>,
+    configurations: FdtNode<'a>,
+}
+
+/// One virtual machine of a boot image, every value within its limits.
+#[derive(Clone, Debug)]
+pub struct VmImage<'a> {
+    /// `[a-z0-9-]{1,31}`, unique in the image.
+    pub name: &'a str,
+    /// Virtual CPUs, 1 to [`VCPUS_MAX`](crate::VCPUS_MAX).
+    pub vcpus: u32,
+    /// Memory in bytes, a multiple of 2 MiB.
+    pub memory: u64,
+    /// The kernel; [`kernel::Header::parse`](crate::kernel::Header::parse) judges it.
+    pub kernel: &'a [u8],
+    /// The initial RAM disk.
+    pub initrd: Option<&'a [u8]>,
+    /// The guest's command line.
+    pub bootargs: &'a str,
+    /// Whether it has a console.
+    pub console: Console,
+    /// What a reset does.
+    pub on_reboot: OnReboot,
+    passthrough: Passthrough<'a>,
+}
+
+impl<'a> VmImage<'a> {
+    /// The device-tree paths of the platform's devices that this virtual machine gets for its own.
+    pub fn passthrough(&self) -> Passthrough<'a> {
+        self.passthrough.clone()
+    }
+}
+
+/// The device-tree paths of the devices that a virtual machine gets.
+#[derive(Clone, Debug)]
+pub struct Passthrough<'a>(FdtStringListIterator<'a>);
+
+impl<'a> Iterator for Passthrough<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        self.0.next()
+    }
+}
+
+impl<'a> BootImage<'a> {
+    /// Accepts a boot image of this format's version; `bytes` may be longer than the image.
+    ///
+    /// The blobs' bounds and each virtual machine's values are checked by [`Self::vms`].
+    ///
+    /// # Errors
+    /// What makes it no image at all, or one that cannot be listed.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
+        let fdt = Fdt::new(tree_bytes(bytes)?).map_err(ImageError::Tree)?;
+        let root = fdt.root();
+        let format = root
+            .property(names::PROP_FORMAT)
+            .ok_or(ImageError::Foreign)?;
+        match format.value_as::<u32>() {
+            Ok(names::FORMAT) => {}
+            Ok(other) => return Err(ImageError::Version(other)),
+            Err(_) => return Err(ImageError::Foreign),
+        }
+        let image = Self {
+            bytes,
+            images: child(root, names::NODE_IMAGES)?,
+            configurations: child(root, names::NODE_CONFIGURATIONS)?,
+        };
+        image.check_names()?;
+        Ok(image)
+    }
+
+    /// The virtual machines, in the image's order.
+    pub fn vms(&self) -> impl Iterator<Item = Result<VmImage<'a>, ImageError>> + '_ {
+        self.configurations
+            .children()
+            .zip(1..)
+            .map(|(node, vm)| self.vm(&Reading { node, vm }))
+    }
+
+    /// The node whose children describe the blobs.
+    #[cfg(feature = "write")]
+    pub(crate) fn images(&self) -> FdtNode<'a> {
+        self.images
+    }
+
+    /// The bytes of one blob; `None` where they are empty, crooked or out of bounds.
+    pub(crate) fn blob(&self, position: u32, size: u32) -> Option<&'a [u8]> {
+        let start = position as usize;
+        let is_placed = size != 0 && start != 0 && start.is_multiple_of(BLOB_ALIGN);
+        let end = start.checked_add(size as usize)?;
+        self.bytes.get(start..end).filter(|_| is_placed)
+    }
+
+    fn check_names(&self) -> Result<(), ImageError> {
+        let count = self.configurations.children().count();
+        if !(1..=VMS_MAX).contains(&count) {
+            return Err(ImageError::VmCount(count));
+        }
+        let mut seen = [""; VMS_MAX];
+        for (index, node) in self.configurations.children().enumerate() {
+            let name = node.name();
+            let earlier = seen.get(..index).unwrap_or(&[]);
+            if earlier.contains(&name) {
+                return Err(ImageError::DuplicateName { vm: index + 1 });
+            }
+            if let Some(slot) = seen.get_mut(index) {
+                *slot = name;
+            }
+        }
+        Ok(())
+    }
+
+    fn vm(&self, at: &Reading<'a>) -> Result<VmImage<'a>, ImageError> {
+        let name = at.node.name();
+        at.judge(check_name(name))?;
+        let vcpus = at.required::<u32>(names::PROP_VCPUS)?;
+        at.judge(check_vcpus(vcpus))?;
+        let memory = at.required::<u64>(names::PROP_MEMORY)?;
+        at.judge(check_memory(memory))?;
+        let bootargs = at.required::<&str>(names::PROP_BOOTARGS)?;
+        at.judge(check_bootargs(bootargs))?;
+        Ok(VmImage {
+            name,
+            vcpus,
+            memory,
+            kernel: self
+                .blob_named(&at, names::PROP_KERNEL)?
+                .ok_or(at.missing(names::PROP_KERNEL))?,
+            initrd: self.blob_named(at, names::PROP_RAMDISK)?,
+            bootargs,
+            console: at.word(names::PROP_CONSOLE, Console::from_word)?,
+            on_reboot: at.word(names::PROP_ON_REBOOT, OnReboot::from_word)?,
+            passthrough: at.paths(names::PROP_PASSTHROUGH)?,
+        })
+    }
+
+    /// The blob whose node the property names; `None` without the property.
+    fn blob_named(
+        &self,
+        at: &Reading<'a>,
+        property: &'static str,
+    ) -> Result<Option<&'a [u8]>, ImageError> {
+        let Some(name) = at.optional::<&str>(property)? else {
+            return Ok(None);
+        };
+        let node = self.images.child(name).ok_or(ImageError::MissingBlob {
+            vm: at.vm,
+            property,
+        })?;
+        let blob = Reading { node, vm: at.vm };
+        let position = blob.required::<u32>(names::PROP_DATA_POSITION)?;
+        let size = blob.required::<u32>(names::PROP_DATA_SIZE)?;
+        match self.blob(position, size) {
+            Some(bytes) => Ok(Some(bytes)),
+            None => Err(ImageError::BlobBounds {
+                vm: at.vm,
+                position,
+                size,
+            }),
+        }
+    }
+}
+
+/// A node being read on behalf of the `vm`-th virtual machine.
+struct Reading<'a> {
+    node: FdtNode<'a>,
+    vm: usize,
+}
+
+impl<'a> Reading<'a> {
+    fn judge(&self, verdict: Result<(), VmError>) -> Result<(), ImageError> {
+        verdict.map_err(|error| ImageError::Vm { vm: self.vm, error })
+    }
+
+    fn missing(&self, property: &'static str) -> ImageError {
+        ImageError::Missing {
+            vm: self.vm,
+            property,
+        }
+    }
+
+    fn optional<T: FromPropertyValue<'a>>(
+        &self,
+        property: &'static str,
+    ) -> Result<Option<T>, ImageError> {
+        let Some(found) = self.node.property(property) else {
+            return Ok(None);
+        };
+        let value = found.value_as::<T>().map_err(|_| ImageError::Malformed {
+            vm: self.vm,
+            property,
+        })?;
+        Ok(Some(value))
+    }
+
+    fn required<T: FromPropertyValue<'a>>(&self, property: &'static str) -> Result<T, ImageError> {
+        self.optional(property)?.ok_or(self.missing(property))
+    }
+
+    fn word<T>(
+        &self,
+        property: &'static str,
+        meaning: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, ImageError> {
+        let word = self.required::<&str>(property)?;
+        meaning(word).ok_or(ImageError::Malformed {
+            vm: self.vm,
+            property,
+        })
+    }
+
+    /// A list of device paths; the iterator that it returns yields every byte of the property.
+    fn paths(&self, property: &'static str) -> Result<Passthrough<'a>, ImageError> {
+        let list = self.optional::<&[u8]>(property)?.unwrap_or(&[]);
+        let paths = Passthrough(FdtStringListIterator::from_property_value(list).map_err(
+            |_| ImageError::Malformed {
+                vm: self.vm,
+                property,
+            },
+        )?);
+        let mut covered = 0_usize;
+        for path in paths.clone() {
+            self.judge(check_device_path(path))?;
+            covered += path.len() + 1;
+        }
+        if covered == list.len() {
+            Ok(paths)
+        } else {
+            Err(ImageError::Malformed {
+                vm: self.vm,
+                property,
+            })
+        }
+    }
+}
+
+/// The device tree at the start of `bytes`, as long as its header says.
+fn tree_bytes(bytes: &[u8]) -> Result<&[u8], ImageError> {
+    let header: &[u8; HEADER_LEN] = bytes.first_chunk().ok_or(ImageError::NotAnImage)?;
+    let [m0, m1, m2, m3, t0, t1, t2, t3, ..] = *header;
+    if u32::from_be_bytes([m0, m1, m2, m3]) != MAGIC {
+        return Err(ImageError::NotAnImage);
+    }
+    let total = u32::from_be_bytes([t0, t1, t2, t3]);
+    bytes.get(..total as usize).ok_or(ImageError::Truncated {
+        total: u64::from(total),
+        present: bytes.len() as u64,
+    })
+}
+
+fn child<'a>(node: FdtNode<'a>, name: &'static str) -> Result<FdtNode<'a>, ImageError> {
+    node.child(name).ok_or(ImageError::MissingNode(name))
+}

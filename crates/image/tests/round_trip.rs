@@ -1,0 +1,207 @@
+//! What the writer writes, the reader reads; what it must not write, it refuses.
+
+use droste_image::{
+    BLOB_ALIGN, BootImage, Console, ImageError, OnReboot, VMS_MAX, VerifyError, VmError, VmSpec,
+    WriteError, verify, write,
+};
+
+fn linux() -> VmSpec<'static> {
+    VmSpec {
+        name: "linux",
+        vcpus: 2,
+        memory: 512 << 20,
+        kernel: b"kernel bytes",
+        initrd: Some(b"initrd bytes"),
+        bootargs: "console=ttyAMA0 quiet",
+        console: Console::Uart,
+        on_reboot: OnReboot::Restart,
+        passthrough: &["/virtio_mmio@a000000", "/virtio_mmio@a000200"],
+    }
+}
+
+#[test]
+fn every_value_of_a_virtual_machine_survives() {
+    let other = VmSpec {
+        name: "other",
+        vcpus: 64,
+        memory: 16 << 20,
+        initrd: None,
+        console: Console::None,
+        on_reboot: OnReboot::Stop,
+        passthrough: &[],
+        ..linux()
+    };
+    let file = write(&[linux(), other]).expect("written");
+    let image = BootImage::parse(&file).expect("parsed");
+    let vms: Vec<_> = image.vms().map(|vm| vm.expect("sound")).collect();
+    assert_eq!(vms.len(), 2);
+    assert_eq!(
+        (vms[0].name, vms[0].vcpus, vms[0].memory),
+        ("linux", 2, 512 << 20)
+    );
+    assert_eq!(
+        (vms[0].kernel, vms[0].initrd),
+        (&b"kernel bytes"[..], Some(&b"initrd bytes"[..]))
+    );
+    assert_eq!(
+        (vms[0].bootargs, vms[0].console),
+        ("console=ttyAMA0 quiet", Console::Uart)
+    );
+    assert_eq!(vms[0].on_reboot, OnReboot::Restart);
+    assert!(
+        vms[0]
+            .passthrough()
+            .eq(["/virtio_mmio@a000000", "/virtio_mmio@a000200"])
+    );
+    assert_eq!(
+        (vms[1].name, vms[1].vcpus, vms[1].memory),
+        ("other", 64, 16 << 20)
+    );
+    assert_eq!(
+        (vms[1].initrd, vms[1].console, vms[1].on_reboot),
+        (None, Console::None, OnReboot::Stop)
+    );
+    assert_eq!(vms[1].passthrough().count(), 0);
+}
+
+#[test]
+fn blobs_are_page_aligned_and_shared() {
+    let other = VmSpec {
+        name: "other",
+        ..linux()
+    };
+    let file = write(&[linux(), other]).expect("written");
+    let image = BootImage::parse(&file).expect("parsed");
+    let vms: Vec<_> = image.vms().map(|vm| vm.expect("sound")).collect();
+    let offset = |bytes: &[u8]| bytes.as_ptr() as usize - file.as_ptr() as usize;
+    for vm in &vms {
+        assert!(offset(vm.kernel).is_multiple_of(BLOB_ALIGN));
+        assert!(offset(vm.initrd.expect("has one")).is_multiple_of(BLOB_ALIGN));
+    }
+    assert_eq!(offset(vms[0].kernel), offset(vms[1].kernel));
+    assert!(
+        file.len() < 4 * BLOB_ALIGN,
+        "two blobs, not four: {}",
+        file.len()
+    );
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    assert_eq!(write(&[linux()]), write(&[linux()]));
+}
+
+#[test]
+fn bytes_behind_the_image_do_not_disturb_it() {
+    let mut file = write(&[linux()]).expect("written");
+    file.extend_from_slice(&[0; 4096]);
+    assert!(BootImage::parse(&file).is_ok_and(|image| image.vms().all(|vm| vm.is_ok())));
+}
+
+#[test]
+fn no_virtual_machine_and_too_many_are_refused() {
+    assert_eq!(write(&[]), Err(WriteError::VmCount(0)));
+    let names: Vec<String> = (0..=VMS_MAX).map(|n| format!("vm-{n}")).collect();
+    let vms: Vec<VmSpec<'_>> = names
+        .iter()
+        .map(|name| VmSpec { name, ..linux() })
+        .collect();
+    assert_eq!(write(&vms), Err(WriteError::VmCount(VMS_MAX + 1)));
+    let file = write(&vms[1..]).expect("the limit itself");
+    assert_eq!(
+        BootImage::parse(&file).expect("parsed").vms().count(),
+        VMS_MAX
+    );
+}
+
+#[test]
+fn a_value_out_of_its_limits_is_refused_with_the_name() {
+    let refused = |vm: VmSpec<'_>| write(&[vm]).expect_err("refused");
+    let of_linux = |error| WriteError::Vm {
+        name: "linux".into(),
+        error,
+    };
+    assert_eq!(
+        refused(VmSpec {
+            vcpus: 0,
+            ..linux()
+        }),
+        of_linux(VmError::Vcpus(0))
+    );
+    assert_eq!(
+        refused(VmSpec {
+            memory: 1,
+            ..linux()
+        }),
+        of_linux(VmError::MemorySize(1))
+    );
+    assert_eq!(
+        refused(VmSpec {
+            bootargs: "\t",
+            ..linux()
+        }),
+        of_linux(VmError::BootargsCharacter('\t'))
+    );
+    assert_eq!(
+        refused(VmSpec {
+            passthrough: &["uart"],
+            ..linux()
+        }),
+        of_linux(VmError::DevicePath)
+    );
+    assert_eq!(
+        refused(VmSpec {
+            kernel: b"",
+            ..linux()
+        }),
+        WriteError::EmptyBlob {
+            name: "linux".into()
+        }
+    );
+    assert_eq!(
+        write(&[linux(), linux()]),
+        Err(WriteError::DuplicateName("linux".into()))
+    );
+}
+
+#[test]
+fn an_untouched_image_verifies() {
+    assert_eq!(verify(&write(&[linux()]).expect("written")), Ok(()));
+}
+
+#[test]
+fn one_changed_byte_of_a_blob_does_not_verify() {
+    let mut file = write(&[linux()]).expect("written");
+    *file.last_mut().expect("not empty") ^= 1;
+    assert_eq!(
+        verify(&file),
+        Err(VerifyError::Checksum("ramdisk-1".into()))
+    );
+}
+
+#[test]
+fn a_cut_off_image_is_told_by_where_it_ends() {
+    let file = write(&[linux()]).expect("written");
+    assert!(matches!(
+        BootImage::parse(&file[..20]),
+        Err(ImageError::NotAnImage)
+    ));
+    assert!(matches!(
+        BootImage::parse(&file[..100]),
+        Err(ImageError::Truncated { present: 100, .. })
+    ));
+    let image = BootImage::parse(&file[..file.len() - 1]).expect("the tree is whole");
+    let error = image
+        .vms()
+        .next()
+        .expect("one")
+        .expect_err("its last blob is not");
+    assert_eq!(
+        error,
+        ImageError::BlobBounds {
+            vm: 1,
+            position: 8192,
+            size: 12
+        }
+    );
+}
