@@ -1,0 +1,219 @@
+//! Devices of a tree as a flat list, with addresses and interrupts resolved.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use dtoolkit::fdt::{Fdt, FdtNode};
+use dtoolkit::standard::NodeStandard;
+use dtoolkit::{Node, Property};
+
+/// Nesting that no real tree reaches; deeper nodes are ignored.
+const MAX_DEPTH: usize = 16;
+/// Cells of an interrupt specifier of the GIC.
+const GIC_CELLS: usize = 3;
+const INTID_PPI: u32 = 16;
+const INTID_SPI: u32 = 32;
+
+/// When an interrupt line means something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trigger {
+    /// On a rising edge.
+    Edge,
+    /// While high.
+    Level,
+}
+
+/// An interrupt of the GIC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Interrupt {
+    /// INTID: 16–31 private to a CPU, 32 and up shared.
+    pub intid: u32,
+    /// How it is signalled.
+    pub trigger: Trigger,
+}
+
+impl Interrupt {
+    /// Decodes a specifier of the `arm,gic-v3` binding: type, number, flags.
+    fn from_cells(cells: &[u32]) -> Option<Self> {
+        let &[kind, number, flags, ..] = cells else { return None };
+        let base = match kind {
+            0 if number < 988 => INTID_SPI,
+            1 if number < 16 => INTID_PPI,
+            _ => return None,
+        };
+        let trigger = if flags & 3 == 0 { Trigger::Level } else { Trigger::Edge };
+        Some(Self { intid: base + number, trigger })
+    }
+
+    /// The specifier of the `arm,gic-v3` binding.
+    pub(crate) fn to_cells(self) -> [u32; GIC_CELLS] {
+        let (kind, base) = if self.intid < INTID_SPI { (1, INTID_PPI) } else { (0, INTID_SPI) };
+        [kind, self.intid - base, if self.trigger == Trigger::Edge { 1 } else { 4 }]
+    }
+}
+
+/// A node with its registers and interrupts as the CPU sees them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Device {
+    /// Full path, as `/soc/serial@9000000`.
+    pub path: String,
+    /// `compatible`, the most specific first.
+    pub compatible: Vec<String>,
+    /// Register ranges, physical addresses.
+    pub registers: Vec<Range<u64>>,
+    /// Interrupts that the GIC takes, in the node's order.
+    pub interrupts: Vec<Interrupt>,
+    /// Whether the device's memory accesses are coherent with the CPUs' caches.
+    pub is_dma_coherent: bool,
+}
+
+impl Device {
+    /// The path's last part, as `serial@9000000`.
+    pub fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
+
+    /// Whether `compatible` lists `name`.
+    pub fn is_compatible(&self, name: &str) -> bool {
+        self.compatible.iter().any(|c| c == name)
+    }
+}
+
+/// What a node inherits from those above it.
+#[derive(Clone)]
+struct Inherited {
+    interrupt_parent: Option<u32>,
+    /// Translations from the bus's addresses to the parent's, innermost last; `None` where a bus has no `ranges`.
+    windows: Vec<Option<Vec<Window>>>,
+}
+
+/// One entry of `ranges`; an empty list is the identity.
+#[derive(Clone)]
+struct Window {
+    child: u64,
+    parent: u64,
+    bytes: u64,
+}
+
+/// All nodes of `fdt`, parents before children. Nodes that are not `okay` are left out with all below them.
+pub(crate) fn all(fdt: Fdt<'_>) -> Vec<Device> {
+    let gic = gic_phandle(fdt.root(), 0);
+    let mut devices = Vec::new();
+    let inherited = Inherited { interrupt_parent: None, windows: Vec::new() };
+    collect(fdt.root(), "", &inherited, gic, &mut devices);
+    devices
+}
+
+fn gic_phandle(node: FdtNode<'_>, depth: usize) -> Option<u32> {
+    if node.is_compatible("arm,gic-v3") {
+        return node.phandle().ok().flatten();
+    }
+    if depth == MAX_DEPTH {
+        return None;
+    }
+    node.children().find_map(|child| gic_phandle(child, depth + 1))
+}
+
+fn collect(node: FdtNode<'_>, path: &str, above: &Inherited, gic: Option<u32>, devices: &mut Vec<Device>) {
+    let mut inherited = above.clone();
+    if let Some(parent) = node.property("interrupt-parent").and_then(|p| p.value_as::<u32>().ok()) {
+        inherited.interrupt_parent = Some(parent);
+    }
+    for child in node.children() {
+        if !is_okay(&child) {
+            continue;
+        }
+        let mut child_path = String::from(path);
+        child_path.push('/');
+        child_path.push_str(child.name());
+        devices.push(device(child, child_path.clone(), &inherited, gic));
+        if inherited.windows.len() < MAX_DEPTH {
+            let mut below = inherited.clone();
+            below.windows.push(windows(child));
+            collect(child, &child_path, &below, gic, devices);
+        }
+    }
+}
+
+fn is_okay(node: &FdtNode<'_>) -> bool {
+    match node.property("status") {
+        Some(status) => matches!(status.value(), b"okay\0" | b"ok\0"),
+        None => true,
+    }
+}
+
+fn device(node: FdtNode<'_>, path: String, inherited: &Inherited, gic: Option<u32>) -> Device {
+    let registers = node.reg().ok().flatten().into_iter().flatten().filter_map(|reg| {
+        let (address, bytes) = (reg.address::<u64>().ok()?, reg.size::<u64>().ok()?);
+        let start = translate(address, &inherited.windows)?;
+        Some(start..start.checked_add(bytes)?)
+    });
+    let own_parent = node.property("interrupt-parent").and_then(|p| p.value_as::<u32>().ok());
+    let is_gics = gic.is_some() && own_parent.or(inherited.interrupt_parent) == gic;
+    let interrupts = node.property("interrupts").filter(|_| is_gics || node.is_compatible("arm,gic-v3"));
+    Device {
+        path,
+        compatible: node.compatible().into_iter().flatten().map(String::from).collect(),
+        registers: registers.collect(),
+        interrupts: interrupts.map(|p| specifiers(p.value())).unwrap_or_default(),
+        is_dma_coherent: node.dma_coherent(),
+    }
+}
+
+fn specifiers(value: &[u8]) -> Vec<Interrupt> {
+    let cells: Vec<u32> = value.as_chunks().0.iter().map(|b| u32::from_be_bytes(*b)).collect();
+    cells.chunks(GIC_CELLS).filter_map(Interrupt::from_cells).collect()
+}
+
+/// A bus's `ranges`; `None` where it has none, so that its addresses are not the CPU's.
+fn windows(node: FdtNode<'_>) -> Option<Vec<Window>> {
+    let ranges = node.ranges().ok().flatten()?;
+    ranges
+        .map(|r| {
+            Some(Window {
+                child: r.child_bus_address().ok()?,
+                parent: r.parent_bus_address().ok()?,
+                bytes: r.length().ok()?,
+            })
+        })
+        .collect()
+}
+
+fn translate(address: u64, windows: &[Option<Vec<Window>>]) -> Option<u64> {
+    windows.iter().rev().try_fold(address, |address, bus| {
+        let bus = bus.as_ref()?;
+        if bus.is_empty() {
+            return Some(address);
+        }
+        let window = bus.iter().find(|w| address.checked_sub(w.child).is_some_and(|offset| offset < w.bytes))?;
+        window.parent.checked_add(address - window.child)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interrupt_specifiers_survive_a_round_trip() {
+        for intid in 16..1020 {
+            for trigger in [Trigger::Edge, Trigger::Level] {
+                let interrupt = Interrupt { intid, trigger };
+                assert_eq!(Interrupt::from_cells(&interrupt.to_cells()), Some(interrupt));
+            }
+        }
+        assert_eq!(Interrupt::from_cells(&[1, 16, 4]), None, "there are 16 PPIs");
+        assert_eq!(Interrupt::from_cells(&[2, 0, 4]), None, "extended ranges are not ours");
+    }
+
+    #[test]
+    fn addresses_pass_through_each_bus() {
+        let outer = Some(alloc::vec![Window { child: 0, parent: 0x1_0000_0000, bytes: 0x1000_0000 }]);
+        let inner = Some(alloc::vec![Window { child: 0x100, parent: 0x2000, bytes: 0x100 }]);
+        assert_eq!(translate(0x110, &[outer.clone(), inner.clone()]), Some(0x1_0000_2010));
+        assert_eq!(translate(0x200, &[outer.clone(), inner]), None, "outside the inner window");
+        assert_eq!(translate(0x110, &[outer, Some(Vec::new())]), Some(0x1_0000_0110), "empty ranges: identity");
+        assert_eq!(translate(0x110, &[None]), None, "no ranges: not the CPU's address");
+    }
+}

@@ -1,0 +1,272 @@
+//! The device tree that a guest boots from.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use dtoolkit::ToPropertyValue;
+use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+
+use crate::device::{Device, Interrupt};
+
+const GIC_PHANDLE: u32 = 1;
+/// The value of a property that only exists.
+const FLAG: &[u8] = &[];
+const CLOCK_PHANDLE: u32 = 2;
+/// The UART's reference clock as QEMU's and Arm's boards have it: 24 MHz. No real line depends on it.
+const UART_CLOCK_HZ: u32 = 24_000_000;
+
+/// Interrupts of a guest's own devices.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestInterrupts {
+    /// Physical timer.
+    pub physical_timer: Interrupt,
+    /// Virtual timer.
+    pub virtual_timer: Interrupt,
+    /// UART.
+    pub uart: Interrupt,
+}
+
+/// What a guest is told of its machine. Addresses are the guest's own physical ones.
+#[derive(Clone, Debug)]
+pub struct Guest<'a> {
+    /// The VM's name, shown as its model.
+    pub name: &'a str,
+    /// MPIDR affinities of its CPUs.
+    pub cpus: &'a [u64],
+    /// RAM.
+    pub memory: Range<u64>,
+    /// The initial RAM disk, where there is one.
+    pub initrd: Option<Range<u64>>,
+    /// The kernel's command line.
+    pub bootargs: &'a str,
+    /// Distributor of its GICv3.
+    pub gic_distributor: Range<u64>,
+    /// Redistributors of its GICv3.
+    pub gic_redistributors: Range<u64>,
+    /// PL011, where it has a console.
+    pub uart: Option<Range<u64>>,
+    /// Interrupts of the devices above.
+    pub interrupts: GuestInterrupts,
+    /// Devices of the platform that it drives itself, at their physical addresses.
+    pub devices: &'a [Device],
+}
+
+fn property(name: &str, value: impl ToPropertyValue) -> DeviceTreeProperty {
+    DeviceTreeProperty::new(name, value).expect("property names here are literals that the specification allows")
+}
+
+fn node(name: &str, properties: impl IntoIterator<Item = DeviceTreeProperty>) -> DeviceTreeNode {
+    let mut node = DeviceTreeNode::new(name).expect("node names here are literals or come from a device tree");
+    for p in properties {
+        node.add_property(p);
+    }
+    node
+}
+
+/// `reg` with two cells each for address and size.
+fn reg(ranges: &[Range<u64>]) -> Vec<u8> {
+    ranges.iter().flat_map(|r| [r.start, r.end - r.start]).flat_map(u64::to_be_bytes).collect()
+}
+
+fn interrupts(list: &[Interrupt]) -> Vec<u8> {
+    list.iter().flat_map(|i| i.to_cells()).flat_map(u32::to_be_bytes).collect()
+}
+
+impl Guest<'_> {
+    /// The flattened tree.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut tree = DeviceTree::new();
+        let root = &mut tree.root;
+        root.add_property(property("#address-cells", 2u32));
+        root.add_property(property("#size-cells", 2u32));
+        root.add_property(property("compatible", ["linux,dummy-virt"].as_slice()));
+        root.add_property(property("model", format!("droste,{}", self.name).as_str()));
+        root.add_property(property("interrupt-parent", GIC_PHANDLE));
+        for child in [self.chosen(), self.memory(), self.cpus(), psci(), self.timer(), self.gic(), clock()] {
+            root.add_child(child);
+        }
+        if let Some(uart) = &self.uart {
+            root.add_child(self.serial(uart));
+        }
+        for device in self.devices {
+            root.add_child(passed_through(device));
+        }
+        tree.to_dtb()
+    }
+
+    fn serial_name(uart: &Range<u64>) -> String {
+        format!("pl011@{:x}", uart.start)
+    }
+
+    fn chosen(&self) -> DeviceTreeNode {
+        let mut chosen = node("chosen", [property("bootargs", self.bootargs)]);
+        if let Some(initrd) = &self.initrd {
+            chosen.add_property(property("linux,initrd-start", initrd.start));
+            chosen.add_property(property("linux,initrd-end", initrd.end));
+        }
+        if let Some(uart) = &self.uart {
+            chosen.add_property(property("stdout-path", format!("/{}", Self::serial_name(uart)).as_str()));
+        }
+        chosen
+    }
+
+    fn memory(&self) -> DeviceTreeNode {
+        let name = format!("memory@{:x}", self.memory.start);
+        let range = reg(core::slice::from_ref(&self.memory));
+        node(&name, [property("device_type", "memory"), property("reg", range.as_slice())])
+    }
+
+    fn cpus(&self) -> DeviceTreeNode {
+        let mut cpus = node("cpus", [property("#address-cells", 2u32), property("#size-cells", 0u32)]);
+        for mpidr in self.cpus {
+            cpus.add_child(node(
+                &format!("cpu@{mpidr:x}"),
+                [
+                    property("device_type", "cpu"),
+                    property("compatible", "arm,armv8"),
+                    property("reg", *mpidr),
+                    property("enable-method", "psci"),
+                ],
+            ));
+        }
+        cpus
+    }
+
+    fn timer(&self) -> DeviceTreeNode {
+        // The binding's first entry is the secure timer's, which a guest has not: it repeats the physical one.
+        let physical = self.interrupts.physical_timer;
+        let list = interrupts(&[physical, physical, self.interrupts.virtual_timer]);
+        node(
+            "timer",
+            [
+                property("compatible", "arm,armv8-timer"),
+                property("interrupts", list.as_slice()),
+                property("always-on", FLAG),
+            ],
+        )
+    }
+
+    fn gic(&self) -> DeviceTreeNode {
+        let ranges = reg(&[self.gic_distributor.clone(), self.gic_redistributors.clone()]);
+        node(
+            &format!("intc@{:x}", self.gic_distributor.start),
+            [
+                property("compatible", "arm,gic-v3"),
+                property("interrupt-controller", FLAG),
+                property("#interrupt-cells", 3u32),
+                property("reg", ranges.as_slice()),
+                property("phandle", GIC_PHANDLE),
+            ],
+        )
+    }
+
+    fn serial(&self, uart: &Range<u64>) -> DeviceTreeNode {
+        node(
+            &Self::serial_name(uart),
+            [
+                property("compatible", ["arm,pl011", "arm,primecell"].as_slice()),
+                property("reg", reg(core::slice::from_ref(uart)).as_slice()),
+                property("interrupts", interrupts(&[self.interrupts.uart]).as_slice()),
+                property("clocks", [CLOCK_PHANDLE; 2].as_slice()),
+                property("clock-names", ["uartclk", "apb_pclk"].as_slice()),
+            ],
+        )
+    }
+}
+
+fn psci() -> DeviceTreeNode {
+    let compatible = ["arm,psci-1.0", "arm,psci-0.2"].as_slice();
+    node("psci", [property("compatible", compatible), property("method", "hvc")])
+}
+
+fn clock() -> DeviceTreeNode {
+    node(
+        "apb-pclk",
+        [
+            property("compatible", "fixed-clock"),
+            property("#clock-cells", 0u32),
+            property("clock-frequency", UART_CLOCK_HZ),
+            property("phandle", CLOCK_PHANDLE),
+        ],
+    )
+}
+
+fn passed_through(device: &Device) -> DeviceTreeNode {
+    let compatible: Vec<&str> = device.compatible.iter().map(String::as_str).collect();
+    let mut node = node(
+        device.name(),
+        [
+            property("compatible", compatible),
+            property("reg", reg(&device.registers).as_slice()),
+            property("interrupts", interrupts(&device.interrupts).as_slice()),
+        ],
+    );
+    if device.is_dma_coherent {
+        node.add_property(property("dma-coherent", FLAG));
+    }
+    node
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Trigger;
+    use dtoolkit::fdt::Fdt;
+    use dtoolkit::standard::NodeStandard;
+    use dtoolkit::{Node, Property};
+
+    fn level(intid: u32) -> Interrupt {
+        Interrupt { intid, trigger: Trigger::Level }
+    }
+
+    fn guest<'a>(devices: &'a [Device]) -> Guest<'a> {
+        Guest {
+            name: "linux",
+            cpus: &[0, 1],
+            memory: 0x4000_0000..0x6000_0000,
+            initrd: Some(0x5000_0000..0x5010_0000),
+            bootargs: "console=ttyAMA0",
+            gic_distributor: 0x0800_0000..0x0801_0000,
+            gic_redistributors: 0x080a_0000..0x080e_0000,
+            uart: Some(0x0900_0000..0x0900_1000),
+            interrupts: GuestInterrupts { physical_timer: level(30), virtual_timer: level(27), uart: level(33) },
+            devices,
+        }
+    }
+
+    #[test]
+    fn a_guest_finds_what_it_was_given() {
+        let disk = Device {
+            path: "/virtio_mmio@a000000".into(),
+            compatible: alloc::vec!["virtio,mmio".into()],
+            registers: alloc::vec![0x0a00_0000..0x0a00_0200],
+            interrupts: alloc::vec![Interrupt { intid: 48, trigger: Trigger::Edge }],
+            is_dma_coherent: true,
+        };
+        let bytes = guest(core::slice::from_ref(&disk)).to_bytes();
+        let fdt = Fdt::new(&bytes).expect("our own tree parses");
+        let found = crate::device::all(fdt);
+        assert!(found.contains(&disk), "the device is there with all its properties: {found:?}");
+        let uart = found.iter().find(|d| d.is_compatible("arm,pl011")).expect("a UART");
+        assert_eq!((uart.registers[0].start, uart.interrupts[0]), (0x0900_0000, level(33)));
+        let chosen = fdt.find_node("/chosen").expect("chosen");
+        let start = chosen.property("linux,initrd-start").expect("an initrd");
+        assert_eq!(start.value(), 0x5000_0000u64.to_be_bytes());
+        let cpus = fdt.find_node("/cpus").expect("cpus").children().count();
+        assert_eq!(cpus, 2);
+        assert!(fdt.find_node("/psci").expect("psci").is_compatible("arm,psci-1.0"));
+    }
+
+    #[test]
+    fn what_a_guest_lacks_is_not_in_its_tree() {
+        let mut g = guest(&[]);
+        (g.uart, g.initrd) = (None, None);
+        let bytes = g.to_bytes();
+        let fdt = Fdt::new(&bytes).expect("our own tree parses");
+        assert!(!crate::device::all(fdt).iter().any(|d| d.is_compatible("arm,pl011")));
+        let chosen = fdt.find_node("/chosen").expect("chosen");
+        assert!(chosen.property("linux,initrd-start").is_none() && chosen.property("stdout-path").is_none());
+    }
+}

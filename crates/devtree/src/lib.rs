@@ -1,0 +1,18 @@
+//! Device trees, in and out.
+//!
+//! [`Platform`] reads the tree that the boot loader hands to EL2 and keeps what Droste needs of it, with addresses
+//! translated to the CPU's view. [`Guest`] writes the tree that a virtual machine boots from. Nothing here knows a
+//! particular board: what is not in the tree is an error that says so.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod device;
+mod guest;
+mod platform;
+
+pub use device::{Device, Interrupt, Trigger};
+pub use guest::{Guest, GuestInterrupts};
+pub use platform::{Gic, Platform, PlatformError, Timer};
