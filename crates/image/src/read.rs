@@ -149,7 +149,7 @@ impl<'a> BootImage<'a> {
             vcpus,
             memory,
             kernel: self
-                .blob_named(&at, names::PROP_KERNEL)?
+                .blob_named(at, names::PROP_KERNEL)?
                 .ok_or(at.missing(names::PROP_KERNEL))?,
             initrd: self.blob_named(at, names::PROP_RAMDISK)?,
             bootargs,
