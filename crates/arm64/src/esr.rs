@@ -88,7 +88,7 @@ pub enum FaultStatus {
 impl FaultStatus {
     /// Decodes the six bits of DFSC or IFSC.
     pub const fn decode(fsc: u8) -> Self {
-        let level = (fsc & 3) as i8;
+        let level = (fsc & 3).cast_signed();
         match fsc & 0x3f {
             0x00..=0x03 => Self::AddressSize { level },
             0x04..=0x07 => Self::Translation { level },

@@ -10,7 +10,20 @@
 #![forbid(unsafe_code)]
 
 mod addr;
+pub mod desc;
 pub mod esr;
+mod granule;
+pub mod hcr;
+mod id;
+mod size;
 pub mod sysreg;
+pub mod tlbi;
+mod vtcr;
+mod vttbr;
 
 pub use addr::{Ipa, Pa, Va};
+pub use granule::{Granule, LeafKind, Level};
+pub use id::{Bbm, IdRegisters, InstructionCache};
+pub use size::{IpaBits, PaRange};
+pub use vtcr::{AccessFlag, Vtcr, VtcrFields};
+pub use vttbr::{Vmid, VmidBits, Vttbr};

@@ -1,0 +1,413 @@
+//! Stage-2 descriptors: the codec between the 64 raw bits and their meaning.
+//!
+//! The format is the 64-bit one with 48-bit output addresses (DDI 0487, D8 "Translation table descriptor
+//! formats"; stage-2 attributes in D8 "Memory access control" and "Memory region attributes"). Left out: 52-bit outputs (FEAT_LPA, FEAT_LPA2), 128-bit
+//! descriptors (FEAT_D128), and the stage-2 permission indirection of FEAT_S2PIE. The bits nT, FnXS, PBHA and
+//! AssuredOnly decode to nothing and encode as zero.
+//!
+//! ```
+//! use droste_arm64::desc::{Descriptor, RawDescriptor};
+//! use droste_arm64::{Granule, Level, Pa};
+//!
+//! let table = Descriptor::Table(Pa(0x4000_1000)).encode(Granule::Kib4, Level::L2);
+//! assert_eq!(table, Some(RawDescriptor(0x4000_1003)));
+//! assert_eq!(RawDescriptor(0x4000_1002).decode(Granule::Kib4, Level::L2), Descriptor::Invalid);
+//! ```
+
+use crate::Pa;
+use crate::granule::{Granule, LeafKind, Level};
+
+const VALID: u64 = 1 << 0;
+/// Set in table and page descriptors, clear in block descriptors.
+const TABLE_OR_PAGE: u64 = 1 << 1;
+const MEM_ATTR_SHIFT: u32 = 2;
+const S2AP_SHIFT: u32 = 6;
+const SH_SHIFT: u32 = 8;
+const AF: u64 = 1 << 10;
+const DBM: u64 = 1 << 51;
+const CONTIGUOUS: u64 = 1 << 52;
+const XN_SHIFT: u32 = 53;
+const SOFTWARE_SHIFT: u32 = 55;
+/// One past the widest output address.
+const OUTPUT_LIMIT: u64 = 1 << 48;
+
+/// A descriptor as it stands in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+#[repr(transparent)]
+pub struct RawDescriptor(pub u64);
+
+impl RawDescriptor {
+    /// All zero: invalid, and as a fresh table holds it.
+    pub const EMPTY: Self = Self(0);
+
+    /// Whether the hardware takes it for a table, block or page. A descriptor with this bit set can still be
+    /// reserved at its level, which the hardware treats as invalid: [`decode`](Self::decode) tells.
+    #[inline]
+    pub const fn is_valid(self) -> bool {
+        self.0 & VALID != 0
+    }
+
+    /// What the hardware makes of the descriptor at this level.
+    #[inline]
+    pub const fn decode(self, granule: Granule, level: Level) -> Descriptor {
+        if !self.is_valid() {
+            return Descriptor::Invalid;
+        }
+        let is_table_or_page = self.0 & TABLE_OR_PAGE != 0;
+        match (granule.leaf_at(level), is_table_or_page) {
+            (Some(LeafKind::Page), true) => Descriptor::Page(self.leaf(granule, level)),
+            (Some(LeafKind::Block), false) => Descriptor::Block(self.leaf(granule, level)),
+            (Some(LeafKind::Block) | None, true) => {
+                Descriptor::Table(Pa(self.0 & output_mask(granule.page_shift())))
+            }
+            // 0b01 at level 3 and where no block can be: reserved, and treated as invalid.
+            (Some(LeafKind::Page) | None, false) => Descriptor::Invalid,
+        }
+    }
+
+    const fn leaf(self, granule: Granule, level: Level) -> Leaf {
+        Leaf {
+            output: Pa(self.0 & output_mask(granule.entry_shift(level))),
+            attributes: LeafAttributes::from_bits(self.0),
+        }
+    }
+}
+
+/// Bits \[47:shift\].
+const fn output_mask(shift: u32) -> u64 {
+    (OUTPUT_LIMIT - 1) & !((1 << shift) - 1)
+}
+
+/// A descriptor's meaning at its level.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Descriptor {
+    /// A walk that meets it ends in a translation fault.
+    Invalid,
+    /// The next-level table's address.
+    Table(Pa),
+    /// A leaf above level 3.
+    Block(Leaf),
+    /// A leaf at level 3.
+    Page(Leaf),
+}
+
+impl Descriptor {
+    /// The leaf that `level` calls for, a block or a page; `None` where the level has no leaves.
+    #[inline]
+    pub const fn leaf(granule: Granule, level: Level, leaf: Leaf) -> Option<Self> {
+        match granule.leaf_at(level) {
+            Some(LeafKind::Page) => Some(Self::Page(leaf)),
+            Some(LeafKind::Block) => Some(Self::Block(leaf)),
+            None => None,
+        }
+    }
+
+    /// The raw bits at this level. `None` where the level has no such descriptor, and where the address is wider
+    /// than 48 bits or not a multiple of what it points to.
+    #[inline]
+    pub const fn encode(self, granule: Granule, level: Level) -> Option<RawDescriptor> {
+        let (pa, shift, bits) = match (self, granule.leaf_at(level)) {
+            (Self::Invalid, _) => return Some(RawDescriptor::EMPTY),
+            (Self::Table(pa), Some(LeafKind::Block) | None) => {
+                (pa, granule.page_shift(), VALID | TABLE_OR_PAGE)
+            }
+            (Self::Block(leaf), Some(LeafKind::Block)) => (
+                leaf.output,
+                granule.entry_shift(level),
+                VALID | leaf.attributes.bits(),
+            ),
+            (Self::Page(leaf), Some(LeafKind::Page)) => (
+                leaf.output,
+                granule.page_shift(),
+                VALID | TABLE_OR_PAGE | leaf.attributes.bits(),
+            ),
+            _ => return None,
+        };
+        if pa.0 & !output_mask(shift) != 0 {
+            return None;
+        }
+        Some(RawDescriptor(pa.0 | bits))
+    }
+}
+
+/// A block's or page's output address and attributes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Leaf {
+    /// First byte of the output, a multiple of the leaf's size.
+    pub output: Pa,
+    /// Permissions, memory type and flags.
+    pub attributes: LeafAttributes,
+}
+
+/// The attribute fields of a stage-2 leaf.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LeafAttributes {
+    /// MemAttr\[3:0\], bits \[5:2\].
+    pub memory: MemAttr,
+    /// S2AP, bits \[7:6\].
+    pub access: S2ap,
+    /// SH, bits \[9:8\].
+    pub shareability: Shareability,
+    /// XN\[1:0\], bits \[54:53\].
+    pub execute: Xn,
+    /// AF, bit 10: the page has been accessed. Without hardware management an access with it clear faults.
+    pub is_accessed: bool,
+    /// DBM, bit 51: hardware may turn a write permission fault into a dirty page (FEAT_HAFDBS).
+    pub is_dirty_managed: bool,
+    /// The Contiguous hint, bit 52: one TLB entry may serve the aligned run of leaves.
+    pub is_contiguous: bool,
+    /// Bits \[58:55\], which hardware ignores in Non-secure state; higher bits of the number are dropped.
+    pub software: u8,
+}
+
+impl LeafAttributes {
+    const fn from_bits(raw: u64) -> Self {
+        Self {
+            memory: MemAttr::new((raw >> MEM_ATTR_SHIFT) as u8),
+            access: S2ap::decode(raw >> S2AP_SHIFT),
+            shareability: Shareability::decode(raw >> SH_SHIFT),
+            execute: Xn::decode(raw >> XN_SHIFT),
+            is_accessed: raw & AF != 0,
+            is_dirty_managed: raw & DBM != 0,
+            is_contiguous: raw & CONTIGUOUS != 0,
+            software: (raw >> SOFTWARE_SHIFT) as u8 & 15,
+        }
+    }
+
+    const fn bits(self) -> u64 {
+        let mut bits = (self.memory.0 as u64) << MEM_ATTR_SHIFT
+            | (self.access as u64) << S2AP_SHIFT
+            | (self.shareability as u64) << SH_SHIFT
+            | (self.execute as u64) << XN_SHIFT
+            | (self.software as u64 & 15) << SOFTWARE_SHIFT;
+        if self.is_accessed {
+            bits |= AF;
+        }
+        if self.is_dirty_managed {
+            bits |= DBM;
+        }
+        if self.is_contiguous {
+            bits |= CONTIGUOUS;
+        }
+        bits
+    }
+}
+
+/// Stage-2 data access permissions, S2AP (DDI 0487, D8 "Stage 2 data accesses").
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum S2ap {
+    /// No data access.
+    None = 0,
+    /// Reads only.
+    ReadOnly = 1,
+    /// Writes only.
+    WriteOnly = 2,
+    /// Reads and writes.
+    ReadWrite = 3,
+}
+
+impl S2ap {
+    const fn decode(field: u64) -> Self {
+        match field & 3 {
+            0 => Self::None,
+            1 => Self::ReadOnly,
+            2 => Self::WriteOnly,
+            _ => Self::ReadWrite,
+        }
+    }
+
+    /// Whether reads are permitted.
+    pub const fn can_read(self) -> bool {
+        self as u8 & 1 != 0
+    }
+
+    /// Whether writes are permitted.
+    pub const fn can_write(self) -> bool {
+        self as u8 & 2 != 0
+    }
+}
+
+/// Stage-2 execute permissions, XN\[1:0\] (DDI 0487, D8 "Stage 2 instruction execution").
+///
+/// Without FEAT_XNX only [`Everywhere`](Self::Everywhere) and [`Nowhere`](Self::Nowhere) exist: bit 54 decides and
+/// bit 53 is RES0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Xn {
+    /// Execution permitted at EL1 and EL0.
+    Everywhere = 0,
+    /// Execution permitted at EL0, not at EL1.
+    OnlyEl0 = 1,
+    /// Execution not permitted.
+    Nowhere = 2,
+    /// Execution permitted at EL1, not at EL0.
+    OnlyEl1 = 3,
+}
+
+impl Xn {
+    const fn decode(field: u64) -> Self {
+        match field & 3 {
+            0 => Self::Everywhere,
+            1 => Self::OnlyEl0,
+            2 => Self::Nowhere,
+            _ => Self::OnlyEl1,
+        }
+    }
+}
+
+/// SH\[1:0\] (DDI 0487, D8 "Stage 2 shareability"). Ignored for Device memory, which is Outer Shareable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Shareability {
+    /// Non-shareable.
+    Non = 0,
+    /// The reserved encoding.
+    Reserved = 1,
+    /// Outer Shareable.
+    Outer = 2,
+    /// Inner Shareable.
+    Inner = 3,
+}
+
+impl Shareability {
+    const fn decode(field: u64) -> Self {
+        match field & 3 {
+            0 => Self::Non,
+            1 => Self::Reserved,
+            2 => Self::Outer,
+            _ => Self::Inner,
+        }
+    }
+}
+
+/// The four raw bits of stage-2 MemAttr, whose meaning depends on HCR_EL2.FWB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct MemAttr(u8);
+
+/// How stage-2 memory attributes act on those of stage 1: HCR_EL2.FWB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AttributeScheme {
+    /// FWB = 0: the result is the weaker of both stages' types.
+    Combine,
+    /// FWB = 1 (FEAT_S2FWB): stage 2 can force the result.
+    Force,
+}
+
+/// Cacheability of Normal memory at one level of cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Cacheability {
+    /// Non-cacheable.
+    NonCacheable = 1,
+    /// Write-Through.
+    WriteThrough = 2,
+    /// Write-Back.
+    WriteBack = 3,
+}
+
+/// The Device memory types, strictest first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Device {
+    /// No gathering, no reordering, no early write acknowledgement.
+    NGnRnE = 0,
+    /// No gathering, no reordering, early write acknowledgement.
+    NGnRE = 1,
+    /// No gathering, reordering, early write acknowledgement.
+    NGRE = 2,
+    /// Gathering, reordering, early write acknowledgement.
+    GRE = 3,
+}
+
+/// The meaning of MemAttr (DDI 0487, D8 "Stage 2 memory type and cacheability attributes").
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MemoryType {
+    /// Device memory, in both schemes.
+    Device(Device),
+    /// Normal memory, to be combined with stage 1's type. Only in [`AttributeScheme::Combine`].
+    Normal {
+        /// Cacheability in the inner caches.
+        inner: Cacheability,
+        /// Cacheability in the outer caches.
+        outer: Cacheability,
+    },
+    /// Normal memory becomes Non-cacheable; Device stays. Only in [`AttributeScheme::Force`].
+    NonCacheable,
+    /// Normal Write-Back whatever stage 1 says. Only in [`AttributeScheme::Force`].
+    ForceWriteBack,
+    /// Whatever stage 1 says. Only in [`AttributeScheme::Force`].
+    StageOne,
+    /// An encoding without meaning here: the four bits.
+    Reserved(u8),
+}
+
+impl MemAttr {
+    /// Device-nGnRE, the same in both schemes.
+    pub const DEVICE_NGNRE: Self = Self(0b0001);
+    /// Normal, Inner and Outer Write-Back, with FWB = 0.
+    pub const WRITE_BACK: Self = Self(0b1111);
+    /// Normal Write-Back whatever stage 1 says, with FWB = 1.
+    pub const FORCE_WRITE_BACK: Self = Self(0b0110);
+
+    /// The low four bits of `bits`.
+    pub const fn new(bits: u8) -> Self {
+        Self(bits & 15)
+    }
+
+    /// The four bits.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The meaning under `scheme`.
+    pub const fn decode(self, scheme: AttributeScheme) -> MemoryType {
+        if self.0 & 0b1100 == 0 {
+            return MemoryType::Device(match self.0 {
+                0 => Device::NGnRnE,
+                1 => Device::NGnRE,
+                2 => Device::NGRE,
+                _ => Device::GRE,
+            });
+        }
+        match scheme {
+            AttributeScheme::Combine => match (cacheability(self.0 >> 2), cacheability(self.0)) {
+                (Some(outer), Some(inner)) => MemoryType::Normal { inner, outer },
+                _ => MemoryType::Reserved(self.0),
+            },
+            AttributeScheme::Force => match self.0 {
+                0b0101 => MemoryType::NonCacheable,
+                0b0110 => MemoryType::ForceWriteBack,
+                0b0111 => MemoryType::StageOne,
+                _ => MemoryType::Reserved(self.0),
+            },
+        }
+    }
+
+    /// The bits of `memory` under `scheme`; `None` where the scheme has none.
+    pub const fn encode(memory: MemoryType, scheme: AttributeScheme) -> Option<Self> {
+        Some(Self(match (memory, scheme) {
+            (MemoryType::Device(device), _) => device as u8,
+            (MemoryType::Normal { inner, outer }, AttributeScheme::Combine) => {
+                (outer as u8) << 2 | inner as u8
+            }
+            (MemoryType::NonCacheable, AttributeScheme::Force) => 0b0101,
+            (MemoryType::ForceWriteBack, AttributeScheme::Force) => 0b0110,
+            (MemoryType::StageOne, AttributeScheme::Force) => 0b0111,
+            _ => return None,
+        }))
+    }
+}
+
+const fn cacheability(field: u8) -> Option<Cacheability> {
+    match field & 3 {
+        1 => Some(Cacheability::NonCacheable),
+        2 => Some(Cacheability::WriteThrough),
+        3 => Some(Cacheability::WriteBack),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
