@@ -12,6 +12,7 @@
 mod addr;
 pub mod desc;
 pub mod esr;
+pub mod exception;
 mod granule;
 pub mod hcr;
 mod id;
