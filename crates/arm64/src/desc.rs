@@ -1,9 +1,9 @@
 //! Stage-2 descriptors: the codec between the 64 raw bits and their meaning.
 //!
 //! The format is the 64-bit one with 48-bit output addresses (DDI 0487, D8 "Translation table descriptor
-//! formats"; stage-2 attributes in D8 "Memory access control" and "Memory region attributes"). Left out: 52-bit outputs (FEAT_LPA, FEAT_LPA2), 128-bit
-//! descriptors (FEAT_D128), and the stage-2 permission indirection of FEAT_S2PIE. The bits nT, FnXS, PBHA and
-//! AssuredOnly decode to nothing and encode as zero.
+//! formats", "Memory access control" and "Memory region attributes"). Left out: 52-bit outputs (FEAT_LPA,
+//! FEAT_LPA2), 128-bit descriptors (FEAT_D128), and the stage-2 permission indirection of FEAT_S2PIE. The bits nT,
+//! FnXS, PBHA and AssuredOnly decode to nothing and encode as zero.
 //!
 //! ```
 //! use droste_arm64::desc::{Descriptor, RawDescriptor};

@@ -221,6 +221,21 @@ impl Esr {
         self.0 >> 6 & 1 != 0
     }
 
+    /// Of a stage-2 abort from a lower exception level: whether HPFAR_EL2 holds the faulting IPA.
+    ///
+    /// It does for translation, access flag and address size faults, and for any stage-2 fault on a stage-1 walk;
+    /// for a permission fault of the access itself it is UNKNOWN, and the IPA has to come from translating FAR_EL2
+    /// with `AT S1E1R` (DDI 0487, D24.2, HPFAR_EL2).
+    pub const fn is_hpfar_valid(self) -> bool {
+        match self.fault_status() {
+            FaultStatus::Translation { .. }
+            | FaultStatus::AccessFlag { .. }
+            | FaultStatus::AddressSize { .. } => true,
+            FaultStatus::Permission { .. } => self.is_s1_walk(),
+            _ => false,
+        }
+    }
+
     /// Of a data abort: whether a cache maintenance or address translation instruction caused it (CM).
     #[inline]
     pub const fn is_cache_maintenance(self) -> bool {
@@ -344,6 +359,17 @@ mod tests {
             FaultStatus::decode(0x13),
             FaultStatus::ExternalOnWalk { level: -1 }
         );
+    }
+
+    #[test]
+    fn a_permission_fault_has_no_ipa_unless_the_walker_took_it() {
+        let abort = |fsc: u64, s1ptw: u64| Esr(0x24 << 26 | 1 << 25 | s1ptw << 7 | fsc);
+        assert!(abort(0x07, 0).is_hpfar_valid());
+        assert!(abort(0x0b, 0).is_hpfar_valid());
+        assert!(abort(0x01, 0).is_hpfar_valid());
+        assert!(!abort(0x0f, 0).is_hpfar_valid());
+        assert!(abort(0x0f, 1).is_hpfar_valid());
+        assert!(!abort(0x10, 0).is_hpfar_valid());
     }
 
     #[test]

@@ -45,15 +45,6 @@ pub enum Bbm {
     Level2,
 }
 
-/// The instruction cache policy, CTR_EL0.L1Ip.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum InstructionCache {
-    /// Indexed by physical address: maintenance by one address reaches every alias.
-    Physical,
-    /// Indexed by virtual address: only invalidating all of it reaches every alias.
-    Virtual,
-}
-
 const fn field(register: u64, low_bit: u32) -> u64 {
     register >> low_bit & 15
 }
@@ -141,15 +132,6 @@ impl IdRegisters {
     pub const fn has_cache_before_coherency(&self) -> bool {
         self.clidr >> 24 & 7 != 0
     }
-
-    /// How the instruction cache is indexed (CTR_EL0.L1Ip).
-    pub const fn instruction_cache(&self) -> InstructionCache {
-        if self.ctr >> 14 & 3 == 3 {
-            InstructionCache::Physical
-        } else {
-            InstructionCache::Virtual
-        }
-    }
 }
 
 #[cfg(test)]
@@ -213,7 +195,7 @@ mod tests {
 
     #[test]
     fn cache_rules_follow_ctr_and_clidr() {
-        // LoUIS = LoUU = 1, LoC = 2, PIPT: a Cortex-A72.
+        // LoUIS = LoUU = 1, LoC = 2: a Cortex-A72.
         let ids = IdRegisters {
             ctr: 0x8444_c004,
             clidr: 0x0a20_0023,
@@ -222,7 +204,6 @@ mod tests {
         assert!(!ids.has_coherent_instruction_fetch());
         assert!(!ids.has_coherent_instruction_cache());
         assert!(ids.has_cache_before_coherency());
-        assert_eq!(ids.instruction_cache(), InstructionCache::Physical);
 
         let coherent = IdRegisters {
             ctr: ids.ctr | 3 << 28,
@@ -234,6 +215,5 @@ mod tests {
         let flat = IdRegisters::default();
         assert!(flat.has_coherent_instruction_fetch());
         assert!(!flat.has_cache_before_coherency());
-        assert_eq!(flat.instruction_cache(), InstructionCache::Virtual);
     }
 }

@@ -24,7 +24,7 @@ mod vttbr;
 
 pub use addr::{Ipa, Pa, Va};
 pub use granule::{Granule, LeafKind, Level};
-pub use id::{Bbm, IdRegisters, InstructionCache};
+pub use id::{Bbm, IdRegisters};
 pub use size::{IpaBits, PaRange};
 pub use vtcr::{AccessFlag, Vtcr, VtcrFields};
 pub use vttbr::{Vmid, VmidBits, Vttbr};
