@@ -1,3 +1,20 @@
-//! Placeholder.
+//! The devices of one virtual machine as pure logic: an event comes in, actions go out.
+//!
+//! Nothing here reads a register, a clock or memory, so every module runs and is tested on any host. The hypervisor
+//! brings the event (a trapped access, an interrupt, the time) and carries out the answer. Whatever a guest writes,
+//! nothing here panics: an access that no register takes reads as zero and writes nothing.
+//!
+//! Memory is allocated only while a virtual machine is built.
+
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod affinity;
+mod bits;
+pub mod gic;
+mod line;
+
+pub use affinity::{Affinity, MAX_VCPUS};
+pub use line::Line;

@@ -1,0 +1,237 @@
+//! What the list registers of a virtual CPU hold: taking back what hardware changed, and choosing anew.
+//!
+//! Mostly all that is pending or active fits, and hardware chooses among it. Where it does not, the pending interrupt
+//! of highest priority always gets a list register, so that the guest never waits for one that active interrupts
+//! occupy; then the active ones get theirs, highest priority first, since the guest ends those first; the rest is for
+//! other pending ones. What is left over is fetched by maintenance interrupts:
+//!
+//! - pending ones when no list register is pending any more (NPIE). An underflow interrupt (UIE) would come one
+//!   interrupt earlier, but never at all while active interrupts fill the list registers, and always with one list
+//!   register only;
+//! - pending ones of a group that the guest's CPU interface has off when it turns it on, and the other way round;
+//! - active ones when the guest ends an interrupt that no list register holds (LRENPIE), or deactivates one (a trapped
+//!   ICC_DIR_EL1).
+
+use super::distributor::{Banks, Register};
+use super::lr::{Lr, MAX_LIST_REGISTERS, Vmcr, hcr};
+use super::{At, Frame, Gic, Kicks, WORDS, redistributor};
+use crate::bits::ones32;
+
+/// What a fill asks the machine for.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Fill {
+    /// List registers in use, from the first; the others are 0.
+    pub used: usize,
+    /// Maintenance interrupts and traps to enable: ICH_HCR_EL2 is these bits and En, with EOIcount 0.
+    pub hcr: u64,
+    /// Whether [`take_deactivation`](Gic::take_deactivation) has something to give.
+    pub has_deactivations: bool,
+}
+
+impl Gic {
+    /// Chooses what the list registers of `vcpu` hold while it runs next. What they held before must have been folded.
+    ///
+    /// `vmcr` is the virtual CPU's ICH_VMCR_EL2. All of `lrs` is written, zero past [`Fill::used`].
+    ///
+    /// # Panics
+    /// If the last fill of `vcpu` was not folded: its interrupts would be delivered twice.
+    pub fn fill(&mut self, vcpu: usize, vmcr: Vmcr, lrs: &mut [u64; MAX_LIST_REGISTERS]) -> Fill {
+        let state = &mut self.vcpus[vcpu];
+        assert!(state.used == 0, "a fill follows a fold");
+        state.is_stale = false;
+        *lrs = [0; MAX_LIST_REGISTERS];
+        let mut fill = Fill {
+            has_deactivations: state.owed_summary != 0,
+            ..Fill::default()
+        };
+        let (summary, wanted) = (state.summary, state.wanted);
+        if summary == 0 {
+            return fill;
+        }
+        let count: u32 = ones32(summary).map(|word| wanted[word].count_ones()).sum();
+        if count as usize > self.list_registers {
+            let choice = self.choose(vcpu, vmcr);
+            for &key in choice.active.kept().iter().chain(choice.pending.kept()) {
+                self.list(vcpu, usize::from(key as u16), lrs);
+            }
+            fill.hcr = choice.hcr(vmcr);
+            fill.used = self.vcpus[vcpu].used;
+            return fill;
+        }
+        for word in ones32(summary) {
+            for bit in ones32(wanted[word]) {
+                self.list(vcpu, word << 5 | bit, lrs);
+            }
+        }
+        fill.used = self.vcpus[vcpu].used;
+        fill
+    }
+
+    /// Takes back the list registers of `vcpu` as hardware left them. `lrs` are those that the last
+    /// [`fill`](Self::fill) wrote; `unlisted_ends` is ICH_HCR_EL2.EOIcount. A second fold without a fill between does
+    /// nothing.
+    ///
+    /// The kicked may include others: an interrupt that the guest rerouted meanwhile moves on now.
+    pub fn fold(
+        &mut self,
+        vcpu: usize,
+        lrs: &[u64; MAX_LIST_REGISTERS],
+        unlisted_ends: u32,
+    ) -> Kicks {
+        let mut kicks = Kicks::NONE;
+        for _ in 0..unlisted_ends.min(31) {
+            kicks |= self.end_unlisted(vcpu);
+        }
+        let state = &mut self.vcpus[vcpu];
+        let (used, listed) = (core::mem::take(&mut state.used), state.listed);
+        state.is_stale |= used != 0;
+        for (&intid, &lr) in listed.iter().zip(lrs).take(used) {
+            let (at, bit) = (At::of(vcpu, intid.into()), usize::from(intid & 31));
+            self.bank_mut(at).unlist(bit, Lr(lr));
+            kicks |= self.settle(at, vcpu, 1 << bit);
+        }
+        kicks
+    }
+
+    /// The virtual CPUs that must fold before an access at `offset` in `frame` sees or changes the present pending or
+    /// active state. Without, the access still does no harm: a read gives the state of the last fold, and a write
+    /// takes effect when those it kicks have folded.
+    pub fn needs_fold(&self, frame: Frame, offset: u64) -> Kicks {
+        let (banks, offset) = match frame {
+            Frame::Distributor => (Banks::Shared, offset),
+            Frame::Redistributors => match redistributor::sgi_base(offset) {
+                Some((vcpu, offset)) => (Banks::Private(vcpu), offset),
+                None => return Kicks::NONE,
+            },
+        };
+        match Register::decode(offset) {
+            Some(Register::Bank(register, word)) if register.is_listed_state() => self
+                .bank_at(banks, word)
+                .map_or(Kicks::NONE, |at| self.listers(at)),
+            _ => Kicks::NONE,
+        }
+    }
+
+    /// Puts interrupt `intid` into the next list register of `vcpu`.
+    fn list(&mut self, vcpu: usize, intid: usize, lrs: &mut [u64; MAX_LIST_REGISTERS]) {
+        let (at, enables) = (At::of(vcpu, intid), self.enables);
+        let lr = self.bank_mut(at).list(intid & 31, intid, enables);
+        let state = &mut self.vcpus[vcpu];
+        lrs[state.used] = lr.0;
+        state.listed[state.used] = intid as u16;
+        state.used += 1;
+    }
+
+    /// The guest ended an interrupt that no list register held: the active one of highest priority.
+    fn end_unlisted(&mut self, vcpu: usize) -> Kicks {
+        let state = &self.vcpus[vcpu];
+        let mut first = None;
+        for word in ones32(state.summary) {
+            let bank = self.bank(At::of(vcpu, word << 5));
+            for bit in ones32(state.wanted[word] & bank.active & !bank.listed) {
+                let key = key(bank.priority(bit), word << 5 | bit);
+                first = Some(first.map_or(key, |first: u32| first.min(key)));
+            }
+        }
+        let Some(first) = first else {
+            return Kicks::NONE;
+        };
+        let at = At::of(vcpu, usize::from(first as u16));
+        let touched = self.bank_mut(at).clear_active(1 << (first & 31));
+        self.settle(at, vcpu, touched)
+    }
+
+    /// Chooses among more interrupts than fit.
+    fn choose(&self, vcpu: usize, vmcr: Vmcr) -> Choice {
+        let state = &self.vcpus[vcpu];
+        let (mut active, mut pending) = (Best::default(), Best::default());
+        let mut signalled = 0;
+        for word in ones32(state.summary) {
+            let bank = self.bank(At::of(vcpu, word << 5));
+            for bit in ones32(state.wanted[word]) {
+                let key = key(bank.priority(bit), word << 5 | bit);
+                if bank.active >> bit & 1 != 0 {
+                    active.offer(key);
+                } else if vmcr.is_group_enabled(bank.group1() >> bit & 1 != 0) {
+                    signalled += 1;
+                    pending.offer(key);
+                } else {
+                    pending.offer(key | NOT_SIGNALLED);
+                }
+            }
+        }
+        let reserved = usize::from(pending.offered != 0);
+        active.keep(self.list_registers - reserved);
+        pending.keep(self.list_registers - active.len);
+        Choice {
+            active,
+            pending,
+            signalled,
+        }
+    }
+}
+
+/// Set in the key of an interrupt whose group the CPU interface has off: it comes after all others.
+const NOT_SIGNALLED: u32 = 1 << 31;
+
+/// The order of interrupts: by priority (lower value first), then by number, which the low 16 bits hold.
+fn key(priority: u8, intid: usize) -> u32 {
+    u32::from(priority) << 16 | intid as u32
+}
+
+/// The lowest keys of those offered, in order.
+#[derive(Default)]
+struct Best {
+    keys: [u32; MAX_LIST_REGISTERS],
+    len: usize,
+    offered: usize,
+}
+
+impl Best {
+    fn offer(&mut self, key: u32) {
+        self.offered += 1;
+        let at = self.kept().partition_point(|&other| other < key);
+        if at == MAX_LIST_REGISTERS {
+            return;
+        }
+        self.len = (self.len + 1).min(MAX_LIST_REGISTERS);
+        self.keys[at..self.len].rotate_right(1);
+        self.keys[at] = key;
+    }
+
+    fn keep(&mut self, at_most: usize) {
+        self.len = self.len.min(at_most);
+    }
+
+    fn kept(&self) -> &[u32] {
+        &self.keys[..self.len]
+    }
+}
+
+/// What goes into the list registers when not everything fits.
+struct Choice {
+    active: Best,
+    pending: Best,
+    /// Pending ones offered whose group is on.
+    signalled: usize,
+}
+
+impl Choice {
+    /// The maintenance interrupts and traps that bring back what is left over.
+    fn hcr(&self, vmcr: Vmcr) -> u64 {
+        let mut bits = 0;
+        if self.active.offered > self.active.len {
+            bits |= hcr::LRENPIE | hcr::TDIR;
+        }
+        if self.pending.offered > self.pending.len {
+            bits |= hcr::on_group_change(vmcr);
+            if self.signalled > self.pending.len {
+                bits |= hcr::NPIE;
+            }
+        }
+        bits
+    }
+}
+
+const _: () = assert!(WORDS * 32 <= 1 << 16, "a key holds every INTID");

@@ -1,0 +1,115 @@
+//! ICH_LR&lt;n&gt;_EL2, ICH_VMCR_EL2 and ICH_HCR_EL2: the bits of the virtual CPU interface that the logic reads and
+//! writes (IHI 0069, 12.4).
+
+/// Most list registers that a virtual CPU interface has (IHI 0069, ICH_VTR_EL2.ListRegs).
+pub const MAX_LIST_REGISTERS: usize = 16;
+
+/// One list register. State 0 means that it is free.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Lr(pub(super) u64);
+
+impl Lr {
+    pub(super) const PENDING: u64 = 1 << 62;
+    pub(super) const ACTIVE: u64 = 1 << 63;
+    const HW: u64 = 1 << 61;
+    const GROUP1: u64 = 1 << 60;
+    const EOI: u64 = 1 << 41;
+
+    /// An interrupt of the virtual machine's own; still without state.
+    pub(super) fn new(intid: usize, priority: u8) -> Self {
+        Self(u64::from(priority) << 48 | intid as u64)
+    }
+
+    /// Deactivating it deactivates physical interrupt `physical` too.
+    pub(super) fn with_physical(self, physical: u16) -> Self {
+        Self(self.0 | Self::HW | u64::from(physical) << 32)
+    }
+
+    /// A maintenance interrupt follows its deactivation. Only for a register without a physical interrupt, which
+    /// uses the same bit for its number.
+    pub(super) fn with_eoi_maintenance(self) -> Self {
+        Self(self.0 | Self::EOI)
+    }
+
+    pub(super) fn in_group1(self) -> Self {
+        Self(self.0 | Self::GROUP1)
+    }
+
+    pub(super) fn with_state(self, state: u64) -> Self {
+        Self(self.0 | state)
+    }
+
+    pub(super) fn is_pending(self) -> bool {
+        self.0 & Self::PENDING != 0
+    }
+
+    pub(super) fn is_active(self) -> bool {
+        self.0 & Self::ACTIVE != 0
+    }
+}
+
+/// ICH_VMCR_EL2: what the guest set in its CPU interface. Only the group enables and the priority mask matter here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct Vmcr(pub u64);
+
+impl Vmcr {
+    /// Whether the guest's CPU interface signals interrupts of group 1 (VENG1), or else of group 0 (VENG0).
+    pub(super) const fn is_group_enabled(self, is_group1: bool) -> bool {
+        self.0 >> is_group1 as u32 & 1 != 0
+    }
+
+    /// VPMR: an interrupt is signalled if its priority value is lower than this.
+    pub(super) const fn priority_mask(self) -> u8 {
+        (self.0 >> 24) as u8
+    }
+}
+
+/// The bits of ICH_HCR_EL2 that a fill can ask for.
+pub(super) mod hcr {
+    /// An end of interrupt that found no list register raises the maintenance interrupt.
+    pub(in super::super) const LRENPIE: u64 = 1 << 2;
+    /// No list register left in the pending state raises it.
+    pub(in super::super) const NPIE: u64 = 1 << 3;
+    /// ICC_DIR_EL1 writes trap.
+    pub(in super::super) const TDIR: u64 = 1 << 14;
+
+    /// The guest's next change of the enable of a group raises it: VGrp&lt;n&gt;DIE if the group is on, VGrp&lt;n&gt;EIE if off.
+    pub(in super::super) const fn on_group_change(vmcr: super::Vmcr) -> u64 {
+        (if vmcr.is_group_enabled(false) {
+            1 << 5
+        } else {
+            1 << 4
+        }) | (if vmcr.is_group_enabled(true) {
+            1 << 7
+        } else {
+            1 << 6
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_register_has_the_fields_where_the_manual_has_them() {
+        let lr = Lr::new(27, 0xa0)
+            .with_physical(30)
+            .in_group1()
+            .with_state(Lr::PENDING);
+        assert_eq!(lr.0, 0x70a0_001e_0000_001b);
+        assert!(lr.is_pending() && !lr.is_active());
+        let lr = Lr::new(33, 0)
+            .with_eoi_maintenance()
+            .with_state(Lr::ACTIVE | Lr::PENDING);
+        assert_eq!(lr.0, 0xc000_0200_0000_0021);
+    }
+
+    #[test]
+    fn a_change_of_a_group_enable_is_asked_for_in_the_other_direction() {
+        assert_eq!(hcr::on_group_change(Vmcr(0b00)), 0b0101_0000);
+        assert_eq!(hcr::on_group_change(Vmcr(0b10)), 0b1001_0000);
+        assert_eq!(hcr::on_group_change(Vmcr(0b11)), 0b1010_0000);
+    }
+}

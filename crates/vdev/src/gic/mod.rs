@@ -1,0 +1,475 @@
+//! A virtual GICv3: one virtual machine's distributor and redistributors, and the choice of what its virtual CPUs'
+//! list registers hold (IHI 0069).
+//!
+//! # What it is
+//! One security state (GICD_CTLR.DS = 1), affinity routing always on, SGIs, PPIs and SPIs in groups 0 and 1. No LPIs,
+//! no message-based SPIs, no 1-of-N routing. The CPU interface is the hardware's; only its SGI registers trap.
+//!
+//! # The protocol
+//! While a virtual CPU runs, its list registers know the state of the interrupts they hold. [`fold`](Gic::fold) takes
+//! that state back, [`fill`](Gic::fill) chooses anew; they come as a pair around whatever happens between two runs.
+//! A virtual CPU that nobody named in [`Kicks`] and that raised no maintenance interrupt may skip both.
+//!
+//! An event for an interrupt that a list register holds is kept beside it and joined on the next fold, so events that
+//! race with the guest are never lost. A register that shows the pending or active state reads as of the last fold:
+//! [`needs_fold`](Gic::needs_fold) says whom to fold first where the guest must see the present.
+//!
+//! A physical interrupt handed through ([`inject_hardware`](Gic::inject_hardware)) was acknowledged by the hypervisor
+//! and stays active until the guest deactivates it, which hardware does by itself through the list register. Where
+//! the guest ends it another way, [`take_deactivation`](Gic::take_deactivation) gives what is left to deactivate.
+
+mod bank;
+mod config;
+mod distributor;
+mod kicks;
+mod lists;
+mod lr;
+mod redistributor;
+mod sgi;
+
+#[cfg(test)]
+mod tests;
+
+use crate::bits::{ones, ones32};
+use crate::line::Line;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use bank::{Bank, Enables};
+use droste_arm64::esr::AccessSize;
+
+pub use config::{ConfigError, GicConfig, Intid, MAX_SPIS};
+pub use kicks::Kicks;
+pub use lists::Fill;
+pub use lr::{MAX_LIST_REGISTERS, Vmcr};
+pub use sgi::SgiRegister;
+
+/// Words of 32 INTIDs.
+const WORDS: usize = 32;
+
+/// In place of a virtual CPU: none.
+const NOBODY: u8 = 0xff;
+
+/// Which region of the guest's memory an access hit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Frame {
+    /// The distributor: 64 KiB.
+    Distributor,
+    /// All redistributors, [`REDISTRIBUTOR_BYTES`] for each virtual CPU in order.
+    Redistributors,
+}
+
+/// Bytes of the distributor's frame (IHI 0069, 12.8).
+pub const DISTRIBUTOR_BYTES: u64 = 0x1_0000;
+
+/// Bytes of one redistributor: the frames RD_base and SGI_base (IHI 0069, 12.10).
+pub const REDISTRIBUTOR_BYTES: u64 = 0x2_0000;
+
+/// The virtual GIC of one virtual machine.
+///
+/// Virtual CPUs are numbered from 0; a method that takes a number panics if it is not below
+/// [`GicConfig::vcpus`]. An INTID that the machine does not have is ignored.
+///
+/// ```
+/// use droste_arm64::esr::AccessSize::Word;
+/// use droste_vdev::gic::{Frame::Distributor, Gic, GicConfig, Intid, Vmcr};
+///
+/// let mut gic = Gic::new(GicConfig { vcpus: 2, spis: 32, list_registers: 4 })?;
+/// // The guest: group 1 on, interrupt 40 in group 1, enabled, to virtual CPU 1.
+/// for (offset, value) in [(0x000, 0b10), (0x084, 1 << 8), (0x104, 1 << 8), (0x6140, 1)] {
+///     let _ = gic.write(0, Distributor, offset, Word, value);
+/// }
+/// let spi = Intid::new(40).expect("below 1020");
+/// assert!(gic.pend(0, spi).iter().eq([1]));
+/// let mut lrs = [0; 16];
+/// assert_eq!(gic.fill(1, Vmcr(0xf800_0002), &mut lrs).used, 1);
+/// assert_eq!(lrs[0], 0x5000_0200_0000_0028);
+/// # Ok::<(), droste_vdev::gic::ConfigError>(())
+/// ```
+pub struct Gic {
+    enables: Enables,
+    vcpus: Box<[Vcpu]>,
+    shared: Box<[Shared]>,
+    list_registers: usize,
+}
+
+/// One virtual CPU's redistributor and list registers.
+struct Vcpu {
+    private: Bank,
+    /// Interrupts that its list registers should hold: a bit for each INTID.
+    wanted: [u32; WORDS],
+    /// Which words of `wanted` are not 0.
+    summary: u32,
+    /// INTIDs in the list registers, in order.
+    listed: [u16; MAX_LIST_REGISTERS],
+    used: usize,
+    is_stale: bool,
+    is_asleep: bool,
+    /// Physical INTIDs to deactivate: a bit each.
+    owed: [u32; WORDS],
+    /// Which words of `owed` are not 0.
+    owed_summary: u32,
+}
+
+/// 32 SPIs.
+struct Shared {
+    bank: Bank,
+    /// GICD_IROUTER&lt;n&gt; of each: the affinity, packed to 32 bits.
+    route: [u32; 32],
+    /// The virtual CPU that the route names.
+    target: [u8; 32],
+    /// The virtual CPU that wants it in its list registers. One that lists it or has it active keeps it.
+    holder: [u8; 32],
+}
+
+/// Where the bank of an interrupt is.
+#[derive(Clone, Copy)]
+enum At {
+    /// SGIs and PPIs of a virtual CPU.
+    Private(usize),
+    /// SPIs; index 0 is INTIDs 32 to 63.
+    Shared(usize),
+}
+
+impl At {
+    fn of(vcpu: usize, intid: usize) -> Self {
+        match (intid >> 5).checked_sub(1) {
+            None => Self::Private(vcpu),
+            Some(index) => Self::Shared(index),
+        }
+    }
+}
+
+impl Vcpu {
+    fn new() -> Self {
+        Self {
+            private: Bank::new(u32::MAX, 0xffff),
+            wanted: [0; WORDS],
+            summary: 0,
+            listed: [0; MAX_LIST_REGISTERS],
+            used: 0,
+            is_stale: false,
+            is_asleep: true,
+            owed: [0; WORDS],
+            owed_summary: 0,
+        }
+    }
+
+    fn set_wanted(&mut self, word: usize, bits: u32) {
+        self.wanted[word] = bits;
+        let summary = self.summary & !(1 << word);
+        self.summary = summary | u32::from(bits != 0) << word;
+    }
+
+    fn owe(&mut self, physical: usize) {
+        let word = physical >> 5 & (WORDS - 1);
+        self.owed[word] |= 1 << (physical & 31);
+        self.owed_summary |= 1 << word;
+        self.is_stale = true;
+    }
+}
+
+impl Shared {
+    fn new(interrupts: usize) -> Self {
+        let implemented = if interrupts >= 32 {
+            u32::MAX
+        } else {
+            (1 << interrupts) - 1
+        };
+        Self {
+            bank: Bank::new(implemented, 0),
+            route: [0; 32],
+            target: [0; 32],
+            holder: [NOBODY; 32],
+        }
+    }
+}
+
+impl Gic {
+    /// A virtual GIC as after a reset: nothing enabled, pending or active, all routes to virtual CPU 0.
+    ///
+    /// # Errors
+    /// A number of `config` that is out of its range.
+    pub fn new(config: GicConfig) -> Result<Self, ConfigError> {
+        config.check()?;
+        let words = config.spis.div_ceil(32);
+        Ok(Self {
+            enables: Enables::default(),
+            vcpus: (0..config.vcpus).map(|_| Vcpu::new()).collect(),
+            shared: (0..words)
+                .map(|word| Shared::new(config.spis - word * 32))
+                .collect::<Vec<_>>()
+                .into(),
+            list_registers: config.list_registers,
+        })
+    }
+
+    /// Whether the virtual machine has interrupt `intid`.
+    pub fn has(&self, intid: Intid) -> bool {
+        self.locate(0, intid).is_some()
+    }
+
+    /// A guest's load of `size` at `offset` in `frame`; 0 where no register takes it.
+    pub fn read(&self, frame: Frame, offset: u64, size: AccessSize) -> u64 {
+        match frame {
+            Frame::Distributor => self.read_distributor(offset, size),
+            Frame::Redistributors => self.read_redistributor(offset, size),
+        }
+    }
+
+    /// A store by virtual CPU `vcpu`; without effect where no register takes it.
+    ///
+    /// GICD_CTLR.RWP and GICR_CTLR.RWP always read as 0: to make that exact, hold `vcpu` back until the kicked ones
+    /// have folded.
+    pub fn write(
+        &mut self,
+        vcpu: usize,
+        frame: Frame,
+        offset: u64,
+        size: AccessSize,
+        value: u64,
+    ) -> Kicks {
+        match frame {
+            Frame::Distributor => self.write_distributor(vcpu, offset, size, value),
+            Frame::Redistributors => self.write_redistributor(offset, size, value),
+        }
+    }
+
+    /// A device drives the line of `intid`; of a PPI, the line of `vcpu`.
+    pub fn set_line(&mut self, vcpu: usize, intid: Intid, line: Line) -> Kicks {
+        self.touch(vcpu, intid, |bank, mask| {
+            bank.set_line(mask, line.is_high())
+        })
+    }
+
+    /// An event: `intid` becomes pending, once; of an SGI or PPI, that of `vcpu`.
+    pub fn pend(&mut self, vcpu: usize, intid: Intid) -> Kicks {
+        self.touch(vcpu, intid, Bank::pend)
+    }
+
+    /// Physical interrupt `physical` was acknowledged, its priority dropped, and is now the guest's as `intid`; of a
+    /// PPI, that of `vcpu`. It must not be an SGI's number.
+    ///
+    /// It survives until the guest takes it, disabled or not. Of a PPI the physical side is the CPU's on which `vcpu`
+    /// is loaded: see [`physical_ppis`](Self::physical_ppis).
+    pub fn inject_hardware(&mut self, vcpu: usize, intid: Intid, physical: Intid) -> Kicks {
+        let physical = physical.number() as u16;
+        self.touch(vcpu, intid, |bank, mask| {
+            bank.pend_physical(mask.trailing_zeros() as usize, physical)
+        })
+    }
+
+    /// Forgets that `intid` is pending: the condition behind a level-sensitive physical interrupt is gone before the
+    /// guest took it.
+    pub fn retract(&mut self, vcpu: usize, intid: Intid) -> Kicks {
+        self.touch(vcpu, intid, Bank::clear_pending)
+    }
+
+    /// A trapped write of ICC_DIR_EL1 by `vcpu`, after it folded: `intid` is deactivated.
+    pub fn deactivate(&mut self, vcpu: usize, intid: Intid) -> Kicks {
+        self.touch(vcpu, intid, Bank::clear_active)
+    }
+
+    /// PPIs of `vcpu`, bit `n` for INTID `n`, behind which a physical interrupt stands active.
+    ///
+    /// A PPI is active on one CPU. When `vcpu` leaves a CPU, these must be made inactive there (with their source
+    /// masked or moved), and active on the next CPU before it runs there.
+    pub fn physical_ppis(&self, vcpu: usize) -> u32 {
+        self.vcpus[vcpu].private.physical_active()
+    }
+
+    /// Whether an interrupt waits that should end a WFI of `vcpu`: pending, enabled, its group and priority let
+    /// through by the CPU interface. Exact after a fold.
+    ///
+    /// While the guest has the redistributor asleep (GICR_WAKER), its CPU interface does not count: then any
+    /// deliverable interrupt asks for wakeup (IHI 0069, 11.1).
+    pub fn has_pending(&self, vcpu: usize, vmcr: Vmcr) -> bool {
+        let state = &self.vcpus[vcpu];
+        ones32(state.summary).any(|word| {
+            let bank = self.bank(At::of(vcpu, word << 5));
+            let wanted = state.wanted[word] & bank.deliverable(self.enables) & !bank.active;
+            if state.is_asleep {
+                return wanted != 0;
+            }
+            ones32(wanted).any(|bit| {
+                vmcr.is_group_enabled(bank.group1() >> bit & 1 != 0)
+                    && bank.priority(bit) < vmcr.priority_mask()
+            })
+        })
+    }
+
+    /// Whether `vcpu` was kicked, or folded, since its last fill.
+    pub fn is_stale(&self, vcpu: usize) -> bool {
+        self.vcpus[vcpu].is_stale
+    }
+
+    /// A physical interrupt that is to be deactivated (ICC_DIR_EL1) on the CPU where `vcpu` is loaded, since the guest
+    /// ended it in a way that hardware does not see. To be asked until `None` after each [`fill`](Self::fill) whose
+    /// [`Fill::has_deactivations`] is set.
+    pub fn take_deactivation(&mut self, vcpu: usize) -> Option<Intid> {
+        let state = &mut self.vcpus[vcpu];
+        if state.owed_summary == 0 {
+            return None;
+        }
+        let word = state.owed_summary.trailing_zeros();
+        let bits = &mut state.owed[word as usize];
+        let bit = bits.trailing_zeros();
+        *bits &= bits.wrapping_sub(1);
+        if *bits == 0 {
+            state.owed_summary &= !(1 << word);
+        }
+        Intid::new(word << 5 | bit)
+    }
+
+    fn bank(&self, at: At) -> &Bank {
+        match at {
+            At::Private(vcpu) => &self.vcpus[vcpu].private,
+            At::Shared(index) => &self.shared[index].bank,
+        }
+    }
+
+    fn bank_mut(&mut self, at: At) -> &mut Bank {
+        match at {
+            At::Private(vcpu) => &mut self.vcpus[vcpu].private,
+            At::Shared(index) => &mut self.shared[index].bank,
+        }
+    }
+
+    /// The bank and bit of an interrupt that the virtual machine has.
+    fn locate(&self, vcpu: usize, intid: Intid) -> Option<(At, u32)> {
+        let at = At::of(vcpu, intid.number());
+        let mask = 1 << (intid.number() & 31);
+        let implemented = match at {
+            At::Private(_) => u32::MAX,
+            At::Shared(index) => self.shared.get(index)?.bank.implemented(),
+        };
+        (implemented & mask != 0).then_some((at, mask))
+    }
+
+    /// Changes one interrupt by `change`, which gives the bits it touched.
+    fn touch(
+        &mut self,
+        vcpu: usize,
+        intid: Intid,
+        change: impl FnOnce(&mut Bank, u32) -> u32,
+    ) -> Kicks {
+        let Some((at, mask)) = self.locate(vcpu, intid) else {
+            return Kicks::NONE;
+        };
+        let touched = change(self.bank_mut(at), mask);
+        self.settle(at, vcpu, touched)
+    }
+
+    /// Follows up on a change of the interrupts `touched`: who wants them now, and what must be deactivated. `by` is
+    /// the virtual CPU that takes over what nobody else owns.
+    fn settle(&mut self, at: At, by: usize, touched: u32) -> Kicks {
+        if touched == 0 {
+            return Kicks::NONE;
+        }
+        let kicks = match at {
+            At::Private(vcpu) => self.settle_private(vcpu, touched),
+            At::Shared(index) => self.settle_shared(index, by, touched),
+        };
+        kicks | self.release(at, by, touched)
+    }
+
+    fn settle_private(&mut self, vcpu: usize, touched: u32) -> Kicks {
+        let state = &mut self.vcpus[vcpu];
+        let wanted = state.private.wanted(self.enables);
+        let concerned = (state.wanted[0] | wanted) & touched != 0;
+        state.set_wanted(0, wanted);
+        if !concerned {
+            return Kicks::NONE;
+        }
+        state.is_stale = true;
+        Kicks::one(vcpu)
+    }
+
+    fn settle_shared(&mut self, index: usize, by: usize, touched: u32) -> Kicks {
+        let Shared {
+            bank,
+            target,
+            holder,
+            ..
+        } = &mut self.shared[index];
+        let kept = bank.active | bank.listed;
+        let deliverable = bank.deliverable(self.enables);
+        let mut kicks = Kicks::NONE;
+        for bit in ones32(touched) {
+            let (old, to) = (holder[bit], target[bit]);
+            let new = if kept >> bit & 1 != 0 {
+                match (old, to) {
+                    (NOBODY, NOBODY) => by as u8,
+                    (NOBODY, _) => to,
+                    _ => old,
+                }
+            } else if deliverable >> bit & 1 != 0 {
+                to
+            } else {
+                NOBODY
+            };
+            holder[bit] = new;
+            for (vcpu, is_wanted) in [(old, old == new), (new, true)] {
+                let Some(state) = self.vcpus.get_mut(usize::from(vcpu)) else {
+                    continue;
+                };
+                let (word, mask) = (index + 1, 1 << bit);
+                let others = state.wanted[word] & !mask;
+                state.set_wanted(word, others | if is_wanted { mask } else { 0 });
+                state.is_stale = true;
+                kicks |= Kicks::one(usize::from(vcpu));
+            }
+        }
+        kicks
+    }
+
+    /// Notes for deactivation the physical interrupts behind `touched` of which nothing is left to come.
+    fn release(&mut self, at: At, by: usize, touched: u32) -> Kicks {
+        let released = self.bank_mut(at).release(touched);
+        if released == 0 {
+            return Kicks::NONE;
+        }
+        let vcpu = match at {
+            At::Private(vcpu) => vcpu,
+            At::Shared(_) => by,
+        };
+        for bit in ones32(released) {
+            let physical = usize::from(self.bank(at).physical(bit));
+            self.vcpus[vcpu].owe(physical);
+        }
+        Kicks::one(vcpu)
+    }
+
+    /// The virtual CPUs whose list registers hold one of the interrupts of a bank.
+    fn listers(&self, at: At) -> Kicks {
+        match at {
+            At::Private(vcpu) if self.vcpus[vcpu].private.listed != 0 => Kicks::one(vcpu),
+            At::Private(_) => Kicks::NONE,
+            At::Shared(index) => {
+                let Shared { bank, holder, .. } = &self.shared[index];
+                ones32(bank.listed).fold(Kicks::NONE, |kicks, bit| {
+                    kicks | Kicks::one(usize::from(holder[bit]))
+                })
+            }
+        }
+    }
+
+    /// All virtual CPUs, a bit each.
+    fn everyone(&self) -> u64 {
+        u64::MAX >> (64 - self.vcpus.len())
+    }
+
+    /// An SGI that virtual CPU `from` sends by writing `value` to `register`.
+    pub fn send_sgi(&mut self, from: usize, register: SgiRegister, value: u64) -> Kicks {
+        let request = sgi::Request::decode(value);
+        let mask = 1 << request.intid;
+        let mut kicks = Kicks::NONE;
+        for vcpu in ones(request.targets(from) & self.everyone()) {
+            let bank = &mut self.vcpus[vcpu].private;
+            if register.can_signal(bank.group1() & mask != 0) {
+                let touched = bank.pend(mask);
+                kicks |= self.settle(At::Private(vcpu), vcpu, touched);
+            }
+        }
+        kicks
+    }
+}
