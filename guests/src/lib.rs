@@ -1,2 +1,66 @@
-//! Placeholder.
+//! What the bare-metal test guests share: the way from the boot protocol into Rust, exceptions, an identity map,
+//! a console, the GIC, PSCI and the device tree.
+//!
+//! A guest is a flat arm64 `Image` that runs at EL1. It declares itself with [`guest!`], prints what it finds on the
+//! PL011, says its own success marker and ends by PSCI SYSTEM_OFF, whatever happens: a panic says so and switches
+//! off as well. The same images run under Droste and on the bare machine that QEMU calls `virt`.
+//!
+//! Unsafe code is confined to the modules that talk to the machine: [`cpu`], [`map`], [`mmio`], [`smp`], [`trap`],
+//! [`tree`] (the boot protocol's pointer), and what a guest itself must execute raw. [`encode`] builds instructions
+//! and is plain logic, tested on the host.
+
 #![no_std]
+
+pub mod encode;
+
+#[cfg(target_os = "none")]
+mod machine {
+    core::arch::global_asm!(include_str!("start.s"));
+    core::arch::global_asm!(include_str!("fpu.s"));
+}
+#[cfg(target_os = "none")]
+pub mod console;
+#[cfg(target_os = "none")]
+pub mod cpu;
+#[cfg(target_os = "none")]
+pub mod fpu;
+#[cfg(target_os = "none")]
+pub mod gic;
+#[cfg(target_os = "none")]
+pub mod map;
+#[cfg(target_os = "none")]
+pub mod mmio;
+#[cfg(target_os = "none")]
+pub mod psci;
+#[cfg(target_os = "none")]
+pub mod smp;
+#[cfg(target_os = "none")]
+pub mod trap;
+#[cfg(target_os = "none")]
+pub mod tree;
+
+/// Base of the virtual machine's RAM, as a guest physical address.
+pub const RAM_BASE: u64 = 0x4000_0000;
+
+/// Declares a guest: `main` runs on the first vCPU with the machine's facts, `secondary` on every further one,
+/// `exception` on any exception of either.
+#[macro_export]
+macro_rules! guest {
+    (main: $main:path, secondary: $secondary:path, exception: $exception:path $(,)?) => {
+        // SAFETY: the one definition of each symbol; `smp` and `trap` declare them with these signatures.
+        #[unsafe(no_mangle)]
+        fn droste_guest_main(machine: $crate::tree::Machine) {
+            $main(machine)
+        }
+        // SAFETY: as above.
+        #[unsafe(no_mangle)]
+        fn droste_guest_on_secondary(vcpu: usize) -> ! {
+            $secondary(vcpu)
+        }
+        // SAFETY: as above.
+        #[unsafe(no_mangle)]
+        fn droste_guest_exception(vector: $crate::trap::Vector, frame: &mut $crate::trap::Frame) {
+            $exception(vector, frame)
+        }
+    };
+}

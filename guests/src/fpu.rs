@@ -1,0 +1,74 @@
+//! The floating-point and SIMD state as data: patterns to fill it with, and what is in it.
+
+use crate::cpu;
+
+/// V0 to V31, FPCR and FPSR; `fpu.s` loads and stores them in this layout.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C, align(16))]
+pub struct State {
+    v: [u128; 32],
+    fpcr: u64,
+    fpsr: u64,
+}
+
+/// AHP, DN, FZ, RMode: what FPCR holds on every implementation (DDI 0487, C5.2.8).
+const FPCR_BITS: u64 = 0x07c0_0000;
+/// QC and the cumulative exception bits (DDI 0487, C5.2.10).
+const FPSR_BITS: u64 = 0x0800_009f;
+
+unsafe extern "C" {
+    fn fpu_load(state: *const State);
+    fn fpu_store(state: *mut State);
+}
+
+impl State {
+    /// A state in which every register differs from every other, and from those of another `seed`.
+    pub fn pattern(seed: u64) -> Self {
+        let mut next = seed;
+        let mut random = || {
+            // A step of SplitMix64: each output comes of another input, so that no two are alike.
+            next = next.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (next ^ next >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed ^ mixed >> 27
+        };
+        Self {
+            v: core::array::from_fn(|_| u128::from(random()) << 64 | u128::from(random())),
+            fpcr: random() & FPCR_BITS,
+            fpsr: random() & FPSR_BITS,
+        }
+    }
+
+    /// Puts the state into the registers.
+    pub fn load(&self) {
+        // SAFETY: reads `self` alone; no Rust code of the guests uses these registers.
+        unsafe { fpu_load(self) };
+    }
+
+    /// What the registers hold.
+    pub fn current() -> Self {
+        let mut state = Self {
+            v: [0; 32],
+            fpcr: 0,
+            fpsr: 0,
+        };
+        // SAFETY: writes `state` alone.
+        unsafe { fpu_store(&raw mut state) };
+        state
+    }
+
+    /// The first register in which `self` and `other` differ: 0 to 31 are V registers, 32 FPCR, 33 FPSR.
+    pub fn difference(&self, other: &Self) -> Option<u32> {
+        let vector = self.v.iter().zip(&other.v).position(|(a, b)| a != b);
+        match vector {
+            Some(n) => Some(n as u32),
+            None if self.fpcr != other.fpcr => Some(32),
+            None if self.fpsr != other.fpsr => Some(33),
+            None => None,
+        }
+    }
+}
+
+/// Lets EL1 use floating point: CPACR_EL1.FPEN.
+pub fn enable() {
+    cpu::set_cpacr(3 << 20);
+}

@@ -1,0 +1,80 @@
+//! As much of the GICv3 as the guests need (IHI 0069): group 1, one priority, acknowledged through system registers.
+
+use crate::cpu;
+use crate::mmio::{Device, GICD};
+
+/// The virtual timer's PPI.
+pub const VIRTUAL_TIMER: u32 = 27;
+/// The INTID that says "nothing pending".
+pub const SPURIOUS: u32 = 1023;
+
+/// GICD_ISENABLER1: enables of INTIDs 32 to 63, state that a read must look up.
+pub const GICD_ISENABLER1: usize = 0x104;
+const GICD_CTLR: usize = 0x0000;
+const GICR_WAKER: usize = 0x0014;
+const GICR_IGROUPR0: usize = 0x1_0080;
+const GICR_ISENABLER0: usize = 0x1_0100;
+const GICR_ICENABLER0: usize = 0x1_0180;
+const GICR_ICPENDR0: usize = 0x1_0280;
+const GICR_ICACTIVER0: usize = 0x1_0380;
+const GICR_IPRIORITYR: usize = 0x1_0400;
+
+/// Affinity routing and group 1, of a distributor with one security state (GICD_CTLR.DS = 1).
+pub fn enable_distributor() {
+    GICD.write(GICD_CTLR, 1 << 4 | 1 << 1);
+}
+
+/// Disables every SPI and drops what is pending or active of it.
+pub fn silence_spis() {
+    for word in 1..32 {
+        for first in [0x180, 0x280, 0x380] {
+            GICD.write(first + 4 * word, u32::MAX);
+        }
+    }
+}
+
+/// Disables every SGI and PPI of a vCPU and drops what is pending or active.
+pub fn silence_cpu(vcpu: usize) {
+    let gicr = Device::gicr(vcpu);
+    gicr.write(GICR_WAKER, 0);
+    while gicr.read(GICR_WAKER) & 1 << 2 != 0 {}
+    for register in [GICR_ICENABLER0, GICR_ICPENDR0, GICR_ICACTIVER0] {
+        gicr.write(register, u32::MAX);
+    }
+}
+
+/// Makes this vCPU take the SGIs and PPIs set in `enabled` (a bit per INTID), and nothing else.
+pub fn enable_cpu(vcpu: usize, enabled: u32) {
+    silence_cpu(vcpu);
+    let gicr = Device::gicr(vcpu);
+    gicr.write(GICR_IGROUPR0, u32::MAX);
+    for word in 0..8 {
+        gicr.write(GICR_IPRIORITYR + 4 * word, 0x8080_8080);
+    }
+    gicr.write(GICR_ISENABLER0, enabled);
+    cpu::set_icc_sre(7);
+    cpu::set_icc_ctlr(0);
+    cpu::set_binary_point(0);
+    cpu::set_priority_mask(0xff);
+    cpu::set_group1_enable(1);
+}
+
+/// Acknowledges the highest pending interrupt; `None` when there is none.
+pub fn take() -> Option<u32> {
+    let intid = cpu::acknowledge_interrupt() as u32 & 0xff_ffff;
+    if intid == SPURIOUS {
+        return None;
+    }
+    Some(intid)
+}
+
+/// Ends an interrupt that [`take`] gave.
+pub fn end(intid: u32) {
+    cpu::end_interrupt(intid.into());
+}
+
+/// Sends SGI `intid` (0 to 15) to a vCPU below 16.
+#[inline]
+pub fn send(intid: u32, vcpu: usize) {
+    cpu::send_sgi(u64::from(intid) << 24 | 1 << vcpu);
+}

@@ -1,0 +1,79 @@
+//! Exceptions: which vector, and the interrupted registers, which a handler may change.
+
+use crate::{cpu, println, psci};
+use core::panic::PanicInfo;
+
+/// The interrupted state; `start.s` stores and loads it in this layout.
+#[repr(C)]
+pub struct Frame {
+    /// x0 to x30.
+    pub x: [u64; 31],
+    /// Where execution goes on.
+    pub elr: u64,
+    /// With which state.
+    pub spsr: u64,
+    reserved: u64,
+}
+
+const _: () = assert!(size_of::<Frame>() == 272);
+
+/// Which of the sixteen vectors was taken (DDI 0487, D1.4.1.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Vector(u64);
+
+/// What kind of exception a vector is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Synchronous: ESR_EL1 says why.
+    Synchronous,
+    /// An interrupt.
+    Irq,
+    /// A fast interrupt, which group 0 raises.
+    Fiq,
+    /// An error that came late.
+    SError,
+}
+
+impl Vector {
+    /// What kind of exception it was.
+    pub fn kind(self) -> Kind {
+        match self.0 & 3 {
+            0 => Kind::Synchronous,
+            1 => Kind::Irq,
+            2 => Kind::Fiq,
+            _ => Kind::SError,
+        }
+    }
+}
+
+unsafe extern "Rust" {
+    // `guest!` defines it with this signature.
+    safe fn droste_guest_exception(vector: Vector, frame: &mut Frame);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn droste_guest_trap(frame: &mut Frame, vector: u64) {
+    droste_guest_exception(Vector(vector), frame);
+}
+
+/// Reports an exception that the guest has no use for, and switches off.
+pub fn unexpected(vector: Vector, frame: &Frame) -> ! {
+    println!(
+        "guest: failed: unexpected {:?} exception, vector {}, ESR {:#x}, FAR {:#x}, ELR {:#x}, SPSR {:#x}",
+        vector.kind(),
+        vector.0,
+        cpu::esr(),
+        cpu::far(),
+        frame.elr,
+        frame.spsr
+    );
+    psci::system_off();
+}
+
+/// A guest's own mistake, or a failure it found.
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    crate::console::reset();
+    println!("guest: failed: {info}");
+    psci::system_off();
+}

@@ -1,0 +1,66 @@
+//! What a guest asks of its device tree.
+
+use crate::RAM_BASE;
+use dtoolkit::fdt::Fdt;
+
+/// Longest command line kept, in bytes; more is cut.
+const ARGUMENTS_BYTES: usize = 64;
+
+/// The virtual machine as its device tree describes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// Bytes of RAM from [`RAM_BASE`] on.
+    pub ram_bytes: u64,
+    /// How many vCPUs there are.
+    pub vcpus: usize,
+    arguments: [u8; ARGUMENTS_BYTES],
+}
+
+impl Machine {
+    /// Whether `word` stands on the command line.
+    pub fn has_argument(&self, word: &str) -> bool {
+        self.arguments
+            .split(|b| matches!(b, b' ' | 0))
+            .any(|w| w == word.as_bytes())
+    }
+
+    /// First address past the RAM.
+    pub fn ram_end(&self) -> u64 {
+        RAM_BASE + self.ram_bytes
+    }
+}
+
+/// Reads the device tree. Nothing of it is kept, so its memory is free afterwards.
+///
+/// # Safety
+/// `device_tree` is what the boot protocol left in x0: the address of a flattened device tree.
+///
+/// # Panics
+/// If the tree has no memory at [`RAM_BASE`] or no CPUs.
+pub(crate) unsafe fn read(device_tree: u64) -> Machine {
+    // SAFETY: the caller hands on the boot protocol's address.
+    let tree = unsafe { Fdt::from_raw(device_tree as *const u8) }.expect("x0 holds a device tree");
+    let memory = tree.memory().expect("the tree describes memory");
+    let ram = memory
+        .reg()
+        .ok()
+        .flatten()
+        .and_then(|mut ranges| ranges.find(|r| r.address::<u64>() == Ok(RAM_BASE)))
+        .expect("there is RAM at its place");
+    let mut arguments = [0; ARGUMENTS_BYTES];
+    if let Some(text) = tree
+        .chosen()
+        .as_ref()
+        .and_then(|c| c.bootargs().ok().flatten())
+    {
+        arguments
+            .iter_mut()
+            .zip(text.bytes())
+            .for_each(|(to, from)| *to = from);
+    }
+    Machine {
+        ram_bytes: ram.size().expect("the RAM's size has 64 bits"),
+        vcpus: tree.cpus().expect("the tree describes CPUs").cpus().count(),
+        arguments,
+    }
+}
