@@ -51,6 +51,14 @@ impl Affinity {
         self.0
     }
 
+    /// The fields below affinity level `level`, 0 to 3.
+    pub(crate) const fn fields_below(level: u64) -> Option<u64> {
+        match level {
+            0..=3 => Some((1 << (8 * level)) - 1),
+            _ => None,
+        }
+    }
+
     /// MPIDR_EL1 of a virtual CPU with this affinity: bit 31 is RES1; U = 0 and MT = 0 (DDI 0487, MPIDR_EL1).
     pub const fn mpidr(self) -> u64 {
         self.0 | 1 << 31

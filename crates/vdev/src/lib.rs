@@ -15,6 +15,8 @@ mod affinity;
 mod bits;
 pub mod gic;
 mod line;
+pub mod pl011;
+pub mod psci;
 
 pub use affinity::{Affinity, MAX_VCPUS};
 pub use line::Line;
