@@ -1,0 +1,404 @@
+/*
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * elcount: a QEMU TCG plugin that counts instructions of an emulated 64-bit Arm machine, exactly, by who executed
+ * them: EL3, EL2, EL0 under EL2, a guest hypervisor at virtual EL2, EL1, EL0 under EL1.
+ *
+ * It writes one JSON object a line:
+ *   first_guest  the counts when the first instruction below EL2 is about to run
+ *   mark         the counts of all CPUs when a guest executes HINT #0x60 to #0x6f (mark 0 to 15)
+ *   exit         for each kind of exit to EL2 (class left, vector, ESR_EL2.EC, class entered): how many there were,
+ *                and the EL2 instructions until the entry: sum, least, most
+ *   sysreg       exits of class 0x18 again, by register and direction
+ *   transition   how often one class followed another
+ *   total        the counts of all CPUs at the end; the last line
+ *   failed_reads how many register reads failed; what is above is then not to be trusted
+ * Mark 15 prints the exits so far and starts them anew.
+ *
+ * The class of a translation block is fixed when QEMU translates it: QEMU's own block flags hold the exception
+ * level, the regime and HCR_EL2.NV. So registers are read at translation and at changes of class only, and the
+ * counting itself is inline code.
+ *
+ * Plugin API version 4 (QEMU 9.2 to 10.0). Arguments: out=FILE.
+ * Build: cc -O2 -shared -fPIC -fvisibility=hidden -pthread elcount.c -o libelcount.so
+ */
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+/*
+ * The part of QEMU's plugin interface that is used, declared here so that no header of QEMU or GLib is needed.
+ */
+typedef uint64_t plugin_id;
+struct qemu_plugin_tb;
+struct qemu_plugin_insn;
+struct qemu_plugin_register;
+struct qemu_plugin_scoreboard;
+typedef struct {
+    struct qemu_plugin_scoreboard *score;
+    size_t offset;
+} scoreboard_u64;
+typedef struct {
+    struct qemu_plugin_register *handle;
+    const char *name;
+    const char *feature;
+} register_descriptor;
+typedef struct {
+    char *data;
+    unsigned len;
+} GArray;
+typedef struct {
+    uint8_t *data;
+    unsigned len;
+} GByteArray;
+enum { REGISTERS_NONE, REGISTERS_READ };
+enum { CONDITION_NOT_EQUAL = 3 };
+enum { INLINE_ADD_U64 = 0 };
+
+typedef void vcpu_callback(plugin_id, unsigned cpu);
+typedef void translate_callback(plugin_id, struct qemu_plugin_tb *);
+typedef void exit_callback(plugin_id, void *);
+typedef void execute_callback(unsigned cpu, void *);
+
+GByteArray *g_byte_array_new(void);
+void *g_byte_array_free(GByteArray *, int free_segment);
+void *g_array_free(GArray *, int free_segment);
+GArray *qemu_plugin_get_registers(void);
+int qemu_plugin_read_register(struct qemu_plugin_register *, GByteArray *);
+struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t);
+void *qemu_plugin_scoreboard_find(struct qemu_plugin_scoreboard *, unsigned);
+void qemu_plugin_register_vcpu_init_cb(plugin_id, vcpu_callback);
+void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, translate_callback);
+void qemu_plugin_register_atexit_cb(plugin_id, exit_callback, void *);
+void qemu_plugin_register_vcpu_tb_exec_cond_cb(struct qemu_plugin_tb *, execute_callback, int registers, int condition,
+                                               scoreboard_u64, uint64_t, void *);
+void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, execute_callback, int registers, void *);
+void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(struct qemu_plugin_insn *, int operation, scoreboard_u64,
+                                                         uint64_t);
+size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
+uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *);
+struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
+size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *, void *, size_t);
+
+EXPORT int qemu_plugin_version = 4;
+
+/* Who executes. From VEL2 on it is a guest of EL2. NOBODY is a CPU that has not started. */
+enum class { NOBODY, EL3, EL2, HOST_EL0, VEL2, EL1, EL0, CLASSES };
+static const char *const class_names[CLASSES] = { "nobody", "el3", "el2", "host_el0", "vel2", "el1", "el0" };
+
+enum { MAX_CPUS = 8, VECTORS = 16, EXCEPTION_CLASSES = 64, SYSREG_SLOTS = 4096 };
+enum { EC_SYSREG = 0x18, VECTOR_KIND_MASK = 3, KIND_SYNCHRONOUS = 0 };
+static const char *const kind_names[4] = { "sync", "irq", "fiq", "serror" };
+
+typedef struct {
+    uint64_t class;
+    uint64_t executed[CLASSES];
+} cpu_state;
+
+typedef struct {
+    uint64_t count, el2, least, most;
+} exit_account;
+
+typedef struct {
+    uint32_t key; /* from, direction and the five fields of the name; 0 is an empty slot */
+    uint64_t count, el2;
+} sysreg_account;
+
+/* The exit that a CPU is dealing with at EL2. */
+typedef struct {
+    bool is_open;
+    unsigned from, vector, exception_class;
+    uint32_t syndrome;
+    uint64_t el2_before;
+} open_exit;
+
+static struct qemu_plugin_scoreboard *scoreboard;
+static struct {
+    struct qemu_plugin_register *cpsr, *hcr, *esr;
+} registers;
+static FILE *out;
+static unsigned cpus;
+static bool has_guest_run;
+static uint64_t failed_reads;
+
+/* Guards everything below: CPUs run in threads of their own. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static exit_account exits[CLASSES][VECTORS][EXCEPTION_CLASSES][CLASSES];
+static sysreg_account sysregs[SYSREG_SLOTS];
+static open_exit open_exits[MAX_CPUS];
+static uint64_t transitions[CLASSES][CLASSES];
+
+/* The slots are one array. Asking for slot `cpu` itself fails for a CPU that runs before it was announced, which
+ * happens with -icount. */
+static cpu_state *state_of(unsigned cpu)
+{
+    return (cpu_state *)qemu_plugin_scoreboard_find(scoreboard, 0) + cpu;
+}
+
+static uint64_t read_register(struct qemu_plugin_register *reg)
+{
+    uint64_t value = 0;
+    if (!reg) {
+        return 0;
+    }
+    GByteArray *bytes = g_byte_array_new();
+    qemu_plugin_read_register(reg, bytes);
+    if (bytes->len) {
+        memcpy(&value, bytes->data, bytes->len < sizeof value ? bytes->len : sizeof value);
+    } else {
+        failed_reads++;
+    }
+    g_byte_array_free(bytes, 1);
+    return value;
+}
+
+/* The handles are the same on every CPU; a read goes to the CPU that is running. */
+static void find_registers(void)
+{
+    GArray *all = qemu_plugin_get_registers();
+    const register_descriptor *descriptors = (const register_descriptor *)all->data;
+    for (unsigned k = 0; k < all->len; k++) {
+        if (!strcmp(descriptors[k].name, "cpsr")) {
+            registers.cpsr = descriptors[k].handle;
+        } else if (!strcmp(descriptors[k].name, "HCR_EL2")) {
+            registers.hcr = descriptors[k].handle;
+        } else if (!strcmp(descriptors[k].name, "ESR_EL2")) {
+            registers.esr = descriptors[k].handle;
+        }
+    }
+    g_array_free(all, 1);
+}
+
+/* DDI 0487: PSTATE.nRW is bit 4, with an AArch32 mode below it; HCR_EL2.TGE is bit 27, HCR_EL2.NV bit 42. */
+static enum class current_class(void)
+{
+    uint64_t pstate = read_register(registers.cpsr), hcr = read_register(registers.hcr);
+    unsigned level = pstate & 0x10 ? (pstate & 0xf ? 1 : 0) : pstate >> 2 & 3;
+    switch (level) {
+    case 3:
+        return EL3;
+    case 2:
+        return EL2;
+    case 1:
+        return hcr >> 42 & 1 ? VEL2 : EL1;
+    default:
+        return hcr >> 27 & 1 ? HOST_EL0 : EL0;
+    }
+}
+
+static void print_counts(unsigned cpu)
+{
+    const cpu_state *state = state_of(cpu);
+    fputc('{', out);
+    for (int k = EL3; k < CLASSES; k++) {
+        fprintf(out, "%s\"%s\":%" PRIu64, k == EL3 ? "" : ",", class_names[k], state->executed[k]);
+    }
+    fputc('}', out);
+}
+
+static void print_all_counts(void)
+{
+    fputs("\"cpus\":[", out);
+    for (unsigned cpu = 0; cpu < cpus; cpu++) {
+        fputs(cpu ? "," : "", out);
+        print_counts(cpu);
+    }
+    fputs("]}\n", out);
+    fflush(out);
+}
+
+static void open_exit_of(unsigned cpu, enum class from, unsigned vector)
+{
+    uint64_t esr = read_register(registers.esr);
+    bool is_synchronous = (vector & VECTOR_KIND_MASK) == KIND_SYNCHRONOUS;
+    open_exits[cpu] = (open_exit){
+        .is_open = true,
+        .from = from,
+        .vector = vector,
+        .exception_class = is_synchronous ? esr >> 26 & 63 : 0,
+        .syndrome = esr & 0x1ffffff,
+        .el2_before = state_of(cpu)->executed[EL2],
+    };
+}
+
+/* The key holds the syndrome's register fields and direction (bits 21:10, 4:0 without Rt), and the class left. */
+static void account_sysreg(const open_exit *e, uint64_t spent)
+{
+    uint32_t key = (e->syndrome & 0x3ffc1f) | 1u << 31 | e->from << 24;
+    uint32_t slot = key * 2654435761u >> 20;
+    for (unsigned tries = 0; tries < SYSREG_SLOTS; tries++, slot = (slot + 1) % SYSREG_SLOTS) {
+        if (!sysregs[slot].key || sysregs[slot].key == key) {
+            sysregs[slot].key = key;
+            sysregs[slot].count++;
+            sysregs[slot].el2 += spent;
+            return;
+        }
+    }
+}
+
+static void close_exit_of(unsigned cpu, enum class to)
+{
+    open_exit *e = &open_exits[cpu];
+    exit_account *account = &exits[e->from][e->vector][e->exception_class][to];
+    uint64_t spent = state_of(cpu)->executed[EL2] - e->el2_before;
+    account->least = !account->count || spent < account->least ? spent : account->least;
+    account->most = spent > account->most ? spent : account->most;
+    account->count++;
+    account->el2 += spent;
+    if (e->exception_class == EC_SYSREG) {
+        account_sysreg(e, spent);
+    }
+    e->is_open = false;
+}
+
+/* A block of another class than the last begins. `user` holds its class and, above, its address's vector number. */
+static void on_change(unsigned cpu, void *user)
+{
+    cpu_state *state = state_of(cpu);
+    enum class from = state->class, to = (uintptr_t)user & 15;
+    pthread_mutex_lock(&lock);
+    transitions[from][to]++;
+    if (to >= VEL2 && !has_guest_run) {
+        has_guest_run = true;
+        fprintf(out, "{\"event\":\"first_guest\",\"cpu\":%u,", cpu);
+        print_all_counts();
+    }
+    if (from >= VEL2 && to == EL2 && cpu < MAX_CPUS) {
+        open_exit_of(cpu, from, (uintptr_t)user >> 4);
+    } else if (from == EL2 && to >= VEL2 && cpu < MAX_CPUS && open_exits[cpu].is_open) {
+        close_exit_of(cpu, to);
+    }
+    state->class = to;
+    pthread_mutex_unlock(&lock);
+}
+
+static void print_exits(void)
+{
+    for (int from = 0; from < CLASSES; from++)
+        for (int vector = 0; vector < VECTORS; vector++)
+            for (int ec = 0; ec < EXCEPTION_CLASSES; ec++)
+                for (int to = 0; to < CLASSES; to++) {
+                    const exit_account *a = &exits[from][vector][ec][to];
+                    if (a->count) {
+                        fprintf(out,
+                                "{\"event\":\"exit\",\"from\":\"%s\",\"kind\":\"%s\",\"ec\":%d,\"to\":\"%s\","
+                                "\"count\":%" PRIu64 ",\"el2\":%" PRIu64 ",\"least\":%" PRIu64 ",\"most\":%" PRIu64
+                                "}\n",
+                                class_names[from], kind_names[vector & VECTOR_KIND_MASK], ec, class_names[to],
+                                a->count, a->el2, a->least, a->most);
+                    }
+                }
+    for (int slot = 0; slot < SYSREG_SLOTS; slot++) {
+        const sysreg_account *a = &sysregs[slot];
+        uint32_t key = a->key;
+        if (key) {
+            fprintf(out,
+                    "{\"event\":\"sysreg\",\"name\":\"S%u_%u_C%u_C%u_%u\",\"direction\":\"%s\",\"from\":\"%s\","
+                    "\"count\":%" PRIu64 ",\"el2\":%" PRIu64 "}\n",
+                    key >> 20 & 3, key >> 14 & 7, key >> 10 & 15, key >> 1 & 15, key >> 17 & 7,
+                    key & 1 ? "read" : "write", class_names[key >> 24 & 7], a->count, a->el2);
+        }
+    }
+    if (failed_reads) {
+        fprintf(out, "{\"event\":\"failed_reads\",\"count\":%" PRIu64 "}\n", failed_reads);
+    }
+    fflush(out);
+}
+
+static void on_mark(unsigned cpu, void *user)
+{
+    unsigned mark = (uintptr_t)user;
+    pthread_mutex_lock(&lock);
+    fprintf(out, "{\"event\":\"mark\",\"mark\":%u,\"cpu\":%u,", mark, cpu);
+    print_all_counts();
+    if (mark == 15) {
+        print_exits();
+        memset(exits, 0, sizeof exits);
+        memset(sysregs, 0, sizeof sysregs);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+/* HINT #imm is 0xd503201f with imm (CRm:op2) at bits 11:5; marks have 6 in its upper three bits. */
+static bool is_mark(uint32_t instruction)
+{
+    return (instruction & 0xfffff01f) == 0xd503201f && (instruction >> 9 & 7) == 6;
+}
+
+static void on_translate(plugin_id id, struct qemu_plugin_tb *tb)
+{
+    (void)id;
+    enum class class = current_class();
+    uintptr_t vector = qemu_plugin_tb_vaddr(tb) >> 7 & 15;
+    scoreboard_u64 last = { scoreboard, offsetof(cpu_state, class) };
+    scoreboard_u64 executed = { scoreboard, offsetof(cpu_state, executed) + sizeof(uint64_t) * class };
+    qemu_plugin_register_vcpu_tb_exec_cond_cb(tb, on_change, REGISTERS_READ, CONDITION_NOT_EQUAL, last, class,
+                                              (void *)(class | vector << 4));
+    for (size_t k = 0; k < qemu_plugin_tb_n_insns(tb); k++) {
+        struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, k);
+        uint32_t word = 0;
+        qemu_plugin_insn_data(insn, &word, sizeof word);
+        qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, INLINE_ADD_U64, executed, 1);
+        if (is_mark(word)) {
+            uintptr_t mark = word >> 5 & 15;
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, REGISTERS_NONE, (void *)mark);
+        }
+    }
+}
+
+static void on_vcpu(plugin_id id, unsigned cpu)
+{
+    (void)id;
+    if (!registers.cpsr) {
+        find_registers();
+    }
+    pthread_mutex_lock(&lock);
+    cpus = cpu + 1 > cpus ? cpu + 1 : cpus;
+    pthread_mutex_unlock(&lock);
+}
+
+static void on_exit_of_qemu(plugin_id id, void *user)
+{
+    (void)id;
+    (void)user;
+    pthread_mutex_lock(&lock);
+    for (int from = 0; from < CLASSES; from++)
+        for (int to = 0; to < CLASSES; to++)
+            if (transitions[from][to]) {
+                fprintf(out, "{\"event\":\"transition\",\"from\":\"%s\",\"to\":\"%s\",\"count\":%" PRIu64 "}\n",
+                        class_names[from], class_names[to], transitions[from][to]);
+            }
+    print_exits();
+    fputs("{\"event\":\"total\",", out);
+    print_all_counts();
+    pthread_mutex_unlock(&lock);
+}
+
+EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
+{
+    (void)info;
+    out = stderr;
+    for (int i = 0; i < argc; i++) {
+        if (!strncmp(argv[i], "out=", 4)) {
+            out = fopen(argv[i] + 4, "w");
+        } else {
+            fprintf(stderr, "elcount: no such argument: %s\n", argv[i]);
+            return 1;
+        }
+    }
+    if (!out) {
+        perror("elcount: the output file");
+        return 1;
+    }
+    scoreboard = qemu_plugin_scoreboard_new(sizeof(cpu_state));
+    qemu_plugin_register_vcpu_init_cb(id, on_vcpu);
+    qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
+    qemu_plugin_register_atexit_cb(id, on_exit_of_qemu, NULL);
+    return 0;
+}

@@ -1,0 +1,101 @@
+//! `cargo xtask lint`: what a program can check of STYLE.md. Each rule says what it wants where it is broken.
+
+mod edges;
+mod rules;
+mod source;
+
+use crate::workspace::{self, Failure};
+use source::Source;
+use std::fmt;
+use std::process::Command;
+
+/// Whether a finding ends the run with an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Severity {
+    Error,
+    Warning,
+}
+
+/// One place where a rule is broken.
+#[derive(Debug)]
+struct Finding {
+    /// File from the workspace's root, or package.
+    path: String,
+    /// Line from 1; 0 is no line.
+    line: usize,
+    rule: &'static str,
+    message: String,
+    severity: Severity,
+}
+
+impl Finding {
+    fn error(source: &Source, line: usize, rule: &'static str, message: String) -> Self {
+        Self {
+            path: source.path.clone(),
+            line,
+            rule,
+            message,
+            severity: Severity::Error,
+        }
+    }
+
+    /// An error at byte `at` of one of the views of a file.
+    fn at(source: &Source, view: &str, at: usize, rule: &'static str, message: String) -> Self {
+        Self::error(source, source::line_of(view, at), rule, message)
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{severity}: {}", self.path)?;
+        if self.line != 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        write!(f, ": {}: {}", self.rule, self.message)
+    }
+}
+
+/// Judges the whole workspace; findings go to standard output.
+///
+/// # Errors
+/// If a rule is broken, or git, cargo or a file cannot be read.
+pub(crate) fn run() -> Result<(), Failure> {
+    let mut findings = edges::judge(&workspace::metadata()?);
+    for path in rust_files()? {
+        let text = workspace::read(&path)?;
+        let source = Source::new(&path, &text);
+        findings.extend(rules::RULES.iter().flat_map(|rule| rule(&source)));
+    }
+    for finding in &findings {
+        println!("{finding}");
+    }
+    match findings
+        .iter()
+        .filter(|f| f.severity == Severity::Error)
+        .count()
+    {
+        0 => Ok(()),
+        errors => Err(Failure::new(format!("{errors} broken rules of STYLE.md"))),
+    }
+}
+
+/// The Rust files that git knows or would add, as paths from the workspace's root.
+fn rust_files() -> Result<Vec<String>, Failure> {
+    let mut git = Command::new("git");
+    git.args([
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "--deduplicate",
+        "--",
+        "*.rs",
+    ]);
+    let listed = workspace::output(&mut git)?;
+    let exists = |path: &&str| workspace::root().join(path).is_file();
+    Ok(listed.lines().filter(exists).map(str::to_owned).collect())
+}

@@ -1,0 +1,160 @@
+//! Which of the workspace's crates may depend on which: dependencies point down only.
+
+use super::{Finding, Severity};
+use serde_json::Value;
+
+/// Each package with the workspace packages it may depend on.
+const ALLOWED: [(&str, &[&str]); 11] = [
+    ("droste-arm64", &[]),
+    ("droste-devtree", &[]),
+    ("droste-image", &[]),
+    ("droste-stage2", &["droste-arm64"]),
+    ("droste-vdev", &["droste-arm64"]),
+    ("droste-nested", &["droste-arm64", "droste-stage2"]),
+    ("droste-mmu-model", &["droste-arm64"]),
+    (
+        "droste-hv",
+        &[
+            "droste-arm64",
+            "droste-devtree",
+            "droste-image",
+            "droste-nested",
+            "droste-stage2",
+            "droste-vdev",
+        ],
+    ),
+    ("droste", &["droste-image"]),
+    ("droste-guests", &["droste-arm64"]),
+    ("xtask", &["droste", "droste-image"]),
+];
+
+/// What judges the others in their tests, and is part of none of them.
+const TESTS_ONLY: &str = "droste-mmu-model";
+
+/// Judges the answer of `cargo metadata --no-deps`.
+pub(crate) fn judge(metadata: &Value) -> Vec<Finding> {
+    let packages = metadata["packages"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    let names: Vec<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
+    packages
+        .iter()
+        .flat_map(|package| judge_package(package, &names))
+        .collect()
+}
+
+fn judge_package(package: &Value, workspace: &[&str]) -> Vec<Finding> {
+    let name = package["name"].as_str().unwrap_or_default();
+    let Some((_, allowed)) = ALLOWED.iter().find(|(known, _)| *known == name) else {
+        return vec![finding(
+            name,
+            "has no row in xtask's table of dependencies".to_owned(),
+        )];
+    };
+    let dependencies = package["dependencies"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    dependencies
+        .iter()
+        .filter_map(|d| {
+            d["name"]
+                .as_str()
+                .map(|on| (on, d["kind"].as_str() == Some("dev")))
+        })
+        .filter(|(on, _)| workspace.contains(on))
+        .filter(|(on, is_for_tests)| {
+            let is_allowed_in_tests = *on == TESTS_ONLY || *on == name;
+            !(allowed.contains(on) || *is_for_tests && is_allowed_in_tests)
+        })
+        .map(|(on, _)| {
+            finding(
+                name,
+                format!("may not depend on {on}: dependencies point down only"),
+            )
+        })
+        .collect()
+}
+
+fn finding(package: &str, message: String) -> Finding {
+    Finding {
+        path: package.to_owned(),
+        line: 0,
+        rule: "dependencies",
+        message,
+        severity: Severity::Error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn package(name: &str, dependencies: &[(&str, Option<&str>)]) -> Value {
+        let dependencies: Vec<Value> = dependencies
+            .iter()
+            .map(|(on, kind)| json!({"name": on, "kind": kind}))
+            .collect();
+        json!({"name": name, "dependencies": dependencies})
+    }
+
+    fn messages(packages: &[Value]) -> Vec<String> {
+        judge(&json!({"packages": packages}))
+            .into_iter()
+            .map(|f| format!("{} {}", f.path, f.message))
+            .collect()
+    }
+
+    #[test]
+    fn edges_that_point_down_are_passed() {
+        let packages = [
+            package("droste-arm64", &[]),
+            package(
+                "droste-stage2",
+                &[
+                    ("droste-arm64", None),
+                    ("spin", None),
+                    ("droste-mmu-model", Some("dev")),
+                ],
+            ),
+            package("droste-mmu-model", &[("droste-arm64", None)]),
+        ];
+        assert_eq!(messages(&packages), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_edge_that_points_up_is_refused() {
+        let packages = [
+            package("droste-arm64", &[("droste-stage2", None)]),
+            package("droste-stage2", &[]),
+        ];
+        assert_eq!(
+            messages(&packages),
+            ["droste-arm64 may not depend on droste-stage2: dependencies point down only"]
+        );
+    }
+
+    #[test]
+    fn a_crate_may_test_itself_with_other_features() {
+        let image = |kind| package("droste-image", &[("droste-image", kind)]);
+        assert_eq!(messages(&[image(Some("dev"))]), Vec::<String>::new());
+        assert_eq!(messages(&[image(None)]).len(), 1);
+    }
+
+    #[test]
+    fn production_code_that_needs_the_model_is_refused() {
+        let packages = [
+            package("droste-stage2", &[("droste-mmu-model", None)]),
+            package("droste-mmu-model", &[]),
+        ];
+        assert_eq!(messages(&packages).len(), 1);
+    }
+
+    #[test]
+    fn a_crate_without_a_row_is_refused() {
+        assert_eq!(
+            messages(&[package("droste-new", &[])]),
+            ["droste-new has no row in xtask's table of dependencies"]
+        );
+    }
+}
