@@ -1,0 +1,123 @@
+//! A context: one thing that TLBs can tell apart, a stage-2 root under a VMID.
+//!
+//! A table can have several contexts. Where a guest's two translation regimes must not mix although they use the
+//! same stage-2 table (a guest hypervisor's own and its guest's, say), each has a context of its own.
+//!
+//! Rule: on one physical CPU, the entries that a VMID's last virtual CPU left are gone before another virtual CPU
+//! runs under it. The guest believes that each of its CPUs has a TLB of its own: two of them may use one ASID for
+//! different tables. The physical TLB tags entries by VMID and ASID, not by virtual CPU, so the context notes per
+//! physical CPU who ran last. That is a fact of the VMID, hence of the context and not of the virtual machine.
+//!
+//! The other half of the rule is HCR_EL2.FB. A guest's *local* invalidation must also reach the physical CPU that
+//! the virtual one left, whose note still names it: with FB set it is broadcast. A hypervisor that moves virtual
+//! CPUs sets FB, and BSU to Inner Shareable for the barriers that complete it.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use droste_arm64::tlbi::Tlbi;
+use droste_arm64::{Pa, Vttbr};
+
+use crate::vmid::Tag;
+use crate::{Dsb, Ic, Machine, Table, VmidAllocator};
+
+/// A virtual CPU's number, unique among those that run under one context.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VcpuId(pub u32);
+
+/// No virtual CPU has this number.
+const NOBODY: u64 = u64::MAX;
+
+/// A stage-2 root under a VMID, on a machine of at most `CPUS` CPUs.
+///
+/// It holds no VTCR_EL2: that describes the virtual hardware and is a constant of the virtual machine.
+#[derive(Debug)]
+pub struct Context<const CPUS: usize> {
+    root: Pa,
+    pub(crate) tag: Tag,
+    /// Who ran here last, by physical CPU. Each entry is touched by its own CPU only.
+    last_vcpu: [AtomicU64; CPUS],
+    private_invalidations: AtomicU64,
+}
+
+impl<const CPUS: usize> Context<CPUS> {
+    /// A context of `table`, without a VMID until it is first entered.
+    pub const fn new(table: &mut Table) -> Self {
+        table.contexts += 1;
+        Self {
+            root: table.root,
+            tag: Tag::new(),
+            last_vcpu: [const { AtomicU64::new(NOBODY) }; CPUS],
+            private_invalidations: AtomicU64::new(0),
+        }
+    }
+
+    /// Ends the context. No CPU runs under it any more, and none will.
+    ///
+    /// Its VMID stays taken until the next rollover, so entries that TLBs still hold harm nobody. But table walks
+    /// cached there refer to the table: retire the last context of a table after [`Table::free`] is discharged.
+    ///
+    /// # Panics
+    /// If `table` is not the one that it was made for.
+    pub fn retire(self, table: &mut Table) {
+        assert!(self.root == table.root, "a context of another table");
+        table.contexts -= 1;
+    }
+
+    /// The table's root.
+    pub const fn root(&self) -> Pa {
+        self.root
+    }
+
+    /// How often entries of another virtual CPU had to go on some CPU.
+    pub fn private_invalidations(&self) -> u64 {
+        self.private_invalidations.load(Ordering::Relaxed)
+    }
+
+    /// Loads the context on this CPU, number `cpu`, for a virtual CPU that is about to run, and returns what is in
+    /// VTTBR_EL2 now. The exception return into the guest is its context synchronization.
+    ///
+    /// Called on every entry, or at least on every one after which another CPU could have rolled the VMIDs over;
+    /// takes no lock while the VMID's generation is current. VTCR_EL2 of the virtual machine is loaded before: a
+    /// root is never live under another machine's shape.
+    ///
+    /// If another virtual CPU ran here last: `TLBI VMALLE1`, which takes stage-1 and combined entries of this VMID on
+    /// this CPU; those of stage 2 alone are the same for all. And `IC IALLU`: with its stage 1 off a virtual CPU may
+    /// fetch from the Point of Coherency into the instruction cache, where another one must not find it.
+    ///
+    /// # Panics
+    /// If `cpu` is not below `CPUS`.
+    #[inline]
+    pub fn enter<M: Machine>(
+        &self,
+        machine: &M,
+        vmids: &VmidAllocator<CPUS>,
+        cpu: usize,
+        vcpu: VcpuId,
+    ) -> Vttbr {
+        let vmid = vmids.activate(machine, &self.tag, cpu);
+        let vttbr = Vttbr::new(vmid, self.root);
+        if machine.vttbr() != vttbr {
+            machine.set_vttbr(vttbr);
+        }
+        let last = &self.last_vcpu[cpu];
+        let before = last.load(Ordering::Relaxed);
+        if before != u64::from(vcpu.0) {
+            last.store(u64::from(vcpu.0), Ordering::Relaxed);
+            if before != NOBODY {
+                self.invalidate_private(machine);
+            }
+        }
+        vttbr
+    }
+
+    /// Takes from this CPU what the previous virtual CPU left. VTTBR_EL2 is written but not yet synchronized.
+    #[cold]
+    fn invalidate_private<M: Machine>(&self, machine: &M) {
+        self.private_invalidations.fetch_add(1, Ordering::Relaxed);
+        machine.isb();
+        machine.tlbi(Tlbi::Vmalle1);
+        machine.ic(Ic::Iallu);
+        machine.dsb(Dsb::Nsh);
+        machine.isb();
+    }
+}

@@ -1,0 +1,102 @@
+//! The seam between logic and machine: the architecture's verbs, and nothing but those.
+//!
+//! Rule: no verb hides a barrier. Where order matters it is a call of its own, so that a recorder or a model sees
+//! what hardware would see.
+
+use droste_arm64::desc::RawDescriptor;
+use droste_arm64::tlbi::Tlbi;
+use droste_arm64::{Pa, Vttbr};
+
+/// Which accesses a DSB waits for, and where (DDI 0487, C6.2 "DSB").
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dsb {
+    /// All accesses and maintenance, Inner Shareable. The one that completes a broadcast TLBI.
+    Ish,
+    /// Stores, Inner Shareable: makes descriptors visible to table walks.
+    Ishst,
+    /// All accesses and maintenance, this CPU. The one that completes a local TLBI.
+    Nsh,
+}
+
+/// Invalidation of instruction caches to the Point of Unification (DDI 0487, C6.2 "IC").
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ic {
+    /// `IC IALLU`: all of this CPU's.
+    Iallu,
+    /// `IC IALLUIS`: all, Inner Shareable.
+    Ialluis,
+}
+
+/// A CPU and its memory, as stage 2 needs them.
+///
+/// The implementation at EL2 gives one instruction per verb (the three that take a size loop over their range); a
+/// recorder writes a trace; a model answers as adversely as the architecture permits.
+///
+/// # Duties of an implementation
+/// - Descriptors are read and written single-copy atomic, 64 bits, little-endian, through Normal Inner Shareable
+///   Write-Back memory (as [`Geometry::vtcr`](crate::Geometry::vtcr) tells the walker). No verb implies an order
+///   beyond the one that program order gives accesses to one address.
+/// - TLB invalidations execute with HCR_EL2.{E2H,TGE} other than {1,1}: with both set they would act on EL2's own
+///   regime (DDI 0487, C5.5).
+/// - From a call of [`set_vttbr`](Self::set_vttbr) inside [`under`] to its end, nothing enters a guest on this CPU:
+///   an interrupt taken at EL2 returns where it was taken.
+pub trait Machine {
+    /// Reads a descriptor.
+    fn read(&self, descriptor: Pa) -> RawDescriptor;
+
+    /// Writes a descriptor.
+    fn write(&self, descriptor: Pa, value: RawDescriptor);
+
+    /// Replaces a descriptor that holds `expected`.
+    ///
+    /// # Errors
+    /// What it holds instead; nothing is written.
+    fn compare_exchange(
+        &self,
+        descriptor: Pa,
+        expected: RawDescriptor,
+        new: RawDescriptor,
+    ) -> Result<(), RawDescriptor>;
+
+    /// Writes zero over a page for a table, `bytes` a multiple of the granule.
+    fn zero(&self, page: Pa, bytes: u64);
+
+    /// `DSB`.
+    fn dsb(&self, domain: Dsb);
+
+    /// `ISB`.
+    fn isb(&self);
+
+    /// `TLBI`; the payload is the register operand.
+    fn tlbi(&self, operation: Tlbi);
+
+    /// `IC`.
+    fn ic(&self, operation: Ic);
+
+    /// `DC CIVAC` over a range of memory: cleans and invalidates data caches to the Point of Coherency.
+    fn clean_invalidate_data(&self, from: Pa, bytes: u64);
+
+    /// Reads VTTBR_EL2.
+    fn vttbr(&self) -> Vttbr;
+
+    /// Writes VTTBR_EL2.
+    fn set_vttbr(&self, value: Vttbr);
+}
+
+/// Runs `body` with `vttbr` in VTTBR_EL2, then puts back what was there. Where it is there already, only `body` runs.
+///
+/// TLB invalidations act on the VMID in VTTBR_EL2, so maintenance of a context that is not loaded happens in here.
+/// The switch takes the context's value and nothing else: VTCR_EL2 is not touched, because invalidation does not
+/// read it and EL2 makes no access through the EL1&0 regime meanwhile.
+pub fn under<M: Machine, R>(machine: &M, vttbr: Vttbr, body: impl FnOnce() -> R) -> R {
+    let loaded = machine.vttbr();
+    if loaded == vttbr {
+        return body();
+    }
+    machine.set_vttbr(vttbr);
+    machine.isb();
+    let result = body();
+    machine.set_vttbr(loaded);
+    machine.isb();
+    result
+}
