@@ -1,7 +1,31 @@
-//! Placeholder.
+//! The EL2 binary of Droste: what joins the machine to the crates that decide.
+//!
+//! `arch` touches the hardware; everything else is safe code that turns events into calls of `stage2`, `vdev` and
+//! their kind. One CPU's life: boot, then guest → exit → handler → guest for ever, on one stack.
+
 #![no_std]
 #![no_main]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
+
+extern crate alloc;
+
+mod arch;
+mod boot;
+mod bug;
+mod console;
+mod cpu;
+mod exit;
+mod guest_memory;
+mod loader;
+mod logger;
+mod machine;
+mod memory;
+mod mmio;
+mod power;
+mod report;
+mod sched;
+mod stats;
+mod stub;
+mod sysreg;
+mod vcpu;
+mod vgic;
+mod vm;

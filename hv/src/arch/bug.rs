@@ -1,0 +1,92 @@
+//! What is left to do when Droste itself is wrong: say where, and stop every CPU.
+
+use core::fmt::{self, Write};
+
+use super::{boot, mrs, uart};
+
+/// Registers that `vectors.s` saves when EL2 takes an exception from itself.
+#[repr(C)]
+struct BugFrame {
+    x: [u64; 31],
+    sp: u64,
+}
+
+/// An exception from EL2 itself. `vector` counts the eight that EL2 can take from itself.
+#[unsafe(no_mangle)]
+extern "C" fn handle_el2_bug(vector: u64, frame: &BugFrame) -> ! {
+    const KINDS: [&str; 4] = ["synchronous exception", "IRQ", "FIQ", "SError"];
+    crate::bug::report(
+        format_args!("unexpected {} in EL2", KINDS[vector as usize % 4]),
+        |out| print(out, frame),
+    );
+}
+
+fn print(out: &mut LastWords, frame: &BugFrame) -> fmt::Result {
+    let image = boot::layout();
+    let base = image.text.start;
+    let (elr, esr, far) = (mrs!("elr_el2"), mrs!("esr_el2"), mrs!("far_el2"));
+    writeln!(
+        out,
+        "  esr {esr:#010x}  far {far:#x}  pc {elr:#x} (image + {:#x})",
+        elr.wrapping_sub(base)
+    )?;
+    if boot::is_stack_guard(far) {
+        writeln!(
+            out,
+            "  far is in a stack's guard page: the stack overflowed"
+        )?;
+    }
+    for (row, x) in frame.x.chunks(4).enumerate() {
+        for (i, value) in x.iter().enumerate() {
+            write!(out, "  x{:<2} {value:016x}", row * 4 + i)?;
+        }
+        writeln!(out)?;
+    }
+    writeln!(out, "  sp  {:016x}", frame.sp)?;
+    trace(out, frame.sp)
+}
+
+/// Prints the words of the stack at `sp` that lie in the text: return addresses, innermost first.
+pub(crate) fn trace(out: &mut LastWords, sp: u64) -> fmt::Result {
+    let image = boot::layout();
+    let Some(end) = boot::stack_end(sp) else {
+        return writeln!(out, "  sp is in no stack");
+    };
+    write!(out, "  stack, image +")?;
+    for at in (sp & !7..end).step_by(8) {
+        let word = super::memory::read_u64(droste_arm64::Pa(at));
+        if image.text.contains(&word) {
+            write!(out, " {:#x}", word - image.text.start)?;
+        }
+    }
+    writeln!(out)
+}
+
+/// This CPU's stack pointer.
+pub(crate) fn stack_pointer() -> u64 {
+    let sp: u64;
+    // SAFETY: copies a register.
+    unsafe { core::arch::asm!("mov {}, sp", out(reg) sp, options(nomem, nostack, preserves_flags)) }
+    sp
+}
+
+/// The UART, past every lock.
+pub(crate) struct LastWords;
+
+impl Write for LastWords {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            if byte == b'\n' {
+                uart::emergency_write(b'\r');
+            }
+            uart::emergency_write(byte);
+        }
+        Ok(())
+    }
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    let sp = stack_pointer();
+    crate::bug::report(format_args!("{info}"), |out| trace(out, sp));
+}

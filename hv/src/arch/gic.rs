@@ -1,0 +1,257 @@
+//! The physical GICv3: set-up through `arm-gic`, the CPU interface and the virtual one by system register.
+//!
+//! EOImode is 1: reading IAR acknowledges, [`drop_priority`] lets further interrupts in, [`deactivate`] ends the
+//! interrupt. One that is handed to a guest is left active; the guest's own end-of-interrupt deactivates it through
+//! the list register's hardware link (IHI 0069, 5.2.4 and 4.6).
+
+use core::ptr::NonNull;
+
+use arm_gic::gicv3::registers::{Gicd, GicrSgi};
+use arm_gic::gicv3::{GicDistributor, GicRedistributor, GicRedistributorIterator};
+use arm_gic::{IntId, Trigger, UniqueMmioPointer};
+use droste_arm64::Pa;
+
+use super::{isb, mrs, msr};
+
+/// Most list registers that the architecture allows.
+pub(crate) const MAX_LIST_REGISTERS: usize = 16;
+/// No interrupt is pending.
+pub(crate) const SPURIOUS: u32 = 1023;
+
+const FIRST_PPI: u32 = 16;
+const FIRST_SPI: u32 = 32;
+const AFFINITY: u64 = 0xff_00ff_ffff;
+const GICD_ICACTIVER: u64 = 0x380;
+const GICD_ICPENDR: u64 = 0x280;
+const SGI_FRAME: u64 = 0x1_0000;
+const GICR_ISACTIVER0: u64 = SGI_FRAME + 0x300;
+const GICR_ICACTIVER0: u64 = SGI_FRAME + 0x380;
+
+/// The distributor.
+pub(crate) struct Distributor {
+    base: Pa,
+    registers: GicDistributor<'static>,
+}
+
+impl Distributor {
+    /// Takes the distributor that stage 1 maps at `base`, puts all interrupts into group 1 and enables affinity
+    /// routing. Called once.
+    pub(crate) fn open(base: Pa) -> Option<Self> {
+        let pointer = NonNull::new(base.0 as *mut Gicd)?;
+        // SAFETY: the device tree says a GICv3 distributor is here; mapped as a device; this is its only owner.
+        let mut registers = GicDistributor::new(unsafe { UniqueMmioPointer::new(pointer) });
+        registers.enable_all_interrupts(false);
+        registers.configure_default_settings();
+        Some(Self { base, registers })
+    }
+
+    /// Number of shared interrupts, a multiple of 32.
+    pub(crate) fn spis(&self) -> u32 {
+        self.registers.typer().num_spis()
+    }
+
+    /// Enables SPI `intid` (32 and up), triggered as `trigger` says, towards the CPU with affinity `mpidr`.
+    pub(crate) fn enable(&mut self, intid: u32, trigger: Trigger, mpidr: u64) {
+        let id = IntId::spi(intid - FIRST_SPI);
+        let done = self
+            .registers
+            .set_trigger(id, trigger)
+            .and_then(|()| self.registers.set_routing(id, Some(mpidr & AFFINITY)))
+            .and_then(|()| self.registers.enable_interrupt(id, true));
+        done.expect("the device tree's SPIs are below 1020");
+    }
+
+    /// Forgets that SPI `intid` was pending or active: its owner has been reset.
+    pub(crate) fn forget(&mut self, intid: u32) {
+        let offset = u64::from(intid / 32) * 4;
+        write32(Pa(self.base.0 + GICD_ICACTIVER + offset), 1 << (intid % 32));
+        write32(Pa(self.base.0 + GICD_ICPENDR + offset), 1 << (intid % 32));
+    }
+}
+
+/// Brings up this CPU's redistributor and CPU interface, among the redistributor regions at `regions`, with the
+/// private interrupts `ppis` (16 to 31) and all SGIs enabled. Returns the redistributor's address; `None` where no
+/// region has one for this CPU.
+pub(crate) fn init_cpu(regions: &[Pa], ppis: &[u32]) -> Option<Pa> {
+    let me = mrs!("mpidr_el1") & AFFINITY;
+    let mut found = None;
+    for region in regions {
+        let base = NonNull::new(region.0 as *mut GicrSgi)?;
+        // SAFETY: the device tree says that redistributors are here up to the one marked last; mapped as devices.
+        // Each CPU uses only its own, so the iterator's frames alias nothing that is written elsewhere.
+        let frames = unsafe { GicRedistributorIterator::new(base) }.ok()?;
+        let stride = frame_bytes(*region);
+        for (n, mut frame) in frames.enumerate() {
+            if frame.typer().core_mpidr() & AFFINITY == me {
+                configure(&mut frame, ppis);
+                found = Some(Pa(region.0 + n as u64 * stride));
+            }
+        }
+    }
+    init_cpu_interface();
+    found
+}
+
+/// Bytes from one redistributor to the next: 128 KiB, or 256 KiB with virtual LPIs (IHI 0069, 12.10).
+fn frame_bytes(redistributor: Pa) -> u64 {
+    const GICR_TYPER: u64 = 8;
+    const VLPIS: u32 = 1 << 1;
+    if read32(Pa(redistributor.0 + GICR_TYPER)) & VLPIS != 0 {
+        0x4_0000
+    } else {
+        0x2_0000
+    }
+}
+
+fn configure(frame: &mut GicRedistributor<'_>, ppis: &[u32]) {
+    // Awake already, where the firmware used interrupts: nothing to do.
+    let _ = frame.mark_core_awake();
+    frame.configure_default_settings();
+    let sgis = (0..16).map(IntId::sgi);
+    let ppis = ppis.iter().map(|ppi| IntId::ppi(ppi - FIRST_PPI));
+    for id in sgis.chain(ppis) {
+        frame
+            .enable_interrupt(id, true)
+            .expect("SGIs and PPIs are private interrupts");
+    }
+    frame.wait_for_pending_write();
+}
+
+fn init_cpu_interface() {
+    const ENABLE_LOWER: u64 = 1 << 3;
+    const SRE: u64 = 0b111;
+    const EOI_MODE: u64 = 1 << 1;
+    // SAFETY: the GIC of this CPU belongs to EL2; ICC_SRE_EL2 opens the system registers to EL1, whose accesses are
+    // virtual because HCR_EL2.{IMO,FMO} are set whenever a guest runs.
+    unsafe {
+        msr!("S3_4_C12_C9_5", ENABLE_LOWER | SRE); // ICC_SRE_EL2
+        isb();
+        msr!("S3_0_C12_C12_5", SRE); // ICC_SRE_EL1
+        isb();
+        msr!("S3_0_C4_C6_0", 0xffu64); // ICC_PMR_EL1
+        msr!("S3_0_C12_C12_4", EOI_MODE); // ICC_CTLR_EL1
+        msr!("S3_0_C12_C12_7", 1u64); // ICC_IGRPEN1_EL1
+    }
+    isb();
+}
+
+/// Marks private interrupts of the redistributor at `redistributor` active or not, a bit for each INTID, for the guest
+/// that is being put on this CPU.
+pub(crate) fn set_ppis_active(redistributor: Pa, active: u32, inactive: u32) {
+    write32(Pa(redistributor.0 + GICR_ICACTIVER0), inactive);
+    write32(Pa(redistributor.0 + GICR_ISACTIVER0), active);
+}
+
+fn read32(at: Pa) -> u32 {
+    // SAFETY: callers name registers of the mapped GIC.
+    unsafe { core::ptr::read_volatile(at.0 as *const u32) }
+}
+
+fn write32(at: Pa, value: u32) {
+    // SAFETY: callers name set- and clear-type registers of the mapped GIC, sound for any owner to write.
+    unsafe { core::ptr::write_volatile(at.0 as *mut u32, value) }
+}
+
+/// Acknowledges the most urgent pending interrupt; [`SPURIOUS`] where there is none.
+#[inline]
+pub(crate) fn acknowledge() -> u32 {
+    let intid = mrs!("S3_0_C12_C12_0") as u32; // ICC_IAR1_EL1
+    // SAFETY: a barrier: what the interrupt announces is read after the acknowledgement.
+    unsafe { core::arch::asm!("dsb sy", options(nostack, preserves_flags)) }
+    intid
+}
+
+/// Lets interrupts of the same priority in again; `intid` stays active.
+#[inline]
+pub(crate) fn drop_priority(intid: u32) {
+    // SAFETY: ICC_EOIR1_EL1 of an interrupt that `acknowledge` returned.
+    unsafe { msr!("S3_0_C12_C12_1", u64::from(intid)) }
+}
+
+/// Ends interrupt `intid`.
+#[inline]
+pub(crate) fn deactivate(intid: u32) {
+    // SAFETY: ICC_DIR_EL1 of an interrupt that `acknowledge` returned.
+    unsafe { msr!("S3_0_C12_C11_1", u64::from(intid)) }
+}
+
+/// Sends SGI `sgi` to the CPU with affinity `mpidr`, after all earlier stores.
+#[inline]
+pub(crate) fn send_sgi(mpidr: u64, sgi: u32) {
+    let affinity = |level: u32| mpidr >> (8 * level) & 0xff;
+    let aff0 = mpidr & 0xff;
+    let value = (mpidr >> 32 & 0xff) << 48
+        | affinity(2) << 32
+        | affinity(1) << 16
+        | u64::from(sgi) << 24
+        | (aff0 >> 4) << 44
+        | 1 << (aff0 & 15);
+    // SAFETY: ICC_SGI1R_EL1 raises an interrupt that EL2 alone takes.
+    unsafe {
+        core::arch::asm!("dsb ishst", options(nostack, preserves_flags));
+        msr!("S3_0_C12_C11_5", value);
+    }
+    isb();
+}
+
+/// Number of list registers (ICH_VTR_EL2.ListRegs + 1).
+pub(crate) fn list_registers() -> usize {
+    (mrs!("S3_4_C12_C11_1") as usize & 0x1f) + 1
+}
+
+macro_rules! list_register {
+    ($n:expr, $macro:ident $(, $value:expr)?) => {
+        match $n {
+            0 => $macro!("S3_4_C12_C12_0" $(, $value)?),
+            1 => $macro!("S3_4_C12_C12_1" $(, $value)?),
+            2 => $macro!("S3_4_C12_C12_2" $(, $value)?),
+            3 => $macro!("S3_4_C12_C12_3" $(, $value)?),
+            4 => $macro!("S3_4_C12_C12_4" $(, $value)?),
+            5 => $macro!("S3_4_C12_C12_5" $(, $value)?),
+            6 => $macro!("S3_4_C12_C12_6" $(, $value)?),
+            7 => $macro!("S3_4_C12_C12_7" $(, $value)?),
+            8 => $macro!("S3_4_C12_C13_0" $(, $value)?),
+            9 => $macro!("S3_4_C12_C13_1" $(, $value)?),
+            10 => $macro!("S3_4_C12_C13_2" $(, $value)?),
+            11 => $macro!("S3_4_C12_C13_3" $(, $value)?),
+            12 => $macro!("S3_4_C12_C13_4" $(, $value)?),
+            13 => $macro!("S3_4_C12_C13_5" $(, $value)?),
+            14 => $macro!("S3_4_C12_C13_6" $(, $value)?),
+            _ => $macro!("S3_4_C12_C13_7" $(, $value)?),
+        }
+    };
+}
+
+/// Reads ICH_LR`n`_EL2; `n` below [`list_registers`].
+#[inline]
+pub(crate) fn read_list_register(n: usize) -> u64 {
+    list_register!(n, mrs)
+}
+
+/// Writes ICH_LR`n`_EL2; `n` below [`list_registers`].
+#[inline]
+pub(crate) fn write_list_register(n: usize, value: u64) {
+    // SAFETY: a list register shows interrupts to the guest alone; its hardware link names a physical interrupt that
+    // was acknowledged for this guest.
+    unsafe { list_register!(n, msr, value) }
+}
+
+/// How many interrupts the guest ended that no list register held (ICH_HCR_EL2.EOIcount).
+#[inline]
+pub(crate) fn unlisted_ends() -> u32 {
+    (mrs!("S3_4_C12_C11_0") >> 27) as u32 & 0x1f
+}
+
+/// ICH_VMCR_EL2: the guest's settings of its CPU interface.
+#[inline]
+pub(crate) fn read_virtual_control() -> u64 {
+    mrs!("S3_4_C12_C11_7")
+}
+
+/// Turns the virtual CPU interface on, with the maintenance interrupts that `requests` asks for (ICH_HCR_EL2).
+#[inline]
+pub(crate) fn set_maintenance(requests: u64) {
+    const ENABLE: u64 = 1;
+    // SAFETY: ICH_HCR_EL2 concerns the guest's virtual interface alone.
+    unsafe { msr!("S3_4_C12_C11_0", ENABLE | requests) }
+}

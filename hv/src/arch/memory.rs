@@ -1,0 +1,84 @@
+//! Physical memory by address: tables and guests' RAM, all identity-mapped.
+
+use core::ops::Range;
+
+use droste_arm64::Pa;
+
+/// The bytes of a physical range that the boot loader filled and nobody writes: device tree and boot image.
+///
+/// The range is mapped by the caller beforehand and outlives the hypervisor.
+pub(crate) fn read_only(range: Range<u64>) -> &'static [u8] {
+    // SAFETY: the platform keeps these ranges out of every allocator (see `memory::Regions`), so no one writes them.
+    unsafe {
+        core::slice::from_raw_parts(range.start as *const u8, (range.end - range.start) as usize)
+    }
+}
+
+/// Copies into a VM's memory while none of its CPUs runs. `to` lies in RAM that was allocated for that VM.
+pub(crate) fn copy_to_guest(to: Pa, bytes: &[u8]) {
+    let (blocks, tail) = bytes.as_chunks::<128>();
+    // SAFETY: the caller owns `to..to + bytes.len()`, and `bytes` is elsewhere: it is the boot image or the heap. The
+    // vector registers hold a guest's values and are put back.
+    unsafe {
+        core::arch::asm!(
+            ".arch_extension fp",
+            "sub sp, sp, #64",
+            "stp q0, q1, [sp]",
+            "stp q2, q3, [sp, #32]",
+            "cbz {n}, 1f",
+            "0:",
+            "ldp q0, q1, [{from}], #32",
+            "ldp q2, q3, [{from}], #32",
+            "stp q0, q1, [{to}], #32",
+            "stp q2, q3, [{to}], #32",
+            "ldp q0, q1, [{from}], #32",
+            "ldp q2, q3, [{from}], #32",
+            "subs {n}, {n}, #1",
+            "stp q0, q1, [{to}], #32",
+            "stp q2, q3, [{to}], #32",
+            "b.ne 0b",
+            "1:",
+            "ldp q0, q1, [sp]",
+            "ldp q2, q3, [sp, #32]",
+            "add sp, sp, #64",
+            ".arch_extension nofp",
+            n = inout(reg) blocks.len() => _,
+            from = inout(reg) blocks.as_ptr() => _,
+            to = inout(reg) to.0 => _,
+        );
+        let end = to.0 + (bytes.len() - tail.len()) as u64;
+        core::ptr::copy_nonoverlapping(tail.as_ptr(), end as *mut u8, tail.len());
+    }
+}
+
+/// Zeroes a page for a table, `bytes` a multiple of 64, in memory that the caller owns.
+pub(crate) fn zero(page: Pa, bytes: u64) {
+    // SAFETY: the page was taken from its VM's pool and is in no table yet.
+    unsafe { core::ptr::write_bytes(page.0 as *mut u64, 0, bytes as usize / 8) }
+}
+
+/// Resets the virtio device whose virtio-mmio registers are at `base`: it lets go of all memory (Virtio 1.2, 4.2.2).
+///
+/// The page is mapped for its VM alone; EL2 reaches it once [`mmu::add`](super::mmu::add) has mapped it as a device.
+pub(crate) fn reset_virtio(base: u64) {
+    const STATUS: u64 = 0x70;
+    // SAFETY: the device tree says that a virtio-mmio transport is here; its VM has stopped.
+    unsafe { core::ptr::write_volatile((base + STATUS) as *mut u32, 0) }
+}
+
+/// Reads the 8 bytes at `at`, 8-byte aligned.
+#[inline]
+pub(crate) fn read_u64(at: Pa) -> u64 {
+    debug_assert!(at.is_aligned(8));
+    // SAFETY: callers pass addresses of table pages that they own, in mapped RAM; the volatile access tolerates the
+    // hardware walker beside it.
+    unsafe { core::ptr::read_volatile(at.0 as *const u64) }
+}
+
+/// Writes the 8 bytes at `at`, 8-byte aligned.
+#[inline]
+pub(crate) fn write_u64(at: Pa, value: u64) {
+    debug_assert!(at.is_aligned(8));
+    // SAFETY: as for `read_u64`.
+    unsafe { core::ptr::write_volatile(at.0 as *mut u64, value) }
+}

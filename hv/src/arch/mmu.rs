@@ -1,0 +1,174 @@
+//! EL2's own stage 1: an identity map with W^X.
+//!
+//! Text is executable and read-only, constants read-only, everything else writable and never executable. RAM is mapped
+//! whole, guests' included, since kernels are loaded and caches maintained by address. Entries are only ever added, so
+//! no break-before-make is owed; guard pages are holes from the start.
+
+use core::cell::UnsafeCell;
+use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use droste_arm64::Pa;
+
+use super::boot::Layout;
+use super::mrs;
+
+const PAGE: u64 = 4096;
+const ENTRIES: usize = 512;
+const TABLES: usize = 48;
+
+/// What may be done with a range of memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Access {
+    /// Instructions: read and execute.
+    Execute,
+    /// Constants: read.
+    Read,
+    /// Variables and RAM: read and write.
+    Write,
+    /// Registers of devices: read and write, nGnRE.
+    Device,
+}
+
+impl Access {
+    /// Lower and upper attributes of a stage-1 EL2 descriptor: AttrIndx, AP, SH, AF, XN (DDI 0487, D8.3).
+    fn bits(self) -> u64 {
+        const NORMAL: u64 = 1 << 2 | 3 << 8;
+        const ACCESSED: u64 = 1 << 10;
+        const READ_WRITE: u64 = 1 << 6;
+        const READ_ONLY: u64 = 3 << 6;
+        const EXECUTE_NEVER: u64 = 1 << 54;
+        ACCESSED
+            | match self {
+                Self::Execute => NORMAL | READ_ONLY,
+                Self::Read => NORMAL | READ_ONLY | EXECUTE_NEVER,
+                Self::Write => NORMAL | READ_WRITE | EXECUTE_NEVER,
+                Self::Device => READ_WRITE | EXECUTE_NEVER,
+            }
+    }
+}
+
+/// Values of the registers that turn the MMU on; `boot.s` knows the order.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct MmuRegisters {
+    mair: u64,
+    tcr: u64,
+    ttbr0: u64,
+    sctlr: u64,
+}
+
+#[repr(C, align(4096))]
+struct Table(UnsafeCell<[u64; ENTRIES]>);
+
+/// The pool that tables come from; the first is the root.
+struct Pool {
+    tables: [Table; TABLES],
+    used: AtomicUsize,
+    registers: UnsafeCell<MmuRegisters>,
+}
+
+// SAFETY: only the boot CPU writes, before any other CPU is started.
+unsafe impl Sync for Pool {}
+
+static POOL: Pool = Pool {
+    tables: [const { Table(UnsafeCell::new([0; ENTRIES])) }; TABLES],
+    used: AtomicUsize::new(0),
+    registers: UnsafeCell::new(MmuRegisters {
+        mair: 0,
+        tcr: 0,
+        ttbr0: 0,
+        sctlr: 0,
+    }),
+};
+
+fn take_table() -> &'static Table {
+    let n = POOL.used.load(Ordering::Relaxed);
+    POOL.used.store(n + 1, Ordering::Relaxed);
+    &POOL.tables[n] // running out is a bug: `TABLES` covers every platform's handful of regions
+}
+
+/// Maps `range` onto itself, in the largest blocks that fit. Pages already mapped keep their attributes.
+fn map(table: &'static Table, level: u32, range: Range<u64>, access: Access) {
+    let shift = 12 + 9 * (3 - level);
+    let size = 1u64 << shift;
+    let mut address = range.start;
+    while address < range.end {
+        let end = range.end.min((address & !(size - 1)) + size);
+        // SAFETY: `Pool` is written by the boot CPU alone; the hardware walker reads concurrently, which the single
+        // aligned volatile store below allows.
+        let entry = unsafe {
+            &mut *table
+                .0
+                .get()
+                .cast::<u64>()
+                .add((address >> shift) as usize % ENTRIES)
+        };
+        let is_whole = end - address == size && (1..=3).contains(&level);
+        let is_free = *entry & 1 == 0;
+        if is_whole && is_free {
+            let kind = if level == 3 { 0b11 } else { 0b01 };
+            // SAFETY: `entry` is a valid, aligned reference.
+            unsafe { core::ptr::write_volatile(entry, address | access.bits() | kind) };
+        } else if level < 3 {
+            if is_free {
+                let next = take_table();
+                // SAFETY: as above.
+                unsafe { core::ptr::write_volatile(entry, next.0.get() as u64 | 0b11) };
+            }
+            if *entry & 0b10 != 0 {
+                let next = (*entry & 0x0000_ffff_ffff_f000) as *const Table;
+                // SAFETY: a table entry above level 3 was written here and points into `POOL`.
+                map(unsafe { &*next }, level + 1, address..end, access);
+            }
+        }
+        address = end;
+    }
+}
+
+/// Adds `range`, rounded out to pages, to the map. Boot CPU only, before the secondaries start.
+pub(crate) fn add(range: Range<u64>, access: Access) {
+    let range = range.start & !(PAGE - 1)..(range.end + PAGE - 1) & !(PAGE - 1);
+    map(&POOL.tables[0], 0, range, access);
+    // SAFETY: barriers only; what was invalid needs no TLB invalidation to become valid.
+    unsafe { core::arch::asm!("dsb ishst", "isb", options(nostack, preserves_flags)) }
+}
+
+/// The first map: the image, and the device tree to read the rest from. The MMU is off.
+pub(super) fn build(image: &Layout, device_tree: Pa) -> *const MmuRegisters {
+    const DEVICE_TREE_MAX: u64 = 2 << 20; // the boot protocol's limit
+    let root = take_table();
+    map(root, 0, image.text.clone(), Access::Execute);
+    map(root, 0, image.rodata.clone(), Access::Read);
+    map(root, 0, image.data.clone(), Access::Write);
+    for page in image.stack_pages() {
+        map(root, 0, page, Access::Write);
+    }
+    let tree = device_tree.align_down(PAGE).0;
+    map(root, 0, tree..tree + DEVICE_TREE_MAX, Access::Write);
+    let registers = MmuRegisters {
+        mair: 0xff04, // 0: Device-nGnRE, 1: Normal write-back
+        tcr: tcr(mrs!("id_aa64mmfr0_el1")),
+        ttbr0: root.0.get() as u64,
+        sctlr: SCTLR,
+    };
+    // SAFETY: the boot CPU alone runs.
+    unsafe { *POOL.registers.get() = registers };
+    POOL.registers.get()
+}
+
+/// The values the boot CPU turned its MMU on with; every CPU shares them.
+pub(super) fn registers() -> MmuRegisters {
+    // SAFETY: written once, in `build`, before this can be called.
+    unsafe { *POOL.registers.get() }
+}
+
+/// SCTLR_EL2: RES1 bits, MMU, caches, stack alignment check, and writable means not executable.
+const SCTLR: u64 = 0x30c5_0830 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19;
+
+/// TCR_EL2 with E2H = 0: 48-bit addresses, 4 KiB granule, inner-shareable write-back walks (DDI 0487, D24.2.178).
+fn tcr(mmfr0: u64) -> u64 {
+    const RES1: u64 = 1 << 31 | 1 << 23;
+    let pa_range = (mmfr0 & 0xf).min(5);
+    RES1 | 16 | 1 << 8 | 1 << 10 | 3 << 12 | pa_range << 16
+}

@@ -1,0 +1,64 @@
+//! All that touches the machine, and the project's only `unsafe` outside test guests.
+//!
+//! Each module wraps one part of the hardware in functions that are safe to call, one instruction or one register
+//! block each; decisions are made elsewhere, in code that knows nothing of instructions.
+
+pub(crate) mod boot;
+pub(crate) mod bug;
+pub(crate) mod cache;
+pub(crate) mod firmware;
+pub(crate) mod gic;
+pub(crate) mod heap;
+pub(crate) mod id;
+pub(crate) mod memory;
+pub(crate) mod mmu;
+pub(crate) mod stage2;
+pub(crate) mod timer;
+pub(crate) mod uart;
+pub(crate) mod vcpu;
+
+/// Most physical CPUs that one image drives: each has its stacks in the image's bss (32 KiB).
+pub(crate) const MAX_CPUS: usize = 32;
+
+/// Reads a system register, by name or by `S<op0>_<op1>_C<n>_C<m>_<op2>`.
+macro_rules! mrs {
+    ($name:expr) => {{
+        let value: u64;
+        // SAFETY: reading the registers named in this module's callers changes no state and exists on this CPU:
+        // either the base architecture has it or the caller has looked at the ID register first.
+        unsafe {
+            core::arch::asm!(concat!("mrs {}, ", $name), out(reg) value, options(nomem, nostack, preserves_flags));
+        }
+        value
+    }};
+}
+
+/// Writes a system register. The caller's `unsafe` block says why the value is sound.
+macro_rules! msr {
+    ($name:expr, $value:expr) => {
+        core::arch::asm!(concat!("msr ", $name, ", {}"), in(reg) $value, options(nostack, preserves_flags))
+    };
+}
+
+pub(crate) use {mrs, msr};
+
+/// Instruction synchronization barrier: what was written to system registers holds from here on.
+#[inline]
+pub(crate) fn isb() {
+    // SAFETY: a barrier has no effect but order.
+    unsafe { core::arch::asm!("isb", options(nostack, preserves_flags)) }
+}
+
+/// Waits until an interrupt is pending at this CPU. Interrupts stay masked: the caller asks the GIC which it is.
+#[inline]
+pub(crate) fn wait_for_interrupt() {
+    // SAFETY: WFI has no effect but to pause; the DSB makes earlier stores visible before it does.
+    unsafe { core::arch::asm!("dsb sy", "wfi", options(nostack, preserves_flags)) }
+}
+
+/// Stops this CPU for good.
+pub(crate) fn halt() -> ! {
+    loop {
+        wait_for_interrupt();
+    }
+}

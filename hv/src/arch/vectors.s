@@ -1,0 +1,145 @@
+// Exception vectors of EL2 and the way into a guest.
+//
+// Guests are left with all their registers saved in the `Regs` that TPIDR_EL2 points to; the Rust handler returns the
+// `Regs` to enter. The handler runs on the CPU's one stack, which is empty whenever a guest runs.
+
+.section .text.vectors, "ax"
+
+.macro from_el2 kind
+    .balign 0x80
+    msr     tpidrro_el0, x0             // fatal for this CPU, so a guest's register is free to use
+    mov     x0, #\kind
+    b       el2_bug
+.endm
+
+.macro from_guest handler
+    .balign 0x80
+    stp     x0, x1, [sp, #-16]!
+    mrs     x0, tpidr_el2
+    stp     x2, x3, [x0, #16]
+    stp     x4, x5, [x0, #32]
+    stp     x6, x7, [x0, #48]
+    stp     x8, x9, [x0, #64]
+    stp     x10, x11, [x0, #80]
+    stp     x12, x13, [x0, #96]
+    stp     x14, x15, [x0, #112]
+    stp     x16, x17, [x0, #128]
+    stp     x18, x19, [x0, #144]
+    stp     x20, x21, [x0, #160]
+    stp     x22, x23, [x0, #176]
+    stp     x24, x25, [x0, #192]
+    stp     x26, x27, [x0, #208]
+    stp     x28, x29, [x0, #224]
+    adr     x4, \handler
+    b       exit_guest
+.endm
+
+.balign 0x800
+.global vectors
+vectors:
+    from_el2 0
+    from_el2 1
+    from_el2 2
+    from_el2 3
+    from_el2 4
+    from_el2 5
+    from_el2 6
+    from_el2 7
+    from_guest handle_sync
+    from_guest handle_irq
+    from_guest handle_irq
+    from_guest handle_serror
+    from_guest handle_sync
+    from_guest handle_irq
+    from_guest handle_irq
+    from_guest handle_serror
+
+exit_guest:
+    mrs     x2, elr_el2
+    mrs     x3, spsr_el2
+    stp     x30, x2, [x0, #240]
+    str     x3, [x0, #256]
+    ldp     x2, x3, [sp], #16
+    stp     x2, x3, [x0]
+    mov     x29, xzr
+    blr     x4
+// x0: the `Regs` to enter; TPIDR_EL2 points there already.
+enter_guest:
+    ldr     x3, [x0, #256]
+    ldp     x30, x2, [x0, #240]
+    msr     spsr_el2, x3
+    msr     elr_el2, x2
+    ldp     x2, x3, [x0, #16]
+    ldp     x4, x5, [x0, #32]
+    ldp     x6, x7, [x0, #48]
+    ldp     x8, x9, [x0, #64]
+    ldp     x10, x11, [x0, #80]
+    ldp     x12, x13, [x0, #96]
+    ldp     x14, x15, [x0, #112]
+    ldp     x16, x17, [x0, #128]
+    ldp     x18, x19, [x0, #144]
+    ldp     x20, x21, [x0, #160]
+    ldp     x22, x23, [x0, #176]
+    ldp     x24, x25, [x0, #192]
+    ldp     x26, x27, [x0, #208]
+    ldp     x28, x29, [x0, #224]
+    ldp     x0, x1, [x0]
+    eret
+    dsb     nsh                         // nothing past ERET is speculated
+    isb
+
+// x0: `Regs`, x1: CPU index. The first entry of this CPU; its stack starts anew.
+.global enter_first_guest
+enter_first_guest:
+    mov     x19, x0
+    mov     x0, x1
+    bl      stack_top
+    mov     sp, x0
+    mov     x0, x19
+    b       enter_guest
+
+// x0: vector number; the guest's TPIDRRO_EL0 holds x0. Moves to the CPU's emergency stack, for the fault may be
+// the stack's own, and reports.
+el2_bug:
+    msr     sp_el0, x1
+    mov     x1, sp
+    msr     elr_el1, x2
+    adrp    x2, __stacks_start          // which CPU's stack was it? 32 KiB each
+    add     x2, x2, :lo12:__stacks_start
+    sub     x2, x1, x2
+    sub     x2, x2, #1
+    lsr     x2, x2, #15
+    cmp     x2, #31
+    csel    x2, x2, xzr, ls
+    msr     spsr_el1, x2
+    adrp    x2, __stacks_start
+    add     x2, x2, :lo12:__stacks_start
+    msr     far_el1, x3
+    mrs     x3, spsr_el1
+    add     x2, x2, x3, lsl #15
+    add     x2, x2, #0x3000             // top of the emergency stack
+    mov     sp, x2
+    mrs     x2, elr_el1
+    mrs     x3, far_el1
+    sub     sp, sp, #272
+    stp     x2, x3, [sp, #16]
+    stp     x4, x5, [sp, #32]
+    stp     x6, x7, [sp, #48]
+    stp     x8, x9, [sp, #64]
+    stp     x10, x11, [sp, #80]
+    stp     x12, x13, [sp, #96]
+    stp     x14, x15, [sp, #112]
+    stp     x16, x17, [sp, #128]
+    stp     x18, x19, [sp, #144]
+    stp     x20, x21, [sp, #160]
+    stp     x22, x23, [sp, #176]
+    stp     x24, x25, [sp, #192]
+    stp     x26, x27, [sp, #208]
+    stp     x28, x29, [sp, #224]
+    stp     x30, x1, [sp, #240]         // x1: the stack pointer at the time
+    mrs     x2, tpidrro_el0
+    mrs     x3, sp_el0
+    stp     x2, x3, [sp]
+    mov     x1, sp
+    mov     x29, xzr
+    bl      handle_el2_bug

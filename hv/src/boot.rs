@@ -1,0 +1,323 @@
+//! From the first line of Rust under stage 1 to the first guest.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::sync::atomic::Ordering;
+
+use arm_gic::Trigger as GicTrigger;
+use droste_arm64::Pa;
+use droste_devtree::{Device, Platform, Trigger};
+use droste_image::{BootImage, VmImage};
+use droste_stage2::Attributes;
+
+use crate::arch::boot::{has_e2h0, layout, secondary_start};
+use crate::arch::gic::Distributor;
+use crate::arch::mmu::{self, Access};
+use crate::arch::{self, firmware, gic};
+use crate::cpu::{self, Cpu};
+use crate::guest_memory::GuestMemory;
+use crate::machine::{self, machine};
+use crate::memory::{self, Regions};
+use crate::vm::{BuildError, Parts, Vm};
+use crate::{console, logger, mmio, power, sched};
+
+/// Where the RAM of a VM begins for its guest, unless a device writes to it without translation.
+const GUEST_RAM: u64 = 0x4000_0000;
+const GIB: u64 = 1 << 30;
+const BLOCK: u64 = 2 << 20;
+const PAGE: u64 = 4096;
+
+/// The boot CPU, under a stage 1 of the image and the device tree alone.
+pub(crate) fn primary(device_tree: Pa) -> ! {
+    let tree = memory::device_tree(device_tree);
+    let platform = Platform::parse(tree).unwrap_or_else(|error| panic!("{error}"));
+    map_platform(&platform);
+    console::open(&platform.uart);
+    logger::init();
+    log::info!(
+        "Droste {} on {} CPUs",
+        env!("CARGO_PKG_VERSION"),
+        platform.cpus.len()
+    );
+    assert!(
+        has_e2h0(),
+        "this CPU has no EL2 without the Virtualization Host Extensions (FEAT_E2H0), which Droste needs"
+    );
+    cpu::init(&platform.cpus);
+    let distributor =
+        Distributor::open(Pa(platform.gic.distributor.start)).expect("a GIC is not at address 0");
+    machine::init(&platform, distributor, platform.uart.interrupts[0].intid);
+    arch::vcpu::init_cpu();
+    if let Err(BuildError(why)) = build_vms(&platform, device_tree) {
+        log::error!("{why}");
+        power::machine_off();
+    }
+    for cpu in cpu::all().iter().skip(1) {
+        let (entry, context) = secondary_start(cpu.index);
+        if let Err(error) = firmware::cpu_on(cpu.affinity, entry, context) {
+            log::warn!("CPU {:#x} does not start: {error}", cpu.affinity);
+        }
+    }
+    run(&cpu::all()[0])
+}
+
+/// A secondary CPU, under the shared stage 1.
+pub(crate) fn secondary(index: usize) -> ! {
+    arch::vcpu::init_cpu();
+    run(&cpu::all()[index])
+}
+
+/// Brings up what each CPU has of its own, and schedules for ever.
+fn run(cpu: &'static Cpu) -> ! {
+    let m = machine();
+    let regions: Vec<Pa> = m.gic.redistributors.iter().map(|r| Pa(r.start)).collect();
+    let ppis = [
+        m.timer.virt,
+        m.timer.physical,
+        m.timer.hypervisor,
+        m.gic.maintenance,
+    ]
+    .map(|i| i.intid);
+    let redistributor = gic::init_cpu(&regions, &ppis);
+    let redistributor =
+        redistributor.unwrap_or_else(|| panic!("CPU {:#x} has no redistributor", cpu.affinity));
+    cpu.redistributor.call_once(|| redistributor);
+    cpu.is_online.store(true, Ordering::Release);
+    if cpu.index == 0 {
+        console::enable_interrupts();
+        for vm in m.vms() {
+            if let Err(error) = vm.start() {
+                log::error!("{}: {error}", vm.name());
+                vm.stop(crate::vm::Outcome::Failed);
+            }
+        }
+    }
+    arch::vcpu::enter(sched::schedule(cpu, None))
+}
+
+/// Maps what the platform has: RAM but for the image, whose pages have their own permissions, and its devices.
+fn map_platform(platform: &Platform) {
+    let image = layout().all();
+    for ram in &platform.memory {
+        for piece in [
+            ram.start..ram.end.min(image.start),
+            ram.start.max(image.end)..ram.end,
+        ] {
+            if piece.start < piece.end {
+                mmu::add(piece, Access::Write);
+            }
+        }
+    }
+    let gic = core::iter::once(&platform.gic.distributor).chain(&platform.gic.redistributors);
+    for device in gic.chain(&platform.uart.registers) {
+        mmu::add(device.clone(), Access::Device);
+    }
+}
+
+/// Builds all VMs of the boot image. None runs yet.
+fn build_vms(platform: &Platform, device_tree: Pa) -> Result<(), BuildError> {
+    let range = platform.boot_image.clone().ok_or_else(|| {
+        BuildError(
+            "no boot image: pass one made by `droste image` as the boot loader's initrd".into(),
+        )
+    })?;
+    let image = BootImage::parse(arch::memory::read_only(range.clone()))
+        .map_err(|error| BuildError(format!("the boot image is unusable: {error}")))?;
+    let tree = device_tree.0..device_tree.0 + platform.tree_bytes;
+    let mut builder = Builder {
+        platform,
+        regions: Regions::new(platform, &[layout().all(), range, tree]),
+        taken: Vec::new(),
+        next_cpu: 0,
+        next_id: 0,
+    };
+    let mut vms = Vec::new();
+    for vm in image.vms() {
+        let image =
+            vm.map_err(|error| BuildError(format!("the boot image is unusable: {error}")))?;
+        let name = image.name;
+        vms.push(
+            builder
+                .build(image)
+                .map_err(|BuildError(why)| BuildError(format!("{name}: {why}")))?,
+        );
+    }
+    if vms.is_empty() {
+        return Err(BuildError("the boot image holds no virtual machine".into()));
+    }
+    assign(vms);
+    Ok(())
+}
+
+/// Tells the machine, its CPUs and its interrupts whose they are.
+fn assign(vms: Vec<&'static Vm>) {
+    for cpu in cpu::all() {
+        let all = vms.iter().flat_map(|vm| vm.vcpus()).copied();
+        cpu.members
+            .call_once(|| all.filter(|vcpu| vcpu.cpu.index == cpu.index).collect());
+    }
+    let m = machine();
+    let mut distributor = m.distributor.lock();
+    let mut owners = alloc::vec![None; 1020];
+    for vm in &vms {
+        let target = vm.vcpus()[0].cpu.affinity;
+        for interrupt in vm
+            .devices()
+            .iter()
+            .flat_map(|d| &d.interrupts)
+            .filter(|i| i.intid >= 32)
+        {
+            owners[interrupt.intid as usize] = Some(*vm);
+            distributor.enable(interrupt.intid, gic_trigger(interrupt.trigger), target);
+        }
+    }
+    distributor.enable(m.uart_intid, GicTrigger::Level, cpu::all()[0].affinity);
+    m.owners.call_once(|| owners);
+    m.vms.call_once(|| vms);
+}
+
+fn gic_trigger(trigger: Trigger) -> GicTrigger {
+    match trigger {
+        Trigger::Edge => GicTrigger::Edge,
+        Trigger::Level => GicTrigger::Level,
+    }
+}
+
+struct Builder<'a> {
+    platform: &'a Platform,
+    regions: Regions,
+    /// Pages of devices that earlier VMs drive.
+    taken: Vec<Range<u64>>,
+    next_cpu: usize,
+    next_id: usize,
+}
+
+impl Builder<'_> {
+    fn build(&mut self, image: VmImage<'static>) -> Result<&'static Vm, BuildError> {
+        let devices = self.devices(&image)?;
+        let (ram, ram_ipa) = self.ram(&image, &devices)?;
+        let pages = devices
+            .iter()
+            .flat_map(|d| d.registers.iter().map(pages_of));
+        let mut slots: Vec<(u64, Range<u64>, Attributes)> = pages
+            .map(|range| (range.start, range, Attributes::Device))
+            .collect();
+        slots.dedup_by(|a, b| a.1 == b.1);
+        slots.push((
+            ram_ipa,
+            ram.clone(),
+            Attributes::Memory(droste_stage2::Permissions::ReadWriteExecute),
+        ));
+        let memory = GuestMemory::build(&slots, &mut self.regions)?;
+        let first = self.next_cpu;
+        self.next_cpu += image.vcpus as usize;
+        if image.vcpus as usize > cpu::all().len() {
+            log::warn!(
+                "{}: {} virtual CPUs share {} physical ones",
+                image.name,
+                image.vcpus,
+                cpu::all().len()
+            );
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        Vm::build(
+            Parts {
+                id,
+                image,
+                ram,
+                ram_ipa,
+                devices,
+                memory,
+            },
+            cpu::all().iter().cycle().skip(first),
+        )
+    }
+
+    /// The platform's devices that the VM is to drive.
+    fn devices(&mut self, image: &VmImage<'static>) -> Result<Vec<Device>, BuildError> {
+        let mut devices = Vec::new();
+        let mut pages = Vec::new();
+        for path in image.passthrough() {
+            let device = self.platform.device(path);
+            let device =
+                device.ok_or_else(|| BuildError(format!("the platform has no device {path}")))?;
+            for range in &device.registers {
+                let range = pages_of(range);
+                if self.is_taken(&range) {
+                    return Err(BuildError(format!(
+                        "{path} shares the page at {:#x} with a device of Droste or of another VM; give all devices of one \
+                         page to one VM",
+                        range.start
+                    )));
+                }
+                pages.push(range);
+            }
+            device
+                .registers
+                .iter()
+                .for_each(|range| mmu::add(range.clone(), Access::Device));
+            devices.push(device.clone());
+        }
+        self.taken.extend(pages);
+        Ok(devices)
+    }
+
+    fn is_taken(&self, range: &Range<u64>) -> bool {
+        let p = self.platform;
+        let ours = core::iter::once(&p.gic.distributor)
+            .chain(&p.gic.redistributors)
+            .chain(&p.uart.registers);
+        let guest = [
+            mmio::DISTRIBUTOR..mmio::REDISTRIBUTORS + 64 * droste_vdev::gic::REDISTRIBUTOR_BYTES,
+            mmio::UART..mmio::UART + mmio::UART_BYTES,
+        ];
+        ours.chain(&guest)
+            .chain(&self.taken)
+            .any(|r| range.start < r.end && r.start < range.end)
+    }
+
+    /// RAM for the VM, and where it begins for the guest. Devices that write to memory do so by physical address until
+    /// an SMMU is driven, so a VM with such sees its RAM where it is.
+    fn ram(
+        &mut self,
+        image: &VmImage<'static>,
+        devices: &[Device],
+    ) -> Result<(Range<u64>, u64), BuildError> {
+        let bytes = image.memory;
+        let gib = (bytes >= GIB)
+            .then(|| self.regions.take(bytes, GIB, GUEST_RAM))
+            .flatten();
+        let ram = gib
+            .or_else(|| self.regions.take(bytes, BLOCK, GUEST_RAM))
+            .ok_or_else(|| {
+                let free = self.regions.free() >> 20;
+                BuildError(format!(
+                    "no {} MiB of RAM in one piece; {free} MiB are free in all",
+                    bytes >> 20
+                ))
+            })?;
+        if devices.is_empty() {
+            return Ok((ram, GUEST_RAM));
+        }
+        let list: Vec<&str> = devices.iter().map(|d| d.path.as_str()).collect();
+        let list: String = list.join(", ");
+        log::info!(
+            "{}: drives {list} itself, so its RAM is where it is, at {:#x}",
+            image.name,
+            ram.start
+        );
+        log::warn!(
+            "{}: its devices reach all of the machine's RAM: no SMMU is driven",
+            image.name
+        );
+        let start = ram.start;
+        Ok((ram, start))
+    }
+}
+
+fn pages_of(range: &Range<u64>) -> Range<u64> {
+    range.start & !(PAGE - 1)..(range.end + PAGE - 1) & !(PAGE - 1)
+}

@@ -1,0 +1,38 @@
+//! The report of a bug in Droste itself: one CPU tells, all stop.
+
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::arch;
+use crate::arch::bug::LastWords;
+
+static REPORTED: AtomicBool = AtomicBool::new(false);
+
+/// Prints `what` and what `details` adds, stops all other CPUs, and then this one: powers the machine off where a
+/// tool waits for the outcome, halts otherwise so that the report stays on the screen.
+///
+/// A second bug, on another CPU or in the report itself, only stops its CPU.
+pub(crate) fn report(
+    what: fmt::Arguments<'_>,
+    details: impl FnOnce(&mut LastWords) -> fmt::Result,
+) -> ! {
+    if REPORTED.swap(true, Ordering::Relaxed) {
+        arch::halt();
+    }
+    crate::cpu::stop_others();
+    let mut out = LastWords;
+    let version = env!("CARGO_PKG_VERSION");
+    let cpu = arch::id::affinity();
+    let _ = writeln!(
+        out,
+        "\ndroste: BUG on CPU {cpu:#x}: {what}\n  Droste {version}; all CPUs are stopped"
+    );
+    let _ = details(&mut out);
+    crate::report::after_bug(&mut out, what)
+}
+
+/// Whether a CPU has reported a bug, so that this one must stop.
+#[inline]
+pub(crate) fn is_reported() -> bool {
+    REPORTED.load(Ordering::Relaxed)
+}

@@ -1,0 +1,89 @@
+//! Physical CPUs: who they are and which virtual CPUs are theirs.
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use droste_arm64::Pa;
+use spin::Once;
+
+use crate::arch::{self, MAX_CPUS, gic};
+use crate::vcpu::Vcpu;
+
+/// The SGI that makes a CPU look at what others left for it.
+pub(crate) const KICK_SGI: u32 = 0;
+
+/// One physical CPU.
+pub(crate) struct Cpu {
+    /// Index, below [`MAX_CPUS`].
+    pub(crate) index: usize,
+    /// MPIDR affinity.
+    pub(crate) affinity: u64,
+    /// Whether it has reached the scheduler.
+    pub(crate) is_online: AtomicBool,
+    /// Its redistributor.
+    pub(crate) redistributor: Once<Pa>,
+    /// The virtual CPUs that run here and nowhere else.
+    pub(crate) members: Once<Vec<&'static Vcpu>>,
+    /// Position in `members` of the one that ran last.
+    pub(crate) last: AtomicUsize,
+}
+
+static CPUS: Once<Vec<Cpu>> = Once::new();
+
+/// Records the machine's CPUs, the boot CPU first. Called once; those past [`MAX_CPUS`] stay off.
+pub(crate) fn init(affinities: &[u64]) {
+    let boot = arch::id::affinity();
+    let others = affinities.iter().copied().filter(|a| *a != boot);
+    let cpus = core::iter::once(boot)
+        .chain(others)
+        .take(MAX_CPUS)
+        .enumerate()
+        .map(|(index, affinity)| Cpu {
+            index,
+            affinity,
+            is_online: AtomicBool::new(false),
+            redistributor: Once::new(),
+            members: Once::new(),
+            last: AtomicUsize::new(0),
+        });
+    CPUS.call_once(|| cpus.collect());
+}
+
+/// All CPUs, the boot CPU first; empty before [`init`].
+pub(crate) fn all() -> &'static [Cpu] {
+    CPUS.get().map_or(&[], Vec::as_slice)
+}
+
+/// The running ones.
+pub(crate) fn online() -> impl Iterator<Item = &'static Cpu> {
+    all()
+        .iter()
+        .filter(|cpu| cpu.is_online.load(Ordering::Acquire))
+}
+
+impl Cpu {
+    /// The virtual CPUs that run here.
+    pub(crate) fn members(&self) -> &'static [&'static Vcpu] {
+        // `Cpu`s live in a static, so what they hold does as well.
+        all()[self.index].members.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether more than one virtual CPU shares this one.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.members().len() > 1
+    }
+
+    /// Makes this CPU leave its guest, or its sleep, and look at what others left for it.
+    pub(crate) fn kick(&self) {
+        gic::send_sgi(self.affinity, KICK_SGI);
+    }
+}
+
+/// Makes all CPUs but this one stop; they see [`bug::is_reported`](crate::bug::is_reported) when they leave their
+/// guests.
+pub(crate) fn stop_others() {
+    let me = arch::id::affinity();
+    online()
+        .filter(|cpu| cpu.affinity != me)
+        .for_each(Cpu::kick);
+}

@@ -1,0 +1,241 @@
+//! What to do when a guest is left: one function for each way out.
+//!
+//! A handler takes the loaded virtual CPU and returns the one to go on with, mostly the same.
+
+use alloc::boxed::Box;
+
+use droste_arm64::Ipa;
+use droste_arm64::esr::{Direction, Ec, Esr, FaultStatus, MmioAccess, fault_ipa};
+use droste_arm64::exception::{Injection, take_to_el1};
+use droste_vdev::psci;
+
+use crate::arch::vcpu::{ExceptionRegisters, Fault, VcpuState};
+use crate::arch::{self, gic};
+use crate::cpu::{self, Cpu, KICK_SGI};
+use crate::machine::machine;
+use crate::stats::Exit;
+use crate::vcpu::Phase;
+use crate::vm::Resolution;
+use crate::{bug, console, mmio, power, sched, sysreg, vgic};
+
+/// The virtual timer's interrupt, as every guest's device tree has it.
+pub(crate) const GUEST_VIRTUAL_TIMER: u32 = 27;
+/// The physical timer's interrupt.
+pub(crate) const GUEST_PHYSICAL_TIMER: u32 = 30;
+
+/// A synchronous exception.
+#[inline]
+pub(crate) fn synchronous(mut state: Box<VcpuState>) -> Box<VcpuState> {
+    let esr = Fault::syndrome();
+    match esr.ec() {
+        Ec::DATA_ABORT_LOWER => data_abort(&mut state, esr),
+        Ec::HVC64 => {
+            state.vcpu.counters.count(Exit::Hypercall);
+            return power::call(state);
+        }
+        Ec::SYSREG => {
+            state.vcpu.counters.count(Exit::SystemRegister);
+            sysreg::access(&mut state, esr);
+        }
+        Ec::WFX => {
+            state.vcpu.counters.count(Exit::Wait);
+            return wait(state, esr);
+        }
+        Ec::INSTRUCTION_ABORT_LOWER => instruction_abort(&mut state, esr),
+        Ec::SMC64 => {
+            state.vcpu.counters.count(Exit::Firmware);
+            state.registers.skip(esr.instruction_bytes());
+            return power::call(state);
+        }
+        _ => {
+            // What a feature that the ID registers hide traps as.
+            state.vcpu.counters.count(Exit::Other);
+            inject(&mut state, Injection::Undefined);
+        }
+    }
+    state
+}
+
+/// An interrupt while the guest ran.
+#[inline]
+pub(crate) fn interrupt(mut state: Box<VcpuState>) -> Box<VcpuState> {
+    state.vcpu.counters.count(Exit::Interrupt);
+    let cpu = state.cpu;
+    take_interrupts(cpu, Some(&mut state));
+    if cpu.is_shared() || state.vcpu.vm.is_stopping() {
+        return sched::schedule(cpu, Some(state));
+    }
+    state
+}
+
+/// An SError while the guest ran: its own, since EL2 takes none of its own unseen. The guest gets it as virtual one.
+pub(crate) fn serror(state: Box<VcpuState>) -> Box<VcpuState> {
+    state.vcpu.counters.count(Exit::Other);
+    state
+        .vcpu
+        .vm
+        .complain(format_args!("SError, syndrome {:#x}", Fault::syndrome().0));
+    ExceptionRegisters::pend_serror();
+    state
+}
+
+/// Handles all pending physical interrupts of this CPU, for the loaded virtual CPU where there is one.
+pub(crate) fn take_interrupts(cpu: &'static Cpu, mut state: Option<&mut VcpuState>) {
+    let timer = &machine().timer;
+    loop {
+        let intid = gic::acknowledge();
+        if intid == gic::SPURIOUS {
+            return;
+        }
+        gic::drop_priority(intid);
+        match (&mut state, intid) {
+            (_, KICK_SGI) => {
+                gic::deactivate(intid);
+                if bug::is_reported() {
+                    arch::halt();
+                }
+                if let Some(state) = &mut state
+                    && state.vcpu.take_kick()
+                {
+                    vgic::refresh(state);
+                }
+            }
+            (Some(state), i) if i == timer.virt.intid => {
+                vgic::hand_over(state, i, GUEST_VIRTUAL_TIMER)
+            }
+            (Some(state), i) if i == timer.physical.intid => {
+                vgic::hand_over(state, i, GUEST_PHYSICAL_TIMER)
+            }
+            (Some(state), i) if i == machine().gic.maintenance.intid => {
+                vgic::refresh(state);
+                gic::deactivate(i);
+            }
+            (_, i) if i == timer.hypervisor.intid => {
+                arch::timer::set_deadline(None);
+                gic::deactivate(i);
+            }
+            (_, i) if i == machine().uart_intid => {
+                console::interrupt();
+                gic::deactivate(i);
+            }
+            (_, i) => shared_interrupt(i),
+        }
+        if let Some(state) = &mut state {
+            own_kick(cpu, state);
+        }
+    }
+}
+
+/// A kick that this CPU's own handlers gave the loaded virtual CPU need not wait for its SGI.
+fn own_kick(_cpu: &Cpu, state: &mut VcpuState) {
+    if state.vcpu.is_kicked() && state.vcpu.take_kick() {
+        vgic::refresh(state);
+    }
+}
+
+/// A physical interrupt that belongs to a VM's device, or to nobody.
+fn shared_interrupt(intid: u32) {
+    match machine().owner_of(intid) {
+        Some(vm) => vm.shared_interrupt(intid),
+        None => gic::deactivate(intid),
+    }
+}
+
+/// The guest's WFI or WFE, which trap only where it shares its CPU.
+fn wait(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
+    const IS_WFE: u64 = 1;
+    state.registers.skip(esr.instruction_bytes());
+    let is_wfe = esr.0 & IS_WFE != 0;
+    if !is_wfe && !vgic::has_pending(&mut state) {
+        state.vcpu.set_phase(Phase::Waiting);
+    }
+    sched::schedule(state.cpu, Some(state))
+}
+
+/// Makes timers' interrupts as active on this CPU as the virtual CPU being loaded left them.
+pub(crate) fn restore_timer_interrupts(state: &VcpuState) {
+    if state.cpu.is_shared() {
+        let timer = &machine().timer;
+        vgic::restore_ppis(state, 1 << timer.virt.intid | 1 << timer.physical.intid);
+    }
+}
+
+#[inline]
+fn data_abort(state: &mut VcpuState, esr: Esr) {
+    let far = Fault::address();
+    let Some(ipa) = faulting_ipa(esr, far) else {
+        return;
+    };
+    if let Some(device) = state.vcpu.vm.device_at(ipa)
+        && !esr.is_s1_walk()
+    {
+        state.vcpu.counters.count(Exit::Mmio);
+        return match esr.mmio_access() {
+            Some(access) => {
+                mmio(state, device, access);
+                state.registers.skip(esr.instruction_bytes());
+            }
+            None if esr.is_cache_maintenance() => state.registers.skip(esr.instruction_bytes()),
+            None => inject(state, Injection::DataAbort { far }),
+        };
+    }
+    match state.vcpu.vm.resolve(ipa, esr) {
+        Resolution::Retry => state.vcpu.counters.count(Exit::Stage2),
+        Resolution::Outside if esr.is_cache_maintenance() => {
+            state.vcpu.counters.count(Exit::Outside);
+            state.registers.skip(esr.instruction_bytes());
+        }
+        Resolution::Outside => {
+            state.vcpu.counters.count(Exit::Outside);
+            inject(state, Injection::DataAbort { far });
+        }
+    }
+}
+
+fn instruction_abort(state: &mut VcpuState, esr: Esr) {
+    let far = Fault::address();
+    let Some(ipa) = faulting_ipa(esr, far) else {
+        return;
+    };
+    match state.vcpu.vm.resolve(ipa, esr) {
+        Resolution::Retry => state.vcpu.counters.count(Exit::Stage2),
+        Resolution::Outside => {
+            state.vcpu.counters.count(Exit::Outside);
+            inject(state, Injection::InstructionAbort { far });
+        }
+    }
+}
+
+/// Where the abort was. A permission fault leaves HPFAR_EL2 unknown, so the guest's own tables are asked; `None` where
+/// they have changed since, and the guest is to try again.
+#[inline]
+fn faulting_ipa(esr: Esr, far: u64) -> Option<Ipa> {
+    if matches!(esr.fault_status(), FaultStatus::Permission { .. }) && !esr.is_s1_walk() {
+        return Fault::translate(far).map(Ipa);
+    }
+    Some(fault_ipa(Fault::page(), far))
+}
+
+#[inline]
+fn mmio(state: &mut VcpuState, device: mmio::Device, access: MmioAccess) {
+    match access.direction {
+        Direction::Read => {
+            let value = mmio::read(state, device, access.size);
+            state.registers.set(access.register, access.extend(value));
+        }
+        Direction::Write => {
+            let value = state.registers.get(access.register) & access.size.mask();
+            mmio::write(state, device, access.size, value);
+        }
+    }
+}
+
+/// Makes the loaded guest take an exception at EL1, as if its own instruction had caused it.
+pub(crate) fn inject(state: &mut VcpuState, what: Injection) {
+    let (sctlr, vbar) = ExceptionRegisters::control();
+    let (pc, pstate) = (state.registers.pc, state.registers.pstate);
+    let entry = take_to_el1(what, pstate, sctlr, vbar);
+    ExceptionRegisters::set(entry.esr, pc, pstate, entry.far);
+    state.registers.pc = entry.pc;
+    state.registers.pstate = entry.pstate;
+}

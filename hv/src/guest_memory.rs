@@ -1,0 +1,233 @@
+//! A VM's stage 2: its table under a lock, the pages for it, its slots, and the contexts that translate by it.
+
+use alloc::format;
+use core::ops::Range;
+
+use droste_arm64::desc::AttributeScheme;
+use droste_arm64::esr::Esr;
+use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, hcr, sysreg};
+use droste_stage2::{
+    Attributes, Context, Counters, Error, Fault, Geometry, Machine, Outcome, PageSupply, Slot,
+    Slots, Table, VcpuId, VmidAllocator, handle, scheme,
+};
+use spin::mutex::TicketMutex;
+
+use crate::arch::stage2::Hardware;
+use crate::arch::{self, MAX_CPUS};
+use crate::machine::machine;
+use crate::memory::Regions;
+use crate::vm::BuildError;
+
+const PAGE: u64 = 4096;
+
+/// Numbers that tell the contexts of all VMs apart in the TLBs.
+static VMIDS: VmidAllocator<MAX_CPUS> = VmidAllocator::new();
+
+/// What a fault comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Resolution {
+    /// The guest tries again.
+    Retry,
+    /// There is nothing there, or not for such an access: the guest gets an external abort.
+    Outside,
+}
+
+/// A VM's stage 2.
+pub(crate) struct GuestMemory {
+    inner: TicketMutex<Inner>,
+    context: Context<MAX_CPUS>,
+    slots: Slots,
+    geometry: Geometry,
+    ids: IdRegisters,
+    table_bytes: u64,
+}
+
+/// What changes while the VM runs.
+struct Inner {
+    table: Table,
+    pages: Pages,
+}
+
+/// What a VM's stage 2 did, for the report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stage2Stats {
+    /// Counts of the table.
+    pub(crate) table: Counters,
+    /// Invalidations because virtual CPUs share a physical one.
+    pub(crate) private_invalidations: u64,
+    /// Bytes set aside for tables: the VM's quota.
+    pub(crate) table_bytes: u64,
+}
+
+/// How often VMIDs ran out, for the report.
+pub(crate) fn rollovers() -> u64 {
+    VMIDS.rollovers()
+}
+
+/// The identification that stage 2 goes by.
+fn identification() -> IdRegisters {
+    let ids = &machine().ids;
+    let (ctr, clidr) = arch::id::caches();
+    IdRegisters {
+        isar0: ids.get(sysreg::ID_AA64ISAR0_EL1),
+        mmfr0: ids.get(sysreg::ID_AA64MMFR0_EL1),
+        mmfr1: ids.get(sysreg::ID_AA64MMFR1_EL1),
+        mmfr2: ids.get(sysreg::ID_AA64MMFR2_EL1),
+        ctr,
+        clidr,
+    }
+}
+
+impl GuestMemory {
+    /// A stage 2 for `slots`: guest address, physical range, attributes. Takes the memory for its tables from
+    /// `regions`: enough to map all of it by pages, so that the guest cannot run it out of tables.
+    pub(crate) fn build(
+        slots: &[(u64, Range<u64>, Attributes)],
+        regions: &mut Regions,
+    ) -> Result<Self, BuildError> {
+        let ids = identification();
+        VMIDS.widen(ids.vmid_bits());
+        let end = slots
+            .iter()
+            .map(|(ipa, range, _)| ipa + (range.end - range.start))
+            .max()
+            .unwrap_or(0);
+        let bits = IpaBits::new(64 - (end - 1).leading_zeros())
+            .unwrap_or(IpaBits::MIN)
+            .max(IpaBits::MIN);
+        let describe = |error: Error| BuildError(format!("stage 2: {error}"));
+        let geometry = Geometry::new(Granule::Kib4, bits, &ids).map_err(describe)?;
+        let mut known = Slots::new(geometry);
+        for (ipa, range, attributes) in slots {
+            known
+                .add(Slot {
+                    ipa: Ipa(*ipa),
+                    pa: Pa(range.start),
+                    bytes: range.end - range.start,
+                    attributes: *attributes,
+                })
+                .map_err(describe)?;
+        }
+        let pages: u64 = slots
+            .iter()
+            .map(|(_, range, _)| tables_for(range.end - range.start))
+            .sum();
+        let root_bytes = geometry.root_bytes();
+        let table_bytes = root_bytes + pages * PAGE;
+        let area = regions.take(table_bytes, root_bytes.max(PAGE), 0);
+        let area = area.ok_or_else(|| {
+            BuildError(format!(
+                "no {} KiB of RAM for its tables",
+                table_bytes >> 10
+            ))
+        })?;
+        let mut table = Table::new(&Hardware, Pa(area.start), geometry, &ids).map_err(describe)?;
+        let context = Context::new(&mut table);
+        let pages = Pages {
+            fresh: area.start + root_bytes..area.end,
+            freed: None,
+        };
+        let inner = TicketMutex::new(Inner { table, pages });
+        Ok(Self {
+            inner,
+            context,
+            slots: known,
+            geometry,
+            ids,
+            table_bytes,
+        })
+    }
+
+    /// VTCR_EL2: a constant of the VM.
+    pub(crate) fn vtcr(&self) -> u64 {
+        self.geometry.vtcr(&self.ids).0
+    }
+
+    /// What HCR_EL2 holds for the sake of stage 2.
+    pub(crate) fn hcr(&self) -> u64 {
+        match scheme(&self.ids) {
+            AttributeScheme::Force => hcr::FWB,
+            AttributeScheme::Combine => 0,
+        }
+    }
+
+    /// The physical address range that the guest is shown: what its IPA size allows.
+    pub(crate) fn pa_range(&self) -> PaRange {
+        let fits = PaRange::ALL
+            .into_iter()
+            .rev()
+            .find(|range| range.bits() <= self.geometry.ipa_bits().bits());
+        fits.unwrap_or(PaRange::Bits32)
+    }
+
+    /// Answers a fault at `ipa`.
+    pub(crate) fn resolve(&self, ipa: Ipa, esr: Esr) -> Resolution {
+        let Some(fault) = Fault::new(esr, ipa) else {
+            return Resolution::Outside;
+        };
+        let mut inner = self.inner.lock();
+        let Inner { table, pages } = &mut *inner;
+        match handle(&Hardware, table, pages, &self.slots, &fault) {
+            Ok(Outcome::Mapped | Outcome::Retry) => Resolution::Retry,
+            Ok(Outcome::NotMemory | Outcome::ReadOnlyWrite | Outcome::NotExecutable) | Err(_) => {
+                Resolution::Outside
+            }
+        }
+    }
+
+    /// Loads the context on physical CPU `cpu` for virtual CPU `vcpu`.
+    pub(crate) fn enter(&self, cpu: usize, vcpu: usize) {
+        self.context
+            .enter(&Hardware, &VMIDS, cpu, VcpuId(vcpu as u32));
+    }
+
+    /// Unmaps everything; the VM's CPUs are all at rest.
+    pub(crate) fn clear(&self) {
+        let mut inner = self.inner.lock();
+        let Inner { table, pages } = &mut *inner;
+        table
+            .free(&Hardware)
+            .discharge(&Hardware, pages, &VMIDS, [&self.context]);
+    }
+
+    /// What happened so far.
+    pub(crate) fn stats(&self) -> Stage2Stats {
+        Stage2Stats {
+            table: *self.inner.lock().table.counters(),
+            private_invalidations: self.context.private_invalidations(),
+            table_bytes: self.table_bytes,
+        }
+    }
+}
+
+/// Tables below the root that map `bytes` bytes by pages, wherever they begin.
+fn tables_for(bytes: u64) -> u64 {
+    let spanned = |entry: u64| bytes.div_ceil(entry) + 1;
+    spanned(2 << 20) + spanned(1 << 30) + spanned(512 << 30)
+}
+
+/// A VM's pages for tables: a stretch of fresh ones, and freed ones, linked through their first bytes.
+struct Pages {
+    fresh: Range<u64>,
+    freed: Option<Pa>,
+}
+
+impl PageSupply for Pages {
+    fn take(&mut self) -> Option<Pa> {
+        if let Some(page) = self.freed {
+            let next = arch::memory::read_u64(page);
+            self.freed = (next != 0).then_some(Pa(next));
+            return Some(page);
+        }
+        let page = Pa(self.fresh.start);
+        (!self.fresh.is_empty()).then(|| {
+            self.fresh.start += PAGE;
+            page
+        })
+    }
+
+    fn give(&mut self, page: Pa) {
+        arch::memory::write_u64(page, self.freed.map_or(0, |next| next.0));
+        self.freed = Some(page);
+    }
+}

@@ -1,0 +1,102 @@
+//! What a guest's firmware calls do, and the end of the machine.
+
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use droste_vdev::psci::{Action, Power, Workaround, Workarounds};
+
+use crate::arch::firmware;
+use crate::arch::vcpu::VcpuState;
+use crate::machine::machine;
+use crate::report::{self, Moment};
+use crate::vcpu::Phase;
+use crate::vm::Outcome;
+use crate::{sched, vgic};
+
+/// An HVC or SMC of the loaded guest, which goes on after it.
+#[inline]
+pub(crate) fn call(mut state: Box<VcpuState>) -> Box<VcpuState> {
+    let arguments = [0, 1, 2, 3].map(|n| state.registers.get(n));
+    let vm = state.vcpu.vm;
+    let action = vm.psci.lock().call(arguments, |ipa| vm.is_ram(ipa));
+    match action {
+        Action::Return(value) => state.registers.set(0, value),
+        Action::Identify(words) => {
+            for (n, word) in (0..).zip(words) {
+                state.registers.set(n, u64::from(word));
+            }
+        }
+        Action::CpuOn {
+            target,
+            entry,
+            context,
+        } => {
+            let vcpu = vm.vcpus()[target];
+            vcpu.power_on(vm.new_state(target, entry.0, context));
+            vm.psci.lock().confirm_on(target);
+            state.registers.set(0, 0);
+        }
+        Action::Workaround { function } => firmware::work_around(function, arguments[1]),
+        Action::Suspend => {
+            state.registers.set(0, 0);
+            if !vgic::has_pending(&mut state) {
+                state.vcpu.set_phase(Phase::Waiting);
+            }
+            return sched::schedule(state.cpu, Some(state));
+        }
+        Action::CpuOff => return power_off(state),
+        Action::SystemOff => return end(state, Outcome::Off),
+        Action::SystemReset => return end(state, Outcome::Reset),
+    }
+    state
+}
+
+/// Ends the VM of the loaded guest.
+fn end(state: Box<VcpuState>, outcome: Outcome) -> Box<VcpuState> {
+    state.vcpu.vm.stop(outcome);
+    sched::schedule(state.cpu, Some(state))
+}
+
+/// Switches the loaded virtual CPU off.
+fn power_off(state: Box<VcpuState>) -> Box<VcpuState> {
+    let (cpu, vcpu) = (state.cpu, state.vcpu);
+    sched::discard(state);
+    vcpu.set_phase(Phase::Off);
+    let is_last = {
+        let mut psci = vcpu.vm.psci.lock();
+        psci.confirm_off(vcpu.index);
+        (0..vcpu.vm.vcpus().len()).all(|n| psci.power(n) == Power::Off)
+    };
+    if is_last {
+        vcpu.vm.stop(Outcome::Idle);
+    }
+    sched::schedule(cpu, None)
+}
+
+/// What the machine's firmware offers guests against speculation.
+pub(crate) fn workarounds() -> Workarounds {
+    const WORKAROUND_1: u32 = 0x8000_8000;
+    const WORKAROUND_3: u32 = 0x8000_3fff;
+    let answer = |function| Workaround::from_firmware(firmware::arch_features(function));
+    Workarounds {
+        workaround_1: answer(WORKAROUND_1),
+        // Its setting is a CPU's, and guests take turns: not offered.
+        workaround_2: Workaround::Unknown,
+        workaround_3: answer(WORKAROUND_3),
+    }
+}
+
+/// One VM has come to its end; with the last one the machine goes off.
+pub(crate) fn vm_ended() {
+    static ENDED: AtomicUsize = AtomicUsize::new(0);
+    if ENDED.fetch_add(1, Ordering::AcqRel) + 1 == machine().vms().len() {
+        report::print(Moment::Final);
+        machine_off();
+    }
+}
+
+/// Powers the machine off, once all that was printed is out.
+pub(crate) fn machine_off() -> ! {
+    crate::console::flush();
+    firmware::system_off()
+}

@@ -1,0 +1,186 @@
+//! What Droste says of itself: lines for people, and records for the tool that started the machine.
+//!
+//! A record is a line of JSON behind the word that the tool chose at random (`droste.report=`). Guests never see that
+//! word, so they cannot forge one.
+
+use core::fmt::{self, Display, Write};
+
+use crate::arch::bug::LastWords;
+use crate::arch::{boot, firmware, halt};
+use crate::console;
+use crate::guest_memory::rollovers;
+use crate::machine::{machine, try_machine};
+use crate::stats::EXIT_NAMES;
+use crate::vm::{Outcome, Vm};
+
+/// Whether the machine's work is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Moment {
+    /// VMs are running.
+    OnTheWay,
+    /// All have stopped.
+    Final,
+}
+
+/// Prints the report of all VMs.
+pub(crate) fn print(moment: Moment) {
+    for vm in machine().vms() {
+        print_vm(vm);
+    }
+    let image = boot::layout();
+    let all = image.all();
+    let tables: u64 = machine()
+        .vms()
+        .iter()
+        .map(|vm| vm.stage2().table_bytes)
+        .sum();
+    log::info!(
+        "EL2 memory: {} KiB image, {} KiB with data and stacks, {} KiB for stage-2 tables; {} VMID rollovers",
+        image.file_bytes.div_ceil(1024),
+        (all.end - all.start).div_ceil(1024),
+        tables / 1024,
+        rollovers()
+    );
+    if let Some(nonce) = &machine().nonce {
+        console::with_line(|line| {
+            let _ = write!(line, "{nonce} {}", Record { moment });
+        });
+    }
+}
+
+fn print_vm(vm: &Vm) {
+    log::info!("{}: {}", vm.name(), vm.outcome());
+    log::info!("{}: {} exits: {}", vm.name(), total_exits(vm), Exits(vm));
+    let s = vm.stage2();
+    log::info!(
+        "{}: stage 2: {} faults, {} table pages; TLB invalidations: {} by address, {} by range, {} combined, {} by VMID, {} \
+         between virtual CPUs",
+        vm.name(),
+        s.table.faults,
+        s.table.table_pages,
+        s.table.tlbi_address,
+        s.table.tlbi_range,
+        s.table.tlbi_combined,
+        s.table.tlbi_vmid,
+        s.private_invalidations
+    );
+}
+
+fn exits(vm: &Vm, class: usize) -> u64 {
+    vm.vcpus().iter().map(|vcpu| vcpu.counters.get(class)).sum()
+}
+
+fn total_exits(vm: &Vm) -> u64 {
+    (0..EXIT_NAMES.len()).map(|class| exits(vm, class)).sum()
+}
+
+/// `name count, name count`.
+struct Exits<'a>(&'a Vm);
+
+impl Display for Exits<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (class, name) in EXIT_NAMES.iter().enumerate() {
+            let comma = if class == 0 { "" } else { ", " };
+            write!(f, "{comma}{name} {}", exits(self.0, class))?;
+        }
+        Ok(())
+    }
+}
+
+/// The record as JSON. Names and messages hold no character that JSON escapes: VM names are `[a-z0-9-]`.
+struct Record {
+    moment: Moment,
+}
+
+impl Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let image = boot::layout();
+        let all = image.all();
+        let is_ok = machine()
+            .vms()
+            .iter()
+            .all(|vm| vm.outcome() == Outcome::Off);
+        write!(f, "{{\"final\":{}", self.moment == Moment::Final)?;
+        write!(
+            f,
+            ",\"outcome\":\"{}\"",
+            if is_ok { "ok" } else { "failed" }
+        )?;
+        write!(
+            f,
+            ",\"el2\":{{\"image\":{},\"memory\":{},\"rollovers\":{}}}",
+            image.file_bytes,
+            all.end - all.start,
+            rollovers()
+        )?;
+        write!(f, ",\"vms\":[")?;
+        for (i, vm) in machine().vms().iter().enumerate() {
+            write!(f, "{}", if i == 0 { "" } else { "," })?;
+            write_vm(f, vm)?;
+        }
+        write!(f, "]}}")
+    }
+}
+
+fn write_vm(f: &mut fmt::Formatter<'_>, vm: &Vm) -> fmt::Result {
+    let outcome = vm.outcome();
+    write!(
+        f,
+        "{{\"name\":\"{}\",\"outcome\":\"{}\",\"message\":\"{outcome}\"",
+        vm.name(),
+        outcome.word()
+    )?;
+    write!(f, ",\"exits\":{{")?;
+    for (class, name) in EXIT_NAMES.iter().enumerate() {
+        write!(
+            f,
+            "{}\"{name}\":{}",
+            if class == 0 { "" } else { "," },
+            exits(vm, class)
+        )?;
+    }
+    let s = vm.stage2();
+    let t = s.table;
+    write!(
+        f,
+        "}},\"stage2\":{{\"faults\":{},\"table_pages\":{},\"table_bytes\":{}",
+        t.faults, t.table_pages, s.table_bytes
+    )?;
+    write!(
+        f,
+        ",\"tlbi\":{{\"address\":{},\"range\":{},\"combined\":{},\"vmid\":{},\"private\":{}}}}}}}",
+        t.tlbi_address, t.tlbi_range, t.tlbi_combined, t.tlbi_vmid, s.private_invalidations
+    )
+}
+
+/// The end of a machine on which Droste found a bug of its own: the tool hears of it, a person reads it.
+pub(crate) fn after_bug(out: &mut LastWords, what: fmt::Arguments<'_>) -> ! {
+    let Some(nonce) = try_machine().and_then(|m| m.nonce.as_ref()) else {
+        halt()
+    };
+    let _ = writeln!(
+        out,
+        "{nonce} {{\"final\":true,\"outcome\":\"bug\",\"message\":\"{}\"}}",
+        Escaped(what)
+    );
+    firmware::system_off()
+}
+
+/// Text as the inside of a JSON string.
+struct Escaped<'a>(fmt::Arguments<'a>);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
+        impl Write for Escape<'_, '_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                text.chars().try_for_each(|c| match c {
+                    '"' | '\\' => write!(self.0, "\\{c}"),
+                    c if c.is_control() => self.0.write_char(' '),
+                    c => self.0.write_char(c),
+                })
+            }
+        }
+        write!(Escape(f), "{}", self.0)
+    }
+}

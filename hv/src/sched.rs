@@ -1,0 +1,135 @@
+//! Which virtual CPU runs on a physical one.
+//!
+//! Each virtual CPU belongs to one physical CPU. A physical CPU with one member never switches: the guest's WFI waits
+//! in the hardware. With several, they take turns of [`SLICE_MS`], and WFI and WFE trap so that a waiting one gives the
+//! CPU back. A virtual CPU that waits stays loaded until another one wants the CPU, so its timers wake it directly.
+
+use alloc::boxed::Box;
+use core::sync::atomic::Ordering;
+
+use crate::arch::vcpu::VcpuState;
+use crate::arch::{self, timer};
+use crate::cpu::Cpu;
+use crate::vcpu::{Phase, Vcpu};
+use crate::{bug, exit, vgic};
+
+/// How long a virtual CPU runs while others want its CPU, milliseconds.
+const SLICE_MS: u64 = 10;
+
+/// Takes `current` off `cpu` where another member should run, and waits where none can. Returns whom to run.
+///
+/// `current` is the loaded one, if any; its phase says whether it wants to go on.
+pub(crate) fn schedule(cpu: &'static Cpu, mut current: Option<Box<VcpuState>>) -> Box<VcpuState> {
+    loop {
+        if bug::is_reported() {
+            arch::halt();
+        }
+        current = leave_stopped_vms(cpu, current);
+        wake_waiting(cpu, current.as_deref_mut());
+        if let Some(next) = pick(cpu) {
+            let state = match current {
+                Some(state) if core::ptr::eq(state.vcpu, next) => state,
+                other => {
+                    other.map(park);
+                    load(next)
+                }
+            };
+            set_slice(cpu);
+            return state;
+        }
+        timer::set_deadline(earliest_deadline(cpu));
+        arch::wait_for_interrupt();
+        exit::take_interrupts(cpu, current.as_deref_mut());
+    }
+}
+
+/// The next member that is ready, in turn after the one that ran last.
+fn pick(cpu: &'static Cpu) -> Option<&'static Vcpu> {
+    let members = cpu.members();
+    let last = cpu.last.load(Ordering::Relaxed);
+    let turn = (1..=members.len()).map(|n| (last + n) % members.len());
+    let next = turn
+        .into_iter()
+        .find(|n| members[*n].phase() == Phase::Ready)?;
+    cpu.last.store(next, Ordering::Relaxed);
+    Some(members[next])
+}
+
+/// Makes those members ready whose wait is over. The loaded one's timers are in the hardware, and raise interrupts.
+fn wake_waiting(cpu: &'static Cpu, mut current: Option<&mut VcpuState>) {
+    let now = timer::now();
+    for member in cpu.members().iter().filter(|m| m.phase() == Phase::Waiting) {
+        let is_over = match current
+            .as_deref_mut()
+            .filter(|state| core::ptr::eq(state.vcpu, *member))
+        {
+            Some(state) => vgic::has_pending(state),
+            None => member.is_kicked() || member.deadline() <= now,
+        };
+        if is_over {
+            member.set_phase(Phase::Ready);
+        }
+    }
+}
+
+fn earliest_deadline(cpu: &'static Cpu) -> Option<u64> {
+    let waiting = cpu.members().iter().filter(|m| m.phase() == Phase::Waiting);
+    waiting
+        .map(|m| m.deadline())
+        .min()
+        .filter(|d| *d != u64::MAX)
+}
+
+/// Starts a turn: its end, or the wake-up of a waiting member, is due by the EL2 timer.
+fn set_slice(cpu: &'static Cpu) {
+    if cpu.is_shared() {
+        let end = timer::now() + timer::frequency() / 1000 * SLICE_MS;
+        timer::set_deadline(Some(earliest_deadline(cpu).map_or(end, |d| d.min(end))));
+    }
+}
+
+/// Takes a virtual CPU out of the hardware.
+fn park(mut state: Box<VcpuState>) {
+    let vcpu = state.vcpu;
+    vgic::unload(&mut state);
+    state.save();
+    vcpu.set_deadline(state.timer_deadline());
+    *vcpu.parked.lock() = Some(state);
+}
+
+/// Takes a virtual CPU that is switched off out of the hardware; its registers are lost.
+pub(crate) fn discard(mut state: Box<VcpuState>) {
+    vgic::unload(&mut state);
+    state.save();
+}
+
+/// Puts a virtual CPU that is ready into the hardware.
+fn load(vcpu: &'static Vcpu) -> Box<VcpuState> {
+    let parked = vcpu.parked.lock().take();
+    let mut state = parked.expect("a virtual CPU that is ready and not loaded is parked");
+    state.load();
+    vcpu.set_deadline(None);
+    vcpu.vm.enter_context(&state);
+    exit::restore_timer_interrupts(&state);
+    vcpu.take_kick();
+    vgic::refresh(&mut state);
+    state
+}
+
+/// Lets members of VMs that are ending leave; `current` as well, if it is one of them.
+fn leave_stopped_vms(cpu: &'static Cpu, current: Option<Box<VcpuState>>) -> Option<Box<VcpuState>> {
+    let leaves = |vcpu: &Vcpu| vcpu.vm.is_stopping() && vcpu.phase() != Phase::Retired;
+    let current = match current {
+        Some(state) if leaves(state.vcpu) => {
+            park(state);
+            None
+        }
+        other => other,
+    };
+    for member in cpu.members().iter().filter(|m| leaves(m)) {
+        *member.parked.lock() = None;
+        member.set_phase(Phase::Retired);
+        member.vm.retire_one();
+    }
+    current
+}

@@ -1,0 +1,119 @@
+//! Between the hardware's list registers and a VM's virtual GIC.
+//!
+//! While a virtual CPU is loaded, its list registers are the hardware's. Whoever changes interrupts of a virtual CPU
+//! does so in the [`Gic`] under its lock and kicks it; the virtual CPU's own physical CPU then folds and fills. So
+//! list registers are touched by their own CPU alone, and only when there is a reason.
+
+use droste_vdev::gic::{Gic, Intid, Kicks, MAX_LIST_REGISTERS, Vmcr};
+
+use crate::arch::vcpu::VcpuState;
+use crate::arch::{self, gic};
+use crate::vm::Vm;
+
+/// Makes each of `kicks` look at its interrupts: others by a kick, the loaded one by folding and filling here.
+#[inline]
+pub(crate) fn deliver(state: &mut VcpuState, kicks: Kicks) {
+    if kicks.is_empty() {
+        return;
+    }
+    let me = state.vcpu.index;
+    kick(state.vcpu.vm, kicks.without(me));
+    if kicks.contains(me) {
+        refresh(state);
+    }
+}
+
+/// Kicks virtual CPUs of `vm`, none of which is loaded on this CPU, or whose own turn comes with the kick.
+#[inline]
+pub(crate) fn kick(vm: &Vm, kicks: Kicks) {
+    for index in kicks.iter() {
+        vm.vcpus()[index].kick();
+    }
+}
+
+/// Folds and fills the loaded virtual CPU's list registers.
+pub(crate) fn refresh(state: &mut VcpuState) {
+    update(state, |_, _| Kicks::NONE);
+}
+
+/// Folds the loaded virtual CPU, lets `change` act on the GIC for it, and fills again.
+#[inline]
+pub(crate) fn update(state: &mut VcpuState, change: impl FnOnce(&mut Gic, usize) -> Kicks) {
+    let (vm, me) = (state.vcpu.vm, state.vcpu.index);
+    let mut lists = [0; MAX_LIST_REGISTERS];
+    let others = {
+        let mut gic = vm.gic.lock();
+        let others = fold(state, &mut gic, &mut lists) | change(&mut gic, me);
+        let fill = gic.fill(me, virtual_control(), &mut lists);
+        for (n, list) in lists
+            .iter()
+            .enumerate()
+            .take(fill.used.max(state.lists_used))
+        {
+            gic::write_list_register(n, *list);
+        }
+        gic::set_maintenance(fill.hcr);
+        state.lists_used = fill.used;
+        if fill.has_deactivations {
+            while let Some(intid) = gic.take_deactivation(me) {
+                gic::deactivate(intid.number() as u32);
+            }
+        }
+        others
+    };
+    kick(vm, others.without(me));
+}
+
+/// Takes the list registers of the loaded virtual CPU back, before it leaves its CPU.
+pub(crate) fn unload(state: &mut VcpuState) {
+    let (vm, me) = (state.vcpu.vm, state.vcpu.index);
+    let mut lists = [0; MAX_LIST_REGISTERS];
+    let others = fold(state, &mut vm.gic.lock(), &mut lists);
+    for n in 0..state.lists_used {
+        gic::write_list_register(n, 0);
+    }
+    state.lists_used = 0;
+    kick(vm, others.without(me));
+}
+
+fn fold(state: &VcpuState, gic: &mut Gic, lists: &mut [u64; MAX_LIST_REGISTERS]) -> Kicks {
+    for (n, list) in lists.iter_mut().enumerate().take(state.lists_used) {
+        *list = gic::read_list_register(n);
+    }
+    gic.fold(state.vcpu.index, lists, gic::unlisted_ends())
+}
+
+/// The loaded guest's own settings of its CPU interface.
+fn virtual_control() -> Vmcr {
+    Vmcr(gic::read_virtual_control())
+}
+
+/// Whether an interrupt waits that ends a WFI of the loaded virtual CPU.
+pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
+    refresh(state);
+    state
+        .vcpu
+        .vm
+        .gic
+        .lock()
+        .has_pending(state.vcpu.index, virtual_control())
+}
+
+/// Hands physical interrupt `intid`, acknowledged and with its priority dropped, to the loaded virtual CPU.
+#[inline]
+pub(crate) fn hand_over(state: &mut VcpuState, physical: u32, as_intid: u32) {
+    if let Some((physical, intid)) = Intid::new(physical).zip(Intid::new(as_intid)) {
+        update(state, |gic, me| gic.inject_hardware(me, intid, physical));
+    }
+}
+
+/// Makes the physical PPIs `ours` (bit n for INTID n) as active on this CPU as the loaded virtual CPU left them: one
+/// that it has acknowledged, or will, must not come again; one that another guest left must.
+pub(crate) fn restore_ppis(state: &VcpuState, ours: u32) {
+    let Some(redistributor) = state.cpu.redistributor.get() else {
+        return;
+    };
+    let active = state.vcpu.vm.gic.lock().physical_ppis(state.vcpu.index) & ours;
+    gic::set_ppis_active(*redistributor, active, ours & !active);
+    arch::isb();
+}

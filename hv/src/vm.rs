@@ -1,0 +1,407 @@
+//! A virtual machine: what it owns, how it is built, started, stopped and started anew.
+//!
+//! Its end: whoever stops it sets the phase and kicks every physical CPU that hosts one of its virtual CPUs. Each CPU
+//! lets its members leave ([`retire_one`](Vm::retire_one)); the last to leave finds the VM at rest and either starts
+//! it anew or counts it out. The other VMs go on meanwhile.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+
+use crate::stub::id;
+use droste_arm64::esr::Esr;
+use droste_arm64::{Ipa, hcr};
+use droste_devtree::{Device, Guest, GuestInterrupts, Interrupt, Trigger};
+use droste_image::{Console, OnReboot, VmImage};
+use droste_vdev::Affinity;
+use droste_vdev::gic::{self as vgic_model, Gic, GicConfig, Intid};
+use droste_vdev::psci::Firmware;
+use spin::Once;
+use spin::mutex::{SpinMutex, TicketMutex};
+
+use crate::arch::id::IdRegisters;
+use crate::arch::vcpu::{Control, VcpuState};
+use crate::arch::{self, gic};
+use crate::console::GuestUart;
+use crate::cpu::Cpu;
+use crate::exit::{GUEST_PHYSICAL_TIMER, GUEST_VIRTUAL_TIMER};
+use crate::guest_memory::{GuestMemory, Stage2Stats};
+use crate::loader::{self, LoadError};
+use crate::machine::machine;
+use crate::vcpu::{Phase, Vcpu};
+use crate::{mmio, power, vgic};
+
+pub(crate) use crate::guest_memory::Resolution;
+
+/// Complaints about a guest's doings that are printed before the rest is only counted.
+const COMPLAINTS_MAX: u32 = 16;
+
+/// How a VM's run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Outcome {
+    /// It has not.
+    Running,
+    /// The guest powered it off.
+    Off,
+    /// The guest asked for a reset, which its description or the tool turned into a stop.
+    Reset,
+    /// All its virtual CPUs were switched off, so nothing could ever happen again.
+    Idle,
+    /// Droste could not go on with it.
+    Failed,
+}
+
+impl Outcome {
+    /// The record's word.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Off => "off",
+            Self::Reset => "reset",
+            Self::Idle => "idle",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn from_bits(bits: u8) -> Self {
+        [
+            Self::Running,
+            Self::Off,
+            Self::Reset,
+            Self::Idle,
+            Self::Failed,
+        ][usize::from(bits)]
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Off => "powered off",
+            Self::Reset => "stopped at a reset",
+            Self::Idle => "stopped, all its CPUs were off",
+            Self::Failed => "stopped by Droste",
+        })
+    }
+}
+
+/// Why a VM could not be built.
+pub(crate) struct BuildError(pub(crate) String);
+
+/// A virtual machine.
+pub(crate) struct Vm {
+    /// Index among the machine's VMs.
+    pub(crate) id: usize,
+    /// Its part of the boot image.
+    pub(crate) image: VmImage<'static>,
+    /// Its RAM, physical addresses.
+    pub(crate) ram: Range<u64>,
+    /// Where its RAM begins for the guest.
+    pub(crate) ram_ipa: u64,
+    /// What its CPUs read as identification.
+    pub(crate) ids: IdRegisters,
+    /// Its stage 2.
+    pub(crate) memory: GuestMemory,
+    /// Its interrupt controller.
+    pub(crate) gic: TicketMutex<Gic>,
+    /// Its console.
+    pub(crate) uart: TicketMutex<GuestUart>,
+    /// Power states of its CPUs.
+    pub(crate) psci: TicketMutex<Firmware>,
+    /// Platform devices that it drives.
+    devices: Vec<Device>,
+    gic_config: GicConfig,
+    vcpus: Once<Vec<&'static Vcpu>>,
+    /// [`Outcome`] once it is ending; `Running` before.
+    ending: AtomicU8,
+    outcome: AtomicU8,
+    retired: AtomicUsize,
+    complaints: AtomicU32,
+}
+
+/// What a VM is built from.
+pub(crate) struct Parts {
+    /// Index among the machine's VMs.
+    pub(crate) id: usize,
+    /// Its part of the boot image.
+    pub(crate) image: VmImage<'static>,
+    /// Its RAM, physical addresses.
+    pub(crate) ram: Range<u64>,
+    /// Where its RAM begins for the guest.
+    pub(crate) ram_ipa: u64,
+    /// Platform devices that it drives.
+    pub(crate) devices: Vec<Device>,
+    /// Its stage 2.
+    pub(crate) memory: GuestMemory,
+}
+
+impl Vm {
+    /// Builds a VM, whose virtual CPUs will run on `cpus` in turn.
+    pub(crate) fn build(
+        parts: Parts,
+        mut cpus: impl Iterator<Item = &'static Cpu>,
+    ) -> Result<&'static Self, BuildError> {
+        let vcpus = parts.image.vcpus as usize;
+        let intids = parts
+            .devices
+            .iter()
+            .flat_map(|d| &d.interrupts)
+            .map(|i| i.intid);
+        let last = intids
+            .max()
+            .unwrap_or(mmio::UART_INTID)
+            .max(mmio::UART_INTID);
+        let gic_config = GicConfig {
+            vcpus,
+            spis: (last as usize + 1 - 32)
+                .next_multiple_of(32)
+                .min(vgic_model::MAX_SPIS),
+            list_registers: gic::list_registers(),
+        };
+        let gic = Gic::new(gic_config).map_err(|e| BuildError(format!("{e}")))?;
+        let pa_range = parts.memory.pa_range();
+        let vm: &'static Self = Box::leak(Box::new(Self {
+            id: parts.id,
+            image: parts.image,
+            ram: parts.ram,
+            ram_ipa: parts.ram_ipa,
+            ids: machine()
+                .ids
+                .map(|register, host| id::value(register, host, pa_range)),
+            memory: parts.memory,
+            gic: TicketMutex::new(gic),
+            uart: TicketMutex::new(GuestUart::new()),
+            psci: TicketMutex::new(Firmware::new(vcpus, power::workarounds())),
+            devices: parts.devices,
+            gic_config,
+            vcpus: Once::new(),
+            ending: AtomicU8::new(Outcome::Running as u8),
+            outcome: AtomicU8::new(Outcome::Running as u8),
+            retired: AtomicUsize::new(0),
+            complaints: AtomicU32::new(0),
+        }));
+        vm.vcpus.call_once(|| {
+            let mut next = || cpus.next().expect("the caller's CPUs come round and round");
+            (0..vcpus)
+                .map(|index| &*Box::leak(Box::new(Vcpu::new(index, vm, next()))))
+                .collect()
+        });
+        Ok(vm)
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.image.name
+    }
+
+    /// Its virtual CPUs.
+    #[inline]
+    pub(crate) fn vcpus(&self) -> &[&'static Vcpu] {
+        self.vcpus.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// The emulated device at `ipa`.
+    #[inline]
+    pub(crate) fn device_at(&self, ipa: Ipa) -> Option<mmio::Device> {
+        mmio::device_at(ipa, self.vcpus().len())
+    }
+
+    /// Answers a stage-2 fault at `ipa`.
+    #[inline]
+    pub(crate) fn resolve(&self, ipa: Ipa, esr: Esr) -> Resolution {
+        self.memory.resolve(ipa, esr)
+    }
+
+    /// Whether code can be fetched at `ipa`.
+    pub(crate) fn is_ram(&self, ipa: Ipa) -> bool {
+        ipa.0
+            .checked_sub(self.ram_ipa)
+            .is_some_and(|offset| offset < self.image.memory)
+    }
+
+    /// Makes the hardware translate for the virtual CPU that is being loaded, by the context chosen for it.
+    pub(crate) fn enter_context(&self, state: &VcpuState) {
+        self.memory.enter(state.cpu.index, state.vcpu.index);
+    }
+
+    /// What its stage 2 did so far.
+    pub(crate) fn stage2(&self) -> Stage2Stats {
+        self.memory.stats()
+    }
+
+    /// Its tree, with the RAM disk at `initrd`.
+    pub(crate) fn device_tree(&self, initrd: Option<Range<u64>>) -> Vec<u8> {
+        let cpus: Vec<u64> = (0..self.vcpus().len())
+            .map(|n| Affinity::of_vcpu(n).fields())
+            .collect();
+        let level = |intid| Interrupt {
+            intid,
+            trigger: Trigger::Level,
+        };
+        let redistributors = vgic_model::REDISTRIBUTOR_BYTES * cpus.len() as u64;
+        let uart = (self.image.console == Console::Uart)
+            .then_some(mmio::UART..mmio::UART + mmio::UART_BYTES);
+        Guest {
+            name: self.name(),
+            cpus: &cpus,
+            memory: self.ram_ipa..self.ram_ipa + self.image.memory,
+            initrd,
+            bootargs: self.image.bootargs,
+            gic_distributor: mmio::DISTRIBUTOR..mmio::DISTRIBUTOR + vgic_model::DISTRIBUTOR_BYTES,
+            gic_redistributors: mmio::REDISTRIBUTORS..mmio::REDISTRIBUTORS + redistributors,
+            uart,
+            interrupts: GuestInterrupts {
+                physical_timer: level(GUEST_PHYSICAL_TIMER),
+                virtual_timer: level(GUEST_VIRTUAL_TIMER),
+                uart: level(mmio::UART_INTID),
+            },
+            devices: &self.devices,
+        }
+        .to_bytes()
+    }
+
+    /// Loads the image and powers on virtual CPU 0. No other one runs.
+    pub(crate) fn start(&'static self) -> Result<(), LoadError> {
+        let entry = loader::load(self)?;
+        self.vcpus()[0].power_on(self.new_state(0, entry.pc, entry.device_tree));
+        Ok(())
+    }
+
+    /// Registers of virtual CPU `index` as it comes on at `pc`, with `argument` in x0.
+    pub(crate) fn new_state(&'static self, index: usize, pc: u64, argument: u64) -> Box<VcpuState> {
+        const GUEST: u64 = hcr::VM
+            | hcr::SWIO
+            | hcr::PTW
+            | hcr::FMO
+            | hcr::IMO
+            | hcr::AMO
+            | hcr::BSU_INNER
+            | hcr::TID3
+            | hcr::TSC
+            | hcr::TIDCP
+            | hcr::TACR
+            | hcr::RW
+            | hcr::TLOR
+            | hcr::TERR
+            | hcr::API
+            | hcr::APK;
+        let vcpu = self.vcpus()[index];
+        let shared = if vcpu.cpu.is_shared() {
+            hcr::TWI | hcr::TWE
+        } else {
+            0
+        };
+        let control = Control {
+            hcr: GUEST | shared | self.memory.hcr(),
+            vtcr: self.memory.vtcr(),
+            mpidr: Affinity::of_vcpu(index).mpidr(),
+        };
+        VcpuState::new(vcpu, vcpu.cpu, control, pc, argument)
+    }
+
+    /// Whether it is ending.
+    #[inline]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.ending.load(Ordering::Acquire) != Outcome::Running as u8
+    }
+
+    /// How it ended.
+    pub(crate) fn outcome(&self) -> Outcome {
+        Outcome::from_bits(self.outcome.load(Ordering::Acquire))
+    }
+
+    /// Ends it, as `outcome`. The first reason counts.
+    pub(crate) fn stop(&self, outcome: Outcome) {
+        let running = Outcome::Running as u8;
+        if self
+            .ending
+            .compare_exchange(running, outcome as u8, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+        {
+            self.vcpus().iter().for_each(|vcpu| vcpu.cpu.kick());
+        }
+    }
+
+    /// One of its virtual CPUs has left; the last one puts the VM to rest, or starts it anew.
+    pub(crate) fn retire_one(&'static self) {
+        if self.retired.fetch_add(1, Ordering::AcqRel) + 1 < self.vcpus().len() {
+            return;
+        }
+        let how = Outcome::from_bits(self.ending.load(Ordering::Acquire));
+        self.reset_devices();
+        let may_restart =
+            self.image.on_reboot == OnReboot::Restart && !machine().is_reboot_forbidden;
+        if how == Outcome::Reset && may_restart {
+            match self.restart() {
+                Ok(()) => return,
+                Err(error) => log::error!("{}: cannot start anew: {error}", self.name()),
+            }
+        }
+        self.outcome.store(how as u8, Ordering::Release);
+        power::vm_ended();
+    }
+
+    /// Starts it again from its image, with devices and stage 2 as new.
+    fn restart(&'static self) -> Result<(), LoadError> {
+        log::info!("{}: restarts", self.name());
+        self.memory.clear();
+        *self.gic.lock() =
+            Gic::new(self.gic_config).expect("this configuration was accepted before");
+        *self.uart.lock() = GuestUart::new();
+        *self.psci.lock() = Firmware::new(self.vcpus().len(), power::workarounds());
+        self.retired.store(0, Ordering::Release);
+        // No longer ending before any of them is no longer retired: else a scheduler would retire it once more.
+        self.ending.store(Outcome::Running as u8, Ordering::Release);
+        self.vcpus()
+            .iter()
+            .for_each(|vcpu| vcpu.set_phase(Phase::Off));
+        self.start()
+    }
+
+    /// Silences its devices, so that none writes to memory or interrupts on behalf of a guest that is gone.
+    fn reset_devices(&self) {
+        for device in &self.devices {
+            if device.is_compatible("virtio,mmio") {
+                device
+                    .registers
+                    .iter()
+                    .for_each(|r| arch::memory::reset_virtio(r.start));
+            }
+            let mut distributor = machine().distributor.lock();
+            device
+                .interrupts
+                .iter()
+                .for_each(|i| distributor.forget(i.intid));
+        }
+    }
+
+    /// Platform devices that it drives.
+    pub(crate) fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// Physical interrupt `intid`, acknowledged, of one of its devices.
+    pub(crate) fn shared_interrupt(&self, intid: u32) {
+        let Some(id) = Intid::new(intid) else { return };
+        if self.outcome() != Outcome::Running || self.is_stopping() {
+            return gic::deactivate(intid);
+        }
+        let kicks = self.gic.lock().inject_hardware(0, id, id);
+        vgic::kick(self, kicks);
+    }
+
+    /// Says once more, up to a limit, what odd thing the guest did.
+    pub(crate) fn complain(&self, what: fmt::Arguments<'_>) {
+        match self.complaints.fetch_add(1, Ordering::Relaxed) {
+            n if n < COMPLAINTS_MAX => log::warn!("{}: {what}", self.name()),
+            COMPLAINTS_MAX => log::warn!("{}: more of the kind, not shown", self.name()),
+            _ => self.complaints.store(COMPLAINTS_MAX + 1, Ordering::Relaxed),
+        }
+    }
+}
