@@ -1,1 +1,21 @@
-//! Placeholder.
+//! The library behind the command `droste`: descriptions of virtual machines, set-up, boot images, and QEMU.
+//!
+//! Tests and tools use it to boot the hypervisor as a user would: [`setup::Setup`] brings the parts, [`qemu::Machine`]
+//! writes the command line, and [`qemu::Session`] talks to a guest's console under a deadline.
+
+#![forbid(unsafe_code)]
+
+mod commands;
+pub mod description;
+mod error;
+pub mod files;
+pub mod plan;
+pub mod progress;
+pub mod qemu;
+pub mod record;
+pub mod run;
+pub mod setup;
+mod terminal;
+
+pub use commands::Cli;
+pub use error::{Context, Error, Result};

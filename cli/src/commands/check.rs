@@ -1,0 +1,26 @@
+//! `droste check`: what is wrong with descriptions, and what they would run.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::description::{Overrides, report};
+use crate::error::Result;
+use crate::plan::{Plan, summary};
+use crate::setup::Setup;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Descriptions of virtual machines that are to run together
+    #[arg(value_name = "VM.toml", required = true)]
+    files: Vec<PathBuf>,
+}
+
+pub(super) fn execute(arguments: &Arguments) -> Result<()> {
+    let (vms, diagnostics) = Plan::examine(&Setup::new()?, &arguments.files, &Overrides::default());
+    report(&diagnostics)?;
+    for vm in &vms {
+        println!("{}", summary(vm));
+    }
+    Ok(())
+}

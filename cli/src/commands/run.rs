@@ -1,0 +1,251 @@
+//! `droste run`: virtual machines on Droste in QEMU.
+
+use std::io::{IsTerminal as _, stdin};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Vms;
+use crate::error::{Context, Result};
+use crate::files;
+use crate::plan::{Plan, Words};
+use crate::qemu::{CPU, Machine};
+use crate::record::Nonce;
+use crate::run::{Keyboard, run};
+use crate::setup::Setup;
+
+/// The limit of a run without a terminal, in seconds: nobody is there to end it.
+const UNATTENDED_LIMIT: u64 = 600;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    vms: Vms,
+    /// Add words to the guests' command lines
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    append: Option<String>,
+    /// Use this QEMU instead of the one on the path
+    #[arg(long, value_name = "PATH")]
+    qemu: Option<PathBuf>,
+    /// Use this flat image of the hypervisor instead of building it
+    #[arg(long, value_name = "FILE")]
+    hypervisor: Option<PathBuf>,
+    /// The processor that QEMU emulates
+    #[arg(long, default_value = CPU)]
+    cpu: String,
+    /// Processors of the machine [default: 2, or the most virtual CPUs of a virtual machine]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    smp: Option<u32>,
+    /// Write the hypervisor's final record to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Print counts of exits every so many seconds
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "10")]
+    stats: Option<u32>,
+    /// Stop a virtual machine that resets, whatever its description says; without a terminal this is always so
+    #[arg(long)]
+    no_reboot: bool,
+    /// End the run after so many seconds [default: 600 without a terminal, else none]
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+    /// Print QEMU's command line
+    #[arg(short, long)]
+    verbose: bool,
+    /// Print QEMU's command line and do not start it
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Arguments {
+    /// What the hypervisor is told.
+    fn hypervisor_words(&self, nonce: &Nonce, keyboard: Keyboard) -> String {
+        let mut words = vec![format!("droste.report={nonce}")];
+        words.extend(self.stats.map(|seconds| format!("droste.stats={seconds}")));
+        if self.no_reboot || keyboard == Keyboard::None {
+            words.push("droste.no-reboot".into());
+        }
+        words.join(" ")
+    }
+
+    fn limit(&self, keyboard: Keyboard) -> Option<Duration> {
+        let unattended = (keyboard == Keyboard::None).then_some(UNATTENDED_LIMIT);
+        self.timeout.or(unattended).map(Duration::from_secs)
+    }
+}
+
+pub(super) fn execute(arguments: &Arguments) -> Result<()> {
+    let keyboard = if stdin().is_terminal() {
+        Keyboard::Terminal
+    } else {
+        Keyboard::None
+    };
+    let setup = Setup::new()?;
+    let plan = Plan::prepare(&setup, &arguments.vms.files()?, &arguments.vms.overrides())?;
+    let words = Words {
+        self_report: keyboard == Keyboard::None,
+        append: arguments.append.clone(),
+    };
+    let image = plan.image(&words)?;
+    let nonce = Nonce::random()?;
+    let mut machine = Machine::new(
+        setup.qemu(arguments.qemu.as_deref())?,
+        hypervisor(&setup, arguments)?,
+    );
+    machine.cpu.clone_from(&arguments.cpu);
+    machine.cpus = arguments.smp.unwrap_or(plan.machine_cpus());
+    machine.memory_mib = plan.machine_memory_mib(image.len());
+    machine.append = arguments.hypervisor_words(&nonce, keyboard);
+    machine.devices = plan.devices();
+    let place = Place::new(&setup, arguments.dry_run)?;
+    machine.initrd = Some(place.file());
+    files::write(&place.file(), &image)?;
+    if arguments.verbose || arguments.dry_run {
+        eprintln!("{}", machine.shell_line());
+    }
+    if arguments.dry_run {
+        return Ok(());
+    }
+    if let Some(json) = &arguments.json {
+        remove_stale(json)?;
+    }
+    let record = run(
+        machine.command(),
+        &nonce,
+        keyboard,
+        arguments.limit(keyboard),
+    )?;
+    if let Some(json) = &arguments.json {
+        files::write(json, record.to_json().as_bytes())?;
+    }
+    record.verdict()
+}
+
+fn hypervisor(setup: &Setup, arguments: &Arguments) -> Result<PathBuf> {
+    let Some(file) = &arguments.hypervisor else {
+        return setup.hypervisor();
+    };
+    let bytes = files::read(file)?;
+    droste_image::kernel::Header::parse(&bytes)
+        .context(|| format!("{} is not the hypervisor's flat image", file.display()))?;
+    Ok(file.clone())
+}
+
+/// The record of an earlier run must not pass for this one's.
+fn remove_stale(json: &Path) -> Result<()> {
+    match std::fs::remove_file(json) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("cannot remove {}", json.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where the boot image of a run lies.
+enum Place {
+    /// A directory that vanishes with the run.
+    Run(tempfile::TempDir),
+    /// A directory that stays, so that the printed command works.
+    DryRun(PathBuf),
+}
+
+impl Place {
+    fn new(setup: &Setup, is_dry: bool) -> Result<Self> {
+        let root = setup.cache().root();
+        if is_dry {
+            let dir = root.join("dry-run");
+            files::make_dir(&dir)?;
+            return Ok(Self::DryRun(dir));
+        }
+        let dir = tempfile::Builder::new().prefix("run-").tempdir_in(root);
+        dir.map(Self::Run)
+            .context(|| format!("cannot make a directory in {}", root.display()))
+    }
+
+    fn file(&self) -> PathBuf {
+        match self {
+            Self::Run(dir) => dir.path(),
+            Self::DryRun(dir) => dir,
+        }
+        .join("vms.fit")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn parse(words: &[&str]) -> Arguments {
+        Only::try_parse_from([&["droste"], words].concat())
+            .expect("parsed")
+            .arguments
+    }
+
+    fn told(words: &[&str], keyboard: Keyboard) -> String {
+        parse(words).hypervisor_words(&Nonce::new(1), keyboard)
+    }
+
+    #[test]
+    fn the_hypervisor_is_told_what_was_asked() {
+        let attended = Keyboard::Terminal;
+        assert_eq!(told(&[], attended), "droste.report=0000000000000001");
+        assert_eq!(
+            told(&["--stats"], attended),
+            "droste.report=0000000000000001 droste.stats=10"
+        );
+        assert_eq!(
+            told(&["--stats=3"], attended),
+            "droste.report=0000000000000001 droste.stats=3"
+        );
+        assert_eq!(
+            told(&["--no-reboot"], attended),
+            "droste.report=0000000000000001 droste.no-reboot"
+        );
+    }
+
+    #[test]
+    fn without_a_terminal_a_reset_ends_the_run() {
+        assert_eq!(
+            told(&[], Keyboard::None),
+            "droste.report=0000000000000001 droste.no-reboot"
+        );
+    }
+
+    #[test]
+    fn a_run_that_nobody_watches_has_a_limit() {
+        assert_eq!(parse(&[]).limit(Keyboard::Terminal), None);
+        assert_eq!(
+            parse(&[]).limit(Keyboard::None),
+            Some(Duration::from_mins(10))
+        );
+        assert_eq!(
+            parse(&["--timeout", "5"]).limit(Keyboard::None),
+            Some(Duration::from_secs(5))
+        );
+        assert_eq!(
+            parse(&["--timeout", "5"]).limit(Keyboard::Terminal),
+            Some(Duration::from_secs(5))
+        );
+    }
+
+    #[test]
+    fn appended_words_may_start_with_a_dash() {
+        assert_eq!(
+            parse(&["--append", "-- init=/bin/sh"]).append.as_deref(),
+            Some("-- init=/bin/sh")
+        );
+    }
+
+    #[test]
+    fn statistics_do_not_swallow_a_description() {
+        let arguments = parse(&["--stats", "vm.toml"]);
+        assert_eq!((arguments.stats, arguments.vms.files.len()), (Some(10), 1));
+    }
+}

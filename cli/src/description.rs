@@ -1,0 +1,108 @@
+//! Descriptions of virtual machines: a TOML file each, read with the place of every value, judged against the limits and
+//! the files that they name.
+//!
+//! All that is wrong is found in one go, and each finding names the file, the line and the remedy.
+
+mod diagnostic;
+mod inspect;
+mod parse;
+
+use std::path::PathBuf;
+
+use droste_image::{Console, OnReboot};
+
+pub use diagnostic::{Diagnostic, Place, Placed, report};
+pub use inspect::{Located, inspect};
+pub use parse::parse_size;
+
+/// Where a kernel or an initial RAM disk comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// A Debian package for arm64, written `debian:<package>`.
+    Debian(String),
+    /// A file.
+    File(PathBuf),
+}
+
+/// One virtual machine as its file describes it; every value is within its limits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Description {
+    /// Its name, `[a-z0-9-]{1,31}`.
+    pub name: Placed<String>,
+    /// Virtual CPUs.
+    pub vcpus: Placed<u32>,
+    /// Memory in bytes.
+    pub memory: Placed<u64>,
+    /// The kernel.
+    pub kernel: Placed<Part>,
+    /// The initial RAM disk.
+    pub initrd: Option<Placed<Part>>,
+    /// The guest's command line.
+    pub cmdline: Placed<String>,
+    /// Disk images.
+    pub disks: Vec<Placed<PathBuf>>,
+    /// Whether it has a network adapter; the place is that of the word.
+    pub net: Option<Placed<()>>,
+    /// Whether it has a console.
+    pub console: Console,
+    /// What a reset does.
+    pub on_reboot: OnReboot,
+}
+
+impl Description {
+    /// How many devices it has.
+    pub fn device_count(&self) -> usize {
+        self.disks.len() + usize::from(self.net.is_some())
+    }
+}
+
+/// What the command line says in place of the descriptions.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Overrides {
+    /// The kernel of every virtual machine.
+    pub kernel: Option<PathBuf>,
+    /// The initial RAM disk of every virtual machine.
+    pub initrd: Option<PathBuf>,
+}
+
+impl Overrides {
+    fn apply(&self, description: &mut Description) {
+        let from_flag = |flag: &str, file: &PathBuf| Placed {
+            value: Part::File(file.clone()),
+            place: Place::whole(flag),
+        };
+        if let Some(file) = &self.kernel {
+            description.kernel = from_flag("--kernel", file);
+        }
+        if let Some(file) = &self.initrd {
+            description.initrd = Some(from_flag("--initrd", file));
+        }
+    }
+}
+
+/// Reads descriptions; what can be read is returned along with all that is wrong.
+pub fn load(files: &[PathBuf], overrides: &Overrides) -> (Vec<Description>, Vec<Diagnostic>) {
+    let mut descriptions = Vec::new();
+    let mut diagnostics = Vec::new();
+    for file in files {
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) => {
+                diagnostics.push(Diagnostic {
+                    place: Place::whole(&file.display().to_string()),
+                    message: format!("cannot be read: {error}"),
+                    help: "name a description of a virtual machine, such as examples/linux.toml"
+                        .into(),
+                });
+                continue;
+            }
+        };
+        let (description, found) = parse::parse(file, &text);
+        diagnostics.extend(found);
+        descriptions.extend(description.map(|mut description| {
+            overrides.apply(&mut description);
+            description
+        }));
+    }
+    (descriptions, diagnostics)
+}

@@ -1,0 +1,422 @@
+//! Judges descriptions together and against the files that they name.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use droste_image::VMS_MAX;
+use droste_image::kernel::{Header, KernelError, Placement};
+
+use super::{Description, Diagnostic, Place};
+use crate::qemu::{TRANSPORTS_PER_VM, VMS_WITH_DEVICES_MAX};
+
+/// Bytes of a kernel that its judgement needs.
+const KERNEL_START: u64 = 4096;
+/// Bytes of a disk's sector.
+const SECTOR: u64 = 512;
+
+/// Where a description's parts are; `None` for a package that is not fetched yet.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Located {
+    /// The kernel's file.
+    pub kernel: Option<PathBuf>,
+    /// The initial RAM disk's file.
+    pub initrd: Option<PathBuf>,
+}
+
+/// All that is wrong with descriptions, each given with its parts' places.
+pub fn inspect(vms: &[(Description, Located)]) -> Vec<Diagnostic> {
+    let mut inspection = Inspection::default();
+    inspection.numbers(vms);
+    for (vm, located) in vms {
+        inspection.name(vm);
+        inspection.files(vm, located);
+        inspection.disks(vm);
+    }
+    inspection.diagnostics
+}
+
+#[derive(Default)]
+struct Inspection<'a> {
+    diagnostics: Vec<Diagnostic>,
+    names: HashMap<&'a str, &'a Place>,
+    disks: HashMap<PathBuf, &'a Place>,
+}
+
+impl<'a> Inspection<'a> {
+    fn numbers(&mut self, vms: &[(Description, Located)]) {
+        if let Some((vm, _)) = vms.get(VMS_MAX) {
+            let message = format!("{} virtual machines are too many", vms.len());
+            self.find(
+                &vm.name.place,
+                message,
+                format!("describe at most {VMS_MAX} at a time"),
+            );
+        }
+        let with_devices = vms.iter().filter(|(vm, _)| vm.device_count() > 0);
+        if let Some((vm, _)) = with_devices.clone().nth(VMS_WITH_DEVICES_MAX as usize) {
+            let message = format!("{} virtual machines have devices", with_devices.count());
+            let help = format!(
+                "take disk and net out of all but {VMS_WITH_DEVICES_MAX}: eight transports share a page"
+            );
+            self.find(&vm.name.place, message, help);
+        }
+        for (vm, _) in vms {
+            let count = vm.device_count();
+            if count > TRANSPORTS_PER_VM as usize {
+                let message = format!("{count} devices are too many for one virtual machine");
+                self.find(
+                    &vm.name.place,
+                    message,
+                    format!("keep at most {TRANSPORTS_PER_VM}"),
+                );
+            }
+        }
+    }
+
+    fn name(&mut self, vm: &'a Description) {
+        let name = vm.name.value.as_str();
+        match self.names.get(name) {
+            Some(&first) => {
+                let message = format!("the name {name:?} is taken: {first}");
+                self.find(
+                    &vm.name.place,
+                    message,
+                    "give each virtual machine a name of its own".into(),
+                );
+            }
+            None => {
+                self.names.insert(name, &vm.name.place);
+            }
+        }
+    }
+
+    fn files(&mut self, vm: &Description, located: &Located) {
+        let initrd_len = match (&located.initrd, &vm.initrd) {
+            (Some(file), Some(initrd)) => self.length(file, &initrd.place).unwrap_or(0),
+            _ => 0,
+        };
+        let Some(file) = &located.kernel else { return };
+        let Some(len) = self.length(file, &vm.kernel.place) else {
+            return;
+        };
+        match header(file) {
+            Err(error) => self.unreadable(&vm.kernel.place, file, &error),
+            Ok(Err(error)) => self.kernel_error(&vm.kernel.place, file, error),
+            Ok(Ok(header)) => {
+                if let Err(error) = Placement::new(&header, len, initrd_len, vm.memory.value) {
+                    self.kernel_error(&vm.memory.place, file, error);
+                }
+            }
+        }
+    }
+
+    fn disks(&mut self, vm: &'a Description) {
+        for disk in &vm.disks {
+            let Some(len) = self.length(&disk.value, &disk.place) else {
+                continue;
+            };
+            let shown = disk.value.display();
+            if let Some(format) = disk_format(&disk.value) {
+                let help = format!("convert it: qemu-img convert -O raw {shown} {shown}.raw");
+                self.find(
+                    &disk.place,
+                    format!("the disk {shown} is a {format} image, not a raw one"),
+                    help,
+                );
+            } else if !len.is_multiple_of(SECTOR) {
+                let padded = len.next_multiple_of(SECTOR);
+                let message =
+                    format!("the disk {shown} has {len} bytes, which is no multiple of {SECTOR}");
+                self.find(
+                    &disk.place,
+                    message,
+                    format!("round it up: truncate -s {padded} {shown}"),
+                );
+            }
+            if let Err(error) = File::options().write(true).open(&disk.value) {
+                self.find(
+                    &disk.place,
+                    format!("the disk {shown} cannot be written: {error}"),
+                    "make it writable".into(),
+                );
+            }
+            let Ok(real) = fs::canonicalize(&disk.value) else {
+                continue;
+            };
+            match self.disks.get(&real) {
+                Some(&first) => {
+                    let message = format!("the disk {shown} is in use already: {first}");
+                    self.find(
+                        &disk.place,
+                        message,
+                        "give each virtual machine a copy of its own".into(),
+                    );
+                }
+                None => {
+                    self.disks.insert(real, &disk.place);
+                }
+            }
+        }
+    }
+
+    /// The length of a file with something in it; otherwise a finding.
+    fn length(&mut self, file: &Path, place: &Place) -> Option<u64> {
+        match fs::metadata(file) {
+            Err(error) => self.unreadable(place, file, &error),
+            Ok(data) if data.is_dir() => {
+                self.find(
+                    place,
+                    format!("{} is a directory", file.display()),
+                    "name a file in it".into(),
+                );
+            }
+            Ok(data) if data.is_file() && data.len() == 0 => {
+                self.find(
+                    place,
+                    format!("{} is empty", file.display()),
+                    "check its path".into(),
+                );
+            }
+            Ok(data) => return Some(data.len()),
+        }
+        None
+    }
+
+    fn unreadable(&mut self, place: &Place, file: &Path, error: &std::io::Error) {
+        let help = "check the path; it is relative to the description that names it".into();
+        self.find(
+            place,
+            format!("cannot read {}: {error}", file.display()),
+            help,
+        );
+    }
+
+    fn kernel_error(&mut self, place: &Place, file: &Path, error: KernelError) {
+        let sentence = error.to_string();
+        let (message, help) = sentence
+            .rsplit_once("; ")
+            .unwrap_or((&sentence, "take another kernel"));
+        self.find(place, format!("{}: {message}", file.display()), help.into());
+    }
+
+    fn find(&mut self, place: &Place, message: String, help: String) {
+        self.diagnostics.push(Diagnostic {
+            place: place.clone(),
+            message,
+            help,
+        });
+    }
+}
+
+fn header(file: &Path) -> std::io::Result<Result<Header, KernelError>> {
+    let mut start = Vec::new();
+    File::open(file)?
+        .take(KERNEL_START)
+        .read_to_end(&mut start)?;
+    Ok(Header::parse(&start))
+}
+
+/// The name of a disk image's format, if it is one that is not raw.
+fn disk_format(file: &Path) -> Option<&'static str> {
+    const FORMATS: [(&[u8], usize, &str); 4] = [
+        (b"QFI\xfb", 0, "qcow2"),
+        (b"KDMV", 0, "VMDK"),
+        (b"vhdxfile", 0, "VHDX"),
+        (b"\x7f\x10\xda\xbe", 64, "VDI"),
+    ];
+    let mut start = Vec::new();
+    File::open(file)
+        .ok()?
+        .take(SECTOR)
+        .read_to_end(&mut start)
+        .ok()?;
+    let is_at =
+        |magic: &[u8], at: usize| start.get(at..).is_some_and(|rest| rest.starts_with(magic));
+    FORMATS
+        .iter()
+        .find(|(magic, at, _)| is_at(magic, *at))
+        .map(|(.., name)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Overrides, Part, load};
+    use super::*;
+
+    /// A directory with a good kernel in it, `Image`, which needs 8 MiB.
+    fn directory() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut kernel = vec![0; 4096];
+        kernel[16..24].copy_from_slice(&(6_u64 << 20).to_le_bytes());
+        kernel[56..60].copy_from_slice(b"ARM\x64");
+        put(&dir, "Image", &kernel);
+        dir
+    }
+
+    fn put(dir: &tempfile::TempDir, name: &str, bytes: &[u8]) {
+        fs::write(dir.path().join(name), bytes).expect("written");
+    }
+
+    /// The findings about these descriptions, without the directory's name.
+    fn findings(dir: &tempfile::TempDir, texts: &[&str]) -> Vec<String> {
+        let mut files = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            put(dir, &format!("{index}.toml"), text.as_bytes());
+            files.push(dir.path().join(format!("{index}.toml")));
+        }
+        let (vms, diagnostics) = load(&files, &Overrides::default());
+        assert_eq!(diagnostics, []);
+        let file = |part: &Part| match part {
+            Part::File(file) => Some(file.clone()),
+            Part::Debian(_) => None,
+        };
+        let locate = |vm: &Description| Located {
+            kernel: file(&vm.kernel.value),
+            initrd: vm.initrd.as_ref().and_then(|initrd| file(&initrd.value)),
+        };
+        let vms: Vec<_> = vms
+            .into_iter()
+            .map(|vm| (vm.clone(), locate(&vm)))
+            .collect();
+        let prefix = format!("{}/", dir.path().display());
+        inspect(&vms)
+            .iter()
+            .map(|found| found.to_string().replace(&prefix, ""))
+            .collect()
+    }
+
+    fn one(dir: &tempfile::TempDir, text: &str) -> String {
+        let found = findings(dir, &[text]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.into_iter().next().expect("one")
+    }
+
+    #[test]
+    fn a_good_description_has_no_findings() {
+        let dir = directory();
+        put(&dir, "initrd", b"x");
+        put(&dir, "disk", &[0; 1024]);
+        let text = "name = \"a\"\nkernel = \"Image\"\ninitrd = \"initrd\"\ndisk = \"disk\"\n";
+        assert_eq!(findings(&dir, &[text]), [] as [String; 0]);
+    }
+
+    #[test]
+    fn a_package_that_is_not_fetched_yet_is_no_finding() {
+        let text = "name = \"a\"\nkernel = \"debian:linux-image-cloud-arm64\"\n";
+        assert_eq!(findings(&directory(), &[text]), [] as [String; 0]);
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let found = one(&directory(), "name = \"a\"\nkernel = \"nothing\"\n");
+        assert!(
+            found.starts_with("0.toml:2:10: cannot read nothing: No such file"),
+            "{found}"
+        );
+        assert!(found.contains("help: check the path"), "{found}");
+    }
+
+    #[test]
+    fn a_directory_and_an_empty_file_are_told() {
+        let dir = directory();
+        put(&dir, "empty", b"");
+        assert!(one(&dir, "name = \"a\"\nkernel = \".\"\n").contains("is a directory"));
+        let found = one(
+            &dir,
+            "name = \"a\"\nkernel = \"Image\"\ninitrd = \"empty\"\n",
+        );
+        assert!(found.starts_with("0.toml:3:10: empty is empty"), "{found}");
+    }
+
+    #[test]
+    fn a_compressed_kernel_says_what_to_do() {
+        let dir = directory();
+        put(&dir, "vmlinuz", b"\x1f\x8b and so on");
+        let found = one(&dir, "name = \"a\"\nkernel = \"vmlinuz\"\n");
+        assert_eq!(
+            found,
+            "0.toml:2:10: vmlinuz: the kernel is compressed with gzip\n  help: unpack it, or take arch/arm64/boot/Image"
+        );
+    }
+
+    #[test]
+    fn too_little_memory_is_told_at_its_line() {
+        let dir = directory();
+        put(&dir, "initrd", &vec![1; 10 << 20]);
+        let text = "name = \"a\"\nkernel = \"Image\"\ninitrd = \"initrd\"\nmemory = \"16M\"\n";
+        let found = one(&dir, text);
+        assert!(
+            found.starts_with(
+                "0.toml:4:10: Image: kernel, device tree and initial RAM disk need 18 MiB"
+            ),
+            "{found}"
+        );
+        assert!(found.ends_with("help: give it more memory"), "{found}");
+    }
+
+    #[test]
+    fn a_name_that_is_taken_names_both_places() {
+        let text = "name = \"a\"\nkernel = \"Image\"\n";
+        let found = findings(&directory(), &[text, text]);
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0].starts_with("1.toml:1:8: the name \"a\" is taken: 0.toml:1:8\n"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_disk_that_is_used_twice_names_both_places() {
+        let dir = directory();
+        put(&dir, "disk", &[0; 512]);
+        let text = |name| format!("name = \"{name}\"\nkernel = \"Image\"\ndisk = \"./disk\"\n");
+        let found = findings(&dir, &[&text("a"), &text("b")]);
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0].contains("is in use already: 0.toml:3:8"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_disk_that_qemu_would_misread_is_told() {
+        let dir = directory();
+        put(&dir, "disk", b"QFI\xfb and so on");
+        let text = "name = \"a\"\nkernel = \"Image\"\ndisk = \"disk\"\n";
+        assert!(one(&dir, text).contains(
+            "is a qcow2 image, not a raw one\n  help: convert it: qemu-img convert -O raw"
+        ));
+        put(&dir, "disk", &[0; 513]);
+        assert!(one(&dir, text).contains(
+            "513 bytes, which is no multiple of 512\n  help: round it up: truncate -s 1024"
+        ));
+    }
+
+    #[test]
+    fn too_many_machines_or_devices_are_told() {
+        let dir = directory();
+        let plain: Vec<String> = (0..17)
+            .map(|n| format!("name = \"vm{n}\"\nkernel = \"Image\"\n"))
+            .collect();
+        let plain: Vec<&str> = plain.iter().map(String::as_str).collect();
+        assert_eq!(findings(&dir, &plain[..16]), [] as [String; 0]);
+        assert!(findings(&dir, &plain)[0].contains("17 virtual machines are too many"));
+        let with_net: Vec<String> = plain[..5]
+            .iter()
+            .map(|text| format!("{text}net = \"user\"\n"))
+            .collect();
+        let with_net: Vec<&str> = with_net.iter().map(String::as_str).collect();
+        assert_eq!(findings(&dir, &with_net[..4]), [] as [String; 0]);
+        assert!(
+            findings(&dir, &with_net)[0].starts_with("4.toml:1:8: 5 virtual machines have devices")
+        );
+        let disks: Vec<String> = (0..9).map(|n| format!("disk{n}")).collect();
+        for disk in &disks {
+            put(&dir, disk, &[0; 512]);
+        }
+        let text = format!("name = \"a\"\nkernel = \"Image\"\ndisk = {disks:?}\n");
+        assert!(one(&dir, &text).contains("9 devices are too many"));
+    }
+}

@@ -1,0 +1,577 @@
+//! From TOML to a description.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use droste_image::{
+    Console, OnReboot, VmError, check_bootargs, check_memory, check_name, check_vcpus,
+};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Description, Diagnostic, Part, Place, Placed};
+use crate::setup::guest::{BUSYBOX_PACKAGE, is_kernel_package};
+
+/// Every key, with an example of its value.
+const KEYS: [(&str, &str); 10] = [
+    ("name", "\"linux\""),
+    ("vcpus", "2"),
+    ("memory", "\"512M\""),
+    ("kernel", "\"debian:linux-image-cloud-arm64\""),
+    ("initrd", "\"debian:busybox-static\""),
+    ("cmdline", "\"console=ttyAMA0\""),
+    ("disk", "\"disk.img\""),
+    ("net", "\"user\""),
+    ("console", "true"),
+    ("on_reboot", "\"restart\""),
+];
+
+/// What people who know other tools write.
+const ALIASES: [(&str, &str); 12] = [
+    ("cpus", "vcpus"),
+    ("smp", "vcpus"),
+    ("cores", "vcpus"),
+    ("mem", "memory"),
+    ("ram", "memory"),
+    ("append", "cmdline"),
+    ("bootargs", "cmdline"),
+    ("command_line", "cmdline"),
+    ("ramdisk", "initrd"),
+    ("drive", "disk"),
+    ("network", "net"),
+    ("serial", "console"),
+];
+
+/// Memory and processors of a description that does not say.
+const DEFAULT_MEMORY: u64 = 256 << 20;
+const DEFAULT_VCPUS: u32 = 1;
+
+/// Reads a description. There is none if a value that it cannot do without is missing or wrong; then the findings say
+/// which.
+pub(super) fn parse(file: &Path, text: &str) -> (Option<Description>, Vec<Diagnostic>) {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut reader = Reader {
+        file,
+        text,
+        table: table.get_ref(),
+        diagnostics: Vec::new(),
+    };
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        reader.find(
+            &span,
+            error.message().to_owned(),
+            "write it as TOML: key = value, with text in quotes".into(),
+        );
+    }
+    reader.unknown_keys();
+    let description = reader.description();
+    (description, reader.diagnostics)
+}
+
+struct Reader<'a> {
+    file: &'a Path,
+    text: &'a str,
+    table: &'a DeTable<'a>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl<'a> Reader<'a> {
+    fn description(&mut self) -> Option<Description> {
+        let name = self.required("name", string);
+        let name = self.checked(name, |name| check_name(name));
+        let vcpus = self.or_default("vcpus", number, DEFAULT_VCPUS);
+        let vcpus = self.checked(vcpus, |&vcpus| check_vcpus(vcpus));
+        let memory = self.or_default("memory", size, DEFAULT_MEMORY);
+        let memory = self.checked(memory, |&memory| check_memory(memory));
+        let kernel = self.required("kernel", string);
+        let kernel = kernel.and_then(|kernel| self.part(kernel, "kernel", is_kernel_package));
+        let initrd = self.optional("initrd", string);
+        let initrd =
+            initrd.map(|initrd| self.part(initrd, "initrd", |package| package == BUSYBOX_PACKAGE));
+        let cmdline = self.or_default("cmdline", string, String::new());
+        let cmdline = self.checked(cmdline, |cmdline| check_bootargs(cmdline));
+        let disks = self.or_default("disk", strings, Vec::new());
+        let net = self.optional("net", user);
+        let console = self.or_default("console", boolean, true);
+        let on_reboot = self.or_default("on_reboot", reboot, OnReboot::default());
+        Some(Description {
+            name: name?,
+            vcpus: vcpus?,
+            memory: memory?,
+            kernel: kernel?,
+            initrd: initrd.map_or(Some(None), |part| part.map(Some))?,
+            cmdline: cmdline?,
+            disks: disks?
+                .value
+                .into_iter()
+                .map(|disk| self.placed(&disk, |name| self.beside(name)))
+                .collect(),
+            net: net.map(|net| Placed {
+                value: (),
+                place: net.place,
+            }),
+            console: if console?.value {
+                Console::Uart
+            } else {
+                Console::None
+            },
+            on_reboot: on_reboot?.value,
+        })
+    }
+
+    fn unknown_keys(&mut self) {
+        let table = self.table;
+        for key in table.keys() {
+            let name: &str = key.get_ref();
+            if KEYS.iter().all(|(known, _)| *known != name) {
+                self.find(
+                    &key.span(),
+                    format!("there is no key {name:?}"),
+                    suggestion(name),
+                );
+            }
+        }
+    }
+
+    /// A value that must be there.
+    fn required<T>(&mut self, key: &'static str, read: Read<'a, T>) -> Option<Placed<T>> {
+        if !self.table.contains_key(key) {
+            let example = example(key);
+            self.find(
+                &(0..0),
+                format!("the key {key:?} is missing"),
+                format!("add a line such as {key} = {example}"),
+            );
+        }
+        self.optional(key, read)
+    }
+
+    /// A value that may be left out; `None` if it is wrong.
+    fn or_default<T>(
+        &mut self,
+        key: &'static str,
+        read: Read<'a, T>,
+        default: T,
+    ) -> Option<Placed<T>> {
+        if self.table.contains_key(key) {
+            self.optional(key, read)
+        } else {
+            Some(Placed {
+                value: default,
+                place: self.place(&(0..0)),
+            })
+        }
+    }
+
+    fn optional<T>(&mut self, key: &'static str, read: Read<'a, T>) -> Option<Placed<T>> {
+        let table = self.table;
+        let value = table.get(key)?;
+        match read(value) {
+            Ok(read) => Some(Placed {
+                value: read,
+                place: self.place(&value.span()),
+            }),
+            Err(expected) => {
+                let message = format!("{key} must be {expected}");
+                self.find(
+                    &value.span(),
+                    message,
+                    format!("write it as in {key} = {}", example(key)),
+                );
+                None
+            }
+        }
+    }
+
+    /// The value, if it is within its limits.
+    fn checked<T>(
+        &mut self,
+        value: Option<Placed<T>>,
+        check: impl Fn(&T) -> Result<(), VmError>,
+    ) -> Option<Placed<T>> {
+        let value = value?;
+        let Err(error) = check(&value.value) else {
+            return Some(value);
+        };
+        let sentence = error.to_string();
+        let (message, help) = sentence
+            .split_once("; ")
+            .unwrap_or((&sentence, "correct it"));
+        self.diagnostics.push(Diagnostic {
+            place: value.place,
+            message: message.into(),
+            help: help.into(),
+        });
+        None
+    }
+
+    fn part(
+        &mut self,
+        value: Placed<String>,
+        key: &str,
+        is_known: impl Fn(&str) -> bool,
+    ) -> Option<Placed<Part>> {
+        let Placed { value, place } = value;
+        let Some(package) = value.strip_prefix("debian:") else {
+            return Some(Placed {
+                value: Part::File(self.beside(&value)),
+                place,
+            });
+        };
+        if is_known(package) {
+            return Some(Placed {
+                value: Part::Debian(package.to_owned()),
+                place,
+            });
+        }
+        let help = if key == "kernel" {
+            "name a package such as linux-image-cloud-arm64"
+        } else {
+            "use debian:busybox-static"
+        };
+        let message = format!("the package {package:?} holds no {key}");
+        self.diagnostics.push(Diagnostic {
+            place,
+            message,
+            help: format!("{help}, or a file"),
+        });
+        None
+    }
+
+    /// A file's name is relative to the description that names it.
+    fn beside(&self, name: &str) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(name)
+    }
+
+    fn placed<T, U>(&self, value: &Spanned<T>, convert: impl Fn(&T) -> U) -> Placed<U> {
+        Placed {
+            value: convert(value.get_ref()),
+            place: self.place(&value.span()),
+        }
+    }
+
+    fn place(&self, span: &Range<usize>) -> Place {
+        Place::in_text(&self.file.display().to_string(), self.text, span)
+    }
+
+    fn find(&mut self, span: &Range<usize>, message: String, help: String) {
+        self.diagnostics.push(Diagnostic {
+            place: self.place(span),
+            message,
+            help,
+        });
+    }
+}
+
+/// Reads a value, or says what it must be.
+type Read<'a, T> = fn(&'a Spanned<DeValue<'a>>) -> Result<T, &'static str>;
+
+fn string(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
+    value
+        .get_ref()
+        .as_str()
+        .map(String::from)
+        .ok_or("text in quotes")
+}
+
+fn boolean(value: &Spanned<DeValue<'_>>) -> Result<bool, &'static str> {
+    value.get_ref().as_bool().ok_or("true or false")
+}
+
+fn number(value: &Spanned<DeValue<'_>>) -> Result<u32, &'static str> {
+    let DeValue::Integer(integer) = value.get_ref() else {
+        return Err("a whole number, without quotes");
+    };
+    u32::from_str_radix(integer.as_str(), integer.radix()).map_err(|_| "a number from 1 to 64")
+}
+
+fn size(value: &Spanned<DeValue<'_>>) -> Result<u64, &'static str> {
+    value
+        .get_ref()
+        .as_str()
+        .and_then(parse_size)
+        .ok_or("a size with its unit in quotes (K, M, G)")
+}
+
+/// One name or a list of names.
+fn strings<'a>(value: &'a Spanned<DeValue<'a>>) -> Result<Vec<Spanned<String>>, &'static str> {
+    const EXPECTED: &str = "the name of a file in quotes, or a list of such names";
+    let one = |value: &'a Spanned<DeValue<'a>>| {
+        Some(Spanned::new(
+            value.span(),
+            value.get_ref().as_str()?.to_owned(),
+        ))
+    };
+    match value.get_ref() {
+        DeValue::Array(list) => list.iter().map(one).collect::<Option<_>>().ok_or(EXPECTED),
+        _ => one(value).map(|name| vec![name]).ok_or(EXPECTED),
+    }
+}
+
+fn user(value: &Spanned<DeValue<'_>>) -> Result<(), &'static str> {
+    value
+        .get_ref()
+        .as_str()
+        .filter(|word| *word == "user")
+        .map(|_| ())
+        .ok_or("\"user\", the only kind there is")
+}
+
+fn reboot(value: &Spanned<DeValue<'_>>) -> Result<OnReboot, &'static str> {
+    value
+        .get_ref()
+        .as_str()
+        .and_then(OnReboot::from_word)
+        .ok_or("\"restart\" or \"stop\"")
+}
+
+/// The bytes that a size such as `512M`, `512MiB` or `2G` stands for; units are powers of 1024.
+///
+/// ```
+/// use droste::description::parse_size;
+/// assert_eq!(parse_size("512M"), Some(512 << 20));
+/// assert_eq!(parse_size("512"), None);
+/// ```
+pub fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let number: u64 = digits.parse().ok()?;
+    let shift = match text.get(digits.len()..)?.trim() {
+        "K" | "KiB" => 10,
+        "M" | "MiB" => 20,
+        "G" | "GiB" => 30,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift)
+}
+
+fn example(key: &str) -> &'static str {
+    KEYS.iter()
+        .find(|(known, _)| *known == key)
+        .map_or("…", |(_, example)| example)
+}
+
+fn suggestion(name: &str) -> String {
+    let alias = ALIASES
+        .iter()
+        .find(|(alias, _)| *alias == name.to_lowercase().replace('-', "_"));
+    let nearest = || {
+        let distance = |key: &str| strsim::damerau_levenshtein(&name.to_lowercase(), key);
+        let (key, _) = KEYS.iter().min_by_key(|(key, _)| distance(key))?;
+        (distance(key) <= 2).then_some(*key)
+    };
+    match alias.map(|(_, key)| *key).or_else(nearest) {
+        Some(key) => format!("did you mean {key}? as in {key} = {}", example(key)),
+        None => format!("the keys are {}", KEYS.map(|(key, _)| key).join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+name = "linux"
+vcpus = 2
+memory = "512M"
+kernel = "debian:linux-image-cloud-arm64"
+initrd = "sub/initrd.gz"
+cmdline = "console=ttyAMA0"
+disk = ["a.img", "/b.img"]
+net = "user"
+console = false
+on_reboot = "stop"
+"#;
+
+    fn read(text: &str) -> (Option<Description>, Vec<String>) {
+        let (description, diagnostics) = parse(Path::new("dir/vm.toml"), text);
+        (
+            description,
+            diagnostics.iter().map(ToString::to_string).collect(),
+        )
+    }
+
+    /// The one finding about a text that is good but for a replaced line.
+    fn finding(line: &str, replacement: &str) -> String {
+        assert!(GOOD.contains(line), "{line}");
+        let (_, findings) = read(&GOOD.replace(line, replacement));
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        findings.into_iter().next().expect("one")
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let (description, findings) = read(GOOD);
+        assert_eq!(findings, [] as [String; 0]);
+        let vm = description.expect("a description");
+        assert_eq!(
+            (vm.name.value.as_str(), vm.vcpus.value, vm.memory.value),
+            ("linux", 2, 512 << 20)
+        );
+        assert_eq!(
+            vm.kernel.value,
+            Part::Debian("linux-image-cloud-arm64".into())
+        );
+        assert_eq!(
+            vm.initrd.expect("one").value,
+            Part::File("dir/sub/initrd.gz".into())
+        );
+        assert_eq!(vm.cmdline.value, "console=ttyAMA0");
+        let disks: Vec<_> = vm
+            .disks
+            .iter()
+            .map(|disk| (disk.value.clone(), disk.place.to_string()))
+            .collect();
+        assert_eq!(
+            disks,
+            [
+                ("dir/a.img".into(), "dir/vm.toml:8:9".into()),
+                ("/b.img".into(), "dir/vm.toml:8:18".into())
+            ]
+        );
+        assert!(vm.net.is_some());
+        assert_eq!((vm.console, vm.on_reboot), (Console::None, OnReboot::Stop));
+        assert_eq!(vm.memory.place.to_string(), "dir/vm.toml:4:10");
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_default() {
+        let (description, findings) = read("name = \"a\"\nkernel = \"Image\"\n");
+        assert_eq!(findings, [] as [String; 0]);
+        let vm = description.expect("a description");
+        assert_eq!((vm.vcpus.value, vm.memory.value), (1, 256 << 20));
+        assert_eq!((vm.initrd, vm.disks, vm.net), (None, vec![], None));
+        assert_eq!(
+            (vm.console, vm.on_reboot),
+            (Console::Uart, OnReboot::Restart)
+        );
+    }
+
+    #[test]
+    fn a_misspelt_key_gets_a_suggestion() {
+        let found = finding("vcpus = 2", "vcpu = 2");
+        assert_eq!(
+            found,
+            "dir/vm.toml:3:1: there is no key \"vcpu\"\n  help: did you mean vcpus? as in vcpus = 2"
+        );
+        assert!(finding("net = \"user\"", "network = \"user\"").contains("did you mean net?"));
+        assert!(
+            finding("net = \"user\"", "colour = \"red\"").contains("the keys are name, vcpus,")
+        );
+    }
+
+    #[test]
+    fn a_wrong_type_gets_an_example() {
+        let found = finding("memory = \"512M\"", "memory = 512");
+        assert_eq!(
+            found,
+            "dir/vm.toml:4:10: memory must be a size with its unit in quotes (K, M, G)\n  \
+             help: write it as in memory = \"512M\""
+        );
+        assert!(
+            finding("vcpus = 2", "vcpus = \"2\"")
+                .contains("3:9: vcpus must be a whole number, without quotes")
+        );
+        assert!(finding("vcpus = 2", "vcpus = -1").contains("a number from 1 to 64"));
+        assert!(
+            finding("console = false", "console = \"no\"")
+                .contains("10:11: console must be true or false")
+        );
+        assert!(
+            finding("on_reboot = \"stop\"", "on_reboot = \"halt\"")
+                .contains("\"restart\" or \"stop\"")
+        );
+        assert!(finding("net = \"user\"", "net = true").contains("net must be \"user\""));
+        assert!(finding("\"a.img\"", "1").contains("8:8: disk must be the name of a file"));
+        assert!(
+            finding("name = \"linux\"", "name = 1").contains("2:8: name must be text in quotes")
+        );
+    }
+
+    #[test]
+    fn a_value_out_of_its_limits_says_what_is_possible() {
+        let found = finding("vcpus = 2", "vcpus = 65");
+        assert_eq!(
+            found,
+            "dir/vm.toml:3:9: 65 virtual CPUs are not possible\n  help: give 1 to 64"
+        );
+        assert!(finding("vcpus = 2", "vcpus = 0").contains("give 1 to 64"));
+        assert!(
+            finding("\"512M\"", "\"3M\"")
+                .contains("4:10: 3145728 bytes of memory are not possible")
+        );
+        assert!(finding("\"512M\"", "\"17M\"").contains("help: round to 18M"));
+        assert!(finding("\"linux\"", "\"Linux!\"").contains("help: use a-z, 0-9 and '-'"));
+        assert!(
+            finding("\"console=ttyAMA0\"", "\"a\\tb\"")
+                .contains("7:11: '\\t' cannot stand in a command line")
+        );
+    }
+
+    #[test]
+    fn a_missing_key_is_named_with_an_example() {
+        let found = finding("name = \"linux\"\n", "");
+        assert_eq!(
+            found,
+            "dir/vm.toml:1:1: the key \"name\" is missing\n  help: add a line such as name = \"linux\""
+        );
+    }
+
+    #[test]
+    fn a_package_that_cannot_be_a_kernel_is_refused() {
+        let found = finding("debian:linux-image-cloud-arm64", "debian:bash");
+        assert!(
+            found.contains("5:10: the package \"bash\" holds no kernel"),
+            "{found}"
+        );
+        let found = finding("sub/initrd.gz", "debian:bash");
+        assert!(
+            found.contains("use debian:busybox-static, or a file"),
+            "{found}"
+        );
+    }
+
+    #[test]
+    fn all_findings_come_at_once() {
+        let (description, findings) = read("nam = 1\nvcpus = 0\nmemory = \"x\"\nkernel = 2\n");
+        assert_eq!(description, None);
+        assert_eq!(findings.len(), 5, "{findings:#?}");
+    }
+
+    #[test]
+    fn broken_toml_names_the_line() {
+        let (_, findings) = read("name = \"a\"\nkernel = \nvcpus = 1\n");
+        assert!(
+            findings
+                .iter()
+                .any(|found| found.starts_with("dir/vm.toml:2:")),
+            "{findings:?}"
+        );
+        let (_, findings) = read("name = \"a\"\nname = \"b\"\nkernel = \"k\"\n");
+        assert!(
+            findings
+                .iter()
+                .any(|found| found.starts_with("dir/vm.toml:2:1: duplicate key")),
+            "{findings:?}"
+        );
+    }
+
+    #[test]
+    fn sizes_have_units_of_1024() {
+        assert_eq!(parse_size("2G"), Some(2 << 30));
+        assert_eq!(parse_size("16 MiB"), Some(16 << 20));
+        assert_eq!(parse_size("1K"), Some(1024));
+        for wrong in [
+            "",
+            "M",
+            "1.5G",
+            "512",
+            "1MB",
+            "-1M",
+            "99999999999999999999G",
+            "18446744073709551615G",
+        ] {
+            assert_eq!(parse_size(wrong), None, "{wrong}");
+        }
+    }
+}

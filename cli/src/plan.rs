@@ -1,0 +1,396 @@
+//! From descriptions to a boot image and a machine that runs it.
+
+use std::path::{Path, PathBuf};
+
+use droste_image::{Console, VmSpec};
+
+use crate::description::{
+    Description, Diagnostic, Located, Overrides, Part, inspect, load, report,
+};
+use crate::error::{Context, Result};
+use crate::files;
+use crate::qemu::{Device, DeviceKind, TRANSPORTS_PER_VM};
+use crate::setup::Setup;
+use crate::setup::{guest, initrd};
+
+/// Memory of the machine beyond the virtual machines' and the boot image, in MiB: the emulated machine puts the image
+/// 128 MiB above the start of memory, and the virtual machines' memory is placed behind it in aligned blocks.
+const MACHINE_EXTRA_MIB: u64 = 128 + 32;
+/// The machine's memory is a multiple of this, in MiB.
+const MACHINE_STEP_MIB: u64 = 64;
+/// Processors of the machine unless somebody says.
+const CPUS_MIN: u32 = 2;
+
+/// What the guest's command line gets besides the description's words.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Words {
+    /// Examine the machine, report and switch off, instead of a shell.
+    pub self_report: bool,
+    /// As the user gave them.
+    pub append: Option<String>,
+}
+
+/// A virtual machine whose parts are all there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlannedVm {
+    description: Description,
+    kernel: PathBuf,
+    initrd: Option<PathBuf>,
+    devices: Vec<Device>,
+}
+
+/// Virtual machines that are ready to run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    vms: Vec<PlannedVm>,
+}
+
+impl Plan {
+    /// Reads descriptions, fetches what they need, and judges them.
+    ///
+    /// # Errors
+    /// All that is wrong with the descriptions, or what could not be fetched.
+    pub fn prepare(setup: &Setup, files: &[PathBuf], overrides: &Overrides) -> Result<Self> {
+        let (descriptions, diagnostics) = load(files, overrides);
+        report(&diagnostics)?;
+        let locate = |vm: &Description| fetch(setup, vm);
+        let located: Vec<_> = descriptions
+            .into_iter()
+            .map(|vm| Ok((vm.clone(), locate(&vm)?)))
+            .collect::<Result<_>>()?;
+        report(&inspect(&located))?;
+        Ok(Self::new(located))
+    }
+
+    /// Reads descriptions and judges them with what is there already; fetches nothing. The second value is all that
+    /// is wrong.
+    pub fn examine(
+        setup: &Setup,
+        files: &[PathBuf],
+        overrides: &Overrides,
+    ) -> (Vec<Description>, Vec<Diagnostic>) {
+        let (descriptions, mut diagnostics) = load(files, overrides);
+        let located: Vec<_> = descriptions
+            .iter()
+            .map(|vm| (vm.clone(), find(setup, vm)))
+            .collect();
+        diagnostics.extend(inspect(&located));
+        (descriptions, diagnostics)
+    }
+
+    fn new(located: Vec<(Description, Located)>) -> Self {
+        let mut first_transport = 0;
+        let mut vms = Vec::new();
+        for (description, located) in located {
+            let devices = devices(&description, first_transport);
+            if !devices.is_empty() {
+                first_transport += TRANSPORTS_PER_VM;
+            }
+            let kernel = located.kernel.expect("a fetched description has a kernel");
+            vms.push(PlannedVm {
+                description,
+                kernel,
+                initrd: located.initrd,
+                devices,
+            });
+        }
+        Self { vms }
+    }
+
+    /// The boot image.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or a command line has become too long.
+    pub fn image(&self, words: &Words) -> Result<Vec<u8>> {
+        let read = |vm: &PlannedVm| {
+            let initrd = vm.initrd.as_deref().map(files::read).transpose()?;
+            let paths: Vec<String> = vm.devices.iter().map(Device::node_path).collect();
+            Ok((files::read(&vm.kernel)?, initrd, bootargs(vm, words), paths))
+        };
+        let parts: Vec<_> = self.vms.iter().map(read).collect::<Result<_>>()?;
+        let paths: Vec<Vec<&str>> = parts
+            .iter()
+            .map(|(.., paths)| paths.iter().map(String::as_str).collect())
+            .collect();
+        let specs: Vec<VmSpec<'_>> = self
+            .vms
+            .iter()
+            .zip(&parts)
+            .zip(&paths)
+            .map(
+                |((vm, (kernel, initrd, bootargs, _)), passthrough)| VmSpec {
+                    name: &vm.description.name.value,
+                    vcpus: vm.description.vcpus.value,
+                    memory: vm.description.memory.value,
+                    kernel,
+                    initrd: initrd.as_deref(),
+                    bootargs,
+                    console: vm.description.console,
+                    on_reboot: vm.description.on_reboot,
+                    passthrough,
+                },
+            )
+            .collect();
+        droste_image::write(&specs).context(|| "cannot write the boot image".into())
+    }
+
+    /// The memory that a machine needs to run them, in MiB, with a boot image of this many bytes.
+    pub fn machine_memory_mib(&self, image_len: usize) -> u64 {
+        let guests: u64 = self
+            .vms
+            .iter()
+            .map(|vm| vm.description.memory.value >> 20)
+            .sum();
+        let image = (image_len as u64).div_ceil(1 << 20);
+        (guests + image + MACHINE_EXTRA_MIB).next_multiple_of(MACHINE_STEP_MIB)
+    }
+
+    /// The processors that a machine should have: as many as the largest virtual machine, and at least two.
+    pub fn machine_cpus(&self) -> u32 {
+        self.vms
+            .iter()
+            .map(|vm| vm.description.vcpus.value)
+            .fold(CPUS_MIN, u32::max)
+    }
+
+    /// The devices of all, on their transports.
+    pub fn devices(&self) -> Vec<Device> {
+        self.vms
+            .iter()
+            .flat_map(|vm| vm.devices.iter().cloned())
+            .collect()
+    }
+}
+
+/// What a description asks for, in a few lines.
+pub fn summary(vm: &Description) -> String {
+    let part = |part: &Part| match part {
+        Part::Debian(package) => format!("Debian's {package}"),
+        Part::File(file) => file.display().to_string(),
+    };
+    let mut lines = vec![
+        format!(
+            "{}: {} virtual CPUs, {} MiB",
+            vm.name.value,
+            vm.vcpus.value,
+            vm.memory.value >> 20
+        ),
+        format!("  kernel        {}", part(&vm.kernel.value)),
+    ];
+    lines.extend(
+        vm.initrd
+            .iter()
+            .map(|initrd| format!("  RAM disk      {}", part(&initrd.value))),
+    );
+    lines.push(format!("  command line  {}", vm.cmdline.value));
+    lines.extend(
+        vm.disks
+            .iter()
+            .map(|disk| format!("  disk          {}", disk.value.display())),
+    );
+    lines.extend(
+        vm.net
+            .iter()
+            .map(|_| "  network       behind QEMU's own router".to_owned()),
+    );
+    let console = if vm.console == Console::Uart {
+        "on the terminal"
+    } else {
+        "none"
+    };
+    lines.push(format!("  console       {console}"));
+    lines.push(format!("  on reboot     {}", vm.on_reboot.as_str()));
+    lines.join("\n")
+}
+
+/// Where the parts of a description are, fetched if need be.
+fn fetch(setup: &Setup, vm: &Description) -> Result<Located> {
+    let kernel = match &vm.kernel.value {
+        Part::Debian(package) => Some(setup.kernel(package)?),
+        Part::File(_) => None,
+    };
+    let initrd = match vm.initrd.as_ref().map(|initrd| &initrd.value) {
+        Some(Part::Debian(_)) => Some(setup.initrd(kernel.as_ref())?),
+        Some(Part::File(file)) => Some(file.clone()),
+        None => None,
+    };
+    let image = kernel
+        .map(|kernel| kernel.image())
+        .or_else(|| own_file(&vm.kernel.value));
+    Ok(Located {
+        kernel: image,
+        initrd,
+    })
+}
+
+/// Where the parts of a description are, as far as they are there.
+fn find(setup: &Setup, vm: &Description) -> Located {
+    let cache = setup.cache();
+    let kernel = match &vm.kernel.value {
+        Part::Debian(package) => guest::cached_kernel(cache, package),
+        Part::File(_) => None,
+    };
+    let initrd = match vm.initrd.as_ref().map(|initrd| &initrd.value) {
+        Some(Part::Debian(_)) => initrd::cached(cache, kernel.as_ref()),
+        Some(Part::File(file)) => Some(file.clone()),
+        None => None,
+    };
+    let image = kernel
+        .map(|kernel| kernel.image())
+        .or_else(|| own_file(&vm.kernel.value));
+    Located {
+        kernel: image,
+        initrd,
+    }
+}
+
+fn own_file(part: &Part) -> Option<PathBuf> {
+    match part {
+        Part::File(file) => Some(file.clone()),
+        Part::Debian(_) => None,
+    }
+}
+
+/// The devices of a description, from this transport on.
+fn devices(vm: &Description, first_transport: u32) -> Vec<Device> {
+    let disks = vm
+        .disks
+        .iter()
+        .map(|disk| DeviceKind::Disk(absolute(&disk.value)));
+    let net = vm.net.iter().map(|_| DeviceKind::Net);
+    (first_transport..)
+        .zip(disks.chain(net))
+        .map(|(transport, kind)| Device { kind, transport })
+        .collect()
+}
+
+fn absolute(file: &Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
+}
+
+fn bootargs(vm: &PlannedVm, words: &Words) -> String {
+    let mut all = vec![vm.description.cmdline.value.as_str()];
+    if !vm.devices.is_empty() {
+        all.push("droste.virtio");
+    }
+    if words.self_report {
+        all.push("droste.self-report");
+    }
+    all.extend(words.append.as_deref());
+    all.retain(|word| !word.is_empty());
+    all.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use droste_image::BootImage;
+
+    /// A plan of virtual machines with these lines added to their descriptions.
+    fn plan(dir: &tempfile::TempDir, additions: &[&str]) -> Plan {
+        let mut kernel = vec![0; 4096];
+        kernel[16..24].copy_from_slice(&4096_u64.to_le_bytes());
+        kernel[56..60].copy_from_slice(b"ARM\x64");
+        let put = |name: &str, bytes: &[u8]| {
+            files::write(&dir.path().join(name), bytes).expect("written");
+        };
+        put("Image", &kernel);
+        put("disk", &[0; 512]);
+        let mut names = Vec::new();
+        for (index, more) in additions.iter().enumerate() {
+            let text =
+                format!("name = \"vm{index}\"\nkernel = \"Image\"\ncmdline = \"quiet\"\n{more}");
+            put(&format!("{index}.toml"), text.as_bytes());
+            names.push(dir.path().join(format!("{index}.toml")));
+        }
+        let cache = crate::setup::cache::Cache::at(&dir.path().join("cache")).expect("made");
+        Plan::prepare(&Setup::with_cache(cache), &names, &Overrides::default()).expect("planned")
+    }
+
+    #[test]
+    fn each_machine_with_devices_gets_a_page_of_transports() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let plan = plan(
+            &dir,
+            &["disk = \"disk\"\nnet = \"user\"", "", "net = \"user\""],
+        );
+        let transports: Vec<u32> = plan
+            .devices()
+            .iter()
+            .map(|device| device.transport)
+            .collect();
+        assert_eq!(transports, [0, 1, 8]);
+        let file = plan.image(&Words::default()).expect("written");
+        let image = BootImage::parse(&file).expect("parsed");
+        let paths: Vec<Vec<&str>> = image
+            .vms()
+            .map(|vm| vm.expect("sound").passthrough().collect())
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                vec!["/virtio_mmio@a000000", "/virtio_mmio@a000200"],
+                vec![],
+                vec!["/virtio_mmio@a001000"]
+            ]
+        );
+    }
+
+    #[test]
+    fn the_guest_is_told_what_it_has_and_what_to_do() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let plan = plan(&dir, &["net = \"user\"", ""]);
+        let words = Words {
+            self_report: true,
+            append: Some("debug".into()),
+        };
+        let file = plan.image(&words).expect("written");
+        let image = BootImage::parse(&file).expect("parsed");
+        let lines: Vec<&str> = image.vms().map(|vm| vm.expect("sound").bootargs).collect();
+        assert_eq!(
+            lines,
+            [
+                "quiet droste.virtio droste.self-report debug",
+                "quiet droste.self-report debug"
+            ]
+        );
+        let file = plan.image(&Words::default()).expect("written");
+        let image = BootImage::parse(&file).expect("parsed");
+        let lines: Vec<&str> = image.vms().map(|vm| vm.expect("sound").bootargs).collect();
+        assert_eq!(lines, ["quiet droste.virtio", "quiet"]);
+    }
+
+    #[test]
+    fn a_command_line_that_has_become_too_long_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let words = Words {
+            self_report: false,
+            append: Some("x".repeat(2048)),
+        };
+        let error = plan(&dir, &[""]).image(&words).expect_err("too long");
+        assert!(
+            error
+                .to_string()
+                .contains("the command line has 2054 bytes"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_machine_holds_all_of_them() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let plan = plan(&dir, &["memory = \"512M\"\nvcpus = 4", "memory = \"256M\""]);
+        assert_eq!(
+            plan.machine_memory_mib(33 << 20),
+            1024,
+            "768 + 33 + 160 rounded up"
+        );
+        assert_eq!(plan.machine_cpus(), 4);
+    }
+
+    #[test]
+    fn a_small_machine_has_two_processors() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(plan(&dir, &[""]).machine_cpus(), 2);
+    }
+}

@@ -1,0 +1,283 @@
+//! The command line of a QEMU that emulates one Arm machine.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The processor, with the features that cost emulation much and guests little switched off: pointer authentication by
+/// QEMU's fast algorithm, no scalable vectors, no 52-bit addresses.
+pub const CPU: &str = "max,pauth-impdef=on,sve=off,sme=off,lpa2=off";
+
+/// virtio-mmio transports that share a 4 KiB page of the machine's address space, and with it their owner.
+pub const TRANSPORTS_PER_PAGE: u32 = 8;
+/// The most devices of one virtual machine: one page of transports.
+pub const TRANSPORTS_PER_VM: u32 = TRANSPORTS_PER_PAGE;
+/// Virtual machines that can have devices: the machine has 32 transports.
+pub const VMS_WITH_DEVICES_MAX: u32 = 32 / TRANSPORTS_PER_VM;
+
+/// The address of transport 0 and the distance to the next, in bytes (QEMU's machine `virt`).
+const TRANSPORT_BASE: u64 = 0x0a00_0000;
+const TRANSPORT_STRIDE: u64 = 0x200;
+
+/// Whether the machine has EL2, which a hypervisor needs and a plain guest does not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum El2 {
+    /// The software starts at EL2.
+    Present,
+    /// It starts at EL1.
+    Absent,
+}
+
+/// What is behind a transport.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DeviceKind {
+    /// A disk whose sectors are this file's bytes.
+    Disk(PathBuf),
+    /// A network adapter behind QEMU's own router.
+    Net,
+}
+
+/// A device on a virtio-mmio transport.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Device {
+    /// What it is.
+    pub kind: DeviceKind,
+    /// The transport's number, 0 to 31.
+    pub transport: u32,
+}
+
+impl Device {
+    /// The path of its transport's node in the machine's device tree.
+    ///
+    /// ```
+    /// use droste::qemu::{Device, DeviceKind};
+    /// assert_eq!(Device { kind: DeviceKind::Net, transport: 9 }.node_path(), "/virtio_mmio@a001200");
+    /// ```
+    pub fn node_path(&self) -> String {
+        format!(
+            "/virtio_mmio@{:x}",
+            TRANSPORT_BASE + u64::from(self.transport) * TRANSPORT_STRIDE
+        )
+    }
+
+    fn arguments(&self) -> [OsString; 4] {
+        let id = format!(
+            "{}{}",
+            if self.kind == DeviceKind::Net {
+                "net"
+            } else {
+                "disk"
+            },
+            self.transport
+        );
+        let bus = format!("bus=virtio-mmio-bus.{}", self.transport);
+        match &self.kind {
+            DeviceKind::Disk(file) => [
+                "-drive".into(),
+                joined(&format!("if=none,format=raw,id={id},file="), &escaped(file)),
+                "-device".into(),
+                format!("virtio-blk-device,drive={id},{bus}").into(),
+            ],
+            DeviceKind::Net => [
+                "-netdev".into(),
+                format!("user,id={id}").into(),
+                "-device".into(),
+                format!("virtio-net-device,netdev={id},{bus}").into(),
+            ],
+        }
+    }
+}
+
+/// One emulated machine: QEMU's `virt` with a GICv3, a serial port on stdin and stdout, and nothing that it was not
+/// given. A reset ends QEMU.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Machine {
+    /// The program.
+    pub qemu: PathBuf,
+    /// Whether it has EL2.
+    pub el2: El2,
+    /// QEMU's `-cpu`.
+    pub cpu: String,
+    /// Processors.
+    pub cpus: u32,
+    /// Memory, in MiB.
+    pub memory_mib: u64,
+    /// What is started: a file with the header of an arm64 `Image`.
+    pub kernel: PathBuf,
+    /// What is loaded beside it.
+    pub initrd: Option<PathBuf>,
+    /// The command line of what is started.
+    pub append: String,
+    /// The devices.
+    pub devices: Vec<Device>,
+    /// More arguments, for what only one caller needs.
+    pub extra: Vec<OsString>,
+}
+
+impl Machine {
+    /// Two processors, 512 MiB, EL2, and this kernel.
+    pub fn new(qemu: impl Into<PathBuf>, kernel: impl Into<PathBuf>) -> Self {
+        Self {
+            qemu: qemu.into(),
+            el2: El2::Present,
+            cpu: CPU.into(),
+            cpus: 2,
+            memory_mib: 512,
+            kernel: kernel.into(),
+            initrd: None,
+            append: String::new(),
+            devices: Vec::new(),
+            extra: Vec::new(),
+        }
+    }
+
+    /// The arguments, without the program.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let virtualization = if self.el2 == El2::Present {
+            "virtualization=on,"
+        } else {
+            ""
+        };
+        let mut arguments: Vec<OsString> = vec![
+            "-machine".into(),
+            format!("virt,{virtualization}gic-version=3,dtb-randomness=off").into(),
+            "-cpu".into(),
+            self.cpu.clone().into(),
+            "-smp".into(),
+            self.cpus.to_string().into(),
+            "-m".into(),
+            format!("{}M", self.memory_mib).into(),
+        ];
+        arguments.extend(
+            [
+                "-display",
+                "none",
+                "-serial",
+                "mon:stdio",
+                "-no-reboot",
+                "-nic",
+                "none",
+            ]
+            .map(OsString::from),
+        );
+        arguments.extend(["-global", "virtio-mmio.force-legacy=false"].map(OsString::from));
+        arguments.extend(["-kernel".into(), self.kernel.clone().into_os_string()]);
+        if let Some(initrd) = &self.initrd {
+            arguments.extend(["-initrd".into(), initrd.clone().into_os_string()]);
+        }
+        if !self.append.is_empty() {
+            arguments.extend(["-append".into(), self.append.clone().into()]);
+        }
+        arguments.extend(self.devices.iter().flat_map(Device::arguments));
+        arguments.extend(self.extra.iter().cloned());
+        arguments
+    }
+
+    /// The command, ready to be started.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.qemu);
+        command.args(self.arguments());
+        command
+    }
+
+    /// The command as a line that can be pasted into a shell.
+    pub fn shell_line(&self) -> String {
+        let mut words = vec![quoted(self.qemu.as_os_str())];
+        words.extend(self.arguments().iter().map(|word| quoted(word)));
+        words.join(" ")
+    }
+}
+
+/// A file's name in a list of options, where a comma ends a value and two stand for one.
+fn escaped(file: &Path) -> OsString {
+    match file.to_str() {
+        Some(name) => name.replace(',', ",,").into(),
+        None => file.as_os_str().to_owned(),
+    }
+}
+
+fn joined(prefix: &str, rest: &OsStr) -> OsString {
+    let mut word = OsString::from(prefix);
+    word.push(rest);
+    word
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=,./:@+%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.into_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(machine: &Machine) -> String {
+        machine.shell_line()
+    }
+
+    #[test]
+    fn a_machine_for_a_hypervisor_has_el2() {
+        let mut machine = Machine::new("qemu", "droste.img");
+        machine.initrd = Some("vms.fit".into());
+        machine.append = "droste.report=0123456789abcdef".into();
+        assert_eq!(
+            words(&machine),
+            "qemu -machine virt,virtualization=on,gic-version=3,dtb-randomness=off \
+             -cpu max,pauth-impdef=on,sve=off,sme=off,lpa2=off -smp 2 -m 512M -display none -serial mon:stdio \
+             -no-reboot -nic none -global virtio-mmio.force-legacy=false -kernel droste.img -initrd vms.fit \
+             -append droste.report=0123456789abcdef"
+        );
+    }
+
+    #[test]
+    fn a_machine_for_a_plain_guest_has_none() {
+        let mut machine = Machine::new("qemu", "Image");
+        machine.el2 = El2::Absent;
+        assert!(words(&machine).contains("-machine virt,gic-version=3,"));
+    }
+
+    #[test]
+    fn devices_sit_on_their_transports() {
+        let mut machine = Machine::new("qemu", "k");
+        machine.devices = vec![
+            Device {
+                kind: DeviceKind::Disk("a,b.img".into()),
+                transport: 8,
+            },
+            Device {
+                kind: DeviceKind::Net,
+                transport: 9,
+            },
+        ];
+        assert!(words(&machine).ends_with(
+            "-drive if=none,format=raw,id=disk8,file=a,,b.img -device virtio-blk-device,drive=disk8,bus=virtio-mmio-bus.8 \
+             -netdev user,id=net9 -device virtio-net-device,netdev=net9,bus=virtio-mmio-bus.9"
+        ));
+    }
+
+    #[test]
+    fn transports_have_the_names_that_the_machine_gives_them() {
+        let path = |transport| {
+            Device {
+                kind: DeviceKind::Net,
+                transport,
+            }
+            .node_path()
+        };
+        assert_eq!(path(0), "/virtio_mmio@a000000");
+        assert_eq!(path(31), "/virtio_mmio@a003e00");
+    }
+
+    #[test]
+    fn a_shell_reads_back_what_was_written() {
+        assert_eq!(quoted("a b".as_ref()), "'a b'");
+        assert_eq!(quoted("it's".as_ref()), r"'it'\''s'");
+        assert_eq!(quoted("".as_ref()), "''");
+        assert_eq!(quoted("-cpu".as_ref()), "-cpu");
+    }
+}

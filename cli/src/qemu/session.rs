@@ -1,0 +1,296 @@
+//! A child process whose output is awaited piece by piece under one deadline, and whose input can be typed.
+//!
+//! A test that waits for a guest ends by what the guest says, by its death, or by the deadline; never by silence. The
+//! child dies with the value that holds it.
+
+use std::io::{Read, Write as _};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::{Context, Error, Result};
+
+/// How much of the output an error shows, in bytes.
+const TAIL: usize = 2000;
+
+/// A running child, and all that it has said.
+///
+/// ```
+/// use std::{process::Command, time::Duration};
+/// use droste::qemu::Session;
+///
+/// let mut shell = Command::new("sh");
+/// shell.args(["-c", "echo name?; read name; echo hello $name"]);
+/// let mut session = Session::start(shell, Duration::from_secs(10))?;
+/// session.wait_for("name?")?;
+/// session.send("droste\n")?;
+/// session.wait_for("hello droste")?;
+/// assert!(session.finish()?.contains("hello droste"));
+/// # Ok::<(), droste::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Session {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    output: Receiver<Vec<u8>>,
+    deadline: Instant,
+    limit: Duration,
+    /// All output so far, with what is not UTF-8 replaced.
+    transcript: String,
+    /// Bytes at the end of the output that may be the start of a character.
+    pending: Vec<u8>,
+    /// Where the search for the next marker starts in the transcript.
+    seen: usize,
+}
+
+impl Session {
+    /// Starts a command with its input and output in our hands. It must end within `limit`.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(mut command: Command, limit: Duration) -> Result<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().context(|| format!("cannot start {name}"))?;
+        let (sender, output) = mpsc::channel();
+        if let Some(stdout) = child.stdout.take() {
+            forward(stdout, sender.clone());
+        }
+        if let Some(stderr) = child.stderr.take() {
+            forward(stderr, sender);
+        }
+        Ok(Self {
+            stdin: child.stdin.take(),
+            child,
+            output,
+            deadline: Instant::now() + limit,
+            limit,
+            transcript: String::new(),
+            pending: Vec::new(),
+            seen: 0,
+        })
+    }
+
+    /// Waits until the output, behind the last marker that was found, holds `marker`.
+    ///
+    /// # Errors
+    /// If the child ends or the deadline passes first; with the end of what it said.
+    pub fn wait_for(&mut self, marker: &str) -> Result<()> {
+        loop {
+            let unseen = self.transcript.get(self.seen..).unwrap_or_default();
+            if let Some(at) = unseen.find(marker) {
+                self.seen += at + marker.len();
+                return Ok(());
+            }
+            if !self.receive()? {
+                return Err(self.error(&format!("the output ended without {marker:?}")));
+            }
+        }
+    }
+
+    /// Types text.
+    ///
+    /// # Errors
+    /// If the child no longer reads.
+    pub fn send(&mut self, text: &str) -> Result<()> {
+        let sent = match &mut self.stdin {
+            Some(stdin) => stdin
+                .write_all(text.as_bytes())
+                .and_then(|()| stdin.flush()),
+            None => Ok(()),
+        };
+        sent.map_err(|error| self.error(&format!("cannot type {text:?} ({error})")))
+    }
+
+    /// Waits for the child's own end and returns all that it said.
+    ///
+    /// # Errors
+    /// If the deadline passes first, or the child fails.
+    pub fn finish(mut self) -> Result<String> {
+        while self.receive()? {}
+        let status = self.wait()?;
+        if status.success() {
+            Ok(std::mem::take(&mut self.transcript))
+        } else {
+            Err(self.error(&format!("it ended with {status}")))
+        }
+    }
+
+    /// All that it has said so far.
+    pub fn transcript(&self) -> &str {
+        &self.transcript
+    }
+
+    /// Adds one piece of output to the transcript; `false` at its end.
+    fn receive(&mut self) -> Result<bool> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match self.output.recv_timeout(left) {
+            Ok(bytes) => {
+                self.pending.extend(bytes);
+                self.take_text();
+                Ok(true)
+            }
+            Err(RecvTimeoutError::Disconnected) => Ok(false),
+            Err(RecvTimeoutError::Timeout) => Err(self.error(&format!(
+                "nothing more came within {} s",
+                self.limit.as_secs()
+            ))),
+        }
+    }
+
+    /// Moves whole characters from the pending bytes to the transcript.
+    fn take_text(&mut self) {
+        let keep = match std::str::from_utf8(&self.pending) {
+            // No error length: the bytes end inside a character.
+            Err(error) if error.error_len().is_none() => self.pending.len() - error.valid_up_to(),
+            _ => 0,
+        };
+        let tail = self.pending.split_off(self.pending.len() - keep);
+        self.transcript
+            .push_str(&String::from_utf8_lossy(&self.pending));
+        self.pending = tail;
+    }
+
+    /// The child has closed its output; it may take a moment to die.
+    fn wait(&mut self) -> Result<ExitStatus> {
+        drop(self.stdin.take());
+        loop {
+            if let Some(status) = self
+                .child
+                .try_wait()
+                .context(|| "cannot wait for the child".into())?
+            {
+                return Ok(status);
+            }
+            if Instant::now() >= self.deadline {
+                return Err(
+                    self.error(&format!("it did not end within {} s", self.limit.as_secs()))
+                );
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn error(&self, what: &str) -> Error {
+        let tail = self.transcript.len().saturating_sub(TAIL);
+        let tail = (tail..=self.transcript.len())
+            .find_map(|start| self.transcript.get(start..))
+            .unwrap_or_default();
+        Error::new(what).because(format!("the output's end was\n{tail}"))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Either may fail only because the child is dead already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command that must end by itself within `limit`, having said each marker in this order; returns all its output.
+///
+/// # Errors
+/// If a marker is missing, the command fails, or the deadline passes; with the end of what it said.
+pub fn run_with_deadline(command: Command, markers: &[&str], limit: Duration) -> Result<String> {
+    let mut session = Session::start(command, limit)?;
+    for marker in markers {
+        session.wait_for(marker)?;
+    }
+    session.finish()
+}
+
+/// Passes a stream on piece by piece until it ends or nobody listens.
+fn forward(mut stream: impl Read + Send + 'static, sender: mpsc::Sender<Vec<u8>>) {
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            if sender.send(buffer[..count].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    const SOON: Duration = Duration::from_millis(300);
+    const LATE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn markers_are_found_in_their_order() {
+        let output = run_with_deadline(shell("echo one; echo two"), &["one", "two"], LATE);
+        assert_eq!(output, Ok("one\ntwo\n".into()));
+        assert!(run_with_deadline(shell("echo two; echo one"), &["one", "two"], LATE).is_err());
+    }
+
+    #[test]
+    fn silence_fails_at_the_deadline() {
+        let error = run_with_deadline(shell("echo started; sleep 60"), &["done"], SOON)
+            .expect_err("silent");
+        assert!(
+            error.to_string().contains("nothing more came")
+                && error.to_string().contains("started"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_child_that_ends_too_soon_is_told() {
+        let error = run_with_deadline(shell("echo panic"), &["done"], LATE).expect_err("no marker");
+        assert!(
+            error
+                .to_string()
+                .starts_with("the output ended without \"done\""),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_child_that_fails_is_told_though_its_markers_came() {
+        let error =
+            run_with_deadline(shell("echo done; exit 3"), &["done"], LATE).expect_err("failed");
+        assert!(error.to_string().contains("exit status: 3"), "{error}");
+    }
+
+    #[test]
+    fn a_child_that_closes_its_output_but_lives_on_is_stopped() {
+        let error =
+            run_with_deadline(shell("exec >&- 2>&-; sleep 60"), &[], SOON).expect_err("lives on");
+        assert!(error.to_string().contains("did not end"), "{error}");
+    }
+
+    #[test]
+    fn the_child_dies_with_its_session() {
+        let mut session = Session::start(shell("echo $$; sleep 60"), LATE).expect("started");
+        session.wait_for("\n").expect("its number");
+        let status = std::path::PathBuf::from(format!("/proc/{}", session.transcript().trim()));
+        assert!(status.exists());
+        drop(session);
+        assert!(!status.exists());
+    }
+
+    #[test]
+    fn a_character_in_two_pieces_is_one() {
+        let mut session = Session::start(shell(r"printf '\303'; sleep 0.1; printf '\266!'"), LATE)
+            .expect("started");
+        session.wait_for("ö!").expect("whole");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_do_not_hide_the_rest() {
+        assert!(run_with_deadline(shell(r"printf '\377done'"), &["done"], LATE).is_ok());
+    }
+}

@@ -1,0 +1,96 @@
+//! Set-up: everything that a run needs and this machine does not have yet.
+//!
+//! Each part is looked for first and fetched or built only when it is missing, so the second run needs no network and
+//! starts at once. Nothing outside the cache, the build directory and (QEMU alone, as root) the system's packages is
+//! touched.
+
+pub mod apt;
+pub mod build;
+pub mod cache;
+pub mod guest;
+pub mod initrd;
+pub mod modules;
+pub mod qemu;
+pub mod sources;
+pub mod target;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Result;
+use build::Program;
+use cache::Cache;
+use guest::Kernel;
+
+/// Brings the parts of a run, from the cache or anew.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    cache: Cache,
+}
+
+impl Setup {
+    /// Set-up with the user's cache.
+    ///
+    /// # Errors
+    /// If the cache has no place.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            cache: Cache::open()?,
+        })
+    }
+
+    /// Set-up with another cache.
+    pub fn with_cache(cache: Cache) -> Self {
+        Self { cache }
+    }
+
+    /// The cache.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// The QEMU to use; see [`qemu::ensure`].
+    ///
+    /// # Errors
+    /// If there is none and none can be installed.
+    pub fn qemu(&self, given: Option<&Path>) -> Result<PathBuf> {
+        qemu::ensure(&self.cache, given)
+    }
+
+    /// The hypervisor's flat image, built from this workspace.
+    ///
+    /// # Errors
+    /// If the sources or the compiler are missing, or the build fails.
+    pub fn hypervisor(&self) -> Result<PathBuf> {
+        self.build(Program::Hypervisor)
+    }
+
+    /// The flat image of the test guest of this name, built from this workspace.
+    ///
+    /// # Errors
+    /// If the sources or the compiler are missing, or the build fails.
+    pub fn guest(&self, name: &str) -> Result<PathBuf> {
+        self.build(Program::Guest(name))
+    }
+
+    /// The kernel of a Debian package; see [`guest::kernel`].
+    ///
+    /// # Errors
+    /// If it cannot be fetched.
+    pub fn kernel(&self, package: &str) -> Result<Kernel> {
+        guest::kernel(&self.cache, package)
+    }
+
+    /// The initial RAM disk with busybox; see [`initrd::initrd`].
+    ///
+    /// # Errors
+    /// If it cannot be fetched or built.
+    pub fn initrd(&self, kernel: Option<&Kernel>) -> Result<PathBuf> {
+        initrd::initrd(&self.cache, kernel)
+    }
+
+    fn build(&self, program: Program<'_>) -> Result<PathBuf> {
+        let workspace = build::workspace()?;
+        let core = target::ensure(&self.cache, &workspace)?;
+        build::build(&workspace, &core, program)
+    }
+}

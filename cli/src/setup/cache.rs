@@ -1,0 +1,221 @@
+//! The cache: what was downloaded or built once, whole or absent.
+//!
+//! An entry is made in a directory of its own and then renamed, under a lock that one process holds, so an interrupted
+//! set-up leaves nothing half-done and two at once do the work once. What is there is never fetched again.
+
+use std::env;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Error, Result};
+use crate::{files, progress};
+
+/// Names of directories in the making start with this; a set-up that holds the lock removes what others left.
+const UNFINISHED: &str = "unfinished-";
+
+/// The directory for everything that can be made again.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// `$DROSTE_CACHE`, else `$XDG_CACHE_HOME/droste`, else `~/.cache/droste`.
+    ///
+    /// # Errors
+    /// If none of the variables is set, or the directory cannot be made.
+    pub fn open() -> Result<Self> {
+        Self::at(&root(|name| {
+            env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        })?)
+    }
+
+    /// A cache in this directory, which is made if it is missing.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn at(root: &Path) -> Result<Self> {
+        files::make_dir(root).map_err(|error| {
+            error.help("name a directory that you can write to in DROSTE_CACHE")
+        })?;
+        let root = fs::canonicalize(root).context(|| format!("cannot open {}", root.display()))?;
+        Ok(Self { root })
+    }
+
+    /// The directory itself, absolute.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The entry of this name, if it is there.
+    pub fn get(&self, name: &str) -> Option<PathBuf> {
+        Some(self.root.join(name)).filter(|path| path.exists())
+    }
+
+    /// The entry of this name; if it is missing, `make` fills a directory and names the file or directory in it that
+    /// becomes the entry.
+    ///
+    /// # Errors
+    /// Those of `make`, and what stands in the way of the entry; the cache then is as it was.
+    pub fn get_or_make(
+        &self,
+        name: &str,
+        make: impl FnOnce(&Path) -> Result<PathBuf>,
+    ) -> Result<PathBuf> {
+        if let Some(found) = self.get(name) {
+            return Ok(found);
+        }
+        let _lock = self.lock()?;
+        // Whoever held the lock before may have made it.
+        if let Some(found) = self.get(name) {
+            return Ok(found);
+        }
+        self.remove_unfinished();
+        let workshop = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempdir_in(&self.root)
+            .context(|| format!("cannot make a directory in {}", self.root.display()))?;
+        let fresh = make(workshop.path())?;
+        let entry = self.root.join(name);
+        if let Some(parent) = entry.parent() {
+            files::make_dir(parent)?;
+        }
+        fs::rename(&fresh, &entry)
+            .context(|| format!("cannot put {} in place", entry.display()))?;
+        Ok(entry)
+    }
+
+    /// Holds other processes off until the file is dropped.
+    fn lock(&self) -> Result<File> {
+        let path = self.root.join("lock");
+        let describe = || format!("cannot lock {}", path.display());
+        let file = File::create(&path).context(describe)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let _waiting = progress::step("waiting for another droste that is setting up");
+                file.lock().context(describe)?;
+            }
+            Err(TryLockError::Error(error)) => return Err(error).context(describe),
+        }
+        Ok(file)
+    }
+
+    /// What cannot be removed does no harm: each set-up works in a directory of its own.
+    fn remove_unfinished(&self) {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        for entry in
+            entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED))
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// The cache's place, given a way to look up a variable.
+fn root(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
+    variable("DROSTE_CACHE")
+        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("droste")))
+        .or_else(|| Some(variable("HOME")?.join(".cache/droste")))
+        .ok_or_else(|| {
+            Error::new("there is no place for downloads: HOME is not set")
+                .help("name a directory in DROSTE_CACHE")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache() -> (tempfile::TempDir, Cache) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let cache = Cache::at(&dir.path().join("cache")).expect("made");
+        (dir, cache)
+    }
+
+    fn make(dir: &Path) -> Result<PathBuf> {
+        let made = dir.join("made");
+        files::write(&made, b"content")?;
+        Ok(made)
+    }
+
+    #[test]
+    fn an_entry_is_made_once() {
+        let (_dir, cache) = cache();
+        assert_eq!(cache.get("sub/entry"), None);
+        let path = cache.get_or_make("sub/entry", make).expect("made");
+        assert_eq!(files::read_text(&path), Ok("content".into()));
+        let again = cache.get_or_make("sub/entry", |_| panic!("it is there"));
+        assert_eq!(again, Ok(path.clone()));
+        assert_eq!(cache.get("sub/entry"), Some(path));
+    }
+
+    #[test]
+    fn a_failure_leaves_nothing() {
+        let (_dir, cache) = cache();
+        let result = cache.get_or_make("entry", |dir| {
+            make(dir)?;
+            Err(Error::new("no network"))
+        });
+        assert_eq!(result, Err(Error::new("no network")));
+        let left: Vec<_> = fs::read_dir(cache.root())
+            .expect("listed")
+            .flatten()
+            .map(|e| e.file_name())
+            .collect();
+        assert_eq!(left, ["lock"]);
+    }
+
+    #[test]
+    fn what_an_interrupted_set_up_left_is_removed() {
+        let (_dir, cache) = cache();
+        let left = cache.root().join("unfinished-abc");
+        files::make_dir(&left).expect("made");
+        cache.get_or_make("entry", make).expect("made");
+        assert!(!left.exists());
+    }
+
+    #[test]
+    fn two_at_once_make_an_entry_once() {
+        let (_dir, cache) = cache();
+        let count = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    cache.get_or_make("entry", |dir| {
+                        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        make(dir)
+                    })
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 1);
+    }
+
+    #[test]
+    fn the_nearest_variable_names_the_place() {
+        let only = |set: &'static [(&str, &str)]| {
+            root(move |name| {
+                set.iter()
+                    .find(|(n, _)| *n == name)
+                    .map(|(_, value)| PathBuf::from(value))
+            })
+        };
+        assert_eq!(
+            only(&[
+                ("DROSTE_CACHE", "/d"),
+                ("XDG_CACHE_HOME", "/x"),
+                ("HOME", "/h")
+            ]),
+            Ok("/d".into())
+        );
+        assert_eq!(
+            only(&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]),
+            Ok("/x/droste".into())
+        );
+        assert_eq!(only(&[("HOME", "/h")]), Ok("/h/.cache/droste".into()));
+        assert!(only(&[]).is_err());
+    }
+}

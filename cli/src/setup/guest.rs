@@ -1,0 +1,201 @@
+//! The guest's kernel and its user space, from Debian packages for arm64 of the current stable release.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::apt::Apt;
+use super::cache::Cache;
+use super::modules::Modules;
+use crate::error::{Context, Error, Result};
+use crate::{files, progress};
+
+/// The kernel that descriptions use unless they have a reason.
+pub const KERNEL_PACKAGE: &str = "linux-image-cloud-arm64";
+/// The user space of the initial RAM disk.
+pub const BUSYBOX_PACKAGE: &str = "busybox-static";
+
+/// Modules that make a disk or network adapter on a virtio-mmio transport useful: the transport, the two drivers, and a
+/// file system with its character sets that disks from elsewhere often have.
+const MODULES: [&str; 6] = [
+    "virtio_mmio",
+    "virtio_blk",
+    "virtio_net",
+    "vfat",
+    "nls_cp437",
+    "nls_ascii",
+];
+
+/// A kernel from the archive, unpacked in the cache.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kernel {
+    dir: PathBuf,
+}
+
+impl Kernel {
+    /// The arm64 `Image`.
+    pub fn image(&self) -> PathBuf {
+        self.dir.join("vmlinuz")
+    }
+
+    /// The modules in the order in which they load, as file names and contents.
+    ///
+    /// # Errors
+    /// If the cache's files cannot be read.
+    pub fn modules(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let dir = self.dir.join("modules");
+        let mut names: Vec<String> = fs::read_dir(&dir)
+            .context(|| format!("cannot list {}", dir.display()))?
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+            .into_iter()
+            .map(|name| Ok((name.clone(), files::read(&dir.join(name))?)))
+            .collect()
+    }
+}
+
+/// Whether `package` can be asked of [`kernel`]: other packages hold no kernel.
+pub fn is_kernel_package(package: &str) -> bool {
+    package.starts_with("linux-image-")
+        && package
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
+}
+
+/// The kernel of a package if the cache has it.
+pub fn cached_kernel(cache: &Cache, package: &str) -> Option<Kernel> {
+    cache.get(&entry(package)).map(|dir| Kernel { dir })
+}
+
+/// The kernel of a package, fetched unless the cache has it.
+///
+/// # Errors
+/// If it cannot be fetched, or is no kernel.
+pub fn kernel(cache: &Cache, package: &str) -> Result<Kernel> {
+    let dir = cache.get_or_make(&entry(package), |dir| {
+        let _step = progress::step(&format!("fetching the guest's kernel ({package})"));
+        let apt = Apt::open(&dir.join("apt"), &["stable"], Some("arm64"))
+            .map_err(|e| instead(e, "kernel"))?;
+        let versioned = versioned_kernel(&apt.show(package)?).unwrap_or_else(|| package.to_owned());
+        let unpacked = dir.join("unpacked");
+        apt.unpack(&versioned, &unpacked)?;
+        keep_kernel(&unpacked, &dir.join("kept"), &versioned)
+    })?;
+    Ok(Kernel { dir })
+}
+
+/// The statically linked arm64 busybox, fetched unless the cache has it.
+///
+/// # Errors
+/// If it cannot be fetched.
+pub fn busybox(cache: &Cache) -> Result<PathBuf> {
+    cache.get_or_make(&entry(BUSYBOX_PACKAGE), |dir| {
+        let _step = progress::step(&format!(
+            "fetching the guest's user space ({BUSYBOX_PACKAGE})"
+        ));
+        let apt = Apt::open(&dir.join("apt"), &["stable"], Some("arm64"))
+            .map_err(|e| instead(e, "initrd"))?;
+        let unpacked = dir.join("unpacked");
+        apt.unpack(BUSYBOX_PACKAGE, &unpacked)?;
+        ["usr/bin/busybox", "bin/busybox"]
+            .iter()
+            .map(|path| unpacked.join(path))
+            .find(|path| path.is_file())
+            .ok_or_else(|| Error::new(format!("the package {BUSYBOX_PACKAGE} holds no busybox")))
+    })
+}
+
+/// The busybox if the cache has it.
+pub fn cached_busybox(cache: &Cache) -> Option<PathBuf> {
+    cache.get(&entry(BUSYBOX_PACKAGE))
+}
+
+fn entry(package: &str) -> String {
+    format!("debian/{package}")
+}
+
+fn instead(error: Error, flag: &str) -> Error {
+    error.help(format!("or bring your own with --{flag} FILE"))
+}
+
+/// The package that a package without files, such as `linux-image-arm64`, stands for: its first dependency of that kind.
+fn versioned_kernel(control: &str) -> Option<String> {
+    let depends = control
+        .lines()
+        .find_map(|line| line.strip_prefix("Depends:"))?;
+    let names = depends
+        .split([',', '|'])
+        .filter_map(|item| item.split_whitespace().next());
+    names
+        .map(|name| name.trim_end_matches(":arm64"))
+        .find(|name| name.starts_with("linux-image-"))
+        .map(String::from)
+}
+
+/// Moves what a guest needs of an unpacked kernel package to `kept`: the image and the modules, unpacked and numbered
+/// in the order in which they load.
+fn keep_kernel(unpacked: &Path, kept: &Path, package: &str) -> Result<PathBuf> {
+    let modules_dir = kept.join("modules");
+    files::make_dir(&modules_dir)?;
+    let boot = unpacked.join("boot");
+    let image = fs::read_dir(&boot)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .find(|entry| entry.file_name().to_string_lossy().starts_with("vmlinuz-"))
+        .ok_or_else(|| {
+            Error::new(format!("the package {package} holds no kernel"))
+                .help("name a linux-image package")
+        })?;
+    fs::rename(image.path(), kept.join("vmlinuz"))
+        .context(|| format!("cannot move the kernel of {package}"))?;
+    let roots = ["usr/lib/modules", "lib/modules"].map(|path| unpacked.join(path));
+    let root = roots
+        .iter()
+        .find(|path| path.is_dir())
+        .ok_or_else(|| Error::new(format!("the package {package} holds no kernel modules")))?;
+    for (number, module) in Modules::below(root)?
+        .load_order(&MODULES)?
+        .iter()
+        .enumerate()
+    {
+        files::write(
+            &modules_dir.join(format!("{number:02}-{}.ko", module.name)),
+            &module.bytes,
+        )?;
+    }
+    Ok(kept.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_without_files_stands_for_the_versioned_one() {
+        let control = "Package: linux-image-cloud-arm64\nDepends: linux-image-6.12.1+deb13-cloud-arm64 (= 6.12.1-1), x\n";
+        assert_eq!(
+            versioned_kernel(control).as_deref(),
+            Some("linux-image-6.12.1+deb13-cloud-arm64")
+        );
+        let control =
+            "Package: linux-image-6.12.1-arm64\nDepends: kmod, linux-base | initramfs-tools\n";
+        assert_eq!(versioned_kernel(control), None);
+    }
+
+    #[test]
+    fn only_kernel_packages_pass_for_kernels() {
+        assert!(is_kernel_package("linux-image-6.12.1+deb13-cloud-arm64"));
+        for wrong in [
+            "busybox-static",
+            "linux-image-$(reboot)",
+            "linux-image-a b",
+            "-o",
+            "",
+        ] {
+            assert!(!is_kernel_package(wrong), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+#!/bin/sh
+# The guest's first process: sets up what a small system needs, then runs the self-report, or becomes busybox's init.
+
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/root USER=root TERM=linux
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mkdir -p /dev/pts
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
+ip link set lo up
+hostname guest
+
+# Whether the kernel's command line holds a word.
+word() {
+    case " $(cat /proc/cmdline) " in
+        *" $1 "*) return 0 ;;
+    esac
+    return 1
+}
+
+if word droste.virtio; then
+    for module in /lib/modules/*.ko; do
+        insmod "$module"
+    done
+    for adapter in /sys/class/net/eth*; do
+        [ -e "$adapter" ] || continue
+        ip link set "${adapter##*/}" up
+        udhcpc -i "${adapter##*/}" -s /etc/lease -n -q -t 5 -T 1 >/dev/null 2>&1
+    done
+fi
+
+# Waits until the console has sent everything: what is still queued when the machine goes off is lost.
+drain() {
+    stty -F /dev/console onlcr 2>/dev/null
+}
+
+if word droste.self-report; then
+    /etc/self-report
+    drain
+    poweroff -f
+fi
+
+echo
+echo "Linux $(uname -r) on $(nproc) CPUs. 'poweroff' switches this machine off."
+exec init
