@@ -14,9 +14,12 @@ extern crate alloc;
 mod affinity;
 mod bits;
 pub mod gic;
+pub mod id;
 mod line;
 pub mod pl011;
 pub mod psci;
+pub mod sysreg;
+pub mod timer;
 
 pub use affinity::{Affinity, MAX_VCPUS};
 pub use line::Line;

@@ -221,8 +221,6 @@ fn settings_read_back_in_their_width() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
     #[test]
     fn whatever_the_guest_does_accepted_bytes_come_once_and_in_order(
         events in proptest::collection::vec(

@@ -400,8 +400,6 @@ fn run_late(list_registers: usize, events: &[Event]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
     #[test]
     fn followed_at_once_the_guest_takes_what_the_architecture_says(
         events in proptest::collection::vec(violent(), 0..150),

@@ -1,0 +1,119 @@
+//! What to do with a system register access or system instruction that a guest's EL1 or EL0 had trapped to EL2
+//! (exception class 0x18).
+//!
+//! One table of rows, looked through in order; each says why. What no row names is UNDEFINED, as it is on a CPU
+//! without the feature that brought it: the identification registers do not show one that would be missed.
+
+mod debug;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use crate::gic::SgiRegister;
+use droste_arm64::esr::{Direction, SysRegAccess};
+use droste_arm64::sysreg::SysReg;
+
+pub use debug::{DebugRegister, DebugRegisters};
+pub use table::rows;
+
+/// What the hypervisor does for an access.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// A write asks for this SGI: [`Gic::send_sgi`](crate::gic::Gic::send_sgi).
+    SendSgi(SgiRegister),
+    /// A write deactivates the INTID in its bits \[23:0\]: [`Gic::deactivate`](crate::gic::Gic::deactivate).
+    Deactivate,
+    /// A read gives what [`id::value`](crate::id::value) shows of the register.
+    Identification,
+    /// A read gives 0; a write has no effect.
+    Zero,
+    /// A read gives this; a write has no effect.
+    Constant(u64),
+    /// A register that [`DebugRegisters`] holds.
+    Debug(DebugRegister),
+    /// Data cache maintenance by set and way. The guest cannot mean a cache it sees a part of at most: clean and
+    /// invalidate the virtual machine's memory by address, or do nothing where stage 2 forces it to be cacheable
+    /// (FEAT_S2FWB) and no device reads past the caches.
+    SetWay,
+    /// The access takes an UNDEFINED exception to EL1.
+    Undefined,
+}
+
+/// Which accesses a row means; the others of the same register are UNDEFINED.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// MRS only.
+    Read,
+    /// MSR or SYS only.
+    Write,
+    /// Both.
+    Any,
+}
+
+/// Which registers a row means: exact op0, op1 and CRn, and inclusive ranges of CRm and op2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pattern {
+    /// op0.
+    pub op0: u8,
+    /// op1.
+    pub op1: u8,
+    /// CRn.
+    pub crn: u8,
+    /// First and last CRm.
+    pub crm: (u8, u8),
+    /// First and last op2.
+    pub op2: (u8, u8),
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Arm's name of the register or the group.
+    pub name: &'static str,
+    /// The registers.
+    pub pattern: Pattern,
+    /// The accesses that exist.
+    pub access: Access,
+    /// What is done.
+    pub action: Action,
+    /// Why.
+    pub why: &'static str,
+}
+
+impl Pattern {
+    /// Whether `register` is one of them.
+    #[inline]
+    pub const fn matches(&self, register: SysReg) -> bool {
+        register.crn() == self.crn
+            && register.op0() == self.op0
+            && register.op1() == self.op1
+            && register.crm() >= self.crm.0
+            && register.crm() <= self.crm.1
+            && register.op2() >= self.op2.0
+            && register.op2() <= self.op2.1
+    }
+}
+
+/// What to do for `access`.
+///
+/// ```
+/// use droste_arm64::esr::{Direction, SysRegAccess};
+/// use droste_arm64::sysreg::ICC_SGI1R_EL1;
+/// use droste_vdev::gic::SgiRegister;
+/// use droste_vdev::sysreg::{Action, action};
+/// let access = SysRegAccess { register: ICC_SGI1R_EL1, direction: Direction::Write, rt: 3 };
+/// assert_eq!(action(access), Action::SendSgi(SgiRegister::Sgi1));
+/// assert_eq!(action(SysRegAccess { direction: Direction::Read, ..access }), Action::Undefined);
+/// ```
+pub fn action(access: SysRegAccess) -> Action {
+    let mut rows = rows().iter();
+    let Some(row) = rows.find(|row| row.pattern.matches(access.register)) else {
+        return Action::Undefined;
+    };
+    match (row.access, access.direction) {
+        (Access::Any, _) | (Access::Read, Direction::Read) | (Access::Write, Direction::Write) => {
+            row.action
+        }
+        _ => Action::Undefined,
+    }
+}
