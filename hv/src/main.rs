@@ -24,7 +24,6 @@ mod power;
 mod report;
 mod sched;
 mod stats;
-mod stub;
 mod sysreg;
 mod vcpu;
 mod vgic;

@@ -1,38 +1,59 @@
 //! Trapped system registers and instructions of the loaded guest.
 
-use droste_arm64::esr::{Direction, Esr};
+use droste_arm64::esr::{Direction, Esr, SysRegAccess};
 use droste_arm64::exception::Injection;
-use droste_arm64::sysreg as r;
+use droste_vdev::gic::Intid;
+use droste_vdev::sysreg::{Action, action};
 
 use crate::arch::vcpu::VcpuState;
 use crate::{exit, vgic};
-use droste_vdev::gic::SgiRegister;
 
+/// Carries out the access that `esr` describes; one that no row of the table knows is UNDEFINED.
+#[inline]
 pub(crate) fn access(state: &mut VcpuState, esr: Esr) {
-    let a = esr.sysreg_access();
-    if a.direction == Direction::Write && a.register == r::ICC_SGI1R_EL1 {
-        let value = state.registers.get(a.rt);
-        let kicks = state
-            .vcpu
-            .vm
-            .gic
-            .lock()
-            .send_sgi(state.vcpu.index, SgiRegister::Sgi1, value);
-        vgic::deliver(state, kicks);
-    } else if a.direction == Direction::Read && a.register.op0() == 3 && a.register.crn() == 0 {
-        let v = state.vcpu.vm.ids.get(a.register);
-        state.registers.set(a.rt, v);
-    } else if a.register.op0() == 2 {
-        if a.direction == Direction::Read {
-            state.registers.set(a.rt, 0);
+    let access = esr.sysreg_access();
+    match action(access) {
+        Action::Undefined => {
+            state.vcpu.vm.complain(format_args!(
+                "{:?} of {} is undefined",
+                access.direction, access.register
+            ));
+            return exit::inject(state, Injection::Undefined);
         }
-    } else {
-        state
-            .vcpu
-            .vm
-            .complain(format_args!("sysreg {}", a.register));
-        exit::inject(state, Injection::Undefined);
-        return;
+        Action::Identification => {
+            let value = state.vcpu.vm.ids.get(access.register);
+            state.registers.set(access.rt, value);
+        }
+        Action::SendSgi(register) => {
+            let (value, me) = (state.registers.get(access.rt), state.vcpu.index);
+            let kicks = state.vcpu.vm.gic.lock().send_sgi(me, register, value);
+            vgic::deliver(state, kicks);
+        }
+        Action::Deactivate => {
+            const INTID: u64 = 0xff_ffff;
+            if let Some(intid) = Intid::new((state.registers.get(access.rt) & INTID) as u32) {
+                vgic::update(state, |gic, me| gic.deactivate(me, intid));
+            }
+        }
+        Action::Debug(register) => match access.direction {
+            Direction::Read => {
+                let value = state.debug.read(register);
+                state.registers.set(access.rt, value);
+            }
+            Direction::Write => {
+                state.debug.write(register, state.registers.get(access.rt));
+                state.load_debug();
+            }
+        },
+        Action::Constant(value) => read_as(state, access, value),
+        // Set and way are not trapped: a virtual CPU stays on its physical one, whose caches it then means.
+        Action::Zero | Action::SetWay => read_as(state, access, 0),
     }
-    state.registers.skip(4);
+    state.registers.skip(esr.instruction_bytes());
+}
+
+fn read_as(state: &mut VcpuState, access: SysRegAccess, value: u64) {
+    if access.direction == Direction::Read {
+        state.registers.set(access.rt, value);
+    }
 }

@@ -12,14 +12,13 @@ use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
-use crate::stub::id;
 use droste_arm64::esr::Esr;
 use droste_arm64::{Ipa, hcr};
 use droste_devtree::{Device, Guest, GuestInterrupts, Interrupt, Trigger};
 use droste_image::{Console, OnReboot, VmImage};
-use droste_vdev::Affinity;
 use droste_vdev::gic::{self as vgic_model, Gic, GicConfig, Intid};
 use droste_vdev::psci::Firmware;
+use droste_vdev::{Affinity, id};
 use spin::Once;
 use spin::mutex::{SpinMutex, TicketMutex};
 

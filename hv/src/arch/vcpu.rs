@@ -5,6 +5,8 @@
 
 use alloc::boxed::Box;
 
+use droste_vdev::sysreg::DebugRegisters;
+
 use super::{isb, mrs, msr};
 use crate::cpu::Cpu;
 use crate::exit;
@@ -63,8 +65,8 @@ pub(crate) struct VcpuState {
     pub(crate) cpu: &'static Cpu,
     /// How many list registers may hold something.
     pub(crate) lists_used: usize,
-    /// MDSCR_EL1 as the guest wrote it; no debug register reaches the hardware.
-    pub(crate) mdscr: u64,
+    /// Its debug registers, all of which trap.
+    pub(crate) debug: DebugRegisters,
     control: Control,
     el1: El1,
     timers: Timers,
@@ -195,7 +197,7 @@ impl VcpuState {
             vcpu,
             cpu,
             lists_used: 0,
-            mdscr: 0,
+            debug: DebugRegisters::new(),
             control,
             el1: El1 {
                 sctlr: SCTLR_RES1,
@@ -215,8 +217,8 @@ impl VcpuState {
     /// When the earlier of its enabled timers is due, in ticks of the physical counter. Right while it is parked.
     pub(crate) fn timer_deadline(&self) -> Option<u64> {
         let t = &self.timers;
-        let virt = crate::stub::timer::deadline(t.virtual_control, t.virtual_compare, 0);
-        let phys = crate::stub::timer::deadline(t.physical_control, t.physical_compare, 0);
+        let virt = droste_vdev::timer::deadline(t.virtual_control, t.virtual_compare, 0);
+        let phys = droste_vdev::timer::deadline(t.physical_control, t.physical_compare, 0);
         virt.into_iter().chain(phys).min()
     }
 
@@ -252,7 +254,14 @@ impl VcpuState {
         }
         self.lists.load();
         self.vectors.load();
+        self.load_debug();
         isb();
+    }
+
+    /// Gives the hardware what it needs of the guest's debug registers.
+    pub(crate) fn load_debug(&self) {
+        // SAFETY: MDSCR_EL1 enables debug exceptions of EL1 and EL0 alone; EL2 routes none to itself.
+        unsafe { msr!("mdscr_el1", self.debug.hardware_mdscr()) }
     }
 }
 
@@ -392,6 +401,7 @@ pub(crate) fn init_cpu() {
             MDCR_DEBUG | MDCR_PERFORMANCE | MDCR_TRACE_FILTER | MDCR_STATISTICAL | counters
         );
         msr!("cnthctl_el2", CNTHCTL_EL1_PHYSICAL);
+        msr!("oslar_el1", 0u64); // the guest's own OS lock is kept in software
         msr!("cntvoff_el2", 0u64); // both of a guest's counters agree
         msr!("cnthp_ctl_el2", 0u64);
         msr!("cntv_ctl_el0", 0u64);
