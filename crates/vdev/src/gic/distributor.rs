@@ -1,7 +1,8 @@
 //! The distributor's registers (IHI 0069, 12.8 and 12.9), and where registers of a bank lie in both frames.
 
 use super::bank::BankRegister;
-use super::{At, Gic, Kicks, NOBODY};
+use super::state::{At, NOBODY};
+use super::{Gic, Kicks};
 use crate::Affinity;
 use droste_arm64::esr::AccessSize;
 

@@ -14,7 +14,8 @@
 
 use super::distributor::{Banks, Register};
 use super::lr::{Lr, MAX_LIST_REGISTERS, Vmcr, hcr};
-use super::{At, Frame, Gic, Kicks, WORDS, redistributor};
+use super::state::{At, Vcpu, WORDS};
+use super::{Frame, Gic, Kicks, redistributor};
 use crate::bits::ones32;
 
 /// What a fill asks the machine for.
@@ -27,6 +28,21 @@ pub struct Fill {
     pub hcr: u64,
     /// Whether [`take_deactivation`](Gic::take_deactivation) has something to give.
     pub has_deactivations: bool,
+}
+
+impl Vcpu {
+    /// The one interrupt that wants a list register, if it is a private one: what is most common by far.
+    #[inline]
+    fn only_private(&self) -> Option<usize> {
+        let is_only = self.summary == 1 && self.wanted[0].is_power_of_two();
+        is_only.then(|| self.wanted[0].trailing_zeros() as usize)
+    }
+
+    /// How many interrupts want a list register.
+    fn count_wanted(&self) -> usize {
+        let counts = ones32(self.summary).map(|word| self.wanted[word].count_ones());
+        counts.sum::<u32>() as usize
+    }
 }
 
 impl Gic {
@@ -45,23 +61,23 @@ impl Gic {
             has_deactivations: state.owed_summary != 0,
             ..Fill::default()
         };
-        let (summary, wanted) = (state.summary, state.wanted);
+        let summary = state.summary;
         if summary == 0 {
             return fill;
         }
-        let count: u32 = ones32(summary).map(|word| wanted[word].count_ones()).sum();
-        if count as usize > self.list_registers {
+        if let Some(intid) = state.only_private() {
+            self.list(vcpu, intid, lrs);
+        } else if state.count_wanted() > self.list_registers {
             let choice = self.choose(vcpu, vmcr);
             for &key in choice.active.kept().iter().chain(choice.pending.kept()) {
                 self.list(vcpu, usize::from(key as u16), lrs);
             }
             fill.hcr = choice.hcr(vmcr);
-            fill.used = self.vcpus[vcpu].used;
-            return fill;
-        }
-        for word in ones32(summary) {
-            for bit in ones32(wanted[word]) {
-                self.list(vcpu, word << 5 | bit, lrs);
+        } else {
+            for word in ones32(summary) {
+                for bit in ones32(self.vcpus[vcpu].wanted[word]) {
+                    self.list(vcpu, word << 5 | bit, lrs);
+                }
             }
         }
         fill.used = self.vcpus[vcpu].used;
@@ -84,14 +100,19 @@ impl Gic {
             kicks |= self.end_unlisted(vcpu);
         }
         let state = &mut self.vcpus[vcpu];
-        let (used, listed) = (core::mem::take(&mut state.used), state.listed);
+        let used = core::mem::take(&mut state.used);
         state.is_stale |= used != 0;
-        for (&intid, &lr) in listed.iter().zip(lrs).take(used) {
-            let (at, bit) = (At::of(vcpu, intid.into()), usize::from(intid & 31));
+        let mut private = 0;
+        for (slot, &lr) in lrs.iter().enumerate().take(used) {
+            let intid = usize::from(self.vcpus[vcpu].listed[slot]);
+            let (at, bit) = (At::of(vcpu, intid), intid & 31);
             self.bank_mut(at).unlist(bit, Lr(lr));
-            kicks |= self.settle(at, vcpu, 1 << bit);
+            match at {
+                At::Private(_) => private |= 1 << bit,
+                At::Shared(_) => kicks |= self.settle(at, vcpu, 1 << bit),
+            }
         }
-        kicks
+        kicks | self.settle(At::Private(vcpu), vcpu, private)
     }
 
     /// The virtual CPUs that must fold before an access at `offset` in `frame` sees or changes the present pending or

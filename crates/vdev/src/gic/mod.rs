@@ -26,6 +26,7 @@ mod lists;
 mod lr;
 mod redistributor;
 mod sgi;
+mod state;
 
 #[cfg(test)]
 mod tests;
@@ -36,18 +37,13 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bank::{Bank, Enables};
 use droste_arm64::esr::AccessSize;
+use state::{At, Shared, Vcpu};
 
 pub use config::{ConfigError, GicConfig, Intid, MAX_SPIS};
 pub use kicks::Kicks;
 pub use lists::Fill;
 pub use lr::{MAX_LIST_REGISTERS, Vmcr};
 pub use sgi::SgiRegister;
-
-/// Words of 32 INTIDs.
-const WORDS: usize = 32;
-
-/// In place of a virtual CPU: none.
-const NOBODY: u8 = 0xff;
 
 /// Which region of the guest's memory an access hit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,98 +86,6 @@ pub struct Gic {
     vcpus: Box<[Vcpu]>,
     shared: Box<[Shared]>,
     list_registers: usize,
-}
-
-/// One virtual CPU's redistributor and list registers.
-struct Vcpu {
-    private: Bank,
-    /// Interrupts that its list registers should hold: a bit for each INTID.
-    wanted: [u32; WORDS],
-    /// Which words of `wanted` are not 0.
-    summary: u32,
-    /// INTIDs in the list registers, in order.
-    listed: [u16; MAX_LIST_REGISTERS],
-    used: usize,
-    is_stale: bool,
-    is_asleep: bool,
-    /// Physical INTIDs to deactivate: a bit each.
-    owed: [u32; WORDS],
-    /// Which words of `owed` are not 0.
-    owed_summary: u32,
-}
-
-/// 32 SPIs.
-struct Shared {
-    bank: Bank,
-    /// GICD_IROUTER&lt;n&gt; of each: the affinity, packed to 32 bits.
-    route: [u32; 32],
-    /// The virtual CPU that the route names.
-    target: [u8; 32],
-    /// The virtual CPU that wants it in its list registers. One that lists it or has it active keeps it.
-    holder: [u8; 32],
-}
-
-/// Where the bank of an interrupt is.
-#[derive(Clone, Copy)]
-enum At {
-    /// SGIs and PPIs of a virtual CPU.
-    Private(usize),
-    /// SPIs; index 0 is INTIDs 32 to 63.
-    Shared(usize),
-}
-
-impl At {
-    fn of(vcpu: usize, intid: usize) -> Self {
-        match (intid >> 5).checked_sub(1) {
-            None => Self::Private(vcpu),
-            Some(index) => Self::Shared(index),
-        }
-    }
-}
-
-impl Vcpu {
-    fn new() -> Self {
-        Self {
-            private: Bank::new(u32::MAX, 0xffff),
-            wanted: [0; WORDS],
-            summary: 0,
-            listed: [0; MAX_LIST_REGISTERS],
-            used: 0,
-            is_stale: false,
-            is_asleep: true,
-            owed: [0; WORDS],
-            owed_summary: 0,
-        }
-    }
-
-    fn set_wanted(&mut self, word: usize, bits: u32) {
-        self.wanted[word] = bits;
-        let summary = self.summary & !(1 << word);
-        self.summary = summary | u32::from(bits != 0) << word;
-    }
-
-    fn owe(&mut self, physical: usize) {
-        let word = physical >> 5 & (WORDS - 1);
-        self.owed[word] |= 1 << (physical & 31);
-        self.owed_summary |= 1 << word;
-        self.is_stale = true;
-    }
-}
-
-impl Shared {
-    fn new(interrupts: usize) -> Self {
-        let implemented = if interrupts >= 32 {
-            u32::MAX
-        } else {
-            (1 << interrupts) - 1
-        };
-        Self {
-            bank: Bank::new(implemented, 0),
-            route: [0; 32],
-            target: [0; 32],
-            holder: [NOBODY; 32],
-        }
-    }
 }
 
 impl Gic {
@@ -318,139 +222,6 @@ impl Gic {
             state.owed_summary &= !(1 << word);
         }
         Intid::new(word << 5 | bit)
-    }
-
-    fn bank(&self, at: At) -> &Bank {
-        match at {
-            At::Private(vcpu) => &self.vcpus[vcpu].private,
-            At::Shared(index) => &self.shared[index].bank,
-        }
-    }
-
-    fn bank_mut(&mut self, at: At) -> &mut Bank {
-        match at {
-            At::Private(vcpu) => &mut self.vcpus[vcpu].private,
-            At::Shared(index) => &mut self.shared[index].bank,
-        }
-    }
-
-    /// The bank and bit of an interrupt that the virtual machine has.
-    fn locate(&self, vcpu: usize, intid: Intid) -> Option<(At, u32)> {
-        let at = At::of(vcpu, intid.number());
-        let mask = 1 << (intid.number() & 31);
-        let implemented = match at {
-            At::Private(_) => u32::MAX,
-            At::Shared(index) => self.shared.get(index)?.bank.implemented(),
-        };
-        (implemented & mask != 0).then_some((at, mask))
-    }
-
-    /// Changes one interrupt by `change`, which gives the bits it touched.
-    fn touch(
-        &mut self,
-        vcpu: usize,
-        intid: Intid,
-        change: impl FnOnce(&mut Bank, u32) -> u32,
-    ) -> Kicks {
-        let Some((at, mask)) = self.locate(vcpu, intid) else {
-            return Kicks::NONE;
-        };
-        let touched = change(self.bank_mut(at), mask);
-        self.settle(at, vcpu, touched)
-    }
-
-    /// Follows up on a change of the interrupts `touched`: who wants them now, and what must be deactivated. `by` is
-    /// the virtual CPU that takes over what nobody else owns.
-    fn settle(&mut self, at: At, by: usize, touched: u32) -> Kicks {
-        if touched == 0 {
-            return Kicks::NONE;
-        }
-        let kicks = match at {
-            At::Private(vcpu) => self.settle_private(vcpu, touched),
-            At::Shared(index) => self.settle_shared(index, by, touched),
-        };
-        kicks | self.release(at, by, touched)
-    }
-
-    fn settle_private(&mut self, vcpu: usize, touched: u32) -> Kicks {
-        let state = &mut self.vcpus[vcpu];
-        let wanted = state.private.wanted(self.enables);
-        let concerned = (state.wanted[0] | wanted) & touched != 0;
-        state.set_wanted(0, wanted);
-        if !concerned {
-            return Kicks::NONE;
-        }
-        state.is_stale = true;
-        Kicks::one(vcpu)
-    }
-
-    fn settle_shared(&mut self, index: usize, by: usize, touched: u32) -> Kicks {
-        let Shared {
-            bank,
-            target,
-            holder,
-            ..
-        } = &mut self.shared[index];
-        let kept = bank.active | bank.listed;
-        let deliverable = bank.deliverable(self.enables);
-        let mut kicks = Kicks::NONE;
-        for bit in ones32(touched) {
-            let (old, to) = (holder[bit], target[bit]);
-            let new = if kept >> bit & 1 != 0 {
-                match (old, to) {
-                    (NOBODY, NOBODY) => by as u8,
-                    (NOBODY, _) => to,
-                    _ => old,
-                }
-            } else if deliverable >> bit & 1 != 0 {
-                to
-            } else {
-                NOBODY
-            };
-            holder[bit] = new;
-            for (vcpu, is_wanted) in [(old, old == new), (new, true)] {
-                let Some(state) = self.vcpus.get_mut(usize::from(vcpu)) else {
-                    continue;
-                };
-                let (word, mask) = (index + 1, 1 << bit);
-                let others = state.wanted[word] & !mask;
-                state.set_wanted(word, others | if is_wanted { mask } else { 0 });
-                state.is_stale = true;
-                kicks |= Kicks::one(usize::from(vcpu));
-            }
-        }
-        kicks
-    }
-
-    /// Notes for deactivation the physical interrupts behind `touched` of which nothing is left to come.
-    fn release(&mut self, at: At, by: usize, touched: u32) -> Kicks {
-        let released = self.bank_mut(at).release(touched);
-        if released == 0 {
-            return Kicks::NONE;
-        }
-        let vcpu = match at {
-            At::Private(vcpu) => vcpu,
-            At::Shared(_) => by,
-        };
-        for bit in ones32(released) {
-            let physical = usize::from(self.bank(at).physical(bit));
-            self.vcpus[vcpu].owe(physical);
-        }
-        Kicks::one(vcpu)
-    }
-
-    /// The virtual CPUs whose list registers hold one of the interrupts of a bank.
-    fn listers(&self, at: At) -> Kicks {
-        match at {
-            At::Private(vcpu) if self.vcpus[vcpu].private.listed != 0 => Kicks::one(vcpu),
-            At::Private(_) => Kicks::NONE,
-            At::Shared(index) => {
-                let Shared { bank, holder, .. } = &self.shared[index];
-                ones32(bank.listed).fold(Kicks::NONE, |kicks, bit| {
-                    kicks | Kicks::one(usize::from(holder[bit]))
-                })
-            }
-        }
     }
 
     /// All virtual CPUs, a bit each.

@@ -39,7 +39,7 @@ pub struct Field {
     pub name: &'static str,
     /// Lowest bit.
     pub shift: u8,
-    /// Bits: 4 or 8.
+    /// Bits: 4, 8, or 64 for a register that is hidden whole.
     pub width: u8,
     /// What becomes of it.
     pub policy: Policy,
@@ -60,7 +60,7 @@ pub struct Register {
 
 impl Field {
     const fn mask(&self) -> u64 {
-        (1 << self.width) - 1
+        u64::MAX >> (64 - self.width)
     }
 
     /// The field in its place, of a host whose register is `host`.
@@ -92,7 +92,7 @@ pub fn registers() -> impl Iterator<Item = &'static Register> {
 }
 
 /// Whether `register` belongs to the group that HCR_EL2.TID3 traps: `S3_0_C0_C<m>_<n>` with m from 1 to 7. Those of it
-/// that are not allocated read as 0 (DDI 0487, D24.3.1).
+/// that are not allocated read as 0 (DDI 0487, HCR_EL2.TID3).
 pub const fn is_identification(register: SysReg) -> bool {
     register.op0() == 3
         && register.op1() == 0

@@ -8,14 +8,14 @@ pub(super) static REGISTERS: &[Register] = &[
     register!(ID_AA64PFR0_EL1, PFR0),
     register!(ID_AA64PFR1_EL1, PFR1),
     register!(ID_AA64PFR2_EL1, PFR2),
-    register!(ID_AA64ZFR0_EL1, &[]),
-    register!(ID_AA64SMFR0_EL1, &[]),
-    register!(ID_AA64FPFR0_EL1, &[]),
+    register!(ID_AA64ZFR0_EL1, ZFR0),
+    register!(ID_AA64SMFR0_EL1, SMFR0),
+    register!(ID_AA64FPFR0_EL1, FPFR0),
     register!(ID_AA64DFR0_EL1, DFR0),
     register!(ID_AA64DFR1_EL1, DFR1),
     register!(ID_AA64DFR2_EL1, DFR2),
-    register!(ID_AA64AFR0_EL1, &[]),
-    register!(ID_AA64AFR1_EL1, &[]),
+    register!(ID_AA64AFR0_EL1, AFR),
+    register!(ID_AA64AFR1_EL1, AFR),
 ];
 
 const PFR0: &[Field] = fields! {
@@ -109,4 +109,20 @@ const DFR2: &[Field] = fields! {
     SPE_EXC 8: Hide, "as PMSVer";
     SPE_nVM 12: Hide, "as PMSVer";
     TRBE_EXC 16: Hide, "as TraceBuffer";
+};
+
+const ZFR0: &[Field] = fields! {
+    all 0 / 64: Hide, "as SVE";
+};
+
+const SMFR0: &[Field] = fields! {
+    all 0 / 64: Hide, "as SME";
+};
+
+const FPFR0: &[Field] = fields! {
+    all 0 / 64: Hide, "as FPMR";
+};
+
+const AFR: &[Field] = fields! {
+    all 0 / 64: Hide, "no feature of the CPU model's own";
 };

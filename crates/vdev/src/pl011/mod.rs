@@ -256,7 +256,7 @@ impl Pl011 {
         flags
     }
 
-    /// The modem inputs. A peer is always there; in loopback they are the UART's own outputs (DDI 0183, 2.4.5).
+    /// The modem inputs. A peer is always there; in loopback they are the UART's own outputs (DDI 0183, 3.3.8, LBE).
     #[inline]
     fn modem(&self) -> u16 {
         if self.control & CR_LBE == 0 {
@@ -360,7 +360,7 @@ impl Pl011 {
         Action::Transmit(byte)
     }
 
-    /// The byte comes back as received; one for which there is no room is an overrun (DDI 0183, 2.4.5 and 3.3.2).
+    /// The byte comes back as received; one for which there is no room is an overrun (DDI 0183, 3.3.2 and 3.3.8).
     fn loop_back(&mut self, byte: u8) {
         self.raw |= INT_TX;
         if self.is_receive_full() {

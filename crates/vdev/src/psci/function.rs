@@ -1,4 +1,4 @@
-//! Function identifiers (DEN0028, 2.5; DEN0022, 5.1).
+//! Function identifiers (DEN0028, 2; DEN0022, 5.1).
 
 pub(super) const ARCH_WORKAROUND_1: u32 = 0x8000_8000;
 pub(super) const ARCH_WORKAROUND_2: u32 = 0x8000_7fff;

@@ -12,22 +12,23 @@ mod tests;
 use crate::Affinity;
 use droste_arm64::Ipa;
 use function::{ARCH_WORKAROUND_1, ARCH_WORKAROUND_2, ARCH_WORKAROUND_3, Function};
+use power::PowerStates;
 
-pub use power::{Power, PowerStates};
+pub use power::Power;
 
-/// The version that PSCI_VERSION answers: 1.1 (DEN0022, 5.1.1).
+/// The version that PSCI_VERSION answers: 1.1 (DEN0022, 5.1, PSCI_VERSION).
 const PSCI_VERSION: u64 = 1 << 16 | 1;
-/// The version that SMCCC_VERSION answers: 1.1 (DEN0028, 7.2).
+/// The version that SMCCC_VERSION answers: 1.1 (DEN0028, 7, SMCCC_VERSION).
 const SMCCC_VERSION: u64 = 1 << 16 | 1;
 
-/// MIGRATE_INFO_TYPE: no trusted OS that would have to migrate (DEN0022, 5.1.9).
+/// MIGRATE_INFO_TYPE: no trusted OS that would have to migrate (DEN0022, 5.1, MIGRATE_INFO_TYPE).
 const NO_TRUSTED_OS: u64 = 2;
 
 /// The UUID 6f8d2c1e-4b7a-4d39-9e52-d4055e0f1a73, which says that the hypervisor is Droste: bytes 0 to 15, four to a
-/// register, the first lowest (DEN0028, 6.2 "Call UID").
+/// register, the first lowest (DEN0028, 6, "Call UID query").
 pub const HYPERVISOR_UID: [u32; 4] = [0x1e2c_8d6f, 0x394d_7a4b, 0x05d4_529e, 0x731a_0f5e];
 
-/// What a call can answer in X0 (DEN0022, 5.2.2). Negative values are sign-extended to 64 bits.
+/// What a call can answer in X0 (DEN0022, 5.2, "Return error codes"). Negative values are sign-extended to 64 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(i32)]
 enum Status {
@@ -65,7 +66,7 @@ pub enum Action {
     /// The caller stops; it does not return.
     CpuOff,
     /// The caller waits for an interrupt as in WFI; then its X0 is 0. A powerdown request becomes a standby, as
-    /// allowed (DEN0022, 5.4.1).
+    /// allowed (DEN0022, 5.4, CPU_SUSPEND).
     Suspend,
     /// The virtual machine ends.
     SystemOff,
@@ -79,7 +80,7 @@ pub enum Action {
 }
 
 /// Whether a CPU needs its firmware's help against a speculation weakness: the answer of the machine's own
-/// SMCCC_ARCH_FEATURES (DEN0028, 7.5 to 7.7).
+/// SMCCC_ARCH_FEATURES (DEN0028, 7, SMCCC_ARCH_WORKAROUND_1 to 3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Workaround {
     /// The firmware does not know the call: -1.
@@ -215,7 +216,7 @@ impl Firmware {
         }
     }
 
-    /// DEN0022, 5.1.6: affinity fields below `level` are ignored.
+    /// DEN0022, 5.1, AFFINITY_INFO: affinity fields below `level` are ignored.
     fn affinity_info(&self, target: u64, level: u64) -> Action {
         let affinity = Affinity::from_mpidr(target);
         let Some(ignored) = Affinity::fields_below(level) else {
@@ -243,7 +244,7 @@ impl Firmware {
         }
     }
 
-    /// DEN0028, 7.3: whether a call of the architecture's own range is there.
+    /// DEN0028, 7, SMCCC_ARCH_FEATURES: whether a call of the architecture's own range is there.
     fn arch_features(&self, function: u32) -> Action {
         match Function::decode(function) {
             Some(Function::SmcccVersion | Function::ArchFeatures) => Status::Success.into(),
@@ -265,7 +266,7 @@ impl Firmware {
     }
 }
 
-/// The function identifier and its arguments: a 32-bit call has 32-bit arguments (DEN0028, 3.1).
+/// The function identifier and its arguments: a 32-bit call has 32-bit arguments (DEN0028, 2).
 fn arguments([function, x1, x2, x3]: [u64; 4]) -> (u32, u64, u64, u64) {
     let function = function as u32;
     let mask = if function::is_64_bit(function) {
@@ -276,7 +277,7 @@ fn arguments([function, x1, x2, x3]: [u64; 4]) -> (u32, u64, u64, u64) {
     (function, x1 & mask, x2 & mask, x3 & mask)
 }
 
-/// CPU_SUSPEND (DEN0022, 5.4.2, original format): StateID, StateType and PowerLevel; the other bits must be zero.
+/// CPU_SUSPEND (DEN0022, 5.4, original format): StateID, StateType and PowerLevel; the other bits must be zero.
 fn suspend(power_state: u64) -> Action {
     const MUST_BE_ZERO: u64 = !(0xffff | 1 << 16 | 3 << 24);
     if power_state as u32 & MUST_BE_ZERO as u32 != 0 {
@@ -285,7 +286,7 @@ fn suspend(power_state: u64) -> Action {
     Action::Suspend
 }
 
-/// SYSTEM_RESET2 (DEN0022, 5.1.12): SYSTEM_WARM_RESET, type 0, is a reset like any other here; vendors' types are not
+/// SYSTEM_RESET2 (DEN0022, 5.1): SYSTEM_WARM_RESET, type 0, is a reset like any other here; vendors' types are not
 /// known.
 fn reset(reset_type: u64) -> Action {
     if reset_type as u32 == 0 {
@@ -295,7 +296,7 @@ fn reset(reset_type: u64) -> Action {
     }
 }
 
-/// PSCI_FEATURES (DEN0022, 5.1.15): 0 for all that is there; for CPU_SUSPEND that means the original format of its
+/// PSCI_FEATURES (DEN0022, 5.1): 0 for all that is there; for CPU_SUSPEND that means the original format of its
 /// parameter and no OS-initiated mode.
 fn psci_features(function: u32) -> Action {
     match Function::decode(function) {

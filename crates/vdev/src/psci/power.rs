@@ -2,7 +2,7 @@
 
 use crate::MAX_VCPUS;
 
-/// The power of one virtual CPU, numbered as AFFINITY_INFO answers (DEN0022, 5.1.6).
+/// The power of one virtual CPU, numbered as AFFINITY_INFO answers (DEN0022, 5.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Power {
@@ -16,7 +16,7 @@ pub enum Power {
 
 /// The power of all virtual CPUs of one machine, a bit each.
 #[derive(Clone, Debug)]
-pub struct PowerStates {
+pub(super) struct PowerStates {
     vcpus: usize,
     on: u64,
     pending: u64,

@@ -1,4 +1,4 @@
-//! The debug registers that a virtual CPU has: MDSCR_EL1 and the OS lock (DDI 0487, D2, H6 and D24.3).
+//! The debug registers that a virtual CPU has: MDSCR_EL1 and the OS lock (DDI 0487, D2 and D24.3).
 
 /// Which of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,7 +78,7 @@ impl DebugRegisters {
     }
 
     /// What the CPU's MDSCR_EL1 holds while the virtual CPU runs, the CPU's own OS lock unlocked. With the guest's OS
-    /// lock locked there are no debug exceptions (DDI 0487, D2.9, "OS Lock"); breakpoints and watchpoints never match.
+    /// lock locked there are no debug exceptions (DDI 0487, D2, on the OS Lock); breakpoints and watchpoints never match.
     pub const fn hardware_mdscr(&self) -> u64 {
         if self.is_os_locked {
             self.mdscr & MDSCR_TDCC
