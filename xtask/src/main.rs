@@ -1,5 +1,6 @@
 //! The project's own chores: `cargo xtask lint`, `ci`, `bench`.
 
+mod bench;
 mod ci;
 mod lint;
 mod workspace;
@@ -21,12 +22,16 @@ enum Chore {
     Lint,
     /// Formatting, clippy for the host and for EL2, documentation, lint; the tests are `cargo test`
     Ci,
+    /// Measure the hypervisor, in instructions
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Lint => lint::run(),
         Chore::Ci => ci::run(),
+        Chore::Bench(what) => bench::run(what),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -17,6 +17,12 @@ impl Failure {
     }
 }
 
+impl From<droste::Error> for Failure {
+    fn from(error: droste::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -99,6 +105,18 @@ pub(crate) fn metadata() -> Result<Value, Failure> {
     ]))?;
     serde_json::from_str(&answer)
         .map_err(|e| Failure::new(format!("cargo metadata answers no JSON: {e}")))
+}
+
+/// Where cargo puts what it builds.
+///
+/// # Errors
+/// If cargo does not say.
+pub(crate) fn target_folder() -> Result<PathBuf, Failure> {
+    let metadata = metadata()?;
+    let folder = metadata["target_directory"].as_str();
+    folder
+        .map(PathBuf::from)
+        .ok_or_else(|| Failure::new("cargo metadata names no target directory"))
 }
 
 fn cannot_start(command: &Command, error: &std::io::Error) -> Failure {

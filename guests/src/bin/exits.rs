@@ -162,10 +162,16 @@ mod guest {
         gic::enable_cpu(vcpu, 1 << SGI);
         cpu::unmask_interrupts();
         loop {
-            IS_RESTING.store(1, Ordering::Release);
-            if REST.load(Ordering::Acquire) == Rest::Wfi as u32 {
-                cpu::wfi();
+            if REST.load(Ordering::Acquire) == Rest::Spin as u32 {
+                IS_RESTING.store(1, Ordering::Release);
+                continue;
             }
+            // Masked, so that an SGI that comes before the WFI ends it, and is not taken just before it.
+            cpu::mask_interrupts();
+            IS_RESTING.store(1, Ordering::Release);
+            cpu::wfi();
+            cpu::unmask_interrupts();
+            cpu::isb();
         }
     }
 

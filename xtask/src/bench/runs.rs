@@ -1,0 +1,203 @@
+//! The runs of QEMU that the figures come from.
+
+use super::trace::{self, Trace};
+use crate::workspace::{self, Failure};
+use droste::qemu::{El2, Machine, run_with_deadline};
+use droste::record::{Filter, Nonce};
+use droste::setup::Setup;
+use droste::setup::guest::KERNEL_PACKAGE;
+use droste_image::{VmSpec, write};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The processor of all figures: FEAT_NV2 and what else there is, without what only costs emulation.
+const CPU: &str = "max,pauth=off,sve=off,sme=off,lpa2=off";
+/// With these, and one CPU, a run repeats bit for bit. Time passes with instructions, not with the host's clock.
+const DETERMINISTIC: [&str; 6] = [
+    "-icount",
+    "shift=0,sleep=off",
+    "-seed",
+    "1",
+    "-rtc",
+    "base=2026-01-01,clock=vm",
+];
+/// Memory of the virtual machine, in MiB, and of the machine around it.
+const GUEST_MIB: u64 = 512;
+const HOST_MIB: u64 = 1024;
+/// The guest's command line: its own self-tests and random placement would only add to both sides.
+const LINUX_ARGUMENTS: &str = "console=ttyAMA0 cryptomgr.notests nokaslr droste.self-report";
+/// A run that takes longer than this hangs.
+const LIMIT: Duration = Duration::from_mins(10);
+
+/// Everything that the runs need, brought or built once.
+pub(crate) struct Parts {
+    qemu: PathBuf,
+    plugin: PathBuf,
+    hypervisor: PathBuf,
+    exits: PathBuf,
+    kernel: PathBuf,
+    initrd: PathBuf,
+    /// Where boot images and traces are written.
+    folder: PathBuf,
+}
+
+/// Counting on one emulated machine.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// What the console showed, records taken out.
+    pub(crate) console: String,
+    /// What was counted.
+    pub(crate) trace: Trace,
+    /// The hypervisor's final record.
+    pub(crate) record: Value,
+}
+
+impl Parts {
+    /// Builds plugin, hypervisor and guest, and brings QEMU (or takes `qemu`), the kernel and its initial RAM disk.
+    ///
+    /// # Errors
+    /// If one cannot be had.
+    pub(crate) fn gather(qemu: Option<&Path>) -> Result<Self, Failure> {
+        let folder = workspace::target_folder()?.join("bench");
+        droste::files::make_dir(&folder)?;
+        let setup = Setup::new()?;
+        let kernel = setup.kernel(KERNEL_PACKAGE)?;
+        Ok(Self {
+            qemu: setup.qemu(qemu)?,
+            plugin: trace::build(&folder)?,
+            hypervisor: setup.hypervisor()?,
+            exits: setup.guest("exits")?,
+            initrd: setup.initrd(Some(&kernel))?,
+            kernel: kernel.image(),
+            folder,
+        })
+    }
+
+    /// The guest that does each kind of exit many times, with one or two vCPUs. One CPU counts exactly; two cannot,
+    /// since QEMU's instruction clock, its plugins and several CPUs do not go together.
+    ///
+    /// # Errors
+    /// If the guest does not come to its end.
+    pub(crate) fn exits(&self, vcpus: u32) -> Result<Run, Failure> {
+        let kernel = droste::files::read(&self.exits)?;
+        let vm = VmSpec {
+            vcpus,
+            ..vm("exits", &kernel)
+        };
+        self.on_droste(&format!("exits-{vcpus}"), &vm, "exits: done")
+    }
+
+    /// Debian's kernel and busybox from the first instruction to power-off, on Droste with one vCPU.
+    ///
+    /// # Errors
+    /// If the guest does not report that all is well.
+    pub(crate) fn linux(&self) -> Result<Run, Failure> {
+        let (kernel, initrd) = (
+            droste::files::read(&self.kernel)?,
+            droste::files::read(&self.initrd)?,
+        );
+        let vm = VmSpec {
+            initrd: Some(&initrd),
+            bootargs: LINUX_ARGUMENTS,
+            ..vm("linux", &kernel)
+        };
+        self.on_droste("linux", &vm, "guest: self-report ok")
+    }
+
+    /// The same without EL2: the same kernel, RAM disk, command line, memory and processor.
+    ///
+    /// # Errors
+    /// If the kernel does not report that all is well.
+    pub(crate) fn bare_linux(&self) -> Result<Run, Failure> {
+        let machine = Machine {
+            el2: El2::Absent,
+            memory_mib: GUEST_MIB,
+            initrd: Some(self.initrd.clone()),
+            append: LINUX_ARGUMENTS.to_owned(),
+            ..self.machine(&self.kernel, 1)
+        };
+        let (console, trace) = self.count("bare-linux", machine, "guest: self-report ok")?;
+        Ok(Run {
+            console,
+            trace,
+            record: Value::Null,
+        })
+    }
+
+    fn on_droste(&self, name: &str, vm: &VmSpec<'_>, marker: &str) -> Result<Run, Failure> {
+        let image =
+            write(&[*vm]).map_err(|e| Failure::new(format!("no boot image for {name}: {e}")))?;
+        let image_file = self.folder.join(format!("{name}.fit"));
+        droste::files::write(&image_file, &image)?;
+        // The count must not depend on a random word.
+        let nonce = Nonce::new(0xd705_7e00_d705_7e00);
+        let machine = Machine {
+            initrd: Some(image_file),
+            append: format!("droste.report={nonce} droste.no-reboot"),
+            ..self.machine(&self.hypervisor, vm.vcpus)
+        };
+        let (output, trace) = self.count(name, machine, marker)?;
+        let mut filter = Filter::new(&nonce);
+        let mut shown = Vec::new();
+        filter.push(output.as_bytes(), &mut shown);
+        let record = filter
+            .into_record()
+            .ok_or_else(|| Failure::new(format!("{name}: no final record of the run")))?;
+        record.verdict()?;
+        let record = serde_json::from_str(&record.to_json())
+            .map_err(|e| Failure::new(format!("{name}: the final record is no JSON: {e}")))?;
+        Ok(Run {
+            console: String::from_utf8_lossy(&shown).into_owned(),
+            trace,
+            record,
+        })
+    }
+
+    fn machine(&self, kernel: &Path, cpus: u32) -> Machine {
+        Machine {
+            cpu: CPU.to_owned(),
+            cpus,
+            memory_mib: HOST_MIB,
+            ..Machine::new(&self.qemu, kernel)
+        }
+    }
+
+    /// Runs a machine with the plugin until it switches itself off, having said `marker`.
+    fn count(
+        &self,
+        name: &str,
+        mut machine: Machine,
+        marker: &str,
+    ) -> Result<(String, Trace), Failure> {
+        let trace_file = self.folder.join(format!("{name}.jsonl"));
+        let is_deterministic = machine.cpus == 1;
+        machine.extra.extend(
+            is_deterministic
+                .then_some(DETERMINISTIC)
+                .into_iter()
+                .flatten()
+                .map(Into::into),
+        );
+        let plugin = format!("{},out={}", self.plugin.display(), trace_file.display());
+        machine.extra.extend(["-plugin".into(), plugin.into()]);
+        let _step = droste::progress::step(&format!("counting {name}"));
+        let output = run_with_deadline(machine.command(), &[marker], LIMIT)?;
+        Ok((output, Trace::parse(&workspace::read(&trace_file)?)?))
+    }
+}
+
+/// A virtual machine with one vCPU and nothing but its kernel.
+fn vm<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
+    VmSpec {
+        name,
+        vcpus: 1,
+        memory: GUEST_MIB << 20,
+        kernel,
+        initrd: None,
+        bootargs: "",
+        console: droste_image::Console::Uart,
+        on_reboot: droste_image::OnReboot::Stop,
+        passthrough: &[],
+    }
+}
