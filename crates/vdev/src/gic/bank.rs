@@ -254,9 +254,10 @@ impl Bank {
     pub(super) fn list(&mut self, bit: usize, intid: usize, enables: Enables) -> Lr {
         let mask = 1 << bit;
         let is_active = self.active & mask != 0;
-        // An active level becomes pending again only when it is deactivated with the line still high: the
-        // maintenance interrupt that follows is where that is seen.
-        let by_line = self.line & !self.edge & !self.active;
+        // A level that stays high over its own handling becomes pending again when it is deactivated: the maintenance
+        // interrupt that follows is where that is seen. If the line rises only later, that is an event of its own.
+        let high = self.line & !self.edge;
+        let by_line = high & !self.active;
         let can_deliver = self.deliverable(enables) & (self.latch | by_line) & mask != 0;
         let mut lr = Lr::new(intid, self.priority(bit));
         if self.group1 & mask != 0 {
@@ -271,7 +272,7 @@ impl Bank {
             lr = lr.with_physical(self.physical(bit));
             self.hw &= !mask;
             self.lr_hw |= mask;
-        } else if self.edge & mask == 0 || self.hw & mask != 0 {
+        } else if (high | self.hw) & mask != 0 {
             lr = lr.with_eoi_maintenance();
         }
         if can_deliver {

@@ -78,7 +78,7 @@ pub const REDISTRIBUTOR_BYTES: u64 = 0x2_0000;
 /// assert!(gic.pend(0, spi).iter().eq([1]));
 /// let mut lrs = [0; 16];
 /// assert_eq!(gic.fill(1, Vmcr(0xf800_0002), &mut lrs).used, 1);
-/// assert_eq!(lrs[0], 0x5000_0200_0000_0028);
+/// assert_eq!(lrs[0], 0x5000_0000_0000_0028);
 /// # Ok::<(), droste_vdev::gic::ConfigError>(())
 /// ```
 pub struct Gic {

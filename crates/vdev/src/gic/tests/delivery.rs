@@ -190,6 +190,23 @@ fn a_level_still_high_at_its_end_becomes_pending_again() {
 }
 
 #[test]
+fn a_level_lowered_by_its_handler_ends_without_a_maintenance_interrupt() {
+    let mut machine = Machine::new(1, 32, 4);
+    let kicks = machine.gic.set_line(0, intid(33), Line::High);
+    machine.follow(kicks);
+    assert_eq!(machine.cpus[0].lrs[0] >> 41 & 1, 1, "it may stay high");
+    assert_eq!(machine.ack(0), Some(33));
+    let kicks = machine.gic.set_line(0, intid(33), Line::Low);
+    machine.follow(kicks);
+    assert_eq!(machine.cpus[0].lrs[0] >> 41 & 1, 0);
+    // It rises again before the end.
+    let kicks = machine.gic.set_line(0, intid(33), Line::High);
+    machine.follow(kicks);
+    assert_eq!(machine.end(0), Some(33));
+    assert_eq!(machine.ack(0), Some(33));
+}
+
+#[test]
 fn a_level_that_falls_before_the_acknowledge_is_withdrawn() {
     let mut machine = Machine::new(1, 32, 4);
     let kicks = machine.gic.set_line(0, intid(33), Line::High);
@@ -233,6 +250,7 @@ fn set_pending_survives_a_low_line_until_the_acknowledge() {
     assert_eq!(machine.read(ISPENDR + 4), 0b10);
     assert_eq!(machine.ack(0), Some(33));
     machine.end(0);
+    machine.follow(Kicks::one(0));
     assert_eq!(machine.read(ISPENDR + 4), 0);
 }
 
