@@ -108,6 +108,9 @@ const DEVICES_OF_OTHERS: [u64; 18] = [
 /// The one of these whose data register answers part of a wide load and aborts the rest: left out where it is.
 const CONFIGURATION_DEVICE: u64 = 0x0902_0000;
 
+/// Extent of the widest access, LD1 of four registers.
+const WIDEST_BYTES: u64 = 64;
+
 /// Spacing of the sweep above RAM, which passes over the hypervisor's own memory wherever that lies.
 const SWEEP_BYTES: u64 = 0x0100_0000;
 const SWEEP_END: u64 = 0x1_4000_0000;
@@ -185,7 +188,7 @@ fn each_place(machine: &Machine, is_bare: bool, mut f: impl FnMut(Place)) {
         must_abort: !is_bare,
     });
     f(Place {
-        ipa: RAM_BASE - 8,
+        ipa: RAM_BASE - WIDEST_BYTES,
         must_abort: !is_bare,
     });
     let above = machine.ram_end();
@@ -244,9 +247,9 @@ fn touch(prober: &mut Prober, access: &Access, window: Window, place: Place, ske
     }
 }
 
-/// Whether FAR_EL1 names the access, the widest of which has 64 bytes.
+/// Whether FAR_EL1 names the access.
 fn is_about(caught: Caught, address: u64) -> bool {
-    caught.far.wrapping_sub(address) < 64
+    caught.far.wrapping_sub(address) < WIDEST_BYTES
 }
 
 /// Branches there. Devices that answer hold no code either, so that some exception must come back.
