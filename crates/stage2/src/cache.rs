@@ -14,7 +14,9 @@
 //! - Device memory needs neither.
 //!
 //! It happens when memory is mapped, before the descriptor is valid. After that the guest maintains its caches
-//! itself; what the hypervisor writes into mapped memory later is its own duty.
+//! itself; what the hypervisor writes into mapped memory later is its own duty. Unmapping does nothing to caches:
+//! without FEAT_S2FWB a guest may have written past them, so whoever reads memory that was a guest's invalidates it
+//! first, and whoever overwrites it all need not.
 //!
 //! Sources: DDI 0487, B2.7 "Memory types and attributes" (mismatched attributes), D7 "Caches", and CTR_EL0 and
 //! CLIDR_EL1 in D24.2.

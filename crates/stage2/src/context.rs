@@ -76,9 +76,10 @@ impl<const CPUS: usize> Context<CPUS> {
     /// Loads the context on this CPU, number `cpu`, for a virtual CPU that is about to run, and returns what is in
     /// VTTBR_EL2 now. The exception return into the guest is its context synchronization.
     ///
-    /// Called on every entry, or at least on every one after which another CPU could have rolled the VMIDs over;
-    /// takes no lock while the VMID's generation is current. VTCR_EL2 of the virtual machine is loaded before: a
-    /// root is never live under another machine's shape.
+    /// Called whenever this CPU is to run another context or another virtual CPU than the last time. Going back into
+    /// the guest that it came from needs no call: through any number of rollovers the VMID stays the context's. Takes
+    /// no lock while the VMID's generation is current. VTCR_EL2 of the virtual machine is loaded before: a root is
+    /// never live under another machine's shape.
     ///
     /// If another virtual CPU ran here last: `TLBI VMALLE1`, which takes stage-1 and combined entries of this VMID on
     /// this CPU; those of stage 2 alone are the same for all. And `IC IALLU`: with its stage 1 off a virtual CPU may

@@ -51,7 +51,8 @@ pub enum Error {
         /// First address that differs.
         ipa: Ipa,
     },
-    /// The supply has no page for a table. Everything before this address is done.
+    /// The supply has no page for a table. A mapping is done up to this address; an unmapping or a split has changed
+    /// nothing.
     NoTablePage {
         /// Address whose table is missing.
         ipa: Ipa,

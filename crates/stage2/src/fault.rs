@@ -11,19 +11,30 @@ use crate::attributes::leaf_permits;
 use crate::cache::Maintenance;
 use crate::slots::{Block, Sequence, Slots};
 use crate::table::Position;
-use crate::{Access, Dsb, Error, Machine, Mapping, PageSupply, Table};
+use crate::{Access, Attributes, Dsb, Error, Machine, Mapping, PageSupply, Table};
 
 /// The most that one fault cleans from data caches, in bytes; where memory has to be cleaned, no larger block is
 /// mapped by a fault. Cleaning takes time in proportion, with the guest waiting.
 const MAX_CLEAN: u64 = 2 << 20;
+
+/// Who made the access that faulted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// The guest's program.
+    Program,
+    /// A stage-1 table walk on its behalf.
+    TableWalk,
+}
 
 /// A stage-2 fault that mapping memory may answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
     /// The faulting guest address. Its offset in the page is not used.
     pub ipa: Ipa,
-    /// What the guest needs there.
+    /// What is needed there.
     pub access: Access,
+    /// Who needs it.
+    pub origin: Origin,
 }
 
 impl Fault {
@@ -41,21 +52,35 @@ impl Fault {
             FaultStatus::Permission { .. } => true,
             _ => return None,
         };
-        let access = match esr.ec() {
-            Ec::DATA_ABORT_LOWER | Ec::INSTRUCTION_ABORT_LOWER if esr.is_s1_walk() => {
+        let origin = if esr.is_s1_walk() {
+            Origin::TableWalk
+        } else {
+            Origin::Program
+        };
+        let access = match (esr.ec(), origin) {
+            (Ec::DATA_ABORT_LOWER | Ec::INSTRUCTION_ABORT_LOWER, Origin::TableWalk) => {
                 if is_permission {
                     Access::Write
                 } else {
                     Access::Read
                 }
             }
-            Ec::INSTRUCTION_ABORT_LOWER => Access::Execute,
-            Ec::DATA_ABORT_LOWER if esr.is_cache_maintenance() && !is_permission => Access::Read,
-            Ec::DATA_ABORT_LOWER if esr.is_write() => Access::Write,
-            Ec::DATA_ABORT_LOWER => Access::Read,
+            (Ec::INSTRUCTION_ABORT_LOWER, Origin::Program) => Access::Execute,
+            (Ec::DATA_ABORT_LOWER, Origin::Program) => {
+                let is_mere_maintenance = esr.is_cache_maintenance() && !is_permission;
+                if esr.is_write() && !is_mere_maintenance {
+                    Access::Write
+                } else {
+                    Access::Read
+                }
+            }
             _ => return None,
         };
-        Some(Self { ipa, access })
+        Some(Self {
+            ipa,
+            access,
+            origin,
+        })
     }
 }
 
@@ -70,7 +95,7 @@ pub enum Outcome {
     ReadOnlyWrite,
     /// The guest fetched instructions where it may not.
     NotExecutable,
-    /// No slot: a device to emulate, or nothing.
+    /// No slot: a device to emulate, or nothing. Or a table walk in a slot that is a device: no tables are there.
     NotMemory,
 }
 
@@ -93,11 +118,17 @@ pub struct Proposal {
 
 impl Slots {
     /// Decides what a fault needs. Reads nothing but the slots.
+    ///
+    /// A stage-1 walk gets no device: with HCR_EL2.PTW set it would take a permission fault at the finished mapping,
+    /// for ever; without, it would read device registers.
     pub fn resolve(&self, fault: &Fault) -> Decision {
         let sequence = self.sequence();
         let Some(block) = self.fault(fault.ipa) else {
             return Decision::Refuse(Outcome::NotMemory);
         };
+        if fault.origin == Origin::TableWalk && block.attributes == Attributes::Device {
+            return Decision::Refuse(Outcome::NotMemory);
+        }
         if block.attributes.permits(fault.access) {
             return Decision::Map(Proposal {
                 fault: *fault,
@@ -243,6 +274,18 @@ mod tests {
         ] {
             assert_eq!(access(esr), Some(expected), "{esr:#x}");
         }
+    }
+
+    #[test]
+    fn a_table_walk_is_told_from_the_program() {
+        let origin = |esr| Fault::new(Esr(esr), Ipa(0)).map(|fault| fault.origin);
+        assert_eq!(origin(DATA | TRANSLATION), Some(Origin::Program));
+        assert_eq!(origin(INSTRUCTION | TRANSLATION), Some(Origin::Program));
+        assert_eq!(origin(DATA | TRANSLATION | S1PTW), Some(Origin::TableWalk));
+        assert_eq!(
+            origin(INSTRUCTION | PERMISSION | S1PTW),
+            Some(Origin::TableWalk)
+        );
     }
 
     #[test]

@@ -14,8 +14,8 @@
 //! - [`Slots`] and [`Fault`]: what the guest's memory is, and how a fault becomes a mapping.
 //!
 //! # The seam
-//! [`Machine`]'s verbs are instructions: a load, a store, a `DSB`, a `TLBI`. At EL2 each is one `asm!` with the operand
-//! it is given; `#[inline(always)]` makes it the bare instruction. On a host a recorder or a model stands in:
+//! [`Machine`]'s verbs are instructions: a load, a store, a `DSB`, a `TLBI`. At EL2 each is one `asm!` with the
+//! operand that it is given, inlined to the bare instruction. On a host a recorder or a model stands in:
 //!
 //! ```
 //! # extern crate std;
@@ -150,7 +150,7 @@ pub mod vmid;
 pub use attributes::{Access, Attributes, Permissions, scheme};
 pub use context::{Context, VcpuId};
 pub use error::Error;
-pub use fault::{Decision, Fault, Outcome, Proposal, handle};
+pub use fault::{Decision, Fault, Origin, Outcome, Proposal, handle};
 pub use geometry::Geometry;
 pub use machine::{Dsb, Ic, Machine, under};
 pub use owed::Owed;

@@ -29,7 +29,7 @@ pub enum Ic {
 
 /// A CPU and its memory, as stage 2 needs them.
 ///
-/// The implementation at EL2 gives one instruction per verb (the three that take a size loop over their range); a
+/// The implementation at EL2 gives one instruction per verb (the two that take a size loop over it); a
 /// recorder writes a trace; a model answers as adversely as the architecture permits.
 ///
 /// # Duties of an implementation

@@ -141,6 +141,22 @@ fn what_a_slot_denies_is_refused_whether_it_is_mapped_or_not() {
 }
 
 #[test]
+fn stage_1_tables_in_a_device_are_refused_and_no_endless_loop() {
+    const S1PTW: u64 = 1 << 7;
+    let recorder = Recorder::new(Granule::Kib4);
+    let mut bench = Bench::new(&recorder, &plain());
+    assert_eq!(bench.handle(READ | S1PTW, RAM), Ok(Outcome::Mapped));
+    assert_eq!(bench.handle(READ | S1PTW, DEVICE), Ok(Outcome::NotMemory));
+    assert_eq!(bench.handle(READ, DEVICE), Ok(Outcome::Mapped));
+    // What HCR_EL2.PTW makes of the walk now.
+    let walk = READ | PERMISSION | S1PTW;
+    assert_eq!(bench.handle(walk, DEVICE), Ok(Outcome::NotMemory));
+    // A walker that updates its descriptor in read-only memory.
+    assert_eq!(bench.handle(READ | S1PTW, ROM), Ok(Outcome::Mapped));
+    assert_eq!(bench.handle(walk, ROM), Ok(Outcome::ReadOnlyWrite));
+}
+
+#[test]
 fn a_decision_is_void_once_the_slots_have_changed() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = Bench::new(&recorder, &plain());
