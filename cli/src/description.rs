@@ -24,7 +24,7 @@ pub enum Part {
     File(PathBuf),
 }
 
-/// One virtual machine as its file describes it; every value is within its limits.
+/// One virtual machine as its file describes it; every value is within its limits, but for a name that is missing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Description {
     /// Its name, `[a-z0-9-]{1,31}`.
@@ -80,7 +80,8 @@ impl Overrides {
     }
 }
 
-/// Reads descriptions; what can be read is returned along with all that is wrong.
+/// Reads descriptions; what can be read is returned along with all that is wrong. Only if nothing is wrong do the
+/// descriptions hold what their files say.
 pub fn load(files: &[PathBuf], overrides: &Overrides) -> (Vec<Description>, Vec<Diagnostic>) {
     let mut descriptions = Vec::new();
     let mut diagnostics = Vec::new();
@@ -97,12 +98,10 @@ pub fn load(files: &[PathBuf], overrides: &Overrides) -> (Vec<Description>, Vec<
                 continue;
             }
         };
-        let (description, found) = parse::parse(file, &text);
+        let (mut description, found) = parse::parse(file, &text);
+        overrides.apply(&mut description);
         diagnostics.extend(found);
-        descriptions.extend(description.map(|mut description| {
-            overrides.apply(&mut description);
-            description
-        }));
+        descriptions.push(description);
     }
     (descriptions, diagnostics)
 }

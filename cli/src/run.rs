@@ -6,6 +6,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::stdio::{stdin, stdout};
+
 use crate::error::{Context, Error, Result};
 use crate::record::{Filter, Nonce, Record};
 use crate::terminal;
@@ -35,15 +37,15 @@ pub fn run(
     keyboard: Keyboard,
     limit: Option<Duration>,
 ) -> Result<Record> {
-    let _terminal = (keyboard == Keyboard::Terminal).then(terminal::save);
-    let stdin = if keyboard == Keyboard::Terminal {
+    let _terminal = (keyboard == Keyboard::Terminal).then(|| terminal::save(stdin()));
+    let input = if keyboard == Keyboard::Terminal {
         Stdio::inherit()
     } else {
         Stdio::null()
     };
     let name = command.get_program().to_string_lossy().into_owned();
     let child = command
-        .stdin(stdin)
+        .stdin(input)
         .stdout(Stdio::piped())
         .spawn()
         .context(|| format!("cannot start {name}"))?;
@@ -96,7 +98,7 @@ fn pump(output: &Receiver<Vec<u8>>, filter: &mut Filter, deadline: Option<Instan
             Ok(bytes) => filter.push(&bytes, &mut shown),
             Err(_) => filter.idle(&mut shown),
         }
-        terminal::write_stdout(&shown).context(|| "cannot write to stdout".into())?;
+        terminal::write(stdout(), &shown).context(|| "cannot write to stdout".into())?;
         shown.clear();
         if is_closed {
             return Ok(End::Closed);

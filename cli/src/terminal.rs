@@ -1,56 +1,131 @@
 //! The user's terminal, which QEMU switches to raw keys and may leave so when it dies.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::stdio::{stdin, stdout};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
-/// The terminal's settings as they were; dropping this puts them back.
+/// A terminal's settings as they were; dropping this puts them back.
 #[derive(Debug)]
-pub(crate) struct Saved {
+pub(crate) struct Saved<Fd: AsFd> {
+    terminal: Fd,
     termios: Option<Termios>,
     flags: Option<OFlags>,
 }
 
-/// Remembers the settings of the terminal on stdin, if there is one.
-pub(crate) fn save() -> Saved {
+/// Remembers the settings of a terminal. Of anything else there is nothing to remember.
+pub(crate) fn save<Fd: AsFd>(terminal: Fd) -> Saved<Fd> {
+    let termios = tcgetattr(&terminal).ok();
+    let flags = fcntl_getfl(&terminal).ok();
     Saved {
-        termios: tcgetattr(stdin()).ok(),
-        flags: fcntl_getfl(stdin()).ok(),
+        terminal,
+        termios,
+        flags,
     }
 }
 
-impl Drop for Saved {
+impl<Fd: AsFd> Drop for Saved<Fd> {
     fn drop(&mut self) {
         // The terminal may be gone by now; then there is nothing to put back.
         if let Some(termios) = &self.termios {
-            let _ = tcsetattr(stdin(), OptionalActions::Now, termios);
+            let _ = tcsetattr(&self.terminal, OptionalActions::Now, termios);
         }
         if let Some(flags) = self.flags {
-            let _ = fcntl_setfl(stdin(), flags);
+            let _ = fcntl_setfl(&self.terminal, flags);
         }
     }
 }
 
-/// Writes to stdout at once, without a buffer. QEMU makes stdin non-blocking, and with it stdout where both are the same
-/// terminal; then this waits until there is room.
+/// Writes at once, without a buffer. QEMU makes stdin non-blocking, and with it stdout where both are the same terminal;
+/// then this waits until there is room.
 ///
 /// # Errors
-/// If nobody reads stdout any more.
-pub(crate) fn write_stdout(mut bytes: &[u8]) -> io::Result<()> {
+/// If nobody reads any more.
+pub(crate) fn write(to: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        match rustix::io::write(stdout(), bytes) {
+        match rustix::io::write(&to, bytes) {
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             Err(Errno::AGAIN) => {
-                let mut ready = [PollFd::from_borrowed_fd(stdout(), PollFlags::OUT)];
-                poll(&mut ready, None)?;
+                poll(&mut [PollFd::new(&to, PollFlags::OUT)], None)?;
             }
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::LocalModes;
+    use std::fs::File;
+    use std::io::Read as _;
+
+    /// A new terminal: the side that a user has, and the side that a program has.
+    fn terminal() -> (std::os::fd::OwnedFd, File) {
+        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        grantpt(&user).expect("granted");
+        unlockpt(&user).expect("unlocked");
+        let name = ptsname(&user, Vec::new())
+            .expect("a name")
+            .into_string()
+            .expect("text");
+        let program = File::options()
+            .read(true)
+            .write(true)
+            .open(name)
+            .expect("opened");
+        (user, program)
+    }
+
+    #[test]
+    fn a_terminal_that_was_made_raw_is_put_back() {
+        let (_user, program) = terminal();
+        let before = tcgetattr(&program).expect("settings").local_modes;
+        assert!(before.contains(LocalModes::ECHO | LocalModes::ICANON));
+        let saved = save(&program);
+        let mut raw = tcgetattr(&program).expect("settings");
+        raw.make_raw();
+        tcsetattr(&program, OptionalActions::Now, &raw).expect("set");
+        fcntl_setfl(&program, OFlags::RDWR | OFlags::NONBLOCK).expect("set");
+        drop(saved);
+        assert_eq!(tcgetattr(&program).expect("settings").local_modes, before);
+        assert!(
+            !fcntl_getfl(&program)
+                .expect("flags")
+                .contains(OFlags::NONBLOCK)
+        );
+    }
+
+    #[test]
+    fn a_pipe_has_no_settings_to_put_back() {
+        let (reader, _writer) = io::pipe().expect("a pipe");
+        assert!(save(&reader).termios.is_none());
+    }
+
+    #[test]
+    fn writing_waits_for_a_slow_reader() {
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        fcntl_setfl(&writer, OFlags::NONBLOCK).expect("set");
+        let bytes = vec![7; 1 << 20];
+        let received = std::thread::spawn(move || {
+            let mut received = Vec::new();
+            reader.read_to_end(&mut received).map(|_| received)
+        });
+        write(&writer, &bytes).expect("written");
+        drop(writer);
+        assert_eq!(received.join().expect("joined").expect("read"), bytes);
+    }
+
+    #[test]
+    fn writing_to_nobody_fails() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        drop(reader);
+        assert!(write(&writer, b"x").is_err());
+    }
 }

@@ -76,7 +76,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// All findings as one error.
+/// All findings as one error, file by file in the order in which the files first appear, each from its first line on.
 ///
 /// # Errors
 /// If there are any.
@@ -84,7 +84,17 @@ pub fn report(diagnostics: &[Diagnostic]) -> Result<(), Error> {
     if diagnostics.is_empty() {
         return Ok(());
     }
-    let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+    let mut sorted: Vec<&Diagnostic> = diagnostics.iter().collect();
+    sorted.sort_by_key(|found| {
+        let file = &found.place.file;
+        (
+            diagnostics
+                .iter()
+                .position(|other| other.place.file == *file),
+            found.place.position,
+        )
+    });
+    let lines: Vec<String> = sorted.iter().map(ToString::to_string).collect();
     Err(Error::new(lines.join("\nerror: ")))
 }
 
@@ -105,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_holds_every_finding() {
+    fn a_report_holds_every_finding_in_the_order_of_the_lines() {
         let finding = |line| Diagnostic {
             place: Place {
                 file: "f".into(),
@@ -114,7 +124,7 @@ mod tests {
             message: "wrong".into(),
             help: "right it".into(),
         };
-        let error = report(&[finding(1), finding(2)]).expect_err("two");
+        let error = report(&[finding(2), finding(1)]).expect_err("two");
         assert_eq!(
             error.to_string(),
             "f:1:1: wrong\n  help: right it\nerror: f:2:1: wrong\n  help: right it"

@@ -77,6 +77,9 @@ impl<'a> Inspection<'a> {
 
     fn name(&mut self, vm: &'a Description) {
         let name = vm.name.value.as_str();
+        if name.is_empty() {
+            return;
+        }
         match self.names.get(name) {
             Some(&first) => {
                 let message = format!("the name {name:?} is taken: {first}");
@@ -306,6 +309,22 @@ mod tests {
     fn a_package_that_is_not_fetched_yet_is_no_finding() {
         let text = "name = \"a\"\nkernel = \"debian:linux-image-cloud-arm64\"\n";
         assert_eq!(findings(&directory(), &[text]), [] as [String; 0]);
+    }
+
+    #[test]
+    fn a_wrong_value_does_not_hide_what_is_wrong_with_the_files() {
+        let dir = directory();
+        put(&dir, "vm.toml", b"memory = 1\nkernel = \"nothing\"\n");
+        let (vms, mut found) = load(&[dir.path().join("vm.toml")], &Overrides::default());
+        let located = Located {
+            kernel: Some(dir.path().join("nothing")),
+            initrd: None,
+        };
+        let vms: Vec<_> = vms.into_iter().map(|vm| (vm, located.clone())).collect();
+        found.extend(inspect(&vms));
+        let messages: Vec<&str> = found.iter().map(|found| found.message.as_str()).collect();
+        assert_eq!(messages.len(), 3, "{messages:?}");
+        assert!(messages[2].starts_with("cannot read"), "{messages:?}");
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use droste_image::{
-    Console, OnReboot, VmError, check_bootargs, check_memory, check_name, check_vcpus,
+    Console, MEMORY_MAX, OnReboot, VmError, check_bootargs, check_memory, check_name, check_vcpus,
 };
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Description, Diagnostic, Part, Place, Placed};
-use crate::setup::guest::{BUSYBOX_PACKAGE, is_kernel_package};
+use crate::setup::guest::{BUSYBOX_PACKAGE, KERNEL_PACKAGE, is_kernel_package};
 
 /// Every key, with an example of its value.
 const KEYS: [(&str, &str); 10] = [
@@ -46,9 +46,9 @@ const ALIASES: [(&str, &str); 12] = [
 const DEFAULT_MEMORY: u64 = 256 << 20;
 const DEFAULT_VCPUS: u32 = 1;
 
-/// Reads a description. There is none if a value that it cannot do without is missing or wrong; then the findings say
-/// which.
-pub(super) fn parse(file: &Path, text: &str) -> (Option<Description>, Vec<Diagnostic>) {
+/// Reads a description. In place of what is missing or wrong, of which the findings tell, it has values that can be
+/// looked at further.
+pub(super) fn parse(file: &Path, text: &str) -> (Description, Vec<Diagnostic>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader {
         file,
@@ -77,7 +77,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn description(&mut self) -> Option<Description> {
+    fn description(&mut self) -> Description {
         let name = self.required("name", string);
         let name = self.checked(name, |name| check_name(name));
         let vcpus = self.or_default("vcpus", number, DEFAULT_VCPUS);
@@ -88,35 +88,45 @@ impl<'a> Reader<'a> {
         let kernel = kernel.and_then(|kernel| self.part(kernel, "kernel", is_kernel_package));
         let initrd = self.optional("initrd", string);
         let initrd =
-            initrd.map(|initrd| self.part(initrd, "initrd", |package| package == BUSYBOX_PACKAGE));
+            initrd.and_then(|initrd| self.part(initrd, "initrd", |p| p == BUSYBOX_PACKAGE));
         let cmdline = self.or_default("cmdline", string, String::new());
         let cmdline = self.checked(cmdline, |cmdline| check_bootargs(cmdline));
-        let disks = self.or_default("disk", strings, Vec::new());
+        let disks = self
+            .optional("disk", strings)
+            .map_or_else(Vec::new, |disks| disks.value);
         let net = self.optional("net", user);
-        let console = self.or_default("console", boolean, true);
-        let on_reboot = self.or_default("on_reboot", reboot, OnReboot::default());
-        Some(Description {
-            name: name?,
-            vcpus: vcpus?,
-            memory: memory?,
-            kernel: kernel?,
-            initrd: initrd.map_or(Some(None), |part| part.map(Some))?,
-            cmdline: cmdline?,
-            disks: disks?
-                .value
-                .into_iter()
-                .map(|disk| self.placed(&disk, |name| self.beside(name)))
+        let console = self
+            .optional("console", boolean)
+            .is_none_or(|console| console.value);
+        let on_reboot = self
+            .optional("on_reboot", reboot)
+            .map(|on_reboot| on_reboot.value);
+        Description {
+            name: self.or_stand_in(name, String::new()),
+            vcpus: self.or_stand_in(vcpus, DEFAULT_VCPUS),
+            memory: self.or_stand_in(memory, MEMORY_MAX),
+            kernel: self.or_stand_in(kernel, Part::Debian(KERNEL_PACKAGE.into())),
+            initrd,
+            cmdline: self.or_stand_in(cmdline, String::new()),
+            disks: disks
+                .iter()
+                .map(|disk| self.placed(disk, |name| self.beside(name)))
                 .collect(),
-            net: net.map(|net| Placed {
-                value: (),
-                place: net.place,
-            }),
-            console: if console?.value {
+            net,
+            console: if console {
                 Console::Uart
             } else {
                 Console::None
             },
-            on_reboot: on_reboot?.value,
+            on_reboot: on_reboot.unwrap_or_default(),
+        }
+    }
+
+    /// The value, or in place of a wrong one, which has its finding, one that causes no more of them.
+    fn or_stand_in<T>(&self, value: Option<Placed<T>>, stand_in: T) -> Placed<T> {
+        value.unwrap_or_else(|| Placed {
+            value: stand_in,
+            place: self.place(&(0..0)),
         })
     }
 
@@ -383,7 +393,7 @@ console = false
 on_reboot = "stop"
 "#;
 
-    fn read(text: &str) -> (Option<Description>, Vec<String>) {
+    fn read(text: &str) -> (Description, Vec<String>) {
         let (description, diagnostics) = parse(Path::new("dir/vm.toml"), text);
         (
             description,
@@ -401,9 +411,8 @@ on_reboot = "stop"
 
     #[test]
     fn every_key_is_read() {
-        let (description, findings) = read(GOOD);
+        let (vm, findings) = read(GOOD);
         assert_eq!(findings, [] as [String; 0]);
-        let vm = description.expect("a description");
         assert_eq!(
             (vm.name.value.as_str(), vm.vcpus.value, vm.memory.value),
             ("linux", 2, 512 << 20)
@@ -436,9 +445,8 @@ on_reboot = "stop"
 
     #[test]
     fn what_is_left_out_has_a_default() {
-        let (description, findings) = read("name = \"a\"\nkernel = \"Image\"\n");
+        let (vm, findings) = read("name = \"a\"\nkernel = \"Image\"\n");
         assert_eq!(findings, [] as [String; 0]);
-        let vm = description.expect("a description");
         assert_eq!((vm.vcpus.value, vm.memory.value), (1, 256 << 20));
         assert_eq!((vm.initrd, vm.disks, vm.net), (None, vec![], None));
         assert_eq!(
@@ -533,8 +541,7 @@ on_reboot = "stop"
 
     #[test]
     fn all_findings_come_at_once() {
-        let (description, findings) = read("nam = 1\nvcpus = 0\nmemory = \"x\"\nkernel = 2\n");
-        assert_eq!(description, None);
+        let (_, findings) = read("nam = 1\nvcpus = 0\nmemory = \"x\"\nkernel = 2\n");
         assert_eq!(findings.len(), 5, "{findings:#?}");
     }
 

@@ -9,7 +9,6 @@ use object::elf::{FileHeader64, PT_LOAD};
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use object::{Endianness, elf};
 
-use super::apt::output;
 use super::target::{Core, TARGET};
 use crate::error::{Context, Error, Result};
 use crate::{files, progress};
@@ -77,7 +76,7 @@ pub fn build(workspace: &Path, core: &Core, program: Program<'_>) -> Result<Path
         .join("el2");
     {
         let _step = progress::step(&format!("building {binary}"));
-        output(&mut cargo(workspace, core, program, &target_dir))?;
+        compile(&mut cargo(workspace, core, program, &target_dir))?;
     }
     let linked = target_dir.join(TARGET).join(PROFILE).join(binary);
     let image = flatten(&files::read(&linked)?).map_err(|cause| {
@@ -90,6 +89,20 @@ pub fn build(workspace: &Path, core: &Core, program: Program<'_>) -> Result<Path
     Ok(path)
 }
 
+/// Runs the build; if it fails, all that the compiler said is the error.
+fn compile(cargo: &mut Command) -> Result<()> {
+    let result = cargo.output().context(|| "cannot run cargo".into())?;
+    if result.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&result.stderr);
+    Err(Error::new(format!(
+        "the build failed ({})\n{}",
+        result.status,
+        said.trim_end()
+    )))
+}
+
 fn cargo(workspace: &Path, core: &Core, program: Program<'_>, target_dir: &Path) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     cargo
@@ -97,7 +110,10 @@ fn cargo(workspace: &Path, core: &Core, program: Program<'_>, target_dir: &Path)
         .args(["build", "--quiet", "--profile", PROFILE, "--target", TARGET])
         .args(["--package", program.package(), "--bin", program.binary()])
         .arg("--target-dir")
-        .arg(target_dir);
+        .arg(target_dir)
+        // Flags of the host's build would take the place of those that the target needs.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
     core.configure(&mut cargo);
     cargo
 }

@@ -37,7 +37,8 @@ impl Core {
     }
 }
 
-/// Finds the core library, or fetches it: first what is there, then rustup's, then the source from Debian.
+/// Finds the core library, or fetches it: rustup's, else the source that is there, else the source from Debian. What an
+/// earlier set-up fetched is taken at once.
 ///
 /// # Errors
 /// If there is no Rust compiler, or no way to get the library; then with the commands that do.
@@ -52,7 +53,7 @@ pub fn ensure(cache: &Cache, workspace: &Path) -> Result<Core> {
     {
         return Ok(Core::Installed);
     }
-    if let Some(library) = compiler.source(cache) {
+    if let Some(library) = cache.get(&compiler.entry()) {
         return Ok(Core::Source(library));
     }
     let rustup = {
@@ -66,6 +67,9 @@ pub fn ensure(cache: &Cache, workspace: &Path) -> Result<Core> {
     let Err(rustup) = rustup else {
         return Ok(Core::Installed);
     };
+    if let Some(library) = compiler.source() {
+        return Ok(Core::Source(library));
+    }
     compiler
         .fetch_source(cache)
         .map(Core::Source)
@@ -101,8 +105,8 @@ impl Compiler {
         })
     }
 
-    /// The library's source of exactly this version, where rustup, Debian or an earlier set-up put it.
-    fn source(&self, cache: &Cache) -> Option<PathBuf> {
+    /// The library's source of exactly this version, where rustup or Debian puts it.
+    fn source(&self) -> Option<PathBuf> {
         let candidates = [
             self.sysroot.join("lib/rustlib/src/rust/library"),
             PathBuf::from(format!("/usr/src/rustc-{}/library", self.version)),
@@ -110,7 +114,6 @@ impl Compiler {
         candidates
             .into_iter()
             .find(|path| path.join("core").is_dir())
-            .or_else(|| cache.get(&self.entry()))
     }
 
     fn entry(&self) -> String {

@@ -38,10 +38,14 @@ drain() {
     stty -F /dev/console onlcr 2>/dev/null
 }
 
+# Whoever started a machine to have it examined learns the result by how the machine ends: off, or reset.
 if word droste.self-report; then
-    /etc/self-report
+    if /etc/self-report; then
+        drain
+        poweroff -f
+    fi
     drain
-    poweroff -f
+    reboot -f
 fi
 
 echo

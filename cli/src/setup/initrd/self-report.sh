@@ -1,6 +1,6 @@
 #!/bin/sh
 # Examines the machine from inside and says what it found, a line each: `guest: key: value`.
-# The last line is `guest: self-report ok`, or `guest: self-report failed: why`.
+# The last line is `guest: self-report ok`, or `guest: self-report failed: why`; the exit code says the same.
 
 reason=
 
@@ -89,6 +89,15 @@ report_networks() {
     done
 }
 
+# Devices that the command line promises must be there.
+report_promises() {
+    grep -q -w droste.virtio /proc/cmdline || return
+    for device in /sys/block/vd* /sys/class/net/eth*; do
+        [ ! -e "$device" ] || return
+    done
+    fail "devices were promised, none was found"
+}
+
 say kernel "$(uname -r)"
 report_cpus
 say memory "$(sed -n 's/^MemTotal: *//p' /proc/meminfo)"
@@ -97,8 +106,10 @@ report_timers
 report_floating_point
 report_disks
 report_networks
+report_promises
 if [ -z "$reason" ]; then
     echo "guest: self-report ok"
 else
     echo "guest: self-report failed: $reason"
+    exit 1
 fi
