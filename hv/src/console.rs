@@ -165,14 +165,12 @@ impl GuestUart {
 pub(crate) fn guest_read(state: &mut VcpuState, offset: u64, size: AccessSize) -> u64 {
     const FLAGS: u64 = 0x18;
     let vm = state.vcpu.vm;
-    let mut uart = vm.uart.lock();
-    let value = uart.model.read(offset, size);
-    if offset == FLAGS {
-        return value; // the one a driver polls; it changes nothing
+    let value = vm.uart.lock().model.read(offset, size);
+    if offset != FLAGS {
+        // The flags are what a driver polls, and reading them changes nothing.
+        retry_input(vm);
+        tell_line(state);
     }
-    drop(uart);
-    retry_input(vm);
-    update_line(state);
     value
 }
 
@@ -180,7 +178,13 @@ pub(crate) fn guest_read(state: &mut VcpuState, offset: u64, size: AccessSize) -
 #[inline]
 pub(crate) fn guest_write(state: &mut VcpuState, offset: u64, size: AccessSize, value: u64) {
     let vm = state.vcpu.vm;
-    let action = vm.uart.lock().model.write(offset, size, value);
+    let (action, has_changed) = {
+        let mut uart = vm.uart.lock();
+        (
+            uart.model.write(offset, size, value),
+            uart.has_changed_line(),
+        )
+    };
     match action {
         Action::Transmit(byte) => {
             if transmit(vm, byte) == Room::Full {
@@ -189,17 +193,16 @@ pub(crate) fn guest_write(state: &mut VcpuState, offset: u64, size: AccessSize, 
         }
         Action::None => retry_input(vm),
     }
-    update_line(state);
+    if has_changed {
+        tell_line(state);
+    }
 }
 
-/// Tells the GIC of the loaded guest's VM what its UART's line does, if it changed.
-#[inline]
-fn update_line(state: &mut VcpuState) {
-    let vm = state.vcpu.vm;
-    if vm.uart.lock().has_changed_line() {
-        let kicks = raise_line(vm);
-        vgic::deliver(state, kicks);
-    }
+/// Tells the GIC of the loaded guest's VM what its UART's line does.
+#[cold]
+fn tell_line(state: &mut VcpuState) {
+    let kicks = raise_line(state.vcpu.vm);
+    vgic::deliver(state, kicks);
 }
 
 /// Puts one byte of `vm` out, or into its line. Says whether there is room for more.
@@ -220,6 +223,7 @@ fn transmit(vm: &Vm, byte: u8) -> Room {
 }
 
 /// Tells all guests whether there is room.
+#[cold]
 fn set_room(room: Room) {
     for vm in machine().vms() {
         vm.uart.lock().model.set_transmit_room(room);
@@ -263,6 +267,7 @@ fn hold(byte: u8) {
 }
 
 /// The guest may have made room: offers what it refused.
+#[cold]
 fn retry_input(vm: &Vm) {
     let byte = match CONSOLE.lock().as_mut() {
         Some(console) if console.focus == vm.id => console.refused.take(),
@@ -300,7 +305,14 @@ impl Console {
         self.is_line_start = byte == b'\n';
         if self.ring.is_empty() && !self.uart.is_tx_fifo_full() {
             self.uart.write_word(byte);
-        } else if self.ring.len() < RING_BYTES {
+        } else {
+            self.enqueue(byte);
+        }
+    }
+
+    #[cold]
+    fn enqueue(&mut self, byte: u8) {
+        if self.ring.len() < RING_BYTES {
             self.ring.push_back(byte);
             if self.ring.len() == 1 {
                 self.update_masks();
@@ -329,6 +341,7 @@ impl Console {
     }
 
     /// Adds a byte to the line of a VM that is not in focus, and prints the line once it is whole.
+    #[inline(never)]
     fn collect(&mut self, vm: &Vm, byte: u8) {
         let line = &mut self.lines[vm.id];
         if byte != b'\n' && byte != b'\r' {

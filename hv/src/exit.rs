@@ -7,11 +7,10 @@ use alloc::boxed::Box;
 use droste_arm64::Ipa;
 use droste_arm64::esr::{Direction, Ec, Esr, FaultStatus, MmioAccess, fault_ipa};
 use droste_arm64::exception::{Injection, take_to_el1};
-use droste_vdev::psci;
 
 use crate::arch::vcpu::{ExceptionRegisters, Fault, VcpuState};
 use crate::arch::{self, gic};
-use crate::cpu::{self, Cpu, KICK_SGI};
+use crate::cpu::{Cpu, KICK_SGI};
 use crate::machine::machine;
 use crate::stats::Exit;
 use crate::vcpu::Phase;
@@ -142,6 +141,7 @@ fn shared_interrupt(intid: u32) {
 }
 
 /// The guest's WFI or WFE, which trap only where it shares its CPU.
+#[inline(never)]
 fn wait(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     const IS_WFE: u64 = 1;
     state.registers.skip(esr.instruction_bytes());
@@ -179,6 +179,12 @@ fn data_abort(state: &mut VcpuState, esr: Esr) {
             None => inject(state, Injection::DataAbort { far }),
         };
     }
+    memory_abort(state, esr, far, ipa);
+}
+
+/// A data abort where no emulated device is.
+#[inline(never)]
+fn memory_abort(state: &mut VcpuState, esr: Esr, far: u64, ipa: Ipa) {
     match state.vcpu.vm.resolve(ipa, esr) {
         Resolution::Retry => state.vcpu.counters.count(Exit::Stage2),
         Resolution::Outside if esr.is_cache_maintenance() => {
@@ -192,6 +198,7 @@ fn data_abort(state: &mut VcpuState, esr: Esr) {
     }
 }
 
+#[inline(never)]
 fn instruction_abort(state: &mut VcpuState, esr: Esr) {
     let far = Fault::address();
     let Some(ipa) = faulting_ipa(esr, far) else {
@@ -231,6 +238,7 @@ fn mmio(state: &mut VcpuState, device: mmio::Device, access: MmioAccess) {
 }
 
 /// Makes the loaded guest take an exception at EL1, as if its own instruction had caused it.
+#[inline(never)]
 pub(crate) fn inject(state: &mut VcpuState, what: Injection) {
     let (sctlr, vbar) = ExceptionRegisters::control();
     let (pc, pstate) = (state.registers.pc, state.registers.pstate);

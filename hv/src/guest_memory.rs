@@ -7,8 +7,8 @@ use droste_arm64::desc::AttributeScheme;
 use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, hcr, sysreg};
 use droste_stage2::{
-    Attributes, Context, Counters, Error, Fault, Geometry, Machine, Outcome, PageSupply, Slot,
-    Slots, Table, VcpuId, VmidAllocator, handle, scheme,
+    Attributes, Context, Counters, Error, Fault, Geometry, Outcome, PageSupply, Slot, Slots, Table,
+    VcpuId, VmidAllocator, handle, scheme,
 };
 use spin::mutex::TicketMutex;
 

@@ -1,7 +1,5 @@
 //! Droste's own messages: lines on the console that begin with `droste: `.
 
-use core::fmt::Write;
-
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::console;

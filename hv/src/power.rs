@@ -19,6 +19,17 @@ pub(crate) fn call(mut state: Box<VcpuState>) -> Box<VcpuState> {
     let arguments = [0, 1, 2, 3].map(|n| state.registers.get(n));
     let vm = state.vcpu.vm;
     let action = vm.psci.lock().call(arguments, |ipa| vm.is_ram(ipa));
+    if let Action::Return(value) = action {
+        state.registers.set(0, value);
+        return state;
+    }
+    act(state, action)
+}
+
+/// Carries out what is more than a value to return.
+#[inline(never)]
+fn act(mut state: Box<VcpuState>, action: Action) -> Box<VcpuState> {
+    let vm = state.vcpu.vm;
     match action {
         Action::Return(value) => state.registers.set(0, value),
         Action::Identify(words) => {
@@ -36,7 +47,7 @@ pub(crate) fn call(mut state: Box<VcpuState>) -> Box<VcpuState> {
             vm.psci.lock().confirm_on(target);
             state.registers.set(0, 0);
         }
-        Action::Workaround { function } => firmware::work_around(function, arguments[1]),
+        Action::Workaround { function } => firmware::work_around(function, state.registers.get(1)),
         Action::Suspend => {
             state.registers.set(0, 0);
             if !vgic::has_pending(&mut state) {

@@ -9,7 +9,7 @@ use crate::arch::vcpu::VcpuState;
 use crate::{exit, vgic};
 
 /// Carries out the access that `esr` describes; one that no row of the table knows is UNDEFINED.
-#[inline]
+#[inline(never)]
 pub(crate) fn access(state: &mut VcpuState, esr: Esr) {
     let access = esr.sysreg_access();
     match action(access) {

@@ -32,6 +32,7 @@ pub(crate) fn kick(vm: &Vm, kicks: Kicks) {
 }
 
 /// Folds and fills the loaded virtual CPU's list registers.
+#[inline(never)]
 pub(crate) fn refresh(state: &mut VcpuState) {
     update(state, |_, _| Kicks::NONE);
 }

@@ -20,7 +20,7 @@ use droste_vdev::gic::{self as vgic_model, Gic, GicConfig, Intid};
 use droste_vdev::psci::Firmware;
 use droste_vdev::{Affinity, id};
 use spin::Once;
-use spin::mutex::{SpinMutex, TicketMutex};
+use spin::mutex::TicketMutex;
 
 use crate::arch::id::IdRegisters;
 use crate::arch::vcpu::{Control, VcpuState};
@@ -208,7 +208,7 @@ impl Vm {
     /// The emulated device at `ipa`.
     #[inline]
     pub(crate) fn device_at(&self, ipa: Ipa) -> Option<mmio::Device> {
-        mmio::device_at(ipa, self.vcpus().len())
+        mmio::device_at(ipa, self.gic_config.vcpus)
     }
 
     /// Answers a stage-2 fault at `ipa`.

@@ -36,20 +36,37 @@ pub struct Interrupt {
 impl Interrupt {
     /// Decodes a specifier of the `arm,gic-v3` binding: type, number, flags.
     fn from_cells(cells: &[u32]) -> Option<Self> {
-        let &[kind, number, flags, ..] = cells else { return None };
+        let &[kind, number, flags, ..] = cells else {
+            return None;
+        };
         let base = match kind {
             0 if number < 988 => INTID_SPI,
             1 if number < 16 => INTID_PPI,
             _ => return None,
         };
-        let trigger = if flags & 3 == 0 { Trigger::Level } else { Trigger::Edge };
-        Some(Self { intid: base + number, trigger })
+        let trigger = if flags & 3 == 0 {
+            Trigger::Level
+        } else {
+            Trigger::Edge
+        };
+        Some(Self {
+            intid: base + number,
+            trigger,
+        })
     }
 
     /// The specifier of the `arm,gic-v3` binding.
     pub(crate) fn to_cells(self) -> [u32; GIC_CELLS] {
-        let (kind, base) = if self.intid < INTID_SPI { (1, INTID_PPI) } else { (0, INTID_SPI) };
-        [kind, self.intid - base, if self.trigger == Trigger::Edge { 1 } else { 4 }]
+        let (kind, base) = if self.intid < INTID_SPI {
+            (1, INTID_PPI)
+        } else {
+            (0, INTID_SPI)
+        };
+        [
+            kind,
+            self.intid - base,
+            if self.trigger == Trigger::Edge { 1 } else { 4 },
+        ]
     }
 }
 
@@ -100,8 +117,17 @@ struct Window {
 pub(crate) fn all(fdt: Fdt<'_>) -> Vec<Device> {
     let gic = gic_phandle(fdt.root(), 0);
     let mut devices = Vec::new();
-    let inherited = Inherited { interrupt_parent: None, windows: Vec::new() };
-    collect(fdt.root(), "", &inherited, gic, &mut devices);
+    let interrupt_parent = Properties::of(fdt.root()).interrupt_parent;
+    collect(
+        fdt.root(),
+        "",
+        &Inherited {
+            interrupt_parent,
+            windows: Vec::new(),
+        },
+        gic,
+        &mut devices,
+    );
     devices
 }
 
@@ -112,58 +138,132 @@ fn gic_phandle(node: FdtNode<'_>, depth: usize) -> Option<u32> {
     if depth == MAX_DEPTH {
         return None;
     }
-    node.children().find_map(|child| gic_phandle(child, depth + 1))
+    node.children()
+        .find_map(|child| gic_phandle(child, depth + 1))
 }
 
-fn collect(node: FdtNode<'_>, path: &str, above: &Inherited, gic: Option<u32>, devices: &mut Vec<Device>) {
-    let mut inherited = above.clone();
-    if let Some(parent) = node.property("interrupt-parent").and_then(|p| p.value_as::<u32>().ok()) {
-        inherited.interrupt_parent = Some(parent);
+/// The properties of a node that matter here, found in one pass: a lookup by name is a pass of its own.
+struct Properties {
+    interrupt_parent: Option<u32>,
+    interrupts: Vec<Interrupt>,
+    compatible: Vec<String>,
+    is_okay: bool,
+    has_registers: bool,
+    has_ranges: bool,
+    is_dma_coherent: bool,
+}
+
+impl Properties {
+    fn of(node: FdtNode<'_>) -> Self {
+        let mut found = Self {
+            interrupt_parent: None,
+            interrupts: Vec::new(),
+            compatible: Vec::new(),
+            is_okay: true,
+            has_registers: false,
+            has_ranges: false,
+            is_dma_coherent: false,
+        };
+        for property in node.properties() {
+            match property.name() {
+                "interrupt-parent" => found.interrupt_parent = property.value_as().ok(),
+                "interrupts" => found.interrupts = specifiers(property.value()),
+                "compatible" => found.compatible = strings(property.value()),
+                "status" => found.is_okay = matches!(property.value(), b"okay\0" | b"ok\0"),
+                "reg" => found.has_registers = true,
+                "ranges" => found.has_ranges = true,
+                "dma-coherent" => found.is_dma_coherent = true,
+                _ => {}
+            }
+        }
+        found
     }
+}
+
+fn strings(value: &[u8]) -> Vec<String> {
+    let names = value
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty());
+    names
+        .filter_map(|name| core::str::from_utf8(name).ok())
+        .map(String::from)
+        .collect()
+}
+
+fn collect(
+    node: FdtNode<'_>,
+    path: &str,
+    above: &Inherited,
+    gic: Option<u32>,
+    devices: &mut Vec<Device>,
+) {
     for child in node.children() {
-        if !is_okay(&child) {
+        let properties = Properties::of(child);
+        if !properties.is_okay {
             continue;
         }
         let mut child_path = String::from(path);
         child_path.push('/');
         child_path.push_str(child.name());
-        devices.push(device(child, child_path.clone(), &inherited, gic));
-        if inherited.windows.len() < MAX_DEPTH {
-            let mut below = inherited.clone();
-            below.windows.push(windows(child));
+        let mut below = above.clone();
+        below.interrupt_parent = properties.interrupt_parent.or(above.interrupt_parent);
+        let ranges = if properties.has_ranges {
+            windows(child)
+        } else {
+            None
+        };
+        devices.push(device(child, child_path.clone(), properties, &below, gic));
+        if below.windows.len() < MAX_DEPTH {
+            below.windows.push(ranges);
             collect(child, &child_path, &below, gic, devices);
         }
     }
 }
 
-fn is_okay(node: &FdtNode<'_>) -> bool {
-    match node.property("status") {
-        Some(status) => matches!(status.value(), b"okay\0" | b"ok\0"),
-        None => true,
-    }
-}
-
-fn device(node: FdtNode<'_>, path: String, inherited: &Inherited, gic: Option<u32>) -> Device {
-    let registers = node.reg().ok().flatten().into_iter().flatten().filter_map(|reg| {
+/// `below` holds what the node's own properties pass on, and the windows above it.
+fn device(
+    node: FdtNode<'_>,
+    path: String,
+    properties: Properties,
+    below: &Inherited,
+    gic: Option<u32>,
+) -> Device {
+    let registers = if properties.has_registers {
+        node.reg().ok().flatten()
+    } else {
+        None
+    };
+    let registers = registers.into_iter().flatten().filter_map(|reg| {
         let (address, bytes) = (reg.address::<u64>().ok()?, reg.size::<u64>().ok()?);
-        let start = translate(address, &inherited.windows)?;
+        let start = translate(address, &below.windows)?;
         Some(start..start.checked_add(bytes)?)
     });
-    let own_parent = node.property("interrupt-parent").and_then(|p| p.value_as::<u32>().ok());
-    let is_gics = gic.is_some() && own_parent.or(inherited.interrupt_parent) == gic;
-    let interrupts = node.property("interrupts").filter(|_| is_gics || node.is_compatible("arm,gic-v3"));
-    Device {
+    let mut device = Device {
         path,
-        compatible: node.compatible().into_iter().flatten().map(String::from).collect(),
+        compatible: properties.compatible,
         registers: registers.collect(),
-        interrupts: interrupts.map(|p| specifiers(p.value())).unwrap_or_default(),
-        is_dma_coherent: node.dma_coherent(),
+        interrupts: properties.interrupts,
+        is_dma_coherent: properties.is_dma_coherent,
+    };
+    let is_gics =
+        gic.is_some() && below.interrupt_parent == gic || device.is_compatible("arm,gic-v3");
+    if !is_gics {
+        device.interrupts.clear();
     }
+    device
 }
 
 fn specifiers(value: &[u8]) -> Vec<Interrupt> {
-    let cells: Vec<u32> = value.as_chunks().0.iter().map(|b| u32::from_be_bytes(*b)).collect();
-    cells.chunks(GIC_CELLS).filter_map(Interrupt::from_cells).collect()
+    let cells: Vec<u32> = value
+        .as_chunks()
+        .0
+        .iter()
+        .map(|b| u32::from_be_bytes(*b))
+        .collect();
+    cells
+        .chunks(GIC_CELLS)
+        .filter_map(Interrupt::from_cells)
+        .collect()
 }
 
 /// A bus's `ranges`; `None` where it has none, so that its addresses are not the CPU's.
@@ -186,7 +286,11 @@ fn translate(address: u64, windows: &[Option<Vec<Window>>]) -> Option<u64> {
         if bus.is_empty() {
             return Some(address);
         }
-        let window = bus.iter().find(|w| address.checked_sub(w.child).is_some_and(|offset| offset < w.bytes))?;
+        let window = bus.iter().find(|w| {
+            address
+                .checked_sub(w.child)
+                .is_some_and(|offset| offset < w.bytes)
+        })?;
         window.parent.checked_add(address - window.child)
     })
 }
@@ -200,20 +304,54 @@ mod tests {
         for intid in 16..1020 {
             for trigger in [Trigger::Edge, Trigger::Level] {
                 let interrupt = Interrupt { intid, trigger };
-                assert_eq!(Interrupt::from_cells(&interrupt.to_cells()), Some(interrupt));
+                assert_eq!(
+                    Interrupt::from_cells(&interrupt.to_cells()),
+                    Some(interrupt)
+                );
             }
         }
-        assert_eq!(Interrupt::from_cells(&[1, 16, 4]), None, "there are 16 PPIs");
-        assert_eq!(Interrupt::from_cells(&[2, 0, 4]), None, "extended ranges are not ours");
+        assert_eq!(
+            Interrupt::from_cells(&[1, 16, 4]),
+            None,
+            "there are 16 PPIs"
+        );
+        assert_eq!(
+            Interrupt::from_cells(&[2, 0, 4]),
+            None,
+            "extended ranges are not ours"
+        );
     }
 
     #[test]
     fn addresses_pass_through_each_bus() {
-        let outer = Some(alloc::vec![Window { child: 0, parent: 0x1_0000_0000, bytes: 0x1000_0000 }]);
-        let inner = Some(alloc::vec![Window { child: 0x100, parent: 0x2000, bytes: 0x100 }]);
-        assert_eq!(translate(0x110, &[outer.clone(), inner.clone()]), Some(0x1_0000_2010));
-        assert_eq!(translate(0x200, &[outer.clone(), inner]), None, "outside the inner window");
-        assert_eq!(translate(0x110, &[outer, Some(Vec::new())]), Some(0x1_0000_0110), "empty ranges: identity");
-        assert_eq!(translate(0x110, &[None]), None, "no ranges: not the CPU's address");
+        let outer = Some(alloc::vec![Window {
+            child: 0,
+            parent: 0x1_0000_0000,
+            bytes: 0x1000_0000
+        }]);
+        let inner = Some(alloc::vec![Window {
+            child: 0x100,
+            parent: 0x2000,
+            bytes: 0x100
+        }]);
+        assert_eq!(
+            translate(0x110, &[outer.clone(), inner.clone()]),
+            Some(0x1_0000_2010)
+        );
+        assert_eq!(
+            translate(0x200, &[outer.clone(), inner]),
+            None,
+            "outside the inner window"
+        );
+        assert_eq!(
+            translate(0x110, &[outer, Some(Vec::new())]),
+            Some(0x1_0000_0110),
+            "empty ranges: identity"
+        );
+        assert_eq!(
+            translate(0x110, &[None]),
+            None,
+            "no ranges: not the CPU's address"
+        );
     }
 }

@@ -54,11 +54,13 @@ pub struct Guest<'a> {
 }
 
 fn property(name: &str, value: impl ToPropertyValue) -> DeviceTreeProperty {
-    DeviceTreeProperty::new(name, value).expect("property names here are literals that the specification allows")
+    DeviceTreeProperty::new(name, value)
+        .expect("property names here are literals that the specification allows")
 }
 
 fn node(name: &str, properties: impl IntoIterator<Item = DeviceTreeProperty>) -> DeviceTreeNode {
-    let mut node = DeviceTreeNode::new(name).expect("node names here are literals or come from a device tree");
+    let mut node =
+        DeviceTreeNode::new(name).expect("node names here are literals or come from a device tree");
     for p in properties {
         node.add_property(p);
     }
@@ -67,11 +69,18 @@ fn node(name: &str, properties: impl IntoIterator<Item = DeviceTreeProperty>) ->
 
 /// `reg` with two cells each for address and size.
 fn reg(ranges: &[Range<u64>]) -> Vec<u8> {
-    ranges.iter().flat_map(|r| [r.start, r.end - r.start]).flat_map(u64::to_be_bytes).collect()
+    ranges
+        .iter()
+        .flat_map(|r| [r.start, r.end - r.start])
+        .flat_map(u64::to_be_bytes)
+        .collect()
 }
 
 fn interrupts(list: &[Interrupt]) -> Vec<u8> {
-    list.iter().flat_map(|i| i.to_cells()).flat_map(u32::to_be_bytes).collect()
+    list.iter()
+        .flat_map(|i| i.to_cells())
+        .flat_map(u32::to_be_bytes)
+        .collect()
 }
 
 impl Guest<'_> {
@@ -84,7 +93,15 @@ impl Guest<'_> {
         root.add_property(property("compatible", ["linux,dummy-virt"].as_slice()));
         root.add_property(property("model", format!("droste,{}", self.name).as_str()));
         root.add_property(property("interrupt-parent", GIC_PHANDLE));
-        for child in [self.chosen(), self.memory(), self.cpus(), psci(), self.timer(), self.gic(), clock()] {
+        for child in [
+            self.chosen(),
+            self.memory(),
+            self.cpus(),
+            psci(),
+            self.timer(),
+            self.gic(),
+            clock(),
+        ] {
             root.add_child(child);
         }
         if let Some(uart) = &self.uart {
@@ -107,7 +124,10 @@ impl Guest<'_> {
             chosen.add_property(property("linux,initrd-end", initrd.end));
         }
         if let Some(uart) = &self.uart {
-            chosen.add_property(property("stdout-path", format!("/{}", Self::serial_name(uart)).as_str()));
+            chosen.add_property(property(
+                "stdout-path",
+                format!("/{}", Self::serial_name(uart)).as_str(),
+            ));
         }
         chosen
     }
@@ -115,11 +135,23 @@ impl Guest<'_> {
     fn memory(&self) -> DeviceTreeNode {
         let name = format!("memory@{:x}", self.memory.start);
         let range = reg(core::slice::from_ref(&self.memory));
-        node(&name, [property("device_type", "memory"), property("reg", range.as_slice())])
+        node(
+            &name,
+            [
+                property("device_type", "memory"),
+                property("reg", range.as_slice()),
+            ],
+        )
     }
 
     fn cpus(&self) -> DeviceTreeNode {
-        let mut cpus = node("cpus", [property("#address-cells", 2u32), property("#size-cells", 0u32)]);
+        let mut cpus = node(
+            "cpus",
+            [
+                property("#address-cells", 2u32),
+                property("#size-cells", 0u32),
+            ],
+        );
         for mpidr in self.cpus {
             cpus.add_child(node(
                 &format!("cpu@{mpidr:x}"),
@@ -149,7 +181,10 @@ impl Guest<'_> {
     }
 
     fn gic(&self) -> DeviceTreeNode {
-        let ranges = reg(&[self.gic_distributor.clone(), self.gic_redistributors.clone()]);
+        let ranges = reg(&[
+            self.gic_distributor.clone(),
+            self.gic_redistributors.clone(),
+        ]);
         node(
             &format!("intc@{:x}", self.gic_distributor.start),
             [
@@ -178,7 +213,13 @@ impl Guest<'_> {
 
 fn psci() -> DeviceTreeNode {
     let compatible = ["arm,psci-1.0", "arm,psci-0.2"].as_slice();
-    node("psci", [property("compatible", compatible), property("method", "hvc")])
+    node(
+        "psci",
+        [
+            property("compatible", compatible),
+            property("method", "hvc"),
+        ],
+    )
 }
 
 fn clock() -> DeviceTreeNode {
@@ -218,7 +259,10 @@ mod tests {
     use dtoolkit::{Node, Property};
 
     fn level(intid: u32) -> Interrupt {
-        Interrupt { intid, trigger: Trigger::Level }
+        Interrupt {
+            intid,
+            trigger: Trigger::Level,
+        }
     }
 
     fn guest<'a>(devices: &'a [Device]) -> Guest<'a> {
@@ -231,7 +275,11 @@ mod tests {
             gic_distributor: 0x0800_0000..0x0801_0000,
             gic_redistributors: 0x080a_0000..0x080e_0000,
             uart: Some(0x0900_0000..0x0900_1000),
-            interrupts: GuestInterrupts { physical_timer: level(30), virtual_timer: level(27), uart: level(33) },
+            interrupts: GuestInterrupts {
+                physical_timer: level(30),
+                virtual_timer: level(27),
+                uart: level(33),
+            },
             devices,
         }
     }
@@ -242,21 +290,37 @@ mod tests {
             path: "/virtio_mmio@a000000".into(),
             compatible: alloc::vec!["virtio,mmio".into()],
             registers: alloc::vec![0x0a00_0000..0x0a00_0200],
-            interrupts: alloc::vec![Interrupt { intid: 48, trigger: Trigger::Edge }],
+            interrupts: alloc::vec![Interrupt {
+                intid: 48,
+                trigger: Trigger::Edge
+            }],
             is_dma_coherent: true,
         };
         let bytes = guest(core::slice::from_ref(&disk)).to_bytes();
         let fdt = Fdt::new(&bytes).expect("our own tree parses");
         let found = crate::device::all(fdt);
-        assert!(found.contains(&disk), "the device is there with all its properties: {found:?}");
-        let uart = found.iter().find(|d| d.is_compatible("arm,pl011")).expect("a UART");
-        assert_eq!((uart.registers[0].start, uart.interrupts[0]), (0x0900_0000, level(33)));
+        assert!(
+            found.contains(&disk),
+            "the device is there with all its properties: {found:?}"
+        );
+        let uart = found
+            .iter()
+            .find(|d| d.is_compatible("arm,pl011"))
+            .expect("a UART");
+        assert_eq!(
+            (uart.registers[0].start, uart.interrupts[0]),
+            (0x0900_0000, level(33))
+        );
         let chosen = fdt.find_node("/chosen").expect("chosen");
         let start = chosen.property("linux,initrd-start").expect("an initrd");
         assert_eq!(start.value(), 0x5000_0000u64.to_be_bytes());
         let cpus = fdt.find_node("/cpus").expect("cpus").children().count();
         assert_eq!(cpus, 2);
-        assert!(fdt.find_node("/psci").expect("psci").is_compatible("arm,psci-1.0"));
+        assert!(
+            fdt.find_node("/psci")
+                .expect("psci")
+                .is_compatible("arm,psci-1.0")
+        );
     }
 
     #[test]
@@ -265,8 +329,15 @@ mod tests {
         (g.uart, g.initrd) = (None, None);
         let bytes = g.to_bytes();
         let fdt = Fdt::new(&bytes).expect("our own tree parses");
-        assert!(!crate::device::all(fdt).iter().any(|d| d.is_compatible("arm,pl011")));
+        assert!(
+            !crate::device::all(fdt)
+                .iter()
+                .any(|d| d.is_compatible("arm,pl011"))
+        );
         let chosen = fdt.find_node("/chosen").expect("chosen");
-        assert!(chosen.property("linux,initrd-start").is_none() && chosen.property("stdout-path").is_none());
+        assert!(
+            chosen.property("linux,initrd-start").is_none()
+                && chosen.property("stdout-path").is_none()
+        );
     }
 }

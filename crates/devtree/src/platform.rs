@@ -79,10 +79,16 @@ pub enum PlatformError {
 impl fmt::Display for PlatformError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Malformed => write!(f, "the boot loader's device tree is malformed; pass an intact one in x0"),
+            Self::Malformed => write!(
+                f,
+                "the boot loader's device tree is malformed; pass an intact one in x0"
+            ),
             Self::Missing(what) => write!(f, "the device tree has no {what}, which Droste needs"),
             Self::Conduit(method) => {
-                write!(f, "PSCI is called by `{method}`: Droste must run on the firmware itself, by `smc`")
+                write!(
+                    f,
+                    "PSCI is called by `{method}`: Droste must run on the firmware itself, by `smc`"
+                )
             }
         }
     }
@@ -101,7 +107,9 @@ impl Platform {
         let devices = device::all(fdt);
         check_psci(fdt)?;
         let chosen = fdt.find_node("/chosen");
-        let text = |name: &str| chosen.and_then(|c| c.property(name)?.value_as::<&str>().ok().map(String::from));
+        let text = |name: &str| {
+            chosen.and_then(|c| c.property(name)?.value_as::<&str>().ok().map(String::from))
+        };
         let number = |name: &str| chosen.and_then(|c| integer(c.property(name)?.value()));
         Ok(Self {
             memory: memory(fdt)?,
@@ -110,7 +118,9 @@ impl Platform {
             gic: gic(&devices)?,
             timer: timer(&devices)?,
             uart: uart(fdt, &devices, text("stdout-path").as_deref())?,
-            boot_image: number("linux,initrd-start").zip(number("linux,initrd-end")).map(|(s, e)| s..e),
+            boot_image: number("linux,initrd-start")
+                .zip(number("linux,initrd-end"))
+                .map(|(s, e)| s..e),
             bootargs: text("bootargs").unwrap_or_default(),
             tree_bytes: fdt.data().len() as u64,
             devices,
@@ -126,7 +136,11 @@ impl Platform {
     pub fn option(&self, name: &str) -> Option<&str> {
         self.bootargs.split_ascii_whitespace().find_map(|word| {
             let rest = word.strip_prefix(name)?;
-            if rest.is_empty() { Some(rest) } else { rest.strip_prefix('=') }
+            if rest.is_empty() {
+                Some(rest)
+            } else {
+                rest.strip_prefix('=')
+            }
         })
     }
 }
@@ -141,35 +155,64 @@ fn integer(value: &[u8]) -> Option<u64> {
 }
 
 fn memory(fdt: Fdt<'_>) -> Result<Vec<Range<u64>>, PlatformError> {
-    let nodes = fdt.root().children().filter(|n| n.name_without_address() == "memory");
-    let ranges = nodes.filter_map(|n| n.reg().ok().flatten()).flatten().filter_map(|reg| {
-        let start = reg.address::<u64>().ok()?;
-        Some(start..start.checked_add(reg.size::<u64>().ok()?)?)
-    });
+    let nodes = fdt
+        .root()
+        .children()
+        .filter(|n| n.name_without_address() == "memory");
+    let ranges = nodes
+        .filter_map(|n| n.reg().ok().flatten())
+        .flatten()
+        .filter_map(|reg| {
+            let start = reg.address::<u64>().ok()?;
+            Some(start..start.checked_add(reg.size::<u64>().ok()?)?)
+        });
     let mut ranges: Vec<_> = ranges.filter(|r| !r.is_empty()).collect();
     ranges.sort_by_key(|r| r.start);
-    if ranges.is_empty() { Err(PlatformError::Missing("memory node")) } else { Ok(ranges) }
+    if ranges.is_empty() {
+        Err(PlatformError::Missing("memory node"))
+    } else {
+        Ok(ranges)
+    }
 }
 
 fn reserved(fdt: Fdt<'_>, devices: &[Device]) -> Vec<Range<u64>> {
-    let listed = fdt.memory_reservations().map(|r| r.address()..r.address().saturating_add(r.size()));
-    let nodes = devices.iter().filter(|d| d.path.starts_with("/reserved-memory/"));
-    listed.chain(nodes.flat_map(|d| d.registers.iter().cloned())).collect()
+    let listed = fdt
+        .memory_reservations()
+        .map(|r| r.address()..r.address().saturating_add(r.size()));
+    let nodes = devices
+        .iter()
+        .filter(|d| d.path.starts_with("/reserved-memory/"));
+    listed
+        .chain(nodes.flat_map(|d| d.registers.iter().cloned()))
+        .collect()
 }
 
 fn cpus(fdt: Fdt<'_>) -> Result<Vec<u64>, PlatformError> {
-    let nodes = fdt.find_node("/cpus").ok_or(PlatformError::Missing("/cpus node"))?;
-    let ids = nodes.children().filter(|n| n.name_without_address() == "cpu").filter_map(|n| {
-        let usable = n.property("status").is_none_or(|s| s.value() != b"fail\0");
-        usable.then(|| n.property("reg").and_then(|p| integer(p.value())))?
-    });
+    let nodes = fdt
+        .find_node("/cpus")
+        .ok_or(PlatformError::Missing("/cpus node"))?;
+    let ids = nodes
+        .children()
+        .filter(|n| n.name_without_address() == "cpu")
+        .filter_map(|n| {
+            let usable = n.property("status").is_none_or(|s| s.value() != b"fail\0");
+            usable.then(|| n.property("reg").and_then(|p| integer(p.value())))?
+        });
     let ids: Vec<u64> = ids.collect();
-    if ids.is_empty() { Err(PlatformError::Missing("cpu node")) } else { Ok(ids) }
+    if ids.is_empty() {
+        Err(PlatformError::Missing("cpu node"))
+    } else {
+        Ok(ids)
+    }
 }
 
 fn check_psci(fdt: Fdt<'_>) -> Result<(), PlatformError> {
-    let node = fdt.find_node("/psci").ok_or(PlatformError::Missing("/psci node"))?;
-    let method = node.property("method").ok_or(PlatformError::Missing("/psci method"))?;
+    let node = fdt
+        .find_node("/psci")
+        .ok_or(PlatformError::Missing("/psci node"))?;
+    let method = node
+        .property("method")
+        .ok_or(PlatformError::Missing("/psci method"))?;
     match method.value_as::<&str>() {
         Ok("smc") => Ok(()),
         other => Err(PlatformError::Conduit(other.unwrap_or("?").into())),
@@ -177,30 +220,48 @@ fn check_psci(fdt: Fdt<'_>) -> Result<(), PlatformError> {
 }
 
 fn gic(devices: &[Device]) -> Result<Gic, PlatformError> {
-    let node = devices.iter().find(|d| d.is_compatible("arm,gic-v3")).ok_or(PlatformError::Missing("GICv3"))?;
+    let node = devices
+        .iter()
+        .find(|d| d.is_compatible("arm,gic-v3"))
+        .ok_or(PlatformError::Missing("GICv3"))?;
     let [distributor, redistributors @ ..] = node.registers.as_slice() else {
         return Err(PlatformError::Missing("GICv3 register ranges"));
     };
     // With `#redistributor-regions` absent there is one; what follows the redistributors is GICC, GICH and GICV.
     Ok(Gic {
         distributor: distributor.clone(),
-        redistributors: redistributors.iter().filter(|r| r.end - r.start >= 0x2_0000).cloned().collect(),
-        maintenance: *node.interrupts.first().ok_or(PlatformError::Missing("GICv3 maintenance interrupt"))?,
+        redistributors: redistributors
+            .iter()
+            .filter(|r| r.end - r.start >= 0x2_0000)
+            .cloned()
+            .collect(),
+        maintenance: *node
+            .interrupts
+            .first()
+            .ok_or(PlatformError::Missing("GICv3 maintenance interrupt"))?,
     })
 }
 
 fn timer(devices: &[Device]) -> Result<Timer, PlatformError> {
     let node = devices.iter().find(|d| d.is_compatible("arm,armv8-timer"));
-    let interrupts = node.map(|n| n.interrupts.as_slice()).ok_or(PlatformError::Missing("arm,armv8-timer node"))?;
+    let interrupts = node
+        .map(|n| n.interrupts.as_slice())
+        .ok_or(PlatformError::Missing("arm,armv8-timer node"))?;
     let &[_secure, physical, virt, hypervisor, ..] = interrupts else {
         return Err(PlatformError::Missing("interrupt of the EL2 timer"));
     };
-    Ok(Timer { physical, virt, hypervisor })
+    Ok(Timer {
+        physical,
+        virt,
+        hypervisor,
+    })
 }
 
 /// The console: `stdout-path` may be a path or an alias, with options after a colon.
 fn uart(fdt: Fdt<'_>, devices: &[Device], stdout: Option<&str>) -> Result<Device, PlatformError> {
-    let is_pl011 = |d: &&Device| d.is_compatible("arm,pl011") && !d.registers.is_empty() && !d.interrupts.is_empty();
+    let is_pl011 = |d: &&Device| {
+        d.is_compatible("arm,pl011") && !d.registers.is_empty() && !d.interrupts.is_empty()
+    };
     let named = stdout.and_then(|path| {
         let path = path.split(':').next()?;
         if path.starts_with('/') {
@@ -210,8 +271,12 @@ fn uart(fdt: Fdt<'_>, devices: &[Device], stdout: Option<&str>) -> Result<Device
         let target = alias.value_as::<&str>().ok()?;
         devices.iter().find(|d| d.path == target)
     });
-    let chosen = named.filter(|d| is_pl011(d)).or_else(|| devices.iter().find(is_pl011));
-    chosen.cloned().ok_or(PlatformError::Missing("PL011 UART with an interrupt"))
+    let chosen = named
+        .filter(|d| is_pl011(d))
+        .or_else(|| devices.iter().find(is_pl011));
+    chosen
+        .cloned()
+        .ok_or(PlatformError::Missing("PL011 UART with an interrupt"))
 }
 
 #[cfg(test)]
@@ -230,10 +295,29 @@ mod tests {
         assert_eq!(p.cpus, [0, 1]);
         assert_eq!(p.gic.distributor, 0x0800_0000..0x0801_0000);
         assert_eq!(p.gic.redistributors, [0x080a_0000..0x0900_0000]);
-        assert_eq!(p.gic.maintenance, Interrupt { intid: 25, trigger: Trigger::Level });
-        assert_eq!((p.timer.physical.intid, p.timer.virt.intid, p.timer.hypervisor.intid), (30, 27, 26));
+        assert_eq!(
+            p.gic.maintenance,
+            Interrupt {
+                intid: 25,
+                trigger: Trigger::Level
+            }
+        );
+        assert_eq!(
+            (
+                p.timer.physical.intid,
+                p.timer.virt.intid,
+                p.timer.hypervisor.intid
+            ),
+            (30, 27, 26)
+        );
         assert_eq!(p.uart.registers, [0x0900_0000..0x0900_1000]);
-        assert_eq!(p.uart.interrupts, [Interrupt { intid: 33, trigger: Trigger::Level }]);
+        assert_eq!(
+            p.uart.interrupts,
+            [Interrupt {
+                intid: 33,
+                trigger: Trigger::Level
+            }]
+        );
         assert_eq!(p.option("droste.report"), Some("0123"));
         assert_eq!(p.option("droste.no-reboot"), Some(""));
         assert_eq!(p.option("droste.rep"), None);
@@ -242,18 +326,32 @@ mod tests {
     #[test]
     fn a_device_is_found_by_its_path() {
         let p = Platform::parse(VIRT).expect("a complete tree");
-        let device = p.device("/virtio_mmio@a000200").expect("the board has 32 transports");
+        let device = p
+            .device("/virtio_mmio@a000200")
+            .expect("the board has 32 transports");
         assert_eq!(device.registers, [0x0a00_0200..0x0a00_0400]);
-        assert_eq!(device.interrupts, [Interrupt { intid: 49, trigger: Trigger::Edge }]);
+        assert_eq!(
+            device.interrupts,
+            [Interrupt {
+                intid: 49,
+                trigger: Trigger::Edge
+            }]
+        );
         assert!(device.is_dma_coherent && device.is_compatible("virtio,mmio"));
         assert_eq!(p.device("/virtio_mmio@1"), None);
     }
 
     #[test]
     fn garbage_is_malformed_and_an_empty_tree_says_what_it_lacks() {
-        assert_eq!(Platform::parse(&[0; 64]).err(), Some(PlatformError::Malformed));
+        assert_eq!(
+            Platform::parse(&[0; 64]).err(),
+            Some(PlatformError::Malformed)
+        );
         let empty = dtoolkit::model::DeviceTree::new().to_dtb();
-        assert_eq!(Platform::parse(&empty).err(), Some(PlatformError::Missing("/psci node")));
+        assert_eq!(
+            Platform::parse(&empty).err(),
+            Some(PlatformError::Missing("/psci node"))
+        );
     }
 
     #[test]

@@ -23,7 +23,6 @@ unsafe extern "C" {
     static __rodata_end: u8;
     static __file_end: u8;
     static __stacks_start: u8;
-    static __stacks_end: u8;
     static __image_end: u8;
     fn secondary_entry();
 }

@@ -56,8 +56,8 @@ primary:
     str     x6, [x3, x4]
     b       1b
 
-2:  adrp    x1, __image_end             // what was written with caches off must not hide behind a stale line
-    add     x1, x1, :lo12:__image_end
+2:  adrp    x1, __bss_end               // what was written with caches off must not hide behind a stale line
+    add     x1, x1, :lo12:__bss_end
     mov     x0, x3
     bl      clean_invalidate_dcache
 

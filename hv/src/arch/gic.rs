@@ -13,8 +13,6 @@ use droste_arm64::Pa;
 
 use super::{isb, mrs, msr};
 
-/// Most list registers that the architecture allows.
-pub(crate) const MAX_LIST_REGISTERS: usize = 16;
 /// No interrupt is pending.
 pub(crate) const SPURIOUS: u32 = 1023;
 
@@ -43,11 +41,6 @@ impl Distributor {
         registers.enable_all_interrupts(false);
         registers.configure_default_settings();
         Some(Self { base, registers })
-    }
-
-    /// Number of shared interrupts, a multiple of 32.
-    pub(crate) fn spis(&self) -> u32 {
-        self.registers.typer().num_spis()
     }
 
     /// Enables SPI `intid` (32 and up), triggered as `trigger` says, towards the CPU with affinity `mpidr`.

@@ -15,7 +15,7 @@ use crate::vcpu::Vcpu;
 core::arch::global_asm!(include_str!("vectors.s"));
 
 unsafe extern "C" {
-    fn enter_first_guest(registers: *mut VcpuState, cpu: u64) -> !;
+    fn enter_first_guest(state: *mut Registers, cpu: u64) -> !;
 }
 
 /// What `vectors.s` saves and restores at each exit; it knows the offsets.
@@ -425,6 +425,7 @@ unsafe fn clear_fine_grained_traps() {
     if level == 0 {
         return;
     }
+    let has_activity_monitors = mrs!("id_aa64pfr0_el1") >> 44 & 0xf != 0;
     // SAFETY: FEAT_FGT has these five, FEAT_FGT2 the next five; AMU's comes with both features.
     unsafe {
         msr!("S3_4_C1_C1_4", 0u64); // HFGRTR_EL2
@@ -432,7 +433,7 @@ unsafe fn clear_fine_grained_traps() {
         msr!("S3_4_C1_C1_6", 0u64); // HFGITR_EL2
         msr!("S3_4_C3_C1_4", 0u64); // HDFGRTR_EL2
         msr!("S3_4_C3_C1_5", 0u64); // HDFGWTR_EL2
-        if mrs!("id_aa64pfr0_el1") >> 44 & 0xf != 0 {
+        if has_activity_monitors {
             msr!("S3_4_C3_C1_6", 0u64); // HAFGRTR_EL2
         }
         if level >= 2 {
@@ -473,14 +474,14 @@ impl Fault {
         const FAILED: u64 = 1;
         const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
         let guest_par = mrs!("par_el1");
-        // SAFETY: AT reads the guest's tables as the guest would; PAR_EL1 is put back.
-        let result = unsafe {
+        // SAFETY: AT reads the guest's tables as the guest would.
+        unsafe {
             core::arch::asm!("at s1e1r, {}", in(reg) far, options(nostack, preserves_flags));
-            isb();
-            let result = mrs!("par_el1");
-            msr!("par_el1", guest_par);
-            result
-        };
+        }
+        isb();
+        let result = mrs!("par_el1");
+        // SAFETY: puts the guest's own value back.
+        unsafe { msr!("par_el1", guest_par) }
         (result & FAILED == 0).then_some(result & ADDRESS | far & 0xfff)
     }
 }
@@ -521,7 +522,7 @@ pub(crate) fn enter(state: Box<VcpuState>) -> ! {
     let cpu = state.cpu.index as u64;
     let state = set_current(state);
     // SAFETY: `state` stays valid until an exit's handler takes it back; the stack above is abandoned for good.
-    unsafe { enter_first_guest(state, cpu) }
+    unsafe { enter_first_guest(state.cast(), cpu) }
 }
 
 /// Names `state` to `vectors.s`, which owns it until the next exit.
