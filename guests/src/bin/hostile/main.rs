@@ -7,6 +7,8 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
+mod canaries;
+#[cfg(target_os = "none")]
 mod devices;
 #[cfg(target_os = "none")]
 mod firmware;
@@ -21,28 +23,35 @@ mod states;
 
 #[cfg(target_os = "none")]
 mod guest {
-    use crate::{devices, firmware, outside, probe, registers, states};
+    use crate::canaries::{self, Canaries};
+    use crate::probe::{self, Prober};
+    use crate::{devices, firmware, outside, registers, states};
     use droste_guests::tree::Machine;
     use droste_guests::{fpu, smp};
 
     droste_guests::guest!(main: main, secondary: smp::none, exception: probe::exception);
 
+    type Stage = fn(&mut Prober, &Machine);
+
+    const STAGES: [(&str, Stage); 6] = [
+        ("addresses of others", outside::probe),
+        ("system registers", registers::probe_registers),
+        ("system instructions", registers::probe_instructions),
+        ("firmware calls", firmware::probe),
+        ("devices", devices::probe),
+        ("processor states", states::probe),
+    ];
+
     fn main(machine: Machine) {
         fpu::enable();
-        let is_bare = machine.has_argument("bare");
-        let mut prober = probe::Prober::new(&machine);
-        outside::probe(&mut prober, &machine, is_bare);
-        prober.stage_over("addresses of others");
-        registers::probe_registers(&mut prober);
-        prober.stage_over("system registers");
-        registers::probe_instructions(&mut prober, &machine);
-        prober.stage_over("system instructions");
-        firmware::probe(&mut prober, &machine);
-        prober.stage_over("firmware calls");
-        devices::probe(&mut prober, &machine);
-        prober.stage_over("devices");
-        states::probe(&mut prober);
-        prober.stage_over("processor states");
+        let mut prober = Prober::new();
+        let canaries = Canaries::plant(&mut prober, &machine);
+        canaries::rehearse(&mut prober, &canaries);
+        for (name, stage) in STAGES {
+            stage(&mut prober, &machine);
+            canaries.check(&mut prober, name);
+            prober.stage_over(name);
+        }
         prober.report();
     }
 }

@@ -139,8 +139,9 @@ impl fmt::Display for Subject<'_> {
     }
 }
 
-/// Tries everything everywhere. On a bare machine (`is_bare`) the devices there are left in peace.
-pub(crate) fn probe(prober: &mut Prober, machine: &Machine, is_bare: bool) {
+/// Tries everything everywhere. On a bare machine (argument `bare`) the devices there are left in peace.
+pub(crate) fn probe(prober: &mut Prober, machine: &Machine) {
+    let is_bare = machine.has_argument("bare");
     let has_atomics = droste_guests::cpu::id_aa64isar0() >> 20 & 0xf >= 2;
     let atomics = if has_atomics { &ATOMICS[..] } else { &[] };
     each_place(machine, is_bare, |place| {

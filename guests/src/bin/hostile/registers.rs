@@ -70,7 +70,7 @@ impl fmt::Display for Subject {
 }
 
 /// Reads every register name; writes zeros and ones to all but [`KEPT`], putting the old value back at once.
-pub(crate) fn probe_registers(prober: &mut Prober) {
+pub(crate) fn probe_registers(prober: &mut Prober, _machine: &Machine) {
     for name in [2, 3]
         .into_iter()
         .flat_map(Name::all)

@@ -3,6 +3,7 @@
 use crate::probe::{ANYTHING, NOTHING, Prober};
 use core::fmt;
 use droste_guests::encode::{ISB, Name, hvc};
+use droste_guests::tree::Machine;
 use droste_guests::{cpu, gic, psci};
 
 const SPSR_EL1: Name = Name::new(3, 0, 4, 0, 0);
@@ -48,7 +49,7 @@ impl fmt::Display for Subject {
 }
 
 /// All of it; ends with debug off and the timer off.
-pub(crate) fn probe(prober: &mut Prober) {
+pub(crate) fn probe(prober: &mut Prober, _machine: &Machine) {
     for mode in 0..32 {
         for extra in EXTRAS {
             exception_return(prober, mode | extra);
