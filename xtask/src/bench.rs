@@ -8,9 +8,9 @@
 //! - an interrupt between vCPUs needs two CPUs, whose counts vary: it is the median of several runs, both CPUs' EL2
 //!   instructions together. The receiver spins, as in the peer's figure; the figure for one that sleeps stands beside;
 //! - the boot's ratio is all instructions of all exception levels, from QEMU's start to the power-off that the guest's
-//!   first process asks for after its self-report, over the same on a machine without EL2. The whole run is taken and
-//!   not the time to a prompt, since its end is one instruction and the same on both sides; the hypervisor's own start
-//!   and end are in it.
+//!   first process asks for after its self-report, over the same on a machine without EL2 that is described to the
+//!   kernel by the same device tree. The whole run is taken and not the time to a prompt, since its end is one
+//!   instruction and the same on both sides; the hypervisor's own start and end are in it.
 
 mod figures;
 mod runs;

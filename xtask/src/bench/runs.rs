@@ -6,6 +6,7 @@ use droste::qemu::{El2, Machine, run_with_deadline};
 use droste::record::{Filter, Nonce};
 use droste::setup::Setup;
 use droste::setup::guest::KERNEL_PACKAGE;
+use droste_devtree::{Guest, GuestInterrupts, Interrupt, Trigger};
 use droste_image::{VmSpec, write};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ const DETERMINISTIC: [&str; 6] = [
 /// Memory of the virtual machine, in MiB, and of the machine around it.
 const GUEST_MIB: u64 = 512;
 const HOST_MIB: u64 = 1024;
+/// Where RAM starts, in the virtual machine as in QEMU's `virt`.
+const RAM_BASE: u64 = 0x4000_0000;
 /// The guest's command line: its own self-tests and random placement would only add to both sides.
 const LINUX_ARGUMENTS: &str = "console=ttyAMA0 cryptomgr.notests nokaslr droste.self-report";
 /// A run that takes longer than this hangs.
@@ -105,16 +108,20 @@ impl Parts {
         self.on_droste("linux", &vm, "guest: self-report ok")
     }
 
-    /// The same without EL2: the same kernel, RAM disk, command line, memory and processor.
+    /// The same without EL2: the same kernel, RAM disk, command line, memory, processor, and the device tree that
+    /// Droste's virtual machine has, so that the kernel finds the same devices and no others.
     ///
     /// # Errors
     /// If the kernel does not report that all is well.
     pub(crate) fn bare_linux(&self) -> Result<Run, Failure> {
+        let tree_file = self.folder.join("bare-linux.dtb");
+        droste::files::write(&tree_file, &bare_tree())?;
         let machine = Machine {
             el2: El2::Absent,
             memory_mib: GUEST_MIB,
             initrd: Some(self.initrd.clone()),
             append: LINUX_ARGUMENTS.to_owned(),
+            extra: vec!["-dtb".into(), tree_file.into()],
             ..self.machine(&self.kernel, 1)
         };
         let (console, trace) = self.count("bare-linux", machine, "guest: self-report ok")?;
@@ -185,6 +192,32 @@ impl Parts {
         let output = run_with_deadline(machine.command(), &[marker], LIMIT)?;
         Ok((output, Trace::parse(&workspace::read(&trace_file)?)?))
     }
+}
+
+/// The device tree of a virtual machine with one vCPU; QEMU's `virt` has the same devices at the same places. QEMU adds
+/// the RAM disk and the command line.
+fn bare_tree() -> Vec<u8> {
+    let level = |intid| Interrupt {
+        intid,
+        trigger: Trigger::Level,
+    };
+    Guest {
+        name: "linux",
+        cpus: &[0],
+        memory: RAM_BASE..RAM_BASE + (GUEST_MIB << 20),
+        initrd: None,
+        bootargs: LINUX_ARGUMENTS,
+        gic_distributor: 0x0800_0000..0x0801_0000,
+        gic_redistributors: 0x080a_0000..0x080c_0000,
+        uart: Some(0x0900_0000..0x0900_1000),
+        interrupts: GuestInterrupts {
+            physical_timer: level(30),
+            virtual_timer: level(27),
+            uart: level(33),
+        },
+        devices: &[],
+    }
+    .to_bytes()
 }
 
 /// A virtual machine with one vCPU and nothing but its kernel.
