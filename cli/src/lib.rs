@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod child;
 mod commands;
 pub mod description;
 mod error;

@@ -1,13 +1,12 @@
 //! Runs QEMU for a user: passes the console on, takes the hypervisor's records out, and keeps the time.
 
-use std::io::Read as _;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::stdio::{stdin, stdout};
 
+use crate::child::{Mortal, forward};
 use crate::error::{Context, Error, Result};
 use crate::record::{Filter, Nonce, Record};
 use crate::terminal;
@@ -26,17 +25,38 @@ pub enum Keyboard {
     None,
 }
 
-/// Runs a machine until it ends and returns the hypervisor's last record.
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The hypervisor's last record, if it came.
+    pub record: Option<Record>,
+    /// What was wrong with the machine's end, whatever the record says.
+    pub fault: Option<Error>,
+}
+
+impl Ended {
+    /// Whether all went well.
+    ///
+    /// # Errors
+    /// What the hypervisor reported, else what was wrong with the machine's end.
+    pub fn verdict(&self) -> Result<()> {
+        if let Some(record) = &self.record {
+            record.verdict()?;
+        }
+        self.fault.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// Runs a machine until it ends, or until the limit. The child is dead then, and the terminal as it was.
 ///
 /// # Errors
-/// If QEMU cannot be started, the limit passes, stdout is closed, or the machine ends without a record. The child is dead
-/// then, and the terminal as it was.
+/// If QEMU cannot be started, or nobody reads stdout any more.
 pub fn run(
     mut command: Command,
     nonce: &Nonce,
     keyboard: Keyboard,
     limit: Option<Duration>,
-) -> Result<Record> {
+) -> Result<Ended> {
     let _terminal = (keyboard == Keyboard::Terminal).then(|| terminal::save(stdin()));
     let input = if keyboard == Keyboard::Terminal {
         Stdio::inherit()
@@ -49,31 +69,54 @@ pub fn run(
         .stdout(Stdio::piped())
         .spawn()
         .context(|| format!("cannot start {name}"))?;
-    let mut child = Killed(child);
-    let output = output(&mut child.0);
+    let mut child = Mortal(child);
+    let (sender, output) = mpsc::channel();
+    if let Some(stdout) = child.0.stdout.take() {
+        forward(stdout, sender);
+    }
     let mut filter = Filter::new(nonce);
     let end = pump(
         &output,
         &mut filter,
         limit.map(|limit| Instant::now() + limit),
     )?;
-    let status = child.end(if end == End::Closed {
+    let grace = if end == End::Closed {
         GRACE
     } else {
         Duration::ZERO
-    })?;
-    match (filter.into_record(), end, limit) {
-        (Some(record), ..) => Ok(record),
-        (None, End::Late, Some(limit)) => {
-            Err(Error::new(format!("no end after {} s", limit.as_secs()))
-                .help("give it longer with --timeout SECONDS, or look at what it said last"))
+    };
+    let status = child.ended_by(Instant::now() + grace)?;
+    let record = filter.into_record();
+    let fault = fault(record.is_some(), status, limit);
+    Ok(Ended { record, fault })
+}
+
+/// What is wrong with an end: with or without the final record, by itself with this status or not at all.
+fn fault(has_record: bool, status: Option<ExitStatus>, limit: Option<Duration>) -> Option<Error> {
+    let error = match (has_record, status) {
+        (true, Some(status)) if status.success() => return None,
+        (true, Some(status)) => Error::new(format!(
+            "QEMU failed ({status}) after the hypervisor's final report"
+        )),
+        (true, None) => Error::new("the machine stayed on after the hypervisor's final report"),
+        (false, Some(status)) => {
+            return Some(
+                Error::new(format!(
+                    "QEMU ended ({status}) before the hypervisor's final report"
+                ))
+                .help("if you left it with Ctrl-A x, this is no mistake")
+                .help("otherwise look at what it said last; -v shows QEMU's command line"),
+            );
         }
-        (None, ..) => Err(Error::new(format!(
-            "QEMU ended ({status}) before the hypervisor's final report"
-        ))
-        .help("if you left it with Ctrl-A x, this is no mistake")
-        .help("otherwise look at what it said last; -v shows QEMU's command line")),
-    }
+        (false, None) => {
+            let limit = limit.unwrap_or(GRACE).as_secs();
+            return Some(
+                Error::new(format!("no end after {limit} s"))
+                    .help("give it longer with --timeout SECONDS, or look at what it said last"),
+            );
+        }
+    };
+    Some(error.help("look at what it said last; -v shows QEMU's command line"))
 }
 
 /// Why the output is no longer read.
@@ -113,49 +156,6 @@ fn pump(output: &Receiver<Vec<u8>>, filter: &mut Filter, deadline: Option<Instan
     }
 }
 
-/// The child's stdout, piece by piece as it comes.
-fn output(child: &mut Child) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = mpsc::channel();
-    if let Some(mut stdout) = child.stdout.take() {
-        thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = stdout.read(&mut buffer) {
-                if sender.send(buffer[..count].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    receiver
-}
-
-/// A child that dies with this.
-struct Killed(Child);
-
-impl Killed {
-    /// Waits for the child's own end, and kills it if that takes longer than `grace`.
-    fn end(&mut self, grace: Duration) -> Result<ExitStatus> {
-        let describe = || "cannot wait for QEMU".into();
-        let deadline = Instant::now() + grace;
-        while Instant::now() < deadline {
-            if let Some(status) = self.0.try_wait().context(describe)? {
-                return Ok(status);
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        // It fails only if the child has just ended by itself.
-        let _ = self.0.kill();
-        self.0.wait().context(describe)
-    }
-}
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,18 +179,35 @@ mod tests {
         ))
     }
 
+    fn verdict(command: Command, limit: Option<Duration>) -> Result<()> {
+        run(command, &nonce(), Keyboard::None, limit)?.verdict()
+    }
+
+    #[test]
+    fn a_good_record_does_not_hide_a_bad_end() {
+        let error = verdict(reporting("ok", "exit 2"), LATE).expect_err("QEMU failed");
+        assert!(
+            error
+                .to_string()
+                .starts_with("QEMU failed (exit status: 2)"),
+            "{error}"
+        );
+        let ended = fault(true, None, LATE).expect("stayed on");
+        assert!(
+            ended.to_string().starts_with("the machine stayed on"),
+            "{ended}"
+        );
+    }
+
     #[test]
     fn a_final_record_is_the_result() {
-        let record = run(reporting("ok", ""), &nonce(), Keyboard::None, LATE).expect("a record");
-        assert_eq!(record.verdict(), Ok(()));
-        let record =
-            run(reporting("failed", ""), &nonce(), Keyboard::None, LATE).expect("a record");
-        assert!(record.verdict().is_err());
+        assert_eq!(verdict(reporting("ok", ""), LATE), Ok(()));
+        assert!(verdict(reporting("failed", ""), LATE).is_err());
     }
 
     #[test]
     fn an_end_without_a_record_fails() {
-        let error = run(shell("exit 1"), &nonce(), Keyboard::None, LATE).expect_err("no record");
+        let error = verdict(shell("exit 1"), LATE).expect_err("no record");
         assert!(
             error
                 .to_string()
@@ -203,8 +220,7 @@ mod tests {
     fn silence_ends_at_the_limit() {
         let start = Instant::now();
         let limit = Some(Duration::from_millis(1200));
-        let error =
-            run(shell("exec sleep 60"), &nonce(), Keyboard::None, limit).expect_err("silent");
+        let error = verdict(shell("exec sleep 60"), limit).expect_err("silent");
         assert!(error.to_string().starts_with("no end after 1 s"), "{error}");
         assert!(start.elapsed() < Duration::from_secs(20));
     }

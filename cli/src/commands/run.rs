@@ -112,16 +112,16 @@ pub(super) fn execute(arguments: &Arguments) -> Result<()> {
     if let Some(json) = &arguments.json {
         remove_stale(json)?;
     }
-    let record = run(
+    let ended = run(
         machine.command(),
         &nonce,
         keyboard,
         arguments.limit(keyboard),
     )?;
-    if let Some(json) = &arguments.json {
+    if let (Some(json), Some(record)) = (&arguments.json, &ended.record) {
         files::write(json, record.to_json().as_bytes())?;
     }
-    record.verdict()
+    ended.verdict()
 }
 
 fn hypervisor(setup: &Setup, arguments: &Arguments) -> Result<PathBuf> {

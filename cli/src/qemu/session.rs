@@ -3,12 +3,12 @@
 //! A test that waits for a guest ends by what the guest says, by its death, or by the deadline; never by silence. The
 //! child dies with the value that holds it.
 
-use std::io::{Read, Write as _};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::io::Write as _;
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::child::{Mortal, forward};
 use crate::error::{Context, Error, Result};
 
 /// How much of the output an error shows, in bytes.
@@ -31,7 +31,7 @@ const TAIL: usize = 2000;
 /// ```
 #[derive(Debug)]
 pub struct Session {
-    child: Child,
+    child: Mortal,
     stdin: Option<ChildStdin>,
     output: Receiver<Vec<u8>>,
     deadline: Instant,
@@ -65,7 +65,7 @@ impl Session {
         }
         Ok(Self {
             stdin: child.stdin.take(),
-            child,
+            child: Mortal(child),
             output,
             deadline: Instant::now() + limit,
             limit,
@@ -129,16 +129,16 @@ impl Session {
     fn receive(&mut self) -> Result<bool> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         match self.output.recv_timeout(left) {
-            Ok(bytes) => {
+            // A child that talks on and on is late as well.
+            Ok(bytes) if !left.is_zero() => {
                 self.pending.extend(bytes);
                 self.take_text();
                 Ok(true)
             }
             Err(RecvTimeoutError::Disconnected) => Ok(false),
-            Err(RecvTimeoutError::Timeout) => Err(self.error(&format!(
-                "nothing more came within {} s",
-                self.limit.as_secs()
-            ))),
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {
+                Err(self.error(&format!("it took longer than {} s", self.limit.as_secs())))
+            }
         }
     }
 
@@ -158,21 +158,9 @@ impl Session {
     /// The child has closed its output; it may take a moment to die.
     fn wait(&mut self) -> Result<ExitStatus> {
         drop(self.stdin.take());
-        loop {
-            if let Some(status) = self
-                .child
-                .try_wait()
-                .context(|| "cannot wait for the child".into())?
-            {
-                return Ok(status);
-            }
-            if Instant::now() >= self.deadline {
-                return Err(
-                    self.error(&format!("it did not end within {} s", self.limit.as_secs()))
-                );
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
+        let status = self.child.ended_by(self.deadline)?;
+        let late = format!("it did not end within {} s", self.limit.as_secs());
+        status.ok_or_else(|| self.error(&late))
     }
 
     fn error(&self, what: &str) -> Error {
@@ -181,14 +169,6 @@ impl Session {
             .find_map(|start| self.transcript.get(start..))
             .unwrap_or_default();
         Error::new(what).because(format!("the output's end was\n{tail}"))
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        // Either may fail only because the child is dead already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -202,18 +182,6 @@ pub fn run_with_deadline(command: Command, markers: &[&str], limit: Duration) ->
         session.wait_for(marker)?;
     }
     session.finish()
-}
-
-/// Passes a stream on piece by piece until it ends or nobody listens.
-fn forward(mut stream: impl Read + Send + 'static, sender: mpsc::Sender<Vec<u8>>) {
-    thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(count @ 1..) = stream.read(&mut buffer) {
-            if sender.send(buffer[..count].to_vec()).is_err() {
-                return;
-            }
-        }
-    });
 }
 
 #[cfg(test)]
@@ -241,8 +209,17 @@ mod tests {
         let error = run_with_deadline(shell("echo started; sleep 60"), &["done"], SOON)
             .expect_err("silent");
         assert!(
-            error.to_string().contains("nothing more came")
+            error.to_string().contains("it took longer than")
                 && error.to_string().contains("started"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn talking_on_and_on_fails_at_the_deadline() {
+        let error = run_with_deadline(shell("yes"), &["done"], SOON).expect_err("late");
+        assert!(
+            error.to_string().starts_with("it took longer than"),
             "{error}"
         );
     }

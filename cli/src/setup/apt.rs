@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::sources;
+use crate::child::output;
 use crate::error::{Context, Error, Result};
 use crate::files;
 
@@ -30,6 +31,12 @@ impl Apt {
     /// If this machine has no apt or no Debian archive, or the lists cannot be fetched.
     pub fn open(dir: &Path, suites: &[&str], architecture: Option<&'static str>) -> Result<Self> {
         let mirror = mirror()?;
+        if !Path::new(KEYRING).exists() {
+            return Err(
+                Error::new(format!("the Debian archive's keys are not in {KEYRING}"))
+                    .help("install the package debian-archive-keyring"),
+            );
+        }
         let apt = Self {
             dir: dir.to_owned(),
             architecture,
@@ -113,6 +120,8 @@ impl Apt {
             path("Dir::State::status", "status"),
             path("Dir::Cache", "cache"),
             "Acquire::Languages=none".into(),
+            // Otherwise lists that cannot be fetched are a warning only.
+            "APT::Update::Error-Mode=any".into(),
             // The files belong to whoever runs this, so apt's unprivileged user cannot write them.
             "APT::Sandbox::User=root".into(),
         ];
@@ -122,23 +131,6 @@ impl Apt {
         }
         options
     }
-}
-
-/// What a command printed.
-///
-/// # Errors
-/// If it cannot be started or fails; then with what it said.
-pub fn output(command: &mut Command) -> Result<String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let result = command.env("DEBIAN_FRONTEND", "noninteractive").output();
-    let output = result.context(|| format!("cannot run {name}"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.trim().lines().rev().take(5).collect::<Vec<_>>();
-    let last = last.into_iter().rev().collect::<Vec<_>>().join("\n  ");
-    Err(Error::new(format!("{name} failed ({})", output.status)).because(format!("\n  {last}")))
 }
 
 /// The address of the Debian archive: the variable's, else that of this machine's own sources.
@@ -209,6 +201,11 @@ impl Release {
         self.id == "debian"
     }
 
+    /// Whether its packages come through apt from suites that are named after its release.
+    pub fn has_apt(&self) -> bool {
+        matches!(self.id.as_str(), "debian" | "ubuntu") && !self.codename.is_empty()
+    }
+
     fn parse(text: &str) -> Self {
         let value = |key: &str| {
             let line = text
@@ -238,7 +235,7 @@ mod tests {
             (release.id.as_str(), release.codename.as_str()),
             ("debian", "bookworm")
         );
-        assert!(release.is_debian());
+        assert!(release.is_debian() && release.has_apt());
         assert!(!Release::parse("ID=\"ubuntu\"\n").is_debian());
         assert!(!Release::parse("").is_debian());
     }
@@ -298,23 +295,5 @@ mod tests {
         ] {
             assert!(options.iter().any(|o| o == option), "{option}");
         }
-    }
-
-    #[test]
-    fn a_failed_command_says_what_it_said() {
-        let error = output(Command::new("sh").args(["-c", "echo no such thing >&2; exit 3"]))
-            .expect_err("fails");
-        assert!(
-            error.to_string().contains("exit status: 3")
-                && error.to_string().contains("no such thing"),
-            "{error}"
-        );
-        let error = output(&mut Command::new("/nonexistent/apt-get")).expect_err("is not there");
-        assert!(
-            error
-                .to_string()
-                .starts_with("cannot run /nonexistent/apt-get"),
-            "{error}"
-        );
     }
 }

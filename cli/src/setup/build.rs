@@ -35,6 +35,13 @@ impl<'a> Program<'a> {
         }
     }
 
+    fn description(self) -> String {
+        match self {
+            Self::Hypervisor => "the hypervisor".into(),
+            Self::Guest(name) => format!("the test guest {name}"),
+        }
+    }
+
     fn binary(self) -> &'a str {
         match self {
             Self::Hypervisor => "droste-hv",
@@ -75,7 +82,7 @@ pub fn build(workspace: &Path, core: &Core, program: Program<'_>) -> Result<Path
         .map_or_else(|| workspace.join("target"), PathBuf::from)
         .join("el2");
     {
-        let _step = progress::step(&format!("building {binary}"));
+        let _step = progress::step(&format!("building {}", program.description()));
         compile(&mut cargo(workspace, core, program, &target_dir))?;
     }
     let linked = target_dir.join(TARGET).join(PROFILE).join(binary);

@@ -55,7 +55,7 @@ impl Cache {
     }
 
     /// The entry of this name; if it is missing, `make` fills a directory and names the file or directory in it that
-    /// becomes the entry.
+    /// becomes the entry. It must not ask for another missing entry: the lock is held.
     ///
     /// # Errors
     /// Those of `make`, and what stands in the way of the entry; the cache then is as it was.

@@ -1,16 +1,17 @@
 //! QEMU for 64-bit Arm: the one that is there, or the distribution's.
 //!
 //! Installing goes through apt with package sources of our own, so the user's configuration stays as it is; the
-//! packages themselves are the system's like any other. Only root on Debian installs; everybody else is told the
-//! commands.
+//! packages themselves are the system's like any other. Only root on Debian or Ubuntu installs; everybody else is told
+//! the commands.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::apt::{MIRROR_VARIABLE, Release, mirror, output, parse_madison};
+use super::apt::{MIRROR_VARIABLE, Release, mirror, parse_madison, source_lines};
 use super::cache::Cache;
 use super::sources::{self, Source, Text};
+use crate::child::output;
 use crate::error::{Error, Result};
 use crate::{files, progress};
 
@@ -35,11 +36,13 @@ pub fn ensure(cache: &Cache, given: Option<&Path>) -> Result<PathBuf> {
         return Ok(program);
     };
     let release = Release::of_this_machine();
-    let Ok(apt) = Apt::prepare(cache, &release) else {
+    let is_root = rustix::process::geteuid().is_root();
+    if !release.has_apt() || !(is_root || release.is_debian()) {
         return Err(missing.help(elsewhere(&release.id)));
-    };
-    if !rustix::process::geteuid().is_root() {
-        return Err(missing.help("as root:").help(apt.commands()));
+    }
+    let apt = Apt::prepare(cache, &release)?;
+    if !is_root {
+        return Err(missing.help("as root:").help(apt.commands(&release)));
     }
     apt.install().map_err(|error| {
         error.help(format!(
@@ -101,7 +104,7 @@ fn elsewhere(id: &str) -> String {
     format!("{command} (version {OLDEST} or newer)")
 }
 
-/// apt with Debian's own sources of this machine and the release's backports.
+/// apt with the distribution's own sources of this machine and, on Debian, the release's backports.
 struct Apt {
     parts: PathBuf,
     lists: PathBuf,
@@ -110,10 +113,7 @@ struct Apt {
 impl Apt {
     /// Writes the sources into the cache.
     fn prepare(cache: &Cache, release: &Release) -> Result<Self> {
-        if !release.is_debian() || release.codename.is_empty() {
-            return Err(Error::new("this machine is not a release of Debian"));
-        }
-        let mirror = mirror()?;
+        let mirror = release.is_debian().then(mirror).transpose()?;
         let own = sources::of_debian(&sources::read(Path::new("/etc/apt")), &release.codename);
         let apt = Self {
             parts: cache.root().join("apt/parts"),
@@ -121,7 +121,7 @@ impl Apt {
         };
         files::make_dir(&apt.lists.join("partial"))?;
         files::make_dir(&apt.parts)?;
-        let (lines, stanzas) = parts(&own, &mirror, &release.codename);
+        let (lines, stanzas) = parts(&own, mirror.as_deref(), &release.codename);
         files::write(&apt.parts.join("droste.list"), lines.as_bytes())?;
         files::write(&apt.parts.join("droste.sources"), stanzas.as_bytes())?;
         Ok(apt)
@@ -131,15 +131,14 @@ impl Apt {
     fn install(&self) -> Result<()> {
         let _step = progress::step(&format!("installing {PACKAGE}"));
         run(&self.update())?;
-        let table =
-            output(command(&self.with_options("apt-cache", &["madison", PACKAGE])).as_mut())?;
+        let table = run(&self.with_options("apt-cache", &["madison", PACKAGE]))?;
         let suite = suite(&parse_madison(&table)).ok_or_else(|| {
             Error::new(format!(
-                "Debian here has no {PACKAGE} of version {OLDEST} or newer"
+                "this release has no {PACKAGE} of version {OLDEST} or newer"
             ))
             .help(format!("name a mirror with backports in {MIRROR_VARIABLE}"))
         })?;
-        run(&self.install_from(&suite))
+        run(&self.install_from(&suite)).map(|_| ())
     }
 
     fn update(&self) -> Vec<String> {
@@ -177,31 +176,32 @@ impl Apt {
     }
 
     /// The commands for somebody who is not root, to be pasted.
-    fn commands(&self) -> String {
-        let release = Release::of_this_machine().codename;
+    fn commands(&self, release: &Release) -> String {
         let line = |words: Vec<String>| words.join(" ");
         format!(
             "{}\n        {}",
             line(self.update()),
-            line(self.install_from(&format!("{release}-backports")))
+            line(self.install_from(&format!("{}-backports", release.codename)))
         )
     }
 }
 
-fn command(words: &[String]) -> Box<Command> {
+/// What a command prints.
+fn run(words: &[String]) -> Result<String> {
     let (program, arguments) = words.split_first().expect("a command has a program");
-    let mut command = Command::new(program);
-    command.args(arguments);
-    Box::new(command)
+    output(
+        Command::new(program)
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
 }
 
-fn run(words: &[String]) -> Result<()> {
-    output(&mut command(words)).map(|_| ())
-}
-
-/// The text of a `.list` and of a `.sources` file: the machine's own sources and the release's backports.
-fn parts(own: &[Source], mirror: &str, codename: &str) -> (String, String) {
-    let mut lines = super::apt::source_lines(mirror, &[&format!("{codename}-backports")], None);
+/// The text of a `.list` and of a `.sources` file: the machine's own sources and, from a mirror, the release's backports.
+fn parts(own: &[Source], mirror: Option<&str>, codename: &str) -> (String, String) {
+    let backports = format!("{codename}-backports");
+    let mut lines = mirror
+        .map(|mirror| source_lines(mirror, &[&backports], None))
+        .unwrap_or_default();
     let mut stanzas = String::new();
     for source in own {
         match &source.text {
@@ -290,7 +290,7 @@ mod tests {
                 "Types: deb\nURIs: http://mirror.example\n".into(),
             )),
         ];
-        let (lines, stanzas) = parts(&own, "http://mirror.example/debian", "bookworm");
+        let (lines, stanzas) = parts(&own, Some("http://mirror.example/debian"), "bookworm");
         assert!(
             lines.contains("http://mirror.example/debian bookworm-backports main\n"),
             "{lines}"
@@ -298,6 +298,10 @@ mod tests {
         assert!(
             lines.ends_with("deb http://mirror.example/debian bookworm main\n"),
             "{lines}"
+        );
+        assert_eq!(
+            parts(&own[..1], None, "noble").0,
+            "deb http://mirror.example/debian bookworm main\n"
         );
         assert_eq!(stanzas, "Types: deb\nURIs: http://mirror.example\n\n");
     }

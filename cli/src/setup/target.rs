@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::apt::{Apt, Release, output};
+use super::apt::{Apt, Release};
 use super::cache::Cache;
+use crate::child::output;
 use crate::error::{Error, Result};
 use crate::progress;
 
