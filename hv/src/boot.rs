@@ -21,7 +21,7 @@ use crate::guest_memory::GuestMemory;
 use crate::machine::{self, machine};
 use crate::memory::{self, Regions};
 use crate::vm::{BuildError, Parts, Vm};
-use crate::{console, logger, mmio, power, sched};
+use crate::{console, logger, mmio, power, report, sched};
 
 /// Where the RAM of a VM begins for its guest, unless a device writes to it without translation.
 const GUEST_RAM: u64 = 0x4000_0000;
@@ -87,6 +87,8 @@ fn run(cpu: &'static Cpu) -> ! {
     cpu.is_online.store(true, Ordering::Release);
     if cpu.index == 0 {
         console::enable_interrupts();
+        report::start();
+        sched::arm(cpu, None);
         for vm in m.vms() {
             if let Err(error) = vm.start() {
                 log::error!("{}: {error}", vm.name());

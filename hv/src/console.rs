@@ -290,7 +290,9 @@ fn switch_focus() {
             console.refused = None;
             let line = core::mem::take(&mut console.lines[console.focus]);
             console.start_line();
-            line.iter().for_each(|byte| console.push(*byte));
+            for byte in line {
+                console.push(byte);
+            }
             console.focus
         }
         None => return,
@@ -351,7 +353,9 @@ impl Console {
             let line = core::mem::replace(line, Vec::with_capacity(LINE_BYTES));
             self.start_line();
             let _ = write!(Urgent(self), "[{}] ", vm.name());
-            line.iter().for_each(|byte| self.push(*byte));
+            for byte in line {
+                self.push(byte);
+            }
             self.push(b'\r');
             self.push(b'\n');
         }
@@ -364,9 +368,8 @@ impl Console {
         }
         // A byte that came in wrong (framing, parity, break) is dropped.
         let byte = loop {
-            match self.uart.read_word() {
-                Ok(byte) => break byte?,
-                Err(_) => {}
+            if let Ok(byte) = self.uart.read_word() {
+                break byte?;
             }
         };
         let input = core::mem::replace(&mut self.input, Input::Plain);

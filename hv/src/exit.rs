@@ -15,7 +15,7 @@ use crate::machine::machine;
 use crate::stats::Exit;
 use crate::vcpu::Phase;
 use crate::vm::Resolution;
-use crate::{bug, console, mmio, power, sched, sysreg, vgic};
+use crate::{bug, console, mmio, power, report, sched, sysreg, vgic};
 
 /// The virtual timer's interrupt, as every guest's device tree has it.
 pub(crate) const GUEST_VIRTUAL_TIMER: u32 = 27;
@@ -100,17 +100,18 @@ pub(crate) fn take_interrupts(cpu: &'static Cpu, mut state: Option<&mut VcpuStat
                 }
             }
             (Some(state), i) if i == timer.virt.intid => {
-                vgic::hand_over(state, i, GUEST_VIRTUAL_TIMER)
+                vgic::hand_over(state, i, GUEST_VIRTUAL_TIMER);
             }
             (Some(state), i) if i == timer.physical.intid => {
-                vgic::hand_over(state, i, GUEST_PHYSICAL_TIMER)
+                vgic::hand_over(state, i, GUEST_PHYSICAL_TIMER);
             }
             (Some(state), i) if i == machine().gic.maintenance.intid => {
                 vgic::refresh(state);
                 gic::deactivate(i);
             }
             (_, i) if i == timer.hypervisor.intid => {
-                arch::timer::set_deadline(None);
+                report::print_if_due(cpu);
+                sched::arm(cpu, None);
                 gic::deactivate(i);
             }
             (_, i) if i == machine().uart_intid => {
@@ -119,16 +120,13 @@ pub(crate) fn take_interrupts(cpu: &'static Cpu, mut state: Option<&mut VcpuStat
             }
             (_, i) => shared_interrupt(i),
         }
-        if let Some(state) = &mut state {
-            own_kick(cpu, state);
+        // A kick that the handlers above gave the loaded virtual CPU need not wait for its SGI.
+        if let Some(state) = &mut state
+            && state.vcpu.is_kicked()
+            && state.vcpu.take_kick()
+        {
+            vgic::refresh(state);
         }
-    }
-}
-
-/// A kick that this CPU's own handlers gave the loaded virtual CPU need not wait for its SGI.
-fn own_kick(_cpu: &Cpu, state: &mut VcpuState) {
-    if state.vcpu.is_kicked() && state.vcpu.take_kick() {
-        vgic::refresh(state);
     }
 }
 

@@ -10,6 +10,9 @@ use crate::arch::gic::Distributor;
 use crate::arch::id::IdRegisters;
 use crate::vm::Vm;
 
+/// The longest time between two reports, seconds: a day.
+const MAX_STATS_SECONDS: u64 = 86_400;
+
 /// The machine as `main` found it.
 pub(crate) struct Machine {
     /// Interrupts of the generic timer.
@@ -49,7 +52,10 @@ pub(crate) fn init(platform: &Platform, distributor: Distributor, uart_intid: u3
             .filter(|n| !n.is_empty())
             .map(String::from),
         is_reboot_forbidden: platform.option("droste.no-reboot").is_some(),
-        stats_interval: platform.option("droste.stats").and_then(|s| s.parse().ok()),
+        stats_interval: platform
+            .option("droste.stats")
+            .and_then(|s| s.parse().ok())
+            .filter(|s| (1..=MAX_STATS_SECONDS).contains(s)),
         vms: Once::new(),
         owners: Once::new(),
     });

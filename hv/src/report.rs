@@ -4,10 +4,12 @@
 //! word, so they cannot forge one.
 
 use core::fmt::{self, Display, Write};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::arch::bug::LastWords;
-use crate::arch::{boot, firmware, halt};
+use crate::arch::{boot, firmware, halt, timer};
 use crate::console;
+use crate::cpu::Cpu;
 use crate::guest_memory::rollovers;
 use crate::machine::{machine, try_machine};
 use crate::stats::EXIT_NAMES;
@@ -20,6 +22,33 @@ pub(crate) enum Moment {
     OnTheWay,
     /// All have stopped.
     Final,
+}
+
+/// When the next report on the way is due (`droste.stats=`), in ticks; the boot CPU prints it.
+static NEXT: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Starts the reports on the way, where the command line asks for them.
+pub(crate) fn start() {
+    if let Some(seconds) = machine().stats_interval {
+        NEXT.store(
+            timer::now() + seconds * timer::frequency(),
+            Ordering::Relaxed,
+        );
+    }
+}
+
+/// When `cpu` has to print one.
+pub(crate) fn next(cpu: &Cpu) -> Option<u64> {
+    let next = NEXT.load(Ordering::Relaxed);
+    (cpu.index == 0 && next != u64::MAX).then_some(next)
+}
+
+/// Prints a report if one is due on `cpu`.
+pub(crate) fn print_if_due(cpu: &Cpu) {
+    if next(cpu).is_some_and(|ticks| ticks <= timer::now()) {
+        print(Moment::OnTheWay);
+        start();
+    }
 }
 
 /// Prints the report of all VMs.

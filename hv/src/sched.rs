@@ -11,7 +11,7 @@ use crate::arch::vcpu::VcpuState;
 use crate::arch::{self, timer};
 use crate::cpu::Cpu;
 use crate::vcpu::{Phase, Vcpu};
-use crate::{bug, exit, vgic};
+use crate::{bug, exit, report, vgic};
 
 /// How long a virtual CPU runs while others want its CPU, milliseconds.
 const SLICE_MS: u64 = 10;
@@ -29,15 +29,16 @@ pub(crate) fn schedule(cpu: &'static Cpu, mut current: Option<Box<VcpuState>>) -
         if let Some(next) = pick(cpu) {
             let state = match current {
                 Some(state) if core::ptr::eq(state.vcpu, next) => state,
-                other => {
-                    other.map(park);
+                Some(state) => {
+                    park(state);
                     load(next)
                 }
+                None => load(next),
             };
             set_slice(cpu);
             return state;
         }
-        timer::set_deadline(earliest_deadline(cpu));
+        arm(cpu, None);
         arch::wait_for_interrupt();
         exit::take_interrupts(cpu, current.as_deref_mut());
     }
@@ -80,12 +81,20 @@ fn earliest_deadline(cpu: &'static Cpu) -> Option<u64> {
         .filter(|d| *d != u64::MAX)
 }
 
-/// Starts a turn: its end, or the wake-up of a waiting member, is due by the EL2 timer.
+/// Starts a turn.
 fn set_slice(cpu: &'static Cpu) {
     if cpu.is_shared() {
-        let end = timer::now() + timer::frequency() / 1000 * SLICE_MS;
-        timer::set_deadline(Some(earliest_deadline(cpu).map_or(end, |d| d.min(end))));
+        arm(
+            cpu,
+            Some(timer::now() + timer::frequency() / 1000 * SLICE_MS),
+        );
     }
+}
+
+/// Sets the EL2 timer to what is due first: the end of the turn, the wake-up of a waiting member, or the next report.
+pub(crate) fn arm(cpu: &'static Cpu, end_of_turn: Option<u64>) {
+    let dues = [end_of_turn, earliest_deadline(cpu), report::next(cpu)];
+    timer::set_deadline(dues.into_iter().flatten().min());
 }
 
 /// Takes a virtual CPU out of the hardware.
@@ -127,8 +136,7 @@ fn leave_stopped_vms(cpu: &'static Cpu, current: Option<Box<VcpuState>>) -> Opti
         other => other,
     };
     for member in cpu.members().iter().filter(|m| leaves(m)) {
-        *member.parked.lock() = None;
-        member.set_phase(Phase::Retired);
+        member.retire();
         member.vm.retire_one();
     }
     current

@@ -103,10 +103,22 @@ impl Vcpu {
         self.is_kicked.load(Ordering::Acquire)
     }
 
-    /// Powers it on with `state`, and tells its CPU.
+    /// Powers it on with `state`, and tells its CPU; nothing where it is not off, because its VM is ending.
     pub(crate) fn power_on(&self, state: Box<VcpuState>) {
-        *self.parked.lock() = Some(state);
-        self.set_phase(Phase::Ready);
-        self.kick();
+        let mut parked = self.parked.lock();
+        if self.phase() == Phase::Off {
+            *parked = Some(state);
+            self.set_phase(Phase::Ready);
+            drop(parked);
+            self.kick();
+        }
+    }
+
+    /// Makes it leave for the end of its VM, parked or off. Its own CPU calls this, once.
+    pub(crate) fn retire(&self) {
+        // Under the lock, so that no other CPU powers it on meanwhile.
+        let mut parked = self.parked.lock();
+        *parked = None;
+        self.set_phase(Phase::Retired);
     }
 }

@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use droste_arm64::esr::Esr;
 use droste_arm64::{Ipa, hcr};
@@ -24,7 +24,7 @@ use spin::mutex::TicketMutex;
 
 use crate::arch::id::IdRegisters;
 use crate::arch::vcpu::{Control, VcpuState};
-use crate::arch::{self, gic};
+use crate::arch::{self, gic, timer};
 use crate::console::GuestUart;
 use crate::cpu::Cpu;
 use crate::exit::{GUEST_PHYSICAL_TIMER, GUEST_VIRTUAL_TIMER};
@@ -36,8 +36,9 @@ use crate::{mmio, power, vgic};
 
 pub(crate) use crate::guest_memory::Resolution;
 
-/// Complaints about a guest's doings that are printed before the rest is only counted.
+/// Complaints about a guest's doings that are printed in [`COMPLAINTS_SECONDS`]; the rest is counted.
 const COMPLAINTS_MAX: u32 = 16;
+const COMPLAINTS_SECONDS: u64 = 10;
 
 /// How a VM's run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,7 +122,7 @@ pub(crate) struct Vm {
     ending: AtomicU8,
     outcome: AtomicU8,
     retired: AtomicUsize,
-    complaints: AtomicU32,
+    complaints: Complaints,
 }
 
 /// What a VM is built from.
@@ -183,7 +184,7 @@ impl Vm {
             ending: AtomicU8::new(Outcome::Running as u8),
             outcome: AtomicU8::new(Outcome::Running as u8),
             retired: AtomicUsize::new(0),
-            complaints: AtomicU32::new(0),
+            complaints: Complaints::default(),
         }));
         vm.vcpus.call_once(|| {
             let mut next = || cpus.next().expect("the caller's CPUs come round and round");
@@ -395,12 +396,29 @@ impl Vm {
         vgic::kick(self, kicks);
     }
 
-    /// Says once more, up to a limit, what odd thing the guest did.
+    /// Says what odd thing the guest did, unless it has done a lot of them lately.
     pub(crate) fn complain(&self, what: fmt::Arguments<'_>) {
-        match self.complaints.fetch_add(1, Ordering::Relaxed) {
-            n if n < COMPLAINTS_MAX => log::warn!("{}: {what}", self.name()),
-            COMPLAINTS_MAX => log::warn!("{}: more of the kind, not shown", self.name()),
-            _ => self.complaints.store(COMPLAINTS_MAX + 1, Ordering::Relaxed),
+        let complaints = &self.complaints;
+        let (now, since) = (timer::now(), complaints.since.load(Ordering::Relaxed));
+        if now.saturating_sub(since) > COMPLAINTS_SECONDS * timer::frequency() {
+            complaints.since.store(now, Ordering::Relaxed);
+            let hidden = complaints
+                .count
+                .swap(0, Ordering::Relaxed)
+                .saturating_sub(COMPLAINTS_MAX);
+            if hidden > 0 {
+                log::warn!("{}: {hidden} more of the kind were not shown", self.name());
+            }
+        }
+        if complaints.count.fetch_add(1, Ordering::Relaxed) < COMPLAINTS_MAX {
+            log::warn!("{}: {what}", self.name());
         }
     }
+}
+
+/// How much a VM complained lately. Two CPUs that race here print a line too many, or one too few.
+#[derive(Default)]
+struct Complaints {
+    since: AtomicU64,
+    count: AtomicU32,
 }

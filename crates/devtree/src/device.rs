@@ -12,6 +12,8 @@ use dtoolkit::{Node, Property};
 const MAX_DEPTH: usize = 16;
 /// Cells of an interrupt specifier of the GIC.
 const GIC_CELLS: usize = 3;
+/// Flags of a specifier that mean an edge, rising or falling.
+const EDGE: u32 = 0b11;
 const INTID_PPI: u32 = 16;
 const INTID_SPI: u32 = 32;
 
@@ -44,7 +46,7 @@ impl Interrupt {
             1 if number < 16 => INTID_PPI,
             _ => return None,
         };
-        let trigger = if flags & 3 == 0 {
+        let trigger = if flags & EDGE == 0 {
             Trigger::Level
         } else {
             Trigger::Edge
@@ -143,6 +145,10 @@ fn gic_phandle(node: FdtNode<'_>, depth: usize) -> Option<u32> {
 }
 
 /// The properties of a node that matter here, found in one pass: a lookup by name is a pass of its own.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each stands for one property of the tree"
+)]
 struct Properties {
     interrupt_parent: Option<u32>,
     interrupts: Vec<Interrupt>,
