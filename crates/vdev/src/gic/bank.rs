@@ -55,6 +55,7 @@ pub(super) struct Bank {
     /// A physical interrupt stands active behind it, for this state to deactivate.
     hw: u32,
     drop_latch: u32,
+    /// Wins over `clear_active`, which takes it back.
     set_active: u32,
     clear_active: u32,
     priority: [u8; 32],
@@ -197,7 +198,6 @@ impl Bank {
 
     fn set_active(&mut self, bits: u32) -> u32 {
         self.set_active |= bits & self.listed;
-        self.clear_active &= !bits;
         let changed = bits & (self.listed | !self.active);
         self.active |= bits & !self.listed;
         changed
@@ -267,8 +267,10 @@ impl Bank {
             lr = lr.with_state(Lr::ACTIVE);
         }
         // Active and pending is no state of a list register with a physical interrupt (IHI 0069, ICH_LR<n>_EL2.HW):
-        // then this state keeps the physical one and releases it at the end.
-        if self.hw & mask != 0 && !(is_active && can_deliver) {
+        // then this state keeps the physical one and releases it at the end. Disabled or not: what is pending may be
+        // the physical one, and what is active an event of the guest's own.
+        let is_twice = is_active && self.latch & mask != 0;
+        if self.hw & mask != 0 && !is_twice {
             lr = lr.with_physical(self.physical(bit));
             self.hw &= !mask;
             self.lr_hw |= mask;

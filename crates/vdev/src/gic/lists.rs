@@ -99,9 +99,7 @@ impl Gic {
         for _ in 0..unlisted_ends.min(31) {
             kicks |= self.end_unlisted(vcpu);
         }
-        let state = &mut self.vcpus[vcpu];
-        let used = core::mem::take(&mut state.used);
-        state.is_stale |= used != 0;
+        let used = core::mem::take(&mut self.vcpus[vcpu].used);
         let mut private = 0;
         for (slot, &lr) in lrs.iter().enumerate().take(used) {
             let intid = usize::from(self.vcpus[vcpu].listed[slot]);

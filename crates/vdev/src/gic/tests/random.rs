@@ -9,7 +9,7 @@ use super::machine::{
 };
 use crate::Line;
 use crate::gic::{Frame, Kicks, SgiRegister, Vmcr};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 use droste_arm64::esr::AccessSize;
@@ -153,15 +153,46 @@ fn apply(machine: &mut Machine, event: Event) -> Kicks {
     }
 }
 
+/// What became of a physical interrupt that was handed through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Physical {
+    /// It is inactive, or never fired.
+    #[default]
+    Inactive,
+    /// The guest has not taken it.
+    Fired,
+    /// The guest took it.
+    Taken,
+    /// The guest ended it while another event was pending: it may be active until that one is ended too.
+    Ended,
+}
+
 /// One interrupt as the architecture describes it, no list registers anywhere.
 #[derive(Clone, Default)]
 struct State {
     is_disabled: bool,
     latch: bool,
     line: bool,
+    physical: Physical,
     active_on: Option<usize>,
     priority: u8,
     target: usize,
+}
+
+impl State {
+    fn take(&mut self, by: usize) {
+        (self.latch, self.active_on) = (false, Some(by));
+        if self.physical == Physical::Fired {
+            self.physical = Physical::Taken;
+        }
+    }
+
+    fn end(&mut self) {
+        self.active_on = None;
+        if self.physical == Physical::Taken {
+            self.physical = Physical::Ended;
+        }
+    }
 }
 
 /// The plain model: by interrupt, and by virtual CPU for private ones.
@@ -201,7 +232,11 @@ impl Plain {
             Event::Line(line) => self.at(0, LEVEL).line = line.is_high(),
             Event::Fire(v, n) => {
                 let v = if n < 32 { 1 } else { v };
-                self.at(v, n).latch |= did_fire;
+                let state = self.at(v, n);
+                state.latch |= did_fire;
+                if did_fire {
+                    state.physical = Physical::Fired;
+                }
             }
             Event::Enable(v, n) => self.at(v, n).is_disabled = false,
             Event::Disable(v, n) => self.at(v, n).is_disabled = true,
@@ -210,7 +245,7 @@ impl Plain {
                 let state = self.at(v, n);
                 state.active_on = state.active_on.or(Some(state.target));
             }
-            Event::ClearActive(v, n) => self.at(v, n).active_on = None,
+            Event::ClearActive(v, n) => self.at(v, n).end(),
             Event::Route(n, v) => self.at(0, n).target = v,
             Event::Priority(n, p) => {
                 for vcpu in 0..VCPUS {
@@ -218,6 +253,20 @@ impl Plain {
                 }
             }
             Event::Ack(_) | Event::End(_) | Event::Sync(_) => {}
+        }
+    }
+
+    /// Compares the physical interrupts, once nothing of an event is left to the guest where that is so.
+    fn check_physical(&mut self, active: &BTreeSet<usize>) {
+        for (&(_, number), state) in &mut self.0 {
+            if !state.latch && state.active_on.is_none() {
+                state.physical = Physical::Inactive;
+            }
+            let is_mine = PHYSICAL.contains(&number) && state.physical != Physical::Ended;
+            if is_mine && (number >= 32 || state.target == 1) {
+                let expected = state.physical != Physical::Inactive;
+                assert_eq!(active.contains(&number), expected, "physical {number}");
+            }
         }
     }
 
@@ -254,8 +303,7 @@ fn run_promptly(list_registers: usize, events: &[Event]) {
                 match taken {
                     Some(number) => {
                         assert!(expected.contains(&number), "{number} of {expected:?}");
-                        let state = plain.at(v, number);
-                        (state.latch, state.active_on) = (false, Some(v));
+                        plain.at(v, number).take(v);
                     }
                     None => assert_eq!(expected, [], "on {v}"),
                 }
@@ -264,7 +312,7 @@ fn run_promptly(list_registers: usize, events: &[Event]) {
                 if let Some(number) = machine.end(v) {
                     let state = plain.at(v, number);
                     if state.active_on == Some(v) {
-                        state.active_on = None;
+                        state.end();
                     }
                 }
             }
@@ -282,6 +330,7 @@ fn run_promptly(list_registers: usize, events: &[Event]) {
         }
         // What ended without a maintenance interrupt is seen late, and so is what waits for it on another.
         machine.follow(Kicks::one(0) | Kicks::one(1) | Kicks::one(2));
+        plain.check_physical(&machine.physical_active);
         for (&(v, number), state) in &plain.0 {
             let word = |register| {
                 let offset = register + 4 * (number as u64 / 32);
