@@ -186,6 +186,31 @@ mod tests {
     }
 
     #[test]
+    fn the_image_of_an_unpacked_package_is_kept() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (unpacked, kept) = (dir.path().join("unpacked"), dir.path().join("kept"));
+        let put = |path: &str| {
+            let path = unpacked.join(path);
+            files::make_dir(path.parent().expect("below")).expect("made");
+            files::write(&path, b"x").expect("written");
+        };
+        put("usr/lib/modules/6.12/kernel/unused.ko");
+        let error = keep_kernel(&unpacked, &kept, "linux-image-x").expect_err("no kernel");
+        assert!(
+            error
+                .to_string()
+                .starts_with("the package linux-image-x holds no kernel\n"),
+            "{error}"
+        );
+        put("boot/vmlinuz-6.12");
+        let kernel = Kernel {
+            dir: keep_kernel(&unpacked, &kept, "linux-image-x").expect("kept"),
+        };
+        assert_eq!(files::read_text(&kernel.image()), Ok("x".into()));
+        assert_eq!(kernel.modules(), Ok(vec![]));
+    }
+
+    #[test]
     fn only_kernel_packages_pass_for_kernels() {
         assert!(is_kernel_package("linux-image-6.12.1+deb13-cloud-arm64"));
         for wrong in [

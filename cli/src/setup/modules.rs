@@ -135,3 +135,109 @@ fn dependencies(elf: &[u8]) -> object::Result<Vec<String>> {
         .map(|name| name.replace('-', "_"))
         .collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An ELF file with this section `.modinfo`, as a kernel module has.
+    fn module(info: &[u8]) -> Vec<u8> {
+        const NAMES: &[u8] = b"\0.modinfo\0.shstrtab\0";
+        let (info_at, names_at) = (64, 64 + info.len());
+        let sections_at = names_at + NAMES.len();
+        let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x01\0\xb7\0\x01\0\0\0".to_vec();
+        for field in [0, 0, sections_at as u64] {
+            file.extend(field.to_le_bytes());
+        }
+        file.extend(0_u32.to_le_bytes());
+        for field in [64_u16, 0, 0, 64, 3, 2] {
+            file.extend(field.to_le_bytes());
+        }
+        file.extend_from_slice(info);
+        file.extend_from_slice(NAMES);
+        file.extend([0; 64]);
+        for (name, kind, at, len) in [
+            (1_u32, 1_u32, info_at, info.len()),
+            (10, 3, names_at, NAMES.len()),
+        ] {
+            file.extend(name.to_le_bytes());
+            file.extend(kind.to_le_bytes());
+            for field in [0, 0, at as u64, len as u64, 0, 1, 0] {
+                file.extend(field.to_le_bytes());
+            }
+        }
+        file
+    }
+
+    fn modules(files: &[(&str, &str)]) -> (tempfile::TempDir, Modules) {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (path, depends) in files {
+            let path = dir.path().join(path);
+            files::make_dir(path.parent().expect("below the directory")).expect("made");
+            let info = format!("license=GPL\0depends={depends}\0name=x\0");
+            files::write(&path, &module(info.as_bytes())).expect("written");
+        }
+        let modules = Modules::below(dir.path()).expect("listed");
+        (dir, modules)
+    }
+
+    fn names(order: &[Module]) -> Vec<&str> {
+        order.iter().map(|module| module.name.as_str()).collect()
+    }
+
+    #[test]
+    fn what_is_needed_comes_first_and_once() {
+        let (_dir, modules) = modules(&[
+            ("drivers/net/virtio_net.ko", "net_failover,failover"),
+            ("net/net-failover.ko", "failover"),
+            ("net/failover.ko", ""),
+            ("unused.ko", ""),
+        ]);
+        let order = modules
+            .load_order(&["virtio_net", "failover"])
+            .expect("ordered");
+        assert_eq!(names(&order), ["failover", "net_failover", "virtio_net"]);
+    }
+
+    #[test]
+    fn what_is_built_in_is_left_out() {
+        let (_dir, modules) = modules(&[("a.ko", "virtio_ring")]);
+        assert_eq!(
+            names(&modules.load_order(&["virtio_mmio", "a"]).expect("ordered")),
+            ["a"]
+        );
+    }
+
+    #[test]
+    fn a_circle_is_an_error() {
+        let (_dir, modules) = modules(&[("a.ko", "b"), ("b.ko", "a")]);
+        let error = modules.load_order(&["a"]).expect_err("a circle");
+        assert_eq!(error.to_string(), "the kernel module a needs itself: a, b");
+    }
+
+    #[test]
+    fn a_compressed_module_is_unpacked() {
+        // "hello\n", packed by xz.
+        const PACKED: &[u8] = &[
+            0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00, 0x00, 0x01, 0x69, 0x22, 0xde, 0x36, 0x02, 0x00,
+            0x21, 0x01, 0x1c, 0x00, 0x00, 0x00, 0x10, 0xcf, 0x58, 0xcc, 0x01, 0x00, 0x05, 0x68,
+            0x65, 0x6c, 0x6c, 0x6f, 0x0a, 0x00, 0x00, 0x00, 0x20, 0x30, 0x3a, 0x36, 0x00, 0x01,
+            0x1a, 0x06, 0xc5, 0xea, 0xc8, 0x79, 0x90, 0x42, 0x99, 0x0d, 0x01, 0x00, 0x00, 0x00,
+            0x00, 0x01, 0x59, 0x5a,
+        ];
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a.ko.xz");
+        files::write(&path, PACKED).expect("written");
+        assert_eq!(unpack(&path), Ok(b"hello\n".to_vec()));
+        files::write(&path, b"no archive").expect("written");
+        assert!(unpack(&path).is_err_and(|error| error.to_string().starts_with("cannot unpack")));
+    }
+
+    #[test]
+    fn a_file_that_is_no_module_is_an_error() {
+        let (dir, _) = modules(&[]);
+        files::write(&dir.path().join("a.ko"), b"text").expect("written");
+        let modules = Modules::below(dir.path()).expect("listed");
+        assert!(modules.load_order(&["a"]).is_err());
+    }
+}
