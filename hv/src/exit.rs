@@ -110,8 +110,12 @@ pub(crate) fn take_interrupts(cpu: &'static Cpu, mut state: Option<&mut VcpuStat
                 gic::deactivate(i);
             }
             (_, i) if i == timer.hypervisor.intid => {
+                // Off until the scheduler, which follows on a shared CPU and in idleness, sees who is due.
+                arch::timer::set_deadline(None);
                 report::print_if_due(cpu);
-                sched::arm(cpu, None);
+                if !cpu.is_shared() {
+                    sched::arm(cpu, None);
+                }
                 gic::deactivate(i);
             }
             (_, i) if i == machine().uart_intid => {
