@@ -118,12 +118,12 @@ plain! {
 /// A mark that an instruction-counting tool sees and everything else passes over: `HINT #(0x60 + N)`. `N` is 0 to 15.
 #[inline]
 pub fn mark<const N: u32>() {
-    // SAFETY: an unallocated hint is a NOP (DDI 0487, C6.2.127).
+    // SAFETY: an unallocated hint is a NOP (DDI 0487, C6.2, "HINT").
     unsafe { asm!("hint #{}", const 0x60 + N, options(nostack, preserves_flags)) };
 }
 
-/// Makes `bytes` bytes at `start` visible to instruction fetch (DDI 0487, B2.7.4.4), line by line of the smallest
-/// size the architecture allows.
+/// Makes `bytes` bytes at `start` visible to instruction fetch (DDI 0487, B2, "Synchronization and coherency issues
+/// between data and instruction accesses"). Every word is named, since a cache line may be as short as that.
 pub fn sync_instructions(start: *const u32, bytes: usize) {
     let (start, end) = (start as usize & !3, start as usize + bytes);
     // SAFETY: cache maintenance of the caller's own memory changes no byte of it.

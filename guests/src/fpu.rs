@@ -9,9 +9,9 @@ pub struct State {
     fpsr: u64,
 }
 
-/// AHP, DN, FZ, RMode: what FPCR holds on every implementation (DDI 0487, C5.2.8).
+/// AHP, DN, FZ, RMode: what FPCR holds on every implementation (DDI 0487, C5.2, "FPCR").
 const FPCR_BITS: u64 = 0x07c0_0000;
-/// QC and the cumulative exception bits (DDI 0487, C5.2.10).
+/// QC and the cumulative exception bits (DDI 0487, C5.2, "FPSR").
 const FPSR_BITS: u64 = 0x0800_009f;
 
 #[cfg(target_os = "none")]

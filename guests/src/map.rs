@@ -10,7 +10,7 @@ use core::cell::UnsafeCell;
 const GIB: u64 = 1 << 30;
 /// Level 1 entries 510 and 511 of a walk that starts there, so 39-bit addresses.
 const FIRST_WINDOW: usize = 510;
-/// The widest output address of a descriptor with 4 KiB granules and no FEAT_LPA2 (DDI 0487, D8.3.1).
+/// The widest output address of a descriptor with 4 KiB granules and no FEAT_LPA2 (DDI 0487, D8.3).
 pub const OUTPUT_BITS: u32 = 48;
 
 /// How a window sees what lies behind it.
@@ -46,8 +46,8 @@ pub fn open(window: Window, ipa: u64) -> u64 {
     };
     let output = ipa & ((1 << OUTPUT_BITS) - 1) & !(GIB - 1);
     let address = (index as u64) * GIB;
-    // SAFETY: the entry is a window's, which no reference of Rust's uses; the break-before-make sequence of DDI 0487,
-    // D8.17.1 stands between the old translation and the new.
+    // SAFETY: the entry is a window's, which no reference of Rust's uses; the break-before-make sequence (DDI 0487, D8,
+    // "Using break-before-make") stands between the old translation and the new.
     unsafe {
         let entry = LEVEL1.0.get().cast::<u64>().add(index);
         asm!(

@@ -49,7 +49,7 @@ hang:
     wfe
     b       hang
 
-// PSCI CPU_ON comes here with the stack's top as the context in x0 (DEN0022, 5.6).
+// PSCI CPU_ON comes here with the stack's top as the context in x0 (DEN0022, "CPU_ON").
     .globl  secondary_start
 secondary_start:
     mov     x20, x0
@@ -88,7 +88,7 @@ enable_mmu:
 
     .ltorg
 
-// DDI 0487, D1.4.1.3: 16 vectors of 128 bytes. The frame is `trap::Frame`.
+// DDI 0487, D1, "Exception vectors": 16 vectors of 128 bytes. The frame is `trap::Frame`.
     .macro  vector  number
     .balign 128
     sub     sp, sp, #272
@@ -146,7 +146,8 @@ trap:
     add     sp, sp, #256
     eret
 
-// VMSAv8-64 level 1, one GiB an entry (DDI 0487, D8.3.1): AF, and for Normal memory inner shareable; EL1 only.
+// VMSAv8-64 level 1, one GiB an entry (DDI 0487, D8.3, "Block descriptor"): AF, for Normal memory inner shareable, EL1
+// only.
 // Entry 0 is the devices' (never executed); 1 to 8 may hold RAM; the last two are the windows of `map`.
     .section .data.level1_table, "aw"
     .balign 4096

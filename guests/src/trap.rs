@@ -17,7 +17,7 @@ pub struct Frame {
 
 const _: () = assert!(size_of::<Frame>() == 272);
 
-/// Which of the sixteen vectors was taken (DDI 0487, D1.4.1.3).
+/// Which of the sixteen vectors was taken (DDI 0487, D1, "Exception vectors").
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Vector(u64);
 

@@ -6,11 +6,11 @@ use droste_guests::encode::{hvc, smc};
 use droste_guests::psci;
 use droste_guests::tree::Machine;
 
-/// SMCCC 1.1 results come in x0 to x3, everything else is preserved (DEN0028, 2.6 and 2.7).
+/// SMCCC 1.1 results come in x0 to x3, everything else is preserved (DEN0028, "Register use in AArch64 calls").
 const RESULTS: u32 = 0b1111;
 const NOT_SUPPORTED: u32 = u32::MAX;
 
-/// The last byte of PSCI functions that end or stop this vCPU when they succeed (DEN0022, 5.2), which is their right.
+/// The last byte of PSCI functions that end or stop this vCPU when they succeed (DEN0022, 5), which is their right.
 const ENDS_THE_CALLER: [u64; 9] = [
     0x02, // CPU_OFF
     0x08, // SYSTEM_OFF

@@ -202,7 +202,7 @@ fn each_place(machine: &Machine, is_bare: bool, mut f: impl FnMut(Place)) {
             must_abort: true,
         });
     }
-    // The bare machine's PCI windows lie at 2^38 and 2^39 (DDI 0487 knows nothing of them).
+    // QEMU puts PCI windows at 2^38 and 2^39.
     for bits in 33..=map::OUTPUT_BITS {
         for ipa in [1 << bits, (1 << bits) - 0x1000] {
             if ipa >> map::OUTPUT_BITS == 0 && ipa >= SWEEP_END {

@@ -84,7 +84,7 @@ impl Caught {
     }
 
     /// Of an abort, whether it says that nothing answers at the address: external abort, address size fault, or
-    /// unsupported exclusive or atomic (DDI 0487, D24.2.40, DFSC).
+    /// unsupported exclusive or atomic (DDI 0487, D24, "ESR_EL1", DFSC).
     pub(crate) fn is_outside(self) -> bool {
         self.is_abort() && matches!(self.esr & 0x3f, 0x00..=0x03 | 0x10 | 0x13..=0x17 | 0x29 | 0x35)
     }

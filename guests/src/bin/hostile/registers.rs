@@ -44,7 +44,7 @@ const KEPT: [(Name, &str); 13] = [
     ),
 ];
 
-/// NZCV and the random numbers, whose reads report success in NZCV (DDI 0487, C6.2.2): the flags change by right.
+/// NZCV and the random numbers, whose reads report success in NZCV (DDI 0487, D24, "RNDR"): the flags change by right.
 const CHANGES_FLAGS: [Name; 3] = [
     Name::new(3, 3, 4, 2, 0),
     Name::new(3, 3, 2, 4, 0),

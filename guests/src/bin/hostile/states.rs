@@ -63,7 +63,7 @@ pub(crate) fn probe(prober: &mut Prober, _machine: &Machine) {
 fn exception_return(prober: &mut Prober, spsr: u64) {
     let subject = Subject("eret with SPSR", spsr);
     let code = [ADR_X1_16, ELR_EL1.write(1), SPSR_EL1.write(2), ERET, SVC];
-    // An AArch32 EL0 may leave the upper halves of the general registers zero (DDI 0487, D1.9.2).
+    // An AArch32 EL0 may leave the upper halves of the general registers zero (DDI 0487, D1, "Exception entry").
     let outcome = prober.run(&subject, &code, [0, 0, spsr, 0], ANYTHING);
     if outcome.caught.is_none() {
         prober.fail(&subject, format_args!("raised nothing"));
