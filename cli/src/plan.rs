@@ -168,13 +168,12 @@ pub fn summary(vm: &Description) -> String {
         Part::Debian(package) => format!("Debian's {package}"),
         Part::File(file) => file.display().to_string(),
     };
+    let cpus = match vm.vcpus.value {
+        1 => "1 virtual CPU".to_owned(),
+        n => format!("{n} virtual CPUs"),
+    };
     let mut lines = vec![
-        format!(
-            "{}: {} virtual CPUs, {} MiB",
-            vm.name.value,
-            vm.vcpus.value,
-            vm.memory.value >> 20
-        ),
+        format!("{}: {cpus}, {} MiB", vm.name.value, vm.memory.value >> 20),
         format!("  kernel        {}", part(&vm.kernel.value)),
     ];
     lines.extend(

@@ -103,11 +103,12 @@ pub(super) fn execute(arguments: &Arguments) -> Result<()> {
     let place = Place::new(&setup, arguments.dry_run)?;
     machine.initrd = Some(place.file());
     files::write(&place.file(), &image)?;
-    if arguments.verbose || arguments.dry_run {
-        eprintln!("{}", machine.shell_line());
-    }
     if arguments.dry_run {
+        println!("{}", machine.shell_line());
         return Ok(());
+    }
+    if arguments.verbose {
+        eprintln!("{}", machine.shell_line());
     }
     if let Some(json) = &arguments.json {
         remove_stale(json)?;

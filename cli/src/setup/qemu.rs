@@ -261,13 +261,17 @@ mod tests {
 
     #[test]
     fn an_old_qemu_is_refused() {
-        use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("qemu");
-        files::write(&path, b"#!/bin/sh\necho QEMU emulator version 7.2.1\n").expect("written");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
-            .expect("made a program");
-        let error = check(&path).expect_err("too old");
+        let (script, program) = (dir.path().join("script"), dir.path().join("qemu"));
+        files::write(&script, b"#!/bin/sh\necho QEMU emulator version 7.2.1\n").expect("written");
+        // Another process writes the program: while this one has it open, it cannot be started.
+        output(
+            Command::new("install")
+                .args(["-m", "755"])
+                .args([&script, &program]),
+        )
+        .expect("installed");
+        let error = check(&program).expect_err("too old");
         assert!(
             error.to_string().contains("is QEMU 7; at least 10"),
             "{error}"

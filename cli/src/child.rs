@@ -1,0 +1,121 @@
+//! Child processes: what they print, piece by piece or at once, and that they never outlive us.
+
+use std::io::Read;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc::Sender;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::{Context, Error, Result};
+
+/// How many of a failed command's last lines an error shows.
+const LAST_LINES: usize = 5;
+/// How often a child is asked whether it has ended.
+const POLL: Duration = Duration::from_millis(5);
+
+/// What a command printed.
+///
+/// # Errors
+/// If it cannot be started or fails; then with what it said last.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().context(|| format!("cannot run {name}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let last = lines
+        .get(lines.len().saturating_sub(LAST_LINES)..)
+        .unwrap_or_default();
+    Err(Error::new(format!("{name} failed ({})", output.status)).because(last.join("\n  ")))
+}
+
+/// Passes a stream on piece by piece, in a thread of its own, until it ends or nobody listens.
+pub(crate) fn forward(mut stream: impl Read + Send + 'static, sender: Sender<Vec<u8>>) {
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            let piece = buffer.get(..count).unwrap_or_default().to_vec();
+            if sender.send(piece).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// A child that dies with this value.
+#[derive(Debug)]
+pub(crate) struct Mortal(pub(crate) Child);
+
+impl Mortal {
+    /// Waits for the child's own end until `deadline`; `None` if it lives on.
+    ///
+    /// # Errors
+    /// If the system cannot say.
+    pub(crate) fn ended_by(&mut self, deadline: Instant) -> Result<Option<ExitStatus>> {
+        loop {
+            let status = self
+                .0
+                .try_wait()
+                .context(|| "cannot wait for a child process".into())?;
+            if status.is_some() || Instant::now() >= deadline {
+                return Ok(status);
+            }
+            thread::sleep(POLL);
+        }
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        // Either may fail only because the child is dead already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_command_says_what_it_said_last() {
+        let script = "for i in 1 2 3 4 5 6; do echo line $i >&2; done; exit 3";
+        let error = output(Command::new("sh").args(["-c", script])).expect_err("fails");
+        assert_eq!(
+            error.to_string(),
+            "sh failed (exit status: 3): line 2\n  line 3\n  line 4\n  line 5\n  line 6"
+        );
+    }
+
+    #[test]
+    fn a_command_that_is_not_there_is_named() {
+        let error = output(&mut Command::new("/nonexistent/apt-get")).expect_err("is not there");
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot run /nonexistent/apt-get"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_child_that_lives_on_is_told_from_one_that_ended() {
+        let spawn =
+            |seconds: &str| Mortal(Command::new("sleep").arg(seconds).spawn().expect("started"));
+        let soon = Instant::now() + Duration::from_millis(50);
+        assert_eq!(spawn("60").ended_by(soon), Ok(None));
+        let late = Instant::now() + Duration::from_secs(20);
+        assert!(
+            spawn("0")
+                .ended_by(late)
+                .expect("asked")
+                .is_some_and(|status| status.success())
+        );
+    }
+}

@@ -1,0 +1,270 @@
+//! The command `droste` as a user has it, with a script in place of QEMU: no network, no emulation.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use droste_image::BootImage;
+
+/// A directory with a description, a kernel, a hypervisor, and a QEMU that does as the test says.
+struct Stage {
+    dir: tempfile::TempDir,
+}
+
+impl Stage {
+    /// `script` runs with the number that marks records in `$nonce`.
+    fn new(script: &str) -> Self {
+        let stage = Self {
+            dir: tempfile::tempdir().expect("a directory"),
+        };
+        let mut kernel = vec![0; 4096];
+        kernel[16..24].copy_from_slice(&4096_u64.to_le_bytes());
+        kernel[56..60].copy_from_slice(b"ARM\x64");
+        stage.put("Image", &kernel);
+        stage.put(
+            "vm.toml",
+            b"name = \"vm\"\nkernel = \"Image\"\ncmdline = \"quiet\"\n",
+        );
+        let qemu = format!(
+            "#!/bin/sh\n[ \"$1\" = --version ] && echo QEMU emulator version 10.0.2 && exit\n\
+             for word in $*; do case $word in droste.report=*) nonce=${{word#*=}} ;; esac; done\n{script}\n"
+        );
+        stage.put("qemu.sh", qemu.as_bytes());
+        // Another process writes the program: while this one has it open, it cannot be started.
+        let install = Command::new("install")
+            .args(["-m", "755", "qemu.sh", "qemu"])
+            .current_dir(stage.dir.path())
+            .status();
+        assert!(install.expect("started").success());
+        stage
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.path(name), bytes).expect("written");
+    }
+
+    fn droste(&self, words: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_droste"))
+            .args(words)
+            .current_dir(self.dir.path())
+            .env("DROSTE_CACHE", self.path("cache"))
+            .stdin(Stdio::null())
+            .output()
+            .expect("started")
+    }
+
+    /// Runs `vm.toml` with more words.
+    fn run(&self, words: &[&str]) -> Output {
+        self.droste(
+            &[
+                &[
+                    "run",
+                    "vm.toml",
+                    "--qemu",
+                    "./qemu",
+                    "--hypervisor",
+                    "Image",
+                ],
+                words,
+            ]
+            .concat(),
+        )
+    }
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A script that prints a final record.
+fn record(outcome: &str, vm: &str) -> String {
+    format!(r#"printf '%s {{"final":true,"outcome":"{outcome}","vms":[{vm}]}}\n' "$nonce""#)
+}
+
+fn good() -> String {
+    record("ok", r#"{"name":"vm","outcome":"off"}"#)
+}
+
+#[test]
+fn a_good_run_shows_the_guest_and_keeps_the_record() {
+    let stage = Stage::new(&format!("echo from the guest; {}; echo goodbye", good()));
+    let output = stage.run(&["--json", "record.json"]);
+    assert_eq!(stdout(&output), "from the guest\ngoodbye\n");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let record = fs::read_to_string(stage.path("record.json")).expect("written");
+    assert!(record.contains("\"outcome\": \"ok\""), "{record}");
+    let left: Vec<_> = fs::read_dir(stage.path("cache")).expect("listed").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_failed_run_names_the_virtual_machine_and_keeps_the_record() {
+    let stage = Stage::new(&record(
+        "failed",
+        r#"{"name":"vm","outcome":"crashed","message":"why"}"#,
+    ));
+    let output = stage.run(&["--json", "record.json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        stderr(&output),
+        "error: the run failed: virtual machine vm: crashed (why)\n"
+    );
+    assert!(stage.path("record.json").exists());
+}
+
+#[test]
+fn an_end_without_a_record_fails_and_leaves_no_old_record() {
+    let stage = Stage::new("echo panic");
+    stage.put("record.json", b"of an earlier run");
+    let output = stage.run(&["--json", "record.json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("before the hypervisor's final report"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!stage.path("record.json").exists());
+}
+
+#[test]
+fn a_run_ends_at_its_limit() {
+    let output = Stage::new("exec sleep 60").run(&["--timeout", "1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).starts_with("error: no end after 1 s"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_dry_run_prints_a_command_that_works_and_starts_nothing() {
+    let stage = Stage::new("touch started");
+    let output = stage.run(&["--dry-run", "--append", "debug"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let line = stdout(&output);
+    assert!(
+        line.starts_with("./qemu -machine virt,virtualization=on,gic-version=3"),
+        "{line}"
+    );
+    assert!(!stage.path("started").exists());
+    let initrd = line
+        .split_whitespace()
+        .skip_while(|word| *word != "-initrd")
+        .nth(1)
+        .expect("an initrd");
+    let file = fs::read(Path::new(initrd)).expect("it stays");
+    let image = BootImage::parse(&file).expect("a boot image");
+    let vm = image.vms().next().expect("one").expect("sound");
+    assert_eq!(
+        (vm.name, vm.bootargs),
+        ("vm", "quiet droste.self-report debug")
+    );
+}
+
+#[test]
+fn verbose_prints_the_command_that_is_started() {
+    let stage = Stage::new(&good());
+    assert!(stderr(&stage.run(&["-v"])).starts_with("./qemu -machine virt"));
+    assert_eq!(stderr(&stage.run(&[])), "");
+}
+
+#[test]
+fn check_finds_everything_at_once() {
+    let stage = Stage::new("");
+    stage.put(
+        "bad.toml",
+        b"name = \"vm\"\nvcpu = 2\nkernel = \"nothing\"\n",
+    );
+    let output = stage.droste(&["check", "vm.toml", "bad.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout(&output), "");
+    let findings = stderr(&output);
+    for finding in [
+        "error: bad.toml:1:8: the name \"vm\" is taken: vm.toml:1:8",
+        "error: bad.toml:2:1: there is no key \"vcpu\"",
+        "error: bad.toml:3:10: cannot read nothing: ",
+    ] {
+        assert!(findings.contains(finding), "{findings}");
+    }
+    assert_eq!(findings.matches("error: ").count(), 3, "{findings}");
+}
+
+#[test]
+fn check_says_what_would_run() {
+    let output = Stage::new("").droste(&["check", "vm.toml"]);
+    assert!(output.status.success());
+    let summary = stdout(&output);
+    assert!(
+        summary.starts_with("vm: 1 virtual CPU, 256 MiB\n  kernel        Image\n"),
+        "{summary}"
+    );
+}
+
+#[test]
+fn an_image_is_written_and_verified() {
+    let stage = Stage::new("");
+    assert!(
+        stage
+            .droste(&["image", "vm.toml", "-o", "vms.fit"])
+            .status
+            .success()
+    );
+    assert!(
+        stage
+            .droste(&["image", "--verify", "vms.fit"])
+            .status
+            .success()
+    );
+    let mut file = fs::read(stage.path("vms.fit")).expect("written");
+    *file.last_mut().expect("not empty") ^= 1;
+    stage.put("vms.fit", &file);
+    let output = stage.droste(&["image", "--verify", "vms.fit"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("the bytes of /images/kernel-1 have changed"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_hypervisor_that_is_none_is_refused() {
+    let stage = Stage::new(&good());
+    let output = stage.droste(&[
+        "run",
+        "vm.toml",
+        "--qemu",
+        "./qemu",
+        "--hypervisor",
+        "vm.toml",
+    ]);
+    assert!(
+        stderr(&output).contains("vm.toml is not the hypervisor's flat image"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn the_examples_have_no_findings() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let files: Vec<String> = fs::read_dir(examples)
+        .expect("listed")
+        .map(|entry| entry.expect("an entry").path().display().to_string())
+        .collect();
+    let words: Vec<&str> = ["check"]
+        .into_iter()
+        .chain(files.iter().map(String::as_str))
+        .collect();
+    let output = Stage::new("").droste(&words);
+    assert!(output.status.success(), "{}", stderr(&output));
+}
