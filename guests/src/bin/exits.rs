@@ -1,4 +1,4 @@
-//! The cost of each way out of a guest and back: every section does one thing [`TIMES`] times after a warm-up,
+//! The cost of each way out of a guest and back: every section does one thing a thousand times after a warm-up,
 //! between two marks that an instruction-counting tool sees. Sections with two vCPUs are left out where there is one.
 //!
 //! A section prints `exits: section MARK NAME TIMES` when it is over, so that a tool can name what it counted and

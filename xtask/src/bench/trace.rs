@@ -20,16 +20,7 @@ pub(crate) fn build(folder: &Path) -> Result<PathBuf, Failure> {
     let compiler = std::env::var_os("CC").unwrap_or_else(|| OsString::from("cc"));
     let mut command = Command::new(compiler);
     command
-        .args([
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-shared",
-            "-fPIC",
-            "-fvisibility=hidden",
-            "-pthread",
-        ])
+        .args(["-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-pthread"])
         .args([OsStr::new(SOURCE), OsStr::new("-o"), library.as_os_str()]);
     workspace::output(&mut command)?;
     Ok(library)
