@@ -19,7 +19,7 @@ use crate::vm::{
 };
 use crate::{BLOB_ALIGN, BootImage};
 
-/// One virtual machine for a boot image. Values out of their limits are told by [`write`].
+/// One virtual machine for a boot image. Values out of their limits are told by [`write()`].
 #[derive(Clone, Copy, Debug)]
 pub struct VmSpec<'a> {
     /// `[a-z0-9-]{1,31}`, unique in the image.
