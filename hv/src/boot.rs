@@ -6,25 +6,26 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
-use arm_gic::Trigger as GicTrigger;
 use droste_arm64::Pa;
-use droste_devtree::{Device, Platform, Trigger};
+use droste_devtree::{Device, Platform};
 use droste_image::{BootImage, VmImage};
 use droste_stage2::Attributes;
 
 use crate::arch::boot::{has_e2h0, layout, secondary_start};
 use crate::arch::gic::Distributor;
 use crate::arch::mmu::{self, Access};
-use crate::arch::{self, firmware, gic};
+use crate::arch::{self, firmware, gic, timer};
 use crate::cpu::{self, Cpu};
 use crate::guest_memory::GuestMemory;
 use crate::machine::{self, machine};
 use crate::memory::{self, Regions};
-use crate::vm::{BuildError, Parts, Vm};
+use crate::vm::{BuildError, Outcome, Parts, Vm};
 use crate::{console, logger, mmio, power, report, sched};
 
 /// Where the RAM of a VM begins for its guest, unless a device writes to it without translation.
 const GUEST_RAM: u64 = 0x4000_0000;
+/// How long a CPU may take from PSCI CPU_ON until it is ready, milliseconds.
+const SECONDARY_MS: u64 = 1000;
 const GIB: u64 = 1 << 30;
 const BLOCK: u64 = 2 << 20;
 const PAGE: u64 = 4096;
@@ -49,28 +50,40 @@ pub(crate) fn primary(device_tree: Pa) -> ! {
     let distributor =
         Distributor::open(Pa(platform.gic.distributor.start)).expect("a GIC is not at address 0");
     machine::init(&platform, distributor, platform.uart.interrupts[0].intid);
-    arch::vcpu::init_cpu();
+    let cpu = &cpu::all()[0];
+    init_cpu(cpu);
+    start_secondaries();
     if let Err(BuildError(why)) = build_vms(&platform, device_tree) {
         log::error!("{why}");
         power::machine_off();
     }
-    for cpu in cpu::all().iter().skip(1) {
-        let (entry, context) = secondary_start(cpu.index);
-        if let Err(error) = firmware::cpu_on(cpu.affinity, entry, context) {
-            log::warn!("CPU {:#x} does not start: {error}", cpu.affinity);
+    let uart = machine().uart_intid;
+    machine()
+        .distributor
+        .lock()
+        .enable(uart, gic::Trigger::Level, cpu.affinity);
+    console::enable_interrupts();
+    report::start();
+    sched::arm(cpu, None);
+    for vm in machine().vms() {
+        if let Err(error) = vm.start() {
+            log::error!("{}: {error}", vm.name());
+            vm.stop(Outcome::Failed);
         }
     }
-    run(&cpu::all()[0])
+    arch::vcpu::enter(sched::schedule(cpu, None))
 }
 
 /// A secondary CPU, under the shared stage 1.
 pub(crate) fn secondary(index: usize) -> ! {
-    arch::vcpu::init_cpu();
-    run(&cpu::all()[index])
+    let cpu = &cpu::all()[index];
+    init_cpu(cpu);
+    arch::vcpu::enter(sched::schedule(cpu, None))
 }
 
-/// Brings up what each CPU has of its own, and schedules for ever.
-fn run(cpu: &'static Cpu) -> ! {
+/// Brings up what each CPU has of its own.
+fn init_cpu(cpu: &'static Cpu) {
+    arch::vcpu::init_cpu();
     let m = machine();
     let regions: Vec<Pa> = m.gic.redistributors.iter().map(|r| Pa(r.start)).collect();
     let ppis = [
@@ -78,25 +91,31 @@ fn run(cpu: &'static Cpu) -> ! {
         m.timer.physical,
         m.timer.hypervisor,
         m.gic.maintenance,
-    ]
-    .map(|i| i.intid);
-    let redistributor = gic::init_cpu(&regions, &ppis);
+    ];
+    let redistributor = gic::init_cpu(&regions, &ppis.map(|i| i.intid));
     let redistributor =
         redistributor.unwrap_or_else(|| panic!("CPU {:#x} has no redistributor", cpu.affinity));
     cpu.redistributor.call_once(|| redistributor);
     cpu.is_online.store(true, Ordering::Release);
-    if cpu.index == 0 {
-        console::enable_interrupts();
-        report::start();
-        sched::arm(cpu, None);
-        for vm in m.vms() {
-            if let Err(error) = vm.start() {
-                log::error!("{}: {error}", vm.name());
-                vm.stop(crate::vm::Outcome::Failed);
+}
+
+/// Starts the other CPUs and waits for them. One that does not come gets no virtual CPUs.
+fn start_secondaries() {
+    for cpu in cpu::all().iter().skip(1) {
+        let (entry, context) = secondary_start(cpu.index);
+        if let Err(error) = firmware::cpu_on(cpu.affinity, entry, context) {
+            log::warn!("CPU {:#x} does not start: {error}", cpu.affinity);
+            continue;
+        }
+        let deadline = timer::now() + timer::frequency() / 1000 * SECONDARY_MS;
+        while !cpu.is_online.load(Ordering::Acquire) {
+            if timer::now() > deadline {
+                log::warn!("CPU {:#x} was started and does not answer", cpu.affinity);
+                break;
             }
+            core::hint::spin_loop();
         }
     }
-    arch::vcpu::enter(sched::schedule(cpu, None))
 }
 
 /// Maps what the platform has: RAM but for the image, whose pages have their own permissions, and its devices.
@@ -161,30 +180,14 @@ fn assign(vms: Vec<&'static Vm>) {
             .call_once(|| all.filter(|vcpu| vcpu.cpu.index == cpu.index).collect());
     }
     let m = machine();
-    let mut distributor = m.distributor.lock();
     let mut owners = alloc::vec![None; 1020];
     for vm in &vms {
-        let target = vm.vcpus()[0].cpu.affinity;
-        for interrupt in vm
-            .devices()
-            .iter()
-            .flat_map(|d| &d.interrupts)
-            .filter(|i| i.intid >= 32)
-        {
+        for interrupt in vm.shared_interrupts() {
             owners[interrupt.intid as usize] = Some(*vm);
-            distributor.enable(interrupt.intid, gic_trigger(interrupt.trigger), target);
         }
     }
-    distributor.enable(m.uart_intid, GicTrigger::Level, cpu::all()[0].affinity);
     m.owners.call_once(|| owners);
     m.vms.call_once(|| vms);
-}
-
-fn gic_trigger(trigger: Trigger) -> GicTrigger {
-    match trigger {
-        Trigger::Edge => GicTrigger::Edge,
-        Trigger::Level => GicTrigger::Level,
-    }
 }
 
 struct Builder<'a> {
@@ -215,12 +218,12 @@ impl Builder<'_> {
         let memory = GuestMemory::build(&slots, &mut self.regions)?;
         let first = self.next_cpu;
         self.next_cpu += image.vcpus as usize;
-        if image.vcpus as usize > cpu::all().len() {
+        if image.vcpus as usize > cpu::online().count() {
             log::warn!(
                 "{}: {} virtual CPUs share {} physical ones",
                 image.name,
                 image.vcpus,
-                cpu::all().len()
+                cpu::online().count()
             );
         }
         let id = self.next_id;
@@ -234,7 +237,11 @@ impl Builder<'_> {
                 devices,
                 memory,
             },
-            cpu::all().iter().cycle().skip(first),
+            cpu::online()
+                .collect::<Vec<_>>()
+                .into_iter()
+                .cycle()
+                .skip(first),
         )
     }
 

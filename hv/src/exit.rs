@@ -165,8 +165,10 @@ pub(crate) fn restore_timer_interrupts(state: &VcpuState) {
 #[inline]
 fn data_abort(state: &mut VcpuState, esr: Esr) {
     let far = Fault::address();
-    let Some(ipa) = faulting_ipa(esr, far) else {
-        return;
+    let ipa = match locate(esr, far) {
+        Place::Ipa(ipa) => ipa,
+        Place::Moved => return,
+        Place::Unknown => return inject(state, Injection::DataAbort { far }),
     };
     if let Some(device) = state.vcpu.vm.device_at(ipa)
         && !esr.is_s1_walk()
@@ -203,8 +205,10 @@ fn memory_abort(state: &mut VcpuState, esr: Esr, far: u64, ipa: Ipa) {
 #[inline(never)]
 fn instruction_abort(state: &mut VcpuState, esr: Esr) {
     let far = Fault::address();
-    let Some(ipa) = faulting_ipa(esr, far) else {
-        return;
+    let ipa = match locate(esr, far) {
+        Place::Ipa(ipa) => ipa,
+        Place::Moved => return,
+        Place::Unknown => return inject(state, Injection::InstructionAbort { far }),
     };
     match state.vcpu.vm.resolve(ipa, esr) {
         Resolution::Retry => state.vcpu.counters.count(Exit::Stage2),
@@ -215,14 +219,28 @@ fn instruction_abort(state: &mut VcpuState, esr: Esr) {
     }
 }
 
-/// Where the abort was. A permission fault leaves HPFAR_EL2 unknown, so the guest's own tables are asked; `None` where
-/// they have changed since, and the guest is to try again.
+/// Where an abort was.
+enum Place {
+    /// At this guest physical address.
+    Ipa(Ipa),
+    /// The guest has changed its tables since: it is to try again.
+    Moved,
+    /// The hardware does not say: an external abort or the like, which is the guest's own affair.
+    Unknown,
+}
+
+/// Finds out where an abort was. A permission fault leaves HPFAR_EL2 unknown, so the guest's own tables are asked.
 #[inline]
-fn faulting_ipa(esr: Esr, far: u64) -> Option<Ipa> {
-    if matches!(esr.fault_status(), FaultStatus::Permission { .. }) && !esr.is_s1_walk() {
-        return Fault::translate(far).map(Ipa);
+fn locate(esr: Esr, far: u64) -> Place {
+    if esr.is_hpfar_valid() {
+        return Place::Ipa(fault_ipa(Fault::page(), far));
     }
-    Some(fault_ipa(Fault::page(), far))
+    match esr.fault_status() {
+        FaultStatus::Permission { .. } => {
+            Fault::translate(far).map_or(Place::Moved, |ipa| Place::Ipa(Ipa(ipa)))
+        }
+        _ => Place::Unknown,
+    }
 }
 
 #[inline]

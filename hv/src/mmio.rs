@@ -2,6 +2,7 @@
 
 use droste_arm64::Ipa;
 use droste_arm64::esr::AccessSize;
+use droste_image::Console;
 use droste_vdev::gic::{self, Frame};
 
 use crate::arch::vcpu::VcpuState;
@@ -27,12 +28,12 @@ pub(crate) enum Device {
     Uart(u64),
 }
 
-/// The device at `ipa` in a VM with `vcpus` virtual CPUs.
+/// The device at `ipa` in a VM with this console and number of virtual CPUs.
 #[inline]
-pub(crate) fn device_at(ipa: Ipa, vcpus: usize) -> Option<Device> {
+pub(crate) fn device_at(ipa: Ipa, console: Console, vcpus: usize) -> Option<Device> {
     let within = |base: u64, bytes: u64| ipa.0.checked_sub(base).filter(|offset| *offset < bytes);
     if let Some(offset) = within(UART, UART_BYTES) {
-        return Some(Device::Uart(offset));
+        return (console == Console::Uart).then_some(Device::Uart(offset));
     }
     if let Some(offset) = within(DISTRIBUTOR, gic::DISTRIBUTOR_BYTES) {
         return Some(Device::Gic(Frame::Distributor, offset));

@@ -39,6 +39,8 @@ pub(crate) use crate::guest_memory::Resolution;
 /// Complaints about a guest's doings that are printed in [`COMPLAINTS_SECONDS`]; the rest is counted.
 const COMPLAINTS_MAX: u32 = 16;
 const COMPLAINTS_SECONDS: u64 = 10;
+/// Shared interrupts begin here; those below are a CPU's own.
+const FIRST_SPI: u32 = 32;
 
 /// How a VM's run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -209,7 +211,7 @@ impl Vm {
     /// The emulated device at `ipa`.
     #[inline]
     pub(crate) fn device_at(&self, ipa: Ipa) -> Option<mmio::Device> {
-        mmio::device_at(ipa, self.gic_config.vcpus)
+        mmio::device_at(ipa, self.image.console, self.gic_config.vcpus)
     }
 
     /// Answers a stage-2 fault at `ipa`.
@@ -269,6 +271,7 @@ impl Vm {
     /// Loads the image and powers on virtual CPU 0. No other one runs.
     pub(crate) fn start(&'static self) -> Result<(), LoadError> {
         let entry = loader::load(self)?;
+        self.connect_devices();
         self.vcpus()[0].power_on(self.new_state(0, entry.pc, entry.device_tree));
         Ok(())
     }
@@ -364,26 +367,41 @@ impl Vm {
         self.start()
     }
 
-    /// Silences its devices, so that none writes to memory or interrupts on behalf of a guest that is gone.
-    fn reset_devices(&self) {
-        for device in &self.devices {
-            if device.is_compatible("virtio,mmio") {
-                device
-                    .registers
-                    .iter()
-                    .for_each(|r| arch::memory::reset_virtio(r.start));
-            }
-            let mut distributor = machine().distributor.lock();
-            device
-                .interrupts
-                .iter()
-                .for_each(|i| distributor.forget(i.intid));
+    /// Lets its devices interrupt, at the CPU of its first virtual one.
+    fn connect_devices(&self) {
+        let mut distributor = machine().distributor.lock();
+        for interrupt in self.shared_interrupts() {
+            let trigger = match interrupt.trigger {
+                Trigger::Edge => gic::Trigger::Edge,
+                Trigger::Level => gic::Trigger::Level,
+            };
+            distributor.enable(interrupt.intid, trigger, self.vcpus()[0].cpu.affinity);
         }
     }
 
-    /// Platform devices that it drives.
-    pub(crate) fn devices(&self) -> &[Device] {
-        &self.devices
+    /// Silences its devices, so that none writes to memory or interrupts on behalf of a guest that is gone.
+    fn reset_devices(&self) {
+        for device in self
+            .devices
+            .iter()
+            .filter(|d| d.is_compatible("virtio,mmio"))
+        {
+            for range in &device.registers {
+                arch::memory::reset_virtio(range.start);
+            }
+        }
+        let mut distributor = machine().distributor.lock();
+        for interrupt in self.shared_interrupts() {
+            distributor.disable(interrupt.intid);
+        }
+    }
+
+    /// Interrupts of its devices.
+    pub(crate) fn shared_interrupts(&self) -> impl Iterator<Item = &Interrupt> {
+        self.devices
+            .iter()
+            .flat_map(|d| &d.interrupts)
+            .filter(|i| i.intid >= FIRST_SPI)
     }
 
     /// Physical interrupt `intid`, acknowledged, of one of its devices.

@@ -6,9 +6,10 @@
 
 use core::ptr::NonNull;
 
+pub(crate) use arm_gic::Trigger;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicDistributor, GicRedistributor, GicRedistributorIterator};
-use arm_gic::{IntId, Trigger, UniqueMmioPointer};
+use arm_gic::{IntId, UniqueMmioPointer};
 use droste_arm64::Pa;
 
 use super::{isb, mrs, msr};
@@ -54,8 +55,12 @@ impl Distributor {
         done.expect("the device tree's SPIs are below 1020");
     }
 
-    /// Forgets that SPI `intid` was pending or active: its owner has been reset.
-    pub(crate) fn forget(&mut self, intid: u32) {
+    /// Disables SPI `intid` and forgets that it was pending or active: its owner is no more.
+    pub(crate) fn disable(&mut self, intid: u32) {
+        let id = IntId::spi(intid - FIRST_SPI);
+        self.registers
+            .enable_interrupt(id, false)
+            .expect("the device tree's SPIs are below 1020");
         let offset = u64::from(intid / 32) * 4;
         write32(Pa(self.base.0 + GICD_ICACTIVER + offset), 1 << (intid % 32));
         write32(Pa(self.base.0 + GICD_ICPENDR + offset), 1 << (intid % 32));
