@@ -16,7 +16,25 @@ pub(crate) fn read_only(range: Range<u64>) -> &'static [u8] {
 
 /// Copies into a VM's memory while none of its CPUs runs. `to` lies in RAM that was allocated for that VM.
 pub(crate) fn copy_to_guest(to: Pa, bytes: &[u8]) {
+    if has_copy_instructions() {
+        // SAFETY: as below; three instructions copy any number of bytes (FEAT_MOPS; DDI 0487, C6.2 "CPYFP").
+        unsafe {
+            core::arch::asm!(
+                ".arch_extension mops",
+                "cpyfp [{to}]!, [{from}]!, {n}!",
+                "cpyfm [{to}]!, [{from}]!, {n}!",
+                "cpyfe [{to}]!, [{from}]!, {n}!",
+                ".arch_extension nomops",
+                to = inout(reg) to.0 => _,
+                from = inout(reg) bytes.as_ptr() => _,
+                n = inout(reg) bytes.len() => _,
+                options(nostack),
+            );
+        }
+        return;
+    }
     let (blocks, tail) = bytes.as_chunks::<128>();
+    let end = to.0 + (bytes.len() - tail.len()) as u64;
     // SAFETY: the caller owns `to..to + bytes.len()`, and `bytes` is elsewhere: it is the boot image or the heap. The
     // vector registers hold a guest's values and are put back.
     unsafe {
@@ -46,9 +64,13 @@ pub(crate) fn copy_to_guest(to: Pa, bytes: &[u8]) {
             from = inout(reg) blocks.as_ptr() => _,
             to = inout(reg) to.0 => _,
         );
-        let end = to.0 + (bytes.len() - tail.len()) as u64;
         core::ptr::copy_nonoverlapping(tail.as_ptr(), end as *mut u8, tail.len());
     }
+}
+
+/// Whether the CPU copies memory by instruction (ID_AA64ISAR2_EL1.MOPS).
+fn has_copy_instructions() -> bool {
+    super::mrs!("S3_0_C0_C6_2") >> 16 & 0xf != 0
 }
 
 /// Zeroes a page for a table, `bytes` a multiple of 64, in memory that the caller owns.
