@@ -1,12 +1,16 @@
 //! The user's terminal, which QEMU switches to raw keys and may leave so when it dies.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use crate::error::{Context, Result};
 
 /// A terminal's settings as they were; dropping this puts them back.
 #[derive(Debug)]
@@ -39,6 +43,22 @@ impl<Fd: AsFd> Drop for Saved<Fd> {
     }
 }
 
+/// A new terminal that controls no process: the side that a user has, and the side that a program has.
+///
+/// # Errors
+/// If the system has none to give.
+pub(crate) fn open() -> Result<(File, File)> {
+    let open = || {
+        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        grantpt(&user)?;
+        unlockpt(&user)?;
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let program = ioctl_tiocgptpeer(&user, flags)?;
+        Ok::<_, Errno>((user.into(), program.into()))
+    };
+    open().context(|| "cannot open a terminal".into())
+}
+
 /// Writes at once, without a buffer. QEMU makes stdin non-blocking, and with it stdout where both are the same terminal;
 /// then this waits until there is room.
 ///
@@ -61,31 +81,12 @@ pub(crate) fn write(to: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     use rustix::termios::LocalModes;
-    use std::fs::File;
     use std::io::Read as _;
-
-    /// A new terminal: the side that a user has, and the side that a program has.
-    fn terminal() -> (std::os::fd::OwnedFd, File) {
-        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-        grantpt(&user).expect("granted");
-        unlockpt(&user).expect("unlocked");
-        let name = ptsname(&user, Vec::new())
-            .expect("a name")
-            .into_string()
-            .expect("text");
-        let program = File::options()
-            .read(true)
-            .write(true)
-            .open(name)
-            .expect("opened");
-        (user, program)
-    }
 
     #[test]
     fn a_terminal_that_was_made_raw_is_put_back() {
-        let (_user, program) = terminal();
+        let (_user, program) = open().expect("a terminal");
         let before = tcgetattr(&program).expect("settings").local_modes;
         assert!(before.contains(LocalModes::ECHO | LocalModes::ICANON));
         let saved = save(&program);

@@ -3,13 +3,16 @@
 //! A test that waits for a guest ends by what the guest says, by its death, or by the deadline; never by silence. The
 //! child dies with the value that holds it.
 
+use std::fs::File;
 use std::io::Write as _;
-use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::os::fd::OwnedFd;
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::child::{Mortal, forward};
 use crate::error::{Context, Error, Result};
+use crate::terminal;
 
 /// How much of the output an error shows, in bytes.
 const TAIL: usize = 2000;
@@ -32,7 +35,7 @@ const TAIL: usize = 2000;
 #[derive(Debug)]
 pub struct Session {
     child: Mortal,
-    stdin: Option<ChildStdin>,
+    stdin: Option<File>,
     output: Receiver<Vec<u8>>,
     deadline: Instant,
     limit: Duration,
@@ -50,11 +53,24 @@ impl Session {
     /// # Errors
     /// If it cannot be started.
     pub fn start(mut command: Command, limit: Duration) -> Result<Self> {
+        command.stdin(Stdio::piped());
+        Self::spawn(command, None, limit)
+    }
+
+    /// The same for a child that is to believe that somebody sits there: its input is a terminal.
+    ///
+    /// # Errors
+    /// If it cannot be started, or the system has no terminal to give.
+    pub fn start_on_terminal(mut command: Command, limit: Duration) -> Result<Self> {
+        let (user, program) = terminal::open()?;
+        command.stdin(program);
+        Self::spawn(command, Some(user), limit)
+    }
+
+    /// Starts a command whose input comes from `keyboard`, or from its own pipe.
+    fn spawn(mut command: Command, keyboard: Option<File>, limit: Duration) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context(|| format!("cannot start {name}"))?;
         let (sender, output) = mpsc::channel();
         if let Some(stdout) = child.stdout.take() {
@@ -64,7 +80,7 @@ impl Session {
             forward(stderr, sender);
         }
         Ok(Self {
-            stdin: child.stdin.take(),
+            stdin: keyboard.or_else(|| Some(OwnedFd::from(child.stdin.take()?).into())),
             child: Mortal(child),
             output,
             deadline: Instant::now() + limit,
@@ -202,6 +218,18 @@ mod tests {
         let output = run_with_deadline(shell("echo one; echo two"), &["one", "two"], LATE);
         assert_eq!(output, Ok("one\ntwo\n".into()));
         assert!(run_with_deadline(shell("echo two; echo one"), &["one", "two"], LATE).is_err());
+    }
+
+    #[test]
+    fn a_child_on_a_terminal_reads_what_is_typed_there() {
+        let script = shell("test -t 0 && echo ready; read line; echo got $line");
+        let mut session = Session::start_on_terminal(script, LATE).expect("started");
+        session.wait_for("ready").expect("a terminal");
+        session.send("keys\n").expect("typed");
+        session.wait_for("got keys").expect("read");
+        session.finish().expect("ended");
+        let output = run_with_deadline(shell("test -t 0 || echo no terminal"), &["no"], LATE);
+        assert!(output.is_ok(), "a pipe is none");
     }
 
     #[test]
