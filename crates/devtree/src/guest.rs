@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    fn guest<'a>(devices: &'a [Device]) -> Guest<'a> {
+    fn guest(devices: &[Device]) -> Guest<'_> {
         Guest {
             name: "linux",
             cpus: &[0, 1],
