@@ -1,0 +1,66 @@
+//! Somebody sits at the guest's shell.
+
+use crate::stage::{Stage, must_say};
+
+/// The key that makes the next one Droste's.
+const ESCAPE: &str = "\x1d";
+
+#[test]
+fn a_shell_answers_and_the_report_comes_on_demand() {
+    let stage = Stage::with_linux(2);
+    let mut terminal = stage.run_on(2).on_terminal();
+    terminal.shell_says("echo hello-$((6*7))", "hello-42");
+    terminal.shell_says("cat /proc/interrupts", "arch_timer");
+    // Far more than the UART's FIFO holds, and the guest reads it while it computes.
+    let long = "0123456789".repeat(20);
+    terminal.shell_says(&format!("echo {long} | tr -d 1-9 | wc -c"), "21");
+    terminal.keys(&format!("{ESCAPE}s"));
+    terminal.wait_for("linux: running");
+    terminal.wait_for("EL2 memory: ");
+    terminal.keys("\n");
+    let output = terminal.power_off();
+    must_say(&output, &["linux: powered off"]);
+}
+
+#[test]
+fn the_keyboard_goes_to_the_next_virtual_machine() {
+    let mut stage = Stage::with_linux(1);
+    stage.linux("other", 1, "");
+    let mut terminal = stage.run_on(2).on_terminal();
+    terminal.shell_says("hostname the-$((1+0))st; hostname", "the-1st");
+    terminal.keys(&format!("{ESCAPE}n"));
+    terminal.wait_for("input goes to other");
+    // It may be at its first prompt, which went by as an unfinished line, or not yet there.
+    terminal.keys("\n");
+    terminal.shell_says("echo $(hostname)-$((1+1))nd", "guest-2nd");
+    terminal.shell("poweroff");
+    terminal.wait_for("reboot: Power down");
+    terminal.keys(&format!("{ESCAPE}n"));
+    terminal.wait_for("input goes to linux");
+    terminal.keys("\n");
+    terminal.power_off();
+}
+
+#[test]
+fn a_guest_that_reboots_starts_anew() {
+    let stage = Stage::with_linux(2);
+    let mut terminal = stage.run_on(2).on_terminal();
+    terminal.shell_says("echo first >/tmp/boot; cat /tmp/b*", "first\r\n");
+    terminal.shell("reboot");
+    terminal.wait_for("linux: restarts");
+    terminal.wait_for("on 2 CPUs. 'poweroff' switches");
+    terminal.shell_says("ls /tmp/boot", "No such file");
+    let output = terminal.power_off();
+    must_say(&output, &["linux: powered off"]);
+}
+
+#[test]
+fn a_reboot_that_was_forbidden_fails_the_run() {
+    let stage = Stage::with_linux(1);
+    let mut terminal = stage.run_on(1).with(&["--no-reboot"]).on_terminal();
+    terminal.shell("reboot");
+    must_say(
+        &terminal.fails(),
+        &["error: the run failed: virtual machine linux: reset (stopped at a reset)"],
+    );
+}

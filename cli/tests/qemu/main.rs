@@ -1,0 +1,13 @@
+//! Droste in QEMU: every test starts `droste run` as a user would and judges what the consoles say, how the run ends
+//! and what its record holds.
+//!
+//! What is missing (QEMU, Debian's kernel and busybox, the library of the EL2 target) is brought by the first test.
+//! Emulated processors take turns on the host's, so the tests of this file run beside each other only where the host
+//! has processors for all of them.
+
+mod console;
+mod devices;
+mod guests;
+mod linux;
+mod refusals;
+mod stage;

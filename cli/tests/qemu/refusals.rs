@@ -1,0 +1,106 @@
+//! What Droste cannot run: it says why, and the run fails.
+
+use std::process::Command;
+
+use droste_image::{Console, OnReboot, VmSpec, write};
+
+use crate::stage::{Stage, must_say, parts};
+
+/// The machine goes off by itself when there is nothing to run.
+const NO_REPORT: &str = "QEMU ended (exit status: 0) before the hypervisor's final report";
+
+/// A program that changes the arguments of QEMU, which it finds in `$@`, and becomes QEMU.
+fn between(stage: &Stage, script: &str) -> String {
+    let qemu = parts().qemu.display();
+    let text = format!("#!/bin/sh\n{script}\nexec {qemu} \"$@\"\n");
+    let (source, program) = (stage.path("qemu.sh"), stage.path("qemu"));
+    stage.put(&source, text.as_bytes());
+    // Another process writes the program: while this one has it open, it cannot be started.
+    let mut install = Command::new("install");
+    install.args(["-m", "755"]).args([&source, &program]);
+    assert!(install.status().expect("started").success());
+    program.display().to_string()
+}
+
+/// Runs a boot image in place of the one that `droste run` wrote.
+fn fails_with_image(stage: &Stage, image: &[u8]) -> String {
+    stage.put("other.fit", image);
+    let file = stage.path("other.fit");
+    let script = format!("set -- \"$@\" -initrd {}", file.display());
+    let qemu = between(stage, &script);
+    stage.run_on(1).with(&["--qemu", &qemu]).fails()
+}
+
+fn fp_stage() -> Stage {
+    let mut stage = Stage::new();
+    stage.fp("fp", 1);
+    stage
+}
+
+fn spec<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
+    VmSpec {
+        name,
+        vcpus: 1,
+        memory: 64 << 20,
+        kernel,
+        initrd: None,
+        bootargs: "",
+        console: Console::Uart,
+        on_reboot: OnReboot::Stop,
+        passthrough: &[],
+    }
+}
+
+#[test]
+fn more_memory_than_the_machine_has_is_refused() {
+    let stage = Stage::with_linux(1);
+    let qemu = between(&stage, "set -- \"$@\" -m 256M");
+    let error = stage.run_on(1).with(&["--qemu", &qemu]).fails();
+    must_say(
+        &error,
+        &[
+            "droste: error: linux: no 256 MiB of RAM in one piece",
+            NO_REPORT,
+        ],
+    );
+}
+
+#[test]
+fn a_machine_without_a_boot_image_is_told_how_to_get_one() {
+    let stage = fp_stage();
+    let script = "for word; do shift; case $word in -initrd | *.fit) ;; *) set -- \"$@\" \"$word\" ;; esac; done";
+    let qemu = between(&stage, script);
+    let error = stage.run_on(1).with(&["--qemu", &qemu]).fails();
+    must_say(
+        &error,
+        &["no boot image: pass one made by `droste image`", NO_REPORT],
+    );
+}
+
+#[test]
+fn a_damaged_boot_image_is_refused() {
+    let stage = fp_stage();
+    let image = write(&[spec("vm", &[7; 8192])]).expect("written");
+    for (damaged, why) in [
+        (&image[..image.len() - 4096], "the boot image is unusable: "),
+        (&image[..100], "the boot image is unusable: "),
+        (&[0x5a; 4096][..], "the boot image is unusable: "),
+    ] {
+        must_say(&fails_with_image(&stage, damaged), &[why, NO_REPORT]);
+    }
+}
+
+#[test]
+fn a_kernel_that_is_none_fails_its_virtual_machine_alone() {
+    let stage = fp_stage();
+    let fp = std::fs::read(&parts().fp).expect("read");
+    let image = write(&[spec("wrong", &[7; 8192]), spec("fp", &fp)]).expect("written");
+    must_say(
+        &fails_with_image(&stage, &image),
+        &[
+            "droste: error: wrong: its kernel: ",
+            "[fp] fp: ok",
+            "error: the run failed: virtual machine wrong: failed (stopped by Droste)",
+        ],
+    );
+}

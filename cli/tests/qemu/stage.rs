@@ -1,0 +1,340 @@
+//! What the tests share: the parts of a run, the host's processors, and `droste run` in a directory of its own.
+//!
+//! A run ends by `droste run --timeout`, which takes QEMU with it; the session's own deadline lies behind that one and
+//! catches a `droste` that hangs. Silence therefore fails, and no QEMU outlives its test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use droste::qemu::Session;
+use droste::setup::Setup;
+use droste::setup::guest::KERNEL_PACKAGE;
+use serde_json::Value;
+
+/// What every Linux is told, as in the example.
+const LINUX_WORDS: &str = "console=ttyAMA0 loglevel=5 cryptomgr.notests panic=5";
+/// A run must end within so many seconds unless its test says otherwise. A boot takes a tenth of this on an idle host.
+const LIMIT: u64 = 180;
+/// How long `droste` may take around the run itself, in seconds.
+const GRACE: u64 = 30;
+/// What the guest's shell says when it waits for a command.
+const PROMPT: &str = "guest:~# ";
+
+/// The parts of a run, brought and built once.
+pub(crate) struct Parts {
+    pub(crate) qemu: PathBuf,
+    hypervisor: PathBuf,
+    pub(crate) fp: PathBuf,
+    hostile: PathBuf,
+}
+
+/// The parts. The first to ask brings what is missing.
+pub(crate) fn parts() -> &'static Parts {
+    static PARTS: LazyLock<Parts> = LazyLock::new(|| match gather() {
+        Ok(parts) => parts,
+        Err(error) => panic!("set-up failed: {error}"),
+    });
+    &PARTS
+}
+
+fn gather() -> droste::Result<Parts> {
+    let setup = Setup::new()?;
+    setup.initrd(Some(&setup.kernel(KERNEL_PACKAGE)?))?;
+    Ok(Parts {
+        qemu: setup.qemu(None)?,
+        hypervisor: setup.hypervisor()?,
+        fp: setup.guest("fp")?,
+        hostile: setup.guest("hostile")?,
+    })
+}
+
+/// The host's processors that no emulated machine uses.
+static FREE: LazyLock<Mutex<usize>> = LazyLock::new(|| Mutex::new(processors()));
+static FREED: Condvar = Condvar::new();
+
+fn processors() -> usize {
+    available_parallelism().map_or(1, usize::from)
+}
+
+/// Processors of the host for one emulated machine, until this is dropped.
+struct Turn(usize);
+
+impl Turn {
+    /// Waits for as many processors as the machine has, or for all of them.
+    fn wait(cpus: usize) -> Self {
+        let wanted = cpus.min(processors());
+        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = FREED
+            .wait_while(free, |free| *free < wanted)
+            .unwrap_or_else(PoisonError::into_inner);
+        *free -= wanted;
+        Self(wanted)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *FREE.lock().unwrap_or_else(PoisonError::into_inner) += self.0;
+        FREED.notify_all();
+    }
+}
+
+/// A directory with descriptions of virtual machines.
+pub(crate) struct Stage {
+    dir: tempfile::TempDir,
+    vms: Vec<PathBuf>,
+}
+
+impl Stage {
+    /// One without any.
+    pub(crate) fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().expect("a directory"),
+            vms: Vec::new(),
+        }
+    }
+
+    /// One with a Debian of this many virtual CPUs.
+    pub(crate) fn with_linux(vcpus: u32) -> Self {
+        let mut stage = Self::new();
+        stage.linux("linux", vcpus, "");
+        stage
+    }
+
+    /// Adds a Debian; `keys` are more lines of its description.
+    pub(crate) fn linux(&mut self, name: &str, vcpus: u32, keys: &str) {
+        let keys = format!(
+            "vcpus = {vcpus}\nmemory = \"256M\"\nkernel = \"debian:{KERNEL_PACKAGE}\"\n\
+             initrd = \"debian:busybox-static\"\ncmdline = \"{LINUX_WORDS}\"\n{keys}\n"
+        );
+        self.vm(name, &keys);
+    }
+
+    /// Adds the guest that watches its floating-point registers.
+    pub(crate) fn fp(&mut self, name: &str, vcpus: u32) {
+        self.bare(name, vcpus, &parts().fp);
+    }
+
+    /// Adds the guest that means harm.
+    pub(crate) fn hostile(&mut self, name: &str) {
+        self.bare(name, 1, &parts().hostile);
+    }
+
+    fn bare(&mut self, name: &str, vcpus: u32, kernel: &Path) {
+        let kernel = kernel.display();
+        self.vm(
+            name,
+            &format!("vcpus = {vcpus}\nmemory = \"128M\"\nkernel = \"{kernel}\"\n"),
+        );
+    }
+
+    fn vm(&mut self, name: &str, keys: &str) {
+        let file = self.path(&format!("{name}.toml"));
+        self.put(&file, format!("name = \"{name}\"\n{keys}").as_bytes());
+        self.vms.push(file);
+    }
+
+    /// A file of the directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file; its name may be relative to the directory.
+    pub(crate) fn put(&self, name: impl AsRef<Path>, bytes: &[u8]) {
+        fs::write(self.dir.path().join(name), bytes).expect("written");
+    }
+
+    /// A run of all virtual machines on as many processors.
+    pub(crate) fn run_on(&self, cpus: u32) -> Run<'_> {
+        Run {
+            stage: self,
+            cpus,
+            limit: LIMIT,
+            words: Vec::new(),
+        }
+    }
+}
+
+/// A run of `droste` that has not started.
+pub(crate) struct Run<'a> {
+    stage: &'a Stage,
+    cpus: u32,
+    limit: u64,
+    words: Vec<String>,
+}
+
+impl<'a> Run<'a> {
+    /// Adds arguments.
+    pub(crate) fn with(mut self, words: &[&str]) -> Self {
+        self.words.extend(words.iter().map(ToString::to_string));
+        self
+    }
+
+    /// Sets the limit, in seconds.
+    pub(crate) fn within(self, seconds: u64) -> Self {
+        Self {
+            limit: seconds,
+            ..self
+        }
+    }
+
+    /// Runs without a terminal and must end well, with each marker said in this order.
+    pub(crate) fn succeeds(self, markers: &[&str]) -> Ended {
+        let json = self.stage.path("record.json");
+        let _turn = Turn::wait(self.cpus as usize);
+        let session = Session::start(self.command(), self.deadline()).expect("droste starts");
+        let output = session.finish().unwrap_or_else(|error| panic!("{error}"));
+        must_say(&output, markers);
+        let record = fs::read(&json).expect("a record");
+        let record = serde_json::from_slice(&record).expect("JSON");
+        Ended { output, record }
+    }
+
+    /// Runs without a terminal and must fail; returns the end of what was said.
+    pub(crate) fn fails(self) -> String {
+        let _turn = Turn::wait(self.cpus as usize);
+        let session = Session::start(self.command(), self.deadline()).expect("droste starts");
+        failure(session)
+    }
+
+    /// Runs on a terminal, at which the caller sits.
+    pub(crate) fn on_terminal(self) -> Terminal<'a> {
+        let turn = Turn::wait(self.cpus as usize);
+        let session = Session::start_on_terminal(self.command(), self.deadline());
+        Terminal {
+            session: session.expect("droste starts"),
+            _turn: turn,
+            _stage: self.stage,
+        }
+    }
+
+    fn deadline(&self) -> Duration {
+        Duration::from_secs(self.limit + GRACE)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_droste"));
+        command.arg("run").args(&self.stage.vms);
+        command.arg("--hypervisor").arg(&parts().hypervisor);
+        command.args(["--smp", &self.cpus.to_string()]);
+        command.args(["--timeout", &self.limit.to_string()]);
+        command.arg("--json").arg(self.stage.path("record.json"));
+        command.args(&self.words);
+        command
+    }
+}
+
+/// A run that ended well.
+pub(crate) struct Ended {
+    /// What the consoles and `droste` itself said.
+    pub(crate) output: String,
+    /// The hypervisor's final record.
+    pub(crate) record: Value,
+}
+
+impl Ended {
+    /// Whether the record says that these virtual machines, and no others, were switched off by their guests.
+    pub(crate) fn all_off(&self, names: &[&str]) -> bool {
+        let vms = self.record["vms"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let is_off = |(vm, name): (&Value, &&str)| vm["name"] == **name && vm["outcome"] == "off";
+        self.record["outcome"] == "ok"
+            && vms.len() == names.len()
+            && vms.iter().zip(names).all(is_off)
+    }
+}
+
+/// A run with somebody at the keyboard.
+pub(crate) struct Terminal<'a> {
+    session: Session,
+    _turn: Turn,
+    /// The files of the run stay until it ends.
+    _stage: &'a Stage,
+}
+
+impl Terminal<'_> {
+    /// Waits until something is said.
+    pub(crate) fn wait_for(&mut self, marker: &str) {
+        self.session
+            .wait_for(marker)
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Types.
+    pub(crate) fn keys(&mut self, keys: &str) {
+        self.session
+            .send(keys)
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Gives the guest's shell a command, once it waits for one.
+    pub(crate) fn shell(&mut self, line: &str) {
+        self.wait_for(PROMPT);
+        self.keys(&format!("{line}\n"));
+    }
+
+    /// Gives a command and waits for its answer, which the command itself must not spell.
+    pub(crate) fn shell_says(&mut self, line: &str, answer: &str) {
+        assert!(!line.contains(answer), "the echo of {line:?} says it");
+        self.shell(line);
+        self.wait_for(answer);
+    }
+
+    /// Switches the guest off; the run must end well. Returns all that was said.
+    pub(crate) fn power_off(mut self) -> String {
+        self.shell("poweroff");
+        self.session
+            .finish()
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The run must fail; returns the end of what was said.
+    pub(crate) fn fails(self) -> String {
+        failure(self.session)
+    }
+}
+
+/// Waits for an end that is a failure, told by exit code 1.
+fn failure(session: Session) -> String {
+    match session.finish() {
+        Ok(output) => panic!("it did not fail:\n{output}"),
+        Err(error) => {
+            let error = error.to_string();
+            assert!(error.starts_with("it ended with exit status: 1"), "{error}");
+            error
+        }
+    }
+}
+
+/// Whether all markers were said, in this order.
+///
+/// # Panics
+/// Names the first that was not, with all that was said.
+pub(crate) fn must_say(output: &str, markers: &[&str]) {
+    let mut rest = output;
+    for marker in markers {
+        let Some((_, behind)) = rest.split_once(marker) else {
+            panic!("{marker:?} is missing in\n{output}");
+        };
+        rest = behind;
+    }
+}
+
+#[test]
+fn markers_count_in_their_order_alone() {
+    must_say("one two", &["one", "two"]);
+    let reversed = std::panic::catch_unwind(|| must_say("one two", &["two", "one"]));
+    assert!(reversed.is_err());
+}
+
+#[test]
+fn a_run_that_has_not_ended_fails_at_its_limit() {
+    let error = Stage::with_linux(1).run_on(1).within(1).fails();
+    must_say(&error, &["no end after 1 s"]);
+}
