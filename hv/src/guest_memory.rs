@@ -39,6 +39,7 @@ pub(crate) struct GuestMemory {
     slots: Slots,
     geometry: Geometry,
     ids: IdRegisters,
+    pa_range: PaRange,
     table_bytes: u64,
 }
 
@@ -92,9 +93,18 @@ impl GuestMemory {
             .map(|(ipa, range, _)| ipa + (range.end - range.start))
             .max()
             .unwrap_or(0);
-        let bits = IpaBits::new(64 - (end - 1).leading_zeros())
-            .unwrap_or(IpaBits::MIN)
-            .max(IpaBits::MIN);
+        // As wide as a value of PARange that covers it all, for that is what the guest reads.
+        let needed = 64 - end.saturating_sub(1).leading_zeros();
+        let pa_range = PaRange::ALL
+            .into_iter()
+            .find(|range| range.bits() >= needed);
+        let too_wide = || {
+            BuildError(format!(
+                "its addresses end at {end:#x}, past what stage 2 translates"
+            ))
+        };
+        let pa_range = pa_range.ok_or_else(too_wide)?;
+        let bits = IpaBits::new(pa_range.bits()).ok_or_else(too_wide)?;
         let describe = |error: Error| BuildError(format!("stage 2: {error}"));
         let geometry = Geometry::new(Granule::Kib4, bits, &ids).map_err(describe)?;
         let mut known = Slots::new(geometry);
@@ -134,6 +144,7 @@ impl GuestMemory {
             slots: known,
             geometry,
             ids,
+            pa_range,
             table_bytes,
         })
     }
@@ -151,13 +162,9 @@ impl GuestMemory {
         }
     }
 
-    /// The physical address range that the guest is shown: what its IPA size allows.
+    /// The physical address range that the guest is shown.
     pub(crate) fn pa_range(&self) -> PaRange {
-        let fits = PaRange::ALL
-            .into_iter()
-            .rev()
-            .find(|range| range.bits() <= self.geometry.ipa_bits().bits());
-        fits.unwrap_or(PaRange::Bits32)
+        self.pa_range
     }
 
     /// Answers a fault at `ipa`.
