@@ -20,7 +20,7 @@ use crate::guest_memory::GuestMemory;
 use crate::machine::{self, machine};
 use crate::memory::{self, Regions};
 use crate::vm::{BuildError, Outcome, Parts, Vm};
-use crate::{console, logger, mmio, power, report, sched};
+use crate::{bug, console, logger, mmio, power, report, sched};
 
 /// Where the RAM of a VM begins for its guest, unless a device writes to it without translation.
 const GUEST_RAM: u64 = 0x4000_0000;
@@ -71,6 +71,7 @@ pub(crate) fn primary(device_tree: Pa) -> ! {
             vm.stop(Outcome::Failed);
         }
     }
+    bug::provoke(platform.option("droste.bug"));
     arch::vcpu::enter(sched::schedule(cpu, None))
 }
 

@@ -36,3 +36,22 @@ pub(crate) fn report(
 pub(crate) fn is_reported() -> bool {
     REPORTED.load(Ordering::Relaxed)
 }
+
+/// Makes the bug that the command line asks for (`droste.bug=`), so that its report can be seen and tested: `panic`, or
+/// `stack` for a stack that overflows.
+pub(crate) fn provoke(kind: Option<&str>) {
+    match kind {
+        Some("panic") => panic!("asked for by droste.bug=panic"),
+        Some("stack") => {
+            overflow(1);
+        }
+        _ => {}
+    }
+}
+
+#[expect(unconditional_recursion, reason = "that is the bug")]
+#[inline(never)]
+fn overflow(depth: u64) -> u64 {
+    let frame = core::hint::black_box([depth; 32]);
+    overflow(depth + 1) + frame[0]
+}

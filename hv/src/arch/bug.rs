@@ -4,6 +4,10 @@ use core::fmt::{self, Write};
 
 use super::{boot, mrs, uart};
 
+const PAGE: u64 = 4096;
+/// Return addresses that a trace prints: a stack that overflowed holds hundreds.
+const TRACE_MAX: usize = 24;
+
 /// Registers that `vectors.s` saves when EL2 takes an exception from itself.
 #[repr(C)]
 struct BugFrame {
@@ -49,15 +53,24 @@ fn print(out: &mut LastWords, frame: &BugFrame) -> fmt::Result {
 /// Prints the words of the stack at `sp` that lie in the text: return addresses, innermost first.
 pub(crate) fn trace(out: &mut LastWords, sp: u64) -> fmt::Result {
     let image = boot::layout();
+    // One that overflowed points into the guard page below the stack.
+    let sp = if boot::is_stack_guard(sp) {
+        sp.next_multiple_of(PAGE)
+    } else {
+        sp
+    };
     let Some(end) = boot::stack_end(sp) else {
         return writeln!(out, "  sp is in no stack");
     };
     write!(out, "  stack, image +")?;
-    for at in (sp & !7..end).step_by(8) {
-        let word = super::memory::read_u64(droste_arm64::Pa(at));
-        if image.text.contains(&word) {
-            write!(out, " {:#x}", word - image.text.start)?;
-        }
+    let words = (sp & !7..end)
+        .step_by(8)
+        .map(|at| super::memory::read_u64(droste_arm64::Pa(at)));
+    for word in words
+        .filter(|word| image.text.contains(word))
+        .take(TRACE_MAX)
+    {
+        write!(out, " {:#x}", word - image.text.start)?;
     }
     writeln!(out)
 }
