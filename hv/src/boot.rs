@@ -84,7 +84,7 @@ pub(crate) fn secondary(index: usize) -> ! {
 
 /// Brings up what each CPU has of its own.
 fn init_cpu(cpu: &'static Cpu) {
-    arch::vcpu::init_cpu();
+    arch::traps::init_cpu();
     let m = machine();
     let regions: Vec<Pa> = m.gic.redistributors.iter().map(|r| Pa(r.start)).collect();
     let ppis = [

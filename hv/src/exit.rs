@@ -8,7 +8,8 @@ use droste_arm64::Ipa;
 use droste_arm64::esr::{Direction, Ec, Esr, FaultStatus, MmioAccess, fault_ipa};
 use droste_arm64::exception::{Injection, take_to_el1};
 
-use crate::arch::vcpu::{ExceptionRegisters, Fault, VcpuState};
+use crate::arch::exception::{ExceptionRegisters, Fault};
+use crate::arch::vcpu::VcpuState;
 use crate::arch::{self, gic};
 use crate::cpu::{Cpu, KICK_SGI};
 use crate::machine::machine;

@@ -130,6 +130,8 @@ struct SecondaryBoot {
     cpu: u64,
 }
 
+const _: () = assert!(core::mem::offset_of!(SecondaryBoot, cpu) == 32);
+
 /// The address and context argument for PSCI CPU_ON that bring CPU `cpu` to [`secondary_main`].
 pub(crate) fn secondary_start(cpu: usize) -> (u64, u64) {
     assert!(cpu < MAX_CPUS, "CPU {cpu} has no stack");

@@ -6,14 +6,17 @@
 pub(crate) mod boot;
 pub(crate) mod bug;
 pub(crate) mod cache;
+pub(crate) mod exception;
 pub(crate) mod firmware;
 pub(crate) mod gic;
 pub(crate) mod heap;
 pub(crate) mod id;
 pub(crate) mod memory;
 pub(crate) mod mmu;
+mod registers;
 pub(crate) mod stage2;
 pub(crate) mod timer;
+pub(crate) mod traps;
 pub(crate) mod uart;
 pub(crate) mod vcpu;
 

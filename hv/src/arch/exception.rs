@@ -1,0 +1,74 @@
+//! Why a guest was left, and what its own EL1 is to see of it.
+
+use super::{isb, mrs, msr};
+
+/// What the hardware says of an exit; the registers keep their values until the next exception.
+pub(crate) struct Fault;
+
+impl Fault {
+    /// ESR_EL2.
+    #[inline]
+    pub(crate) fn syndrome() -> droste_arm64::esr::Esr {
+        droste_arm64::esr::Esr(mrs!("esr_el2"))
+    }
+
+    /// FAR_EL2: the faulting virtual address.
+    #[inline]
+    pub(crate) fn address() -> u64 {
+        mrs!("far_el2")
+    }
+
+    /// HPFAR_EL2: the faulting page.
+    #[inline]
+    pub(crate) fn page() -> u64 {
+        mrs!("hpfar_el2")
+    }
+
+    /// The IPA of `far` by the guest's own stage 1, for faults that leave HPFAR_EL2 unknown (DDI 0487, D24.2.60);
+    /// `None` where the guest has unmapped it meanwhile.
+    pub(crate) fn translate(far: u64) -> Option<u64> {
+        const FAILED: u64 = 1;
+        const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+        let guest_par = mrs!("par_el1");
+        // SAFETY: AT reads the guest's tables as the guest would.
+        unsafe {
+            core::arch::asm!("at s1e1r, {}", in(reg) far, options(nostack, preserves_flags));
+        }
+        isb();
+        let result = mrs!("par_el1");
+        // SAFETY: puts the guest's own value back.
+        unsafe { msr!("par_el1", guest_par) }
+        (result & FAILED == 0).then_some(result & ADDRESS | far & 0xfff)
+    }
+}
+
+/// Registers of EL1 that an exception taken there sets; the guest's are in the hardware.
+pub(crate) struct ExceptionRegisters;
+
+impl ExceptionRegisters {
+    /// SCTLR_EL1 and VBAR_EL1.
+    pub(crate) fn control() -> (u64, u64) {
+        (mrs!("sctlr_el1"), mrs!("vbar_el1"))
+    }
+
+    /// Sets what EL1's handler reads: ESR_EL1, ELR_EL1, SPSR_EL1, and FAR_EL1 where the exception has an address.
+    pub(crate) fn set(esr: u64, elr: u64, spsr: u64, far: Option<u64>) {
+        // SAFETY: EL1's registers, written as the architecture does when EL1 takes an exception.
+        unsafe {
+            msr!("esr_el1", esr);
+            msr!("elr_el1", elr);
+            msr!("spsr_el1", spsr);
+            if let Some(far) = far {
+                msr!("far_el1", far);
+            }
+        }
+    }
+
+    /// Makes a virtual SError pending for the loaded guest (HCR_EL2.VSE).
+    pub(crate) fn pend_serror() {
+        const VSE: u64 = 1 << 8;
+        let hcr = mrs!("hcr_el2");
+        // SAFETY: only adds the virtual SError.
+        unsafe { msr!("hcr_el2", hcr | VSE) }
+    }
+}

@@ -1,0 +1,227 @@
+//! Registers of a guest that stay in the hardware while it runs, and move when another takes its CPU.
+
+use droste_vdev::timer::deadline;
+
+use super::{isb, mrs, msr};
+
+macro_rules! el1_registers {
+    ($($field:ident = $name:literal;)*) => {
+        /// System registers of EL1 and EL0.
+        #[derive(Default)]
+        pub(super) struct El1 { $(pub(super) $field: u64,)* }
+
+        impl El1 {
+            pub(super) fn save(&mut self) {
+                $(self.$field = mrs!($name);)*
+            }
+
+            pub(super) fn load(&self) {
+                // SAFETY: these act on EL1 and EL0 alone, where the guest may hold any value it likes.
+                unsafe { $(msr!($name, self.$field);)* }
+            }
+        }
+    };
+}
+
+el1_registers! {
+    sctlr = "sctlr_el1";
+    cpacr = "cpacr_el1";
+    ttbr0 = "ttbr0_el1";
+    ttbr1 = "ttbr1_el1";
+    tcr = "tcr_el1";
+    mair = "mair_el1";
+    amair = "amair_el1";
+    vbar = "vbar_el1";
+    contextidr = "contextidr_el1";
+    esr = "esr_el1";
+    afsr0 = "afsr0_el1";
+    afsr1 = "afsr1_el1";
+    far = "far_el1";
+    elr = "elr_el1";
+    spsr = "spsr_el1";
+    sp = "sp_el1";
+    sp_el0 = "sp_el0";
+    tpidr = "tpidr_el1";
+    tpidr_el0 = "tpidr_el0";
+    tpidrro = "tpidrro_el0";
+    par = "par_el1";
+    cntkctl = "cntkctl_el1";
+    csselr = "csselr_el1";
+}
+
+macro_rules! key_registers {
+    ($($index:literal = $name:literal;)*) => {
+        fn save_keys(keys: &mut [u64; 10]) {
+            $(keys[$index] = mrs!($name);)*
+        }
+
+        fn load_keys(keys: &[u64; 10]) {
+            // SAFETY: pointer authentication keys of EL1 and EL0; EL2 signs nothing.
+            unsafe { $(msr!($name, keys[$index]);)* }
+        }
+    };
+}
+
+// APIAKey, APIBKey, APDAKey, APDBKey, APGAKey; low and high halves.
+key_registers! {
+    0 = "S3_0_C2_C1_0"; 1 = "S3_0_C2_C1_1"; 2 = "S3_0_C2_C1_2"; 3 = "S3_0_C2_C1_3";
+    4 = "S3_0_C2_C2_0"; 5 = "S3_0_C2_C2_1"; 6 = "S3_0_C2_C2_2"; 7 = "S3_0_C2_C2_3";
+    8 = "S3_0_C2_C3_0"; 9 = "S3_0_C2_C3_1";
+}
+
+/// The two timers of EL1.
+#[derive(Default)]
+pub(super) struct Timers {
+    virtual_control: u64,
+    virtual_compare: u64,
+    physical_control: u64,
+    physical_compare: u64,
+}
+
+impl Timers {
+    /// When the earlier of the enabled ones is due, in ticks of the physical counter; CNTVOFF_EL2 is 0.
+    pub(super) fn deadline(&self) -> Option<u64> {
+        let virt = deadline(self.virtual_control, self.virtual_compare, 0);
+        let phys = deadline(self.physical_control, self.physical_compare, 0);
+        virt.into_iter().chain(phys).min()
+    }
+
+    /// Takes both out of the hardware, and turns them off there: they raise nothing for the next guest.
+    pub(super) fn save(&mut self) {
+        *self = Self {
+            virtual_control: mrs!("cntv_ctl_el0"),
+            virtual_compare: mrs!("cntv_cval_el0"),
+            physical_control: mrs!("cntp_ctl_el0"),
+            physical_compare: mrs!("cntp_cval_el0"),
+        };
+        // SAFETY: a timer that is off does nothing.
+        unsafe {
+            msr!("cntv_ctl_el0", 0u64);
+            msr!("cntp_ctl_el0", 0u64);
+        }
+        isb();
+    }
+
+    pub(super) fn load(&self) {
+        // SAFETY: timers of EL1, whose interrupts EL2 takes and hands to this guest.
+        unsafe {
+            msr!("cntv_cval_el0", self.virtual_compare);
+            msr!("cntv_ctl_el0", self.virtual_control);
+            msr!("cntp_cval_el0", self.physical_compare);
+            msr!("cntp_ctl_el0", self.physical_control);
+        }
+    }
+}
+
+/// The virtual CPU interface of the GIC but its list registers, which are folded into the VM's GIC instead.
+#[derive(Default)]
+pub(super) struct VirtualInterface {
+    vmcr: u64,
+    active_priorities: [[u64; 4]; 2],
+}
+
+/// Vector and floating-point registers, and the keys of pointer authentication.
+#[repr(C, align(16))]
+#[derive(Default)]
+pub(super) struct Vectors {
+    v: [u128; 32],
+    fpcr: u64,
+    fpsr: u64,
+    keys: [u64; 10],
+}
+
+impl VirtualInterface {
+    /// Active-priority registers of each group: 1, 2 or 4 by the implemented preemption bits (IHI 0069, ICH_VTR_EL2).
+    fn priority_registers() -> usize {
+        let preemption_bits = (mrs!("S3_4_C12_C11_1") >> 26 & 7) + 1;
+        1 << (preemption_bits - 5).min(2)
+    }
+
+    pub(super) fn save(&mut self) {
+        self.vmcr = mrs!("S3_4_C12_C11_7");
+        let count = Self::priority_registers();
+        let [group0, group1] = &mut self.active_priorities;
+        group0[0] = mrs!("S3_4_C12_C8_0");
+        group1[0] = mrs!("S3_4_C12_C9_0");
+        if count > 1 {
+            group0[1] = mrs!("S3_4_C12_C8_1");
+            group1[1] = mrs!("S3_4_C12_C9_1");
+        }
+        if count > 2 {
+            group0[2] = mrs!("S3_4_C12_C8_2");
+            group0[3] = mrs!("S3_4_C12_C8_3");
+            group1[2] = mrs!("S3_4_C12_C9_2");
+            group1[3] = mrs!("S3_4_C12_C9_3");
+        }
+    }
+
+    pub(super) fn load(&self) {
+        let count = Self::priority_registers();
+        let [group0, group1] = &self.active_priorities;
+        // SAFETY: state of the guest's virtual CPU interface alone.
+        unsafe {
+            msr!("S3_4_C12_C11_7", self.vmcr);
+            msr!("S3_4_C12_C8_0", group0[0]);
+            msr!("S3_4_C12_C9_0", group1[0]);
+            if count > 1 {
+                msr!("S3_4_C12_C8_1", group0[1]);
+                msr!("S3_4_C12_C9_1", group1[1]);
+            }
+            if count > 2 {
+                msr!("S3_4_C12_C8_2", group0[2]);
+                msr!("S3_4_C12_C8_3", group0[3]);
+                msr!("S3_4_C12_C9_2", group1[2]);
+                msr!("S3_4_C12_C9_3", group1[3]);
+            }
+        }
+    }
+}
+
+/// Whether the CPU signs pointers: ID_AA64ISAR1_EL1 or ISAR2_EL1 names an algorithm.
+fn has_pointer_authentication() -> bool {
+    const APA_API_GPA_GPI: u64 = 0xff00_0ff0;
+    const APA3_GPA3: u64 = 0xff00;
+    mrs!("id_aa64isar1_el1") & APA_API_GPA_GPI != 0 || mrs!("S3_0_C0_C6_2") & APA3_GPA3 != 0
+}
+
+macro_rules! vector_registers {
+    ($instruction:literal, $base:expr) => {
+        core::arch::asm!(
+            ".arch_extension fp",
+            concat!($instruction, " q0, q1, [{b}]"), concat!($instruction, " q2, q3, [{b}, #32]"),
+            concat!($instruction, " q4, q5, [{b}, #64]"), concat!($instruction, " q6, q7, [{b}, #96]"),
+            concat!($instruction, " q8, q9, [{b}, #128]"), concat!($instruction, " q10, q11, [{b}, #160]"),
+            concat!($instruction, " q12, q13, [{b}, #192]"), concat!($instruction, " q14, q15, [{b}, #224]"),
+            concat!($instruction, " q16, q17, [{b}, #256]"), concat!($instruction, " q18, q19, [{b}, #288]"),
+            concat!($instruction, " q20, q21, [{b}, #320]"), concat!($instruction, " q22, q23, [{b}, #352]"),
+            concat!($instruction, " q24, q25, [{b}, #384]"), concat!($instruction, " q26, q27, [{b}, #416]"),
+            concat!($instruction, " q28, q29, [{b}, #448]"), concat!($instruction, " q30, q31, [{b}, #480]"),
+            ".arch_extension nofp",
+            b = in(reg) $base, options(nostack, preserves_flags)
+        )
+    };
+}
+
+impl Vectors {
+    pub(super) fn save(&mut self) {
+        // SAFETY: stores 32 registers into `v`, which holds as many.
+        unsafe { vector_registers!("stp", self.v.as_mut_ptr()) }
+        self.fpcr = mrs!("S3_3_C4_C4_0");
+        self.fpsr = mrs!("S3_3_C4_C4_1");
+        if has_pointer_authentication() {
+            save_keys(&mut self.keys);
+        }
+    }
+
+    pub(super) fn load(&self) {
+        // SAFETY: this code is compiled without vector registers, so all are the guest's.
+        unsafe {
+            vector_registers!("ldp", self.v.as_ptr());
+            msr!("S3_3_C4_C4_0", self.fpcr);
+            msr!("S3_3_C4_C4_1", self.fpsr);
+        }
+        if has_pointer_authentication() {
+            load_keys(&self.keys);
+        }
+    }
+}

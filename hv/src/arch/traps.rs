@@ -1,0 +1,76 @@
+//! What EL2 takes from every guest, alike on every CPU.
+
+use super::{isb, mrs, msr};
+
+/// Traps and controls of EL2 that are the same for every guest. Once a CPU.
+pub(crate) fn init_cpu() {
+    const CPTR_RES1: u64 = 0x33ff; // traps SVE and SME, where there are such
+    const CPTR_TRACE: u64 = 1 << 20;
+    const CPTR_ACTIVITY_MONITORS: u64 = 1 << 30;
+    const CNTHCTL_EL1_PHYSICAL: u64 = 0b11; // counter and timer
+    const MDCR_DEBUG: u64 = 1 << 9 | 1 << 10 | 1 << 11; // TDA, TDOSA, TDRA
+    const MDCR_PERFORMANCE: u64 = 1 << 6 | 1 << 5; // TPM, TPMCR
+    const MDCR_TRACE_FILTER: u64 = 1 << 19;
+    const MDCR_STATISTICAL: u64 = 1 << 14; // TPMS
+    const PMCR_N: u64 = 0x1f << 11;
+    let has_pmu = !matches!(mrs!("id_aa64dfr0_el1") >> 8 & 0xf, 0 | 0xf);
+    let counters = if has_pmu {
+        (mrs!("pmcr_el0") & PMCR_N) >> 11
+    } else {
+        0
+    };
+    let has_hcrx = mrs!("id_aa64mmfr1_el1") >> 40 & 0xf != 0;
+    let has_mops = mrs!("S3_0_C0_C6_2") >> 16 & 0xf != 0;
+    // SAFETY: EL2 controls. Counters stay with EL1 in MDCR_EL2.HPMN, all of whose accesses trap.
+    unsafe {
+        msr!("cptr_el2", CPTR_RES1 | CPTR_TRACE | CPTR_ACTIVITY_MONITORS);
+        msr!("hstr_el2", 0u64);
+        msr!(
+            "mdcr_el2",
+            MDCR_DEBUG | MDCR_PERFORMANCE | MDCR_TRACE_FILTER | MDCR_STATISTICAL | counters
+        );
+        msr!("cnthctl_el2", CNTHCTL_EL1_PHYSICAL);
+        msr!("oslar_el1", 0u64); // the guest's own OS lock is kept in software
+        msr!("cntvoff_el2", 0u64); // both of a guest's counters agree
+        msr!("cnthp_ctl_el2", 0u64);
+        msr!("cntv_ctl_el0", 0u64);
+        msr!("cntp_ctl_el0", 0u64);
+        if has_hcrx {
+            const MSCEN: u64 = 1 << 11;
+            msr!("S3_4_C1_C2_2", if has_mops { MSCEN } else { 0 }); // HCRX_EL2
+        }
+        clear_fine_grained_traps();
+    }
+    isb();
+}
+
+/// Fine-grained trap registers come out of reset unknown; zero traps what is newer than this code and nothing else.
+///
+/// # Safety
+///
+/// At EL2 only.
+unsafe fn clear_fine_grained_traps() {
+    let level = mrs!("S3_0_C0_C7_0") >> 56 & 0xf; // ID_AA64MMFR0_EL1.FGT
+    if level == 0 {
+        return;
+    }
+    let has_activity_monitors = mrs!("id_aa64pfr0_el1") >> 44 & 0xf != 0;
+    // SAFETY: FEAT_FGT has these five, FEAT_FGT2 the next five; AMU's comes with both features.
+    unsafe {
+        msr!("S3_4_C1_C1_4", 0u64); // HFGRTR_EL2
+        msr!("S3_4_C1_C1_5", 0u64); // HFGWTR_EL2
+        msr!("S3_4_C1_C1_6", 0u64); // HFGITR_EL2
+        msr!("S3_4_C3_C1_4", 0u64); // HDFGRTR_EL2
+        msr!("S3_4_C3_C1_5", 0u64); // HDFGWTR_EL2
+        if has_activity_monitors {
+            msr!("S3_4_C3_C1_6", 0u64); // HAFGRTR_EL2
+        }
+        if level >= 2 {
+            msr!("S3_4_C3_C1_0", 0u64); // HDFGRTR2_EL2
+            msr!("S3_4_C3_C1_1", 0u64); // HDFGWTR2_EL2
+            msr!("S3_4_C3_C1_2", 0u64); // HFGRTR2_EL2
+            msr!("S3_4_C3_C1_3", 0u64); // HFGWTR2_EL2
+            msr!("S3_4_C3_C1_7", 0u64); // HFGITR2_EL2
+        }
+    }
+}
