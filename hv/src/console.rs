@@ -1,9 +1,11 @@
 //! The one physical UART, shared by Droste's own lines and the VMs' consoles.
 //!
-//! Output goes through a ring, so that a slow line never holds up EL2: a guest sees its transmit FIFO full instead. The
-//! VM in focus writes straight through; lines of the others are collected and printed whole, with their name. Input
-//! goes to the VM in focus. `Ctrl-]` is the escape: then `s` prints the report, `n` gives the focus to the next VM, and
-//! a second `Ctrl-]` is passed on.
+//! Output goes through a ring, so that a slow line never holds up EL2: guests see their transmit FIFOs full instead.
+//! The VM in focus writes straight through; lines of the others are collected and printed whole, with their name.
+//! Input goes to the VM in focus, by way of a queue while it has no room. `Ctrl-]` is the escape: then `s` prints the
+//! report, `n` gives the focus to the next VM, and a second `Ctrl-]` is passed on.
+//!
+//! Locks: this one may be held while a VM's UART or GIC is locked, never the other way round.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -11,24 +13,21 @@ use core::fmt::{self, Write};
 
 use arm_pl011_uart::{Interrupts, Uart};
 use droste_arm64::Pa;
-use droste_arm64::esr::AccessSize;
 use droste_devtree::Device;
-use droste_vdev::Line;
-use droste_vdev::gic::Intid;
-use droste_vdev::pl011::{Action, Pl011, Receipt, Room};
+use droste_vdev::pl011::{Receipt, Room};
 use spin::mutex::TicketMutex;
 
 use crate::arch::uart;
-use crate::arch::vcpu::VcpuState;
+use crate::guest_uart;
 use crate::machine::machine;
-use crate::mmio::UART_INTID;
 use crate::report::{self, Moment};
-use crate::vgic;
-use crate::vm::Vm;
+use crate::vm::{Outcome, Vm};
 
 const RING_BYTES: usize = 16 << 10;
-/// From here on guests wait.
+/// From here on guests wait, until half of it is out.
 const RING_HIGH: usize = RING_BYTES / 2;
+/// Input that waits for its guest; what comes beyond is lost, as in any UART.
+const INPUT_BYTES: usize = 4 << 10;
 const LINE_BYTES: usize = 256;
 const ESCAPE: u8 = 0x1d;
 
@@ -49,10 +48,10 @@ struct Console {
     /// Unfinished lines of the VMs that have not.
     lines: Vec<Vec<u8>>,
     input: Input,
+    /// Input that the VM in focus had no room for.
+    waiting: VecDeque<u8>,
     /// Guests were told to wait.
     is_held: bool,
-    /// A byte that the guest had no room for.
-    refused: Option<u8>,
 }
 
 static CONSOLE: TicketMutex<Option<Console>> = TicketMutex::new(None);
@@ -67,19 +66,16 @@ pub(crate) fn open(device: &Device) {
         focus: 0,
         lines: Vec::new(),
         input: Input::Plain,
+        waiting: VecDeque::with_capacity(INPUT_BYTES),
         is_held: false,
-        refused: None,
     });
 }
 
 /// Lets the UART interrupt for input; VMs exist.
 pub(crate) fn enable_interrupts() {
     if let Some(console) = CONSOLE.lock().as_mut() {
-        console.lines = machine()
-            .vms()
-            .iter()
-            .map(|_| Vec::with_capacity(LINE_BYTES))
-            .collect();
+        let lines = machine().vms().iter();
+        console.lines = lines.map(|_| Vec::with_capacity(LINE_BYTES)).collect();
         console.update_masks();
     }
 }
@@ -105,19 +101,15 @@ pub(crate) fn flush() {
 /// The physical UART's interrupt: input arrived, or output has gone.
 pub(crate) fn interrupt() {
     loop {
-        let (byte, is_released) = match CONSOLE.lock().as_mut() {
-            Some(console) => (console.next_input(), console.release()),
+        let key = match CONSOLE.lock().as_mut() {
+            Some(console) => {
+                console.release();
+                console.next_key()
+            }
             None => return,
         };
-        if is_released {
-            set_room(Room::Free);
-        }
-        match byte {
-            Some(Key::Guest(byte)) => {
-                if offer(byte) == Receipt::Refused {
-                    return hold(byte);
-                }
-            }
+        match key {
+            Some(Key::Guest(byte)) => input(byte),
             Some(Key::Report) => report::print(Moment::OnTheWay),
             Some(Key::NextVm) => switch_focus(),
             Some(Key::None) => {}
@@ -134,151 +126,42 @@ enum Key {
     None,
 }
 
-/// A VM's UART, and what its GIC was last told of its interrupt line.
-pub(crate) struct GuestUart {
-    model: Pl011,
-    told: Line,
-}
-
-impl GuestUart {
-    /// A UART out of reset.
-    pub(crate) const fn new() -> Self {
-        Self {
-            model: Pl011::new(),
-            told: Line::Low,
-        }
-    }
-
-    #[inline]
-    fn has_changed_line(&self) -> bool {
-        self.model.line() != self.told
-    }
-
-    fn take_line(&mut self) -> Line {
-        self.told = self.model.line();
-        self.told
-    }
-}
-
-/// A load of the loaded guest from its UART.
+/// Puts one byte of `vm` out, or into its line; once that is too much, tells all guests to wait.
 #[inline]
-pub(crate) fn guest_read(state: &mut VcpuState, offset: u64, size: AccessSize) -> u64 {
-    const FLAGS: u64 = 0x18;
-    let vm = state.vcpu.vm;
-    let value = vm.uart.lock().model.read(offset, size);
-    if offset != FLAGS {
-        // The flags are what a driver polls, and reading them changes nothing.
-        retry_input(vm);
-        tell_line(state);
-    }
-    value
-}
-
-/// A store of the loaded guest to its UART.
-#[inline]
-pub(crate) fn guest_write(state: &mut VcpuState, offset: u64, size: AccessSize, value: u64) {
-    let vm = state.vcpu.vm;
-    let (action, has_changed) = {
-        let mut uart = vm.uart.lock();
-        (
-            uart.model.write(offset, size, value),
-            uart.has_changed_line(),
-        )
-    };
-    match action {
-        Action::Transmit(byte) => {
-            if transmit(vm, byte) == Room::Full {
-                set_room(Room::Full);
-            }
-        }
-        Action::None => retry_input(vm),
-    }
-    if has_changed {
-        tell_line(state);
-    }
-}
-
-/// Tells the GIC of the loaded guest's VM what its UART's line does.
-#[cold]
-fn tell_line(state: &mut VcpuState) {
-    let kicks = raise_line(state.vcpu.vm);
-    vgic::deliver(state, kicks);
-}
-
-/// Puts one byte of `vm` out, or into its line. Says whether there is room for more.
-#[inline]
-fn transmit(vm: &Vm, byte: u8) -> Room {
+pub(crate) fn transmit(vm: &Vm, byte: u8) {
     let mut console = CONSOLE.lock();
     let Some(console) = console.as_mut() else {
-        return Room::Free;
+        return;
     };
     if console.focus == vm.id {
         console.push(byte);
     } else {
         console.collect(vm, byte);
     }
-    let is_full = console.ring.len() >= RING_HIGH;
-    console.is_held |= is_full;
-    if is_full { Room::Full } else { Room::Free }
+    if console.ring.len() >= RING_HIGH && !console.is_held {
+        console.hold();
+    }
 }
 
-/// Tells all guests whether there is room.
+/// The guest may have made room: offers what waits for it.
 #[cold]
-fn set_room(room: Room) {
-    for vm in machine().vms() {
-        vm.uart.lock().model.set_transmit_room(room);
-        notify(vm);
+pub(crate) fn offer_waiting(vm: &Vm) {
+    if let Some(console) = CONSOLE.lock().as_mut()
+        && console.focus == vm.id
+    {
+        console.feed(vm);
     }
 }
 
-/// Brings the line of a VM's UART to its GIC, from a CPU where the VM need not be loaded.
-fn notify(vm: &Vm) {
-    if vm.uart.lock().has_changed_line() {
-        let kicks = raise_line(vm);
-        vgic::kick(vm, kicks);
-    }
-}
-
-/// Sets the GIC's input to the UART's line, as it is now: both locks are held, so that the last word is the right one.
-fn raise_line(vm: &Vm) -> droste_vdev::gic::Kicks {
-    let mut uart = vm.uart.lock();
-    let intid = Intid::new(UART_INTID).expect("the UART's interrupt is an SPI");
-    let line = uart.take_line();
-    vm.gic.lock().set_line(0, intid, line)
-}
-
-/// Gives the VM in focus a byte.
-fn offer(byte: u8) -> Receipt {
-    let focus = CONSOLE.lock().as_ref().map_or(0, |console| console.focus);
-    let Some(vm) = machine().vms().get(focus) else {
-        return Receipt::Accepted;
-    };
-    let receipt = vm.uart.lock().model.receive(byte);
-    notify(vm);
-    receipt
-}
-
-/// Keeps a byte until its guest has room; the UART's own FIFO keeps the rest.
-fn hold(byte: u8) {
-    if let Some(console) = CONSOLE.lock().as_mut() {
-        console.refused = Some(byte);
-        console.update_masks();
-    }
-}
-
-/// The guest may have made room: offers what it refused.
-#[cold]
-fn retry_input(vm: &Vm) {
-    let byte = match CONSOLE.lock().as_mut() {
-        Some(console) if console.focus == vm.id => console.refused.take(),
-        _ => return,
-    };
-    let Some(byte) = byte else { return };
-    if offer(byte) == Receipt::Refused {
-        return hold(byte);
-    }
-    if let Some(console) = CONSOLE.lock().as_mut() {
-        console.update_masks();
+/// Queues a byte for the VM in focus, and offers it. One for a VM that has ended is dropped.
+fn input(byte: u8) {
+    if let Some(console) = CONSOLE.lock().as_mut()
+        && let Some(vm) = machine().vms().get(console.focus)
+        && vm.outcome() == Outcome::Running
+        && console.waiting.len() < INPUT_BYTES
+    {
+        console.waiting.push_back(byte);
+        console.feed(vm);
     }
 }
 
@@ -287,7 +170,7 @@ fn switch_focus() {
     let next = match CONSOLE.lock().as_mut() {
         Some(console) => {
             console.focus = (console.focus + 1) % vms.len().max(1);
-            console.refused = None;
+            console.waiting.clear();
             let line = core::mem::take(&mut console.lines[console.focus]);
             console.start_line();
             for byte in line {
@@ -361,11 +244,8 @@ impl Console {
         }
     }
 
-    /// The next key, if there is room to take one.
-    fn next_input(&mut self) -> Option<Key> {
-        if self.refused.is_some() {
-            return None;
-        }
+    /// The next key, if one came in.
+    fn next_key(&mut self) -> Option<Key> {
         // A byte that came in wrong (framing, parity, break) is dropped.
         let byte = loop {
             if let Ok(byte) = self.uart.read_word() {
@@ -385,20 +265,41 @@ impl Console {
         })
     }
 
-    /// Makes progress with output; says whether guests that waited may go on.
-    fn release(&mut self) -> bool {
-        self.drain();
-        let is_released = self.is_held && self.ring.len() < RING_HIGH / 2;
-        self.is_held &= !is_released;
-        is_released
+    /// Gives `vm`, which is in focus, what waits for it, as far as it has room.
+    fn feed(&mut self, vm: &Vm) {
+        while let Some(byte) = self.waiting.front() {
+            if guest_uart::receive(vm, *byte) == Receipt::Refused {
+                return;
+            }
+            self.waiting.pop_front();
+        }
     }
 
-    /// Input interrupts unless a guest has no room, output interrupts while the ring holds something.
-    fn update_masks(&mut self) {
-        let mut masks = Interrupts::empty();
-        if self.refused.is_none() {
-            masks |= Interrupts::RXI | Interrupts::RTI;
+    /// Tells all guests to wait. Under this lock, so that it cannot be overtaken by the word to go on.
+    #[cold]
+    fn hold(&mut self) {
+        self.is_held = true;
+        machine()
+            .vms()
+            .iter()
+            .for_each(|vm| guest_uart::set_room(vm, Room::Full));
+    }
+
+    /// Makes progress with output, and lets guests go on that were told to wait.
+    fn release(&mut self) {
+        self.drain();
+        if self.is_held && self.ring.len() < RING_HIGH / 2 {
+            self.is_held = false;
+            machine()
+                .vms()
+                .iter()
+                .for_each(|vm| guest_uart::set_room(vm, Room::Free));
         }
+    }
+
+    /// Input interrupts always, output interrupts while the ring holds something.
+    fn update_masks(&mut self) {
+        let mut masks = Interrupts::RXI | Interrupts::RTI;
         if !self.ring.is_empty() {
             masks |= Interrupts::TXI;
         }

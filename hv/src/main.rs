@@ -15,6 +15,7 @@ mod console;
 mod cpu;
 mod exit;
 mod guest_memory;
+mod guest_uart;
 mod loader;
 mod logger;
 mod machine;

@@ -6,7 +6,7 @@ use droste_image::Console;
 use droste_vdev::gic::{self, Frame};
 
 use crate::arch::vcpu::VcpuState;
-use crate::{console, vgic};
+use crate::{guest_uart, vgic};
 
 /// Where the devices of every VM are: the addresses that QEMU's `virt` board made customary.
 pub(crate) const DISTRIBUTOR: u64 = 0x0800_0000;
@@ -46,7 +46,7 @@ pub(crate) fn device_at(ipa: Ipa, console: Console, vcpus: usize) -> Option<Devi
 #[inline]
 pub(crate) fn read(state: &mut VcpuState, device: Device, size: AccessSize) -> u64 {
     match device {
-        Device::Uart(offset) => console::guest_read(state, offset, size),
+        Device::Uart(offset) => guest_uart::read(state, offset, size),
         Device::Gic(frame, offset) => {
             let (vm, me) = (state.vcpu.vm, state.vcpu.index);
             let gic = vm.gic.lock();
@@ -64,7 +64,7 @@ pub(crate) fn read(state: &mut VcpuState, device: Device, size: AccessSize) -> u
 #[inline]
 pub(crate) fn write(state: &mut VcpuState, device: Device, size: AccessSize, value: u64) {
     match device {
-        Device::Uart(offset) => console::guest_write(state, offset, size, value),
+        Device::Uart(offset) => guest_uart::write(state, offset, size, value),
         Device::Gic(frame, offset) => {
             let kicks =
                 state
