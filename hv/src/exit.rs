@@ -155,12 +155,11 @@ fn wait(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     sched::schedule(state.cpu, Some(state))
 }
 
-/// Makes timers' interrupts as active on this CPU as the virtual CPU being loaded left them.
+/// Makes timers' interrupts as active on this CPU as the virtual CPU being loaded left them: an earlier one, or an
+/// earlier life of its VM, may have left them otherwise.
 pub(crate) fn restore_timer_interrupts(state: &VcpuState) {
-    if state.cpu.is_shared() {
-        let timer = &machine().timer;
-        vgic::restore_ppis(state, 1 << timer.virt.intid | 1 << timer.physical.intid);
-    }
+    let timer = &machine().timer;
+    vgic::restore_ppis(state, 1 << timer.virt.intid | 1 << timer.physical.intid);
 }
 
 #[inline]
