@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use droste_arm64::esr::Esr;
 use droste_arm64::{Ipa, hcr};
@@ -24,7 +24,8 @@ use spin::mutex::TicketMutex;
 
 use crate::arch::id::IdRegisters;
 use crate::arch::vcpu::{Control, VcpuState};
-use crate::arch::{self, gic, timer};
+use crate::arch::{self, gic};
+use crate::complaints::Complaints;
 use crate::cpu::Cpu;
 use crate::exit::{GUEST_PHYSICAL_TIMER, GUEST_VIRTUAL_TIMER};
 use crate::guest_memory::{GuestMemory, Stage2Stats};
@@ -35,63 +36,10 @@ use crate::vcpu::{Phase, Vcpu};
 use crate::{mmio, power, vgic};
 
 pub(crate) use crate::guest_memory::Resolution;
+pub(crate) use crate::outcome::Outcome;
 
-/// Complaints about a guest's doings that are printed in [`COMPLAINTS_SECONDS`]; the rest is counted.
-const COMPLAINTS_MAX: u32 = 16;
-const COMPLAINTS_SECONDS: u64 = 10;
 /// Shared interrupts begin here; those below are a CPU's own.
 const FIRST_SPI: u32 = 32;
-
-/// How a VM's run ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub(crate) enum Outcome {
-    /// It has not.
-    Running,
-    /// The guest powered it off.
-    Off,
-    /// The guest asked for a reset, which its description or the tool turned into a stop.
-    Reset,
-    /// All its virtual CPUs were switched off, so nothing could ever happen again.
-    Idle,
-    /// Droste could not go on with it.
-    Failed,
-}
-
-impl Outcome {
-    /// The record's word.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Off => "off",
-            Self::Reset => "reset",
-            Self::Idle => "idle",
-            Self::Failed => "failed",
-        }
-    }
-
-    fn from_bits(bits: u8) -> Self {
-        [
-            Self::Running,
-            Self::Off,
-            Self::Reset,
-            Self::Idle,
-            Self::Failed,
-        ][usize::from(bits)]
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Running => "running",
-            Self::Off => "powered off",
-            Self::Reset => "stopped at a reset",
-            Self::Idle => "stopped, all its CPUs were off",
-            Self::Failed => "stopped by Droste",
-        })
-    }
-}
 
 /// Why a VM could not be built.
 pub(crate) struct BuildError(pub(crate) String);
@@ -416,27 +364,6 @@ impl Vm {
 
     /// Says what odd thing the guest did, unless it has done a lot of them lately.
     pub(crate) fn complain(&self, what: fmt::Arguments<'_>) {
-        let complaints = &self.complaints;
-        let (now, since) = (timer::now(), complaints.since.load(Ordering::Relaxed));
-        if now.saturating_sub(since) > COMPLAINTS_SECONDS * timer::frequency() {
-            complaints.since.store(now, Ordering::Relaxed);
-            let hidden = complaints
-                .count
-                .swap(0, Ordering::Relaxed)
-                .saturating_sub(COMPLAINTS_MAX);
-            if hidden > 0 {
-                log::warn!("{}: {hidden} more of the kind were not shown", self.name());
-            }
-        }
-        if complaints.count.fetch_add(1, Ordering::Relaxed) < COMPLAINTS_MAX {
-            log::warn!("{}: {what}", self.name());
-        }
+        self.complaints.add(self.name(), what);
     }
-}
-
-/// How much a VM complained lately. Two CPUs that race here print a line too many, or one too few.
-#[derive(Default)]
-struct Complaints {
-    since: AtomicU64,
-    count: AtomicU32,
 }
