@@ -18,7 +18,7 @@ use serde_json::Value;
 /// What every Linux is told, as in the example.
 const LINUX_WORDS: &str = "console=ttyAMA0 loglevel=5 cryptomgr.notests panic=5";
 /// A run must end within so many seconds unless its test says otherwise. A boot takes a tenth of this on an idle host.
-const LIMIT: u64 = 180;
+const LIMIT: u64 = 240;
 /// How long `droste` may take around the run itself, in seconds.
 const GRACE: u64 = 30;
 /// What the guest's shell says when it waits for a command.
