@@ -189,7 +189,7 @@ impl Place {
             Self::Run(dir) => dir.path(),
             Self::DryRun(dir) => dir,
         }
-        .join("vms.fit")
+        .join("vms.img")
     }
 }
 

@@ -223,13 +223,13 @@ mod tests {
     #[test]
     fn a_machine_for_a_hypervisor_has_el2() {
         let mut machine = Machine::new("qemu", "droste.img");
-        machine.initrd = Some("vms.fit".into());
+        machine.initrd = Some("vms.img".into());
         machine.append = "droste.report=0123456789abcdef".into();
         assert_eq!(
             words(&machine),
             "qemu -machine virt,virtualization=on,gic-version=3,dtb-randomness=off \
              -cpu max,pauth-impdef=on,sve=off,sme=off,lpa2=off -smp 2 -m 512M -display none -serial mon:stdio \
-             -no-reboot -nic none -global virtio-mmio.force-legacy=false -kernel droste.img -initrd vms.fit \
+             -no-reboot -nic none -global virtio-mmio.force-legacy=false -kernel droste.img -initrd vms.img \
              -append droste.report=0123456789abcdef"
         );
     }

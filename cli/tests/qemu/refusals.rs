@@ -24,8 +24,8 @@ fn between(stage: &Stage, script: &str) -> String {
 
 /// Runs a boot image in place of the one that `droste run` wrote.
 fn fails_with_image(stage: &Stage, image: &[u8]) -> String {
-    stage.put("other.fit", image);
-    let file = stage.path("other.fit");
+    stage.put("other.img", image);
+    let file = stage.path("other.img");
     let script = format!("set -- \"$@\" -initrd {}", file.display());
     let qemu = between(stage, &script);
     stage.run_on(1).with(&["--qemu", &qemu]).fails()
@@ -68,7 +68,7 @@ fn more_memory_than_the_machine_has_is_refused() {
 #[test]
 fn a_machine_without_a_boot_image_is_told_how_to_get_one() {
     let stage = fp_stage();
-    let script = "for word; do shift; case $word in -initrd | *.fit) ;; *) set -- \"$@\" \"$word\" ;; esac; done";
+    let script = "for word; do shift; case $word in -initrd | */vms.img) ;; *) set -- \"$@\" \"$word\" ;; esac; done";
     let qemu = between(&stage, script);
     let error = stage.run_on(1).with(&["--qemu", &qemu]).fails();
     must_say(

@@ -4,7 +4,8 @@ use core::fmt;
 
 use dtoolkit::error::FdtParseError;
 
-use crate::names::FORMAT;
+use crate::names::{FORMAT, NODE_VMS};
+use crate::newc::MEMBERS_MAX;
 use crate::vm::{VMS_MAX, VmError};
 
 /// Why bytes are not a boot image that this hypervisor can use.
@@ -12,23 +13,30 @@ use crate::vm::{VMS_MAX, VmError};
 /// A virtual machine is named by its place in the image, counted from 1, because its name may be what is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ImageError {
-    /// Too short for a device-tree header, or without its magic number: nothing, or another kind of file.
+    /// No cpio archive of the format `newc`: nothing, or another kind of file.
     NotAnImage,
-    /// The header claims `total` bytes, more than the `present` ones.
+    /// The archive is longer than the `present` bytes.
     Truncated {
-        /// Bytes that the header claims.
+        /// The least number of bytes that it has.
         total: u64,
         /// Bytes that are there.
         present: u64,
     },
+    /// What should be the header of a member is none.
+    Archive {
+        /// Where it begins, in bytes from the start of the archive.
+        at: u64,
+    },
+    /// More members than a boot image needs.
+    MemberCount,
+    /// An archive, but not one of ours: it lacks the device tree, or the property that says so.
+    Foreign,
     /// The device tree is malformed.
     Tree(FdtParseError),
-    /// A flattened image tree, but not one of ours: it lacks the property that says so.
-    Foreign,
     /// Our format in another version.
     Version(u32),
-    /// A node that every image has is missing.
-    MissingNode(&'static str),
+    /// The device tree has no node for virtual machines.
+    NoVms,
     /// No virtual machine, or more than [`VMS_MAX`](crate::VMS_MAX).
     VmCount(usize),
     /// Two virtual machines share a name.
@@ -50,21 +58,19 @@ pub enum ImageError {
         /// The property.
         property: &'static str,
     },
-    /// A kernel or RAM disk is named that `/images` does not hold.
+    /// A kernel or RAM disk is named that the archive does not hold.
     MissingBlob {
         /// Which virtual machine.
         vm: usize,
         /// The property that names it.
         property: &'static str,
     },
-    /// A blob is empty, crooked, overlaps the device tree or ends outside the file.
-    BlobBounds {
+    /// A kernel or RAM disk without a byte.
+    EmptyBlob {
         /// Which virtual machine.
         vm: usize,
-        /// Where the blob claims to start, in bytes from the start of the image.
-        position: u32,
-        /// The length that it claims, in bytes.
-        size: u32,
+        /// The property that names it.
+        property: &'static str,
     },
     /// A value that no virtual machine can have.
     Vm {
@@ -87,12 +93,19 @@ impl fmt::Display for ImageError {
                     "the boot image is cut off: {present} of at least {total} bytes; copy it again"
                 )
             }
+            Self::Archive { at } => {
+                write!(f, "the boot image is damaged at byte {at:#x}; copy it again")
+            }
+            Self::MemberCount => write!(
+                f,
+                "the archive has more than {MEMBERS_MAX} members; make a boot image with `droste image`"
+            ),
+            Self::Foreign => f.write_str(
+                "this is a cpio archive but no boot image; make one with `droste image`, which takes a guest's RAM disk in",
+            ),
             Self::Tree(e) => write!(
                 f,
                 "the boot image's device tree is damaged ({e}); make the image again"
-            ),
-            Self::Foreign => f.write_str(
-                "a flattened image tree of another program; make one with `droste image`",
             ),
             Self::Version(v) => {
                 write!(
@@ -100,7 +113,7 @@ impl fmt::Display for ImageError {
                     "the boot image has format {v}, this hypervisor takes {FORMAT}; make it with its own `droste`"
                 )
             }
-            Self::MissingNode(node) => write!(f, "the boot image has no /{node}; make it again"),
+            Self::NoVms => write!(f, "the boot image has no /{NODE_VMS}; make it again"),
             Self::VmCount(0) => {
                 f.write_str("the boot image holds no virtual machine; describe at least one")
             }
@@ -130,11 +143,12 @@ impl fmt::Display for ImageError {
                     "virtual machine {vm} names a {property} that is not in the image; make it again"
                 )
             }
-            Self::BlobBounds { vm, position, size } => write!(
-                f,
-                "virtual machine {vm} has {size} bytes at {position:#x}, which is empty, crooked or outside the image; \
-                 copy it again"
-            ),
+            Self::EmptyBlob { vm, property } => {
+                write!(
+                    f,
+                    "virtual machine {vm} names a {property} that is empty; make the image again"
+                )
+            }
             Self::Vm { vm, error } => write!(f, "virtual machine {vm}: {error}"),
         }
     }

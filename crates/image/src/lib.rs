@@ -1,16 +1,22 @@
 //! The boot image that hands virtual machines to the hypervisor.
 //!
 //! One file carries every virtual machine's kernel, initial RAM disk and description from the host tool to EL2. A boot
-//! loader passes it where it would pass an initial RAM disk. The container is a *flattened image tree* (FIT) with
-//! external data: one flattened device tree whose `/images` nodes say where the page-aligned blobs behind it lie, and
-//! whose `/configurations` nodes are the virtual machines. It was chosen over an archive format because EL2 parses
-//! device trees anyway, because the writer controls the alignment of the blobs, and because the tools that know the
-//! format (`dumpimage -l`) can list what a file holds.
+//! loader passes it where it would pass an initial RAM disk. The container is a cpio archive in the format `newc`, which
+//! `cpio -t` lists:
+//!
+//! - `droste.dtb`, a flattened device tree: below `/vms` one node for each virtual machine, whose properties are its
+//!   values, the names of its blobs and their checksums (CRC-32);
+//! - `NAME/kernel` and `NAME/initrd` of each virtual machine; of equal blobs there is one, under its first name.
+//!
+//! Why cpio: a boot loader passes on unchanged only what it does not take for a format of its own. A *flattened image
+//! tree* was refused for that: U-Boot's `booti` looks at the first bytes of what it is given as the RAM disk, sees such a
+//! tree, and wants to take a RAM disk out of it. An archive of RAM-disk files is what that slot is made for. Why a device
+//! tree inside: EL2 parses device trees anyway.
 //!
 //! [`BootImage`] reads it without allocation; feature `write` adds the writer and the checksum verifier.
 //! [`kernel`] judges the header of an arm64 `Image`, on the host before a file is packed and at EL2 before it is run.
 //!
-//! The reader bounds every offset and never panics, but it does not hash the blobs: that would cost EL2 many millions
+//! The reader bounds every length and never panics, but it does not hash the blobs: that would cost EL2 many millions
 //! of instructions at each boot for bytes that the boot loader has just read. The host tool verifies the checksums.
 //!
 #![cfg_attr(feature = "write", doc = "```")]
@@ -41,23 +47,33 @@
 
 #[cfg(feature = "write")]
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 mod error;
 pub mod kernel;
 mod names;
+mod newc;
 mod read;
+#[cfg(feature = "write")]
+mod verify;
 mod vm;
 #[cfg(feature = "write")]
 mod write;
 
 pub use error::ImageError;
 pub use read::{BootImage, Passthrough, VmImage};
+#[cfg(feature = "write")]
+pub use verify::{VerifyError, verify};
 pub use vm::{
     BOOTARGS_MAX, Console, MEMORY_MAX, MEMORY_MIN, MEMORY_STEP, NAME_MAX, OnReboot, VCPUS_MAX,
     VMS_MAX, VmError, check_bootargs, check_device_path, check_memory, check_name, check_vcpus,
 };
 #[cfg(feature = "write")]
-pub use write::{VerifyError, VmSpec, WriteError, verify, write};
+pub use write::{VmSpec, WriteError, write};
 
-/// Blobs lie at multiples of this many bytes from the start of the image, so that EL2 can map them as they are.
+/// [`write()`] puts blobs at multiples of this many bytes from the start of the image, so that they are copied from
+/// aligned addresses and could be mapped as they are. Readers do not rely on it: other tools that pack archives align
+/// members to 4 bytes.
+#[cfg(feature = "write")]
 pub const BLOB_ALIGN: usize = 4096;

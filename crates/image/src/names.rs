@@ -1,22 +1,25 @@
-//! The names of nodes and properties, shared by reader and writer.
-//!
-//! Those of the flattened image tree follow the *Flat Image Tree Specification*; those with a `droste,` prefix are ours.
+//! The names of members, nodes and properties, shared by reader and writer.
 
-/// The version of our own properties; a reader takes its own version only.
+/// The version of the device tree's nodes and properties; a reader takes its own version only.
 pub(crate) const FORMAT: u32 = 1;
 
+/// The member that describes the virtual machines.
+pub(crate) const MEMBER_TREE: &str = "droste.dtb";
+
 pub(crate) const PROP_FORMAT: &str = "droste,format";
-pub(crate) const NODE_IMAGES: &str = "images";
-pub(crate) const NODE_CONFIGURATIONS: &str = "configurations";
+pub(crate) const NODE_VMS: &str = "vms";
 
-pub(crate) const PROP_DATA_POSITION: &str = "data-position";
-pub(crate) const PROP_DATA_SIZE: &str = "data-size";
-pub(crate) const PROP_KERNEL: &str = "kernel";
-pub(crate) const PROP_RAMDISK: &str = "ramdisk";
-
+pub(crate) const PROP_KERNEL: &str = "droste,kernel";
+pub(crate) const PROP_INITRD: &str = "droste,initrd";
 pub(crate) const PROP_VCPUS: &str = "droste,vcpus";
 pub(crate) const PROP_MEMORY: &str = "droste,memory";
 pub(crate) const PROP_BOOTARGS: &str = "droste,bootargs";
 pub(crate) const PROP_CONSOLE: &str = "droste,console";
 pub(crate) const PROP_ON_REBOOT: &str = "droste,on-reboot";
 pub(crate) const PROP_PASSTHROUGH: &str = "droste,passthrough";
+
+/// The checksums of the members that [`PROP_KERNEL`] and [`PROP_INITRD`] name.
+#[cfg(feature = "write")]
+pub(crate) const PROP_KERNEL_CRC32: &str = "droste,kernel-crc32";
+#[cfg(feature = "write")]
+pub(crate) const PROP_INITRD_CRC32: &str = "droste,initrd-crc32";

@@ -8,22 +8,17 @@ use dtoolkit::{FdtStringListIterator, FromPropertyValue, Node, Property};
 
 use crate::error::ImageError;
 use crate::names;
+use crate::newc::Archive;
 use crate::vm::{
-    Console, OnReboot, VMS_MAX, check_bootargs, check_device_path, check_memory, check_name,
-    check_vcpus,
+    Console, OnReboot, VMS_MAX, VmError, check_bootargs, check_device_path, check_memory,
+    check_name, check_vcpus,
 };
-use crate::{BLOB_ALIGN, VmError};
 
-/// Bytes of a flattened device tree's header, version 17 (Devicetree Specification, 5.2).
-const HEADER_LEN: usize = 40;
-const MAGIC: u32 = 0xd00d_feed;
-
-/// A boot image whose device tree is sound and whose virtual machines have names of their own.
+/// A boot image that is whole, whose device tree is sound and whose virtual machines have names of their own.
 #[derive(Clone, Copy, Debug)]
 pub struct BootImage<'a> {
-    bytes: &'a [u8],
-    images: FdtNode<'a>,
-    configurations: FdtNode<'a>,
+    archive: Archive<'a>,
+    vms: FdtNode<'a>,
 }
 
 /// One virtual machine of a boot image, every value within its limits.
@@ -70,13 +65,16 @@ impl<'a> Iterator for Passthrough<'a> {
 impl<'a> BootImage<'a> {
     /// Accepts a boot image of this format's version; `bytes` may be longer than the image.
     ///
-    /// The blobs' bounds and each virtual machine's values are checked by [`Self::vms`].
+    /// Each virtual machine's values are checked by [`Self::vms`].
     ///
     /// # Errors
     /// What makes it no image at all, or one that cannot be listed.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
-        let fdt = Fdt::new(tree_bytes(bytes)?).map_err(ImageError::Tree)?;
-        let root = fdt.root();
+        let archive = Archive::parse(bytes)?;
+        let tree = archive
+            .find(names::MEMBER_TREE)
+            .ok_or(ImageError::Foreign)?;
+        let root = Fdt::new(tree).map_err(ImageError::Tree)?.root();
         let format = root
             .property(names::PROP_FORMAT)
             .ok_or(ImageError::Foreign)?;
@@ -86,9 +84,8 @@ impl<'a> BootImage<'a> {
             Err(_) => return Err(ImageError::Foreign),
         }
         let image = Self {
-            bytes,
-            images: child(root, names::NODE_IMAGES)?,
-            configurations: child(root, names::NODE_CONFIGURATIONS)?,
+            archive,
+            vms: root.child(names::NODE_VMS).ok_or(ImageError::NoVms)?,
         };
         image.check_names()?;
         Ok(image)
@@ -96,33 +93,28 @@ impl<'a> BootImage<'a> {
 
     /// The virtual machines, in the image's order.
     pub fn vms(&self) -> impl Iterator<Item = Result<VmImage<'a>, ImageError>> + '_ {
-        self.configurations
-            .children()
+        self.nodes()
             .zip(1..)
             .map(|(node, vm)| self.vm(&Reading { node, vm }))
     }
 
-    /// The node whose children describe the blobs.
-    #[cfg(feature = "write")]
-    pub(crate) fn images(&self) -> FdtNode<'a> {
-        self.images
+    /// The nodes of the virtual machines.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = FdtNode<'a>> + '_ {
+        self.vms.children()
     }
 
-    /// The bytes of one blob; `None` where they are empty, crooked or out of bounds.
-    pub(crate) fn blob(&self, position: u32, size: u32) -> Option<&'a [u8]> {
-        let start = position as usize;
-        let is_placed = size != 0 && start != 0 && start.is_multiple_of(BLOB_ALIGN);
-        let end = start.checked_add(size as usize)?;
-        self.bytes.get(start..end).filter(|_| is_placed)
+    /// The bytes of the member at `path`; `None` where there is none.
+    pub(crate) fn blob(&self, path: &str) -> Option<&'a [u8]> {
+        self.archive.find(path)
     }
 
     fn check_names(&self) -> Result<(), ImageError> {
-        let count = self.configurations.children().count();
+        let count = self.nodes().count();
         if !(1..=VMS_MAX).contains(&count) {
             return Err(ImageError::VmCount(count));
         }
         let mut seen = [""; VMS_MAX];
-        for (index, node) in self.configurations.children().enumerate() {
+        for (index, node) in self.nodes().enumerate() {
             let name = node.name();
             let earlier = seen.get(..index).unwrap_or(&[]);
             if earlier.contains(&name) {
@@ -151,7 +143,7 @@ impl<'a> BootImage<'a> {
             kernel: self
                 .blob_named(at, names::PROP_KERNEL)?
                 .ok_or(at.missing(names::PROP_KERNEL))?,
-            initrd: self.blob_named(at, names::PROP_RAMDISK)?,
+            initrd: self.blob_named(at, names::PROP_INITRD)?,
             bootargs,
             console: at.word(names::PROP_CONSOLE, Console::from_word)?,
             on_reboot: at.word(names::PROP_ON_REBOOT, OnReboot::from_word)?,
@@ -159,34 +151,25 @@ impl<'a> BootImage<'a> {
         })
     }
 
-    /// The blob whose node the property names; `None` without the property.
+    /// The blob whose member the property names; `None` without the property.
     fn blob_named(
         &self,
         at: &Reading<'a>,
         property: &'static str,
     ) -> Result<Option<&'a [u8]>, ImageError> {
-        let Some(name) = at.optional::<&str>(property)? else {
+        let Some(path) = at.optional::<&str>(property)? else {
             return Ok(None);
         };
-        let node = self.images.child(name).ok_or(ImageError::MissingBlob {
-            vm: at.vm,
-            property,
-        })?;
-        let blob = Reading { node, vm: at.vm };
-        let position = blob.required::<u32>(names::PROP_DATA_POSITION)?;
-        let size = blob.required::<u32>(names::PROP_DATA_SIZE)?;
-        match self.blob(position, size) {
+        let vm = at.vm;
+        match self.blob(path) {
+            None => Err(ImageError::MissingBlob { vm, property }),
+            Some([]) => Err(ImageError::EmptyBlob { vm, property }),
             Some(bytes) => Ok(Some(bytes)),
-            None => Err(ImageError::BlobBounds {
-                vm: at.vm,
-                position,
-                size,
-            }),
         }
     }
 }
 
-/// A node being read on behalf of the `vm`-th virtual machine.
+/// The node of the `vm`-th virtual machine, being read.
 struct Reading<'a> {
     node: FdtNode<'a>,
     vm: usize,
@@ -257,22 +240,4 @@ impl<'a> Reading<'a> {
             })
         }
     }
-}
-
-/// The device tree at the start of `bytes`, as long as its header says.
-fn tree_bytes(bytes: &[u8]) -> Result<&[u8], ImageError> {
-    let header: &[u8; HEADER_LEN] = bytes.first_chunk().ok_or(ImageError::NotAnImage)?;
-    let [m0, m1, m2, m3, t0, t1, t2, t3, ..] = *header;
-    if u32::from_be_bytes([m0, m1, m2, m3]) != MAGIC {
-        return Err(ImageError::NotAnImage);
-    }
-    let total = u32::from_be_bytes([t0, t1, t2, t3]);
-    bytes.get(..total as usize).ok_or(ImageError::Truncated {
-        total: u64::from(total),
-        present: bytes.len() as u64,
-    })
-}
-
-fn child<'a>(node: FdtNode<'a>, name: &'static str) -> Result<FdtNode<'a>, ImageError> {
-    node.child(name).ok_or(ImageError::MissingNode(name))
 }

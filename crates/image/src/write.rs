@@ -1,4 +1,4 @@
-//! Writes boot images, and verifies their checksums.
+//! Writes boot images.
 //!
 //! The same input gives the same bytes: nothing of the time or the machine goes into an image.
 
@@ -8,16 +8,15 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
+use dtoolkit::ToPropertyValue;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
-use dtoolkit::{Node, Property, ToPropertyValue};
 
-use crate::error::ImageError;
 use crate::names;
+use crate::newc::Writer;
 use crate::vm::{
     Console, OnReboot, VMS_MAX, VmError, check_bootargs, check_device_path, check_memory,
     check_name, check_vcpus,
 };
-use crate::{BLOB_ALIGN, BootImage};
 
 /// One virtual machine for a boot image. Values out of their limits are told by [`write()`].
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +60,7 @@ pub enum WriteError {
         /// The virtual machine's name.
         name: String,
     },
-    /// The image would have this many bytes; its positions have 32 bits.
+    /// A kernel or initial RAM disk of this many bytes; a member of an archive has less than 4 GiB.
     TooLarge(u64),
 }
 
@@ -84,7 +83,10 @@ impl fmt::Display for WriteError {
                 )
             }
             Self::TooLarge(n) => {
-                write!(f, "the boot image would have {n} bytes; 4 GiB is the limit")
+                write!(
+                    f,
+                    "a kernel or initial RAM disk has {n} bytes; it must be smaller than 4 GiB"
+                )
             }
         }
     }
@@ -92,91 +94,25 @@ impl fmt::Display for WriteError {
 
 impl core::error::Error for WriteError {}
 
-/// Why a boot image is not what its writer wrote.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum VerifyError {
-    /// It cannot be read.
-    Image(ImageError),
-    /// The node of this blob lacks a position, size or checksum that can be read, or points outside the file.
-    Blob(String),
-    /// The bytes of this blob have changed.
-    Checksum(String),
-}
-
-impl fmt::Display for VerifyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Image(e) => e.fmt(f),
-            Self::Blob(node) => write!(f, "/images/{node} is damaged; make the boot image again"),
-            Self::Checksum(node) => write!(
-                f,
-                "the bytes of /images/{node} have changed; copy the boot image again"
-            ),
-        }
-    }
-}
-
-impl core::error::Error for VerifyError {}
-
-impl From<ImageError> for VerifyError {
-    fn from(error: ImageError) -> Self {
-        Self::Image(error)
-    }
-}
-
 /// The boot image of these virtual machines. Blobs with the same bytes are stored once.
 ///
 /// # Errors
-/// A value out of its limits, or an image beyond 4 GiB.
+/// A value out of its limits, or a blob of 4 GiB and more.
 pub fn write(vms: &[VmSpec<'_>]) -> Result<Vec<u8>, WriteError> {
     check(vms)?;
     let mut blobs = Blobs::default();
     for vm in vms {
-        blobs.add("kernel", vm.kernel);
+        blobs.add(vm.name, "kernel", vm.kernel);
         if let Some(initrd) = vm.initrd {
-            blobs.add("ramdisk", initrd);
+            blobs.add(vm.name, "initrd", initrd);
         }
     }
-    // Positions are of fixed size, so the tree is as long with zeros as with the final ones.
-    let tree_len = tree(vms, &blobs).to_dtb().len();
-    let end = blobs.place(tree_len);
-    if u32::try_from(end).is_err() {
-        return Err(WriteError::TooLarge(end as u64));
-    }
-    let mut file = tree(vms, &blobs).to_dtb();
-    file.reserve_exact(end - file.len());
+    let mut archive = Writer::default();
+    archive.append(names::MEMBER_TREE, &tree(vms, &blobs).to_dtb())?;
     for blob in &blobs.0 {
-        file.resize(blob.position, 0);
-        file.extend_from_slice(blob.bytes);
+        archive.append(&blob.path, blob.bytes)?;
     }
-    Ok(file)
-}
-
-/// Verifies that an image can be read and that every blob has the bytes that were written.
-///
-/// # Errors
-/// The first thing that is wrong.
-pub fn verify(bytes: &[u8]) -> Result<(), VerifyError> {
-    let image = BootImage::parse(bytes)?;
-    for vm in image.vms() {
-        vm?;
-    }
-    for node in image.images().children() {
-        let name = String::from(node.name());
-        let number = |property| node.property(property)?.value_as::<u32>().ok();
-        let blob = number(names::PROP_DATA_POSITION)
-            .zip(number(names::PROP_DATA_SIZE))
-            .and_then(|(position, size)| image.blob(position, size));
-        let sum = node
-            .child("hash-1")
-            .and_then(|hash| hash.property("value")?.value_as::<u32>().ok());
-        match (blob, sum) {
-            (Some(blob), Some(sum)) if crc32fast::hash(blob) == sum => {}
-            (Some(_), Some(_)) => return Err(VerifyError::Checksum(name)),
-            _ => return Err(VerifyError::Blob(name)),
-        }
-    }
-    Ok(())
+    Ok(archive.finish())
 }
 
 fn check(vms: &[VmSpec<'_>]) -> Result<(), WriteError> {
@@ -215,109 +151,58 @@ fn check(vms: &[VmSpec<'_>]) -> Result<(), WriteError> {
 
 /// One stored blob.
 struct Blob<'a> {
-    /// The image type of the flattened image tree: `kernel` or `ramdisk`.
-    kind: &'static str,
-    node: String,
+    /// The member's name: the first virtual machine that has it, and what it is there.
+    path: String,
+    crc32: u32,
     bytes: &'a [u8],
-    /// Bytes from the start of the image.
-    position: usize,
 }
 
 #[derive(Default)]
 struct Blobs<'a>(Vec<Blob<'a>>);
 
 impl<'a> Blobs<'a> {
-    fn add(&mut self, kind: &'static str, bytes: &'a [u8]) {
-        if self.find(kind, bytes).is_none() {
-            let node = format!(
-                "{kind}-{}",
-                self.0.iter().filter(|blob| blob.kind == kind).count() + 1
-            );
+    fn add(&mut self, vm: &str, kind: &str, bytes: &'a [u8]) {
+        if self.find(bytes).is_none() {
             self.0.push(Blob {
-                kind,
-                node,
+                path: format!("{vm}/{kind}"),
+                crc32: crc32fast::hash(bytes),
                 bytes,
-                position: 0,
             });
         }
     }
 
-    fn find(&self, kind: &str, bytes: &[u8]) -> Option<&Blob<'a>> {
-        self.0
-            .iter()
-            .find(|blob| blob.kind == kind && blob.bytes == bytes)
+    fn find(&self, bytes: &[u8]) -> Option<&Blob<'a>> {
+        self.0.iter().find(|blob| blob.bytes == bytes)
     }
 
-    fn node(&self, kind: &str, bytes: &[u8]) -> &str {
-        &self
-            .find(kind, bytes)
-            .expect("each blob of each virtual machine was added")
-            .node
-    }
-
-    /// Gives each blob its position behind `tree_len` bytes; returns where the image ends.
-    fn place(&mut self, tree_len: usize) -> usize {
-        self.0.iter_mut().fold(tree_len, |end, blob| {
-            blob.position = end.next_multiple_of(BLOB_ALIGN);
-            blob.position + blob.bytes.len()
-        })
+    /// The two properties that name a blob.
+    fn properties(&self, path: &str, crc32: &str, bytes: &[u8]) -> [DeviceTreeProperty; 2] {
+        let blob = self
+            .find(bytes)
+            .expect("each blob of each virtual machine was added");
+        [
+            property(path, blob.path.as_str()),
+            property(crc32, blob.crc32),
+        ]
     }
 }
 
 fn tree(vms: &[VmSpec<'_>], blobs: &Blobs<'_>) -> DeviceTree {
-    let mut images = node(names::NODE_IMAGES, vec![]);
-    for blob in &blobs.0 {
-        images.add_child(blob_node(blob));
-    }
-    let first = vms.first().map_or("", |vm| vm.name);
-    let mut configurations = node(names::NODE_CONFIGURATIONS, vec![property("default", first)]);
+    let mut nodes = node(names::NODE_VMS, vec![]);
     for vm in vms {
-        configurations.add_child(vm_node(vm, blobs));
+        nodes.add_child(vm_node(vm, blobs));
     }
     let mut tree = DeviceTree::new();
-    for entry in [
-        property("description", "Virtual machines for Droste"),
-        // The format demands a time; a fixed one keeps images reproducible.
-        property("timestamp", 0_u32),
-        property("#address-cells", 1_u32),
-        property(names::PROP_FORMAT, names::FORMAT),
-    ] {
-        tree.root.add_property(entry);
-    }
-    tree.root.add_child(images);
-    tree.root.add_child(configurations);
+    tree.root
+        .add_property(property(names::PROP_FORMAT, names::FORMAT));
+    tree.root.add_child(nodes);
     tree
-}
-
-fn blob_node(blob: &Blob<'_>) -> DeviceTreeNode {
-    let mut entry = node(
-        &blob.node,
-        vec![
-            property("description", blob.kind),
-            property("type", blob.kind),
-            property("arch", "arm64"),
-            property("os", "linux"),
-            property("compression", "none"),
-            property(names::PROP_DATA_POSITION, field(blob.position)),
-            property(names::PROP_DATA_SIZE, field(blob.bytes.len())),
-        ],
-    );
-    entry.add_child(node(
-        "hash-1",
-        vec![
-            property("algo", "crc32"),
-            property("value", crc32fast::hash(blob.bytes)),
-        ],
-    ));
-    entry
 }
 
 fn vm_node(vm: &VmSpec<'_>, blobs: &Blobs<'_>) -> DeviceTreeNode {
     let mut entry = node(
         vm.name,
         vec![
-            property("description", vm.name),
-            property(names::PROP_KERNEL, blobs.node("kernel", vm.kernel)),
             property(names::PROP_VCPUS, vm.vcpus),
             property(names::PROP_MEMORY, vm.memory),
             property(names::PROP_BOOTARGS, vm.bootargs),
@@ -325,8 +210,19 @@ fn vm_node(vm: &VmSpec<'_>, blobs: &Blobs<'_>) -> DeviceTreeNode {
             property(names::PROP_ON_REBOOT, vm.on_reboot.as_str()),
         ],
     );
-    if let Some(initrd) = vm.initrd {
-        entry.add_property(property(names::PROP_RAMDISK, blobs.node("ramdisk", initrd)));
+    let kernel = (
+        names::PROP_KERNEL,
+        names::PROP_KERNEL_CRC32,
+        Some(vm.kernel),
+    );
+    let initrd = (names::PROP_INITRD, names::PROP_INITRD_CRC32, vm.initrd);
+    for (path, crc32, bytes) in [kernel, initrd] {
+        for property in bytes
+            .into_iter()
+            .flat_map(|b| blobs.properties(path, crc32, b))
+        {
+            entry.add_property(property);
+        }
     }
     if !vm.passthrough.is_empty() {
         let list: Vec<u8> = vm
@@ -337,12 +233,6 @@ fn vm_node(vm: &VmSpec<'_>, blobs: &Blobs<'_>) -> DeviceTreeNode {
         entry.add_property(property(names::PROP_PASSTHROUGH, list));
     }
     entry
-}
-
-/// The 32 bits that the tree has for a position or size. An image that they cannot hold is refused before it is
-/// written, so the value never shows.
-fn field(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 fn node(name: &str, properties: Vec<DeviceTreeProperty>) -> DeviceTreeNode {

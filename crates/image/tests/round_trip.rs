@@ -79,9 +79,13 @@ fn blobs_are_page_aligned_and_shared() {
         assert!(offset(vm.initrd.expect("has one")).is_multiple_of(BLOB_ALIGN));
     }
     assert_eq!(offset(vms[0].kernel), offset(vms[1].kernel));
+    assert_eq!(
+        offset(vms[0].initrd.expect("one")),
+        offset(vms[1].initrd.expect("one"))
+    );
     assert!(
         file.len() < 4 * BLOB_ALIGN,
-        "two blobs, not four: {}",
+        "three members, not five: {}",
         file.len()
     );
 }
@@ -171,37 +175,67 @@ fn an_untouched_image_verifies() {
 
 #[test]
 fn one_changed_byte_of_a_blob_does_not_verify() {
-    let mut file = write(&[linux()]).expect("written");
-    *file.last_mut().expect("not empty") ^= 1;
-    assert_eq!(
-        verify(&file),
-        Err(VerifyError::Checksum("ramdisk-1".into()))
-    );
+    for (bytes, path) in [
+        (b"kernel bytes", "linux/kernel"),
+        (b"initrd bytes", "linux/initrd"),
+    ] {
+        let mut file = write(&[linux()]).expect("written");
+        let at = file.windows(12).position(|w| w == bytes).expect("there");
+        file[at] ^= 1;
+        assert_eq!(verify(&file), Err(VerifyError::Checksum(path.into())));
+    }
 }
 
 #[test]
 fn a_cut_off_image_is_told_by_where_it_ends() {
     let file = write(&[linux()]).expect("written");
     assert!(matches!(
-        BootImage::parse(&file[..20]),
+        BootImage::parse(&file[..5]),
         Err(ImageError::NotAnImage)
     ));
-    assert!(matches!(
-        BootImage::parse(&file[..100]),
-        Err(ImageError::Truncated { present: 100, .. })
-    ));
-    let image = BootImage::parse(&file[..file.len() - 1]).expect("the tree is whole");
-    let error = image
-        .vms()
-        .next()
-        .expect("one")
-        .expect_err("its last blob is not");
+    for present in [6, 100, 5000, file.len() - 4] {
+        let error = BootImage::parse(&file[..present]).expect_err("cut off");
+        assert!(
+            matches!(error, ImageError::Truncated { present: p, total } if p == present as u64 && total > p),
+            "{present}: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn the_members_are_the_tree_and_the_blobs_by_name() {
+    let other = VmSpec {
+        name: "other",
+        initrd: Some(b"another"),
+        ..linux()
+    };
+    let file = write(&[linux(), other]).expect("written");
+    let names: Vec<&str> = (0..file.len() - 110)
+        .filter(|at| file[*at..].starts_with(b"070701"))
+        .map(|at| {
+            let name = file[at + 110..].split(|byte| *byte == 0).next();
+            str::from_utf8(name.expect("a name")).expect("text")
+        })
+        .collect();
     assert_eq!(
-        error,
-        ImageError::BlobBounds {
-            vm: 1,
-            position: 8192,
-            size: 12
-        }
+        names,
+        [
+            "droste.dtb",
+            "linux/kernel",
+            "linux/initrd",
+            "other/initrd",
+            "TRAILER!!!"
+        ]
     );
+}
+
+#[test]
+fn a_kernel_that_is_its_own_initrd_is_stored_once() {
+    let file = write(&[VmSpec {
+        initrd: Some(b"kernel bytes"),
+        ..linux()
+    }]);
+    let file = file.expect("written");
+    assert_eq!(file.windows(12).filter(|w| w == b"kernel bytes").count(), 1);
+    assert_eq!(verify(&file), Ok(()));
 }

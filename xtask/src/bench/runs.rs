@@ -135,7 +135,7 @@ impl Parts {
     fn on_droste(&self, name: &str, vm: &VmSpec<'_>, marker: &str) -> Result<Run, Failure> {
         let image =
             write(&[*vm]).map_err(|e| Failure::new(format!("no boot image for {name}: {e}")))?;
-        let image_file = self.folder.join(format!("{name}.fit"));
+        let image_file = self.folder.join(format!("{name}.vms.img"));
         droste::files::write(&image_file, &image)?;
         // The count must not depend on a random word.
         let nonce = Nonce::new(0xd705_7e00_d705_7e00);

@@ -1,0 +1,83 @@
+//! Verifies the checksums of a boot image.
+
+use alloc::string::String;
+use core::fmt;
+
+use dtoolkit::fdt::FdtNode;
+use dtoolkit::{Node, Property};
+
+use crate::BootImage;
+use crate::error::ImageError;
+use crate::names;
+
+/// Why a boot image is not what its writer wrote.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum VerifyError {
+    /// It cannot be read.
+    Image(ImageError),
+    /// No checksum that can be read is given for this member.
+    NoChecksum(String),
+    /// The bytes of this member have changed.
+    Checksum(String),
+}
+
+impl fmt::Display for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image(e) => e.fmt(f),
+            Self::NoChecksum(path) => {
+                write!(f, "the boot image has no checksum of {path}; make it again")
+            }
+            Self::Checksum(path) => {
+                write!(
+                    f,
+                    "the bytes of {path} have changed; copy the boot image again"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for VerifyError {}
+
+impl From<ImageError> for VerifyError {
+    fn from(error: ImageError) -> Self {
+        Self::Image(error)
+    }
+}
+
+/// Verifies that an image can be read and that every blob of a virtual machine has the bytes that were written.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn verify(bytes: &[u8]) -> Result<(), VerifyError> {
+    let image = BootImage::parse(bytes)?;
+    for vm in image.vms() {
+        vm?;
+    }
+    for node in image.nodes() {
+        verify_blob(&image, node, names::PROP_KERNEL, names::PROP_KERNEL_CRC32)?;
+        verify_blob(&image, node, names::PROP_INITRD, names::PROP_INITRD_CRC32)?;
+    }
+    Ok(())
+}
+
+/// Verifies the blob that one property of a sound virtual machine names, if it is there.
+fn verify_blob(
+    image: &BootImage<'_>,
+    node: FdtNode<'_>,
+    path: &str,
+    crc32: &str,
+) -> Result<(), VerifyError> {
+    let path = node.property(path).and_then(|p| p.value_as::<&str>().ok());
+    let blob = path.and_then(|path| Some((path, image.blob(path)?)));
+    let Some((path, bytes)) = blob else {
+        return Ok(());
+    };
+    let sum = node.property(crc32).and_then(|p| p.value_as::<u32>().ok());
+    match sum {
+        None => Err(VerifyError::NoChecksum(path.into())),
+        Some(sum) if sum == crc32fast::hash(bytes) => Ok(()),
+        Some(_) => Err(VerifyError::Checksum(path.into())),
+    }
+}
