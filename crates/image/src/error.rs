@@ -101,7 +101,7 @@ impl fmt::Display for ImageError {
                 "the archive has more than {MEMBERS_MAX} members; make a boot image with `droste image`"
             ),
             Self::Foreign => f.write_str(
-                "this is a cpio archive but no boot image; make one with `droste image`, which takes a guest's RAM disk in",
+                "this is a cpio archive but no boot image; put a guest's RAM disk into one with `droste image`",
             ),
             Self::Tree(e) => write!(
                 f,

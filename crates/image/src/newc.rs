@@ -15,12 +15,13 @@ use core::ffi::CStr;
 use core::iter;
 
 use crate::error::ImageError;
+use crate::vm::VMS_MAX;
 #[cfg(feature = "write")]
 pub(crate) use writer::Writer;
 
-/// The most members before the trailer. The device tree and two blobs of each of 16 virtual machines make 33; the rest
-/// is room for the directories of an archive that was packed anew.
-pub(crate) const MEMBERS_MAX: usize = 64;
+/// The most members before the trailer: for each virtual machine two blobs and, in an archive that was packed anew, a
+/// directory; the device tree; some room.
+pub(crate) const MEMBERS_MAX: usize = 4 * VMS_MAX;
 
 const MAGIC: &[u8; 6] = b"070701";
 const TRAILER: &str = "TRAILER!!!";
@@ -98,11 +99,11 @@ impl<'a> Member<'a> {
         let name_end = name_at + u64::from(name_len);
         let data_at = name_end.next_multiple_of(ALIGN);
         let data_end = data_at + u64::from(data_len);
-        // No number is truncated to an index: what lies behind the last byte is refused first.
         let part = |from: u64, to: u64| {
-            let is_present = to <= bytes.len() as u64;
-            let part = bytes.get(from as usize..to as usize);
-            part.filter(|_| is_present).ok_or(cut_off(to))
+            let end = usize::try_from(to).ok();
+            // `from` is not above `to`, so it is an index where `to` is one.
+            let part = end.and_then(|end| bytes.get(from as usize..end));
+            part.ok_or(cut_off(to))
         };
         let name = CStr::from_bytes_until_nul(part(name_at, name_end)?).map_err(|_| damaged)?;
         Ok(Self {
