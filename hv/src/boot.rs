@@ -13,6 +13,7 @@ use droste_stage2::Attributes;
 
 use crate::arch::boot::{has_e2h0, layout, secondary_start};
 use crate::arch::gic::Distributor;
+use crate::arch::memory::Use;
 use crate::arch::mmu::{self, Access};
 use crate::arch::{self, firmware, gic, timer};
 use crate::cpu::{self, Cpu};
@@ -26,6 +27,8 @@ use crate::{bug, console, logger, mmio, power, report, sched};
 const GUEST_RAM: u64 = 0x4000_0000;
 /// How long a CPU may take from PSCI CPU_ON until it is ready, milliseconds.
 const SECONDARY_MS: u64 = 1000;
+/// Most virtual CPUs of all VMs together. Each takes up to 4 KiB of the heap, of 1 MiB in all.
+const MAX_VCPUS: usize = 192;
 const GIB: u64 = 1 << 30;
 const BLOCK: u64 = 2 << 20;
 const PAGE: u64 = 4096;
@@ -66,7 +69,7 @@ pub(crate) fn primary(device_tree: Pa) -> ! {
     report::start();
     sched::arm(cpu, None);
     for vm in machine().vms() {
-        if let Err(error) = vm.start() {
+        if let Err(error) = vm.start(Use::Fresh) {
             log::error!("{}: {error}", vm.name());
             vm.stop(Outcome::Failed);
         }
@@ -218,6 +221,13 @@ impl Builder<'_> {
         ));
         let memory = GuestMemory::build(&slots, &mut self.regions)?;
         let first = self.next_cpu;
+        if first + image.vcpus as usize > MAX_VCPUS {
+            let why = format!(
+                "with its {} virtual CPUs there are more than {MAX_VCPUS} in all",
+                image.vcpus
+            );
+            return Err(BuildError(why));
+        }
         self.next_cpu += image.vcpus as usize;
         if image.vcpus as usize > cpu::online().count() {
             log::warn!(

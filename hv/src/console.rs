@@ -75,7 +75,7 @@ pub(crate) fn open(device: &Device) {
 pub(crate) fn enable_interrupts() {
     if let Some(console) = CONSOLE.lock().as_mut() {
         let lines = machine().vms().iter();
-        console.lines = lines.map(|_| Vec::with_capacity(LINE_BYTES)).collect();
+        console.lines = lines.map(|_| Vec::with_capacity(LINE_BYTES + 2)).collect();
         console.update_masks();
     }
 }
@@ -165,18 +165,39 @@ fn input(byte: u8) {
     }
 }
 
+/// `vm` has ended: if it had the keyboard, the next one gets it.
+pub(crate) fn leave(vm: &Vm) {
+    let has_focus = CONSOLE
+        .lock()
+        .as_ref()
+        .is_some_and(|console| console.focus == vm.id);
+    if has_focus {
+        switch_focus();
+    }
+}
+
+/// Gives the keyboard to the next VM that runs.
 fn switch_focus() {
     let vms = machine().vms();
     let next = match CONSOLE.lock().as_mut() {
         Some(console) => {
-            console.focus = (console.focus + 1) % vms.len().max(1);
+            let turn = (1..=vms.len()).map(|n| (console.focus + n) % vms.len());
+            let Some(next) = turn
+                .into_iter()
+                .find(|n| vms[*n].outcome() == Outcome::Running)
+            else {
+                return;
+            };
+            console.focus = next;
             console.waiting.clear();
-            let line = core::mem::take(&mut console.lines[console.focus]);
             console.start_line();
-            for byte in line {
-                console.push(byte);
+            let mut line = core::mem::take(&mut console.lines[next]);
+            for byte in &line {
+                console.push(*byte);
             }
-            console.focus
+            line.clear();
+            console.lines[next] = line;
+            next
         }
         None => return,
     };
@@ -233,14 +254,15 @@ impl Console {
             line.push(byte);
         }
         if byte == b'\n' || line.len() == LINE_BYTES {
-            let line = core::mem::replace(line, Vec::with_capacity(LINE_BYTES));
+            let mut line = core::mem::take(line);
             self.start_line();
             let _ = write!(Urgent(self), "[{}] ", vm.name());
-            for byte in line {
-                self.push(byte);
+            line.extend(*b"\r\n");
+            for byte in &line {
+                self.push(*byte);
             }
-            self.push(b'\r');
-            self.push(b'\n');
+            line.clear();
+            self.lines[vm.id] = line;
         }
     }
 

@@ -5,7 +5,7 @@ use core::fmt;
 use droste_arm64::Pa;
 use droste_image::kernel::{DTB_MAX, Header, KernelError, Placement};
 
-use crate::arch::memory;
+use crate::arch::memory::{self, Use};
 use crate::vm::Vm;
 
 /// Where a VM's first CPU starts, guest physical addresses.
@@ -46,7 +46,7 @@ impl From<KernelError> for LoadError {
 
 /// Loads `vm` from its image. None of its CPUs runs, and nothing is mapped in its stage 2: what caches hold of the
 /// bytes written here is seen to when the guest's first access maps them.
-pub(crate) fn load(vm: &Vm) -> Result<Entry, LoadError> {
+pub(crate) fn load(vm: &Vm, so_far: Use) -> Result<Entry, LoadError> {
     let image = &vm.image;
     let initrd = image.initrd.unwrap_or(&[]);
     let header = Header::parse(image.kernel)?;
@@ -69,7 +69,7 @@ pub(crate) fn load(vm: &Vm) -> Result<Entry, LoadError> {
         (place.dtb, &tree),
         (place.initrd, initrd),
     ] {
-        memory::copy_to_guest(Pa(vm.ram.start + offset), bytes);
+        memory::copy_to_guest(Pa(vm.ram.start + offset), bytes, so_far);
     }
     Ok(Entry {
         pc: vm.ram_ipa + place.kernel,

@@ -10,8 +10,8 @@ use crate::arch::vcpu::VcpuState;
 use crate::machine::machine;
 use crate::report::{self, Moment};
 use crate::vcpu::Phase;
-use crate::vm::Outcome;
-use crate::{sched, vgic};
+use crate::vm::{Outcome, Vm};
+use crate::{console, sched, vgic};
 
 /// An HVC or SMC of the loaded guest, which goes on after it.
 #[inline]
@@ -97,17 +97,19 @@ pub(crate) fn workarounds() -> Workarounds {
     }
 }
 
-/// One VM has come to its end; with the last one the machine goes off.
-pub(crate) fn vm_ended() {
+/// `vm` has come to its end; with the last one the machine goes off.
+pub(crate) fn vm_ended(vm: &Vm) {
     static ENDED: AtomicUsize = AtomicUsize::new(0);
     if ENDED.fetch_add(1, Ordering::AcqRel) + 1 == machine().vms().len() {
         report::print(Moment::Final);
         machine_off();
     }
+    log::info!("{}: {}", vm.name(), vm.outcome());
+    console::leave(vm);
 }
 
 /// Powers the machine off, once all that was printed is out.
 pub(crate) fn machine_off() -> ! {
-    crate::console::flush();
+    console::flush();
     firmware::system_off()
 }

@@ -23,6 +23,7 @@ use spin::Once;
 use spin::mutex::TicketMutex;
 
 use crate::arch::id::IdRegisters;
+use crate::arch::memory::Use;
 use crate::arch::vcpu::{Control, VcpuState};
 use crate::arch::{self, gic};
 use crate::complaints::Complaints;
@@ -216,9 +217,9 @@ impl Vm {
         .to_bytes()
     }
 
-    /// Loads the image and powers on virtual CPU 0. No other one runs.
-    pub(crate) fn start(&'static self) -> Result<(), LoadError> {
-        let entry = loader::load(self)?;
+    /// Loads the image, into memory that was used so, and powers on virtual CPU 0. No other one runs.
+    pub(crate) fn start(&'static self, memory: Use) -> Result<(), LoadError> {
+        let entry = loader::load(self, memory)?;
         self.connect_devices();
         self.vcpus()[0].power_on(self.new_state(0, entry.pc, entry.device_tree));
         Ok(())
@@ -295,7 +296,7 @@ impl Vm {
             }
         }
         self.outcome.store(how as u8, Ordering::Release);
-        power::vm_ended();
+        power::vm_ended(self);
     }
 
     /// Starts it again from its image, with devices and stage 2 as new.
@@ -312,7 +313,7 @@ impl Vm {
         self.vcpus()
             .iter()
             .for_each(|vcpu| vcpu.set_phase(Phase::Off));
-        self.start()
+        self.start(Use::Used)
     }
 
     /// Lets its devices interrupt, at the CPU of its first virtual one.

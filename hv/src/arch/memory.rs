@@ -14,9 +14,20 @@ pub(crate) fn read_only(range: Range<u64>) -> &'static [u8] {
     }
 }
 
+/// What a VM's memory was used for so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Use {
+    /// Nothing.
+    Fresh,
+    /// The VM ran in it.
+    Used,
+}
+
 /// Copies into a VM's memory while none of its CPUs runs. `to` lies in RAM that was allocated for that VM.
-pub(crate) fn copy_to_guest(to: Pa, bytes: &[u8]) {
-    if has_copy_instructions() {
+///
+/// Memory that the VM has executed from is copied to by plain stores: there QEMU's copy instructions go byte by byte.
+pub(crate) fn copy_to_guest(to: Pa, bytes: &[u8], so_far: Use) {
+    if so_far == Use::Fresh && has_copy_instructions() {
         // SAFETY: as below; three instructions copy any number of bytes (FEAT_MOPS; DDI 0487, C6.2 "CPYFP").
         unsafe {
             core::arch::asm!(

@@ -1,7 +1,7 @@
 // Exception vectors of EL2 and the way into a guest.
 //
-// Guests are left with all their registers saved in the `Regs` that TPIDR_EL2 points to; the Rust handler returns the
-// `Regs` to enter. The handler runs on the CPU's one stack, which is empty whenever a guest runs.
+// Guests are left with all their registers saved in the `Registers` that TPIDR_EL2 points to; the Rust handler returns the
+// `Registers` to enter. The handler runs on the CPU's one stack, which is empty whenever a guest runs.
 
 .section .text.vectors, "ax"
 
@@ -63,7 +63,7 @@ exit_guest:
     stp     x2, x3, [x0]
     mov     x29, xzr
     blr     x4
-// x0: the `Regs` to enter; TPIDR_EL2 points there already.
+// x0: the `Registers` to enter; TPIDR_EL2 points there already.
 enter_guest:
     ldr     x3, [x0, #256]
     ldp     x30, x2, [x0, #240]
@@ -88,7 +88,7 @@ enter_guest:
     dsb     nsh                         // nothing past ERET is speculated
     isb
 
-// x0: `Regs`, x1: CPU index. The first entry of this CPU; its stack starts anew.
+// x0: `Registers`, x1: CPU index. The first entry of this CPU; its stack starts anew.
 .global enter_first_guest
 enter_first_guest:
     mov     x19, x0
