@@ -143,6 +143,15 @@ pub(crate) fn transmit(vm: &Vm, byte: u8) {
     }
 }
 
+/// Tells a UART that is new whether there is room.
+pub(crate) fn tell_room(vm: &Vm) {
+    if let Some(console) = CONSOLE.lock().as_mut()
+        && console.is_held
+    {
+        guest_uart::set_room(vm, Room::Full);
+    }
+}
+
 /// The guest may have made room: offers what waits for it.
 #[cold]
 pub(crate) fn offer_waiting(vm: &Vm) {

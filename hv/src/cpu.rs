@@ -1,7 +1,7 @@
 //! Physical CPUs: who they are and which virtual CPUs are theirs.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use droste_arm64::Pa;
 use spin::Once;
@@ -26,6 +26,8 @@ pub(crate) struct Cpu {
     pub(crate) members: Once<Vec<&'static Vcpu>>,
     /// Position in `members` of the one that ran last.
     pub(crate) last: AtomicUsize,
+    /// When the turn of the loaded one ends, in ticks. Its own CPU's.
+    pub(crate) turn_end: AtomicU64,
 }
 
 static CPUS: Once<Vec<Cpu>> = Once::new();
@@ -45,6 +47,7 @@ pub(crate) fn init(affinities: &[u64]) {
             redistributor: Once::new(),
             members: Once::new(),
             last: AtomicUsize::new(0),
+            turn_end: AtomicU64::new(0),
         });
     CPUS.call_once(|| cpus.collect());
 }

@@ -69,20 +69,23 @@ pub(crate) fn interrupt(mut state: Box<VcpuState>) -> Box<VcpuState> {
 }
 
 /// An SError while the guest ran: its own, since EL2 takes none of its own unseen. The guest gets it as virtual one.
-pub(crate) fn serror(state: Box<VcpuState>) -> Box<VcpuState> {
+pub(crate) fn serror(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state.vcpu.counters.count(Exit::Other);
     state
         .vcpu
         .vm
         .complain(format_args!("SError, syndrome {:#x}", Fault::syndrome().0));
-    ExceptionRegisters::pend_serror();
+    state.pend_serror();
     state
 }
 
-/// Handles all pending physical interrupts of this CPU, for the loaded virtual CPU where there is one.
+/// Interrupts handled in one go; what is pending beyond comes again at once, when the scheduler has had its say.
+const INTERRUPTS_MAX: usize = 16;
+
+/// Handles pending physical interrupts of this CPU, for the loaded virtual CPU where there is one.
 pub(crate) fn take_interrupts(cpu: &'static Cpu, mut state: Option<&mut VcpuState>) {
     let timer = &machine().timer;
-    loop {
+    for _ in 0..INTERRUPTS_MAX {
         let intid = gic::acknowledge();
         if intid == gic::SPURIOUS {
             return;
@@ -106,8 +109,11 @@ pub(crate) fn take_interrupts(cpu: &'static Cpu, mut state: Option<&mut VcpuStat
             (Some(state), i) if i == timer.physical.intid => {
                 vgic::hand_over(state, i, GUEST_PHYSICAL_TIMER);
             }
-            (Some(state), i) if i == machine().gic.maintenance.intid => {
-                vgic::refresh(state);
+            (state, i) if i == machine().gic.maintenance.intid => {
+                match state {
+                    Some(state) => vgic::refresh(state),
+                    None => gic::set_virtual_interface_off(),
+                }
                 gic::deactivate(i);
             }
             (_, i) if i == timer.hypervisor.intid => {
@@ -149,7 +155,9 @@ fn wait(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     const IS_WFE: u64 = 1;
     state.registers.skip(esr.instruction_bytes());
     let is_wfe = esr.0 & IS_WFE != 0;
-    if !is_wfe && !vgic::has_pending(&mut state) {
+    if is_wfe {
+        sched::yield_turn(state.cpu);
+    } else if !vgic::has_pending(&mut state) {
         state.vcpu.set_phase(Phase::Waiting);
     }
     sched::schedule(state.cpu, Some(state))
@@ -159,7 +167,11 @@ fn wait(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
 /// earlier life of its VM, may have left them otherwise.
 pub(crate) fn restore_timer_interrupts(state: &VcpuState) {
     let timer = &machine().timer;
-    vgic::restore_ppis(state, 1 << timer.virt.intid | 1 << timer.physical.intid);
+    let pairs = [
+        (GUEST_VIRTUAL_TIMER, timer.virt.intid),
+        (GUEST_PHYSICAL_TIMER, timer.physical.intid),
+    ];
+    vgic::restore_ppis(state, &pairs);
 }
 
 #[inline]

@@ -49,13 +49,20 @@ pub(crate) fn read(state: &mut VcpuState, device: Device, size: AccessSize) -> u
         Device::Uart(offset) => guest_uart::read(state, offset, size),
         Device::Gic(frame, offset) => {
             let (vm, me) = (state.vcpu.vm, state.vcpu.index);
-            let gic = vm.gic.lock();
-            if gic.needs_fold(frame, offset).contains(me) {
-                drop(gic);
-                vgic::refresh(state);
-                return vm.gic.lock().read(frame, offset, size);
+            let (value, unfolded) = {
+                let gic = vm.gic.lock();
+                (gic.read(frame, offset, size), gic.needs_fold(frame, offset))
+            };
+            if unfolded.is_empty() {
+                return value;
             }
-            gic.read(frame, offset, size)
+            // State that others' list registers hold shows as of their last fold: a guest that polls it sees it change.
+            vgic::kick(vm, unfolded.without(me));
+            if !unfolded.contains(me) {
+                return value;
+            }
+            vgic::refresh(state);
+            vm.gic.lock().read(frame, offset, size)
         }
     }
 }

@@ -43,8 +43,9 @@ fn act(mut state: Box<VcpuState>, action: Action) -> Box<VcpuState> {
             context,
         } => {
             let vcpu = vm.vcpus()[target];
-            vcpu.power_on(vm.new_state(target, entry.0, context));
+            // Confirmed first: once it runs it may switch itself off again.
             vm.psci.lock().confirm_on(target);
+            vcpu.power_on(vm.new_state(target, entry.0, context));
             state.registers.set(0, 0);
         }
         Action::Workaround { function } => firmware::work_around(function, state.registers.get(1)),

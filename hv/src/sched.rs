@@ -3,6 +3,9 @@
 //! Each virtual CPU belongs to one physical CPU. A physical CPU with one member never switches: the guest's WFI waits
 //! in the hardware. With several, they take turns of [`SLICE_MS`], and WFI and WFE trap so that a waiting one gives the
 //! CPU back. A virtual CPU that waits stays loaded until another one wants the CPU, so its timers wake it directly.
+//!
+//! A turn ends when its time is over, or when its owner waits or yields (WFE), and by nothing else: whatever wakes
+//! another member, and however often, that one's turn comes after this one's.
 
 use alloc::boxed::Box;
 use core::sync::atomic::Ordering;
@@ -26,6 +29,10 @@ pub(crate) fn schedule(cpu: &'static Cpu, mut current: Option<Box<VcpuState>>) -
         }
         current = leave_stopped_vms(cpu, current);
         wake_waiting(cpu, current.as_deref_mut());
+        if let Some(state) = current.take_if(|state| keeps_turn(cpu, state)) {
+            arm_turn(cpu);
+            return state;
+        }
         if let Some(next) = pick(cpu) {
             let state = match current {
                 Some(state) if core::ptr::eq(state.vcpu, next) => state,
@@ -35,7 +42,11 @@ pub(crate) fn schedule(cpu: &'static Cpu, mut current: Option<Box<VcpuState>>) -
                 }
                 None => load(next),
             };
-            set_slice(cpu);
+            cpu.turn_end.store(
+                timer::now() + timer::frequency() / 1000 * SLICE_MS,
+                Ordering::Relaxed,
+            );
+            arm_turn(cpu);
             return state;
         }
         arm(cpu, None);
@@ -81,13 +92,19 @@ fn earliest_deadline(cpu: &'static Cpu) -> Option<u64> {
         .filter(|d| *d != u64::MAX)
 }
 
-/// Starts a turn.
-fn set_slice(cpu: &'static Cpu) {
+/// Whether the loaded virtual CPU goes on with its turn.
+fn keeps_turn(cpu: &Cpu, state: &VcpuState) -> bool {
+    state.vcpu.phase() == Phase::Ready && timer::now() < cpu.turn_end.load(Ordering::Relaxed)
+}
+
+/// Ends the turn of the one that is loaded on `cpu`, which would rather have another run.
+pub(crate) fn yield_turn(cpu: &Cpu) {
+    cpu.turn_end.store(0, Ordering::Relaxed);
+}
+
+fn arm_turn(cpu: &'static Cpu) {
     if cpu.is_shared() {
-        arm(
-            cpu,
-            Some(timer::now() + timer::frequency() / 1000 * SLICE_MS),
-        );
+        arm(cpu, Some(cpu.turn_end.load(Ordering::Relaxed)));
     }
 }
 
@@ -116,10 +133,11 @@ pub(crate) fn discard(mut state: Box<VcpuState>) {
 fn load(vcpu: &'static Vcpu) -> Box<VcpuState> {
     let parked = vcpu.parked.lock().take();
     let mut state = parked.expect("a virtual CPU that is ready and not loaded is parked");
+    // Before its timers are on: one whose interrupt the guest is handling must not come again.
+    exit::restore_timer_interrupts(&state);
     state.load();
     vcpu.set_deadline(None);
     vcpu.vm.enter_context(&state);
-    exit::restore_timer_interrupts(&state);
     vcpu.take_kick();
     vgic::refresh(&mut state);
     state
@@ -127,7 +145,8 @@ fn load(vcpu: &'static Vcpu) -> Box<VcpuState> {
 
 /// Lets members of VMs that are ending leave; `current` as well, if it is one of them.
 fn leave_stopped_vms(cpu: &'static Cpu, current: Option<Box<VcpuState>>) -> Option<Box<VcpuState>> {
-    let leaves = |vcpu: &Vcpu| vcpu.vm.is_stopping() && vcpu.phase() != Phase::Retired;
+    // In this order: a restart says that the VM no longer ends before it says that its CPUs are no longer retired.
+    let leaves = |vcpu: &Vcpu| vcpu.phase() != Phase::Retired && vcpu.vm.is_stopping();
     let current = match current {
         Some(state) if leaves(state.vcpu) => {
             park(state);

@@ -110,7 +110,8 @@ impl Vcpu {
             *parked = Some(state);
             self.set_phase(Phase::Ready);
             drop(parked);
-            self.kick();
+            // Not `kick`: a flag that was set while it was off would hide this from its CPU.
+            self.cpu.kick();
         }
     }
 
@@ -120,5 +121,6 @@ impl Vcpu {
         let mut parked = self.parked.lock();
         *parked = None;
         self.set_phase(Phase::Retired);
+        self.take_kick();
     }
 }

@@ -6,8 +6,8 @@
 
 use droste_vdev::gic::{Gic, Intid, Kicks, MAX_LIST_REGISTERS, Vmcr};
 
+use crate::arch::gic;
 use crate::arch::vcpu::VcpuState;
-use crate::arch::{self, gic};
 use crate::vm::Vm;
 
 /// Makes each of `kicks` look at its interrupts: others by a kick, the loaded one by folding and filling here.
@@ -74,6 +74,8 @@ pub(crate) fn unload(state: &mut VcpuState) {
         gic::write_list_register(n, 0);
     }
     state.lists_used = 0;
+    // Neither its requests for maintenance nor its count of ends are the next one's.
+    gic::set_virtual_interface_off();
     kick(vm, others.without(me));
 }
 
@@ -108,13 +110,22 @@ pub(crate) fn hand_over(state: &mut VcpuState, physical: u32, as_intid: u32) {
     }
 }
 
-/// Makes the physical PPIs `ours` (bit n for INTID n) as active on this CPU as the loaded virtual CPU left them: one
-/// that it has acknowledged, or will, must not come again; one that another guest left must.
-pub(crate) fn restore_ppis(state: &VcpuState, ours: u32) {
+/// Makes private interrupts as active on this CPU as the virtual CPU that is being loaded left them: one that it has
+/// acknowledged, or will, must not come again; one that another guest left must. `pairs` are the guest's INTID and the
+/// physical one of each.
+pub(crate) fn restore_ppis(state: &VcpuState, pairs: &[(u32, u32)]) {
     let Some(redistributor) = state.cpu.redistributor.get() else {
         return;
     };
-    let active = state.vcpu.vm.gic.lock().physical_ppis(state.vcpu.index) & ours;
-    gic::set_ppis_active(*redistributor, active, ours & !active);
-    arch::isb();
+    let held = state.vcpu.vm.gic.lock().physical_ppis(state.vcpu.index);
+    let (mut active, mut inactive) = (0, 0);
+    for (guest, physical) in pairs {
+        let bits = if held >> guest & 1 != 0 {
+            &mut active
+        } else {
+            &mut inactive
+        };
+        *bits |= 1 << physical;
+    }
+    gic::set_ppis_active(*redistributor, active, inactive);
 }

@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use droste_arm64::esr::Esr;
 use droste_arm64::{Ipa, hcr};
@@ -25,7 +25,7 @@ use spin::mutex::TicketMutex;
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Use;
 use crate::arch::vcpu::{Control, VcpuState};
-use crate::arch::{self, gic};
+use crate::arch::{self, gic, timer};
 use crate::complaints::Complaints;
 use crate::cpu::Cpu;
 use crate::exit::{GUEST_PHYSICAL_TIMER, GUEST_VIRTUAL_TIMER};
@@ -34,11 +34,14 @@ use crate::guest_uart::GuestUart;
 use crate::loader::{self, LoadError};
 use crate::machine::machine;
 use crate::vcpu::{Phase, Vcpu};
-use crate::{mmio, power, vgic};
+use crate::{console, mmio, power, vgic};
 
 pub(crate) use crate::guest_memory::Resolution;
 pub(crate) use crate::outcome::Outcome;
 
+/// A reset this soon after the start is a quick one, milliseconds; after some in a row the VM stays off.
+const QUICK_MS: u64 = 1000;
+const QUICK_RESETS_MAX: u32 = 4;
 /// Shared interrupts begin here; those below are a CPU's own.
 const FIRST_SPI: u32 = 32;
 
@@ -73,6 +76,10 @@ pub(crate) struct Vm {
     ending: AtomicU8,
     outcome: AtomicU8,
     retired: AtomicUsize,
+    /// When it last started, or was reset, in ticks.
+    started: AtomicU64,
+    /// Resets in a row that came within [`QUICK_MS`].
+    quick_resets: AtomicU32,
     complaints: Complaints,
 }
 
@@ -135,6 +142,8 @@ impl Vm {
             ending: AtomicU8::new(Outcome::Running as u8),
             outcome: AtomicU8::new(Outcome::Running as u8),
             retired: AtomicUsize::new(0),
+            started: AtomicU64::new(0),
+            quick_resets: AtomicU32::new(0),
             complaints: Complaints::default(),
         }));
         vm.vcpus.call_once(|| {
@@ -290,13 +299,28 @@ impl Vm {
         let may_restart =
             self.image.on_reboot == OnReboot::Restart && !machine().is_reboot_forbidden;
         if how == Outcome::Reset && may_restart {
-            match self.restart() {
-                Ok(()) => return,
-                Err(error) => log::error!("{}: cannot start anew: {error}", self.name()),
+            if self.restarts_too_often() {
+                log::error!("{}: resets itself over and over; it stays off", self.name());
+            } else {
+                match self.restart() {
+                    Ok(()) => return,
+                    Err(error) => log::error!("{}: cannot start anew: {error}", self.name()),
+                }
             }
         }
         self.outcome.store(how as u8, Ordering::Release);
         power::vm_ended(self);
+    }
+
+    /// Whether this reset is one of several in a row that came right after a start. Each costs the CPU a copy of the
+    /// image, which others would have to wait for.
+    fn restarts_too_often(&self) -> bool {
+        let now = timer::now();
+        let ran = now.saturating_sub(self.started.swap(now, Ordering::Relaxed));
+        if ran > QUICK_MS * (timer::frequency() / 1000) {
+            self.quick_resets.store(0, Ordering::Relaxed);
+        }
+        self.quick_resets.fetch_add(1, Ordering::Relaxed) >= QUICK_RESETS_MAX
     }
 
     /// Starts it again from its image, with devices and stage 2 as new.
@@ -306,6 +330,7 @@ impl Vm {
         *self.gic.lock() =
             Gic::new(self.gic_config).expect("this configuration was accepted before");
         *self.uart.lock() = GuestUart::new();
+        console::tell_room(self);
         *self.psci.lock() = Firmware::new(self.vcpus().len(), power::workarounds());
         self.retired.store(0, Ordering::Release);
         // No longer ending before any of them is no longer retired: else a scheduler would retire it once more.

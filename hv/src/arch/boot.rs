@@ -130,7 +130,11 @@ struct SecondaryBoot {
     cpu: u64,
 }
 
-const _: () = assert!(core::mem::offset_of!(SecondaryBoot, cpu) == 32);
+// What boot.s, vectors.s and link.ld were written for.
+const _: () = {
+    assert!(core::mem::offset_of!(SecondaryBoot, cpu) == 32 && size_of::<MmuRegisters>() == 32);
+    assert!(MAX_CPUS == 32 && STACK_STRIDE == 1 << 15 && GUARD_PAGES[1] * PAGE == 0x3000);
+};
 
 /// The address and context argument for PSCI CPU_ON that bring CPU `cpu` to [`secondary_main`].
 pub(crate) fn secondary_start(cpu: usize) -> (u64, u64) {

@@ -35,6 +35,11 @@ primary:
     b.ne    not_el2
     el2_known_state
 
+    adrp    x1, __bss_end               // no dirty line may be written back over what follows
+    add     x1, x1, :lo12:__bss_end
+    adr     x0, _start
+    bl      clean_invalidate_dcache
+
     adrp    x0, __bss_start
     add     x0, x0, :lo12:__bss_start
     adrp    x1, __bss_end
@@ -56,7 +61,8 @@ primary:
     str     x6, [x3, x4]
     b       1b
 
-2:  adrp    x1, __bss_end               // what was written with caches off must not hide behind a stale line
+2:  dmb     sy
+    adrp    x1, __bss_end               // what was written with caches off must not hide behind a stale line
     add     x1, x1, :lo12:__bss_end
     mov     x0, x3
     bl      clean_invalidate_dcache
@@ -114,7 +120,7 @@ stack_top:
     add     x0, x1, x0, lsl #15
     ret
 
-// x0, x1: start and end. Clobbers x2, x3, x9.
+// x0, x1: start and end. Clobbers x2, x9.
 .global clean_invalidate_dcache
 clean_invalidate_dcache:
     mrs     x2, ctr_el0

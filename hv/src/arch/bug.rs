@@ -25,6 +25,8 @@ extern "C" fn handle_el2_bug(vector: u64, frame: &BugFrame) -> ! {
     );
 }
 
+const _: () = assert!(core::mem::offset_of!(BugFrame, sp) == 248);
+
 fn print(out: &mut LastWords, frame: &BugFrame) -> fmt::Result {
     let image = boot::layout();
     let base = image.text.start;

@@ -63,12 +63,4 @@ impl ExceptionRegisters {
             }
         }
     }
-
-    /// Makes a virtual SError pending for the loaded guest (HCR_EL2.VSE).
-    pub(crate) fn pend_serror() {
-        const VSE: u64 = 1 << 8;
-        let hcr = mrs!("hcr_el2");
-        // SAFETY: only adds the virtual SError.
-        unsafe { msr!("hcr_el2", hcr | VSE) }
-    }
 }

@@ -116,13 +116,12 @@ fn configure(frame: &mut GicRedistributor<'_>, ppis: &[u32]) {
 }
 
 fn init_cpu_interface() {
-    const ENABLE_LOWER: u64 = 1 << 3;
     const SRE: u64 = 0b111;
     const EOI_MODE: u64 = 1 << 1;
-    // SAFETY: the GIC of this CPU belongs to EL2; ICC_SRE_EL2 opens the system registers to EL1, whose accesses are
-    // virtual because HCR_EL2.{IMO,FMO} are set whenever a guest runs.
+    // SAFETY: the GIC of this CPU belongs to EL2. ICC_SRE_EL2.Enable stays 0, so that a guest's access to ICC_SRE_EL1
+    // traps; its other accesses are virtual, because HCR_EL2.{IMO,FMO} are set whenever a guest runs.
     unsafe {
-        msr!("S3_4_C12_C9_5", ENABLE_LOWER | SRE); // ICC_SRE_EL2
+        msr!("S3_4_C12_C9_5", SRE); // ICC_SRE_EL2
         isb();
         msr!("S3_0_C12_C12_5", SRE); // ICC_SRE_EL1
         isb();
@@ -130,14 +129,22 @@ fn init_cpu_interface() {
         msr!("S3_0_C12_C12_4", EOI_MODE); // ICC_CTLR_EL1
         msr!("S3_0_C12_C12_7", 1u64); // ICC_IGRPEN1_EL1
     }
-    isb();
+    // Out of reset these are unknown.
+    for n in 0..list_registers() {
+        write_list_register(n, 0);
+    }
+    set_virtual_interface_off();
 }
 
 /// Marks private interrupts of the redistributor at `redistributor` active or not, a bit for each INTID, for the guest
-/// that is being put on this CPU.
+/// that is being put on this CPU. Done on return.
 pub(crate) fn set_ppis_active(redistributor: Pa, active: u32, inactive: u32) {
     write32(Pa(redistributor.0 + GICR_ICACTIVER0), inactive);
     write32(Pa(redistributor.0 + GICR_ISACTIVER0), active);
+    // What is read back was written.
+    read32(Pa(redistributor.0 + GICR_ISACTIVER0));
+    // SAFETY: a barrier has no effect but order.
+    unsafe { core::arch::asm!("dsb sy", options(nostack, preserves_flags)) }
 }
 
 fn read32(at: Pa) -> u32 {
@@ -153,10 +160,13 @@ fn write32(at: Pa, value: u32) {
 /// Acknowledges the most urgent pending interrupt; [`SPURIOUS`] where there is none.
 #[inline]
 pub(crate) fn acknowledge() -> u32 {
-    let intid = mrs!("S3_0_C12_C12_0") as u32; // ICC_IAR1_EL1
-    // SAFETY: a barrier: what the interrupt announces is read after the acknowledgement.
-    unsafe { core::arch::asm!("dsb sy", options(nostack, preserves_flags)) }
-    intid
+    let intid: u64;
+    // SAFETY: reading ICC_IAR1_EL1 acknowledges; EL2 takes all interrupts. Behind the barrier, what the interrupt
+    // announces is read after the acknowledgement.
+    unsafe {
+        core::arch::asm!("mrs {}, S3_0_C12_C12_0", "dsb sy", out(reg) intid, options(nostack, preserves_flags));
+    }
+    intid as u32
 }
 
 /// Lets interrupts of the same priority in again; `intid` stays active.
@@ -232,6 +242,13 @@ pub(crate) fn write_list_register(n: usize, value: u64) {
     // SAFETY: a list register shows interrupts to the guest alone; its hardware link names a physical interrupt that
     // was acknowledged for this guest.
     unsafe { list_register!(n, msr, value) }
+}
+
+/// Turns the virtual CPU interface off: no list register is in use, and nothing of it interrupts.
+pub(crate) fn set_virtual_interface_off() {
+    // SAFETY: ICH_HCR_EL2 concerns the guest's virtual interface alone, and none is loaded.
+    unsafe { msr!("S3_4_C12_C11_0", 0u64) }
+    isb();
 }
 
 /// How many interrupts the guest ended that no list register held (ICH_HCR_EL2.EOIcount).

@@ -1,5 +1,7 @@
 //! What EL2 takes from every guest, alike on every CPU.
 
+use droste_arm64::hcr;
+
 use super::{isb, mrs, msr};
 
 /// Traps and controls of EL2 that are the same for every guest. Once a CPU.
@@ -19,10 +21,15 @@ pub(crate) fn init_cpu() {
     } else {
         0
     };
+    let pfr0 = mrs!("id_aa64pfr0_el1");
+    let has_ras = pfr0 >> 28 & 0xf != 0;
+    let has_mpam = pfr0 >> 40 & 0xf != 0;
     let has_hcrx = mrs!("id_aa64mmfr1_el1") >> 40 & 0xf != 0;
     let has_mops = mrs!("S3_0_C0_C6_2") >> 16 & 0xf != 0;
     // SAFETY: EL2 controls. Counters stay with EL1 in MDCR_EL2.HPMN, all of whose accesses trap.
     unsafe {
+        // Before the first guest: interrupts end EL2's own waits, and are EL2's.
+        msr!("hcr_el2", hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO);
         msr!("cptr_el2", CPTR_RES1 | CPTR_TRACE | CPTR_ACTIVITY_MONITORS);
         msr!("hstr_el2", 0u64);
         msr!(
@@ -39,12 +46,27 @@ pub(crate) fn init_cpu() {
             const MSCEN: u64 = 1 << 11;
             msr!("S3_4_C1_C2_2", if has_mops { MSCEN } else { 0 }); // HCRX_EL2
         }
+        if has_ras {
+            msr!("S3_4_C5_C2_3", 0u64); // VSESR_EL2: what a virtual SError says
+        }
+        if has_mpam {
+            const TRAP_EL1_AND_EL0: u64 = 1 << 49 | 1 << 48;
+            msr!("S3_4_C10_C5_0", TRAP_EL1_AND_EL0); // MPAM2_EL2
+        }
         clear_fine_grained_traps();
+        // Whoever used this CPU before may have left entries under the VMIDs that guests get now.
+        core::arch::asm!(
+            "isb",
+            "tlbi alle1",
+            "dsb nsh",
+            options(nostack, preserves_flags)
+        );
     }
     isb();
 }
 
-/// Fine-grained trap registers come out of reset unknown; zero traps what is newer than this code and nothing else.
+/// Fine-grained trap registers come out of reset unknown; zero traps nothing but the features whose bits say "do not
+/// trap" when set, none of which guests are shown.
 ///
 /// # Safety
 ///

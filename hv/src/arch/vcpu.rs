@@ -5,10 +5,11 @@
 
 use alloc::boxed::Box;
 
+use droste_arm64::hcr;
 use droste_vdev::sysreg::DebugRegisters;
 
 use super::registers::{El1, Timers, Vectors, VirtualInterface};
-use super::{isb, msr};
+use super::{isb, mrs, msr};
 use crate::cpu::Cpu;
 use crate::exit;
 use crate::vcpu::Vcpu;
@@ -139,6 +140,8 @@ impl VcpuState {
 
     /// Takes the guest's registers out of the hardware. Its list registers are folded already.
     pub(crate) fn save(&mut self) {
+        // A virtual SError that the guest has not taken yet.
+        self.control.hcr = self.control.hcr & !hcr::VSE | mrs!("hcr_el2") & hcr::VSE;
         self.el1.save();
         self.timers.save();
         self.lists.save();
@@ -156,6 +159,12 @@ impl VcpuState {
         isb();
     }
 
+    /// Makes a virtual SError pending for the guest, which is loaded.
+    pub(crate) fn pend_serror(&mut self) {
+        self.control.hcr |= hcr::VSE;
+        self.control.load();
+    }
+
     /// Gives the hardware what it needs of the guest's debug registers.
     pub(crate) fn load_debug(&self) {
         // SAFETY: MDSCR_EL1 enables debug exceptions of EL1 and EL0 alone; EL2 routes none to itself.
@@ -163,14 +172,24 @@ impl VcpuState {
     }
 }
 
+/// Whether the CPU has the registers of FEAT_RAS.
+fn has_ras() -> bool {
+    mrs!("id_aa64pfr0_el1") >> 28 & 0xf != 0
+}
+
 impl Control {
     fn load(&self) {
+        let has_ras = has_ras();
         // SAFETY: values that `Vm` composed: the guest stays at EL1 and EL0 under stage 2, its interrupts virtual.
         unsafe {
             msr!("hcr_el2", self.hcr);
             msr!("vtcr_el2", self.vtcr);
             msr!("vmpidr_el2", self.mpidr);
             msr!("vpidr_el2", super::id::midr());
+            if has_ras {
+                // Hidden, but with HCR_EL2.AMO a guest reaches VDISR_EL2 by the name of DISR_EL1 all the same.
+                msr!("S3_4_C12_C1_1", 0u64);
+            }
         }
     }
 }
