@@ -79,7 +79,7 @@ impl<const CPUS: usize> Context<CPUS> {
     /// Called whenever this CPU is to run another context or another virtual CPU than the last time. Going back into
     /// the guest that it came from needs no call: through any number of rollovers the VMID stays the context's. Takes
     /// no lock while the VMID's generation is current. VTCR_EL2 of the virtual machine is loaded before: a root is
-    /// never live under another machine's shape.
+    /// never live under another machine's shape. The outgoing one is, for a moment at EL2, where nothing translates by it.
     ///
     /// If another virtual CPU ran here last: `TLBI VMALLE1`, which takes stage-1 and combined entries of this VMID on
     /// this CPU; those of stage 2 alone are the same for all. And `IC IALLU`: with its stage 1 off a virtual CPU may

@@ -23,7 +23,7 @@ pub(crate) mod vcpu;
 /// Most physical CPUs that one image drives: each has its stacks in the image's bss (32 KiB).
 pub(crate) const MAX_CPUS: usize = 32;
 
-/// Reads a system register, by name or by `S<op0>_<op1>_C<n>_C<m>_<op2>`.
+/// Reads a system register, by name or by `S<op0>_<op1>_C<n>_C<m>_<op2>`: one whose reading has no effect.
 macro_rules! mrs {
     ($name:expr) => {{
         let value: u64;
