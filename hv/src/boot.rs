@@ -13,13 +13,13 @@ use droste_stage2::Attributes;
 
 use crate::arch::boot::{has_e2h0, layout, secondary_start};
 use crate::arch::gic::Distributor;
-use crate::arch::memory::Use;
+use crate::arch::memory::{Region, Use};
 use crate::arch::mmu::{self, Access};
 use crate::arch::{self, firmware, gic, timer};
 use crate::cpu::{self, Cpu};
 use crate::guest_memory::GuestMemory;
 use crate::machine::{self, machine};
-use crate::memory::{self, Regions};
+use crate::memory::{self, Ram};
 use crate::vm::{BuildError, Outcome, Parts, Vm};
 use crate::{bug, console, logger, mmio, power, report, sched};
 
@@ -153,7 +153,7 @@ fn build_vms(platform: &Platform, device_tree: Pa) -> Result<(), BuildError> {
     let tree = device_tree.0..device_tree.0 + platform.tree_bytes;
     let mut builder = Builder {
         platform,
-        regions: Regions::new(platform, &[layout().all(), range, tree]),
+        ram: Ram::new(platform, &[layout().all(), range, tree]),
         taken: Vec::new(),
         next_cpu: 0,
         next_id: 0,
@@ -196,7 +196,7 @@ fn assign(vms: Vec<&'static Vm>) {
 
 struct Builder<'a> {
     platform: &'a Platform,
-    regions: Regions,
+    ram: Ram,
     /// Pages of devices that earlier VMs drive.
     taken: Vec<Range<u64>>,
     next_cpu: usize,
@@ -213,13 +213,14 @@ impl Builder<'_> {
         let mut slots: Vec<(u64, Range<u64>, Attributes)> = pages
             .map(|range| (range.start, range, Attributes::Device))
             .collect();
+        slots.sort_by_key(|slot| slot.0);
         slots.dedup_by(|a, b| a.1 == b.1);
         slots.push((
             ram_ipa,
-            ram.clone(),
+            ram.range(),
             Attributes::Memory(droste_stage2::Permissions::ReadWriteExecute),
         ));
-        let memory = GuestMemory::build(&slots, &mut self.regions)?;
+        let memory = GuestMemory::build(&slots, &mut self.ram)?;
         let first = self.next_cpu;
         if first + image.vcpus as usize > MAX_VCPUS {
             let why = format!(
@@ -305,15 +306,15 @@ impl Builder<'_> {
         &mut self,
         image: &VmImage<'static>,
         devices: &[Device],
-    ) -> Result<(Range<u64>, u64), BuildError> {
+    ) -> Result<(Region, u64), BuildError> {
         let bytes = image.memory;
         let gib = (bytes >= GIB)
-            .then(|| self.regions.take(bytes, GIB, GUEST_RAM))
+            .then(|| self.ram.take(bytes, GIB, GUEST_RAM))
             .flatten();
         let ram = gib
-            .or_else(|| self.regions.take(bytes, BLOCK, GUEST_RAM))
+            .or_else(|| self.ram.take(bytes, BLOCK, GUEST_RAM))
             .ok_or_else(|| {
-                let free = self.regions.free() >> 20;
+                let free = self.ram.free() >> 20;
                 BuildError(format!(
                     "no {} MiB of RAM in one piece; {free} MiB are free in all",
                     bytes >> 20
@@ -327,13 +328,13 @@ impl Builder<'_> {
         log::info!(
             "{}: drives {list} itself, so its RAM is where it is, at {:#x}",
             image.name,
-            ram.start
+            ram.range().start
         );
         log::warn!(
             "{}: its devices reach all of the machine's RAM: no SMMU is driven",
             image.name
         );
-        let start = ram.start;
+        let start = ram.range().start;
         Ok((ram, start))
     }
 }

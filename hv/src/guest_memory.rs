@@ -12,10 +12,11 @@ use droste_stage2::{
 };
 use spin::mutex::TicketMutex;
 
+use crate::arch::memory::Region;
 use crate::arch::stage2::Hardware;
 use crate::arch::{self, MAX_CPUS};
 use crate::machine::machine;
-use crate::memory::Regions;
+use crate::memory::Ram;
 use crate::vm::BuildError;
 
 const PAGE: u64 = 4096;
@@ -81,10 +82,10 @@ fn identification() -> IdRegisters {
 
 impl GuestMemory {
     /// A stage 2 for `slots`: guest address, physical range, attributes. Takes the memory for its tables from
-    /// `regions`: enough to map all of it by pages, so that the guest cannot run it out of tables.
+    /// `ram`: enough to map all of it by pages, so that the guest cannot run it out of tables.
     pub(crate) fn build(
         slots: &[(u64, Range<u64>, Attributes)],
-        regions: &mut Regions,
+        ram: &mut Ram,
     ) -> Result<Self, BuildError> {
         let ids = identification();
         VMIDS.widen(ids.vmid_bits());
@@ -124,17 +125,19 @@ impl GuestMemory {
             .sum();
         let root_bytes = geometry.root_bytes();
         let table_bytes = root_bytes + pages * PAGE;
-        let area = regions.take(table_bytes, root_bytes.max(PAGE), 0);
+        let area = ram.take(table_bytes, root_bytes.max(PAGE), 0);
         let area = area.ok_or_else(|| {
             BuildError(format!(
                 "no {} KiB of RAM for its tables",
                 table_bytes >> 10
             ))
         })?;
-        let mut table = Table::new(&Hardware, Pa(area.start), geometry, &ids).map_err(describe)?;
+        let Range { start, end } = area.range();
+        let mut table = Table::new(&Hardware, Pa(start), geometry, &ids).map_err(describe)?;
         let context = Context::new(&mut table);
         let pages = Pages {
-            fresh: area.start + root_bytes..area.end,
+            fresh: start + root_bytes..end,
+            area,
             freed: None,
         };
         let inner = TicketMutex::new(Inner { table, pages });
@@ -215,6 +218,7 @@ fn tables_for(bytes: u64) -> u64 {
 
 /// A VM's pages for tables: a stretch of fresh ones, and freed ones, linked through their first bytes.
 struct Pages {
+    area: Region,
     fresh: Range<u64>,
     freed: Option<Pa>,
 }
@@ -222,7 +226,7 @@ struct Pages {
 impl PageSupply for Pages {
     fn take(&mut self) -> Option<Pa> {
         if let Some(page) = self.freed {
-            let next = arch::memory::read_u64(page);
+            let next = self.area.read_u64(page);
             self.freed = (next != 0).then_some(Pa(next));
             return Some(page);
         }
@@ -234,7 +238,8 @@ impl PageSupply for Pages {
     }
 
     fn give(&mut self, page: Pa) {
-        arch::memory::write_u64(page, self.freed.map_or(0, |next| next.0));
+        self.area
+            .write_u64(page, self.freed.map_or(0, |next| next.0));
         self.freed = Some(page);
     }
 }

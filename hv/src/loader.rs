@@ -2,10 +2,9 @@
 
 use core::fmt;
 
-use droste_arm64::Pa;
 use droste_image::kernel::{DTB_MAX, Header, KernelError, Placement};
 
-use crate::arch::memory::{self, Use};
+use crate::arch::memory::Use;
 use crate::vm::Vm;
 
 /// Where a VM's first CPU starts, guest physical addresses.
@@ -69,7 +68,7 @@ pub(crate) fn load(vm: &Vm, so_far: Use) -> Result<Entry, LoadError> {
         (place.dtb, &tree),
         (place.initrd, initrd),
     ] {
-        memory::copy_to_guest(Pa(vm.ram.start + offset), bytes, so_far);
+        vm.ram.copy_in(offset, bytes, so_far);
     }
     Ok(Entry {
         pc: vm.ram_ipa + place.kernel,

@@ -10,7 +10,7 @@ use core::ops::Range;
 use droste_arm64::Pa;
 use droste_devtree::Platform;
 
-use crate::arch;
+use crate::arch::{self, memory::Region};
 
 /// The device tree at `address`, or no bytes where there is none. Stage 1 maps 2 MiB there.
 pub(crate) fn device_tree(address: Pa) -> &'static [u8] {
@@ -30,9 +30,9 @@ pub(crate) fn device_tree(address: Pa) -> &'static [u8] {
 }
 
 /// RAM that is free to give out.
-pub(crate) struct Regions(Vec<Range<u64>>);
+pub(crate) struct Ram(Vec<Range<u64>>);
 
-impl Regions {
+impl Ram {
     /// All RAM but what `platform` reserves and what `occupied` lists.
     pub(crate) fn new(platform: &Platform, occupied: &[Range<u64>]) -> Self {
         let mut free = Self(platform.memory.clone());
@@ -44,14 +44,14 @@ impl Regions {
 
     /// Takes `bytes` bytes at a multiple of `align`, a power of two, not below `from`. `None` where no region has as
     /// much in one piece.
-    pub(crate) fn take(&mut self, bytes: u64, align: u64, from: u64) -> Option<Range<u64>> {
+    pub(crate) fn take(&mut self, bytes: u64, align: u64, from: u64) -> Option<Region> {
         let found = self.0.iter().find_map(|region| {
             let start = Pa(region.start.max(from)).checked_align_up(align)?.0;
             let end = start.checked_add(bytes)?;
             (end <= region.end).then_some(start..end)
         })?;
         self.remove(&found);
-        Some(found)
+        Some(Region::claim(found))
     }
 
     /// Free bytes in all.

@@ -23,7 +23,7 @@ use spin::Once;
 use spin::mutex::TicketMutex;
 
 use crate::arch::id::IdRegisters;
-use crate::arch::memory::Use;
+use crate::arch::memory::{Region, Use};
 use crate::arch::vcpu::{Control, VcpuState};
 use crate::arch::{self, gic, timer};
 use crate::complaints::Complaints;
@@ -54,8 +54,8 @@ pub(crate) struct Vm {
     pub(crate) id: usize,
     /// Its part of the boot image.
     pub(crate) image: VmImage<'static>,
-    /// Its RAM, physical addresses.
-    pub(crate) ram: Range<u64>,
+    /// Its RAM.
+    pub(crate) ram: Region,
     /// Where its RAM begins for the guest.
     pub(crate) ram_ipa: u64,
     /// What its CPUs read as identification.
@@ -89,8 +89,8 @@ pub(crate) struct Parts {
     pub(crate) id: usize,
     /// Its part of the boot image.
     pub(crate) image: VmImage<'static>,
-    /// Its RAM, physical addresses.
-    pub(crate) ram: Range<u64>,
+    /// Its RAM.
+    pub(crate) ram: Region,
     /// Where its RAM begins for the guest.
     pub(crate) ram_ipa: u64,
     /// Platform devices that it drives.

@@ -8,9 +8,68 @@ use droste_arm64::Pa;
 ///
 /// The range is mapped by the caller beforehand and outlives the hypervisor.
 pub(crate) fn read_only(range: Range<u64>) -> &'static [u8] {
-    // SAFETY: the platform keeps these ranges out of every allocator (see `memory::Regions`), so no one writes them.
+    // SAFETY: the platform keeps these ranges out of every allocator (see `memory::Ram`), so no one writes them.
     unsafe {
         core::slice::from_raw_parts(range.start as *const u8, (range.end - range.start) as usize)
+    }
+}
+
+/// A stretch of RAM that its holder alone owns: one VM's RAM, or the pages for its tables.
+///
+/// Made by [`Ram::take`](crate::memory::Ram::take) alone, which gives out nothing twice; it is mapped, and is never given
+/// back.
+#[derive(Debug)]
+pub(crate) struct Region(Range<u64>);
+
+impl Region {
+    /// The region of `range`, which is RAM that nobody else uses or will.
+    pub(crate) const fn claim(range: Range<u64>) -> Self {
+        Self(range)
+    }
+
+    /// Physical addresses.
+    pub(crate) fn range(&self) -> Range<u64> {
+        self.0.clone()
+    }
+
+    /// Address of the `bytes` bytes at `at`, which are in the region.
+    fn check(&self, at: Pa, bytes: u64) -> u64 {
+        let is_inside = at.0 >= self.0.start
+            && self
+                .0
+                .end
+                .checked_sub(bytes)
+                .is_some_and(|last| at.0 <= last);
+        assert!(is_inside, "{bytes} bytes at {at} are not in {:#x?}", self.0);
+        at.0
+    }
+
+    /// Reads the 8 bytes at `at`, 8-byte aligned.
+    pub(crate) fn read_u64(&self, at: Pa) -> u64 {
+        self.check(at, 8);
+        read_u64(at)
+    }
+
+    /// Writes the 8 bytes at `at`, 8-byte aligned.
+    pub(crate) fn write_u64(&self, at: Pa, value: u64) {
+        self.check(at, 8);
+        write_u64(at, value);
+    }
+
+    /// Copies `bytes` to `offset` in the region, while no CPU of its VM runs.
+    ///
+    /// Memory that the VM has executed from is copied to by plain stores: there QEMU's copy instructions go byte by byte.
+    pub(crate) fn copy_in(&self, offset: u64, bytes: &[u8], so_far: Use) {
+        let to = self.check(Pa(self.0.start + offset), bytes.len() as u64);
+        // SAFETY: `bytes.len()` bytes from `to` are in the region, which is the caller's and mapped; `bytes` is
+        // elsewhere, in the boot image or the heap, which no region overlaps.
+        unsafe {
+            if so_far == Use::Fresh && has_copy_instructions() {
+                copy_by_instruction(to, bytes);
+            } else {
+                copy_by_vectors(to, bytes);
+            }
+        }
     }
 }
 
@@ -23,31 +82,37 @@ pub(crate) enum Use {
     Used,
 }
 
-/// Copies into a VM's memory while none of its CPUs runs. `to` lies in RAM that was allocated for that VM.
+/// Copies with the instructions of FEAT_MOPS (DDI 0487, C6.2 "CPYFP").
 ///
-/// Memory that the VM has executed from is copied to by plain stores: there QEMU's copy instructions go byte by byte.
-pub(crate) fn copy_to_guest(to: Pa, bytes: &[u8], so_far: Use) {
-    if so_far == Use::Fresh && has_copy_instructions() {
-        // SAFETY: as below; three instructions copy any number of bytes (FEAT_MOPS; DDI 0487, C6.2 "CPYFP").
-        unsafe {
-            core::arch::asm!(
-                ".arch_extension mops",
-                "cpyfp [{to}]!, [{from}]!, {n}!",
-                "cpyfm [{to}]!, [{from}]!, {n}!",
-                "cpyfe [{to}]!, [{from}]!, {n}!",
-                ".arch_extension nomops",
-                to = inout(reg) to.0 => _,
-                from = inout(reg) bytes.as_ptr() => _,
-                n = inout(reg) bytes.len() => _,
-                options(nostack),
-            );
-        }
-        return;
+/// # Safety
+///
+/// The CPU has them; `to` begins as many bytes of writable memory as `bytes` has, elsewhere.
+unsafe fn copy_by_instruction(to: u64, bytes: &[u8]) {
+    // SAFETY: the caller's.
+    unsafe {
+        core::arch::asm!(
+            ".arch_extension mops",
+            "cpyfp [{to}]!, [{from}]!, {n}!",
+            "cpyfm [{to}]!, [{from}]!, {n}!",
+            "cpyfe [{to}]!, [{from}]!, {n}!",
+            ".arch_extension nomops",
+            to = inout(reg) to => _,
+            from = inout(reg) bytes.as_ptr() => _,
+            n = inout(reg) bytes.len() => _,
+            options(nostack),
+        );
     }
+}
+
+/// Copies 128 bytes a round with four vector registers, which hold a guest's values and are put back.
+///
+/// # Safety
+///
+/// `to` begins as many bytes of writable memory as `bytes` has, elsewhere.
+unsafe fn copy_by_vectors(to: u64, bytes: &[u8]) {
     let (blocks, tail) = bytes.as_chunks::<128>();
-    let end = to.0 + (bytes.len() - tail.len()) as u64;
-    // SAFETY: the caller owns `to..to + bytes.len()`, and `bytes` is elsewhere: it is the boot image or the heap. The
-    // vector registers hold a guest's values and are put back.
+    let end = to + (bytes.len() - tail.len()) as u64;
+    // SAFETY: the caller's.
     unsafe {
         core::arch::asm!(
             ".arch_extension fp",
@@ -73,7 +138,7 @@ pub(crate) fn copy_to_guest(to: Pa, bytes: &[u8], so_far: Use) {
             ".arch_extension nofp",
             n = inout(reg) blocks.len() => _,
             from = inout(reg) blocks.as_ptr() => _,
-            to = inout(reg) to.0 => _,
+            to = inout(reg) to => _,
         );
         core::ptr::copy_nonoverlapping(tail.as_ptr(), end as *mut u8, tail.len());
     }
@@ -85,7 +150,7 @@ fn has_copy_instructions() -> bool {
 }
 
 /// Zeroes a page for a table, `bytes` a multiple of 64, in memory that the caller owns.
-pub(crate) fn zero(page: Pa, bytes: u64) {
+pub(super) fn zero(page: Pa, bytes: u64) {
     // SAFETY: the page was taken from its VM's pool and is in no table yet.
     unsafe { core::ptr::write_bytes(page.0 as *mut u64, 0, bytes as usize / 8) }
 }
@@ -101,7 +166,7 @@ pub(crate) fn reset_virtio(base: u64) {
 
 /// Reads the 8 bytes at `at`, 8-byte aligned.
 #[inline]
-pub(crate) fn read_u64(at: Pa) -> u64 {
+pub(super) fn read_u64(at: Pa) -> u64 {
     debug_assert!(at.is_aligned(8));
     // SAFETY: callers pass addresses of table pages that they own, in mapped RAM; the volatile access tolerates the
     // hardware walker beside it.
@@ -110,7 +175,7 @@ pub(crate) fn read_u64(at: Pa) -> u64 {
 
 /// Writes the 8 bytes at `at`, 8-byte aligned.
 #[inline]
-pub(crate) fn write_u64(at: Pa, value: u64) {
+pub(super) fn write_u64(at: Pa, value: u64) {
     debug_assert!(at.is_aligned(8));
     // SAFETY: as for `read_u64`.
     unsafe { core::ptr::write_volatile(at.0 as *mut u64, value) }
