@@ -54,6 +54,8 @@ read! {
     acknowledge_interrupt = "icc_iar1_el1";
     /// FPCR: rounding and flushing.
     fpcr = "fpcr";
+    /// DISR_EL1: an SError that ESB deferred. By number, since the assembler knows the name from Armv8.2 on alone.
+    disr = "S3_0_C12_C1_1";
 }
 
 write! {
@@ -81,6 +83,8 @@ write! {
     set_binary_point = "icc_bpr1_el1";
     /// OSLAR_EL1: bit 0 locks debug registers.
     set_os_lock = "oslar_el1";
+    /// DISR_EL1: an SError that ESB deferred.
+    set_disr = "S3_0_C12_C1_1";
 }
 
 macro_rules! plain {

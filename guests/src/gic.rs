@@ -15,7 +15,9 @@ const GICR_WAKER: usize = 0x0014;
 const GICR_IGROUPR0: usize = 0x1_0080;
 const GICR_ISENABLER0: usize = 0x1_0100;
 const GICR_ICENABLER0: usize = 0x1_0180;
+const GICR_ISPENDR0: usize = 0x1_0200;
 const GICR_ICPENDR0: usize = 0x1_0280;
+const GICR_ISACTIVER0: usize = 0x1_0300;
 const GICR_ICACTIVER0: usize = 0x1_0380;
 const GICR_IPRIORITYR: usize = 0x1_0400;
 
@@ -77,4 +79,19 @@ pub fn end(intid: u32) {
 #[inline]
 pub fn send(intid: u32, vcpu: usize) {
     cpu::send_sgi(u64::from(intid) << 24 | 1 << vcpu);
+}
+
+/// Makes the SGIs and PPIs set in `intids` (a bit per INTID) pending on a vCPU.
+pub fn make_pending(vcpu: usize, intids: u32) {
+    Device::gicr(vcpu).write(GICR_ISPENDR0, intids);
+}
+
+/// Which SGIs and PPIs of a vCPU are active, a bit per INTID.
+pub fn active(vcpu: usize) -> u32 {
+    Device::gicr(vcpu).read(GICR_ISACTIVER0)
+}
+
+/// Takes the active state from the SGIs and PPIs set in `intids` (a bit per INTID) of a vCPU.
+pub fn make_inactive(vcpu: usize, intids: u32) {
+    Device::gicr(vcpu).write(GICR_ICACTIVER0, intids);
 }

@@ -6,12 +6,16 @@ use core::arch::asm;
 pub const VERSION: u64 = 0x8400_0000;
 /// CPU_SUSPEND, 64-bit form.
 pub const CPU_SUSPEND: u64 = 0xc400_0001;
+/// CPU_OFF.
+pub const CPU_OFF: u64 = 0x8400_0002;
 /// CPU_ON, 64-bit form.
 pub const CPU_ON: u64 = 0xc400_0003;
 /// AFFINITY_INFO, 64-bit form.
 pub const AFFINITY_INFO: u64 = 0xc400_0004;
 /// SYSTEM_OFF.
 pub const SYSTEM_OFF: u64 = 0x8400_0008;
+/// SYSTEM_RESET.
+pub const SYSTEM_RESET: u64 = 0x8400_0009;
 
 /// Success.
 pub const SUCCESS: u64 = 0;

@@ -9,5 +9,6 @@ mod console;
 mod devices;
 mod guests;
 mod linux;
+mod neighbours;
 mod refusals;
 mod stage;

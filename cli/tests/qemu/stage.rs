@@ -30,6 +30,7 @@ pub(crate) struct Parts {
     hypervisor: PathBuf,
     pub(crate) fp: PathBuf,
     hostile: PathBuf,
+    neighbours: PathBuf,
 }
 
 /// The parts. The first to ask brings what is missing.
@@ -49,6 +50,7 @@ fn gather() -> droste::Result<Parts> {
         hypervisor: setup.hypervisor()?,
         fp: setup.guest("fp")?,
         hostile: setup.guest("hostile")?,
+        neighbours: setup.guest("neighbours")?,
     })
 }
 
@@ -116,19 +118,26 @@ impl Stage {
 
     /// Adds the guest that watches its floating-point registers.
     pub(crate) fn fp(&mut self, name: &str, vcpus: u32) {
-        self.bare(name, vcpus, &parts().fp);
+        self.bare(name, vcpus, &parts().fp, "");
     }
 
     /// Adds the guest that means harm.
     pub(crate) fn hostile(&mut self, name: &str) {
-        self.bare(name, 1, &parts().hostile);
+        self.bare(name, 1, &parts().hostile, "");
     }
 
-    fn bare(&mut self, name: &str, vcpus: u32, kernel: &Path) {
+    /// Adds a guest that spoils or watches what guests share, named for its role.
+    pub(crate) fn neighbour(&mut self, role: &str, vcpus: u32) {
+        self.bare(role, vcpus, &parts().neighbours, role);
+    }
+
+    fn bare(&mut self, name: &str, vcpus: u32, kernel: &Path, cmdline: &str) {
         let kernel = kernel.display();
         self.vm(
             name,
-            &format!("vcpus = {vcpus}\nmemory = \"128M\"\nkernel = \"{kernel}\"\n"),
+            &format!(
+                "vcpus = {vcpus}\nmemory = \"128M\"\nkernel = \"{kernel}\"\ncmdline = \"{cmdline}\"\n"
+            ),
         );
     }
 

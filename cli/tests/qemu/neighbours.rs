@@ -1,0 +1,78 @@
+//! Guests that share a CPU with one that spoils what is handed from turn to turn. The roles are those of
+//! `guests/src/bin/neighbours.rs`, and each virtual machine is named for its own.
+
+use crate::stage::{Ended, Stage, must_say};
+
+/// The guests take some seconds of their own time; one that is starved, or loops in EL2, takes for ever.
+const LIMIT: u64 = 90;
+/// What a watchful one says, and no other.
+const OK: &str = "neighbours: ok";
+
+fn stage(roles: &[&str]) -> Stage {
+    let mut stage = Stage::new();
+    for role in roles {
+        stage.neighbour(role, 1);
+    }
+    stage
+}
+
+/// Runs the roles, the watchful one last, on one processor; all must end well.
+fn is_not_felt(roles: [&str; 2], words: &[&str]) -> Ended {
+    let ended = stage(&roles)
+        .run_on(1)
+        .with(words)
+        .within(LIMIT)
+        .succeeds(&[OK]);
+    assert!(ended.all_off(&roles), "{}", ended.record);
+    assert!(!ended.output.contains("guest: failed"), "{}", ended.output);
+    ended
+}
+
+#[test]
+fn a_cpu_switched_off_with_more_pending_than_list_registers_leaves_the_others_running() {
+    // Nobody is ready when it goes: the CPU waits for an interrupt with no guest loaded.
+    let stage = stage(&["off-with-pending", "sleepy"]);
+    let said = stage.run_on(1).within(LIMIT).fails();
+    must_say(&said, &["off with all SGIs pending", OK]);
+    // It ended by itself: only the one that nobody can wake did not switch its machine off.
+    must_say(
+        &said,
+        &["the run failed: virtual machine off-with-pending: idle"],
+    );
+    assert!(!said.contains("virtual machine sleepy"), "{said}");
+}
+
+#[test]
+fn ends_of_interrupts_that_no_list_register_held_count_for_their_own_guest() {
+    is_not_felt(["ends-unlisted", "handler"], &[]);
+}
+
+#[test]
+fn a_guest_that_waits_with_its_timer_long_past_takes_no_more_than_its_turns() {
+    is_not_felt(["spins-past-deadline", "steady"], &[]);
+}
+
+#[test]
+fn a_deferred_serror_is_not_seen_by_the_next_guest() {
+    for cpu in ["max", "neoverse-n2"] {
+        is_not_felt(["writes-disr", "reads-disr"], &["--cpu", cpu]);
+    }
+}
+
+#[test]
+fn an_interrupt_sent_to_a_cpu_that_is_off_does_not_keep_it_from_starting() {
+    let role = "kicks-the-sleeping";
+    let mut stage = Stage::new();
+    stage.neighbour(role, 2);
+    let ended = stage.run_on(2).within(LIMIT).succeeds(&[OK]);
+    assert!(ended.all_off(&[role]), "{}", ended.record);
+}
+
+#[test]
+fn a_guest_that_resets_over_and_over_stays_off() {
+    let stage = stage(&["resets", "steady"]);
+    let said = stage.run_on(1).within(LIMIT).on_terminal().fails();
+    must_say(&said, &["resets itself over and over; it stays off", OK]);
+    must_say(&said, &["the run failed: virtual machine resets: reset"]);
+    assert!(!said.contains("virtual machine steady"), "{said}");
+}

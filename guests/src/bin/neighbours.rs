@@ -1,0 +1,249 @@
+//! Guests that share CPUs: some spoil what a hypervisor hands from one guest to the next, or what it owes them in turn;
+//! others do their work and look whether they feel it. A word on the command line says which one this is.
+//!
+//! A watchful one prints `neighbours: ok` when nothing was wrong. One that spoils says what it does, if anything; it
+//! ends by itself some seconds after its victim has seen enough.
+
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+mod guest {
+    use core::hint::black_box;
+    use core::sync::atomic::{AtomicBool, Ordering};
+    use droste_guests::trap::{self, Frame, Kind, Vector};
+    use droste_guests::tree::Machine;
+    use droste_guests::{cpu, gic, println, psci, smp};
+
+    droste_guests::guest!(main: main, secondary: secondary, exception: exception);
+
+    type Role = (&'static str, fn());
+
+    const ROLES: [Role; 10] = [
+        ("steady", steady),
+        ("sleepy", sleepy),
+        ("off-with-pending", off_with_pending),
+        ("ends-unlisted", ends_unlisted),
+        ("handler", handler),
+        ("spins-past-deadline", spins_past_deadline),
+        ("writes-disr", writes_disr),
+        ("reads-disr", reads_disr),
+        ("kicks-the-sleeping", kicks_the_sleeping),
+        ("resets", resets),
+    ];
+
+    /// When the spoilers begin, milliseconds after the start: the steady one has seen by then how fast it can be.
+    const SPOIL_FROM_MS: u64 = 1000;
+    /// When they stop.
+    const SPOIL_UNTIL_MS: u64 = 5000;
+    /// From when on the steady one counts, until when, and until when it keeps its CPU busy.
+    const COUNT_FROM_MS: u64 = 1500;
+    const COUNT_UNTIL_MS: u64 = 4500;
+    const STEADY_UNTIL_MS: u64 = 6000;
+    /// Steps of one round of work.
+    const ROUND_STEPS: u64 = 20_000;
+    /// What a neighbour must leave of a CPU that two share, percent. A fair half is more than twice that.
+    const SHARE_MIN: u64 = 20;
+    /// How long an interrupt is handled, or another guest's turn is waited for, milliseconds: longer than a turn.
+    const LONG_MS: u64 = 30;
+    /// How many interrupts are handled.
+    const HANDLED: u32 = 60;
+    /// The SGI that is handled, or sent.
+    const SGI: u32 = 3;
+    /// A deferred SError with an implementation's own syndrome (DDI 0487, "DISR_EL1").
+    const SERROR: u64 = 0x8123_4567;
+
+    /// Whether the second vCPU ran.
+    static IS_AWAKE: AtomicBool = AtomicBool::new(false);
+    /// Whether an instruction was undefined.
+    static IS_UNDEFINED: AtomicBool = AtomicBool::new(false);
+
+    fn main(machine: Machine) {
+        let role = ROLES.iter().find(|(word, _)| machine.has_argument(word));
+        let (_, act) = role.expect("the command line names a role");
+        act();
+    }
+
+    /// Works, and must get its share of the CPU.
+    fn steady() {
+        let start = now();
+        let (mut fastest, mut rounds) = (u64::MAX, 0);
+        while now() < start + ticks(STEADY_UNTIL_MS) {
+            let begin = now();
+            (0..ROUND_STEPS).for_each(|n| _ = black_box(n));
+            fastest = fastest.min(now() - begin);
+            let counted = start + ticks(COUNT_FROM_MS)..start + ticks(COUNT_UNTIL_MS);
+            rounds += u64::from(counted.contains(&begin));
+        }
+        let share = rounds * fastest * 100 / ticks(COUNT_UNTIL_MS - COUNT_FROM_MS);
+        println!("neighbours: {share} % of the CPU for steady work");
+        assert!(share >= SHARE_MIN, "a neighbour left {share} % of the CPU");
+        println!("neighbours: ok");
+    }
+
+    /// Sleeps from one timer interrupt to the next, until long after the spoilers began.
+    fn sleepy() {
+        gic::enable_distributor();
+        gic::enable_cpu(0, 1 << gic::VIRTUAL_TIMER);
+        let end = now() + ticks(SPOIL_FROM_MS * 3);
+        while now() < end {
+            cpu::set_virtual_timer(ticks(LONG_MS * 4));
+            cpu::set_virtual_timer_control(1);
+            cpu::wfi();
+            let intid = take_soon();
+            cpu::set_virtual_timer_control(0);
+            gic::end(intid);
+        }
+        println!("neighbours: ok");
+    }
+
+    /// Leaves more interrupts pending than list registers hold (IHI 0069, 12.4, "ICH_VTR_EL2": 16 at most, 4 usually),
+    /// and switches its only vCPU off.
+    fn off_with_pending() {
+        const ALL_SGIS: u32 = 0xffff;
+        gic::enable_distributor();
+        gic::enable_cpu(0, ALL_SGIS);
+        spin(SPOIL_FROM_MS);
+        gic::make_pending(0, ALL_SGIS);
+        println!("neighbours: off with all SGIs pending");
+        psci::call(psci::CPU_OFF, [0; 3]);
+    }
+
+    /// Ends interrupts that are no longer active, so that no list register holds them, which the hardware counts
+    /// (IHI 0069, 12.4, "ICH_HCR_EL2", EOIcount).
+    fn ends_unlisted() {
+        gic::enable_distributor();
+        gic::enable_cpu(0, 1 << SGI);
+        let end = now() + ticks(SPOIL_UNTIL_MS);
+        while now() < end {
+            gic::make_pending(0, 1 << SGI);
+            let intid = take_soon();
+            gic::make_inactive(0, 1 << intid);
+            gic::end(intid);
+            spin(LONG_MS / 2);
+        }
+    }
+
+    /// Handles interrupts for longer than a turn; what it handles must stay active.
+    fn handler() {
+        gic::enable_distributor();
+        gic::enable_cpu(0, 1 << SGI);
+        let handle = |_: &u32| {
+            gic::send(SGI, 0);
+            let intid = take_soon();
+            spin(LONG_MS);
+            let is_active = gic::active(0) >> intid & 1 != 0;
+            gic::end(intid);
+            !is_active
+        };
+        let lost = (0..HANDLED).filter(handle).count();
+        assert!(
+            lost == 0,
+            "{lost} of {HANDLED} interrupts became inactive while they were handled"
+        );
+        println!("neighbours: ok");
+    }
+
+    /// Waits again and again while its timer's time is past and the interrupt of it never ends.
+    fn spins_past_deadline() {
+        gic::enable_distributor();
+        gic::enable_cpu(0, 1 << gic::VIRTUAL_TIMER);
+        let start = now();
+        cpu::set_virtual_timer(ticks(SPOIL_FROM_MS));
+        cpu::set_virtual_timer_control(1);
+        while gic::take().is_none() {
+            cpu::wfi();
+        }
+        while now() < start + ticks(SPOIL_UNTIL_MS) {
+            spin(8);
+            cpu::wfi();
+        }
+    }
+
+    /// Says that an SError was deferred.
+    fn writes_disr() {
+        let end = now() + ticks(SPOIL_UNTIL_MS);
+        while now() < end {
+            cpu::set_disr(SERROR);
+            spin(1);
+        }
+    }
+
+    /// Asks whether an SError was deferred, which none was.
+    fn reads_disr() {
+        let end = now() + ticks(SPOIL_UNTIL_MS / 2);
+        while now() < end {
+            let disr = cpu::disr();
+            if IS_UNDEFINED.load(Ordering::Relaxed) {
+                println!("neighbours: there is no DISR_EL1");
+                break;
+            }
+            assert!(disr == 0, "DISR_EL1 is {disr:#x}, which a neighbour wrote");
+            spin(1);
+        }
+        println!("neighbours: ok");
+    }
+
+    /// Sends an SGI to a vCPU that is off, and switches it on when that was long ago.
+    fn kicks_the_sleeping() {
+        gic::enable_distributor();
+        gic::enable_cpu(1, 1 << SGI);
+        gic::send(SGI, 1);
+        spin(LONG_MS * 10);
+        smp::start(1);
+        let end = now() + ticks(SPOIL_UNTIL_MS);
+        while !IS_AWAKE.load(Ordering::Acquire) {
+            assert!(now() < end, "vCPU 1 is on and does not run");
+        }
+        println!("neighbours: ok");
+    }
+
+    fn secondary(_: usize) -> ! {
+        IS_AWAKE.store(true, Ordering::Release);
+        loop {
+            cpu::wfi();
+        }
+    }
+
+    /// Resets itself at once.
+    fn resets() {
+        psci::call(psci::SYSTEM_RESET, [0; 3]);
+    }
+
+    /// Acknowledges an interrupt that is on its way.
+    fn take_soon() -> u32 {
+        loop {
+            if let Some(intid) = gic::take() {
+                return intid;
+            }
+        }
+    }
+
+    /// The counter, not read ahead of what stands before.
+    fn now() -> u64 {
+        cpu::isb();
+        cpu::counter()
+    }
+
+    fn ticks(ms: u64) -> u64 {
+        cpu::counter_frequency() / 1000 * ms
+    }
+
+    /// Keeps the CPU for so many milliseconds.
+    fn spin(ms: u64) {
+        let end = now() + ticks(ms);
+        while now() < end {}
+    }
+
+    /// Passes over undefined instructions.
+    fn exception(vector: Vector, frame: &mut Frame) {
+        const UNKNOWN: u64 = 0;
+        if vector.kind() != Kind::Synchronous || cpu::esr() >> 26 != UNKNOWN {
+            trap::unexpected(vector, frame);
+        }
+        IS_UNDEFINED.store(true, Ordering::Relaxed);
+        frame.elr += 4;
+    }
+}
+
+#[cfg(not(target_os = "none"))]
+fn main() {}
