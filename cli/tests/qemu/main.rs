@@ -5,6 +5,7 @@
 //! Emulated processors take turns on the host's, so the tests of this file run beside each other only where the host
 //! has processors for all of them.
 
+mod bugs;
 mod console;
 mod devices;
 mod guests;

@@ -1,7 +1,5 @@
 //! What Droste cannot run: it says why, and the run fails.
 
-use std::process::Command;
-
 use droste_image::{Console, OnReboot, VmSpec, write};
 
 use crate::stage::{Stage, must_say, parts};
@@ -9,25 +7,12 @@ use crate::stage::{Stage, must_say, parts};
 /// The machine goes off by itself when there is nothing to run.
 const NO_REPORT: &str = "QEMU ended (exit status: 0) before the hypervisor's final report";
 
-/// A program that changes the arguments of QEMU, which it finds in `$@`, and becomes QEMU.
-fn between(stage: &Stage, script: &str) -> String {
-    let qemu = parts().qemu.display();
-    let text = format!("#!/bin/sh\n{script}\nexec {qemu} \"$@\"\n");
-    let (source, program) = (stage.path("qemu.sh"), stage.path("qemu"));
-    stage.put(&source, text.as_bytes());
-    // Another process writes the program: while this one has it open, it cannot be started.
-    let mut install = Command::new("install");
-    install.args(["-m", "755"]).args([&source, &program]);
-    assert!(install.status().expect("started").success());
-    program.display().to_string()
-}
-
 /// Runs a boot image in place of the one that `droste run` wrote.
 fn fails_with_image(stage: &Stage, image: &[u8]) -> String {
     stage.put("other.img", image);
     let file = stage.path("other.img");
     let script = format!("set -- \"$@\" -initrd {}", file.display());
-    let qemu = between(stage, &script);
+    let qemu = stage.between(&script);
     stage.run_on(1).with(&["--qemu", &qemu]).fails()
 }
 
@@ -54,7 +39,7 @@ fn spec<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
 #[test]
 fn more_memory_than_the_machine_has_is_refused() {
     let stage = Stage::with_linux(1);
-    let qemu = between(&stage, "set -- \"$@\" -m 256M");
+    let qemu = stage.between("set -- \"$@\" -m 256M");
     let error = stage.run_on(1).with(&["--qemu", &qemu]).fails();
     must_say(
         &error,
@@ -69,7 +54,7 @@ fn more_memory_than_the_machine_has_is_refused() {
 fn a_machine_without_a_boot_image_is_told_how_to_get_one() {
     let stage = fp_stage();
     let script = "for word; do shift; case $word in -initrd | */vms.img) ;; *) set -- \"$@\" \"$word\" ;; esac; done";
-    let qemu = between(&stage, script);
+    let qemu = stage.between(script);
     let error = stage.run_on(1).with(&["--qemu", &qemu]).fails();
     must_say(
         &error,

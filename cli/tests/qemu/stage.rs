@@ -157,6 +157,19 @@ impl Stage {
         fs::write(self.dir.path().join(name), bytes).expect("written");
     }
 
+    /// A program that changes the arguments of QEMU, which it finds in `$@`, and becomes QEMU.
+    pub(crate) fn between(&self, script: &str) -> String {
+        let qemu = parts().qemu.display();
+        let text = format!("#!/bin/sh\n{script}\nexec {qemu} \"$@\"\n");
+        let (source, program) = (self.path("qemu.sh"), self.path("qemu"));
+        self.put(&source, text.as_bytes());
+        // Another process writes the program: while this one has it open, it cannot be started.
+        let mut install = Command::new("install");
+        install.args(["-m", "755"]).args([&source, &program]);
+        assert!(install.status().expect("started").success());
+        program.display().to_string()
+    }
+
     /// A run of all virtual machines on as many processors.
     pub(crate) fn run_on(&self, cpus: u32) -> Run<'_> {
         Run {
