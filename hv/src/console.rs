@@ -162,25 +162,23 @@ pub(crate) fn offer_waiting(vm: &Vm) {
     }
 }
 
-/// Queues a byte for the VM in focus, and offers it. One for a VM that has ended is dropped.
+/// Queues a byte for the VM in focus, and offers it. Where that one has ended, the byte gives the keyboard to the next
+/// one that runs: only then, so that what lines look like does not change under those who only read.
 fn input(byte: u8) {
-    if let Some(console) = CONSOLE.lock().as_mut()
-        && let Some(vm) = machine().vms().get(console.focus)
-        && vm.outcome() == Outcome::Running
-        && console.waiting.len() < INPUT_BYTES
-    {
-        console.waiting.push_back(byte);
-        console.feed(vm);
-    }
-}
-
-/// `vm` has ended: if it had the keyboard, the next one gets it.
-pub(crate) fn leave(vm: &Vm) {
-    let has_focus = CONSOLE
-        .lock()
-        .as_ref()
-        .is_some_and(|console| console.focus == vm.id);
-    if has_focus {
+    let has_ended = match CONSOLE.lock().as_mut() {
+        Some(console) => match machine().vms().get(console.focus) {
+            Some(vm) if vm.outcome() == Outcome::Running => {
+                if console.waiting.len() < INPUT_BYTES {
+                    console.waiting.push_back(byte);
+                    console.feed(vm);
+                }
+                false
+            }
+            _ => true,
+        },
+        None => false,
+    };
+    if has_ended {
         switch_focus();
     }
 }

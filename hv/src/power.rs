@@ -106,7 +106,6 @@ pub(crate) fn vm_ended(vm: &Vm) {
         machine_off();
     }
     log::info!("{}: {}", vm.name(), vm.outcome());
-    console::leave(vm);
 }
 
 /// Powers the machine off, once all that was printed is out.

@@ -84,8 +84,7 @@ fn a_kernel_that_is_none_fails_its_virtual_machine_alone() {
         &fails_with_image(&stage, &image),
         &[
             "droste: error: wrong: its kernel: ",
-            "droste: input goes to fp",
-            "fp: ok",
+            "[fp] fp: ok",
             "error: the run failed: virtual machine wrong: failed (stopped by Droste)",
         ],
     );
