@@ -14,7 +14,6 @@ use crate::arch::{self, gic};
 use crate::cpu::{Cpu, KICK_SGI};
 use crate::machine::machine;
 use crate::stats::Exit;
-use crate::vcpu::Phase;
 use crate::vm::Resolution;
 use crate::{bug, console, mmio, power, report, sched, sysreg, vgic};
 
@@ -97,11 +96,6 @@ pub(crate) fn take_interrupts(cpu: &'static Cpu, mut state: Option<&mut VcpuStat
                 if bug::is_reported() {
                     arch::halt();
                 }
-                if let Some(state) = &mut state
-                    && state.vcpu.take_kick()
-                {
-                    vgic::refresh(state);
-                }
             }
             (Some(state), i) if i == timer.virt.intid => {
                 vgic::hand_over(state, i, GUEST_VIRTUAL_TIMER);
@@ -131,7 +125,7 @@ pub(crate) fn take_interrupts(cpu: &'static Cpu, mut state: Option<&mut VcpuStat
             }
             (_, i) => shared_interrupt(i),
         }
-        // A kick that the handlers above gave the loaded virtual CPU need not wait for its SGI.
+        // A kick of the loaded virtual CPU: the SGI's, or one that the handlers above gave and that need not wait for it.
         if let Some(state) = &mut state
             && state.vcpu.is_kicked()
             && state.vcpu.take_kick()
@@ -155,11 +149,10 @@ fn wait(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     const IS_WFE: u64 = 1;
     state.registers.skip(esr.instruction_bytes());
     let is_wfe = esr.0 & IS_WFE != 0;
-    if is_wfe {
-        sched::yield_turn(state.cpu);
-    } else if !vgic::has_pending(&mut state) {
-        state.vcpu.set_phase(Phase::Waiting);
+    if !is_wfe {
+        return sched::wait(state);
     }
+    sched::yield_turn(state.cpu);
     sched::schedule(state.cpu, Some(state))
 }
 

@@ -11,7 +11,7 @@ use crate::machine::machine;
 use crate::report::{self, Moment};
 use crate::vcpu::Phase;
 use crate::vm::{Outcome, Vm};
-use crate::{console, sched, vgic};
+use crate::{console, sched};
 
 /// An HVC or SMC of the loaded guest, which goes on after it.
 #[inline]
@@ -51,10 +51,7 @@ fn act(mut state: Box<VcpuState>, action: Action) -> Box<VcpuState> {
         Action::Workaround { function } => firmware::work_around(function, state.registers.get(1)),
         Action::Suspend => {
             state.registers.set(0, 0);
-            if !vgic::has_pending(&mut state) {
-                state.vcpu.set_phase(Phase::Waiting);
-            }
-            return sched::schedule(state.cpu, Some(state));
+            return sched::wait(state);
         }
         Action::CpuOff => return power_off(state),
         Action::SystemOff => return end(state, Outcome::Off),

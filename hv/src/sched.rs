@@ -55,6 +55,14 @@ pub(crate) fn schedule(cpu: &'static Cpu, mut current: Option<Box<VcpuState>>) -
     }
 }
 
+/// The loaded virtual CPU waits for an interrupt, unless one is pending already.
+pub(crate) fn wait(mut state: Box<VcpuState>) -> Box<VcpuState> {
+    if !vgic::has_pending(&mut state) {
+        state.vcpu.set_phase(Phase::Waiting);
+    }
+    schedule(state.cpu, Some(state))
+}
+
 /// The next member that is ready, in turn after the one that ran last.
 fn pick(cpu: &'static Cpu) -> Option<&'static Vcpu> {
     let members = cpu.members();
