@@ -1,24 +1,28 @@
 //! Stage-2 descriptors: the codec between the 64 raw bits and their meaning.
 //!
-//! The format is the 64-bit one with 48-bit output addresses (DDI 0487, D8 "Translation table descriptor
-//! formats", "Memory access control" and "Memory region attributes"). Left out: 52-bit outputs (FEAT_LPA,
-//! FEAT_LPA2), 128-bit descriptors (FEAT_D128), and the stage-2 permission indirection of FEAT_S2PIE. The bits nT,
-//! FnXS, PBHA and AssuredOnly decode to nothing and encode as zero.
+//! The formats are the 64-bit ones (DDI 0487, D8 "VMSAv8-64 descriptor formats", "Memory access control" and "Memory
+//! region attributes"), with output addresses of up to 48 bits or, with FEAT_LPA and FEAT_LPA2, 52. Left out: 128-bit
+//! descriptors (FEAT_D128), and the stage-2 permission indirection of FEAT_S2PIE. The bits FnXS, PBHA and AssuredOnly
+//! decode to nothing and encode as zero, and so does nT, which [`RawDescriptor::is_nt`] reads.
 //!
 //! ```
-//! use droste_arm64::desc::{Descriptor, RawDescriptor};
+//! use droste_arm64::desc::{Descriptor, Format, RawDescriptor};
 //! use droste_arm64::{Granule, Level, Pa};
 //!
-//! let table = Descriptor::Table(Pa(0x4000_1000)).encode(Granule::Kib4, Level::L2);
+//! let format = Format::narrow(Granule::Kib4);
+//! let table = Descriptor::Table(Pa(0x4000_1000)).encode(format, Level::L2);
 //! assert_eq!(table, Some(RawDescriptor(0x4000_1003)));
-//! assert_eq!(RawDescriptor(0x4000_1002).decode(Granule::Kib4, Level::L2), Descriptor::Invalid);
+//! assert_eq!(RawDescriptor(0x4000_1002).decode(format, Level::L2), Descriptor::Invalid);
 //! ```
 
 use crate::Pa;
-use crate::granule::{Granule, LeafKind, Level};
+use crate::granule::{LeafKind, Level};
 
+mod format;
 mod memory;
+mod raw;
 
+pub use format::{Format, OutputFormat};
 pub use memory::{AttributeScheme, Cacheability, Device, MemAttr, MemoryType};
 
 const VALID: u64 = 1 << 0;
@@ -28,12 +32,11 @@ const MEM_ATTR_SHIFT: u32 = 2;
 const S2AP_SHIFT: u32 = 6;
 const SH_SHIFT: u32 = 8;
 const AF: u64 = 1 << 10;
+const NT: u64 = 1 << 16;
 const DBM: u64 = 1 << 51;
 const CONTIGUOUS: u64 = 1 << 52;
 const XN_SHIFT: u32 = 53;
 const SOFTWARE_SHIFT: u32 = 55;
-/// One past the widest output address.
-const OUTPUT_LIMIT: u64 = 1 << 48;
 
 /// A descriptor as it stands in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
@@ -53,33 +56,32 @@ impl RawDescriptor {
 
     /// What the hardware makes of the descriptor at this level.
     #[inline]
-    pub const fn decode(self, granule: Granule, level: Level) -> Descriptor {
-        if !self.is_valid() {
-            return Descriptor::Invalid;
-        }
-        let is_table_or_page = self.0 & TABLE_OR_PAGE != 0;
-        match (granule.leaf_at(level), is_table_or_page) {
-            (Some(LeafKind::Page), true) => Descriptor::Page(self.leaf(granule, level)),
-            (Some(LeafKind::Block), false) => Descriptor::Block(self.leaf(granule, level)),
-            (Some(LeafKind::Block) | None, true) => {
-                Descriptor::Table(Pa(self.0 & output_mask(granule.page_shift())))
-            }
-            // 0b01 at level 3 and where no block can be: reserved, and treated as invalid.
-            (Some(LeafKind::Page) | None, false) => Descriptor::Invalid,
+    pub const fn decode(self, format: Format, level: Level) -> Descriptor {
+        match (self.kind(format, level), level) {
+            (Kind::Invalid, _) => Descriptor::Invalid,
+            (Kind::Table, _) => Descriptor::Table(self.table_address(format)),
+            (Kind::Leaf, Level::L3) => Descriptor::Page(self.leaf(format, level)),
+            (Kind::Leaf, _) => Descriptor::Block(self.leaf(format, level)),
         }
     }
 
-    const fn leaf(self, granule: Granule, level: Level) -> Leaf {
+    const fn leaf(self, format: Format, level: Level) -> Leaf {
         Leaf {
-            output: Pa(self.0 & output_mask(granule.entry_shift(level))),
-            attributes: LeafAttributes::from_bits(self.0),
+            output: self.output(format, level),
+            attributes: LeafAttributes::from_bits(self.0, format.output()),
         }
     }
 }
 
-/// Bits \[47:shift\].
-const fn output_mask(shift: u32) -> u64 {
-    (OUTPUT_LIMIT - 1) & !((1 << shift) - 1)
+/// What a descriptor is at its level.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A walk that meets it ends in a translation fault.
+    Invalid,
+    /// It points to a table.
+    Table,
+    /// A block or a page.
+    Leaf,
 }
 
 /// A descriptor's meaning at its level.
@@ -98,8 +100,8 @@ pub enum Descriptor {
 impl Descriptor {
     /// The leaf that `level` calls for, a block or a page; `None` where the level has no leaves.
     #[inline]
-    pub const fn leaf(granule: Granule, level: Level, leaf: Leaf) -> Option<Self> {
-        match granule.leaf_at(level) {
+    pub const fn leaf(format: Format, level: Level, leaf: Leaf) -> Option<Self> {
+        match format.leaf_at(level) {
             Some(LeafKind::Page) => Some(Self::Page(leaf)),
             Some(LeafKind::Block) => Some(Self::Block(leaf)),
             None => None,
@@ -107,10 +109,11 @@ impl Descriptor {
     }
 
     /// The raw bits at this level. `None` where the level has no such descriptor, and where the address is wider
-    /// than 48 bits or not a multiple of what it points to.
+    /// than the format holds or not a multiple of what it points to.
     #[inline]
-    pub const fn encode(self, granule: Granule, level: Level) -> Option<RawDescriptor> {
-        let (pa, shift, bits) = match (self, granule.leaf_at(level)) {
+    pub const fn encode(self, format: Format, level: Level) -> Option<RawDescriptor> {
+        let granule = format.granule();
+        let (pa, shift, bits) = match (self, format.leaf_at(level)) {
             (Self::Invalid, _) => return Some(RawDescriptor::EMPTY),
             (Self::Table(pa), Some(LeafKind::Block) | None) => {
                 (pa, granule.page_shift(), VALID | TABLE_OR_PAGE)
@@ -118,19 +121,19 @@ impl Descriptor {
             (Self::Block(leaf), Some(LeafKind::Block)) => (
                 leaf.output,
                 granule.entry_shift(level),
-                VALID | leaf.attributes.bits(),
+                VALID | leaf.attributes.bits(format.output()),
             ),
             (Self::Page(leaf), Some(LeafKind::Page)) => (
                 leaf.output,
                 granule.page_shift(),
-                VALID | TABLE_OR_PAGE | leaf.attributes.bits(),
+                VALID | TABLE_OR_PAGE | leaf.attributes.bits(format.output()),
             ),
             _ => return None,
         };
-        if pa.0 & !output_mask(shift) != 0 {
-            return None;
+        match format.pack(pa, shift) {
+            Some(address) => Some(RawDescriptor(address | bits)),
+            None => None,
         }
-        Some(RawDescriptor(pa.0 | bits))
     }
 }
 
@@ -150,7 +153,8 @@ pub struct LeafAttributes {
     pub memory: MemAttr,
     /// S2AP, bits \[7:6\].
     pub access: S2ap,
-    /// SH, bits \[9:8\].
+    /// SH, bits \[9:8\]. In [`OutputFormat::Lpa2`] those bits hold an address and VTCR_EL2.SH0 takes the field's place:
+    /// it is not encoded, and decodes as Inner Shareable, which is what [`Vtcr::new`](crate::Vtcr::new) puts there.
     pub shareability: Shareability,
     /// XN\[1:0\], bits \[54:53\].
     pub execute: Xn,
@@ -165,11 +169,14 @@ pub struct LeafAttributes {
 }
 
 impl LeafAttributes {
-    const fn from_bits(raw: u64) -> Self {
+    const fn from_bits(raw: u64, output: OutputFormat) -> Self {
         Self {
             memory: MemAttr::new((raw >> MEM_ATTR_SHIFT) as u8),
             access: S2ap::decode(raw >> S2AP_SHIFT),
-            shareability: Shareability::decode(raw >> SH_SHIFT),
+            shareability: match output {
+                OutputFormat::Lpa2 => Shareability::Inner,
+                _ => Shareability::decode(raw >> SH_SHIFT),
+            },
             execute: Xn::decode(raw >> XN_SHIFT),
             is_accessed: raw & AF != 0,
             is_dirty_managed: raw & DBM != 0,
@@ -178,10 +185,14 @@ impl LeafAttributes {
         }
     }
 
-    const fn bits(self) -> u64 {
+    const fn bits(self, output: OutputFormat) -> u64 {
+        let sh = match output {
+            OutputFormat::Lpa2 => 0,
+            _ => (self.shareability as u64) << SH_SHIFT,
+        };
         let mut bits = (self.memory.bits() as u64) << MEM_ATTR_SHIFT
             | (self.access as u64) << S2AP_SHIFT
-            | (self.shareability as u64) << SH_SHIFT
+            | sh
             | (self.execute as u64) << XN_SHIFT
             | (self.software as u64 & 15) << SOFTWARE_SHIFT;
         if self.is_accessed {
@@ -275,7 +286,7 @@ pub enum Shareability {
 }
 
 impl Shareability {
-    const fn decode(field: u64) -> Self {
+    pub(crate) const fn decode(field: u64) -> Self {
         match field & 3 {
             0 => Self::Non,
             1 => Self::Reserved,

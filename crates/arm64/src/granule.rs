@@ -56,7 +56,7 @@ impl Level {
     }
 }
 
-/// What a leaf descriptor is called at a level.
+/// What a leaf descriptor is called at a level: [`Format::leaf_at`](crate::desc::Format::leaf_at).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LeafKind {
     /// Above level 3.
@@ -121,28 +121,6 @@ impl Granule {
     pub const fn entry_bytes(self, level: Level) -> Option<u64> {
         1u64.checked_shl(self.entry_shift(level))
     }
-
-    /// What a leaf at `level` is; `None` where the architecture has no leaf there.
-    ///
-    /// For output addresses of up to 48 bits: pages at level 3, blocks at level 2, and at level 1 with the 4 KiB
-    /// granule only. The larger blocks of FEAT_LPA and FEAT_LPA2 are left out (DDI 0487, D8 "Block descriptor
-    /// and Page descriptor formats").
-    pub const fn leaf_at(self, level: Level) -> Option<LeafKind> {
-        match (self, level) {
-            (_, Level::L3) => Some(LeafKind::Page),
-            (_, Level::L2) | (Self::Kib4, Level::L1) => Some(LeafKind::Block),
-            _ => None,
-        }
-    }
-
-    /// The granule's number in TLBI operands, 1 to 3 (DDI 0487, C5.5, the TG and TTL fields).
-    pub(crate) const fn tlbi_number(self) -> u64 {
-        match self {
-            Self::Kib4 => 1,
-            Self::Kib16 => 2,
-            Self::Kib64 => 3,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -181,21 +159,6 @@ mod tests {
     #[test]
     fn a_level_that_does_not_fit_the_address_space_has_no_size() {
         assert_eq!(Granule::Kib64.entry_bytes(Level::Minus1), None);
-    }
-
-    #[test]
-    fn leaves_stand_where_48_bit_outputs_allow_them() {
-        for granule in Granule::ALL {
-            for level in Level::ALL {
-                let expected = match level {
-                    Level::L3 => Some(LeafKind::Page),
-                    Level::L2 => Some(LeafKind::Block),
-                    Level::L1 if granule == Granule::Kib4 => Some(LeafKind::Block),
-                    _ => None,
-                };
-                assert_eq!(granule.leaf_at(level), expected, "{granule:?} {level:?}");
-            }
-        }
     }
 
     #[test]

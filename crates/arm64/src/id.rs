@@ -72,6 +72,19 @@ impl IdRegisters {
         }
     }
 
+    /// Whether stage 2 supports 52-bit addresses with `granule`: FEAT_LPA2 for 4 and 16 KiB (MMFR0.TGranN_2 = 3, or 0
+    /// with stage 1's TGran4 = 1 or TGran16 = 2), FEAT_LPA for 64 KiB (MMFR0.PARange of 52 bits or more).
+    pub const fn has_wide_stage2(&self, granule: Granule) -> bool {
+        let (stage2, stage1, stage1_wide) = match granule {
+            Granule::Kib4 => (field(self.mmfr0, 40), field(self.mmfr0, 28), 1),
+            Granule::Kib16 => (field(self.mmfr0, 32), field(self.mmfr0, 20), 2),
+            Granule::Kib64 => {
+                return self.has_stage2_granule(granule) && self.pa_range().bits() >= 52;
+            }
+        };
+        stage2 == 3 || stage2 == 0 && stage1 == stage1_wide
+    }
+
     /// VMID width (MMFR1.VMIDBits).
     pub const fn vmid_bits(&self) -> VmidBits {
         if field(self.mmfr1, 4) == 2 {
@@ -84,6 +97,11 @@ impl IdRegisters {
     /// Whether hardware sets the access flag (MMFR1.HAFDBS).
     pub const fn has_hardware_af(&self) -> bool {
         field(self.mmfr1, 0) != 0
+    }
+
+    /// Whether hardware makes leaves with DBM set writable (MMFR1.HAFDBS).
+    pub const fn has_hardware_dirty(&self) -> bool {
+        field(self.mmfr1, 0) >= 2
     }
 
     /// Whether stage 2 tells EL1 and EL0 execution apart (MMFR1.XNX).

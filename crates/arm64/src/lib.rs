@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod addr;
+pub mod barrier;
 pub mod desc;
 pub mod esr;
 pub mod exception;
@@ -26,5 +27,5 @@ pub use addr::{Ipa, Pa, Va};
 pub use granule::{Granule, LeafKind, Level};
 pub use id::{Bbm, IdRegisters};
 pub use size::{IpaBits, PaRange};
-pub use vtcr::{AccessFlag, Vtcr, VtcrFields};
-pub use vttbr::{Vmid, VmidBits, Vttbr};
+pub use vtcr::{HardwareUpdates, Vtcr, VtcrFields};
+pub use vttbr::{Baddr, Vmid, VmidBits, Vttbr};

@@ -71,12 +71,12 @@ impl PaRange {
     }
 }
 
-/// The width of a guest's physical address space: 32 to 48 bits.
+/// The width of a guest's physical address space: 32 to 52 bits.
 ///
 /// ```
 /// use droste_arm64::IpaBits;
 /// assert_eq!(IpaBits::new(40).map(IpaBits::bytes), Some(1 << 40));
-/// assert_eq!(IpaBits::new(52), None);
+/// assert_eq!(IpaBits::new(53), None);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct IpaBits(u8);
@@ -84,20 +84,20 @@ pub struct IpaBits(u8);
 impl IpaBits {
     /// The narrowest, 32 bits.
     pub const MIN: Self = Self(32);
-    /// The widest, 48 bits.
-    pub const MAX: Self = Self(48);
+    /// The widest, 52 bits.
+    pub const MAX: Self = Self(52);
 
-    /// `bits` wide; `None` outside 32 to 48. Wider needs FEAT_LPA or FEAT_LPA2 formats, which are left out, and
+    /// `bits` wide; `None` outside 32 to 52. Wider needs the 128-bit descriptors of FEAT_D128, which are left out, and
     /// narrower serves no machine that has memory above a GICv3 and its devices.
     pub const fn new(bits: u32) -> Option<Self> {
-        if bits >= 32 && bits <= 48 {
+        if bits >= 32 && bits <= 52 {
             Some(Self(bits as u8))
         } else {
             None
         }
     }
 
-    /// Address bits, 32 to 48.
+    /// Address bits, 32 to 52.
     pub const fn bits(self) -> u32 {
         self.0 as u32
     }
@@ -133,11 +133,11 @@ mod tests {
     }
 
     #[test]
-    fn ipa_widths_end_at_32_and_48() {
+    fn ipa_widths_end_at_32_and_52() {
         for bits in 0..=64 {
-            assert_eq!(IpaBits::new(bits).is_some(), (32..=48).contains(&bits));
+            assert_eq!(IpaBits::new(bits).is_some(), (32..=52).contains(&bits));
         }
         assert_eq!(IpaBits::new(32), Some(IpaBits::MIN));
-        assert_eq!(IpaBits::new(48), Some(IpaBits::MAX));
+        assert_eq!(IpaBits::new(52), Some(IpaBits::MAX));
     }
 }

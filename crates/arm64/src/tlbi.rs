@@ -1,7 +1,8 @@
 //! The TLB invalidations that stage 2 needs, with operands ready for the instruction (DDI 0487, C5.5).
 
 use crate::Ipa;
-use crate::granule::{Granule, LeafKind, Level};
+use crate::desc::{Format, OutputFormat};
+use crate::granule::{Granule, Level};
 
 /// One TLB invalidation instruction.
 ///
@@ -11,6 +12,8 @@ pub enum Tlbi {
     /// `TLBI IPAS2E1IS`: stage-2 entries of this VMID that translate one IPA, all CPUs. Entries that combine both
     /// stages stay.
     Ipas2e1is(IpaOperand),
+    /// `TLBI IPAS2E1`: the same, this CPU.
+    Ipas2e1(IpaOperand),
     /// `TLBI RIPAS2E1IS`: the same for a range (FEAT_TLBIRANGE).
     Ripas2e1is(RangeOperand),
     /// `TLBI VMALLE1IS`: stage-1 and combined entries of this VMID, all CPUs.
@@ -25,15 +28,17 @@ pub enum Tlbi {
     Alle1is,
 }
 
-/// The operand of `TLBI IPAS2E1IS`: TTL at \[47:44\], IPA\[51:12\] at \[39:0\]; the NS bit is 0.
+/// The operand of `TLBI IPAS2E1IS` and its local form: TTL at \[47:44\], IPA\[51:12\] at \[39:0\]; the NS bit is 0.
 ///
 /// ```
+/// use droste_arm64::desc::Format;
 /// use droste_arm64::tlbi::IpaOperand;
 /// use droste_arm64::{Granule, Ipa, Level};
+/// let format = Format::narrow(Granule::Kib4);
 /// // The address is shifted by 12 whatever the granule.
-/// assert_eq!(IpaOperand::new(Ipa(0x4000_1000), Granule::Kib4, None).0, 0x4_0001);
+/// assert_eq!(IpaOperand::new(Ipa(0x4000_1000), format, None).0, 0x4_0001);
 /// assert_eq!(
-///     IpaOperand::new(Ipa(0x4000_0000), Granule::Kib4, Some(Level::L2)).0,
+///     IpaOperand::new(Ipa(0x4000_0000), format, Some(Level::L2)).0,
 ///     0x6000_0004_0000
 /// );
 /// ```
@@ -44,30 +49,32 @@ pub struct IpaOperand(pub u64);
 impl IpaOperand {
     /// The page of `ipa`. `leaf` is the level of the entry that translated it, for CPUs with FEAT_TTL: with a wrong
     /// one nothing need be invalidated. `None` gives no hint, and so does a level without leaves.
-    pub const fn new(ipa: Ipa, granule: Granule, leaf: Option<Level>) -> Self {
-        let ttl = match leaf_number(granule, leaf) {
-            0 => 0,
-            number => granule.tlbi_number() << 2 | number,
+    pub const fn new(ipa: Ipa, format: Format, leaf: Option<Level>) -> Self {
+        let ttl = match leaf {
+            Some(level) if format.leaf_at(level).is_some() => {
+                tg(format.granule()) << 2 | level.number().cast_unsigned() as u64
+            }
+            _ => 0,
         };
         Self(ttl << 44 | (ipa.0 >> 12) & 0xff_ffff_ffff)
     }
 }
 
-/// The level as TLBI hints number it, 1 to 3; 0 for none.
-const fn leaf_number(granule: Granule, leaf: Option<Level>) -> u64 {
-    let Some(level) = leaf else {
-        return 0;
-    };
-    match (granule.leaf_at(level), level) {
-        (Some(LeafKind::Page), _) => 3,
-        (Some(LeafKind::Block), Level::L2) => 2,
-        (Some(LeafKind::Block), Level::L1) => 1,
-        _ => 0,
+/// The granule's number in the TG and TTL fields, 1 to 3.
+const fn tg(granule: Granule) -> u64 {
+    match granule {
+        Granule::Kib4 => 1,
+        Granule::Kib16 => 2,
+        Granule::Kib64 => 3,
     }
 }
 
 /// The operand of `TLBI RIPAS2E1IS`: TG at \[47:46\], SCALE at \[45:44\], NUM at \[43:39\], TTL at \[38:37\],
 /// BaseADDR at \[36:0\].
+///
+/// BaseADDR counts pages of the granule, or 64 KiB whatever the granule where VTCR_EL2.DS is 1. The hardware takes DS
+/// from VTCR_EL2 as it stands while the instruction executes, so that register then holds the value of the tables
+/// that are meant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct RangeOperand(pub u64);
@@ -82,14 +89,17 @@ const fn pages_per_unit(scale: u64) -> u64 {
 }
 
 /// The instructions that invalidate a range: as few range forms as it takes, largest first, and one
-/// `TLBI IPAS2E1IS` for an odd page.
+/// `TLBI IPAS2E1IS` for each page that no range form can name. That is an odd page at the end and, where BaseADDR
+/// counts 64 KiB, pages before the first multiple of that.
 ///
 /// ```
+/// use droste_arm64::desc::Format;
 /// use droste_arm64::tlbi::{Tlbi, RangeCover, IpaOperand};
 /// use droste_arm64::{Granule, Ipa};
-/// let mut cover = RangeCover::new(Ipa(0x8000_0000), 3, Granule::Kib4, None);
+/// let format = Format::narrow(Granule::Kib4);
+/// let mut cover = RangeCover::new(Ipa(0x8000_0000), 3, format, None);
 /// assert!(matches!(cover.next(), Some(Tlbi::Ripas2e1is(_))));
-/// let last = IpaOperand::new(Ipa(0x8000_2000), Granule::Kib4, None);
+/// let last = IpaOperand::new(Ipa(0x8000_2000), format, None);
 /// assert_eq!(cover.next(), Some(Tlbi::Ipas2e1is(last)));
 /// assert_eq!(cover.next(), None);
 /// ```
@@ -98,7 +108,7 @@ pub struct RangeCover {
     /// Number of the first page not yet covered.
     page: u64,
     pages: u64,
-    granule: Granule,
+    format: Format,
     leaf: Option<Level>,
 }
 
@@ -106,27 +116,56 @@ impl RangeCover {
     /// The most pages that one instruction covers.
     pub const MAX_PAGES: u64 = MAX_UNITS * pages_per_unit(MAX_SCALE);
 
-    /// Covers `pages` pages of `granule` from the one that holds `from`.
+    /// Covers `pages` pages of the format's granule from the one that holds `from`.
     ///
     /// `leaf` is the level of *all* leaves in the range, for CPUs with FEAT_TTL; the range then begins and ends on
     /// multiples of such a leaf, or the hardware may take the hint for wrong and keep entries.
-    pub const fn new(from: Ipa, pages: u64, granule: Granule, leaf: Option<Level>) -> Self {
+    pub const fn new(from: Ipa, pages: u64, format: Format, leaf: Option<Level>) -> Self {
         Self {
-            page: from.0 >> granule.page_shift(),
+            page: from.0 >> format.granule().page_shift(),
             pages,
-            granule,
+            format,
             leaf,
         }
     }
 
-    const fn range(&self, scale: u64, units: u64) -> RangeOperand {
-        RangeOperand(
-            self.granule.tlbi_number() << 46
+    /// The first page not yet covered, as BaseADDR; `None` where BaseADDR is too coarse for it.
+    const fn base(&self) -> Option<u64> {
+        let pages_log2 = match self.format.output() {
+            OutputFormat::Lpa2 => 16 - self.format.granule().page_shift(),
+            OutputFormat::Bits48 | OutputFormat::Lpa => 0,
+        };
+        if self.page & ((1 << pages_log2) - 1) != 0 {
+            return None;
+        }
+        Some(self.page >> pages_log2 & 0x1f_ffff_ffff)
+    }
+
+    /// The level as this operand hints it, 1 to 3; 0 for none, which level 0 gets for want of a number.
+    const fn hint(&self) -> u64 {
+        match self.leaf {
+            Some(level) if self.format.leaf_at(level).is_some() => {
+                level.number().cast_unsigned() as u64
+            }
+            _ => 0,
+        }
+    }
+
+    /// The range form that covers most from here on, with how many pages that is.
+    fn range(&self) -> Option<(RangeOperand, u64)> {
+        let base = self.base()?;
+        let scale = (0..=MAX_SCALE)
+            .rev()
+            .find(|&scale| self.pages >= pages_per_unit(scale))?;
+        let units = (self.pages / pages_per_unit(scale)).min(MAX_UNITS);
+        let operand = RangeOperand(
+            tg(self.format.granule()) << 46
                 | scale << 44
                 | (units - 1) << 39
-                | leaf_number(self.granule, self.leaf) << 37
-                | self.page & 0x1f_ffff_ffff,
-        )
+                | self.hint() << 37
+                | base,
+        );
+        Some((operand, units * pages_per_unit(scale)))
     }
 }
 
@@ -137,16 +176,11 @@ impl Iterator for RangeCover {
         if self.pages == 0 {
             return None;
         }
-        let scale = (0..=MAX_SCALE)
-            .rev()
-            .find(|&scale| self.pages >= pages_per_unit(scale));
-        let (operation, covered) = if let Some(scale) = scale {
-            let units = (self.pages / pages_per_unit(scale)).min(MAX_UNITS);
-            let operand = self.range(scale, units);
-            (Tlbi::Ripas2e1is(operand), units * pages_per_unit(scale))
+        let (operation, covered) = if let Some((operand, covered)) = self.range() {
+            (Tlbi::Ripas2e1is(operand), covered)
         } else {
-            let ipa = Ipa(self.page << self.granule.page_shift());
-            let operand = IpaOperand::new(ipa, self.granule, self.leaf);
+            let ipa = Ipa(self.page << self.format.granule().page_shift());
+            let operand = IpaOperand::new(ipa, self.format, self.leaf);
             (Tlbi::Ipas2e1is(operand), 1)
         };
         self.page += covered;
@@ -179,9 +213,12 @@ mod tests {
         for granule in Granule::ALL {
             for pages in (0..5000).chain([65535, 65536, 1 << 21, (1 << 21) + 1, (1 << 24) + 77]) {
                 let mut next = 0x4_0000;
-                for operation in
-                    RangeCover::new(Ipa(next << granule.page_shift()), pages, granule, None)
-                {
+                for operation in RangeCover::new(
+                    Ipa(next << granule.page_shift()),
+                    pages,
+                    Format::narrow(granule),
+                    None,
+                ) {
                     let (first, count) = decode(operation, granule);
                     assert_eq!(first, next);
                     next += count;
@@ -194,7 +231,9 @@ mod tests {
     #[test]
     fn five_instructions_cover_what_one_widest_instruction_can() {
         for pages in [1, 2, 63, 2047, 65535, 1 << 20, RangeCover::MAX_PAGES - 1] {
-            assert!(RangeCover::new(Ipa(0), pages, Granule::Kib4, None).count() <= 5);
+            assert!(
+                RangeCover::new(Ipa(0), pages, Format::narrow(Granule::Kib4), None).count() <= 5
+            );
         }
         assert_eq!(RangeCover::MAX_PAGES, 1 << 21);
     }
@@ -210,7 +249,9 @@ mod tests {
         ] {
             let leaf = granule.entry_bytes(level).expect("fits") >> granule.page_shift();
             for count in 1..300 {
-                for operation in RangeCover::new(Ipa(0), count * leaf, granule, Some(level)) {
+                for operation in
+                    RangeCover::new(Ipa(0), count * leaf, Format::narrow(granule), Some(level))
+                {
                     assert_eq!(decode(operation, granule).0 % leaf, 0);
                 }
             }
@@ -220,7 +261,12 @@ mod tests {
     #[test]
     fn operands_match_those_worked_out_by_hand() {
         // 512 pages of 4 KiB: SCALE 1 (64 pages a unit), NUM 7, TTL 2.
-        let mut cover = RangeCover::new(Ipa(0x8020_0000), 512, Granule::Kib4, Some(Level::L2));
+        let mut cover = RangeCover::new(
+            Ipa(0x8020_0000),
+            512,
+            Format::narrow(Granule::Kib4),
+            Some(Level::L2),
+        );
         assert_eq!(
             cover.next(),
             Some(Tlbi::Ripas2e1is(RangeOperand(
@@ -229,7 +275,7 @@ mod tests {
         );
         assert_eq!(cover.next(), None);
         // Two pages of 64 KiB: SCALE 0, NUM 0, TG 3.
-        let mut cover = RangeCover::new(Ipa(0x8001_0000), 2, Granule::Kib64, None);
+        let mut cover = RangeCover::new(Ipa(0x8001_0000), 2, Format::narrow(Granule::Kib64), None);
         assert_eq!(
             cover.next(),
             Some(Tlbi::Ripas2e1is(RangeOperand(3 << 46 | 0x8001)))
@@ -240,7 +286,7 @@ mod tests {
     fn hints_name_granule_and_level_or_nothing() {
         for granule in Granule::ALL {
             for level in Level::ALL {
-                let ttl = IpaOperand::new(Ipa(0), granule, Some(level)).0 >> 44;
+                let ttl = IpaOperand::new(Ipa(0), Format::narrow(granule), Some(level)).0 >> 44;
                 let expected = match (granule, level) {
                     (Granule::Kib4, Level::L1) => 0b0101,
                     (Granule::Kib4, Level::L2) => 0b0110,
@@ -259,7 +305,7 @@ mod tests {
     #[test]
     fn an_operand_is_shifted_by_twelve_whatever_the_granule() {
         for granule in Granule::ALL {
-            let operand = IpaOperand::new(Ipa(0xffff_ffff_0000), granule, None);
+            let operand = IpaOperand::new(Ipa(0xffff_ffff_0000), Format::narrow(granule), None);
             assert_eq!(operand.0, 0xf_ffff_fff0);
         }
     }

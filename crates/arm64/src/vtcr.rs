@@ -1,39 +1,46 @@
 //! VTCR_EL2: the shape of stage-2 tables.
 
+use crate::desc::{Format, OutputFormat, Shareability};
 use crate::granule::{Granule, Level};
 use crate::size::{IpaBits, PaRange};
 use crate::vttbr::VmidBits;
 
 /// VTCR_EL2 as the CPU holds it (DDI 0487, D24.2).
+///
+/// A guest hypervisor's value is read with the same getters: each is total, and tells reserved encodings apart where
+/// there are any. SL2 and DS count for the 4 and 16 KiB granules only, as FEAT_LPA2 has it; for a machine without that
+/// feature they are cleared before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct Vtcr(pub u64);
 
-/// Whether the hardware sets the access flag: VTCR_EL2.HA.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AccessFlag {
-    /// An access with the flag clear faults.
-    Software,
-    /// An access sets the flag.
-    Hardware,
+/// What the hardware writes into leaves by itself: VTCR_EL2.HA and HD (FEAT_HAFDBS).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum HardwareUpdates {
+    /// Nothing: an access with the access flag clear faults.
+    Nothing,
+    /// HA: an access sets the access flag.
+    AccessFlag,
+    /// HA and HD: besides, a write to a leaf with DBM set makes it writable.
+    AccessFlagAndDirty,
 }
 
 /// The fields of VTCR_EL2 that vary. The others are fixed: table walks are Inner Shareable and Write-Back
-/// Read-Allocate Write-Allocate, and every optional format is off.
+/// Read-Allocate Write-Allocate, and every optional feature without a field here is off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VtcrFields {
-    /// TG0.
-    pub granule: Granule,
+    /// TG0 and DS.
+    pub format: Format,
     /// T0SZ, as the width itself.
     pub ipa_bits: IpaBits,
-    /// SL0.
+    /// SL0 and SL2.
     pub start: Level,
-    /// PS: the output address width.
+    /// PS: the output address width. [`OutputFormat::Lpa`] holds only with [`PaRange::Bits52`].
     pub output: PaRange,
     /// VS.
     pub vmid_bits: VmidBits,
-    /// HA.
-    pub access_flag: AccessFlag,
+    /// HA and HD.
+    pub updates: HardwareUpdates,
 }
 
 const SL0_SHIFT: u32 = 6;
@@ -41,43 +48,52 @@ const SL0_SHIFT: u32 = 6;
 const IRGN0_WBWA: u64 = 1 << 8;
 /// Normal memory, Outer Write-Back Read-Allocate Write-Allocate.
 const ORGN0_WBWA: u64 = 1 << 10;
-const SH0_INNER: u64 = 3 << 12;
+const SH0_SHIFT: u32 = 12;
 const TG0_SHIFT: u32 = 14;
 const PS_SHIFT: u32 = 16;
 const VS: u64 = 1 << 19;
 const HA: u64 = 1 << 21;
+const HD: u64 = 1 << 22;
 const RES1: u64 = 1 << 31;
+const DS: u64 = 1 << 32;
+const SL2_SHIFT: u32 = 33;
 
 impl Vtcr {
-    /// The register's value; `None` where SL0 has no encoding for the start level at this granule (DDI 0487, D24.2,
-    /// VTCR_EL2.SL0), FEAT_LPA2's aside.
+    /// The register's value; `None` where SL0 and SL2 have no encoding for the start level in this format (DDI 0487,
+    /// D24.2, VTCR_EL2.SL0 and SL2).
     pub const fn new(fields: VtcrFields) -> Option<Self> {
-        let Some(sl0) = sl0(fields.granule, fields.start) else {
+        let Some(start) = start_bits(fields.format, fields.start) else {
             return None;
         };
-        let tg0 = match fields.granule {
+        let tg0 = match fields.format.granule() {
             Granule::Kib4 => 0,
             Granule::Kib64 => 1,
             Granule::Kib16 => 2,
+        };
+        let ds = match fields.format.output() {
+            OutputFormat::Bits48 | OutputFormat::Lpa => 0,
+            OutputFormat::Lpa2 => DS,
         };
         let vs = match fields.vmid_bits {
             VmidBits::Eight => 0,
             VmidBits::Sixteen => VS,
         };
-        let ha = match fields.access_flag {
-            AccessFlag::Software => 0,
-            AccessFlag::Hardware => HA,
+        let updates = match fields.updates {
+            HardwareUpdates::Nothing => 0,
+            HardwareUpdates::AccessFlag => HA,
+            HardwareUpdates::AccessFlagAndDirty => HA | HD,
         };
         let t0sz = 64 - fields.ipa_bits.bits() as u64;
         Some(Self(
-            RES1 | ha
+            RES1 | ds
+                | updates
                 | vs
                 | fields.output.field() << PS_SHIFT
                 | tg0 << TG0_SHIFT
-                | SH0_INNER
+                | (Shareability::Inner as u64) << SH0_SHIFT
                 | ORGN0_WBWA
                 | IRGN0_WBWA
-                | sl0 << SL0_SHIFT
+                | start
                 | t0sz,
         ))
     }
@@ -97,20 +113,40 @@ impl Vtcr {
         }
     }
 
-    /// The start level that SL0 selects, FEAT_LPA2 aside; `None` for reserved encodings.
+    /// The descriptor format that TG0, DS and PS select; `None` for the reserved encoding of TG0.
+    pub const fn format(self) -> Option<Format> {
+        let Some(granule) = self.granule() else {
+            return None;
+        };
+        let is_wide = match granule {
+            Granule::Kib4 | Granule::Kib16 => self.0 & DS != 0,
+            Granule::Kib64 => matches!(self.output(), PaRange::Bits52),
+        };
+        Some(if is_wide {
+            Format::wide(granule)
+        } else {
+            Format::narrow(granule)
+        })
+    }
+
+    /// The start level that SL0 and, with DS = 1, SL2 select; `None` for reserved encodings.
     pub const fn start(self) -> Option<Level> {
-        let sl0 = self.0 >> SL0_SHIFT & 3;
-        match (self.granule(), sl0) {
-            (Some(Granule::Kib4), 0) | (Some(Granule::Kib16 | Granule::Kib64), 1) => {
-                Some(Level::L2)
+        let Some(format) = self.format() else {
+            return None;
+        };
+        let sl2 = match format.output() {
+            OutputFormat::Lpa2 => self.0 >> SL2_SHIFT & 1,
+            OutputFormat::Bits48 | OutputFormat::Lpa => 0,
+        };
+        match (format.granule(), sl2, self.0 >> SL0_SHIFT & 3) {
+            (Granule::Kib4, 0, 3) | (Granule::Kib16 | Granule::Kib64, 0, 0) => Some(Level::L3),
+            (Granule::Kib4, 0, 0) | (Granule::Kib16 | Granule::Kib64, 0, 1) => Some(Level::L2),
+            (Granule::Kib4, 0, 1) | (Granule::Kib16 | Granule::Kib64, 0, 2) => Some(Level::L1),
+            (Granule::Kib4, 0, 2) => Some(Level::L0),
+            (Granule::Kib16, 0, 3) if matches!(format.output(), OutputFormat::Lpa2) => {
+                Some(Level::L0)
             }
-            (Some(Granule::Kib4), 1) | (Some(Granule::Kib16 | Granule::Kib64), 2) => {
-                Some(Level::L1)
-            }
-            (Some(Granule::Kib4), 2) => Some(Level::L0),
-            (Some(Granule::Kib4), 3) | (Some(Granule::Kib16 | Granule::Kib64), 0) => {
-                Some(Level::L3)
-            }
+            (Granule::Kib4, 1, 0) => Some(Level::Minus1),
             _ => None,
         }
     }
@@ -118,6 +154,11 @@ impl Vtcr {
     /// The output address width, PS; reserved encodings read as the narrowest.
     pub const fn output(self) -> PaRange {
         PaRange::decode(self.0 >> PS_SHIFT & 7)
+    }
+
+    /// SH0: the shareability of table walks and, in [`OutputFormat::Lpa2`], of every leaf's memory.
+    pub const fn shareability(self) -> Shareability {
+        Shareability::decode(self.0 >> SH0_SHIFT)
     }
 
     /// VS.
@@ -129,25 +170,30 @@ impl Vtcr {
         }
     }
 
-    /// HA.
-    pub const fn access_flag(self) -> AccessFlag {
-        if self.0 & HA != 0 {
-            AccessFlag::Hardware
+    /// HA and HD; HD without HA has no effect.
+    pub const fn updates(self) -> HardwareUpdates {
+        if self.0 & HA == 0 {
+            HardwareUpdates::Nothing
+        } else if self.0 & HD == 0 {
+            HardwareUpdates::AccessFlag
         } else {
-            AccessFlag::Software
+            HardwareUpdates::AccessFlagAndDirty
         }
     }
 }
 
-const fn sl0(granule: Granule, start: Level) -> Option<u64> {
-    match (granule, start) {
-        (Granule::Kib4, Level::L2) | (Granule::Kib16 | Granule::Kib64, Level::L3) => Some(0),
-        (Granule::Kib4, Level::L1) | (Granule::Kib16 | Granule::Kib64, Level::L2) => Some(1),
-        (Granule::Kib4, Level::L0) | (Granule::Kib16 | Granule::Kib64, Level::L1) => Some(2),
+/// SL0 and SL2 in place; `None` where they cannot say it.
+const fn start_bits(format: Format, start: Level) -> Option<u64> {
+    let sl0: u64 = match (format.granule(), format.output(), start) {
+        (Granule::Kib4, OutputFormat::Lpa2, Level::Minus1) => return Some(1 << SL2_SHIFT),
+        (Granule::Kib4, _, Level::L2) | (Granule::Kib16 | Granule::Kib64, _, Level::L3) => 0,
+        (Granule::Kib4, _, Level::L1) | (Granule::Kib16 | Granule::Kib64, _, Level::L2) => 1,
+        (Granule::Kib4, _, Level::L0) | (Granule::Kib16 | Granule::Kib64, _, Level::L1) => 2,
         // FEAT_TTST, for input addresses below 25 bits; no IpaBits needs it.
-        (Granule::Kib4, Level::L3) => Some(3),
-        _ => None,
-    }
+        (Granule::Kib4, _, Level::L3) | (Granule::Kib16, OutputFormat::Lpa2, Level::L0) => 3,
+        _ => return None,
+    };
+    Some(sl0 << SL0_SHIFT)
 }
 
 #[cfg(test)]
@@ -156,12 +202,12 @@ mod tests {
 
     fn fields(granule: Granule, bits: u32, start: Level) -> VtcrFields {
         VtcrFields {
-            granule,
-            ipa_bits: IpaBits::new(bits).expect("32 to 48"),
+            format: Format::narrow(granule),
+            ipa_bits: IpaBits::new(bits).expect("32 to 52"),
             start,
             output: PaRange::Bits40,
             vmid_bits: VmidBits::Eight,
-            access_flag: AccessFlag::Software,
+            updates: HardwareUpdates::Nothing,
         }
     }
 
@@ -174,7 +220,7 @@ mod tests {
         let large = VtcrFields {
             output: PaRange::Bits48,
             vmid_bits: VmidBits::Sixteen,
-            access_flag: AccessFlag::Hardware,
+            updates: HardwareUpdates::AccessFlag,
             ..fields(Granule::Kib4, 48, Level::L0)
         };
         assert_eq!(Vtcr::new(large), Some(Vtcr(0x802d_3590)));
@@ -205,7 +251,7 @@ mod tests {
                     assert_eq!(vtcr.input_bits(), bits);
                     assert_eq!(vtcr.output(), PaRange::Bits40);
                     assert_eq!(vtcr.vmid_bits(), VmidBits::Eight);
-                    assert_eq!(vtcr.access_flag(), AccessFlag::Software);
+                    assert_eq!(vtcr.updates(), HardwareUpdates::Nothing);
                 }
             }
         }

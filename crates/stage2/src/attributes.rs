@@ -109,7 +109,7 @@ pub(crate) const fn leaf_permits(leaf: LeafAttributes, access: Access) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use droste_arm64::desc::{Descriptor, Leaf};
+    use droste_arm64::desc::{Descriptor, Format, Leaf};
     use droste_arm64::{Granule, Level, Pa};
 
     use super::*;
@@ -128,7 +128,7 @@ mod tests {
             attributes: attributes.leaf(scheme),
         };
         Descriptor::Page(leaf)
-            .encode(Granule::Kib4, Level::L3)
+            .encode(Format::narrow(Granule::Kib4), Level::L3)
             .expect("aligned")
             .0
     }

@@ -15,7 +15,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use droste_arm64::tlbi::Tlbi;
-use droste_arm64::{Pa, Vttbr};
+use droste_arm64::{Baddr, Pa, Vttbr};
 
 use crate::vmid::Tag;
 use crate::{Dsb, Ic, Machine, Table, VmidAllocator};
@@ -33,6 +33,7 @@ const NOBODY: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct Context<const CPUS: usize> {
     root: Pa,
+    baddr: Baddr,
     pub(crate) tag: Tag,
     /// Who ran here last, by physical CPU. Each entry is touched by its own CPU only.
     last_vcpu: [AtomicU64; CPUS],
@@ -41,10 +42,17 @@ pub struct Context<const CPUS: usize> {
 
 impl<const CPUS: usize> Context<CPUS> {
     /// A context of `table`, without a VMID until it is first entered.
+    ///
+    /// # Panics
+    /// Never: a table's root is one that its geometry can hold.
     pub const fn new(table: &mut Table) -> Self {
         table.contexts += 1;
         Self {
             root: table.root,
+            baddr: table
+                .geometry
+                .baddr(table.root)
+                .expect("a table's root is aligned and within its format"),
             tag: Tag::new(),
             last_vcpu: [const { AtomicU64::new(NOBODY) }; CPUS],
             private_invalidations: AtomicU64::new(0),
@@ -66,6 +74,10 @@ impl<const CPUS: usize> Context<CPUS> {
     /// The table's root.
     pub const fn root(&self) -> Pa {
         self.root
+    }
+
+    pub(crate) const fn baddr(&self) -> Baddr {
+        self.baddr
     }
 
     /// How often entries of another virtual CPU had to go on some CPU.
@@ -96,7 +108,7 @@ impl<const CPUS: usize> Context<CPUS> {
         vcpu: VcpuId,
     ) -> Vttbr {
         let vmid = vmids.activate(machine, &self.tag, cpu);
-        let vttbr = Vttbr::new(vmid, self.root);
+        let vttbr = Vttbr::new(vmid, self.baddr);
         if machine.vttbr() != vttbr {
             machine.set_vttbr(vttbr);
         }

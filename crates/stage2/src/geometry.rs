@@ -7,8 +7,10 @@
 //! Left out: addresses beyond 48 bits (FEAT_LPA, FEAT_LPA2) and start levels of FEAT_TTST, which serve address spaces
 //! below 32 bits.
 
+use droste_arm64::desc::Format;
 use droste_arm64::{
-    AccessFlag, Granule, IdRegisters, Ipa, IpaBits, Level, Pa, PaRange, Vtcr, VtcrFields,
+    Baddr, Granule, HardwareUpdates, IdRegisters, Ipa, IpaBits, Level, Pa, PaRange, Vtcr,
+    VtcrFields,
 };
 
 use crate::Error;
@@ -31,7 +33,7 @@ const CONCATENATION_BITS: u32 = 4;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Geometry {
-    granule: Granule,
+    format: Format,
     ipa_bits: IpaBits,
     start: Level,
     output: PaRange,
@@ -50,12 +52,15 @@ impl Geometry {
         if !ids.has_stage2_granule(granule) {
             return Err(Error::GranuleUnsupported(granule));
         }
-        let pa_bits = ids.pa_range().bits();
+        let pa_bits = match ids.pa_range() {
+            PaRange::Bits52 | PaRange::Bits56 => 48,
+            narrower => narrower.bits(),
+        };
         if ipa_bits.bits() > pa_bits {
             return Err(Error::IpaTooWide { ipa_bits, pa_bits });
         }
         Ok(Self {
-            granule,
+            format: Format::narrow(granule),
             ipa_bits,
             start: start_level(granule, ipa_bits),
             output: match ids.pa_range() {
@@ -67,7 +72,19 @@ impl Geometry {
 
     /// The granule.
     pub const fn granule(self) -> Granule {
-        self.granule
+        self.format.granule()
+    }
+
+    /// The layout of descriptors.
+    #[inline]
+    pub const fn format(self) -> Format {
+        self.format
+    }
+
+    /// A root of this shape as VTTBR_EL2 holds it; `None` where the address is wider than the format's, or not a
+    /// multiple of 64 bytes in a wide one.
+    pub const fn baddr(self, root: Pa) -> Option<Baddr> {
+        Baddr::new(root, self.format.output())
     }
 
     /// The guest's address width.
@@ -82,12 +99,12 @@ impl Geometry {
 
     /// Bytes of a page, and of a table below the root.
     pub const fn page_bytes(self) -> u64 {
-        self.granule.page_bytes()
+        self.granule().page_bytes()
     }
 
     /// Descriptors of the root, all concatenated tables together.
     pub const fn root_entries(self) -> u64 {
-        1 << (self.ipa_bits.bits() - self.granule.entry_shift(self.start))
+        1 << (self.ipa_bits.bits() - self.granule().entry_shift(self.start))
     }
 
     /// Bytes of the root and its alignment, at least a page.
@@ -109,15 +126,15 @@ impl Geometry {
     /// Never: [`new`](Self::new) starts only at levels that SL0 encodes.
     pub const fn vtcr(self, ids: &IdRegisters) -> Vtcr {
         let vtcr = Vtcr::new(VtcrFields {
-            granule: self.granule,
+            format: self.format,
             ipa_bits: self.ipa_bits,
             start: self.start,
             output: self.output,
             vmid_bits: ids.vmid_bits(),
-            access_flag: if ids.has_hardware_af() {
-                AccessFlag::Hardware
+            updates: if ids.has_hardware_af() {
+                HardwareUpdates::AccessFlag
             } else {
-                AccessFlag::Software
+                HardwareUpdates::Nothing
             },
         });
         vtcr.expect("the start level has an SL0 encoding")
@@ -129,23 +146,23 @@ impl Geometry {
     }
 
     /// Bytes that one descriptor at `level` maps, for levels that this shape walks.
-    pub(crate) const fn entry_bytes(self, level: Level) -> u64 {
-        1 << self.granule.entry_shift(level)
+    pub const fn entry_bytes(self, level: Level) -> u64 {
+        1 << self.granule().entry_shift(level)
     }
 
     /// Where the descriptor of `ipa` stands in a table of `level` at `table`.
     #[inline]
-    pub(crate) fn entry(self, table: Pa, level: Level, ipa: Ipa) -> Pa {
-        let number = ipa.0 >> self.granule.entry_shift(level);
-        table + (number & (self.entries(level) - 1)) * 8
+    pub const fn entry(self, table: Pa, level: Level, ipa: Ipa) -> Pa {
+        let number = ipa.0 >> self.granule().entry_shift(level);
+        Pa(table.0 + (number & (self.entries(level) - 1)) * 8)
     }
 
     /// Descriptors of a table of `level`.
-    pub(crate) fn entries(self, level: Level) -> u64 {
-        if level == self.start {
+    pub const fn entries(self, level: Level) -> u64 {
+        if level as i8 == self.start as i8 {
             self.root_entries()
         } else {
-            self.granule.entries()
+            self.granule().entries()
         }
     }
 

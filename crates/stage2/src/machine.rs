@@ -3,29 +3,10 @@
 //! Rule: no verb hides a barrier. Where order matters it is a call of its own, so that a recorder or a model sees
 //! what hardware would see.
 
+pub use droste_arm64::barrier::{Dsb, Ic};
 use droste_arm64::desc::RawDescriptor;
 use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Pa, Vttbr};
-
-/// Which accesses a DSB waits for, and where (DDI 0487, C6.2 "DSB").
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Dsb {
-    /// All accesses and maintenance, Inner Shareable. The one that completes a broadcast TLBI.
-    Ish,
-    /// Stores, Inner Shareable: makes descriptors visible to table walks.
-    Ishst,
-    /// All accesses and maintenance, this CPU. The one that completes a local TLBI.
-    Nsh,
-}
-
-/// Invalidation of instruction caches to the Point of Unification (DDI 0487, C6.2 "IC").
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ic {
-    /// `IC IALLU`: all of this CPU's.
-    Iallu,
-    /// `IC IALLUIS`: all, Inner Shareable.
-    Ialluis,
-}
 
 /// A CPU and its memory, as stage 2 needs them.
 ///

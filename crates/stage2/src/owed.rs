@@ -14,9 +14,9 @@
 //!
 //! FEAT_BBM is not used: the full sequence is right at every level of it.
 
-use droste_arm64::desc::RawDescriptor;
+use droste_arm64::desc::{Format, RawDescriptor};
 use droste_arm64::tlbi::{IpaOperand, RangeCover, Tlbi};
-use droste_arm64::{Granule, Ipa, Level, Pa};
+use droste_arm64::{Ipa, Level, Pa};
 
 use crate::machine::under;
 use crate::table::{Counters, Standing};
@@ -140,14 +140,14 @@ enum Plan {
         from: Ipa,
         stride: u64,
         count: u64,
-        granule: Granule,
+        format: Format,
         hint: Option<Level>,
     },
 }
 
 impl Plan {
     fn new(table: &Table, (start, end, kind): (Ipa, Ipa, Kind)) -> Self {
-        let granule = table.geometry.granule();
+        let format = table.geometry.format();
         let leaf = match kind {
             Kind::Everything => return Self::Vmid,
             Kind::Leaves(level) => Some(level),
@@ -155,11 +155,11 @@ impl Plan {
         };
         let hint = leaf.filter(|_| table.ids.has_ttl());
         if table.ids.has_tlbi_range() {
-            let pages = (end - start) >> granule.page_shift();
+            let pages = (end - start) >> format.granule().page_shift();
             if pages > RangeCover::MAX_PAGES {
                 return Self::Vmid;
             }
-            return Self::Range(RangeCover::new(start, pages, granule, hint));
+            return Self::Range(RangeCover::new(start, pages, format, hint));
         }
         let stride = table.geometry.entry_bytes(leaf.unwrap_or(Level::L3));
         let count = (end - start) / stride;
@@ -170,7 +170,7 @@ impl Plan {
             from: start,
             stride,
             count,
-            granule,
+            format,
             hint,
         }
     }
@@ -192,11 +192,11 @@ impl Plan {
                 from,
                 stride,
                 count,
-                granule,
+                format,
                 hint,
             } => {
                 for index in 0..*count {
-                    let operand = IpaOperand::new(*from + index * stride, *granule, *hint);
+                    let operand = IpaOperand::new(*from + index * stride, *format, *hint);
                     issue(machine, Tlbi::Ipas2e1is(operand), counters);
                 }
             }

@@ -51,7 +51,7 @@ impl Slot {
 
     /// The leaf of `level` around an address of the slot, if the slot holds all of it.
     fn block(&self, geometry: Geometry, level: Level, ipa: Ipa) -> Option<Block> {
-        geometry.granule().leaf_at(level)?;
+        geometry.format().leaf_at(level)?;
         let size = geometry.entry_bytes(level);
         let start = ipa.align_down(size);
         if start < self.ipa || start.0 + size > self.end() {

@@ -240,7 +240,7 @@ impl Table {
         while let Some(below) = level.next() {
             let size = self.geometry.entry_bytes(level);
             let is_aligned = (mapping.ipa.0 | mapping.pa.0) & (size - 1) == 0;
-            let has_leaf = self.geometry.granule().leaf_at(level).is_some();
+            let has_leaf = self.geometry.format().leaf_at(level).is_some();
             if has_leaf && is_aligned && mapping.bytes >= size {
                 break;
             }
@@ -310,7 +310,7 @@ impl Table {
         let mut table = self.root;
         loop {
             let entry = self.geometry.entry(table, level, ipa);
-            let found = machine.read(entry).decode(self.geometry.granule(), level);
+            let found = machine.read(entry).decode(self.geometry.format(), level);
             match (found, level.next()) {
                 (Descriptor::Table(child), Some(below)) => {
                     table = child;
@@ -334,17 +334,17 @@ impl Table {
         output: Pa,
         attributes: LeafAttributes,
     ) -> RawDescriptor {
-        let granule = self.geometry.granule();
-        Descriptor::leaf(granule, level, Leaf { output, attributes })
-            .and_then(|leaf| leaf.encode(granule, level))
+        let format = self.geometry.format();
+        Descriptor::leaf(format, level, Leaf { output, attributes })
+            .and_then(|leaf| leaf.encode(format, level))
             .expect("a leaf is made where its level has one, for an output that was checked")
     }
 
     pub(crate) fn table_descriptor(&self, level: Level, table: Pa) -> RawDescriptor {
         Descriptor::Table(table)
-            .encode(self.geometry.granule(), level)
+            .encode(self.geometry.format(), level)
             .expect(
-                "a supply gives aligned pages within 48 bits, and no table stands below level 3",
+                "a supply gives aligned pages within the format, and no table stands below level 3",
             )
     }
 

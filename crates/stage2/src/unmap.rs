@@ -147,7 +147,7 @@ impl Table {
             }
             machine.write(entry, RawDescriptor::EMPTY);
             debt.add_everything();
-            let found = raw.decode(self.geometry.granule(), root.level);
+            let found = raw.decode(self.geometry.format(), root.level);
             if let (Descriptor::Table(child), Some(below)) = (found, root.level.next()) {
                 self.retire(machine, child, below, debt.pages());
             }
@@ -275,7 +275,7 @@ impl Table {
             index += 1;
             let found = machine
                 .read(entry)
-                .decode(self.geometry.granule(), node.level);
+                .decode(self.geometry.format(), node.level);
             match (found, node.level.next()) {
                 (Descriptor::Table(child), Some(level)) => {
                     let child = Node {
@@ -323,7 +323,7 @@ impl Table {
         if let Some(below) = level.next() {
             for index in 0..self.geometry.granule().entries() {
                 let raw = machine.read(table + index * 8);
-                if let Descriptor::Table(child) = raw.decode(self.geometry.granule(), level) {
+                if let Descriptor::Table(child) = raw.decode(self.geometry.format(), level) {
                     self.retire(machine, child, below, pages);
                 }
             }

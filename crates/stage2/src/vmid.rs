@@ -120,12 +120,12 @@ impl<const CPUS: usize> VmidAllocator<CPUS> {
             return None;
         }
         if self.is_current(tag) {
-            return Some(Vttbr::new(vmid(tag), context.root()));
+            return Some(Vttbr::new(vmid(tag), context.baddr()));
         }
         let numbers = self.numbers.lock();
         let tag = context.tag.0.load(Ordering::Acquire);
         (self.is_current(tag) || numbers.reserved.contains(&tag))
-            .then(|| Vttbr::new(vmid(tag), context.root()))
+            .then(|| Vttbr::new(vmid(tag), context.baddr()))
     }
 
     fn is_current(&self, tag: u64) -> bool {

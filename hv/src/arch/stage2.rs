@@ -73,6 +73,7 @@ impl Machine for Hardware {
     fn tlbi(&self, operation: Tlbi) {
         match operation {
             Tlbi::Ipas2e1is(operand) => instruction!("tlbi ipas2e1is", operand.0),
+            Tlbi::Ipas2e1(operand) => instruction!("tlbi ipas2e1", operand.0),
             // TLBI RIPAS2E1IS, by its encoding: the base architecture's assembler does not know the name.
             Tlbi::Ripas2e1is(operand) => instruction!("sys #4, c8, c0, #2", operand.0),
             Tlbi::Vmalle1is => instruction!("tlbi vmalle1is"),

@@ -1,3 +1,5 @@
+use crate::granule::Granule;
+
 use super::*;
 
 const PLAIN: LeafAttributes = LeafAttributes {
@@ -21,9 +23,11 @@ fn leaf(output: u64) -> Leaf {
 #[test]
 fn leaves_have_the_bits_that_the_manual_draws() {
     // MemAttr 0b1111 at [5:2], S2AP 0b11 at [7:6], SH 0b11 at [9:8], AF at 10: 0x7fc.
-    let page = Descriptor::Page(leaf(0x1234_5678_9000)).encode(Granule::Kib4, Level::L3);
+    let page =
+        Descriptor::Page(leaf(0x1234_5678_9000)).encode(Format::narrow(Granule::Kib4), Level::L3);
     assert_eq!(page, Some(RawDescriptor(0x1234_5678_97ff)));
-    let block = Descriptor::Block(leaf(0x8020_0000)).encode(Granule::Kib4, Level::L2);
+    let block =
+        Descriptor::Block(leaf(0x8020_0000)).encode(Format::narrow(Granule::Kib4), Level::L2);
     assert_eq!(block, Some(RawDescriptor(0x8020_07fd)));
 
     let guarded = Leaf {
@@ -41,7 +45,7 @@ fn leaves_have_the_bits_that_the_manual_draws() {
     };
     // 0b01<<2 | 0b01<<6 | 0b10<<8 | DBM<<51 | Contiguous<<52 | 0b10<<53 | 0b1010<<55 | 0b01
     assert_eq!(
-        Descriptor::Block(guarded).encode(Granule::Kib4, Level::L1),
+        Descriptor::Block(guarded).encode(Format::narrow(Granule::Kib4), Level::L1),
         Some(RawDescriptor(0x0558_0000_4000_0245))
     );
 }
@@ -52,8 +56,11 @@ fn every_attribute_field_survives_the_round_trip() {
     for low in 0..1u64 << 9 {
         for high in 0..1u64 << 8 {
             let raw = RawDescriptor(high << 51 | 0x1234_5678_9000 | low << 2 | 0b11);
-            let decoded = raw.decode(Granule::Kib4, Level::L3);
-            assert_eq!(decoded.encode(Granule::Kib4, Level::L3), Some(raw));
+            let decoded = raw.decode(Format::narrow(Granule::Kib4), Level::L3);
+            assert_eq!(
+                decoded.encode(Format::narrow(Granule::Kib4), Level::L3),
+                Some(raw)
+            );
         }
     }
 }
@@ -70,19 +77,22 @@ fn the_output_address_begins_where_the_leaf_ends() {
         (Granule::Kib64, Level::L2, 0xffff_e000_0000u64),
     ];
     for (granule, level, top) in cases {
-        let descriptor = Descriptor::leaf(granule, level, leaf(top)).expect("the level has leaves");
-        let raw = descriptor.encode(granule, level).expect("aligned");
+        let descriptor = Descriptor::leaf(Format::narrow(granule), level, leaf(top))
+            .expect("the level has leaves");
+        let raw = descriptor
+            .encode(Format::narrow(granule), level)
+            .expect("aligned");
         assert_eq!(
-            raw.decode(granule, level),
+            raw.decode(Format::narrow(granule), level),
             descriptor,
             "{granule:?} {level:?}"
         );
 
         let step = granule.entry_bytes(level).expect("fits");
         for wrong in [top | step >> 1, top | 1 << 48, top | 1 << 63] {
-            let wrong =
-                Descriptor::leaf(granule, level, leaf(wrong)).expect("the level has leaves");
-            assert_eq!(wrong.encode(granule, level), None);
+            let wrong = Descriptor::leaf(Format::narrow(granule), level, leaf(wrong))
+                .expect("the level has leaves");
+            assert_eq!(wrong.encode(Format::narrow(granule), level), None);
         }
     }
 }
@@ -91,8 +101,10 @@ fn the_output_address_begins_where_the_leaf_ends() {
 fn a_descriptor_stands_only_at_levels_that_have_it() {
     for granule in Granule::ALL {
         for level in Level::ALL {
-            let kind = granule.leaf_at(level);
-            let encodes = |descriptor: Descriptor| descriptor.encode(granule, level).is_some();
+            let kind = Format::narrow(granule).leaf_at(level);
+            let encodes = |descriptor: Descriptor| {
+                descriptor.encode(Format::narrow(granule), level).is_some()
+            };
             assert_eq!(
                 encodes(Descriptor::Page(leaf(0))),
                 kind == Some(LeafKind::Page)
@@ -103,7 +115,7 @@ fn a_descriptor_stands_only_at_levels_that_have_it() {
             );
             assert_eq!(encodes(Descriptor::Table(Pa(0))), level != Level::L3);
             assert_eq!(
-                Descriptor::leaf(granule, level, leaf(0)).is_some(),
+                Descriptor::leaf(Format::narrow(granule), level, leaf(0)).is_some(),
                 kind.is_some()
             );
         }
@@ -115,10 +127,13 @@ fn reserved_descriptors_are_invalid() {
     for granule in Granule::ALL {
         for level in Level::ALL {
             for kind in 0..4 {
-                let decoded = RawDescriptor(kind).decode(granule, level);
+                let decoded = RawDescriptor(kind).decode(Format::narrow(granule), level);
                 let is_invalid = match kind {
                     0 | 2 => true,
-                    1 => !matches!(granule.leaf_at(level), Some(LeafKind::Block)),
+                    1 => !matches!(
+                        Format::narrow(granule).leaf_at(level),
+                        Some(LeafKind::Block)
+                    ),
                     _ => false,
                 };
                 assert_eq!(decoded == Descriptor::Invalid, is_invalid);
@@ -134,13 +149,13 @@ fn a_table_address_is_a_multiple_of_the_granule() {
         (Granule::Kib16, 0x4000),
         (Granule::Kib64, 0x1_0000u64),
     ] {
-        let table = |pa| Descriptor::Table(Pa(pa)).encode(granule, Level::L1);
+        let table = |pa| Descriptor::Table(Pa(pa)).encode(Format::narrow(granule), Level::L1);
         assert_eq!(table(bytes), Some(RawDescriptor(bytes | 3)));
         assert_eq!(table(bytes / 2), None);
         assert_eq!(table(1 << 48), None);
         // A walker takes only the address bits.
         assert_eq!(
-            RawDescriptor(0xfff0_0000_0000_0fff | bytes).decode(granule, Level::L1),
+            RawDescriptor(0xfff0_0000_0000_0fff | bytes).decode(Format::narrow(granule), Level::L1),
             Descriptor::Table(Pa(bytes))
         );
     }

@@ -59,7 +59,8 @@ impl Machine {
         }
         let vmid = vttbr.vmid();
         assert_ne!(vmid, Vmid(0), "VMID 0 is the hypervisor's");
-        assert_eq!(vttbr.root(), self.table.root());
+        let baddr = self.table.geometry().baddr(self.table.root());
+        assert_eq!(Some(vttbr.baddr()), baddr);
         self.inside[cpu] = Some((context, vmid));
         self.fill(vmid, context);
         vmid

@@ -1,0 +1,157 @@
+//! Where a descriptor keeps its address, and which levels have leaves.
+
+use crate::Pa;
+use crate::granule::{Granule, LeafKind, Level};
+
+/// How descriptors hold addresses of more than 48 bits (DDI 0487, D8 "VMSAv8-64 descriptor formats").
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum OutputFormat {
+    /// Addresses of up to 48 bits, where they stand.
+    Bits48,
+    /// FEAT_LPA, 64 KiB granule with VTCR_EL2.PS = 52 bits: address bits \[51:48\] at descriptor bits \[15:12\].
+    Lpa,
+    /// FEAT_LPA2, 4 and 16 KiB granules with VTCR_EL2.DS = 1: address bits \[49:48\] where they stand, bits \[51:50\]
+    /// at descriptor bits \[9:8\]. Leaves have no SH field then; VTCR_EL2.SH0 serves all of them.
+    Lpa2,
+}
+
+/// A granule together with an output format that it has: all that a descriptor's layout depends on.
+///
+/// ```
+/// use droste_arm64::desc::{Format, OutputFormat};
+/// use droste_arm64::{Granule, LeafKind, Level};
+///
+/// let format = Format::wide(Granule::Kib4);
+/// assert_eq!(format.output(), OutputFormat::Lpa2);
+/// assert_eq!(format.leaf_at(Level::L0), Some(LeafKind::Block));
+/// assert_eq!(Format::narrow(Granule::Kib4).leaf_at(Level::L0), None);
+/// assert_eq!(Format::new(Granule::Kib64, OutputFormat::Lpa2), None);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Format {
+    granule: Granule,
+    output: OutputFormat,
+}
+
+impl Format {
+    /// The formats there are.
+    pub const ALL: [Self; 6] = [
+        Self::narrow(Granule::Kib4),
+        Self::narrow(Granule::Kib16),
+        Self::narrow(Granule::Kib64),
+        Self::wide(Granule::Kib4),
+        Self::wide(Granule::Kib16),
+        Self::wide(Granule::Kib64),
+    ];
+
+    /// The format; `None` for FEAT_LPA without the 64 KiB granule, and for FEAT_LPA2 with it.
+    pub const fn new(granule: Granule, output: OutputFormat) -> Option<Self> {
+        match (granule, output) {
+            (_, OutputFormat::Bits48)
+            | (Granule::Kib64, OutputFormat::Lpa)
+            | (Granule::Kib4 | Granule::Kib16, OutputFormat::Lpa2) => {
+                Some(Self { granule, output })
+            }
+            _ => None,
+        }
+    }
+
+    /// The granule's format for addresses of up to 48 bits.
+    pub const fn narrow(granule: Granule) -> Self {
+        Self {
+            granule,
+            output: OutputFormat::Bits48,
+        }
+    }
+
+    /// The granule's format for addresses of up to 52 bits.
+    pub const fn wide(granule: Granule) -> Self {
+        let output = match granule {
+            Granule::Kib4 | Granule::Kib16 => OutputFormat::Lpa2,
+            Granule::Kib64 => OutputFormat::Lpa,
+        };
+        Self { granule, output }
+    }
+
+    /// The granule.
+    #[inline]
+    pub const fn granule(self) -> Granule {
+        self.granule
+    }
+
+    /// How descriptors hold wide addresses.
+    #[inline]
+    pub const fn output(self) -> OutputFormat {
+        self.output
+    }
+
+    /// How many address bits descriptors hold: 48 or 52.
+    pub const fn address_bits(self) -> u32 {
+        match self.output {
+            OutputFormat::Bits48 => 48,
+            OutputFormat::Lpa | OutputFormat::Lpa2 => 52,
+        }
+    }
+
+    /// What a leaf at `level` is; `None` where the architecture has no leaf there.
+    ///
+    /// Pages at level 3 and blocks at level 2; at level 1 with the 4 KiB granule, and with the others in their
+    /// 52-bit formats; at level 0 with the 4 KiB granule in FEAT_LPA2's (DDI 0487, D8 "VMSAv8-64 Block descriptor and
+    /// Page descriptor formats").
+    #[inline]
+    pub const fn leaf_at(self, level: Level) -> Option<LeafKind> {
+        match (self.granule, self.output, level) {
+            (_, _, Level::L3) => Some(LeafKind::Page),
+            (_, _, Level::L2)
+            | (Granule::Kib4, _, Level::L1)
+            | (_, OutputFormat::Lpa | OutputFormat::Lpa2, Level::L1)
+            | (Granule::Kib4, OutputFormat::Lpa2, Level::L0) => Some(LeafKind::Block),
+            _ => None,
+        }
+    }
+
+    /// How many adjacent leaves of `level` one run with the Contiguous bit has; 1 where leaves have no such bit or
+    /// do not exist (DDI 0487, D8 "The Contiguous bit").
+    ///
+    /// The run's first leaf maps a multiple of the run's size, to an output that is a multiple of it.
+    pub const fn contiguous_entries(self, level: Level) -> u64 {
+        match (self.granule, level) {
+            (Granule::Kib4, Level::L1 | Level::L2 | Level::L3) => 16,
+            (Granule::Kib16, Level::L3) => 128,
+            (Granule::Kib16, Level::L2) | (Granule::Kib64, Level::L2 | Level::L3) => 32,
+            _ => 1,
+        }
+    }
+
+    /// The descriptor bits of an address that is a multiple of 2^`shift`; `None` for any other, and for one too wide.
+    #[inline]
+    pub(super) const fn pack(self, pa: Pa, shift: u32) -> Option<u64> {
+        if pa.0 & !bits_from(shift, self.address_bits()) != 0 {
+            return None;
+        }
+        Some(match self.output {
+            OutputFormat::Bits48 => pa.0,
+            OutputFormat::Lpa => pa.0 & bits_from(0, 48) | pa.0 >> 48 << 12,
+            OutputFormat::Lpa2 => pa.0 & bits_from(0, 50) | pa.0 >> 50 << 8,
+        })
+    }
+
+    /// The address in a descriptor that points to a multiple of 2^`shift`, `shift` at least the page's.
+    #[inline]
+    pub(super) const fn unpack(self, raw: u64, shift: u32) -> Pa {
+        Pa(match self.output {
+            OutputFormat::Bits48 => raw & bits_from(shift, 48),
+            OutputFormat::Lpa => raw & bits_from(shift, 48) | (raw >> 12 & 15) << 48,
+            OutputFormat::Lpa2 => raw & bits_from(shift, 50) | (raw >> 8 & 3) << 50,
+        })
+    }
+}
+
+/// Bits \[top − 1:low\], `top` below 64; none where `low` is not below `top`.
+const fn bits_from(low: u32, top: u32) -> u64 {
+    if low < top {
+        (1 << top) - (1 << low)
+    } else {
+        0
+    }
+}
