@@ -30,7 +30,7 @@ pub enum OutputFormat {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Format {
     granule: Granule,
-    output: OutputFormat,
+    pub(super) output: OutputFormat,
 }
 
 impl Format {
@@ -129,11 +129,27 @@ impl Format {
         if pa.0 & !bits_from(shift, self.address_bits()) != 0 {
             return None;
         }
-        Some(match self.output {
+        Some(self.spread(pa))
+    }
+
+    /// The bits of an address where descriptors hold them; those that they do not hold fall anywhere.
+    #[inline]
+    pub(super) const fn spread(self, pa: Pa) -> u64 {
+        match self.output {
             OutputFormat::Bits48 => pa.0,
             OutputFormat::Lpa => pa.0 & bits_from(0, 48) | pa.0 >> 48 << 12,
             OutputFormat::Lpa2 => pa.0 & bits_from(0, 50) | pa.0 >> 50 << 8,
-        })
+        }
+    }
+
+    /// The descriptor bits that hold the address of a multiple of 2^`shift`, `shift` at least the page's.
+    #[inline]
+    pub(super) const fn field(self, shift: u32) -> u64 {
+        match self.output {
+            OutputFormat::Bits48 => bits_from(shift, 48),
+            OutputFormat::Lpa => bits_from(shift, 48) | bits_from(12, 16),
+            OutputFormat::Lpa2 => bits_from(shift, 50) | bits_from(8, 10),
+        }
     }
 
     /// The address in a descriptor that points to a multiple of 2^`shift`, `shift` at least the page's.

@@ -4,8 +4,8 @@
 //! mean something else, or nothing: [`RawDescriptor::kind`] tells first.
 
 use super::{
-    AF, CONTIGUOUS, DBM, Format, Kind, NT, RawDescriptor, S2AP_SHIFT, S2ap, SOFTWARE_SHIFT,
-    XN_SHIFT, Xn,
+    AF, CONTIGUOUS, DBM, Format, Kind, LeafAttributes, NT, RawDescriptor, S2AP_SHIFT, S2ap,
+    SOFTWARE_SHIFT, XN_SHIFT, Xn,
 };
 use crate::Pa;
 use crate::granule::Level;
@@ -33,6 +33,21 @@ impl RawDescriptor {
     #[inline]
     pub const fn output(self, format: Format, level: Level) -> Pa {
         format.unpack(self.0, format.granule().entry_shift(level))
+    }
+
+    /// Of a leaf: everything but its output.
+    #[inline]
+    pub const fn attributes(self, format: Format) -> LeafAttributes {
+        LeafAttributes::from_bits(self.0, format.output)
+    }
+
+    /// With another output, of which the bits that a leaf of `level` does not hold are dropped.
+    #[inline]
+    #[must_use]
+    pub const fn with_output(self, format: Format, level: Level, output: Pa) -> Self {
+        let shift = format.granule().entry_shift(level);
+        let field = format.field(shift);
+        Self(self.0 & !field | format.spread(output) & field)
     }
 
     /// Of a leaf: S2AP.
