@@ -191,6 +191,48 @@ mod tests {
     }
 
     #[test]
+    fn wide_addresses_are_read_from_stage_2_and_then_from_stage_1() {
+        // (TGranN_2, TGranN, wide): every encoding that D24.2 defines.
+        let kib4 = [
+            (0, 0, false),
+            (0, 1, true),
+            (0, 15, false),
+            (1, 1, false),
+            (2, 1, false),
+            (3, 0, true),
+        ];
+        let kib16 = [
+            (0, 0, false),
+            (0, 1, false),
+            (0, 2, true),
+            (1, 2, false),
+            (2, 2, false),
+            (3, 0, true),
+        ];
+        for (granule, at2, at1, cases) in [
+            (Granule::Kib4, 40, 28, kib4),
+            (Granule::Kib16, 32, 20, kib16),
+        ] {
+            for (stage2, stage1, expected) in cases {
+                let ids = IdRegisters {
+                    mmfr0: stage2 << at2 | stage1 << at1,
+                    ..IdRegisters::default()
+                };
+                assert_eq!(ids.has_wide_stage2(granule), expected, "{granule:?}");
+            }
+        }
+        for (pa_range, tgran64_2, expected) in
+            [(5, 0, false), (6, 0, true), (7, 2, true), (6, 1, false)]
+        {
+            let ids = IdRegisters {
+                mmfr0: pa_range | tgran64_2 << 36,
+                ..IdRegisters::default()
+            };
+            assert_eq!(ids.has_wide_stage2(Granule::Kib64), expected);
+        }
+    }
+
+    #[test]
     fn each_feature_has_its_own_field() {
         let none = IdRegisters::default();
         let with = |change: fn(&mut IdRegisters)| {
@@ -202,6 +244,8 @@ mod tests {
         assert!(!none.has_ttl() && with(|i| i.mmfr2 = 1 << 48).has_ttl());
         assert!(!none.has_xnx() && with(|i| i.mmfr1 = 1 << 28).has_xnx());
         assert!(!none.has_hardware_af() && with(|i| i.mmfr1 = 1).has_hardware_af());
+        assert!(!with(|i| i.mmfr1 = 1).has_hardware_dirty());
+        assert!(with(|i| i.mmfr1 = 2).has_hardware_dirty());
         assert_eq!(none.vmid_bits(), VmidBits::Eight);
         assert_eq!(with(|i| i.mmfr1 = 2 << 4).vmid_bits(), VmidBits::Sixteen);
         assert!(!with(|i| i.isar0 = 1 << 56).has_tlbi_range());

@@ -52,11 +52,21 @@ impl IpaOperand {
     pub const fn new(ipa: Ipa, format: Format, leaf: Option<Level>) -> Self {
         let ttl = match leaf {
             Some(level) if format.leaf_at(level).is_some() => {
-                tg(format.granule()) << 2 | level.number().cast_unsigned() as u64
+                tg(format.granule()) << 2 | level_number(leaf)
             }
             _ => 0,
         };
         Self(ttl << 44 | (ipa.0 >> 12) & 0xff_ffff_ffff)
+    }
+}
+
+/// A leaf's level as hints number it, 0 to 3; 0 for none.
+const fn level_number(leaf: Option<Level>) -> u64 {
+    match leaf {
+        None | Some(Level::Minus1 | Level::L0) => 0,
+        Some(Level::L1) => 1,
+        Some(Level::L2) => 2,
+        Some(Level::L3) => 3,
     }
 }
 
@@ -75,6 +85,9 @@ const fn tg(granule: Granule) -> u64 {
 /// BaseADDR counts pages of the granule, or 64 KiB whatever the granule where VTCR_EL2.DS is 1. The hardware takes DS
 /// from VTCR_EL2 as it stands while the instruction executes, so that register then holds the value of the tables
 /// that are meant.
+///
+/// TTL 0 stands for leaves of any level, as the instruction's description has it. D8.17.5.2 reads as if it meant level
+/// 0 with DS = 1 and the 4 KiB granule; no hint would then be possible, and software that gives none is in wide use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct RangeOperand(pub u64);
@@ -90,7 +103,8 @@ const fn pages_per_unit(scale: u64) -> u64 {
 
 /// The instructions that invalidate a range: as few range forms as it takes, largest first, and one
 /// `TLBI IPAS2E1IS` for each page that no range form can name. That is an odd page at the end and, where BaseADDR
-/// counts 64 KiB, pages before the first multiple of that.
+/// counts 64 KiB, pages before the first multiple of that. Leaves too large for a range form, those of at least
+/// 64 GiB that the 52-bit formats have, take one `TLBI IPAS2E1IS` each.
 ///
 /// ```
 /// use droste_arm64::desc::Format;
@@ -119,7 +133,7 @@ impl RangeCover {
     /// Covers `pages` pages of the format's granule from the one that holds `from`.
     ///
     /// `leaf` is the level of *all* leaves in the range, for CPUs with FEAT_TTL; the range then begins and ends on
-    /// multiples of such a leaf, or the hardware may take the hint for wrong and keep entries.
+    /// multiples of such a leaf, or what the hardware invalidates is UNPREDICTABLE (DDI 0487, C5.5, TLBI RIPAS2E1IS).
     pub const fn new(from: Ipa, pages: u64, format: Format, leaf: Option<Level>) -> Self {
         Self {
             page: from.0 >> format.granule().page_shift(),
@@ -141,18 +155,28 @@ impl RangeCover {
         Some(self.page >> pages_log2 & 0x1f_ffff_ffff)
     }
 
-    /// The level as this operand hints it, 1 to 3; 0 for none, which level 0 gets for want of a number.
-    const fn hint(&self) -> u64 {
+    /// The leaves' level where it exists.
+    const fn leaf(&self) -> Option<Level> {
         match self.leaf {
-            Some(level) if self.format.leaf_at(level).is_some() => {
-                level.number().cast_unsigned() as u64
-            }
-            _ => 0,
+            Some(level) if self.format.leaf_at(level).is_some() => Some(level),
+            _ => None,
+        }
+    }
+
+    /// Pages of a leaf; 1 without a hint.
+    const fn leaf_pages(&self) -> u64 {
+        let granule = self.format.granule();
+        match self.leaf() {
+            Some(level) => 1 << (granule.entry_shift(level) - granule.page_shift()),
+            None => 1,
         }
     }
 
     /// The range form that covers most from here on, with how many pages that is.
     fn range(&self) -> Option<(RangeOperand, u64)> {
+        if self.leaf_pages() > Self::MAX_PAGES {
+            return None;
+        }
         let base = self.base()?;
         let scale = (0..=MAX_SCALE)
             .rev()
@@ -162,7 +186,7 @@ impl RangeCover {
             tg(self.format.granule()) << 46
                 | scale << 44
                 | (units - 1) << 39
-                | self.hint() << 37
+                | level_number(self.leaf()) << 37
                 | base,
         );
         Some((operand, units * pages_per_unit(scale)))
@@ -181,7 +205,9 @@ impl Iterator for RangeCover {
         } else {
             let ipa = Ipa(self.page << self.format.granule().page_shift());
             let operand = IpaOperand::new(ipa, self.format, self.leaf);
-            (Tlbi::Ipas2e1is(operand), 1)
+            let leaf = self.leaf_pages();
+            let covered = if leaf > Self::MAX_PAGES { leaf } else { 1 };
+            (Tlbi::Ipas2e1is(operand), covered.min(self.pages))
         };
         self.page += covered;
         self.pages -= covered;
@@ -194,15 +220,18 @@ mod tests {
     use super::*;
 
     /// First page and page count of an operation, decoded from the raw bits as C5.5 draws them.
-    fn decode(operation: Tlbi, granule: Granule) -> (u64, u64) {
+    fn decode(operation: Tlbi, format: Format) -> (u64, u64) {
+        let page_shift = format.granule().page_shift();
         match operation {
-            Tlbi::Ipas2e1is(IpaOperand(raw)) => {
-                ((raw & 0xff_ffff_ffff) >> (granule.page_shift() - 12), 1)
-            }
+            Tlbi::Ipas2e1is(IpaOperand(raw)) => ((raw & 0xff_ffff_ffff) >> (page_shift - 12), 1),
             Tlbi::Ripas2e1is(RangeOperand(raw)) => {
                 let scale = raw >> 44 & 3;
                 let num = raw >> 39 & 31;
-                (raw & 0x1f_ffff_ffff, (num + 1) << (5 * scale + 1))
+                // With DS = 1, BaseADDR is address bits [52:16] whatever the granule.
+                let is_coarse = format.output() == OutputFormat::Lpa2;
+                let base_shift = if is_coarse { 16 } else { page_shift };
+                let base = (raw & 0x1f_ffff_ffff) << base_shift;
+                (base >> page_shift, (num + 1) << (5 * scale + 1))
             }
             other => panic!("{other:?} is no invalidation by address"),
         }
@@ -210,49 +239,62 @@ mod tests {
 
     #[test]
     fn a_range_is_covered_without_gap_or_excess() {
-        for granule in Granule::ALL {
-            for pages in (0..5000).chain([65535, 65536, 1 << 21, (1 << 21) + 1, (1 << 24) + 77]) {
-                let mut next = 0x4_0000;
-                for operation in RangeCover::new(
-                    Ipa(next << granule.page_shift()),
-                    pages,
-                    Format::narrow(granule),
-                    None,
-                ) {
-                    let (first, count) = decode(operation, granule);
-                    assert_eq!(first, next);
-                    next += count;
+        for format in Format::ALL {
+            let page_shift = format.granule().page_shift();
+            // Off a multiple of 64 KiB by every number of pages.
+            for first in (0x4_0000..0x4_0011).chain([(1 << 35) - 7]) {
+                for pages in (0..300).chain([2047, 65535, 65536, 1 << 21, (1 << 21) + 1]) {
+                    let mut next = first;
+                    for operation in RangeCover::new(Ipa(next << page_shift), pages, format, None) {
+                        let (page, count) = decode(operation, format);
+                        assert_eq!(page, next, "{format:?}");
+                        next += count;
+                    }
+                    assert_eq!(next, first + pages, "{format:?} {pages}");
                 }
-                assert_eq!(next, 0x4_0000 + pages, "{granule:?} {pages}");
             }
         }
     }
 
     #[test]
-    fn five_instructions_cover_what_one_widest_instruction_can() {
-        for pages in [1, 2, 63, 2047, 65535, 1 << 20, RangeCover::MAX_PAGES - 1] {
-            assert!(
-                RangeCover::new(Ipa(0), pages, Format::narrow(Granule::Kib4), None).count() <= 5
-            );
+    fn a_cover_is_short() {
+        for format in Format::ALL {
+            for first in 0x4_0000..0x4_0010 {
+                for pages in (1..300).chain([65535, 1 << 20, RangeCover::MAX_PAGES - 1]) {
+                    let from = Ipa(first << format.granule().page_shift());
+                    // One instruction for each scale, and an odd page.
+                    let mut most = 5;
+                    if format.output() == OutputFormat::Lpa2 {
+                        // Pages of the first 64 KiB.
+                        most += (0x1_0000 >> format.granule().page_shift()) - 1;
+                    }
+                    let count = RangeCover::new(from, pages, format, None).count();
+                    assert!(count <= most, "{format:?} {first:#x} {pages}");
+                }
+            }
         }
         assert_eq!(RangeCover::MAX_PAGES, 1 << 21);
     }
 
     #[test]
     fn a_hinted_range_stays_on_multiples_of_its_leaf() {
-        // C5.5: with TTL set, BaseADDR off a multiple of the leaf is a wrong hint.
-        for (granule, level) in [
-            (Granule::Kib4, Level::L1),
-            (Granule::Kib4, Level::L2),
-            (Granule::Kib16, Level::L2),
-            (Granule::Kib64, Level::L2),
-        ] {
-            let leaf = granule.entry_bytes(level).expect("fits") >> granule.page_shift();
-            for count in 1..300 {
-                for operation in
-                    RangeCover::new(Ipa(0), count * leaf, Format::narrow(granule), Some(level))
-                {
-                    assert_eq!(decode(operation, granule).0 % leaf, 0);
+        // C5.5: with TTL set and BaseADDR off a multiple of the leaf, the range invalidated is UNPREDICTABLE.
+        for format in Format::ALL {
+            for level in Level::ALL {
+                if format.leaf_at(level).is_none() {
+                    continue;
+                }
+                let bytes = format.granule().entry_bytes(level).expect("fits");
+                let leaf = bytes >> format.granule().page_shift();
+                for count in 1..300 {
+                    let mut next = 0;
+                    for operation in RangeCover::new(Ipa(0), count * leaf, format, Some(level)) {
+                        let (page, pages) = decode(operation, format);
+                        assert_eq!(page, next, "{format:?} {level:?}");
+                        assert_eq!(page % leaf, 0, "{format:?} {level:?}");
+                        next += pages.max(leaf);
+                    }
+                    assert_eq!(next, count * leaf);
                 }
             }
         }
@@ -260,53 +302,87 @@ mod tests {
 
     #[test]
     fn operands_match_those_worked_out_by_hand() {
+        let range = |from, pages, format, leaf| {
+            let mut cover = RangeCover::new(Ipa(from), pages, format, leaf);
+            let first = cover.next();
+            assert_eq!(cover.next(), None);
+            match first {
+                Some(Tlbi::Ripas2e1is(operand)) => operand.0,
+                other => panic!("{other:?} is no range"),
+            }
+        };
         // 512 pages of 4 KiB: SCALE 1 (64 pages a unit), NUM 7, TTL 2.
-        let mut cover = RangeCover::new(
-            Ipa(0x8020_0000),
-            512,
-            Format::narrow(Granule::Kib4),
-            Some(Level::L2),
-        );
         assert_eq!(
-            cover.next(),
-            Some(Tlbi::Ripas2e1is(RangeOperand(
-                1 << 46 | 1 << 44 | 7 << 39 | 2 << 37 | 0x8_0200
-            )))
+            range(
+                0x8020_0000,
+                512,
+                Format::narrow(Granule::Kib4),
+                Some(Level::L2)
+            ),
+            1 << 46 | 1 << 44 | 7 << 39 | 2 << 37 | 0x8_0200
         );
-        assert_eq!(cover.next(), None);
         // Two pages of 64 KiB: SCALE 0, NUM 0, TG 3.
-        let mut cover = RangeCover::new(Ipa(0x8001_0000), 2, Format::narrow(Granule::Kib64), None);
+        for format in [Format::narrow(Granule::Kib64), Format::wide(Granule::Kib64)] {
+            assert_eq!(range(0x8001_0000, 2, format, None), 3 << 46 | 0x8001);
+        }
+        // The same 512 pages of 4 KiB with DS = 1, near the top of 52 bits.
         assert_eq!(
-            cover.next(),
-            Some(Tlbi::Ripas2e1is(RangeOperand(3 << 46 | 0x8001)))
+            range(
+                0xf_ffff_8020_0000,
+                512,
+                Format::wide(Granule::Kib4),
+                Some(Level::L2)
+            ),
+            1 << 46 | 1 << 44 | 7 << 39 | 2 << 37 | 0xf_ffff_8020
+        );
+        // Four pages of 16 KiB with DS = 1: SCALE 0, NUM 1, TG 2.
+        assert_eq!(
+            range(
+                0x8001_0000,
+                4,
+                Format::wide(Granule::Kib16),
+                Some(Level::L3)
+            ),
+            2 << 46 | 1 << 39 | 3 << 37 | 0x8001
         );
     }
 
     #[test]
     fn hints_name_granule_and_level_or_nothing() {
-        for granule in Granule::ALL {
+        for format in Format::ALL {
+            let is_wide = format.output() != OutputFormat::Bits48;
             for level in Level::ALL {
-                let ttl = IpaOperand::new(Ipa(0), Format::narrow(granule), Some(level)).0 >> 44;
-                let expected = match (granule, level) {
+                let ttl = IpaOperand::new(Ipa(0), format, Some(level)).0 >> 44;
+                let expected = match (format.granule(), level) {
+                    (Granule::Kib4, Level::L0) if is_wide => 0b0100,
                     (Granule::Kib4, Level::L1) => 0b0101,
                     (Granule::Kib4, Level::L2) => 0b0110,
                     (Granule::Kib4, Level::L3) => 0b0111,
+                    (Granule::Kib16, Level::L1) if is_wide => 0b1001,
                     (Granule::Kib16, Level::L2) => 0b1010,
                     (Granule::Kib16, Level::L3) => 0b1011,
+                    (Granule::Kib64, Level::L1) if is_wide => 0b1101,
                     (Granule::Kib64, Level::L2) => 0b1110,
                     (Granule::Kib64, Level::L3) => 0b1111,
                     _ => 0,
                 };
-                assert_eq!(ttl, expected, "{granule:?} {level:?}");
+                assert_eq!(ttl, expected, "{format:?} {level:?}");
+
+                let cover = RangeCover::new(Ipa(0), 1 << 21, format, Some(level)).next();
+                if let Some(Tlbi::Ripas2e1is(range)) = cover {
+                    assert_eq!(range.0 >> 37 & 3, expected & 3, "{format:?} {level:?}");
+                } else {
+                    assert!(is_wide && level < Level::L2, "{format:?} {level:?}");
+                }
             }
         }
     }
 
     #[test]
-    fn an_operand_is_shifted_by_twelve_whatever_the_granule() {
-        for granule in Granule::ALL {
-            let operand = IpaOperand::new(Ipa(0xffff_ffff_0000), Format::narrow(granule), None);
-            assert_eq!(operand.0, 0xf_ffff_fff0);
+    fn an_operand_is_shifted_by_twelve_whatever_the_format() {
+        for format in Format::ALL {
+            let operand = IpaOperand::new(Ipa(0xf_ffff_ffff_0000), format, None);
+            assert_eq!(operand.0, 0xff_ffff_fff0);
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::desc::{Format, OutputFormat, Shareability};
 use crate::granule::{Granule, Level};
 use crate::size::{IpaBits, PaRange};
+use crate::start::{start_decoding, start_encoding};
 use crate::vttbr::VmidBits;
 
 /// VTCR_EL2 as the CPU holds it (DDI 0487, D24.2).
@@ -62,7 +63,7 @@ impl Vtcr {
     /// The register's value; `None` where SL0 and SL2 have no encoding for the start level in this format (DDI 0487,
     /// D24.2, VTCR_EL2.SL0 and SL2).
     pub const fn new(fields: VtcrFields) -> Option<Self> {
-        let Some(start) = start_bits(fields.format, fields.start) else {
+        let Some((sl2, sl0)) = start_encoding(fields.format, fields.start) else {
             return None;
         };
         let tg0 = match fields.format.granule() {
@@ -85,7 +86,8 @@ impl Vtcr {
         };
         let t0sz = 64 - fields.ipa_bits.bits() as u64;
         Some(Self(
-            RES1 | ds
+            RES1 | sl2 << SL2_SHIFT
+                | ds
                 | updates
                 | vs
                 | fields.output.field() << PS_SHIFT
@@ -93,7 +95,7 @@ impl Vtcr {
                 | (Shareability::Inner as u64) << SH0_SHIFT
                 | ORGN0_WBWA
                 | IRGN0_WBWA
-                | start
+                | sl0 << SL0_SHIFT
                 | t0sz,
         ))
     }
@@ -113,14 +115,15 @@ impl Vtcr {
         }
     }
 
-    /// The descriptor format that TG0, DS and PS select; `None` for the reserved encoding of TG0.
+    /// The descriptor format that TG0, DS and PS select; `None` for the reserved encoding of TG0. PS values of 52 bits
+    /// and more mean the 52-bit format of the 64 KiB granule.
     pub const fn format(self) -> Option<Format> {
         let Some(granule) = self.granule() else {
             return None;
         };
         let is_wide = match granule {
             Granule::Kib4 | Granule::Kib16 => self.0 & DS != 0,
-            Granule::Kib64 => matches!(self.output(), PaRange::Bits52),
+            Granule::Kib64 => self.output().bits() >= 52,
         };
         Some(if is_wide {
             Format::wide(granule)
@@ -131,23 +134,11 @@ impl Vtcr {
 
     /// The start level that SL0 and, with DS = 1, SL2 select; `None` for reserved encodings.
     pub const fn start(self) -> Option<Level> {
-        let Some(format) = self.format() else {
-            return None;
-        };
-        let sl2 = match format.output() {
-            OutputFormat::Lpa2 => self.0 >> SL2_SHIFT & 1,
-            OutputFormat::Bits48 | OutputFormat::Lpa => 0,
-        };
-        match (format.granule(), sl2, self.0 >> SL0_SHIFT & 3) {
-            (Granule::Kib4, 0, 3) | (Granule::Kib16 | Granule::Kib64, 0, 0) => Some(Level::L3),
-            (Granule::Kib4, 0, 0) | (Granule::Kib16 | Granule::Kib64, 0, 1) => Some(Level::L2),
-            (Granule::Kib4, 0, 1) | (Granule::Kib16 | Granule::Kib64, 0, 2) => Some(Level::L1),
-            (Granule::Kib4, 0, 2) => Some(Level::L0),
-            (Granule::Kib16, 0, 3) if matches!(format.output(), OutputFormat::Lpa2) => {
-                Some(Level::L0)
+        match self.format() {
+            Some(format) => {
+                start_decoding(format, self.0 >> SL2_SHIFT & 1, self.0 >> SL0_SHIFT & 3)
             }
-            (Granule::Kib4, 1, 0) => Some(Level::Minus1),
-            _ => None,
+            None => None,
         }
     }
 
@@ -182,27 +173,13 @@ impl Vtcr {
     }
 }
 
-/// SL0 and SL2 in place; `None` where they cannot say it.
-const fn start_bits(format: Format, start: Level) -> Option<u64> {
-    let sl0: u64 = match (format.granule(), format.output(), start) {
-        (Granule::Kib4, OutputFormat::Lpa2, Level::Minus1) => return Some(1 << SL2_SHIFT),
-        (Granule::Kib4, _, Level::L2) | (Granule::Kib16 | Granule::Kib64, _, Level::L3) => 0,
-        (Granule::Kib4, _, Level::L1) | (Granule::Kib16 | Granule::Kib64, _, Level::L2) => 1,
-        (Granule::Kib4, _, Level::L0) | (Granule::Kib16 | Granule::Kib64, _, Level::L1) => 2,
-        // FEAT_TTST, for input addresses below 25 bits; no IpaBits needs it.
-        (Granule::Kib4, _, Level::L3) | (Granule::Kib16, OutputFormat::Lpa2, Level::L0) => 3,
-        _ => return None,
-    };
-    Some(sl0 << SL0_SHIFT)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fields(granule: Granule, bits: u32, start: Level) -> VtcrFields {
+    fn fields(format: Format, bits: u32, start: Level) -> VtcrFields {
         VtcrFields {
-            format: Format::narrow(granule),
+            format,
             ipa_bits: IpaBits::new(bits).expect("32 to 52"),
             start,
             output: PaRange::Bits40,
@@ -213,46 +190,98 @@ mod tests {
 
     #[test]
     fn values_match_those_worked_out_by_hand() {
+        let narrow = Format::narrow;
         // RES1 | PS=2<<16 | SH0=3<<12 | ORGN0=1<<10 | IRGN0=1<<8 | SL0=1<<6 | T0SZ=24
-        let small = fields(Granule::Kib4, 40, Level::L1);
+        let small = fields(narrow(Granule::Kib4), 40, Level::L1);
         assert_eq!(Vtcr::new(small), Some(Vtcr(0x8002_3558)));
         // VS<<19 | HA<<21 | PS=5<<16 | SL0=2<<6 | T0SZ=16
         let large = VtcrFields {
             output: PaRange::Bits48,
             vmid_bits: VmidBits::Sixteen,
             updates: HardwareUpdates::AccessFlag,
-            ..fields(Granule::Kib4, 48, Level::L0)
+            ..fields(narrow(Granule::Kib4), 48, Level::L0)
         };
         assert_eq!(Vtcr::new(large), Some(Vtcr(0x802d_3590)));
         // TG0=2<<14, SL0=1<<6
         assert_eq!(
-            Vtcr::new(fields(Granule::Kib16, 40, Level::L2)),
+            Vtcr::new(fields(narrow(Granule::Kib16), 40, Level::L2)),
             Some(Vtcr(0x8002_b558))
         );
         // TG0=1<<14, SL0=0
         assert_eq!(
-            Vtcr::new(fields(Granule::Kib64, 32, Level::L3)),
+            Vtcr::new(fields(narrow(Granule::Kib64), 32, Level::L3)),
             Some(Vtcr(0x8002_7520))
         );
     }
 
     #[test]
+    fn wide_values_match_those_worked_out_by_hand() {
+        let wide = |granule, bits, start| {
+            let fields = VtcrFields {
+                output: PaRange::Bits52,
+                ..fields(Format::wide(granule), bits, start)
+            };
+            Vtcr::new(fields).map(|vtcr| vtcr.0)
+        };
+        // DS<<32 | RES1 | PS=6<<16 | SH0 | ORGN0 | IRGN0 | SL0=2<<6 | T0SZ=12
+        let value = wide(Granule::Kib4, 52, Level::L0);
+        assert_eq!(value, Some(0x1_8006_358c));
+        // SL2<<33, SL0=0
+        let value = wide(Granule::Kib4, 52, Level::Minus1);
+        assert_eq!(value, Some(0x3_8006_350c));
+        // TG0=2<<14, SL0=3<<6
+        let value = wide(Granule::Kib16, 52, Level::L0);
+        assert_eq!(value, Some(0x1_8006_b5cc));
+        // TG0=1<<14, SL0=2<<6, no DS.
+        let value = wide(Granule::Kib64, 52, Level::L1);
+        assert_eq!(value, Some(0x8006_758c));
+        // HD<<22 | HA<<21
+        let dirty = VtcrFields {
+            updates: HardwareUpdates::AccessFlagAndDirty,
+            ..fields(Format::wide(Granule::Kib4), 40, Level::L1)
+        };
+        assert_eq!(Vtcr::new(dirty), Some(Vtcr(0x1_8062_3558)));
+    }
+
+    #[test]
     fn every_field_comes_back() {
-        for granule in Granule::ALL {
+        for format in Format::ALL {
+            let output = match format.output() {
+                OutputFormat::Lpa => PaRange::Bits52,
+                _ => PaRange::Bits40,
+            };
             for start in Level::ALL {
-                for bits in 32..=48 {
-                    let fields = fields(granule, bits, start);
+                for bits in 32..=52 {
+                    let fields = VtcrFields {
+                        output,
+                        ..fields(format, bits, start)
+                    };
                     let Some(vtcr) = Vtcr::new(fields) else {
-                        assert!(start < Level::L1, "{granule:?} {start:?}");
                         continue;
                     };
-                    assert_eq!(vtcr.granule(), Some(granule));
+                    assert_eq!(vtcr.granule(), Some(format.granule()));
+                    assert_eq!(vtcr.format(), Some(format));
                     assert_eq!(vtcr.start(), Some(start));
                     assert_eq!(vtcr.input_bits(), bits);
-                    assert_eq!(vtcr.output(), PaRange::Bits40);
+                    assert_eq!(vtcr.output(), output);
+                    assert_eq!(vtcr.shareability(), Shareability::Inner);
                     assert_eq!(vtcr.vmid_bits(), VmidBits::Eight);
-                    assert_eq!(vtcr.updates(), HardwareUpdates::Nothing);
                 }
+            }
+        }
+        for updates in [
+            HardwareUpdates::Nothing,
+            HardwareUpdates::AccessFlag,
+            HardwareUpdates::AccessFlagAndDirty,
+        ] {
+            for vmid_bits in [VmidBits::Eight, VmidBits::Sixteen] {
+                let fields = VtcrFields {
+                    vmid_bits,
+                    updates,
+                    ..fields(Format::narrow(Granule::Kib4), 40, Level::L1)
+                };
+                let vtcr = Vtcr::new(fields).expect("SL0 = 1");
+                assert_eq!((vtcr.updates(), vtcr.vmid_bits()), (updates, vmid_bits));
             }
         }
     }
@@ -260,10 +289,54 @@ mod tests {
     #[test]
     fn reserved_encodings_have_no_meaning() {
         assert_eq!(Vtcr(3 << 14).granule(), None);
+        assert_eq!(Vtcr(3 << 14).format(), None);
         assert_eq!(Vtcr(3 << 14).start(), None);
         assert_eq!(Vtcr(2 << 14 | 3 << 6).start(), None);
         assert_eq!(Vtcr(1 << 14 | 3 << 6).start(), None);
-        assert_eq!(Vtcr::new(fields(Granule::Kib16, 48, Level::L0)), None);
-        assert_eq!(Vtcr::new(fields(Granule::Kib4, 48, Level::Minus1)), None);
+        for sl0 in 1..4 {
+            assert_eq!(Vtcr(SL2 | DS | sl0 << 6).start(), None);
+        }
+        let narrow = Format::narrow;
+        assert_eq!(
+            Vtcr::new(fields(narrow(Granule::Kib16), 48, Level::L0)),
+            None
+        );
+        assert_eq!(
+            Vtcr::new(fields(narrow(Granule::Kib4), 48, Level::Minus1)),
+            None
+        );
+    }
+
+    const SL2: u64 = 1 << SL2_SHIFT;
+
+    #[test]
+    fn bits_that_another_one_switches_off_have_no_effect() {
+        // SL2 without DS, and with the 16 KiB granule.
+        assert_eq!(Vtcr(SL2).start(), Some(Level::L2));
+        assert_eq!(Vtcr(SL2 | DS | 2 << 14).start(), Some(Level::L3));
+        // DS and SL2 with the 64 KiB granule.
+        let vtcr = Vtcr(SL2 | DS | 1 << 14 | 5 << 16);
+        assert_eq!(vtcr.format(), Some(Format::narrow(Granule::Kib64)));
+        assert_eq!(vtcr.start(), Some(Level::L3));
+        // HD without HA.
+        assert_eq!(Vtcr(HD).updates(), HardwareUpdates::Nothing);
+        // PS of 52 bits without DS.
+        let vtcr = Vtcr(6 << 16);
+        assert_eq!(vtcr.format(), Some(Format::narrow(Granule::Kib4)));
+    }
+
+    #[test]
+    fn a_guests_value_always_reads_as_something() {
+        // All combinations of the fields that decide, over noise in the others.
+        for high in 0..4 {
+            for low in 0..1 << 19 {
+                let vtcr = Vtcr(high << 32 | low);
+                assert!((1..=64).contains(&vtcr.input_bits()));
+                assert_eq!(vtcr.format().is_some(), vtcr.granule().is_some());
+                if let (Some(format), Some(start)) = (vtcr.format(), vtcr.start()) {
+                    assert!(start_encoding(format, start).is_some());
+                }
+            }
+        }
     }
 }

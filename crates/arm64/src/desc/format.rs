@@ -111,7 +111,8 @@ impl Format {
     }
 
     /// How many adjacent leaves of `level` one run with the Contiguous bit has; 1 where leaves have no such bit or
-    /// do not exist (DDI 0487, D8 "The Contiguous bit").
+    /// do not exist. The bit is RES0 in the blocks that only the 52-bit formats have (DDI 0487, D8.7.1 "Contiguous bit",
+    /// R_CBXXM).
     ///
     /// The run's first leaf maps a multiple of the run's size, to an output that is a multiple of it.
     pub const fn contiguous_entries(self, level: Level) -> u64 {

@@ -150,8 +150,9 @@ impl RawDescriptor {
         Self(self.0 & !CONTIGUOUS)
     }
 
-    /// Of a block: nT (FEAT_BBM). A block with it set is not cached in TLBs so that it conflicts with entries of
-    /// another size; the hardware may also answer with a translation fault.
+    /// Of a block: nT (FEAT_BBM from level 1 on). Between blocks with it set, and a table in their place, entries may
+    /// change without break-before-make; an access through one may meet a translation fault, as the implementation
+    /// defines, or else a TLB conflict abort (DDI 0487, D8.7.3, I_XPRKH and R_MRRPW).
     #[inline]
     pub const fn is_nt(self) -> bool {
         self.0 & NT != 0
