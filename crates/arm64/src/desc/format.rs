@@ -30,7 +30,7 @@ pub enum OutputFormat {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Format {
     granule: Granule,
-    pub(super) output: OutputFormat,
+    output: OutputFormat,
 }
 
 impl Format {
@@ -127,29 +127,32 @@ impl Format {
     /// The descriptor bits of an address that is a multiple of 2^`shift`; `None` for any other, and for one too wide.
     #[inline]
     pub(super) const fn pack(self, pa: Pa, shift: u32) -> Option<u64> {
-        if pa.0 & !bits_from(shift, self.address_bits()) != 0 {
+        if pa.0 & !self.held(shift) != 0 {
             return None;
         }
-        Some(self.spread(pa))
+        Some(self.spread(pa.0))
     }
 
-    /// The bits of an address where descriptors hold them; those that they do not hold fall anywhere.
+    /// `raw` with the address of a multiple of 2^`shift`; other bits of `pa` are dropped.
     #[inline]
-    pub(super) const fn spread(self, pa: Pa) -> u64 {
-        match self.output {
-            OutputFormat::Bits48 => pa.0,
-            OutputFormat::Lpa => pa.0 & bits_from(0, 48) | pa.0 >> 48 << 12,
-            OutputFormat::Lpa2 => pa.0 & bits_from(0, 50) | pa.0 >> 50 << 8,
-        }
+    pub(super) const fn replace(self, raw: u64, pa: Pa, shift: u32) -> u64 {
+        let held = self.held(shift);
+        raw & !self.spread(held) | self.spread(pa.0 & held)
     }
 
-    /// The descriptor bits that hold the address of a multiple of 2^`shift`, `shift` at least the page's.
+    /// The bits of an address that the descriptor of a multiple of 2^`shift` holds, `shift` at least the page's.
+    const fn held(self, shift: u32) -> u64 {
+        bits_from(shift, self.address_bits())
+    }
+
+    /// Address bits where descriptors hold them. Those of an offset in a page, and those beyond the format's width,
+    /// would overlap others.
     #[inline]
-    pub(super) const fn field(self, shift: u32) -> u64 {
+    const fn spread(self, bits: u64) -> u64 {
         match self.output {
-            OutputFormat::Bits48 => bits_from(shift, 48),
-            OutputFormat::Lpa => bits_from(shift, 48) | bits_from(12, 16),
-            OutputFormat::Lpa2 => bits_from(shift, 50) | bits_from(8, 10),
+            OutputFormat::Bits48 => bits,
+            OutputFormat::Lpa => bits & bits_from(0, 48) | bits >> 48 << 12,
+            OutputFormat::Lpa2 => bits & bits_from(0, 50) | bits >> 50 << 8,
         }
     }
 

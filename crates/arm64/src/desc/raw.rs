@@ -38,7 +38,7 @@ impl RawDescriptor {
     /// Of a leaf: everything but its output.
     #[inline]
     pub const fn attributes(self, format: Format) -> LeafAttributes {
-        LeafAttributes::from_bits(self.0, format.output)
+        LeafAttributes::from_bits(self.0, format.output())
     }
 
     /// With another output, of which the bits that a leaf of `level` does not hold are dropped.
@@ -46,8 +46,7 @@ impl RawDescriptor {
     #[must_use]
     pub const fn with_output(self, format: Format, level: Level, output: Pa) -> Self {
         let shift = format.granule().entry_shift(level);
-        let field = format.field(shift);
-        Self(self.0 & !field | format.spread(output) & field)
+        Self(format.replace(self.0, output, shift))
     }
 
     /// Of a leaf: S2AP.

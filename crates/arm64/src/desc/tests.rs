@@ -198,6 +198,7 @@ fn fields_of_raw_descriptors_agree_with_the_codec() {
                     }
                     (Descriptor::Block(leaf) | Descriptor::Page(leaf), Kind::Leaf) => {
                         assert_eq!(raw.output(format, level), leaf.output);
+                        assert_eq!(raw.attributes(format), leaf.attributes);
                         agree(raw, leaf.attributes);
                     }
                     other => panic!("{format:?} {level:?} {raw:?}: {other:?}"),
@@ -255,6 +256,33 @@ fn a_changed_field_changes_nothing_else() {
             assert_eq!(set.0, raw.0 | 1 << bit);
             assert_eq!(clear.0, raw.0 & !(1 << bit));
             assert_eq!(is_set, raw == set);
+        }
+    }
+}
+
+#[test]
+fn another_output_takes_the_place_of_the_old_and_of_nothing_else() {
+    for format in Format::ALL {
+        for level in Level::ALL {
+            let make = |output| {
+                Descriptor::leaf(format, level, leaf(output))
+                    .and_then(|leaf| leaf.encode(format, level))
+                    .expect("a level with leaves, an aligned output")
+            };
+            if format.leaf_at(level).is_none() {
+                continue;
+            }
+            let size = format.granule().entry_bytes(level).expect("fits");
+            let highest = (1 << format.address_bits()) - size;
+            for from in [0, highest] {
+                // With bits that no leaf of the level holds.
+                for noise in [0, size - 1, !0 << format.address_bits()] {
+                    for to in [0, size, highest] {
+                        let moved = make(from).with_output(format, level, Pa(to | noise));
+                        assert_eq!(moved, make(to), "{format:?} {level:?}");
+                    }
+                }
+            }
         }
     }
 }
