@@ -211,16 +211,12 @@ impl Builder<'_> {
             .iter()
             .flat_map(|d| d.registers.iter().map(pages_of));
         let mut slots: Vec<(u64, Range<u64>, Attributes)> = pages
-            .map(|range| (range.start, range, Attributes::Device))
+            .map(|range| (range.start, range, Attributes::DEVICE))
             .collect();
         slots.sort_by_key(|slot| slot.0);
         slots.dedup_by(|a, b| a.1 == b.1);
-        slots.push((
-            ram_ipa,
-            ram.range(),
-            Attributes::Memory(droste_stage2::Permissions::ReadWriteExecute),
-        ));
-        let memory = GuestMemory::build(&slots, &mut self.ram)?;
+        slots.push((ram_ipa, ram.range(), Attributes::RAM));
+        let memory = GuestMemory::build(&slots, image.vcpus as usize, &mut self.ram)?;
         let first = self.next_cpu;
         if first + image.vcpus as usize > MAX_VCPUS {
             let why = format!(

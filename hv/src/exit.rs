@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use droste_arm64::Ipa;
 use droste_arm64::esr::{Direction, Ec, Esr, FaultStatus, MmioAccess, fault_ipa};
 use droste_arm64::exception::{Injection, take_to_el1};
+use droste_stage2::Privilege;
 
 use crate::arch::exception::{ExceptionRegisters, Fault};
 use crate::arch::vcpu::VcpuState;
@@ -14,6 +15,7 @@ use crate::arch::{self, gic};
 use crate::cpu::{Cpu, KICK_SGI};
 use crate::machine::machine;
 use crate::stats::Exit;
+use crate::vcpu::Vcpu;
 use crate::vm::Resolution;
 use crate::{bug, console, mmio, power, report, sched, sysreg, vgic};
 
@@ -170,7 +172,7 @@ pub(crate) fn restore_timer_interrupts(state: &VcpuState) {
 #[inline]
 fn data_abort(state: &mut VcpuState, esr: Esr) {
     let far = Fault::address();
-    let ipa = match locate(esr, far) {
+    let ipa = match locate(state, esr, far) {
         Place::Ipa(ipa) => ipa,
         Place::Moved => return,
         Place::Unknown => return inject(state, Injection::DataAbort { far }),
@@ -194,7 +196,7 @@ fn data_abort(state: &mut VcpuState, esr: Esr) {
 /// A data abort where no emulated device is.
 #[inline(never)]
 fn memory_abort(state: &mut VcpuState, esr: Esr, far: u64, ipa: Ipa) {
-    match state.vcpu.vm.resolve(ipa, esr) {
+    match resolve(state, ipa, esr) {
         Resolution::Retry => state.vcpu.counters.count(Exit::Stage2),
         Resolution::Outside if esr.is_cache_maintenance() => {
             state.vcpu.counters.count(Exit::Outside);
@@ -210,12 +212,12 @@ fn memory_abort(state: &mut VcpuState, esr: Esr, far: u64, ipa: Ipa) {
 #[inline(never)]
 fn instruction_abort(state: &mut VcpuState, esr: Esr) {
     let far = Fault::address();
-    let ipa = match locate(esr, far) {
+    let ipa = match locate(state, esr, far) {
         Place::Ipa(ipa) => ipa,
         Place::Moved => return,
         Place::Unknown => return inject(state, Injection::InstructionAbort { far }),
     };
-    match state.vcpu.vm.resolve(ipa, esr) {
+    match resolve(state, ipa, esr) {
         Resolution::Retry => state.vcpu.counters.count(Exit::Stage2),
         Resolution::Outside => {
             state.vcpu.counters.count(Exit::Outside);
@@ -224,11 +226,23 @@ fn instruction_abort(state: &mut VcpuState, esr: Esr) {
     }
 }
 
+/// Brings the VM's stage 2 to what the abort needs, as far as it may.
+fn resolve(state: &VcpuState, ipa: Ipa, esr: Esr) -> Resolution {
+    const EL: u64 = 3 << 2;
+    let privilege = if state.registers.pstate & EL == 0 {
+        Privilege::El0
+    } else {
+        Privilege::El1
+    };
+    let Vcpu { vm, index, .. } = state.vcpu;
+    vm.memory.resolve(*index, ipa, esr, privilege)
+}
+
 /// Where an abort was.
 enum Place {
     /// At this guest physical address.
     Ipa(Ipa),
-    /// The guest has changed its tables since: it is to try again.
+    /// The guest has changed its tables since, or the TLB had two minds: it is to try again.
     Moved,
     /// The hardware does not say: an external abort or the like, which is the guest's own affair.
     Unknown,
@@ -236,7 +250,11 @@ enum Place {
 
 /// Finds out where an abort was. A permission fault leaves HPFAR_EL2 unknown, so the guest's own tables are asked.
 #[inline]
-fn locate(esr: Esr, far: u64) -> Place {
+fn locate(state: &VcpuState, esr: Esr, far: u64) -> Place {
+    if esr.fault_status() == FaultStatus::TlbConflict {
+        state.vcpu.vm.memory.resolve_conflict();
+        return Place::Moved;
+    }
     if esr.is_hpfar_valid() {
         return Place::Ipa(fault_ipa(Fault::page(), far));
     }

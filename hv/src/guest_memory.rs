@@ -1,16 +1,19 @@
-//! A VM's stage 2: its table under a lock, the pages for it, its slots, and the contexts that translate by it.
+//! A VM's stage 2: its table under a lock that faults share, the pages for it, its slots, and the contexts that
+//! translate by it.
 
 use alloc::format;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use droste_arm64::desc::AttributeScheme;
 use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, hcr, sysreg};
 use droste_stage2::{
-    Attributes, Context, Counters, Error, Fault, Geometry, Outcome, PageSupply, Slot, Slots, Table,
-    VcpuId, VmidAllocator, handle, scheme,
+    Attributes, Context, Counters, Error, Fault, Geometry, Outcome, PageCache, PageSupply,
+    Privilege, Slot, Slots, Table, Users, VcpuId, VmidAllocator, handle, scheme,
 };
-use spin::mutex::TicketMutex;
+use spin::RwLock;
+use spin::mutex::{SpinMutex, TicketMutex};
 
 use crate::arch::memory::Region;
 use crate::arch::stage2::Hardware;
@@ -35,19 +38,16 @@ pub(crate) enum Resolution {
 
 /// A VM's stage 2.
 pub(crate) struct GuestMemory {
-    inner: TicketMutex<Inner>,
+    table: RwLock<Table>,
+    pages: TicketMutex<Pages>,
+    /// By virtual CPU, which alone locks its own: pages taken ahead, so that faults share nothing but the table.
+    caches: Vec<SpinMutex<PageCache>>,
     context: Context<MAX_CPUS>,
     slots: Slots,
     geometry: Geometry,
     ids: IdRegisters,
     pa_range: PaRange,
     table_bytes: u64,
-}
-
-/// What changes while the VM runs.
-struct Inner {
-    table: Table,
-    pages: Pages,
 }
 
 /// What a VM's stage 2 did, for the report.
@@ -85,6 +85,7 @@ impl GuestMemory {
     /// `ram`: enough to map all of it by pages, so that the guest cannot run it out of tables.
     pub(crate) fn build(
         slots: &[(u64, Range<u64>, Attributes)],
+        vcpus: usize,
         ram: &mut Ram,
     ) -> Result<Self, BuildError> {
         let ids = identification();
@@ -111,17 +112,18 @@ impl GuestMemory {
         let mut known = Slots::new(geometry);
         for (ipa, range, attributes) in slots {
             known
-                .add(Slot {
-                    ipa: Ipa(*ipa),
-                    pa: Pa(range.start),
-                    bytes: range.end - range.start,
-                    attributes: *attributes,
-                })
+                .add(Slot::new(
+                    Ipa(*ipa),
+                    Pa(range.start),
+                    range.end - range.start,
+                    *attributes,
+                ))
                 .map_err(describe)?;
         }
         let pages: u64 = slots
             .iter()
             .map(|(_, range, _)| tables_for(range.end - range.start))
+            .chain([(vcpus * PageCache::CAPACITY) as u64])
             .sum();
         let root_bytes = geometry.root_bytes();
         let table_bytes = root_bytes + pages * PAGE;
@@ -140,9 +142,11 @@ impl GuestMemory {
             area,
             freed: None,
         };
-        let inner = TicketMutex::new(Inner { table, pages });
+        let caches = (0..vcpus).map(|_| SpinMutex::new(PageCache::new()));
         Ok(Self {
-            inner,
+            table: RwLock::new(table),
+            pages: TicketMutex::new(pages),
+            caches: caches.collect(),
             context,
             slots: known,
             geometry,
@@ -170,19 +174,38 @@ impl GuestMemory {
         self.pa_range
     }
 
-    /// Answers a fault at `ipa`.
-    pub(crate) fn resolve(&self, ipa: Ipa, esr: Esr) -> Resolution {
-        let Some(fault) = Fault::new(esr, ipa) else {
+    /// Answers a fault at `ipa` of virtual CPU `vcpu`, which is loaded on this CPU.
+    pub(crate) fn resolve(
+        &self,
+        vcpu: usize,
+        ipa: Ipa,
+        esr: Esr,
+        privilege: Privilege,
+    ) -> Resolution {
+        let Some(fault) = Fault::new(esr, ipa, privilege) else {
             return Resolution::Outside;
         };
-        let mut inner = self.inner.lock();
-        let Inner { table, pages } = &mut *inner;
-        match handle(&Hardware, table, pages, &self.slots, &fault) {
-            Ok(Outcome::Mapped | Outcome::Retry) => Resolution::Retry,
-            Ok(Outcome::NotMemory | Outcome::ReadOnlyWrite | Outcome::NotExecutable) | Err(_) => {
-                Resolution::Outside
-            }
+        let Some(cache) = self.caches.get(vcpu) else {
+            return Resolution::Outside;
+        };
+        let mut cache = cache.lock();
+        if !cache.is_full() && cache.fill(&mut *self.pages.lock(), ipa).is_err() {
+            return Resolution::Outside;
         }
+        let users = Users {
+            vmids: &VMIDS,
+            contexts: &[&self.context],
+        };
+        let table = self.table.read();
+        match handle(&Hardware, &table, &mut cache, &users, &self.slots, &fault) {
+            Ok(Outcome::Mapped | Outcome::Relaxed | Outcome::Retry) => Resolution::Retry,
+            Ok(Outcome::Mmio(_) | Outcome::Inject(_)) | Err(_) => Resolution::Outside,
+        }
+    }
+
+    /// Answers a TLB conflict abort on this CPU.
+    pub(crate) fn resolve_conflict(&self) {
+        self.table.read().resolve_conflict(&Hardware);
     }
 
     /// Loads the context on physical CPU `cpu` for virtual CPU `vcpu`.
@@ -193,17 +216,20 @@ impl GuestMemory {
 
     /// Unmaps everything; the VM's CPUs are all at rest.
     pub(crate) fn clear(&self) {
-        let mut inner = self.inner.lock();
-        let Inner { table, pages } = &mut *inner;
-        table
-            .free(&Hardware)
-            .discharge(&Hardware, pages, &VMIDS, [&self.context]);
+        let users = Users {
+            vmids: &VMIDS,
+            contexts: &[&self.context],
+        };
+        let mut table = self.table.write();
+        let owed = table.free(&Hardware);
+        let done = owed.discharge(&Hardware, &mut *self.pages.lock(), &users);
+        done.expect("nothing can fail in freeing a table");
     }
 
     /// What happened so far.
     pub(crate) fn stats(&self) -> Stage2Stats {
         Stage2Stats {
-            table: *self.inner.lock().table.counters(),
+            table: self.table.read().counters(),
             private_invalidations: self.context.private_invalidations(),
             table_bytes: self.table_bytes,
         }

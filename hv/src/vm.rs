@@ -12,7 +12,6 @@ use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use droste_arm64::esr::Esr;
 use droste_arm64::{Ipa, hcr};
 use droste_devtree::{Device, Guest, GuestInterrupts, Interrupt, Trigger};
 use droste_image::{Console, OnReboot, VmImage};
@@ -170,12 +169,6 @@ impl Vm {
     #[inline]
     pub(crate) fn device_at(&self, ipa: Ipa) -> Option<mmio::Device> {
         mmio::device_at(ipa, self.image.console, self.gic_config.vcpus)
-    }
-
-    /// Answers a stage-2 fault at `ipa`.
-    #[inline]
-    pub(crate) fn resolve(&self, ipa: Ipa, esr: Esr) -> Resolution {
-        self.memory.resolve(ipa, esr)
     }
 
     /// Whether code can be fetched at `ipa`.

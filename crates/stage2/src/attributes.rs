@@ -1,7 +1,19 @@
 //! What a mapping permits and how it is cached.
 
 use droste_arm64::IdRegisters;
-use droste_arm64::desc::{AttributeScheme, LeafAttributes, MemAttr, S2ap, Shareability, Xn};
+use droste_arm64::desc::{
+    AttributeScheme, Cacheability, Device, LeafAttributes, MemAttr, MemoryType, RawDescriptor,
+    S2ap, Shareability, Xn,
+};
+
+/// The exception level of an instruction fetch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Privilege {
+    /// EL0.
+    El0,
+    /// EL1.
+    El1,
+}
 
 /// What a guest does to an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -10,80 +22,119 @@ pub enum Access {
     Read,
     /// Stores.
     Write,
-    /// Instruction fetches.
-    Execute,
+    /// Instruction fetches. Their level matters with FEAT_XNX alone.
+    Execute(Privilege),
 }
 
-/// What a guest may do with memory. It can always read.
+/// The memory type that stage 2 gives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Permissions {
-    /// Read.
-    Read,
-    /// Read and execute.
-    ReadExecute,
-    /// Read and write.
-    ReadWrite,
-    /// Read, write and execute.
-    ReadWriteExecute,
+pub enum Memory {
+    /// Normal Inner and Outer Write-Back, Inner Shareable. With FEAT_S2FWB it is so whatever the guest's stage 1
+    /// says; without, the guest can make it less cacheable.
+    WriteBack,
+    /// Normal Non-cacheable; where the guest's stage 1 says Device, it is that.
+    NonCacheable,
+    /// Device memory.
+    Device(Device),
 }
 
-/// Memory type and permissions of a mapping.
+/// Memory type and permissions of a mapping, and four bits for its owner.
 ///
 /// ```
-/// use droste_stage2::{Access, Attributes, Permissions};
-/// assert!(Attributes::Memory(Permissions::ReadExecute).permits(Access::Execute));
-/// assert!(!Attributes::Device.permits(Access::Execute));
+/// use droste_stage2::{Access, Attributes, Privilege};
+/// assert!(Attributes::RAM.permits(Access::Write));
+/// assert!(!Attributes::DEVICE.permits(Access::Execute(Privilege::El1)));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Attributes {
-    /// Normal Inner and Outer Write-Back, Inner Shareable memory. With FEAT_S2FWB it is so whatever the guest's
-    /// stage 1 says; without, the guest can make it less cacheable.
-    Memory(Permissions),
-    /// Device-nGnRE, readable, writable, never executable.
-    Device,
+pub struct Attributes {
+    /// Memory type.
+    pub memory: Memory,
+    /// Loads and stores.
+    pub access: S2ap,
+    /// Instruction fetches. To tell EL0 and EL1 apart needs FEAT_XNX.
+    pub execute: Xn,
+    /// Descriptor bits \[58:55\], 0 to 15, kept as they are for whoever mapped it; higher bits are dropped.
+    pub software: u8,
 }
 
 impl Attributes {
+    /// Write-Back memory to read, write and execute.
+    pub const RAM: Self = Self {
+        memory: Memory::WriteBack,
+        access: S2ap::ReadWrite,
+        execute: Xn::Everywhere,
+        software: 0,
+    };
+    /// Write-Back memory to read and execute.
+    pub const ROM: Self = Self {
+        access: S2ap::ReadOnly,
+        ..Self::RAM
+    };
+    /// Write-Back memory to read and write.
+    pub const DATA: Self = Self {
+        execute: Xn::Nowhere,
+        ..Self::RAM
+    };
+    /// Write-Back memory to read only.
+    pub const READ_ONLY: Self = Self {
+        access: S2ap::ReadOnly,
+        ..Self::DATA
+    };
+    /// Device-nGnRE, to read and write.
+    pub const DEVICE: Self = Self {
+        memory: Memory::Device(Device::NGnRE),
+        ..Self::DATA
+    };
+
     /// Whether a guest may do this.
     pub const fn permits(self, access: Access) -> bool {
-        use Permissions::{Read, ReadExecute, ReadWrite};
-        match (self, access) {
-            (_, Access::Read) | (Self::Device, Access::Write) => true,
-            (Self::Device, Access::Execute) => false,
-            (Self::Memory(p), Access::Write) => !matches!(p, Read | ReadExecute),
-            (Self::Memory(p), Access::Execute) => !matches!(p, Read | ReadWrite),
+        permits(self.access, self.execute, access)
+    }
+
+    /// These without the permission to write.
+    #[must_use]
+    pub const fn read_only(self) -> Self {
+        Self {
+            access: without_write(self.access),
+            ..self
         }
     }
 
-    /// The leaf's fields. The access flag is set: nothing here ages pages, and a fault on first use would tell
-    /// nobody anything.
+    pub(crate) const fn is_device(self) -> bool {
+        matches!(self.memory, Memory::Device(_))
+    }
+
+    /// The leaf's fields, with the access flag set: a fault on the first use would tell nobody anything.
     pub(crate) const fn leaf(self, scheme: AttributeScheme) -> LeafAttributes {
-        let (memory, shareability) = match (self, scheme) {
-            (Self::Device, _) => (MemAttr::DEVICE_NGNRE, Shareability::Outer),
-            (Self::Memory(_), AttributeScheme::Combine) => {
-                (MemAttr::WRITE_BACK, Shareability::Inner)
-            }
-            (Self::Memory(_), AttributeScheme::Force) => {
-                (MemAttr::FORCE_WRITE_BACK, Shareability::Inner)
-            }
+        let memory = match (self.memory, scheme) {
+            (Memory::Device(device), _) => MemoryType::Device(device),
+            (Memory::WriteBack, AttributeScheme::Combine) => MemoryType::Normal {
+                inner: Cacheability::WriteBack,
+                outer: Cacheability::WriteBack,
+            },
+            (Memory::WriteBack, AttributeScheme::Force) => MemoryType::ForceWriteBack,
+            (Memory::NonCacheable, AttributeScheme::Combine) => MemoryType::Normal {
+                inner: Cacheability::NonCacheable,
+                outer: Cacheability::NonCacheable,
+            },
+            (Memory::NonCacheable, AttributeScheme::Force) => MemoryType::NonCacheable,
         };
         LeafAttributes {
-            memory,
-            access: if self.permits(Access::Write) {
-                S2ap::ReadWrite
-            } else {
-                S2ap::ReadOnly
+            memory: match MemAttr::encode(memory, scheme) {
+                Some(bits) => bits,
+                None => MemAttr::DEVICE_NGNRE,
             },
-            shareability,
-            execute: if self.permits(Access::Execute) {
-                Xn::Everywhere
-            } else {
-                Xn::Nowhere
+            access: self.access,
+            // Non-cacheable and Device memory are Outer Shareable whatever is written.
+            shareability: match self.memory {
+                Memory::WriteBack => Shareability::Inner,
+                Memory::NonCacheable | Memory::Device(_) => Shareability::Outer,
             },
+            execute: self.execute,
             is_accessed: true,
             is_dirty_managed: false,
             is_contiguous: false,
-            software: 0,
+            software: self.software,
         }
     }
 }
@@ -98,87 +149,47 @@ pub const fn scheme(ids: &IdRegisters) -> AttributeScheme {
     }
 }
 
-/// Whether a leaf permits an access at EL1.
-pub(crate) const fn leaf_permits(leaf: LeafAttributes, access: Access) -> bool {
+/// Whether a leaf permits an access.
+#[inline]
+pub(crate) const fn leaf_permits(leaf: RawDescriptor, access: Access) -> bool {
+    permits(leaf.access(), leaf.execute(), access)
+}
+
+/// A leaf that permits an access more, as far as `allowed` does, and nothing else.
+#[inline]
+pub(crate) const fn permitting(
+    leaf: RawDescriptor,
+    access: Access,
+    allowed: Attributes,
+) -> RawDescriptor {
+    let has = leaf.access();
     match access {
-        Access::Read => leaf.access.can_read(),
-        Access::Write => leaf.access.can_write(),
-        Access::Execute => matches!(leaf.execute, Xn::Everywhere | Xn::OnlyEl1),
+        Access::Execute(_) => leaf.with_execute(allowed.execute),
+        Access::Read if has.can_write() => leaf.with_access(S2ap::ReadWrite),
+        Access::Read => leaf.with_access(S2ap::ReadOnly),
+        Access::Write if has.can_read() => leaf.with_access(S2ap::ReadWrite),
+        Access::Write => leaf.with_access(S2ap::WriteOnly),
+    }
+}
+
+/// A permission to load and store without the storing.
+pub(crate) const fn without_write(access: S2ap) -> S2ap {
+    if access.can_read() {
+        S2ap::ReadOnly
+    } else {
+        S2ap::None
+    }
+}
+
+#[inline]
+const fn permits(access: S2ap, execute: Xn, wanted: Access) -> bool {
+    match wanted {
+        Access::Read => access.can_read(),
+        Access::Write => access.can_write(),
+        Access::Execute(Privilege::El0) => matches!(execute, Xn::Everywhere | Xn::OnlyEl0),
+        Access::Execute(Privilege::El1) => matches!(execute, Xn::Everywhere | Xn::OnlyEl1),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use droste_arm64::desc::{Descriptor, Format, Leaf};
-    use droste_arm64::{Granule, Level, Pa};
-
-    use super::*;
-
-    const ALL: [Attributes; 5] = [
-        Attributes::Memory(Permissions::Read),
-        Attributes::Memory(Permissions::ReadExecute),
-        Attributes::Memory(Permissions::ReadWrite),
-        Attributes::Memory(Permissions::ReadWriteExecute),
-        Attributes::Device,
-    ];
-
-    fn raw(attributes: Attributes, scheme: AttributeScheme) -> u64 {
-        let leaf = Leaf {
-            output: Pa(0),
-            attributes: attributes.leaf(scheme),
-        };
-        Descriptor::Page(leaf)
-            .encode(Format::narrow(Granule::Kib4), Level::L3)
-            .expect("aligned")
-            .0
-    }
-
-    #[test]
-    fn descriptors_match_those_worked_out_by_hand() {
-        // AF<<10 | SH<<8 | S2AP<<6 | MemAttr<<2 | 3, XN=2<<53.
-        let xn = 0x40_0000_0000_0000;
-        let expected = [
-            (0x77f | xn, 0x75b | xn),
-            (0x77f, 0x75b),
-            (0x7ff | xn, 0x7db | xn),
-            (0x7ff, 0x7db),
-            (0x6c7 | xn, 0x6c7 | xn),
-        ];
-        for (attributes, (combine, force)) in ALL.into_iter().zip(expected) {
-            assert_eq!(
-                raw(attributes, AttributeScheme::Combine),
-                combine,
-                "{attributes:?}"
-            );
-            assert_eq!(
-                raw(attributes, AttributeScheme::Force),
-                force,
-                "{attributes:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_leaf_permits_exactly_what_its_attributes_do() {
-        for attributes in ALL {
-            for access in [Access::Read, Access::Write, Access::Execute] {
-                for scheme in [AttributeScheme::Combine, AttributeScheme::Force] {
-                    assert_eq!(
-                        leaf_permits(attributes.leaf(scheme), access),
-                        attributes.permits(access)
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn forcing_write_back_follows_the_hardware() {
-        assert_eq!(scheme(&IdRegisters::default()), AttributeScheme::Combine);
-        let ids = IdRegisters {
-            mmfr2: 1 << 40,
-            ..IdRegisters::default()
-        };
-        assert_eq!(scheme(&ids), AttributeScheme::Force);
-    }
-}
+mod tests;

@@ -21,9 +21,10 @@
 //! Sources: DDI 0487, B2.7 "Memory types and attributes" (mismatched attributes), D7 "Caches", and CTR_EL0 and
 //! CLIDR_EL1 in D24.2.
 
+use droste_arm64::desc::{LeafAttributes, MemoryType, Xn};
 use droste_arm64::{IdRegisters, Pa};
 
-use crate::attributes::{Access, Attributes};
+use crate::attributes::{Attributes, Memory, scheme};
 use crate::{Dsb, Ic, Machine};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,15 +42,15 @@ pub(crate) struct Maintenance {
 
 impl Maintenance {
     pub(crate) const fn of(ids: &IdRegisters, attributes: Attributes) -> Self {
-        let is_memory = matches!(attributes, Attributes::Memory(_));
-        let is_executable = attributes.permits(Access::Execute);
-        let reaches_guest = ids.has_fwb() || !ids.has_cache_before_coherency();
+        let is_executable = !matches!(attributes.execute, Xn::Nowhere);
+        let is_forced = ids.has_fwb() && matches!(attributes.memory, Memory::WriteBack);
+        let reaches_guest = is_forced || !ids.has_cache_before_coherency();
         let reaches_fetch = ids.has_coherent_instruction_fetch() || !is_executable;
         Self {
-            data: if is_memory && !(reaches_guest && reaches_fetch) {
-                Step::Needed
-            } else {
+            data: if attributes.is_device() || reaches_guest && reaches_fetch {
                 Step::Needless
+            } else {
+                Step::Needed
             },
             instructions: if is_executable && !ids.has_coherent_instruction_cache() {
                 Step::Needed
@@ -57,6 +58,11 @@ impl Maintenance {
                 Step::Needless
             },
         }
+    }
+
+    /// Whether memory mapped so can be in data caches.
+    pub(crate) const fn is_cached(ids: &IdRegisters, leaf: LeafAttributes) -> bool {
+        !matches!(leaf.memory.decode(scheme(ids)), MemoryType::Device(_))
     }
 
     /// Whether the cost grows with the size of the memory.
@@ -80,7 +86,6 @@ impl Maintenance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Permissions;
 
     const FWB: u64 = 1 << 40;
     const IDC: u64 = 1 << 28;
@@ -102,8 +107,8 @@ mod tests {
     #[test]
     fn each_combination_of_features_needs_what_the_rule_says() {
         use Step::{Needed, Needless};
-        let code = Attributes::Memory(Permissions::ReadWriteExecute);
-        let data = Attributes::Memory(Permissions::ReadWrite);
+        let code = Attributes::RAM;
+        let data = Attributes::DATA;
         // FWB, CTR, CLIDR, for executable memory, for other memory.
         let cases = [
             (0, 0, CACHES, (Needed, Needed), (Needed, Needless)),
@@ -125,7 +130,7 @@ mod tests {
             assert_eq!(of(mmfr2, ctr, clidr, code), for_code);
             assert_eq!(of(mmfr2, ctr, clidr, data), for_data);
             assert_eq!(
-                of(mmfr2, ctr, clidr, Attributes::Device),
+                of(mmfr2, ctr, clidr, Attributes::DEVICE),
                 (Needless, Needless)
             );
         }

@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use droste_arm64::{Granule, Ipa, IpaBits, Pa};
+use droste_arm64::desc::Xn;
+use droste_arm64::{Granule, Ipa, IpaBits, Level, Pa, PaRange, StartFault};
 
 /// Why an operation did not happen. The table stays consistent in every case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +16,25 @@ pub enum Error {
         ipa_bits: IpaBits,
         /// ID_AA64MMFR0_EL1.PARange in bits.
         pa_bits: u32,
+    },
+    /// Outputs are asked for that are wider than the CPU's physical addresses.
+    OutputTooWide {
+        /// Width asked for.
+        output: PaRange,
+        /// ID_AA64MMFR0_EL1.PARange in bits.
+        pa_bits: u32,
+    },
+    /// Addresses of more than 48 bits need FEAT_LPA2 with the 4 and 16 KiB granules, FEAT_LPA with 64 KiB (DDI 0487,
+    /// D24.2, ID_AA64MMFR0_EL1.TGran4_2, TGran16_2 and PARange).
+    WideUnsupported(Granule),
+    /// A walk cannot start at the level (DDI 0487, D24.2, VTCR_EL2.SL0).
+    StartLevel {
+        /// Level asked for.
+        start: Level,
+        /// The guest's address width.
+        ipa_bits: IpaBits,
+        /// The rule that it breaks.
+        fault: StartFault,
     },
     /// A root table is aligned to its size and within the physical address space (DDI 0487, D24.2, VTTBR_EL2.BADDR).
     RootMisplaced {
@@ -46,20 +66,21 @@ pub enum Error {
         /// Size in bytes.
         bytes: u64,
     },
-    /// Something else is mapped here: another output or other attributes. Everything before it is mapped as asked.
+    /// A fault's address is mapped, but not to the memory of its slot: the slot was changed and not yet unmapped.
     AlreadyMapped {
-        /// First address that differs.
+        /// The faulting address.
         ipa: Ipa,
     },
-    /// The supply has no page for a table. A mapping is done up to this address; an unmapping or a split has changed
-    /// nothing.
+    /// The supply has no page for a table.
     NoTablePage {
         /// Address whose table is missing.
         ipa: Ipa,
     },
-    /// Another CPU changed the entry in the meantime.
-    Raced {
-        /// Address of the entry.
+    /// Execution for EL0 or EL1 alone needs FEAT_XNX (DDI 0487, D8 "Stage 2 instruction execution").
+    XnxUnsupported(Xn),
+    /// No memory slot holds the address.
+    NoSlot {
+        /// The address.
         ipa: Ipa,
     },
     /// A memory slot covers part of the range already.
@@ -84,6 +105,26 @@ impl fmt::Display for Error {
                 "a guest address space of {ipa_bits} bits exceeds the CPU's {pa_bits} physical address bits: \
                  use at most {pa_bits}"
             ),
+            Self::OutputTooWide { output, pa_bits } => write!(
+                f,
+                "outputs of {} bits exceed the CPU's {pa_bits} physical address bits: use at most {pa_bits}",
+                output.bits()
+            ),
+            Self::WideUnsupported(granule) => write!(
+                f,
+                "stage 2 of this CPU has no addresses of more than 48 bits with the {} KiB granule: use fewer bits or \
+                 another granule",
+                granule.page_bytes() >> 10
+            ),
+            Self::StartLevel {
+                start,
+                ipa_bits,
+                fault,
+            } => write!(
+                f,
+                "a walk of {ipa_bits} bits cannot start at level {}, {fault}: start at another level",
+                start.number()
+            ),
             Self::RootMisplaced { root, align } => write!(
                 f,
                 "a root table at {root} is not a multiple of its size, {align:#x}, within the physical address \
@@ -105,16 +146,20 @@ impl fmt::Display for Error {
             ),
             Self::AlreadyMapped { ipa } => write!(
                 f,
-                "guest address {ipa} is mapped to something else: unmap it first"
+                "guest address {ipa} is mapped to other memory than its slot's: unmap what a changed slot was, then \
+                 enter the guest again"
             ),
             Self::NoTablePage { ipa } => write!(
                 f,
                 "no page left for the table of guest address {ipa}: raise the quota and repeat"
             ),
-            Self::Raced { ipa } => write!(
+            Self::XnxUnsupported(execute) => write!(
                 f,
-                "another CPU changed the entry of guest address {ipa}: enter the guest again"
+                "execution as {execute:?} needs FEAT_XNX, which this CPU has not: permit it everywhere or nowhere"
             ),
+            Self::NoSlot { ipa } => {
+                write!(f, "no memory slot holds guest address {ipa}: add one first")
+            }
             Self::SlotOverlap { ipa } => write!(
                 f,
                 "the memory slot at guest address {ipa} covers part of the range: remove it first"

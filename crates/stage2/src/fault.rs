@@ -1,21 +1,24 @@
-//! Stage-2 faults: from a syndrome to a mapping.
+//! Stage-2 faults: from a syndrome to what follows.
 //!
-//! In two steps, because the first needs no lock on the table: [`Slots::resolve`] decides, [`Table::install`]
-//! carries out what was decided if it still holds. [`handle`] does both.
+//! In two steps, because the first needs no lock on the table: [`Slots::resolve`] decides what memory the address is,
+//! [`Table::install`] brings the table to it, if the slots are still the same. [`handle`] does both.
+//!
+//! Rule: faults of many CPUs go beside each other. Each entry is changed by compare-exchange, and whoever comes late
+//! lets the guest try again. Nothing is taken out of the tree, so nobody stands on a table that goes away. A block that
+//! is to become a table is locked first; others that fault there try again until it is one.
 
-use droste_arm64::desc::{Descriptor, LeafAttributes};
-use droste_arm64::esr::{Ec, Esr, FaultStatus};
+use droste_arm64::desc::{Kind, RawDescriptor};
+use droste_arm64::esr::{Ec, Esr, FaultStatus, MmioAccess};
 use droste_arm64::{Ipa, Level};
 
-use crate::attributes::leaf_permits;
+use crate::attributes::{leaf_permits, permitting};
 use crate::cache::Maintenance;
-use crate::slots::{Block, Sequence, Slots};
-use crate::table::Position;
-use crate::{Access, Attributes, Dsb, Error, Machine, Mapping, PageSupply, Table};
-
-/// The most that one fault cleans from data caches, in bytes; where memory has to be cleaned, no larger block is
-/// mapped by a fault. Cleaning takes time in proportion, with the guest waiting.
-const MAX_CLEAN: u64 = 2 << 20;
+use crate::entry::{Place, is_locked};
+use crate::invalidate::Debt;
+use crate::sizing::Window;
+use crate::slots::{DirtyLog, Sequence, Slot, Slots};
+use crate::split::Change;
+use crate::{Access, Dsb, Error, Machine, PageCache, Privilege, Table, Users};
 
 /// Who made the access that faulted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,30 +29,58 @@ pub enum Origin {
     TableWalk,
 }
 
-/// A stage-2 fault that mapping memory may answer.
+/// Why hardware gave up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// No valid descriptor.
+    Translation,
+    /// The descriptor forbids it.
+    Permission,
+    /// The access flag is clear, and hardware does not set it.
+    AccessFlag,
+    /// The TLB holds two entries for the address: how FEAT_BBM level 2 may show that a block became a table. The
+    /// fault's address is not needed.
+    Conflict,
+}
+
+/// A stage-2 fault that the table may answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
-    /// The faulting guest address. Its offset in the page is not used.
+    /// The faulting guest address.
     pub ipa: Ipa,
+    /// Why it faulted.
+    pub cause: Cause,
     /// What is needed there.
     pub access: Access,
     /// Who needs it.
     pub origin: Origin,
+    /// The access as a device would see it, where the syndrome describes one.
+    pub mmio: Option<MmioAccess>,
 }
 
 impl Fault {
-    /// The fault that a syndrome describes. `None` for anything but a translation or permission fault of a lower
-    /// exception level: those no mapping answers.
+    /// The fault that ESR_EL2 describes. `None` for anything but a translation, permission or access flag fault or a
+    /// TLB conflict of a lower exception level: those no table answers.
     ///
-    /// `ipa` comes from HPFAR_EL2 or, where [`Esr::is_hpfar_valid`] denies that, from translating FAR_EL2.
+    /// `ipa` comes from [`fault_ipa`](droste_arm64::esr::fault_ipa) of HPFAR_EL2 and FAR_EL2 or, where
+    /// [`Esr::is_hpfar_valid`] denies that, from translating FAR_EL2. `privilege` is the exception level that
+    /// SPSR_EL2 names.
     ///
     /// Two kinds of access are not what the syndrome's WnR says (DDI 0487, D24.2, ESR_EL2 for data aborts):
     /// a stage-1 walk reads, and writes only to update a descriptor, which shows as a permission fault; and cache
     /// maintenance counts as a write, but needs no more than a mapping unless permission is what it lacks.
-    pub fn new(esr: Esr, ipa: Ipa) -> Option<Self> {
-        let is_permission = match esr.fault_status() {
-            FaultStatus::Translation { .. } => false,
-            FaultStatus::Permission { .. } => true,
+    pub fn new(esr: Esr, ipa: Ipa, privilege: Privilege) -> Option<Self> {
+        let cause = match esr.fault_status() {
+            FaultStatus::Translation { .. } => Cause::Translation,
+            FaultStatus::Permission { .. } => Cause::Permission,
+            FaultStatus::AccessFlag { .. } => Cause::AccessFlag,
+            FaultStatus::TlbConflict => Cause::Conflict,
+            _ => return None,
+        };
+        let is_permission = cause == Cause::Permission;
+        let is_data = match esr.ec() {
+            Ec::DATA_ABORT_LOWER => true,
+            Ec::INSTRUCTION_ABORT_LOWER => false,
             _ => return None,
         };
         let origin = if esr.is_s1_walk() {
@@ -57,16 +88,11 @@ impl Fault {
         } else {
             Origin::Program
         };
-        let access = match (esr.ec(), origin) {
-            (Ec::DATA_ABORT_LOWER | Ec::INSTRUCTION_ABORT_LOWER, Origin::TableWalk) => {
-                if is_permission {
-                    Access::Write
-                } else {
-                    Access::Read
-                }
-            }
-            (Ec::INSTRUCTION_ABORT_LOWER, Origin::Program) => Access::Execute,
-            (Ec::DATA_ABORT_LOWER, Origin::Program) => {
+        let access = match origin {
+            Origin::TableWalk if is_permission => Access::Write,
+            Origin::TableWalk => Access::Read,
+            Origin::Program if !is_data => Access::Execute(privilege),
+            Origin::Program => {
                 let is_mere_maintenance = esr.is_cache_maintenance() && !is_permission;
                 if esr.is_write() && !is_mere_maintenance {
                     Access::Write
@@ -74,12 +100,14 @@ impl Fault {
                     Access::Read
                 }
             }
-            _ => return None,
         };
+        let is_device_access = is_data && origin == Origin::Program;
         Some(Self {
             ipa,
+            cause,
             access,
             origin,
+            mmio: esr.mmio_access().filter(|_| is_device_access),
         })
     }
 }
@@ -89,30 +117,45 @@ impl Fault {
 pub enum Outcome {
     /// It is mapped now: enter the guest again.
     Mapped,
+    /// It was mapped and permits the access now: enter the guest again.
+    Relaxed,
     /// Nothing to do, or no longer the same fault: enter the guest again.
     Retry,
-    /// The guest wrote where it may only read.
-    ReadOnlyWrite,
-    /// The guest fetched instructions where it may not.
+    /// No slot: a device to emulate, by an access that the syndrome describes or does not, or nothing at all.
+    Mmio(Option<MmioAccess>),
+    /// The guest gets an abort.
+    Inject(Reason),
+}
+
+/// Why the guest gets an abort.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// It wrote where it may only read.
+    ReadOnly,
+    /// It read what it may not.
+    NotReadable,
+    /// It fetched instructions where it may not, or where no slot is.
     NotExecutable,
-    /// No slot: a device to emulate, or nothing. Or a table walk in a slot that is a device: no tables are there.
-    NotMemory,
+    /// Its stage-1 walk went where no memory is: no slot, or one that is a device.
+    WalkOutsideMemory,
 }
 
 /// What to do about a fault, as the slots were at some time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decision {
-    /// Install this.
-    Map(Proposal),
-    /// The fault is not for the table: never [`Outcome::Mapped`] or [`Outcome::Retry`].
+    /// The table is to be brought to this.
+    Install(Proposal),
+    /// This CPU's TLB is to forget: [`Table::resolve_conflict`].
+    Forget,
+    /// The fault is not for the table: never [`Outcome::Mapped`], `Relaxed` or `Retry`.
     Refuse(Outcome),
 }
 
-/// A mapping that answers a fault, if the slots have not changed.
+/// What answers a fault, if the slots have not changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Proposal {
-    fault: Fault,
-    block: Block,
+    pub(crate) fault: Fault,
+    pub(crate) slot: Slot,
     sequence: Sequence,
 }
 
@@ -122,41 +165,60 @@ impl Slots {
     /// A stage-1 walk gets no device: with HCR_EL2.PTW set it would take a permission fault at the finished mapping,
     /// for ever; without, it would read device registers.
     pub fn resolve(&self, fault: &Fault) -> Decision {
-        let sequence = self.sequence();
-        let Some(block) = self.fault(fault.ipa) else {
-            return Decision::Refuse(Outcome::NotMemory);
-        };
-        if fault.origin == Origin::TableWalk && block.attributes == Attributes::Device {
-            return Decision::Refuse(Outcome::NotMemory);
+        if fault.cause == Cause::Conflict {
+            return Decision::Forget;
         }
-        if block.attributes.permits(fault.access) {
-            return Decision::Map(Proposal {
+        let sequence = self.sequence();
+        let is_walk = fault.origin == Origin::TableWalk;
+        let Some(slot) = self.find(fault.ipa) else {
+            return Decision::Refuse(match fault.access {
+                _ if is_walk => Outcome::Inject(Reason::WalkOutsideMemory),
+                Access::Execute(_) => Outcome::Inject(Reason::NotExecutable),
+                Access::Read | Access::Write => Outcome::Mmio(fault.mmio),
+            });
+        };
+        if is_walk && slot.attributes.is_device() {
+            return Decision::Refuse(Outcome::Inject(Reason::WalkOutsideMemory));
+        }
+        if slot.attributes.permits(fault.access) {
+            return Decision::Install(Proposal {
                 fault: *fault,
-                block,
+                slot: *slot,
                 sequence,
             });
         }
-        Decision::Refuse(match fault.access {
-            Access::Execute => Outcome::NotExecutable,
-            Access::Read | Access::Write => Outcome::ReadOnlyWrite,
-        })
+        Decision::Refuse(Outcome::Inject(match fault.access {
+            Access::Execute(_) => Reason::NotExecutable,
+            Access::Read => Reason::NotReadable,
+            Access::Write => Reason::ReadOnly,
+        }))
     }
 }
 
+/// How an attempt to change the table went.
+enum Attempt {
+    Done(Outcome),
+    /// A leaf became smaller; the address is to be looked up again.
+    Again,
+}
+
 impl Table {
-    /// Installs what [`Slots::resolve`] proposed. `sequence` is that of the slots now, read under the lock that
-    /// protects this table.
+    /// Brings the table to what [`Slots::resolve`] proposed. `sequence` is that of the slots now, read under the lock
+    /// that protects this table. Runs beside other faults; see [`Table`](crate::Table#who-may-do-what-at-once).
     ///
-    /// The block shrinks to what fits: around the address only pages of it may be unmapped, or cleaning the caches
-    /// for all of it would take too long. Where another CPU was faster, [`Outcome::Retry`].
+    /// The calling CPU is the one that faulted, with the context that faulted in VTTBR_EL2. Where another CPU was
+    /// faster, the outcome is [`Outcome::Retry`].
     ///
     /// # Errors
-    /// [`Error::NoTablePage`]. [`Error::AlreadyMapped`] where the table holds a mapping, made otherwise, that denies
-    /// what the slot permits: the fault would repeat for ever.
-    pub fn install<M: Machine>(
-        &mut self,
+    /// [`Error::NoTablePage`] where `pages` are too few: never if they were [full](PageCache::is_full).
+    /// [`Error::XnxUnsupported`] of the slot's attributes.
+    /// [`Error::AlreadyMapped`] where the table maps something else than the slot: whoever changed the slot did not
+    /// unmap it.
+    pub fn install<M: Machine, const CPUS: usize>(
+        &self,
         machine: &M,
-        supply: &mut impl PageSupply,
+        pages: &mut PageCache,
+        users: &Users<'_, CPUS>,
         proposal: &Proposal,
         sequence: Sequence,
     ) -> Result<Outcome, Error> {
@@ -164,60 +226,201 @@ impl Table {
         if proposal.sequence != sequence {
             return Ok(Outcome::Retry);
         }
-        let ipa = proposal.fault.ipa;
-        let at = self.descend(machine, ipa);
-        if let Descriptor::Block(leaf) | Descriptor::Page(leaf) = at.found {
-            return found_leaf(leaf.attributes, proposal);
-        }
-        let maintenance = Maintenance::of(&self.ids, proposal.block.attributes);
-        let level = self.fitting_level(&at, &proposal.block, maintenance);
-        let mapping = self.within(&proposal.block, level, ipa);
-        maintenance.run(machine, mapping.pa, mapping.bytes);
-        let result = self.install_leaf(machine, supply, at, level, &mapping);
-        machine.dsb(Dsb::Ishst);
-        match result {
-            Ok(()) => {
-                self.counters.faults += 1;
-                Ok(Outcome::Mapped)
-            }
-            Err(Error::Raced { .. }) => Ok(Outcome::Retry),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The first level that neither replaces a table nor cleans too much.
-    fn fitting_level(&self, at: &Position, block: &Block, maintenance: Maintenance) -> Level {
-        let mut level = at.level.max(block.level);
-        while maintenance.is_by_size() && self.geometry.entry_bytes(level) > MAX_CLEAN {
-            match level.next() {
-                Some(below) => level = below,
-                None => break,
+        // A leaf shrinks once a level at most.
+        for _ in Level::ALL {
+            let (place, raw) = self.descend(machine, proposal.fault.ipa);
+            let attempt = match raw {
+                RawDescriptor::EMPTY => {
+                    Attempt::Done(self.fill_hole(machine, pages, place, proposal)?)
+                }
+                _ if is_locked(raw) => Attempt::Done(Outcome::Retry),
+                _ => self.answer_by_leaf(machine, pages, users, (place, raw), proposal)?,
+            };
+            if let Attempt::Done(outcome) = attempt {
+                if matches!(outcome, Outcome::Mapped | Outcome::Relaxed) {
+                    self.counts.faults.add(1);
+                }
+                return Ok(outcome);
             }
         }
-        level
-    }
-
-    /// The part of a block that a leaf of `level` around `ipa` maps. As aligned as the leaf, because the block is
-    /// more so.
-    fn within(&self, block: &Block, level: Level, ipa: Ipa) -> Mapping {
-        let bytes = self.geometry.entry_bytes(level);
-        let start = ipa.align_down(bytes);
-        Mapping {
-            ipa: start,
-            pa: block.pa + (start - block.ipa),
-            bytes,
-            attributes: block.attributes,
-        }
-    }
-}
-
-/// The address is mapped: by another CPU's fault if the leaf permits the access.
-fn found_leaf(leaf: LeafAttributes, proposal: &Proposal) -> Result<Outcome, Error> {
-    if leaf_permits(leaf, proposal.fault.access) {
         Ok(Outcome::Retry)
-    } else {
-        let ipa = proposal.fault.ipa;
-        Err(Error::AlreadyMapped { ipa })
+    }
+
+    /// Maps what the window around the fault has of empty entries.
+    fn fill_hole<M: Machine>(
+        &self,
+        machine: &M,
+        pages: &mut PageCache,
+        hole: Place,
+        proposal: &Proposal,
+    ) -> Result<Outcome, Error> {
+        self.check_execute(proposal.slot.attributes)?;
+        let window = Window::new(self, hole.level, proposal);
+        window.maintenance.run(machine, window.pa, window.bytes);
+        let at = match self.install_tables(machine, pages, hole, window.level, proposal.fault.ipa) {
+            Ok(Some(at)) => at,
+            Ok(None) => return Ok(Outcome::Retry),
+            Err(error) => {
+                machine.dsb(Dsb::Ishst);
+                return Err(error);
+            }
+        };
+        let leaf = window.faulting_leaf(self, at.ipa);
+        let outcome = match machine.compare_exchange(at.entry, RawDescriptor::EMPTY, leaf) {
+            Ok(()) => Outcome::Mapped,
+            Err(_) => Outcome::Retry,
+        };
+        for (entry, leaf) in window.others(self, at) {
+            if machine.read(entry) == RawDescriptor::EMPTY {
+                // Another CPU may be faster there, and nothing is lost.
+                let _ = machine.compare_exchange(entry, RawDescriptor::EMPTY, leaf);
+            }
+        }
+        machine.dsb(Dsb::Ishst);
+        Ok(outcome)
+    }
+
+    /// Links empty tables from an empty entry down to `level`. `None` where another CPU was faster. The DSB puts a
+    /// table's zeroes before its link for table walks.
+    fn install_tables<M: Machine>(
+        &self,
+        machine: &M,
+        pages: &mut PageCache,
+        hole: Place,
+        level: Level,
+        ipa: Ipa,
+    ) -> Result<Option<Place>, Error> {
+        let mut at = hole;
+        while let Some(below) = at.level.next()
+            && at.level < level
+        {
+            let table = self.take_page(pages, ipa)?;
+            machine.zero(table, self.geometry.page_bytes());
+            machine.dsb(Dsb::Ishst);
+            let link = self.link(at.level, table);
+            if machine
+                .compare_exchange(at.entry, RawDescriptor::EMPTY, link)
+                .is_err()
+            {
+                self.give_page(pages, table);
+                return Ok(None);
+            }
+            at = Place {
+                entry: self.geometry.entry(table, below, ipa),
+                level: below,
+                ipa: ipa.align_down(self.geometry.entry_bytes(below)),
+            };
+        }
+        Ok(Some(at))
+    }
+
+    /// The address is mapped: the leaf permits the access, or is made to.
+    fn answer_by_leaf<M: Machine, const CPUS: usize>(
+        &self,
+        machine: &M,
+        pages: &mut PageCache,
+        users: &Users<'_, CPUS>,
+        (place, raw): (Place, RawDescriptor),
+        proposal: &Proposal,
+    ) -> Result<Attempt, Error> {
+        let Proposal { fault, slot, .. } = proposal;
+        let ipa = fault.ipa;
+        if raw.output(self.geometry.format(), place.level) != slot.output(place.ipa) {
+            return Err(Error::AlreadyMapped { ipa });
+        }
+        if leaf_permits(raw, fault.access) {
+            return Ok(Attempt::Done(self.use_leaf(machine, place, raw, fault)));
+        }
+        let is_logged = slot.log == DirtyLog::On && fault.access == Access::Write;
+        if is_logged && (place.level < Level::L3 || raw.is_contiguous()) {
+            return self.shrink(machine, pages, users, (place, raw));
+        }
+        if let Access::Execute(_) = fault.access {
+            let span = place.span(self.geometry);
+            Maintenance::of(&self.ids, slot.attributes).run(
+                machine,
+                raw.output(self.geometry.format(), place.level),
+                span.bytes(),
+            );
+        }
+        let wider = |raw| permitting(raw, fault.access, slot.attributes).accessed();
+        if raw.is_contiguous() {
+            self.relax_run(machine, place, wider);
+        } else if machine
+            .compare_exchange(place.entry, raw, wider(raw))
+            .is_err()
+        {
+            return Ok(Attempt::Done(Outcome::Retry));
+        }
+        machine.dsb(Dsb::Ishst);
+        self.forget_here(machine, ipa, place.level);
+        Ok(Attempt::Done(Outcome::Relaxed))
+    }
+
+    /// The leaf permits the access already: its access flag was clear, or another CPU was faster.
+    fn use_leaf<M: Machine>(
+        &self,
+        machine: &M,
+        place: Place,
+        raw: RawDescriptor,
+        fault: &Fault,
+    ) -> Outcome {
+        match fault.cause {
+            Cause::AccessFlag if !raw.is_accessed() => {
+                let outcome = machine.compare_exchange(place.entry, raw, raw.accessed());
+                machine.dsb(Dsb::Ishst);
+                outcome.map_or(Outcome::Retry, |()| Outcome::Relaxed)
+            }
+            // This CPU's TLB holds what the leaf was before.
+            Cause::Permission => {
+                self.forget_here(machine, fault.ipa, place.level);
+                Outcome::Retry
+            }
+            _ => Outcome::Retry,
+        }
+    }
+
+    /// Widens every leaf of a Contiguous run: they have like permissions.
+    fn relax_run<M: Machine>(
+        &self,
+        machine: &M,
+        place: Place,
+        wider: impl Fn(RawDescriptor) -> RawDescriptor,
+    ) {
+        let first = place.first_of_run(self.geometry);
+        for index in 0..self.geometry.run_entries(place.level) {
+            let entry = first.entry + index * 8;
+            Self::update(machine, entry, machine.read(entry), |raw| {
+                let is_leaf = raw.kind(self.geometry.format(), place.level) == Kind::Leaf;
+                (is_leaf && raw.is_contiguous()).then(|| wider(raw))
+            });
+        }
+    }
+
+    /// Makes a run single leaves, or a block a table, for the sake of one of its pages.
+    fn shrink<M: Machine, const CPUS: usize>(
+        &self,
+        machine: &M,
+        pages: &mut PageCache,
+        users: &Users<'_, CPUS>,
+        (place, raw): (Place, RawDescriptor),
+    ) -> Result<Attempt, Error> {
+        let mut debt = Debt::new();
+        let change = if raw.is_contiguous() {
+            self.unfold(machine, place, &mut debt)
+        } else {
+            let child = self.take_page(pages, place.ipa)?;
+            let change = self.split_into(machine, child, place, raw, &mut debt);
+            if change == Change::Raced {
+                self.give_page(pages, child);
+            }
+            change
+        };
+        debt.settle(self, machine, users);
+        Ok(match change {
+            Change::Done => Attempt::Again,
+            Change::Raced => Attempt::Done(Outcome::Retry),
+        })
     }
 }
 
@@ -225,78 +428,25 @@ fn found_leaf(leaf: LeafAttributes, proposal: &Proposal) -> Result<Outcome, Erro
 ///
 /// # Errors
 /// As [`Table::install`].
-pub fn handle<M: Machine>(
+pub fn handle<M: Machine, const CPUS: usize>(
     machine: &M,
-    table: &mut Table,
-    supply: &mut impl PageSupply,
+    table: &Table,
+    pages: &mut PageCache,
+    users: &Users<'_, CPUS>,
     slots: &Slots,
     fault: &Fault,
 ) -> Result<Outcome, Error> {
     match slots.resolve(fault) {
-        Decision::Map(proposal) => table.install(machine, supply, &proposal, slots.sequence()),
+        Decision::Install(proposal) => {
+            table.install(machine, pages, users, &proposal, slots.sequence())
+        }
+        Decision::Forget => {
+            table.resolve_conflict(machine);
+            Ok(Outcome::Retry)
+        }
         Decision::Refuse(outcome) => Ok(outcome),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TRANSLATION: u64 = 0x07;
-    const PERMISSION: u64 = 0x0f;
-    const WNR: u64 = 1 << 6;
-    const S1PTW: u64 = 1 << 7;
-    const CM: u64 = 1 << 8;
-    const DATA: u64 = 0x24 << 26;
-    const INSTRUCTION: u64 = 0x20 << 26;
-
-    fn access(esr: u64) -> Option<Access> {
-        Fault::new(Esr(esr), Ipa(0x4000_0000)).map(|fault| fault.access)
-    }
-
-    #[test]
-    fn syndromes_say_what_the_guest_needs() {
-        use Access::{Execute, Read, Write};
-        for (esr, expected) in [
-            (DATA | TRANSLATION, Read),
-            (DATA | TRANSLATION | WNR, Write),
-            (DATA | PERMISSION, Read),
-            (DATA | PERMISSION | WNR, Write),
-            (INSTRUCTION | TRANSLATION, Execute),
-            (INSTRUCTION | PERMISSION, Execute),
-            (DATA | TRANSLATION | S1PTW, Read),
-            (DATA | TRANSLATION | S1PTW | WNR, Read),
-            (DATA | PERMISSION | S1PTW, Write),
-            (INSTRUCTION | TRANSLATION | S1PTW, Read),
-            (INSTRUCTION | PERMISSION | S1PTW, Write),
-            (DATA | TRANSLATION | CM | WNR, Read),
-            (DATA | PERMISSION | CM | WNR, Write),
-        ] {
-            assert_eq!(access(esr), Some(expected), "{esr:#x}");
-        }
-    }
-
-    #[test]
-    fn a_table_walk_is_told_from_the_program() {
-        let origin = |esr| Fault::new(Esr(esr), Ipa(0)).map(|fault| fault.origin);
-        assert_eq!(origin(DATA | TRANSLATION), Some(Origin::Program));
-        assert_eq!(origin(INSTRUCTION | TRANSLATION), Some(Origin::Program));
-        assert_eq!(origin(DATA | TRANSLATION | S1PTW), Some(Origin::TableWalk));
-        assert_eq!(
-            origin(INSTRUCTION | PERMISSION | S1PTW),
-            Some(Origin::TableWalk)
-        );
-    }
-
-    #[test]
-    fn faults_that_no_mapping_answers_are_not_ours() {
-        // Address size, access flag, external, external on walk, alignment, TLB conflict.
-        for fsc in [0x00, 0x09, 0x10, 0x15, 0x21, 0x30] {
-            assert_eq!(access(DATA | fsc), None, "{fsc:#x}");
-        }
-        // HVC, and aborts without a change of exception level.
-        for ec in [0x16, 0x21, 0x25] {
-            assert_eq!(access(ec << 26 | TRANSLATION), None);
-        }
-    }
-}
+mod tests;

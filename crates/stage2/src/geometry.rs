@@ -1,11 +1,14 @@
 //! The shape of a table: where its walk starts, how large its root is, and the VTCR_EL2 that says so.
 //!
-//! Rule: the walk starts as deep as it can. Up to 16 tables of the start level stand side by side (DDI 0487, D8
-//! "Concatenated translation tables"), which saves a level wherever the address space is at most four bits wider
-//! than one table of that level maps.
+//! Rule: the walk starts as deep as it can, unless [`Geometry::starting_at`] is asked for another level. Up to 16
+//! tables of the start level stand side by side (DDI 0487, D8.2.2 "Concatenated translation tables"), which saves a
+//! level wherever the address space is at most four bits wider than one table of that level maps.
 //!
-//! Left out: addresses beyond 48 bits (FEAT_LPA, FEAT_LPA2) and start levels of FEAT_TTST, which serve address spaces
-//! below 32 bits.
+//! The 52-bit formats (FEAT_LPA, FEAT_LPA2) serve where 48 bits do not: they take the field for shareability from
+//! leaves, and coarser range invalidation, for nothing that a narrower space has a use for.
+//!
+//! Left out: start levels of FEAT_TTST, which serve address spaces below 32 bits, and the 128-bit descriptors and
+//! 56-bit addresses of FEAT_D128.
 
 use droste_arm64::desc::Format;
 use droste_arm64::{
@@ -14,9 +17,6 @@ use droste_arm64::{
 };
 
 use crate::Error;
-
-/// log2 of how many root tables may be concatenated.
-const CONCATENATION_BITS: u32 = 4;
 
 /// Granule, guest address width and what follows from them. A constant of the virtual machine.
 ///
@@ -40,34 +40,84 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// The shape for this granule and guest address width on this hardware.
+    /// The shape for this granule and guest address width on this hardware, with outputs of up to 48 bits, or of 52
+    /// where the guest's addresses are wider than 48.
     ///
     /// # Errors
-    /// [`Error::GranuleUnsupported`]; [`Error::IpaTooWide`] where the CPU has fewer physical address bits.
+    /// [`Error::GranuleUnsupported`]; [`Error::IpaTooWide`] where the CPU has fewer physical address bits;
+    /// [`Error::WideUnsupported`] where more than 48 bits are too many for the granule on this CPU.
     pub const fn new(
         granule: Granule,
         ipa_bits: IpaBits,
+        ids: &IdRegisters,
+    ) -> Result<Self, Error> {
+        let output = if ids.pa_range().bits() > 48 {
+            PaRange::Bits48
+        } else {
+            ids.pa_range()
+        };
+        Self::with_output(granule, ipa_bits, output, ids)
+    }
+
+    /// The shape with outputs of at least this width: for a guest whose memory lies beyond 48 bits, although its own
+    /// addresses do not.
+    ///
+    /// A 52-bit format holds outputs of 52 bits, whichever of the two widths it was needed for.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`Error::OutputTooWide`] where the CPU has fewer physical address bits.
+    pub const fn with_output(
+        granule: Granule,
+        ipa_bits: IpaBits,
+        output: PaRange,
         ids: &IdRegisters,
     ) -> Result<Self, Error> {
         if !ids.has_stage2_granule(granule) {
             return Err(Error::GranuleUnsupported(granule));
         }
         let pa_bits = match ids.pa_range() {
-            PaRange::Bits52 | PaRange::Bits56 => 48,
+            PaRange::Bits56 => 52,
             narrower => narrower.bits(),
         };
         if ipa_bits.bits() > pa_bits {
             return Err(Error::IpaTooWide { ipa_bits, pa_bits });
         }
+        if output.bits() > pa_bits {
+            return Err(Error::OutputTooWide { output, pa_bits });
+        }
+        let (format, output) = if ipa_bits.bits() <= 48 && output.bits() <= 48 {
+            (Format::narrow(granule), output)
+        } else if ids.has_wide_stage2(granule) {
+            (Format::wide(granule), PaRange::Bits52)
+        } else {
+            return Err(Error::WideUnsupported(granule));
+        };
         Ok(Self {
-            format: Format::narrow(granule),
+            format,
             ipa_bits,
-            start: start_level(granule, ipa_bits),
-            output: match ids.pa_range() {
-                PaRange::Bits52 | PaRange::Bits56 => PaRange::Bits48,
-                narrower => narrower,
-            },
+            start: format.deepest_start(ipa_bits.bits()),
+            output,
         })
+    }
+
+    /// The same space with a walk that starts at another level: one level higher, the root is one table, and often a
+    /// small one, in place of several that take contiguous memory.
+    ///
+    /// # Errors
+    /// [`Error::StartLevel`] with the rule that the level breaks.
+    pub const fn starting_at(self, start: Level, ids: &IdRegisters) -> Result<Self, Error> {
+        let ipa_bits = self.ipa_bits;
+        match self
+            .format
+            .check_start(start, ipa_bits.bits(), ids.pa_range())
+        {
+            Ok(()) => Ok(Self { start, ..self }),
+            Err(fault) => Err(Error::StartLevel {
+                start,
+                ipa_bits,
+                fault,
+            }),
+        }
     }
 
     /// The granule.
@@ -109,8 +159,8 @@ impl Geometry {
 
     /// Bytes of the root and its alignment, at least a page.
     ///
-    /// The hardware wants a root smaller than a page aligned to its own size only; a whole page is taken, so that
-    /// pages are the one unit of supply.
+    /// The hardware wants a root smaller than a page aligned to its own size only (and to 64 bytes in the 52-bit
+    /// formats); a whole page is taken, so that pages are the one unit of supply.
     pub const fn root_bytes(self) -> u64 {
         let bytes = self.root_entries() * 8;
         if bytes < self.page_bytes() {
@@ -120,10 +170,11 @@ impl Geometry {
         }
     }
 
-    /// VTCR_EL2 for a virtual machine of this shape.
+    /// VTCR_EL2 for a virtual machine of this shape. The hardware sets access flags, and makes leaves writable that
+    /// have DBM set, where it can.
     ///
     /// # Panics
-    /// Never: [`new`](Self::new) starts only at levels that SL0 encodes.
+    /// Never: a walk starts only at levels that SL0 and SL2 encode.
     pub const fn vtcr(self, ids: &IdRegisters) -> Vtcr {
         let vtcr = Vtcr::new(VtcrFields {
             format: self.format,
@@ -131,13 +182,9 @@ impl Geometry {
             start: self.start,
             output: self.output,
             vmid_bits: ids.vmid_bits(),
-            updates: if ids.has_hardware_af() {
-                HardwareUpdates::AccessFlag
-            } else {
-                HardwareUpdates::Nothing
-            },
+            updates: updates(ids),
         });
-        vtcr.expect("the start level has an SL0 encoding")
+        vtcr.expect("the start level has an encoding")
     }
 
     /// One past the highest output address.
@@ -145,21 +192,27 @@ impl Geometry {
         1 << self.output.bits()
     }
 
-    /// Bytes that one descriptor at `level` maps, for levels that this shape walks.
+    /// Bytes that one descriptor at `level` maps, for levels that this shape walks; for others, no meaningful number.
+    #[inline]
     pub const fn entry_bytes(self, level: Level) -> u64 {
-        1 << self.granule().entry_shift(level)
+        // A level that the granule lacks may shift by more than 63 bits.
+        1u64.wrapping_shl(self.granule().entry_shift(level))
     }
 
-    /// Where the descriptor of `ipa` stands in a table of `level` at `table`.
+    /// Where the descriptor of `ipa` stands in a table of `level` at `table`, for levels that this shape walks. Bits of
+    /// `ipa` that the levels above resolve are ignored.
     #[inline]
     pub const fn entry(self, table: Pa, level: Level, ipa: Ipa) -> Pa {
-        let number = ipa.0 >> self.granule().entry_shift(level);
+        // A level that the granule lacks may shift by more than 63 bits.
+        let number = ipa.0.wrapping_shr(self.granule().entry_shift(level));
         Pa(table.0 + (number & (self.entries(level) - 1)) * 8)
     }
 
-    /// Descriptors of a table of `level`.
+    /// Descriptors of a table of `level`, for levels that this shape walks. At the start level, those of all
+    /// concatenated tables.
+    #[inline]
     pub const fn entries(self, level: Level) -> u64 {
-        if level as i8 == self.start as i8 {
+        if level.number() == self.start.number() {
             self.root_entries()
         } else {
             self.granule().entries()
@@ -190,15 +243,14 @@ impl Geometry {
     }
 }
 
-/// The deepest level whose tables, at most 16 concatenated, map the whole space.
-const fn start_level(granule: Granule, ipa_bits: IpaBits) -> Level {
-    let mut start = Level::L3;
-    loop {
-        let reach = granule.entry_shift(start) + granule.index_bits() + CONCATENATION_BITS;
-        start = match Level::new(start.number() - 1) {
-            Some(above) if ipa_bits.bits() > reach => above,
-            _ => return start,
-        };
+/// All that the hardware can do.
+const fn updates(ids: &IdRegisters) -> HardwareUpdates {
+    if ids.has_hardware_dirty() {
+        HardwareUpdates::AccessFlagAndDirty
+    } else if ids.has_hardware_af() {
+        HardwareUpdates::AccessFlag
+    } else {
+        HardwareUpdates::Nothing
     }
 }
 

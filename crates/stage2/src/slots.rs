@@ -3,8 +3,17 @@
 //! A slot is a promise that guest addresses lead to some memory; the table fills with it as the guest faults. A
 //! fault is resolved against the slots first and installed in the table later, under its lock. What was resolved may
 //! be stale by then, so every change of the slots has a new [`Sequence`], taken before the resolution and compared
-//! under the lock. Whoever removes a slot does so *before* unmapping it: a fault that resolved earlier then either
-//! installs before the unmapping, which takes it away again, or finds the new sequence.
+//! under the lock. Whoever takes from a slot does so *before* taking from the table: a fault that resolved earlier then
+//! either installs before, and it is taken away again, or finds the new sequence.
+//!
+//! | change of a slot | what the table is due after it |
+//! |---|---|
+//! | [`add`](Slots::add) | nothing |
+//! | [`remove`](Slots::remove), [`relocate`](Slots::relocate) | [`unmap`](crate::Table::unmap) of where it was |
+//! | [`set_attributes`](Slots::set_attributes) to fewer permissions, or another memory type | `unmap` |
+//! | `set_attributes` to more permissions | nothing: faults widen |
+//! | [`set_log`](Slots::set_log) on | [`write_protect`](crate::Table::write_protect) |
+//! | `set_log` off | nothing, or [`collapse`](crate::Table::collapse) |
 
 use droste_arm64::{Ipa, Level, Pa};
 
@@ -17,6 +26,15 @@ pub const MAX_SLOTS: usize = 32;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sequence(u64);
 
+/// Whether a slot's written pages are to be told from the others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DirtyLog {
+    /// They are not.
+    Off,
+    /// They are: each page becomes writable by its own first store, see [`Table::dirty`](crate::Table::dirty).
+    On,
+}
+
 /// A range of guest addresses, the memory or device behind it, and what the guest may do with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slot {
@@ -28,61 +46,59 @@ pub struct Slot {
     pub bytes: u64,
     /// Memory type and permissions.
     pub attributes: Attributes,
-}
-
-/// A leaf to be installed for a fault.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Block {
-    /// First guest address, a multiple of the leaf.
-    pub ipa: Ipa,
-    /// Where it leads, a multiple of the leaf.
-    pub pa: Pa,
-    /// The leaf's level.
-    pub level: Level,
-    /// Memory type and permissions.
-    pub attributes: Attributes,
+    /// Whether stores are logged.
+    pub log: DirtyLog,
 }
 
 impl Slot {
-    /// One past the last guest address. The slot has been checked.
-    const fn end(&self) -> u64 {
-        self.ipa.0 + self.bytes
+    /// A slot without a dirty log.
+    pub const fn new(ipa: Ipa, pa: Pa, bytes: u64, attributes: Attributes) -> Self {
+        Self {
+            ipa,
+            pa,
+            bytes,
+            attributes,
+            log: DirtyLog::Off,
+        }
     }
 
-    /// The leaf of `level` around an address of the slot, if the slot holds all of it.
-    fn block(&self, geometry: Geometry, level: Level, ipa: Ipa) -> Option<Block> {
-        geometry.format().leaf_at(level)?;
-        let size = geometry.entry_bytes(level);
-        let start = ipa.align_down(size);
-        if start < self.ipa || start.0 + size > self.end() {
-            return None;
-        }
-        let pa = self.pa + (start - self.ipa);
-        pa.is_aligned(size).then_some(Block {
-            ipa: start,
-            pa,
-            level,
-            attributes: self.attributes,
-        })
+    /// One past the last guest address. The slot has been checked.
+    pub(crate) const fn end(&self) -> Ipa {
+        Ipa(self.ipa.0 + self.bytes)
+    }
+
+    /// Where a guest address leads by the slot's rule, which for an address outside it means nothing but that.
+    pub(crate) const fn output(&self, ipa: Ipa) -> Pa {
+        Pa(self.pa.0.wrapping_add(ipa.0.wrapping_sub(self.ipa.0)))
+    }
+
+    /// Whether a leaf of `level` around an address can map memory of this slot alone.
+    pub(crate) fn has_leaf(&self, geometry: Geometry, level: Level, ipa: Ipa) -> bool {
+        let bytes = geometry.entry_bytes(level);
+        let start = ipa.align_down(bytes);
+        geometry.format().leaf_at(level).is_some()
+            && start >= self.ipa
+            && start + bytes <= self.end()
+            && self.output(start).is_aligned(bytes)
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.ipa < other.end() && other.ipa < self.end()
     }
 }
 
 /// The slots of a virtual machine, in order of their guest addresses.
 ///
 /// ```
-/// use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Level, Pa};
-/// use droste_stage2::{Attributes, Geometry, Permissions, Slot, Slots};
+/// use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa};
+/// use droste_stage2::{Attributes, Geometry, Slot, Slots};
 ///
 /// let ids = IdRegisters { mmfr0: 5, ..IdRegisters::default() };
 /// let mut slots = Slots::new(Geometry::new(Granule::Kib4, IpaBits::new(36).unwrap(), &ids)?);
-/// slots.add(Slot {
-///     ipa: Ipa(0x4000_0000),
-///     pa: Pa(0x9020_0000),
-///     bytes: 0x1000_0000,
-///     attributes: Attributes::Memory(Permissions::ReadWriteExecute),
-/// })?;
-/// let block = slots.fault(Ipa(0x4012_3456)).unwrap();
-/// assert_eq!((block.pa, block.level), (Pa(0x9020_0000), Level::L2));
+/// let ram = Slot::new(Ipa(0x4000_0000), Pa(0x9020_0000), 0x1000_0000, Attributes::RAM);
+/// slots.add(ram)?;
+/// assert_eq!(slots.find(Ipa(0x4012_3456)), Some(&ram));
+/// assert!(slots.add(Slot { pa: Pa(0), ..ram }).is_err());
 /// # Ok::<(), droste_stage2::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -97,12 +113,7 @@ pub struct Slots {
 impl Slots {
     /// No slots, for tables of this shape.
     pub const fn new(geometry: Geometry) -> Self {
-        let nothing = Slot {
-            ipa: Ipa(0),
-            pa: Pa(0),
-            bytes: 0,
-            attributes: Attributes::Device,
-        };
+        let nothing = Slot::new(Ipa(0), Pa(0), 0, Attributes::DEVICE);
         Self {
             geometry,
             sorted: [nothing; MAX_SLOTS],
@@ -115,22 +126,17 @@ impl Slots {
     ///
     /// # Errors
     /// [`Error::Misaligned`], [`Error::OutsideIpaSpace`], [`Error::OutsidePaSpace`], [`Error::SlotOverlap`] and
-    /// [`Error::SlotsFull`].
+    /// [`Error::SlotsFull`]. Nothing has changed then.
     pub fn add(&mut self, slot: Slot) -> Result<(), Error> {
         self.geometry.check(slot.ipa, slot.bytes)?;
         self.geometry.check_output(slot.ipa, slot.pa, slot.bytes)?;
-        let place = self.used().partition_point(|other| other.ipa < slot.ipa);
-        let before = place.checked_sub(1).and_then(|at| self.used().get(at));
-        if let Some(other) = before.filter(|other| other.end() > slot.ipa.0) {
-            return Err(Error::SlotOverlap { ipa: other.ipa });
-        }
-        let after = self.used().get(place);
-        if let Some(other) = after.filter(|other| other.ipa.0 < slot.end()) {
+        if let Some(other) = self.iter().find(|other| other.overlaps(&slot)) {
             return Err(Error::SlotOverlap { ipa: other.ipa });
         }
         if self.count == MAX_SLOTS {
             return Err(Error::SlotsFull);
         }
+        let place = self.used().partition_point(|other| other.ipa < slot.ipa);
         self.sorted.copy_within(place..self.count, place + 1);
         self.sorted[place] = slot;
         self.count += 1;
@@ -148,6 +154,38 @@ impl Slots {
         Some(slot)
     }
 
+    /// Moves the slot that holds an address to other guest addresses, and returns it as it was. Where it was is still
+    /// to be unmapped.
+    ///
+    /// # Errors
+    /// [`Error::NoSlot`], and those of [`add`](Self::add). Nothing has changed then.
+    pub fn relocate(&mut self, ipa: Ipa, to: Ipa) -> Result<Slot, Error> {
+        let before = *self.find(ipa).ok_or(Error::NoSlot { ipa })?;
+        let mut moved = self.clone();
+        moved.remove(ipa);
+        moved.add(Slot { ipa: to, ..before })?;
+        *self = moved;
+        Ok(before)
+    }
+
+    /// Gives the slot that holds an address other attributes: read-only ones, say. What the table maps with more is
+    /// still to be unmapped.
+    ///
+    /// # Errors
+    /// [`Error::NoSlot`].
+    pub fn set_attributes(&mut self, ipa: Ipa, attributes: Attributes) -> Result<(), Error> {
+        self.change(ipa, |slot| slot.attributes = attributes)
+    }
+
+    /// Turns the dirty log of the slot that holds an address on or off. After turning it on, what the table maps is
+    /// still to be write-protected.
+    ///
+    /// # Errors
+    /// [`Error::NoSlot`].
+    pub fn set_log(&mut self, ipa: Ipa, log: DirtyLog) -> Result<(), Error> {
+        self.change(ipa, |slot| slot.log = log)
+    }
+
     /// The slot that holds an address.
     pub fn find(&self, ipa: Ipa) -> Option<&Slot> {
         self.place(ipa).and_then(|place| self.sorted.get(place))
@@ -163,18 +201,12 @@ impl Slots {
         self.sequence
     }
 
-    /// What to map for a fault at an address: the largest leaf around it that lies within one slot, with an output as
-    /// aligned as the leaf. `None` where there is no slot.
-    pub fn fault(&self, ipa: Ipa) -> Option<Block> {
-        let slot = self.find(ipa)?;
-        let mut level = self.geometry.start();
-        loop {
-            let block = slot.block(self.geometry, level, ipa);
-            if block.is_some() {
-                return block;
-            }
-            level = level.next()?;
-        }
+    fn change(&mut self, ipa: Ipa, change: impl FnOnce(&mut Slot)) -> Result<(), Error> {
+        let place = self.place(ipa).ok_or(Error::NoSlot { ipa })?;
+        let slot = self.sorted.get_mut(place).ok_or(Error::NoSlot { ipa })?;
+        change(slot);
+        self.changed();
+        Ok(())
     }
 
     fn used(&self) -> &[Slot] {
@@ -187,7 +219,7 @@ impl Slots {
             .partition_point(|slot| slot.ipa <= ipa)
             .checked_sub(1)?;
         let slot = self.used().get(place)?;
-        (ipa.0 < slot.end()).then_some(place)
+        (ipa < slot.end()).then_some(place)
     }
 
     fn changed(&mut self) {

@@ -1,40 +1,20 @@
-//! A stage-2 table: reading it, and adding to it.
+//! A stage-2 table: what it is, and reading it.
 //!
-//! Rule: adding never changes a valid entry. A new entry goes over an empty one by compare-exchange, so it needs no
-//! TLB invalidation (hardware does not cache entries that fault; DDI 0487, D8 "TLB maintenance"), only a DSB after
-//! which table walks see it. Removing and splitting live in [`unmap`](Table::unmap) and [`split`](Table::split).
+//! # Who may do what at once
+//! The borrow says it. Operations on `&Table` run beside each other on any number of CPUs: reading, answering faults,
+//! widening permissions, ageing. Each changes single entries by compare-exchange, and takes no table out of the tree.
+//! Operations on `&mut Table` run alone: they unlink tables, and whoever walks may be standing on one. A reader-writer
+//! lock around the table, per virtual machine, gives exactly that; what an exclusive operation leaves [owed](crate::Owed)
+//! keeps the table borrowed, so no walker comes in before the TLBs are clean and the pages reused.
 
-use droste_arm64::desc::{Descriptor, Leaf, LeafAttributes, RawDescriptor};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use droste_arm64::desc::{Descriptor, Kind, Leaf, LeafAttributes, RawDescriptor, Xn};
 use droste_arm64::{IdRegisters, Ipa, Level, Pa};
 
-use crate::attributes::scheme;
-use crate::cache::Maintenance;
-use crate::{Attributes, Dsb, Error, Geometry, Machine};
-
-/// Where pages for tables come from and go back to.
-///
-/// A page is [`Geometry::page_bytes`] large and as aligned, and belongs to the table from [`take`](Self::take) to
-/// [`give`](Self::give). What it holds does not matter.
-pub trait PageSupply {
-    /// A page, or `None` when the quota is used up.
-    fn take(&mut self) -> Option<Pa>;
-
-    /// Takes a page back. Nothing in the machine refers to it any more.
-    fn give(&mut self, page: Pa);
-}
-
-/// A range of guest addresses, where it leads and how.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mapping {
-    /// First guest address, a multiple of the page.
-    pub ipa: Ipa,
-    /// Where it leads, a multiple of the page.
-    pub pa: Pa,
-    /// Size in bytes, a multiple of the page, not zero.
-    pub bytes: u64,
-    /// Memory type and permissions.
-    pub attributes: Attributes,
-}
+use crate::entry::{Place, Span, unlocked};
+use crate::invalidate::Debt;
+use crate::{Attributes, Dsb, Error, Geometry, Machine, Owed, PageSupply};
 
 /// What a walk found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +28,7 @@ pub enum Walk {
         /// Output and attributes.
         leaf: Leaf,
     },
-    /// Nothing: an access faults.
+    /// Nothing: an access faults. So too while an entry is being replaced.
     Hole {
         /// Level of the invalid entry; the start level outside the address space.
         level: Level,
@@ -58,7 +38,7 @@ pub enum Walk {
 /// What a table has cost so far.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Counters {
-    /// Faults that installed a mapping.
+    /// Faults that changed the table.
     pub faults: u64,
     /// Pages that hold tables now, the root not among them.
     pub table_pages: u64,
@@ -70,6 +50,40 @@ pub struct Counters {
     pub tlbi_combined: u64,
     /// Invalidations of a whole VMID, VMALLS12E1IS.
     pub tlbi_vmid: u64,
+    /// Invalidations on one CPU alone, after a permission was widened there.
+    pub tlbi_local: u64,
+}
+
+/// A count that many CPUs add to.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    #[inline]
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn take_one(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// [`Counters`] as they are kept.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) faults: Count,
+    table_pages: Count,
+    pub(crate) tlbi_address: Count,
+    pub(crate) tlbi_range: Count,
+    pub(crate) tlbi_combined: Count,
+    pub(crate) tlbi_vmid: Count,
+    pub(crate) tlbi_local: Count,
 }
 
 /// Whether an invalidation that someone still has to discharge stands in the way of the next operation.
@@ -81,7 +95,7 @@ pub(crate) enum Standing {
 
 /// A stage-2 translation table.
 ///
-/// It does not know who translates through it: each [`Context`](crate::Context) does, and an unmapping is
+/// It does not know who translates through it: each [`Context`](crate::Context) does, and what an operation owes is
 /// discharged against all of them.
 #[derive(Debug)]
 pub struct Table {
@@ -91,17 +105,16 @@ pub struct Table {
     /// Contexts made for this table and not yet retired.
     pub(crate) contexts: u32,
     pub(crate) standing: Standing,
-    pub(crate) counters: Counters,
+    pub(crate) counts: Counts,
 }
 
-/// The entry that ends a walk.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Position {
-    /// Where it stands.
-    pub(crate) entry: Pa,
-    pub(crate) level: Level,
-    /// Never a table.
-    pub(crate) found: Descriptor,
+/// What an exclusive operation does after an entry that is no leaf it wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Next {
+    /// Goes on behind the entry.
+    Past,
+    /// Goes on with the entries of this table, which the entry holds.
+    Into(Pa),
 }
 
 impl Table {
@@ -129,7 +142,7 @@ impl Table {
             ids: *ids,
             contexts: 0,
             standing: Standing::Settled,
-            counters: Counters::default(),
+            counts: Counts::default(),
         })
     }
 
@@ -144,8 +157,17 @@ impl Table {
     }
 
     /// What the table has cost so far.
-    pub const fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counters(&self) -> Counters {
+        let counts = &self.counts;
+        Counters {
+            faults: counts.faults.get(),
+            table_pages: counts.table_pages.get(),
+            tlbi_address: counts.tlbi_address.get(),
+            tlbi_range: counts.tlbi_range.get(),
+            tlbi_combined: counts.tlbi_combined.get(),
+            tlbi_vmid: counts.tlbi_vmid.get(),
+            tlbi_local: counts.tlbi_local.get(),
+        }
     }
 
     /// What the table says about an address.
@@ -154,180 +176,132 @@ impl Table {
             let level = self.geometry.start();
             return Walk::Hole { level };
         }
-        let Position { level, found, .. } = self.descend(machine, ipa);
-        match found {
+        let (place, raw) = self.descend(machine, ipa);
+        match raw.decode(self.geometry.format(), place.level) {
             Descriptor::Block(leaf) | Descriptor::Page(leaf) => Walk::Leaf {
-                ipa: ipa.align_down(self.geometry.entry_bytes(level)),
-                level,
+                ipa: place.ipa,
+                level: place.level,
                 leaf,
             },
-            Descriptor::Invalid | Descriptor::Table(_) => Walk::Hole { level },
+            Descriptor::Invalid | Descriptor::Table(_) => Walk::Hole { level: place.level },
         }
     }
 
-    /// Maps a range, with the largest blocks that the alignment of both addresses and the size allow, and does the
-    /// [cache maintenance](crate#caches) that the memory needs first.
+    /// The leaves that map part of a range, in order.
     ///
-    /// Where the same output is mapped with the same attributes already, nothing changes; anything else in the way
-    /// is an error, because to replace it is to unmap it first and that owes an invalidation. After a return, Ok or
-    /// not, table walks see what was mapped: on this CPU from its next exception return (or ISB) on, on another that
-    /// faulted before from that CPU's.
-    ///
-    /// # Errors
-    /// [`Error::Misaligned`], [`Error::OutsideIpaSpace`] and [`Error::OutsidePaSpace`], before anything changes.
-    /// [`Error::AlreadyMapped`], [`Error::NoTablePage`] and [`Error::Raced`] at some address: all before it is
-    /// mapped, nothing from it on, and the call can be repeated.
-    pub fn map<M: Machine>(
-        &mut self,
-        machine: &M,
-        supply: &mut impl PageSupply,
-        mapping: &Mapping,
-    ) -> Result<(), Error> {
-        self.expect_settled();
-        let Mapping {
-            ipa,
-            pa,
-            bytes,
-            attributes,
-        } = *mapping;
-        self.geometry.check(ipa, bytes)?;
-        self.geometry.check_output(ipa, pa, bytes)?;
-        Maintenance::of(&self.ids, attributes).run(machine, pa, bytes);
-
-        let mut done = 0;
-        let mut result = Ok(());
-        while done < bytes && result.is_ok() {
-            let rest = Mapping {
-                ipa: ipa + done,
-                pa: pa + done,
-                bytes: bytes - done,
-                attributes,
-            };
-            match self.map_first(machine, supply, &rest) {
-                Ok(covered) => done += covered,
-                Err(error) => result = Err(error),
-            }
+    /// Beside operations of other CPUs each leaf is one that was there at the time; the whole is no snapshot.
+    pub fn leaves<'a, M: Machine>(&'a self, machine: &'a M, ipa: Ipa, bytes: u64) -> Leaves<'a, M> {
+        let limit = self.geometry.ipa_bits().bytes();
+        Leaves {
+            table: self,
+            machine,
+            next: ipa.0,
+            end: ipa.0.saturating_add(bytes).min(limit),
         }
-        machine.dsb(Dsb::Ishst);
-        result
     }
 
-    /// Maps the first bytes of a range with one leaf, and says how many that were.
-    fn map_first<M: Machine>(
-        &mut self,
-        machine: &M,
-        supply: &mut impl PageSupply,
-        rest: &Mapping,
-    ) -> Result<u64, Error> {
-        let at = self.descend(machine, rest.ipa);
-        if let Descriptor::Block(leaf) | Descriptor::Page(leaf) = at.found {
-            let size = self.geometry.entry_bytes(at.level);
-            let offset = rest.ipa.0 & (size - 1);
-            let wanted = rest.attributes.leaf(scheme(&self.ids));
-            if leaf.output + offset != rest.pa || as_written(leaf.attributes) != wanted {
-                return Err(Error::AlreadyMapped { ipa: rest.ipa });
-            }
-            return Ok(rest.bytes.min(size - offset));
-        }
-        let level = self.leaf_level(at.level, rest);
-        self.install_leaf(machine, supply, at, level, rest)?;
-        Ok(self.geometry.entry_bytes(level))
-    }
-
-    /// The first level from `from` on at which a leaf can begin the mapping.
-    fn leaf_level(&self, from: Level, mapping: &Mapping) -> Level {
-        let mut level = from;
-        while let Some(below) = level.next() {
-            let size = self.geometry.entry_bytes(level);
-            let is_aligned = (mapping.ipa.0 | mapping.pa.0) & (size - 1) == 0;
-            let has_leaf = self.geometry.format().leaf_at(level).is_some();
-            if has_leaf && is_aligned && mapping.bytes >= size {
-                break;
-            }
-            level = below;
-        }
-        level
-    }
-
-    /// Writes the leaf of `level` that maps `mapping.ipa` to `mapping.pa`, below the empty entry `at`, with the
-    /// tables that takes. Both addresses are multiples of the leaf. A DSB is left to the caller.
-    pub(crate) fn install_leaf<M: Machine>(
-        &mut self,
-        machine: &M,
-        supply: &mut impl PageSupply,
-        at: Position,
-        level: Level,
-        mapping: &Mapping,
-    ) -> Result<(), Error> {
-        let mut at = at;
-        while let Some(below) = at.level.next() {
-            if at.level >= level {
-                break;
-            }
-            let table = self.install_table(machine, supply, &at, mapping.ipa)?;
-            at = Position {
-                entry: self.geometry.entry(table, below, mapping.ipa),
-                level: below,
-                found: Descriptor::Invalid,
-            };
-        }
-        let leaf = self.leaf(
-            at.level,
-            mapping.pa,
-            mapping.attributes.leaf(scheme(&self.ids)),
-        );
-        machine
-            .compare_exchange(at.entry, RawDescriptor::EMPTY, leaf)
-            .map_err(|_| Error::Raced { ipa: mapping.ipa })
-    }
-
-    /// Links an empty table over the empty entry `at`. The DSB puts its zeroes before the link for table walks.
-    fn install_table<M: Machine>(
-        &mut self,
-        machine: &M,
-        supply: &mut impl PageSupply,
-        at: &Position,
-        ipa: Ipa,
-    ) -> Result<Pa, Error> {
-        let table = self.take_page(supply, ipa)?;
-        machine.zero(table, self.geometry.page_bytes());
-        machine.dsb(Dsb::Ishst);
-        let link = self.table_descriptor(at.level, table);
-        if machine
-            .compare_exchange(at.entry, RawDescriptor::EMPTY, link)
-            .is_err()
-        {
-            self.give_page(supply, table);
-            return Err(Error::Raced { ipa });
-        }
-        Ok(table)
-    }
-
-    /// Follows tables to the entry that ends the walk. `ipa` is within the address space.
+    /// Follows tables to the entry that ends the walk. `ipa` is within the address space. A locked entry ends it.
     #[inline]
-    pub(crate) fn descend<M: Machine>(&self, machine: &M, ipa: Ipa) -> Position {
+    pub(crate) fn descend<M: Machine>(&self, machine: &M, ipa: Ipa) -> (Place, RawDescriptor) {
+        self.descend_by(machine, ipa, |raw| raw)
+    }
+
+    /// The same, through locked entries as if they were what they will be: for an exclusive operation.
+    pub(crate) fn descend_ahead<M: Machine>(
+        &self,
+        machine: &M,
+        ipa: Ipa,
+    ) -> (Place, RawDescriptor) {
+        self.descend_by(machine, ipa, unlocked)
+    }
+
+    #[inline]
+    fn descend_by<M: Machine>(
+        &self,
+        machine: &M,
+        ipa: Ipa,
+        see: impl Fn(RawDescriptor) -> RawDescriptor,
+    ) -> (Place, RawDescriptor) {
+        let format = self.geometry.format();
         let mut level = self.geometry.start();
         let mut table = self.root;
         loop {
             let entry = self.geometry.entry(table, level, ipa);
-            let found = machine.read(entry).decode(self.geometry.format(), level);
-            match (found, level.next()) {
-                (Descriptor::Table(child), Some(below)) => {
-                    table = child;
-                    level = below;
-                }
-                _ => {
-                    return Position {
-                        entry,
-                        level,
-                        found,
-                    };
-                }
+            let raw = machine.read(entry);
+            let seen = see(raw);
+            let (Kind::Table, Some(below)) = (seen.kind(format, level), level.next()) else {
+                let ipa = ipa.align_down(self.geometry.entry_bytes(level));
+                return (Place { entry, level, ipa }, raw);
+            };
+            table = seen.table_address(format);
+            level = below;
+        }
+    }
+
+    /// Shows `visit` each entry that translates part of the range, in order, from the root down. It is never called
+    /// for an empty entry. The range is within the address space.
+    #[inline]
+    pub(crate) fn traverse<M: Machine>(
+        &self,
+        machine: &M,
+        span: Span,
+        visit: &mut impl FnMut(Place, RawDescriptor) -> Next,
+    ) {
+        let top = (self.root, self.geometry.start(), Ipa(0));
+        self.traverse_table(machine, top, span, visit);
+    }
+
+    fn traverse_table<M: Machine>(
+        &self,
+        machine: &M,
+        (table, level, first): (Pa, Level, Ipa),
+        span: Span,
+        visit: &mut impl FnMut(Place, RawDescriptor) -> Next,
+    ) {
+        let shift = self.geometry.granule().entry_shift(level);
+        let bytes = self.geometry.entry_bytes(level);
+        let whole = self.geometry.entries(level);
+        let from = span.start.0.saturating_sub(first.0) >> shift;
+        let until = (((span.end.0 - 1).saturating_sub(first.0) >> shift) + 1).min(whole);
+        let mut place = Place {
+            entry: table + from * 8,
+            level,
+            ipa: Ipa(first.0 + (from << shift)),
+        };
+        for _ in from..until {
+            let raw = machine.read(place.entry);
+            if raw != RawDescriptor::EMPTY
+                && let Next::Into(child) = visit(place, raw)
+                && let Some(below) = level.next()
+            {
+                self.traverse_table(machine, (child, below, place.ipa), span, visit);
+            }
+            place.entry.0 += 8;
+            place.ipa.0 += bytes;
+        }
+    }
+
+    /// Replaces an entry's value by `change` of it, beside hardware that may set its access and dirty state, and says
+    /// what it was. `None` from `change` leaves it.
+    #[inline]
+    pub(crate) fn update<M: Machine>(
+        machine: &M,
+        entry: Pa,
+        raw: RawDescriptor,
+        change: impl Fn(RawDescriptor) -> Option<RawDescriptor>,
+    ) -> Option<RawDescriptor> {
+        let mut expected = raw;
+        loop {
+            let new = change(expected)?;
+            match machine.compare_exchange(entry, expected, new) {
+                Ok(()) => return Some(expected),
+                Err(found) => expected = found,
             }
         }
     }
 
     /// The leaf that `level` calls for.
+    #[inline]
     pub(crate) fn leaf(
         &self,
         level: Level,
@@ -340,27 +314,49 @@ impl Table {
             .expect("a leaf is made where its level has one, for an output that was checked")
     }
 
-    pub(crate) fn table_descriptor(&self, level: Level, table: Pa) -> RawDescriptor {
+    pub(crate) fn link(&self, level: Level, table: Pa) -> RawDescriptor {
         Descriptor::Table(table)
             .encode(self.geometry.format(), level)
             .expect(
-                "a supply gives aligned pages within the format, and no table stands below level 3",
+                "a supply gives aligned pages below the limit, and no table stands below level 3",
             )
     }
 
-    pub(crate) fn take_page(
-        &mut self,
-        supply: &mut impl PageSupply,
-        ipa: Ipa,
-    ) -> Result<Pa, Error> {
+    pub(crate) fn take_page(&self, supply: &mut impl PageSupply, ipa: Ipa) -> Result<Pa, Error> {
         let page = supply.take().ok_or(Error::NoTablePage { ipa })?;
-        self.counters.table_pages += 1;
+        self.counts.table_pages.add(1);
         Ok(page)
     }
 
-    pub(crate) fn give_page(&mut self, supply: &mut impl PageSupply, page: Pa) {
-        self.counters.table_pages -= 1;
+    pub(crate) fn give_page(&self, supply: &mut impl PageSupply, page: Pa) {
+        self.counts.table_pages.take_one();
         supply.give(page);
+    }
+
+    /// The range as a span, checked.
+    pub(crate) fn span(&self, ipa: Ipa, bytes: u64) -> Result<Span, Error> {
+        self.expect_settled();
+        self.geometry.check(ipa, bytes)?;
+        Ok(Span {
+            start: ipa,
+            end: ipa + bytes,
+        })
+    }
+
+    /// Checks that the hardware knows such permissions.
+    pub(crate) const fn check_execute(&self, attributes: Attributes) -> Result<(), Error> {
+        let needs_xnx = matches!(attributes.execute, Xn::OnlyEl0 | Xn::OnlyEl1);
+        if needs_xnx && !self.ids.has_xnx() {
+            return Err(Error::XnxUnsupported(attributes.execute));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn owe(&mut self, debt: Debt, result: Result<(), Error>) -> Owed<'_> {
+        if !debt.is_nothing() {
+            self.standing = Standing::Owing;
+        }
+        Owed::new(self, debt, result)
     }
 
     pub(crate) fn expect_settled(&self) {
@@ -371,12 +367,30 @@ impl Table {
     }
 }
 
-/// The attributes without what hardware and software note in them later.
-fn as_written(found: LeafAttributes) -> LeafAttributes {
-    LeafAttributes {
-        is_accessed: true,
-        is_dirty_managed: false,
-        software: 0,
-        ..found
+/// The leaves of a range; see [`Table::leaves`].
+#[derive(Debug)]
+pub struct Leaves<'a, M> {
+    table: &'a Table,
+    machine: &'a M,
+    next: u64,
+    end: u64,
+}
+
+impl<M: Machine> Iterator for Leaves<'_, M> {
+    /// First guest address, level, output and attributes.
+    type Item = (Ipa, Level, Leaf);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.next < self.end {
+            let (place, raw) = self.table.descend(self.machine, Ipa(self.next));
+            self.next = place.span(self.table.geometry).end.0;
+            let format = self.table.geometry.format();
+            if let Descriptor::Block(leaf) | Descriptor::Page(leaf) =
+                raw.decode(format, place.level)
+            {
+                return Some((place.ipa, place.level, leaf));
+            }
+        }
+        None
     }
 }

@@ -1,0 +1,316 @@
+//! What a change of a table leaves to invalidate, and how that is done.
+//!
+//! Break-before-make (DDI 0487, D8 "Using break-before-make when updating translation table entries") for all
+//! entries of one operation at once:
+//!
+//! 1. The entries are invalid already, or changed in a way that needs no break. `DSB ISH`: every walker sees that.
+//! 2. For each context, under its VMID: the stage-2 entries by address, or by range where FEAT_TLBIRANGE exists;
+//!    `DSB ISH`; then `VMALLE1IS`, because entries that combine both stages do not go by IPA; `DSB ISH`. Past
+//!    [`MAX_SINGLE`] addresses, or what one range instruction covers, `VMALLS12E1IS` and `DSB ISH` take the place
+//!    of both.
+//! 3. `ISB`, for this CPU.
+//! 4. Locked entries become what they are to be. `DSB ISHST`: walkers see them.
+//!
+//! Entries that are locked but for the level of FEAT_BBM: a block that becomes a table with the same translations, the
+//! reverse, and the Contiguous bit. At level 2 hardware bears both in its TLBs at once, so these are replaced directly,
+//! no guest access faults, and what is owed is the invalidation alone. It may raise a TLB conflict abort meanwhile,
+//! which [`Fault`](crate::Fault) knows. Level 1 (the nT bit) is treated as level 0: it shortens nothing where the table
+//! that is to follow has to be noted in the entry itself.
+
+use droste_arm64::Bbm;
+use droste_arm64::desc::{Format, Kind, RawDescriptor};
+use droste_arm64::tlbi::{IpaOperand, RangeCover, Tlbi};
+use droste_arm64::{Ipa, Level, Pa};
+
+use crate::entry::{Span, is_locked, kind, unlocked};
+use crate::machine::under;
+use crate::table::{Counts, Next};
+use crate::{Context, Dsb, Machine, Table, VmidAllocator};
+
+/// The most invalidations of single addresses before the whole VMID is cheaper. A guess that waits for a
+/// measurement: each is a broadcast that all CPUs answer, and refilling a TLB costs a few hundred walks.
+pub const MAX_SINGLE: u64 = 64;
+
+/// Who translates by a table: all of its contexts, and the allocator that lends them their VMIDs.
+#[derive(Clone, Copy, Debug)]
+pub struct Users<'a, const CPUS: usize> {
+    /// The machine's allocator.
+    pub vmids: &'a VmidAllocator<CPUS>,
+    /// Every context of the table that is not retired.
+    pub contexts: &'a [&'a Context<CPUS>],
+}
+
+/// Pages of unlinked tables, linked through their first entries. A link reads as an invalid descriptor.
+#[derive(Debug)]
+pub(crate) struct PageList {
+    head: Option<Pa>,
+}
+
+/// The last page's link. Bit 0 is clear, and no page's address has bit 1 set.
+const END: RawDescriptor = RawDescriptor(2);
+
+impl PageList {
+    pub(crate) const fn new() -> Self {
+        Self { head: None }
+    }
+
+    pub(crate) fn push<M: Machine>(&mut self, machine: &M, page: Pa) {
+        let link = self.head.map_or(END, |next| RawDescriptor(next.0));
+        machine.write(page, link);
+        self.head = Some(page);
+    }
+
+    pub(crate) fn pop<M: Machine>(&mut self, machine: &M) -> Option<Pa> {
+        let page = self.head?;
+        let link = machine.read(page);
+        self.head = (link != END).then_some(Pa(link.0));
+        Some(page)
+    }
+}
+
+/// What the changed entries were.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum What {
+    /// Leaves of one level.
+    Leaves(Level),
+    /// Tables, or leaves of several levels.
+    Mixed,
+    /// The whole table.
+    Everything,
+}
+
+/// Whether some entries wait for the invalidation to become valid.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Locks {
+    None,
+    Some,
+}
+
+/// An invalidation as data.
+#[derive(Debug)]
+pub(crate) struct Debt {
+    /// All that was changed lies in here, and what it was.
+    span: Option<(Span, What)>,
+    locks: Locks,
+    pub(crate) pages: PageList,
+}
+
+impl Debt {
+    pub(crate) const fn new() -> Self {
+        Self {
+            span: None,
+            locks: Locks::None,
+            pages: PageList::new(),
+        }
+    }
+
+    pub(crate) const fn is_nothing(&self) -> bool {
+        self.span.is_none()
+    }
+
+    /// Leaves of `level` were changed.
+    #[inline]
+    pub(crate) fn add_leaves(&mut self, span: Span, level: Level) {
+        self.add(span, What::Leaves(level));
+    }
+
+    /// A table was taken out, with all below it.
+    pub(crate) fn add_table(&mut self, span: Span) {
+        self.add(span, What::Mixed);
+    }
+
+    pub(crate) fn add_everything(&mut self) {
+        let nowhere = Span {
+            start: Ipa(0),
+            end: Ipa(0),
+        };
+        self.add(nowhere, What::Everything);
+    }
+
+    #[inline]
+    fn add(&mut self, span: Span, what: What) {
+        self.span = Some(match self.span {
+            None => (span, what),
+            Some((was_span, was)) => {
+                let what = match (was, what) {
+                    (What::Everything, _) | (_, What::Everything) => What::Everything,
+                    (was, what) if was == what => what,
+                    _ => What::Mixed,
+                };
+                (was_span.with(span), what)
+            }
+        });
+    }
+
+    /// Some entry of what was added is locked.
+    pub(crate) const fn lock(&mut self) {
+        self.locks = Locks::Some;
+    }
+
+    /// Invalidates in every context and makes locked entries what they are to be. The pages stay listed.
+    ///
+    /// A context that never had a VMID, or lost it to a rollover, has nothing in any TLB and costs nothing.
+    pub(crate) fn settle<M: Machine, const CPUS: usize>(
+        &self,
+        table: &Table,
+        machine: &M,
+        users: &Users<'_, CPUS>,
+    ) {
+        let Some((span, what)) = self.span else {
+            return;
+        };
+        machine.dsb(Dsb::Ish);
+        let plan = Plan::new(table, span, what);
+        for context in users.contexts {
+            assert!(context.root() == table.root, "a context of another table");
+            if let Some(vttbr) = users.vmids.live(context) {
+                under(machine, vttbr, || plan.run(machine, &table.counts));
+            }
+        }
+        assert!(
+            users.contexts.len() == table.contexts as usize,
+            "some context of the table is missing"
+        );
+        machine.isb();
+        if self.locks == Locks::Some {
+            unlock(table, machine, span);
+            machine.dsb(Dsb::Ishst);
+        }
+    }
+}
+
+/// Makes the locked entries of a span what they are to be.
+fn unlock<M: Machine>(table: &Table, machine: &M, span: Span) {
+    table.traverse(machine, span, &mut |place, raw| {
+        let is_table = kind(raw, table.geometry, place.level) == Kind::Table;
+        if is_locked(raw) {
+            machine.write(place.entry, unlocked(raw));
+        }
+        if is_table {
+            Next::Into(unlocked(raw).table_address(table.geometry.format()))
+        } else {
+            Next::Past
+        }
+    });
+}
+
+/// How to invalidate a span in one context.
+#[derive(Clone, Debug)]
+enum Plan {
+    Vmid,
+    Range(RangeCover),
+    Each {
+        from: Ipa,
+        stride: u64,
+        count: u64,
+        format: Format,
+        hint: Option<Level>,
+    },
+}
+
+impl Plan {
+    fn new(table: &Table, span: Span, what: What) -> Self {
+        let granule = table.geometry.granule();
+        let leaf = match what {
+            What::Everything => return Self::Vmid,
+            What::Leaves(level) => Some(level),
+            What::Mixed => None,
+        };
+        let hint = leaf.filter(|_| table.ids.has_ttl());
+        if table.ids.has_tlbi_range() {
+            let pages = span.bytes() >> granule.page_shift();
+            if pages > RangeCover::MAX_PAGES {
+                return Self::Vmid;
+            }
+            return Self::Range(RangeCover::new(
+                span.start,
+                pages,
+                table.geometry.format(),
+                hint,
+            ));
+        }
+        let stride = table.geometry.entry_bytes(leaf.unwrap_or(Level::L3));
+        let count = span.bytes() / stride;
+        if count > MAX_SINGLE {
+            return Self::Vmid;
+        }
+        Self::Each {
+            from: span.start,
+            stride,
+            count,
+            format: table.geometry.format(),
+            hint,
+        }
+    }
+
+    /// Invalidates under the VMID that is loaded, and waits.
+    fn run<M: Machine>(&self, machine: &M, counts: &Counts) {
+        match self {
+            Self::Vmid => {
+                issue(machine, Tlbi::Vmalls12e1is, counts);
+                machine.dsb(Dsb::Ish);
+                return;
+            }
+            Self::Range(cover) => {
+                for operation in cover.clone() {
+                    issue(machine, operation, counts);
+                }
+            }
+            Self::Each {
+                from,
+                stride,
+                count,
+                format,
+                hint,
+            } => {
+                for index in 0..*count {
+                    let operand = IpaOperand::new(*from + index * stride, *format, *hint);
+                    issue(machine, Tlbi::Ipas2e1is(operand), counts);
+                }
+            }
+        }
+        machine.dsb(Dsb::Ish);
+        issue(machine, Tlbi::Vmalle1is, counts);
+        machine.dsb(Dsb::Ish);
+    }
+}
+
+fn issue<M: Machine>(machine: &M, operation: Tlbi, counts: &Counts) {
+    let count = match operation {
+        Tlbi::Ipas2e1is(_) => &counts.tlbi_address,
+        Tlbi::Ripas2e1is(_) => &counts.tlbi_range,
+        Tlbi::Vmalle1is => &counts.tlbi_combined,
+        _ => &counts.tlbi_vmid,
+    };
+    count.add(1);
+    machine.tlbi(operation);
+}
+
+impl Table {
+    /// Takes what this CPU's TLB holds of a leaf, under the VMID that is loaded: after a permission was widened, the
+    /// narrower one must not go on faulting. Other CPUs that hold it fault once, and come here themselves.
+    pub(crate) fn forget_here<M: Machine>(&self, machine: &M, ipa: Ipa, level: Level) {
+        self.counts.tlbi_local.add(1);
+        let hint = Some(level).filter(|_| self.ids.has_ttl());
+        let operand = IpaOperand::new(ipa, self.geometry.format(), hint);
+        machine.tlbi(Tlbi::Ipas2e1(operand));
+        machine.dsb(Dsb::Nsh);
+        machine.tlbi(Tlbi::Vmalle1);
+        machine.dsb(Dsb::Nsh);
+        machine.isb();
+    }
+
+    /// Takes all that this CPU's TLB holds under the VMID that is loaded: it held two entries for one address, and the
+    /// guest took a TLB conflict abort.
+    pub fn resolve_conflict<M: Machine>(&self, machine: &M) {
+        self.counts.tlbi_local.add(1);
+        machine.tlbi(Tlbi::Vmalls12e1);
+        machine.dsb(Dsb::Nsh);
+        machine.isb();
+    }
+
+    /// Whether blocks, tables and Contiguous runs with the same translations replace one another directly.
+    pub(crate) const fn can_resize_live(&self) -> bool {
+        matches!(self.ids.bbm(), Bbm::Level2)
+    }
+}

@@ -1,0 +1,451 @@
+//! Mapping ranges ahead of any fault.
+//!
+//! Rule: a new entry goes over an empty one and needs no TLB invalidation, because hardware does not cache entries that
+//! fault (DDI 0487, D8 "TLB maintenance"), only a DSB after which table walks see it. A table is complete, and a DSB
+//! behind it, before it is linked. What is in the way of other memory is locked until the discharge; what differs in
+//! permissions alone changes in place.
+
+use droste_arm64::desc::{Kind, LeafAttributes, RawDescriptor};
+use droste_arm64::{Ipa, Level, Pa};
+
+use crate::attributes::scheme;
+use crate::cache::Maintenance;
+use crate::entry::{Place, Span, kind, locked, unlocked};
+use crate::invalidate::{Debt, PageList};
+use crate::{Attributes, Dsb, Error, Machine, Owed, PageSupply, Table};
+
+/// Whether leaves that map a whole aligned run get the Contiguous bit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Runs {
+    /// They do: one TLB entry can serve the run.
+    Contiguous,
+    /// They do not: their permissions are to change one by one.
+    Single,
+}
+
+/// A range of guest addresses, where it leads and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mapping {
+    /// First guest address, a multiple of the page.
+    pub ipa: Ipa,
+    /// Where it leads, a multiple of the page.
+    pub pa: Pa,
+    /// Size in bytes, a multiple of the page, not zero.
+    pub bytes: u64,
+    /// Memory type and permissions.
+    pub attributes: Attributes,
+    /// The level of the largest leaves; [`Level::Minus1`] sets no limit.
+    pub largest: Level,
+    /// What of runs of leaves.
+    pub runs: Runs,
+}
+
+impl Mapping {
+    /// With the largest leaves that fit, and no Contiguous runs.
+    pub const fn new(ipa: Ipa, pa: Pa, bytes: u64, attributes: Attributes) -> Self {
+        Self {
+            ipa,
+            pa,
+            bytes,
+            attributes,
+            largest: Level::Minus1,
+            runs: Runs::Single,
+        }
+    }
+
+    const fn span(&self) -> Span {
+        Span {
+            start: self.ipa,
+            end: Ipa(self.ipa.0 + self.bytes),
+        }
+    }
+}
+
+/// A table of the tree, or one that will be.
+type Node = (Pa, Level, Ipa);
+
+impl Table {
+    /// Maps a range, with the largest leaves that the alignment of both addresses and the size allow, and does the
+    /// [cache maintenance](crate#caches) that the memory needs first.
+    ///
+    /// Whatever was mapped in the range is replaced: where only permissions differ, in place; where nothing differs,
+    /// not at all, whatever the size of the leaves. On return walks see what is mapped where nothing was: on this CPU
+    /// from its next exception return (or ISB) on. What was replaced may still be used, or fault, until the result is
+    /// discharged; over empty ranges nothing is owed.
+    ///
+    /// # Errors
+    /// [`Error::Misaligned`], [`Error::OutsideIpaSpace`], [`Error::OutsidePaSpace`] and [`Error::XnxUnsupported`]:
+    /// nothing has changed. [`Error::NoTablePage`]: all before that address is mapped, nothing from it on, and the
+    /// call can be repeated.
+    pub fn map<M: Machine>(
+        &mut self,
+        machine: &M,
+        supply: &mut impl PageSupply,
+        mapping: &Mapping,
+    ) -> Owed<'_> {
+        let mut debt = Debt::new();
+        let result = self.check_mapping(mapping).and_then(|()| {
+            Maintenance::of(&self.ids, mapping.attributes).run(machine, mapping.pa, mapping.bytes);
+            let mut map = Map {
+                table: self,
+                machine,
+                supply,
+                mapping,
+                leaf: mapping.attributes.leaf(scheme(&self.ids)),
+                debt: &mut debt,
+            };
+            let result = map.run();
+            machine.dsb(Dsb::Ishst);
+            result
+        });
+        self.owe(debt, result)
+    }
+
+    fn check_mapping(&self, mapping: &Mapping) -> Result<(), Error> {
+        self.span(mapping.ipa, mapping.bytes)?;
+        self.geometry
+            .check_output(mapping.ipa, mapping.pa, mapping.bytes)?;
+        self.check_execute(mapping.attributes)
+    }
+
+    /// Gives back tables that were never linked.
+    fn discard<M: Machine>(
+        &self,
+        machine: &M,
+        supply: &mut impl PageSupply,
+        table: Pa,
+        level: Level,
+    ) {
+        let mut pages = PageList::new();
+        self.retire(machine, table, level, &mut pages);
+        while let Some(page) = pages.pop(machine) {
+            self.give_page(supply, page);
+        }
+    }
+}
+
+/// A mapping under way.
+struct Map<'a, M, S> {
+    table: &'a Table,
+    machine: &'a M,
+    supply: &'a mut S,
+    mapping: &'a Mapping,
+    leaf: LeafAttributes,
+    debt: &'a mut Debt,
+}
+
+impl<M: Machine, S: PageSupply> Map<'_, M, S> {
+    fn run(&mut self) -> Result<(), Error> {
+        self.unfold_edges();
+        let top = (self.table.root, self.table.geometry.start(), Ipa(0));
+        self.in_live(top)
+    }
+
+    /// Contiguous runs that the range's ends cut become single leaves.
+    fn unfold_edges(&mut self) {
+        let limit = self.table.geometry.ipa_bits().bytes();
+        let Span { start, end } = self.mapping.span();
+        for at in [start, end] {
+            if at.0 == limit {
+                continue;
+            }
+            let (place, raw) = self.table.descend_ahead(self.machine, at);
+            let is_leaf = kind(raw, self.table.geometry, place.level) == Kind::Leaf;
+            let is_run = is_leaf && unlocked(raw).is_contiguous();
+            if is_run && place.first_of_run(self.table.geometry).ipa != at {
+                self.table.unfold_alone(self.machine, place, self.debt);
+            }
+        }
+    }
+
+    /// Maps the part of the range that a table of the tree translates.
+    fn in_live(&mut self, (table, level, first): Node) -> Result<(), Error> {
+        let geometry = self.table.geometry;
+        let shift = geometry.granule().entry_shift(level);
+        let Span { start, end } = self.mapping.span();
+        let from = start.0.saturating_sub(first.0) >> shift;
+        let last = (end.0 - 1 - first.0) >> shift;
+        let mut run = Runs::Single;
+        for index in from..=last.min(geometry.entries(level) - 1) {
+            let place = Place {
+                entry: table + index * 8,
+                level,
+                ipa: Ipa(first.0 + (index << shift)),
+            };
+            let raw = self.machine.read(place.entry);
+            if self.is_leaf(place) {
+                if index == from || index % geometry.run_entries(level) == 0 {
+                    run = self.run_at(place);
+                }
+                self.put_leaf(place, raw, run);
+            } else {
+                self.put_below(place, raw)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a leaf of this level is to map all that the entry translates.
+    fn is_leaf(&self, place: Place) -> bool {
+        let geometry = self.table.geometry;
+        let bytes = geometry.entry_bytes(place.level);
+        place.level >= self.mapping.largest
+            && geometry.format().leaf_at(place.level).is_some()
+            && self.mapping.span().covers(place.span(geometry))
+            && self.output(place.ipa).is_aligned(bytes)
+    }
+
+    /// Whether the leaves from this one on, the first of an aligned run, get the Contiguous bit: all of the run is to
+    /// be mapped, to an output as aligned, and is empty.
+    fn run_at(&self, place: Place) -> Runs {
+        let geometry = self.table.geometry;
+        let bytes = geometry.run_bytes(place.level);
+        let run = Span {
+            start: place.ipa,
+            end: place.ipa + bytes,
+        };
+        let entries = geometry.run_entries(place.level);
+        let fits = self.mapping.runs == Runs::Contiguous
+            && entries > 1
+            && place.ipa.is_aligned(bytes)
+            && self.mapping.span().covers(run)
+            && self.output(place.ipa).is_aligned(bytes);
+        let is_empty = |index| self.machine.read(place.entry + index * 8) == RawDescriptor::EMPTY;
+        if fits && (0..entries).all(is_empty) {
+            Runs::Contiguous
+        } else {
+            Runs::Single
+        }
+    }
+
+    fn output(&self, ipa: Ipa) -> Pa {
+        // Below the range's start the difference wraps, and so does the sum: it is only looked at for alignment.
+        Pa(self
+            .mapping
+            .pa
+            .0
+            .wrapping_add(ipa.0.wrapping_sub(self.mapping.ipa.0)))
+    }
+
+    fn put_leaf(&mut self, place: Place, raw: RawDescriptor, run: Runs) {
+        let attributes = LeafAttributes {
+            is_contiguous: run == Runs::Contiguous,
+            ..self.leaf
+        };
+        let leaf = self
+            .table
+            .leaf(place.level, self.output(place.ipa), attributes);
+        if raw == RawDescriptor::EMPTY {
+            self.machine.write(place.entry, leaf);
+            return;
+        }
+        let geometry = self.table.geometry;
+        let found = unlocked(raw);
+        if found.kind(geometry.format(), place.level) == Kind::Table {
+            if !self.maps_already(place) {
+                self.machine.write(place.entry, locked(leaf));
+                self.debt.add_table(place.span(geometry));
+                self.debt.lock();
+                let child = found.table_address(geometry.format());
+                if let Some(below) = place.level.next() {
+                    self.table
+                        .retire(self.machine, child, below, &mut self.debt.pages);
+                }
+            }
+            return;
+        }
+        let new = if found.is_contiguous() {
+            leaf.contiguous()
+        } else {
+            leaf
+        };
+        if as_written(found, new) == new {
+            return;
+        }
+        self.debt.add_leaves(place.span(geometry), place.level);
+        if raw.is_valid() && differs_in_permissions(found, new) {
+            Table::update(self.machine, place.entry, raw, |_| Some(new));
+        } else {
+            self.machine
+                .write(place.entry, locked(new.not_contiguous()));
+            self.debt.lock();
+            if found.is_contiguous() {
+                self.table.unfold_alone(self.machine, place, self.debt);
+            }
+        }
+    }
+
+    /// Maps part of what an entry translates, in a table below.
+    fn put_below(&mut self, place: Place, raw: RawDescriptor) -> Result<(), Error> {
+        let geometry = self.table.geometry;
+        let below = place
+            .level
+            .next()
+            .expect("a page is covered whole or not at all");
+        if raw == RawDescriptor::EMPTY {
+            let child = self.build((below, place.ipa))?;
+            self.machine.dsb(Dsb::Ishst);
+            self.machine
+                .write(place.entry, self.table.link(place.level, child));
+            return Ok(());
+        }
+        let found = unlocked(raw);
+        if found.kind(geometry.format(), place.level) == Kind::Table {
+            return self.in_live((found.table_address(geometry.format()), below, place.ipa));
+        }
+        if self.leaf_maps(place, found) {
+            return Ok(());
+        }
+        if found.is_contiguous() {
+            self.table.unfold_alone(self.machine, place, self.debt);
+        }
+        let child = self
+            .table
+            .split_leaf(self.machine, self.supply, place, self.debt)?;
+        self.in_live((child, below, place.ipa))
+    }
+
+    /// Builds a table, and those below it, with the part of the range that it will translate. Not linked yet.
+    fn build(&mut self, (level, first): (Level, Ipa)) -> Result<Pa, Error> {
+        let geometry = self.table.geometry;
+        let table = self.table.take_page(self.supply, first)?;
+        let bytes = geometry.entry_bytes(level);
+        let whole = Span {
+            start: first,
+            end: first + geometry.granule().entries() * bytes,
+        };
+        let is_leaves = level == Level::L3 && self.mapping.span().covers(whole);
+        if !is_leaves {
+            self.machine.zero(table, geometry.page_bytes());
+        }
+        let from = self.mapping.ipa.max(whole.start);
+        let end = self.mapping.span().end.min(whole.end);
+        if level == Level::L3 {
+            self.fill(table, first, Span { start: from, end });
+            return Ok(table);
+        }
+        let shift = geometry.granule().entry_shift(level);
+        for index in (from - first) >> shift..=(end.0 - 1 - first.0) >> shift {
+            let place = Place {
+                entry: table + index * 8,
+                level,
+                ipa: Ipa(first.0 + (index << shift)),
+            };
+            if self.is_leaf(place) {
+                let run = self.run_at_start_of(place);
+                self.put_leaf(place, RawDescriptor::EMPTY, run);
+                continue;
+            }
+            let below = level.next().expect("pages are handled above");
+            match self.build((below, place.ipa)) {
+                Ok(child) => self
+                    .machine
+                    .write(place.entry, self.table.link(level, child)),
+                Err(error) => {
+                    self.table.discard(self.machine, self.supply, table, level);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(table)
+    }
+
+    /// As [`run_at`](Self::run_at) for the run that a leaf belongs to, in a table that held nothing before.
+    fn run_at_start_of(&self, place: Place) -> Runs {
+        let first = place.first_of_run(self.table.geometry);
+        let bytes = self.table.geometry.run_bytes(place.level);
+        let run = Span {
+            start: first.ipa,
+            end: first.ipa + bytes,
+        };
+        let fits = self.mapping.runs == Runs::Contiguous
+            && self.table.geometry.run_entries(place.level) > 1
+            && self.mapping.span().covers(run)
+            && self.output(first.ipa).is_aligned(bytes);
+        if fits { Runs::Contiguous } else { Runs::Single }
+    }
+
+    /// Writes pages into a table that held nothing before: the loop that counts when memory is mapped by pages.
+    fn fill(&self, table: Pa, first: Ipa, span: Span) {
+        let geometry = self.table.geometry;
+        let format = geometry.format();
+        let shift = geometry.granule().page_shift();
+        let single = self
+            .table
+            .leaf(Level::L3, self.output(span.start), self.leaf);
+        let mut place = Place {
+            entry: table + ((span.start - first) >> shift) * 8,
+            level: Level::L3,
+            ipa: span.start,
+        };
+        let mut output = self.output(span.start);
+        let mut run = Runs::Single;
+        while place.ipa < span.end {
+            if self.mapping.runs == Runs::Contiguous {
+                run = self.run_at_start_of(place);
+            }
+            let leaf = single.with_output(format, Level::L3, output);
+            let leaf = match run {
+                Runs::Contiguous => leaf.contiguous(),
+                Runs::Single => leaf,
+            };
+            self.machine.write(place.entry, leaf);
+            place.entry.0 += 8;
+            place.ipa.0 += geometry.page_bytes();
+            output.0 += geometry.page_bytes();
+        }
+    }
+
+    /// Whether all that an entry translates is mapped as it is to be, by smaller leaves.
+    fn maps_already(&self, place: Place) -> bool {
+        let Span { start, end } = place.span(self.table.geometry);
+        let mut next = start;
+        while next < end {
+            let (at, raw) = self.table.descend_ahead(self.machine, next);
+            let is_leaf = kind(raw, self.table.geometry, at.level) == Kind::Leaf;
+            if !is_leaf || !self.leaf_maps(at, unlocked(raw)) {
+                return false;
+            }
+            next = at.span(self.table.geometry).end;
+        }
+        true
+    }
+
+    /// Whether a leaf that is there maps as it is to be.
+    fn leaf_maps(&self, place: Place, found: RawDescriptor) -> bool {
+        let format = self.table.geometry.format();
+        let output = self.output(place.ipa);
+        let attributes = LeafAttributes {
+            is_contiguous: found.is_contiguous(),
+            ..self.leaf
+        };
+        found.output(format, place.level) == output
+            && output.is_aligned(self.table.geometry.entry_bytes(place.level))
+            && {
+                let wanted = self.table.leaf(place.level, output, attributes);
+                as_written(found, wanted) == wanted
+            }
+    }
+}
+
+/// A leaf without what hardware notes of its use, unless it notes it of permissions that it lacks.
+fn as_written(found: RawDescriptor, wanted: RawDescriptor) -> RawDescriptor {
+    let written = if found.is_dirty_managed() && wanted.access().can_write() {
+        found.not_dirty_managed().with_access(wanted.access())
+    } else {
+        found.not_dirty_managed()
+    };
+    written.accessed()
+}
+
+/// Whether two leaves of one place have the same output and memory type, so that one can follow the other at once.
+fn differs_in_permissions(found: RawDescriptor, new: RawDescriptor) -> bool {
+    let same = |leaf: RawDescriptor| {
+        leaf.accessed()
+            .not_dirty_managed()
+            .with_access(new.access())
+            .with_execute(new.execute())
+            .with_software(new.software())
+    };
+    same(found) == same(new)
+}

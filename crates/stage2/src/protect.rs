@@ -1,0 +1,157 @@
+//! Permissions and use: narrowing for a dirty log, reading the log, widening, ageing.
+//!
+//! Permissions and the access flag may change from one valid value to another (DDI 0487, D8 "Using break-before-make
+//! when updating translation table entries" asks for a break for neither).
+//!
+//! # The dirty log
+//! It is in the descriptors, at no byte beyond them. [`write_protect`](Table::write_protect) takes the permission to
+//! write from every leaf of a range; each page that is written then becomes writable again, by the fault that the
+//! store takes, or by hardware where FEAT_HAFDBS manages dirty state (the descriptor's DBM bit). So a writable leaf *is*
+//! the record, and [`dirty`](Table::dirty) reads and resets it. Blocks are no page-wise record: the fault splits them
+//! for that ([`Slots`](crate::Slots) know which memory is logged), or [`split`](Table::split) does so ahead.
+
+use droste_arm64::desc::{Kind, RawDescriptor};
+use droste_arm64::{Ipa, Level};
+
+use crate::attributes::without_write;
+use crate::cache::Maintenance;
+use crate::entry::{Place, Span, kind, unlocked};
+use crate::invalidate::Debt;
+use crate::table::Next;
+use crate::{Error, Machine, Owed, Table};
+
+impl Table {
+    /// Takes the permission to write from every leaf that maps part of a range: from the whole leaf, and from the
+    /// whole of its Contiguous run. A store there faults, or sets the page's dirty state by hardware where the table's
+    /// VTCR_EL2 has HD set.
+    ///
+    /// Until the result is discharged, stores may still go through.
+    ///
+    /// # Errors
+    /// [`Error::Misaligned`] and [`Error::OutsideIpaSpace`]: nothing has changed.
+    pub fn write_protect<M: Machine>(&mut self, machine: &M, ipa: Ipa, bytes: u64) -> Owed<'_> {
+        self.dirty(machine, ipa, bytes, |_, _| ())
+    }
+
+    /// Reports each leaf of a range that can be written, as first guest address and bytes, and write-protects it: in
+    /// memory that was write-protected before, these are the pages written since.
+    ///
+    /// A leaf or Contiguous run that reaches beyond the range is reported and protected whole. What is stored until
+    /// the result is discharged belongs to what was reported.
+    ///
+    /// # Errors
+    /// [`Error::Misaligned`] and [`Error::OutsideIpaSpace`]: nothing has changed.
+    pub fn dirty<M: Machine>(
+        &mut self,
+        machine: &M,
+        ipa: Ipa,
+        bytes: u64,
+        mut report: impl FnMut(Ipa, u64),
+    ) -> Owed<'_> {
+        let mut debt = Debt::new();
+        let result = self.span(ipa, bytes).map(|span| {
+            let span = self.with_whole_runs(machine, span);
+            self.traverse(machine, span, &mut |place, raw| {
+                if let Kind::Table = raw.kind(self.geometry.format(), place.level) {
+                    return Next::Into(raw.table_address(self.geometry.format()));
+                }
+                if raw.access().can_write() && self.protect(machine, place, raw).is_some() {
+                    let span = place.span(self.geometry);
+                    debt.add_leaves(span, place.level);
+                    report(place.ipa, span.bytes());
+                }
+                Next::Past
+            });
+        });
+        self.owe(debt, result)
+    }
+
+    /// Takes the permission to write from a leaf.
+    #[inline]
+    fn protect<M: Machine>(
+        &self,
+        machine: &M,
+        place: Place,
+        raw: RawDescriptor,
+    ) -> Option<RawDescriptor> {
+        let is_page = place.level == Level::L3;
+        let by_hardware = is_page && self.ids.has_hardware_dirty();
+        Self::update(machine, place.entry, raw, |raw| {
+            let protected = raw.with_access(without_write(raw.access()));
+            Some(if by_hardware {
+                protected.dirty_managed()
+            } else {
+                protected
+            })
+        })
+    }
+
+    /// Clears the access flag of every leaf that maps part of a range, and says how many had it set: were used since
+    /// the last time, as far as TLBs let one know.
+    ///
+    /// Nothing is invalidated: a CPU that has the leaf in its TLB goes on without setting the flag again. That makes
+    /// the answer a hint, and the question cheap. It may be asked beside faults of other CPUs.
+    ///
+    /// # Errors
+    /// [`Error::Misaligned`] and [`Error::OutsideIpaSpace`].
+    pub fn age<M: Machine>(&self, machine: &M, ipa: Ipa, bytes: u64) -> Result<u64, Error> {
+        let span = self.span(ipa, bytes)?;
+        let mut young = 0;
+        self.traverse(machine, span, &mut |place, raw| {
+            match raw.kind(self.geometry.format(), place.level) {
+                Kind::Table => return Next::Into(raw.table_address(self.geometry.format())),
+                Kind::Leaf => {}
+                Kind::Invalid => return Next::Past,
+            }
+            let old = Self::update(machine, place.entry, raw, |raw| {
+                let is_young_leaf = raw.is_valid() && raw.is_accessed();
+                is_young_leaf.then(|| raw.unaccessed())
+            });
+            young += u64::from(old.is_some());
+            Next::Past
+        });
+        Ok(young)
+    }
+
+    /// Cleans and invalidates the data caches of all cacheable memory that is mapped in a range, to the Point of
+    /// Coherency: for a device or a guest with its caches off that is to see what was written, or for the pages'
+    /// next owner. Does nothing where [no caches](crate#caches) stand before that point.
+    ///
+    /// # Errors
+    /// [`Error::Misaligned`] and [`Error::OutsideIpaSpace`].
+    pub fn flush<M: Machine>(&self, machine: &M, ipa: Ipa, bytes: u64) -> Result<(), Error> {
+        let span = self.span(ipa, bytes)?;
+        if !self.ids.has_cache_before_coherency() {
+            return Ok(());
+        }
+        for (first, level, leaf) in self.leaves(machine, ipa, bytes) {
+            if Maintenance::is_cached(&self.ids, leaf.attributes) {
+                let from = first.max(span.start);
+                let end = (first + self.geometry.entry_bytes(level)).min(span.end);
+                machine.clean_invalidate_data(leaf.output + (from - first), end - from);
+            }
+        }
+        machine.dsb(crate::Dsb::Ish);
+        Ok(())
+    }
+
+    /// The span, extended by the rest of the Contiguous runs that its ends cut: a run's leaves have like permissions.
+    fn with_whole_runs<M: Machine>(&self, machine: &M, span: Span) -> Span {
+        let last = Ipa(span.end.0 - 1);
+        let run = |at| {
+            let (place, raw) = self.descend(machine, at);
+            let is_leaf = kind(raw, self.geometry, place.level) == Kind::Leaf;
+            (is_leaf && unlocked(raw).is_contiguous()).then(|| {
+                let first = place.first_of_run(self.geometry).ipa;
+                Span {
+                    start: first,
+                    end: first + self.geometry.run_bytes(place.level),
+                }
+            })
+        };
+        [run(span.start), run(last)]
+            .into_iter()
+            .flatten()
+            .fold(span, Span::with)
+    }
+}
