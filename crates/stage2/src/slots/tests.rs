@@ -1,7 +1,6 @@
 use droste_arm64::{Granule, IdRegisters, IpaBits};
 
 use super::*;
-use crate::Permissions;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -16,18 +15,18 @@ fn slots(granule: Granule, bits: u32) -> Slots {
 }
 
 fn slot(ipa: u64, pa: u64, bytes: u64) -> Slot {
-    Slot {
-        ipa: Ipa(ipa),
-        pa: Pa(pa),
-        bytes,
-        attributes: Attributes::Memory(Permissions::ReadWriteExecute),
-    }
+    Slot::new(Ipa(ipa), Pa(pa), bytes, Attributes::RAM)
 }
 
-fn found(slots: &Slots, ipa: u64) -> Option<(u64, u64, i8)> {
-    slots
-        .fault(Ipa(ipa))
-        .map(|block| (block.ipa.0, block.pa.0, block.level.number()))
+/// The largest leaf around an address that a slot has.
+fn largest(slots: &Slots, ipa: u64) -> Option<(u64, u64, i8)> {
+    let slot = slots.find(Ipa(ipa))?;
+    let geometry = slots.geometry;
+    let level = Level::ALL
+        .into_iter()
+        .find(|level| *level >= geometry.start() && slot.has_leaf(geometry, *level, Ipa(ipa)))?;
+    let start = Ipa(ipa).align_down(geometry.entry_bytes(level));
+    Some((start.0, slot.output(start).0, level.number()))
 }
 
 #[test]
@@ -126,17 +125,20 @@ fn every_change_has_a_new_sequence_and_a_refusal_has_not() {
 }
 
 #[test]
-fn a_fault_takes_the_largest_block_within_the_slot() {
+fn the_largest_leaf_lies_within_the_slot() {
     let mut slots = slots(Granule::Kib4, 40);
     // 2 GiB and two pages, from a 1 GiB boundary; the output is as aligned.
     slots
         .add(slot(4 * GIB, 8 * GIB, 2 * GIB + 0x2000))
         .expect("free");
-    assert_eq!(found(&slots, 4 * GIB + 5), Some((4 * GIB, 8 * GIB, 1)));
-    assert_eq!(found(&slots, 6 * GIB - 1), Some((5 * GIB, 9 * GIB, 1)));
+    assert_eq!(largest(&slots, 4 * GIB + 5), Some((4 * GIB, 8 * GIB, 1)));
+    assert_eq!(largest(&slots, 6 * GIB - 1), Some((5 * GIB, 9 * GIB, 1)));
     let tail = 6 * GIB + 0x1000;
-    assert_eq!(found(&slots, tail + 7), Some((tail, 10 * GIB + 0x1000, 3)));
-    assert_eq!(found(&slots, 6 * GIB + 0x2000), None);
+    assert_eq!(
+        largest(&slots, tail + 7),
+        Some((tail, 10 * GIB + 0x1000, 3))
+    );
+    assert_eq!(largest(&slots, 6 * GIB + 0x2000), None);
 }
 
 #[test]
@@ -146,17 +148,17 @@ fn a_block_that_reaches_beyond_the_slot_is_too_large() {
     slots
         .add(slot(GIB + 0x1000, GIB + 0x1000, 4 * MIB - 0x2000))
         .expect("free");
-    assert_eq!(found(&slots, GIB + 0x1000).map(|b| b.2), Some(3));
-    assert_eq!(found(&slots, GIB + 2 * MIB).map(|b| b.2), Some(3));
+    assert_eq!(largest(&slots, GIB + 0x1000).map(|b| b.2), Some(3));
+    assert_eq!(largest(&slots, GIB + 2 * MIB).map(|b| b.2), Some(3));
     slots.remove(Ipa(GIB + 0x1000)).expect("there");
     slots
         .add(slot(GIB + 0x1000, GIB + 0x1000, 4 * MIB - 0x1000))
         .expect("free");
     assert_eq!(
-        found(&slots, GIB + 2 * MIB),
+        largest(&slots, GIB + 2 * MIB),
         Some((GIB + 2 * MIB, GIB + 2 * MIB, 2))
     );
-    assert_eq!(found(&slots, GIB + 2 * MIB - 1).map(|b| b.2), Some(3));
+    assert_eq!(largest(&slots, GIB + 2 * MIB - 1).map(|b| b.2), Some(3));
 }
 
 #[test]
@@ -166,7 +168,7 @@ fn blocks_need_both_addresses_equal_modulo_the_block() {
         slots
             .add(slot(4 * GIB, 8 * GIB + offset, 4 * GIB))
             .expect("free");
-        let (ipa, pa, found) = found(&slots, 5 * GIB + 0x123).expect("in the slot");
+        let (ipa, pa, found) = largest(&slots, 5 * GIB + 0x123).expect("in the slot");
         assert_eq!(found, level);
         assert_eq!(pa - ipa, 4 * GIB + offset);
     }
@@ -177,12 +179,93 @@ fn only_levels_of_the_walk_have_blocks() {
     // 33 bits start at level 2: no 1 GiB blocks, however aligned.
     let mut narrow = slots(Granule::Kib4, 33);
     narrow.add(slot(0, 0, 8 * GIB)).expect("free");
-    assert_eq!(found(&narrow, GIB), Some((GIB, GIB, 2)));
+    assert_eq!(largest(&narrow, GIB), Some((GIB, GIB, 2)));
     // 64 KiB granule and 33 bits: pages alone.
     let mut flat = slots(Granule::Kib64, 33);
     flat.add(slot(0, 0, 8 * GIB)).expect("free");
-    assert_eq!(found(&flat, GIB + 1), Some((GIB, GIB, 3)));
+    assert_eq!(largest(&flat, GIB + 1), Some((GIB, GIB, 3)));
     let mut large = slots(Granule::Kib16, 48);
     large.add(slot(0, 0, 1 << 48)).expect("free");
-    assert_eq!(found(&large, 33 * MIB), Some((32 * MIB, 32 * MIB, 2)));
+    assert_eq!(largest(&large, 33 * MIB), Some((32 * MIB, 32 * MIB, 2)));
+}
+
+#[test]
+fn level_0_has_blocks_in_the_widest_format_alone() {
+    let wide = IdRegisters {
+        mmfr0: 6 | 1 << 28,
+        ..IdRegisters::default()
+    };
+    let bits = IpaBits::new(52).expect("at most 52");
+    let geometry = Geometry::new(Granule::Kib4, bits, &wide).expect("FEAT_LPA2");
+    let mut slots = Slots::new(geometry);
+    slots.add(slot(0, 0, 1 << 52)).expect("free");
+    assert_eq!(largest(&slots, 1 << 51 | 5), Some((1 << 51, 1 << 51, 0)));
+}
+
+#[test]
+fn a_slot_that_moves_takes_all_but_its_address_along() {
+    let mut slots = slots(Granule::Kib4, 40);
+    let before = Slot {
+        log: DirtyLog::On,
+        ..slot(GIB, 5 * GIB, MIB)
+    };
+    slots.add(before).expect("free");
+    slots.add(slot(3 * GIB, 0, MIB)).expect("free");
+    let sequence = slots.sequence();
+    assert_eq!(slots.relocate(Ipa(GIB + 9), Ipa(2 * GIB)), Ok(before));
+    assert_ne!(slots.sequence(), sequence);
+    assert_eq!(slots.find(Ipa(GIB)), None);
+    let moved = Slot {
+        ipa: Ipa(2 * GIB),
+        ..before
+    };
+    assert_eq!(slots.find(Ipa(2 * GIB)), Some(&moved));
+    // Onto itself in part: where it was counts as free.
+    assert!(slots.relocate(Ipa(2 * GIB), Ipa(2 * GIB + 0x1000)).is_ok());
+}
+
+#[test]
+fn a_slot_that_cannot_move_stays_as_it_was() {
+    let mut slots = slots(Granule::Kib4, 40);
+    slots.add(slot(GIB, 0, MIB)).expect("free");
+    slots.add(slot(2 * GIB, 0, MIB)).expect("free");
+    let sequence = slots.sequence();
+    for (to, error) in [
+        (2 * GIB, Error::SlotOverlap { ipa: Ipa(2 * GIB) }),
+        (
+            1 << 40,
+            Error::OutsideIpaSpace {
+                ipa: Ipa(1 << 40),
+                bytes: MIB,
+            },
+        ),
+    ] {
+        assert_eq!(slots.relocate(Ipa(GIB), Ipa(to)), Err(error));
+    }
+    let nothing = Error::NoSlot { ipa: Ipa(0) };
+    assert_eq!(slots.relocate(Ipa(0), Ipa(5 * GIB)), Err(nothing));
+    assert_eq!(slots.sequence(), sequence);
+    assert!(slots.find(Ipa(GIB)).is_some());
+}
+
+#[test]
+fn attributes_and_log_change_in_place() {
+    let mut slots = slots(Granule::Kib4, 40);
+    slots.add(slot(GIB, 0, MIB)).expect("free");
+    let first = slots.sequence();
+    assert_eq!(slots.set_log(Ipa(GIB + 1), DirtyLog::On), Ok(()));
+    let second = slots.sequence();
+    assert_eq!(slots.set_attributes(Ipa(GIB + 2), Attributes::ROM), Ok(()));
+    assert!(first != second && second != slots.sequence());
+    let expected = Slot {
+        attributes: Attributes::ROM,
+        log: DirtyLog::On,
+        ..slot(GIB, 0, MIB)
+    };
+    assert_eq!(slots.find(Ipa(GIB)), Some(&expected));
+    let last = slots.sequence();
+    let error = Err(Error::NoSlot { ipa: Ipa(0) });
+    assert_eq!(slots.set_log(Ipa(0), DirtyLog::Off), error);
+    assert_eq!(slots.set_attributes(Ipa(0), Attributes::RAM), error);
+    assert_eq!(slots.sequence(), last, "nothing has changed");
 }
