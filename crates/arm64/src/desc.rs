@@ -155,6 +155,7 @@ pub struct LeafAttributes {
     pub access: S2ap,
     /// SH, bits \[9:8\]. In [`OutputFormat::Lpa2`] those bits hold an address and VTCR_EL2.SH0 takes the field's place:
     /// it is not encoded, and decodes as Inner Shareable, which is what [`Vtcr::new`](crate::Vtcr::new) puts there.
+    /// In tables of another's making [`Vtcr::shareability`](crate::Vtcr::shareability) tells.
     pub shareability: Shareability,
     /// XN\[1:0\], bits \[54:53\].
     pub execute: Xn,

@@ -512,4 +512,9 @@ fn ranges_end_where_the_space_ends() {
     assert!(matches!(out(1 << 48), Err(Error::OutsidePaSpace { .. })));
     assert!(matches!(out(!0xfff), Err(Error::OutsidePaSpace { .. })));
     assert!(matches!(out(0x10), Err(Error::Misaligned { .. })));
+    let wide = Geometry::new(Granule::Kib4, width(52), &hardware(6)).expect("52 bits suffice");
+    let out = |pa| wide.check_output(Ipa(0), Pa(pa), 0x1000);
+    assert_eq!(out((1 << 52) - 0x1000), Ok(()));
+    assert!(matches!(out(1 << 52), Err(Error::OutsidePaSpace { .. })));
+    assert_eq!(wide.check(Ipa((1 << 52) - 0x1000), 0x1000), Ok(()));
 }
