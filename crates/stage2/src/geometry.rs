@@ -4,8 +4,8 @@
 //! tables of the start level stand side by side (DDI 0487, D8.2.2 "Concatenated translation tables"), which saves a
 //! level wherever the address space is at most four bits wider than one table of that level maps.
 //!
-//! The 52-bit formats (FEAT_LPA, FEAT_LPA2) serve where 48 bits do not: they take the field for shareability from
-//! leaves, and coarser range invalidation, for nothing that a narrower space has a use for.
+//! A 52-bit format (FEAT_LPA, FEAT_LPA2) is chosen only where 48 bits do not suffice: FEAT_LPA2's costs leaves their
+//! field for shareability, and makes range invalidation step by 64 KiB.
 //!
 //! Left out: start levels of FEAT_TTST, which serve address spaces below 32 bits, and the 128-bit descriptors and
 //! 56-bit addresses of FEAT_D128.
