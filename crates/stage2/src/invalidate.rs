@@ -23,7 +23,7 @@ use droste_arm64::tlbi::{IpaOperand, RangeCover, Tlbi};
 use droste_arm64::{Ipa, Level, Pa};
 
 use crate::entry::{Span, is_locked, kind, unlocked};
-use crate::machine::under;
+use crate::machine::{Regime, under};
 use crate::table::{Counts, Next};
 use crate::{Context, Dsb, Machine, Table, VmidAllocator};
 
@@ -161,10 +161,11 @@ impl Debt {
         };
         machine.dsb(Dsb::Ish);
         let plan = Plan::new(table, span, what);
+        let vtcr = table.geometry.vtcr(&table.ids);
         for context in users.contexts {
             assert!(context.root() == table.root, "a context of another table");
             if let Some(vttbr) = users.vmids.live(context) {
-                under(machine, vttbr, || plan.run(machine, &table.counts));
+                under(machine, Regime { vtcr, vttbr }, || plan.run(machine, &table.counts));
             }
         }
         assert!(

@@ -23,11 +23,11 @@
 //! use droste_arm64::desc::RawDescriptor;
 //! use droste_arm64::esr::Esr;
 //! use droste_arm64::tlbi::Tlbi;
-//! use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, Vttbr};
+//! use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, Vtcr, Vttbr};
 //! use droste_stage2::*;
 //!
 //! #[derive(Default)]
-//! struct Host { memory: RefCell<HashMap<u64, u64>>, vttbr: Cell<u64> }
+//! struct Host { memory: RefCell<HashMap<u64, u64>>, vttbr: Cell<u64>, vtcr: Cell<u64> }
 //!
 //! impl Machine for Host {
 //!     fn read(&self, at: Pa) -> RawDescriptor {
@@ -52,6 +52,8 @@
 //!     fn clean_invalidate_data(&self, _: Pa, _: u64) {}
 //!     fn vttbr(&self) -> Vttbr { Vttbr(self.vttbr.get()) }
 //!     fn set_vttbr(&self, value: Vttbr) { self.vttbr.set(value.0) }
+//!     fn vtcr(&self) -> Vtcr { Vtcr(self.vtcr.get()) }
+//!     fn set_vtcr(&self, value: Vtcr) { self.vtcr.set(value.0) }
 //! }
 //!
 //! /// Pages for tables, from a pool of the virtual machine's own.
@@ -160,7 +162,7 @@ pub use error::Error;
 pub use fault::{Cause, Decision, Fault, Origin, Outcome, Proposal, Reason, handle};
 pub use geometry::Geometry;
 pub use invalidate::Users;
-pub use machine::{Dsb, Ic, Machine, under};
+pub use machine::{Dsb, Ic, Machine, Regime, under};
 pub use map::{Mapping, Runs};
 pub use owed::Owed;
 pub use pages::{PageCache, PageSupply, Quota};

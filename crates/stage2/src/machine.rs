@@ -6,7 +6,7 @@
 pub use droste_arm64::barrier::{Dsb, Ic};
 use droste_arm64::desc::RawDescriptor;
 use droste_arm64::tlbi::Tlbi;
-use droste_arm64::{Pa, Vttbr};
+use droste_arm64::{Pa, Vtcr, Vttbr};
 
 /// A CPU and its memory, as stage 2 needs them.
 ///
@@ -19,7 +19,7 @@ use droste_arm64::{Pa, Vttbr};
 ///   beyond the one that program order gives accesses to one address.
 /// - TLB invalidations execute with HCR_EL2.{E2H,TGE} other than {1,1}: with both set they would act on EL2's own
 ///   regime (DDI 0487, C5.5).
-/// - From a call of [`set_vttbr`](Self::set_vttbr) inside [`under`] to its end, nothing enters a guest on this CPU:
+/// - From a call of [`set_vttbr`](Self::set_vttbr) or [`set_vtcr`](Self::set_vtcr) inside [`under`] to its end, nothing enters a guest on this CPU:
 ///   an interrupt taken at EL2 returns where it was taken.
 pub trait Machine {
     /// Reads a descriptor.
@@ -62,22 +62,49 @@ pub trait Machine {
 
     /// Writes VTTBR_EL2.
     fn set_vttbr(&self, value: Vttbr);
+
+    /// Reads VTCR_EL2.
+    fn vtcr(&self) -> Vtcr;
+
+    /// Writes VTCR_EL2.
+    fn set_vtcr(&self, value: Vtcr);
 }
 
-/// Runs `body` with `vttbr` in VTTBR_EL2, then puts back what was there. Where it is there already, only `body` runs.
+/// What the hardware translates by, or invalidates for: a table's shape, its root and a VMID.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Regime {
+    /// VTCR_EL2, a constant of the virtual machine.
+    pub vtcr: Vtcr,
+    /// VTTBR_EL2, of one context.
+    pub vttbr: Vttbr,
+}
+
+/// Runs `body` with `regime` in VTCR_EL2 and VTTBR_EL2, then puts back what was there. What is there already is not
+/// written again.
 ///
-/// TLB invalidations act on the VMID in VTTBR_EL2, so maintenance of a context that is not loaded happens in here.
-/// The switch takes the context's value and nothing else: VTCR_EL2 is not touched, because invalidation does not
-/// read it and EL2 makes no access through the EL1&0 regime meanwhile.
-pub fn under<M: Machine, R>(machine: &M, vttbr: Vttbr, body: impl FnOnce() -> R) -> R {
-    let loaded = machine.vttbr();
-    if loaded == vttbr {
+/// TLB invalidations act on the VMID in VTTBR_EL2, so maintenance of a context that is not loaded happens in here. They
+/// read VTCR_EL2 too: with DS set there, the operand of an invalidation by range counts in 64 KiB, else in pages
+/// (DDI 0487, C5.5, TLBI RIPAS2E1IS). EL2 makes no access through the EL1&0 regime meanwhile.
+pub fn under<M: Machine, R>(machine: &M, regime: Regime, body: impl FnOnce() -> R) -> R {
+    let loaded = Regime {
+        vtcr: machine.vtcr(),
+        vttbr: machine.vttbr(),
+    };
+    if loaded == regime {
         return body();
     }
-    machine.set_vttbr(vttbr);
-    machine.isb();
+    load(machine, loaded, regime);
     let result = body();
-    machine.set_vttbr(loaded);
-    machine.isb();
+    load(machine, regime, loaded);
     result
+}
+
+fn load<M: Machine>(machine: &M, from: Regime, to: Regime) {
+    if from.vtcr != to.vtcr {
+        machine.set_vtcr(to.vtcr);
+    }
+    if from.vttbr != to.vttbr {
+        machine.set_vttbr(to.vttbr);
+    }
+    machine.isb();
 }

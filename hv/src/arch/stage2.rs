@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use droste_arm64::desc::RawDescriptor;
 use droste_arm64::tlbi::Tlbi;
-use droste_arm64::{Pa, Vttbr};
+use droste_arm64::{Pa, Vtcr, Vttbr};
 use droste_stage2::{Dsb, Ic, Machine};
 
 use super::{cache, isb, memory, mrs, msr};
@@ -104,5 +104,16 @@ impl Machine for Hardware {
     fn set_vttbr(&self, value: Vttbr) {
         // SAFETY: a root of a live table; EL2 does not translate by it.
         unsafe { msr!("vttbr_el2", value.0) }
+    }
+
+    #[inline]
+    fn vtcr(&self) -> Vtcr {
+        Vtcr(mrs!("vtcr_el2"))
+    }
+
+    #[inline]
+    fn set_vtcr(&self, value: Vtcr) {
+        // SAFETY: the shape of a live table; EL2 does not translate by it.
+        unsafe { msr!("vtcr_el2", value.0) }
     }
 }
