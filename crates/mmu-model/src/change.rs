@@ -1,0 +1,532 @@
+//! What follows when a descriptor that walks can read changes: ghosts of the old value, and the rules for the new.
+
+use droste_arm64::Ipa;
+
+use crate::config::{Bbm, CpuSet};
+use crate::descriptor::{ACCESSED, CONTIGUOUS, Malformed, Meaning, NT};
+use crate::ghost::{Ghost, Kind, Origin};
+use crate::memory::{FRAME_WORDS, Pieces, Place};
+use crate::model::Model;
+use crate::regime::Shape;
+use crate::tree::Branch;
+use crate::violation::{Entry, Missing, Rule};
+
+/// A descriptor that has changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change {
+    pub(crate) cpu: usize,
+    pub(crate) word: usize,
+    pub(crate) old: u64,
+    pub(crate) new: u64,
+    /// The step that had written `old`.
+    pub(crate) made: u64,
+    /// CPUs whose walks may still see `old`.
+    pub(crate) visible: CpuSet,
+}
+
+/// A translation that is to become a ghost.
+#[derive(Clone, Copy, Debug)]
+struct Burial {
+    tree: usize,
+    shape: Shape,
+    tag: usize,
+    level: i8,
+    ipa: u64,
+    raw: u64,
+    made: u64,
+    origin: Origin,
+}
+
+impl Model {
+    /// A descriptor that walks can read has changed.
+    pub(crate) fn changed(&mut self, change: Change) {
+        let frame = change.word / FRAME_WORDS;
+        if self.memory.frames[frame].walkers != 0 && change.old & 1 != 0 {
+            self.bury_under_ghosts(&change);
+        }
+        let offset = (change.word % FRAME_WORDS) as u16;
+        let mut index = 0;
+        while let Some(&place) = self.memory.frames[frame].places.get(index) {
+            index += 1;
+            if (place.first..place.end).contains(&offset) {
+                self.changed_at(&change, &place, offset);
+            }
+        }
+    }
+
+    fn changed_at(&mut self, change: &Change, place: &Place, offset: u16) {
+        let Change {
+            cpu,
+            word,
+            old,
+            new,
+            ..
+        } = *change;
+        let Place { tree, level, .. } = *place;
+        let shape = self.trees[tree].shape;
+        let ipa = place.ipa + u64::from(offset - place.first) * shape.entry_bytes(level);
+        let at = Branch {
+            cpu,
+            tree,
+            word,
+            entries: 1,
+            level,
+            ipa,
+        };
+
+        if old & 1 != 0 {
+            let made = change.made.max(place.since);
+            self.bury_everywhere(&at, old, made, change.visible);
+        }
+        let (before, after) = (shape.meaning(old, level), shape.meaning(new, level));
+        if let Meaning::Table(table) = before
+            && before != after
+            && let Some((child, entries)) = self.child(&shape, table)
+        {
+            self.detach(tree, child, entries, level + 1, ipa);
+        }
+        if new & 1 == 0 {
+            return;
+        }
+        if let Meaning::Table(_) = after
+            && before == after
+        {
+            self.check_descriptor(&at, new);
+            return;
+        }
+        self.adopt(at, new);
+        self.check_replaced(&at, old, new, change.made);
+        self.check_made(&at, new);
+        if new & CONTIGUOUS != 0 && shape.run_entries(level) > 1 {
+            self.memory.frame_mut(word).has_runs = true;
+        }
+        if self.memory.frame(word).has_runs {
+            self.check_run(&at, place, new);
+        }
+    }
+
+    /// The old value of an entry becomes a ghost under every VMID that has the tree.
+    fn bury_everywhere(&mut self, at: &Branch, raw: u64, made: u64, visible: CpuSet) {
+        let shape = self.trees[at.tree].shape;
+        for index in 0..self.trees[at.tree].tags.len() {
+            let tag = self.trees[at.tree].tags[index];
+            let holders = self.tags[tag].holders(at.tree, made);
+            if holders == 0 {
+                continue;
+            }
+            self.cpus[at.cpu].touch(tag);
+            let (cpu, word, step) = (at.cpu, at.word, self.step);
+            let origin = Origin {
+                writer: cpu,
+                word,
+                step,
+                holders,
+                visible,
+            };
+            self.bury(&Burial {
+                tree: at.tree,
+                shape,
+                tag,
+                level: at.level,
+                ipa: at.ipa,
+                raw,
+                made,
+                origin,
+            });
+        }
+    }
+
+    /// A CPU begins to walk a tree of which not all writes are visible: it may see what was there before them.
+    pub(crate) fn bury_unseen(&mut self, cpu: usize, tag: usize, tree: usize) {
+        let unseen: Vec<_> = (self.cpus.iter().enumerate())
+            .flat_map(|(writer, state)| state.pending.iter().map(move |pending| (writer, *pending)))
+            .filter(|(_, pending)| pending.old & 1 != 0)
+            .collect();
+        for (writer, pending) in unseen {
+            let offset = (pending.word % FRAME_WORDS) as u16;
+            let shape = self.trees[tree].shape;
+            let place = self
+                .memory
+                .frame(pending.word)
+                .places
+                .iter()
+                .copied()
+                .find(|place| place.tree == tree && (place.first..place.end).contains(&offset));
+            let Some(place) = place else {
+                continue;
+            };
+            self.cpus[writer].touch(tag);
+            self.bury(&Burial {
+                tree,
+                shape,
+                tag,
+                level: place.level,
+                ipa: place.ipa + u64::from(offset - place.first) * shape.entry_bytes(place.level),
+                raw: pending.old,
+                made: self.step,
+                origin: Origin {
+                    writer,
+                    word: pending.word,
+                    step: self.memory.since(pending.word),
+                    holders: Self::only(cpu),
+                    visible: Self::only(cpu),
+                },
+            });
+        }
+    }
+
+    /// A page changes that only walk-cache ghosts lead to.
+    fn bury_under_ghosts(&mut self, change: &Change) {
+        let frame = change.word / FRAME_WORDS;
+        for tag in 0..self.tags.len() {
+            let walks: Vec<_> = (self.tags[tag].ghosts.iter())
+                .filter(|ghost| ghost.kind == Kind::Walk && self.leads_to(ghost, frame))
+                .map(|ghost| {
+                    (
+                        ghost.shape,
+                        ghost.level + 1,
+                        ghost.ipa,
+                        ghost.stage2,
+                        ghost.raw,
+                    )
+                })
+                .collect();
+            for (shape, level, ipa, holders, raw) in walks {
+                let Meaning::Table(table) = shape.meaning(raw, level - 1) else {
+                    continue;
+                };
+                let Some((first, _)) = self.child(&shape, table) else {
+                    continue;
+                };
+                let Change {
+                    cpu,
+                    word,
+                    old,
+                    made,
+                    visible,
+                    ..
+                } = *change;
+                self.cpus[cpu].touch(tag);
+                let step = self.step;
+                self.bury(&Burial {
+                    tree: usize::MAX,
+                    shape,
+                    tag,
+                    level,
+                    ipa: ipa + ((word - first) as u64) * shape.entry_bytes(level),
+                    raw: old,
+                    made,
+                    origin: Origin {
+                        writer: cpu,
+                        word,
+                        step,
+                        holders,
+                        visible,
+                    },
+                });
+            }
+        }
+    }
+
+    /// Whether a walk-cache ghost leads to a frame.
+    pub(crate) fn leads_to(&self, ghost: &Ghost, frame: usize) -> bool {
+        let Meaning::Table(table) = ghost.shape.meaning(ghost.raw, ghost.level) else {
+            return false;
+        };
+        self.memory
+            .frames_of(table, ghost.shape.table_bytes())
+            .contains(&frame)
+    }
+
+    /// Makes the ghosts of one translation; of a table, also those of all that is below it.
+    fn bury(&mut self, burial: &Burial) {
+        let Burial {
+            shape,
+            level,
+            ipa,
+            raw,
+            ..
+        } = *burial;
+        match shape.meaning(raw, level) {
+            Meaning::Invalid => {}
+            // An entry whose access flag is clear is not cached (DDI 0487, D8 "The Access flag").
+            Meaning::Leaf(_) if raw & ACCESSED == 0 => {}
+            Meaning::Leaf(output) => {
+                self.haunt(burial, Kind::Leaf, ipa, raw);
+                let run = shape.run_entries(level);
+                if raw & CONTIGUOUS != 0 && run > 1 {
+                    let start = ipa & !(shape.entry_bytes(level) * run - 1);
+                    let output = output.wrapping_sub(ipa - start);
+                    self.haunt(burial, Kind::Run, start, shape.with_output(raw, output));
+                }
+            }
+            Meaning::Table(table) => {
+                let Some((first, entries)) = self.child(&shape, table) else {
+                    return;
+                };
+                self.haunt(burial, Kind::Walk, ipa, raw);
+                self.bury_table(burial, first, entries);
+            }
+        }
+    }
+
+    fn bury_table(&mut self, above: &Burial, first: usize, entries: u64) {
+        let (shape, level) = (above.shape, above.level + 1);
+        for (from, to, ipa) in Pieces::new(first, entries, above.ipa, shape.entry_shift(level)) {
+            for word in from..to {
+                let raw = self.memory.get(word);
+                if raw & 1 == 0 {
+                    continue;
+                }
+                let made = above.made.max(self.memory.since(word));
+                let holders = if above.tree == usize::MAX {
+                    above.origin.holders
+                } else {
+                    self.tags[above.tag].holders(above.tree, made) & above.origin.holders
+                };
+                if holders != 0 {
+                    self.bury(&Burial {
+                        level,
+                        ipa: ipa + ((word - from) as u64) * shape.entry_bytes(level),
+                        raw,
+                        made,
+                        origin: Origin {
+                            word,
+                            holders,
+                            ..above.origin
+                        },
+                        ..*above
+                    });
+                }
+            }
+        }
+    }
+
+    fn haunt(&mut self, burial: &Burial, kind: Kind, ipa: u64, raw: u64) {
+        let ghost = Ghost::new(burial.shape, kind, burial.level, ipa, raw, burial.origin);
+        let ghosts = &mut self.tags[burial.tag].ghosts;
+        if let Some(same) = ghosts.iter_mut().find(|other| other.is_same(&ghost)) {
+            same.renew(&ghost);
+            return;
+        }
+        if kind == Kind::Walk {
+            self.count_walkers(&ghost, |walkers| *walkers += 1);
+        }
+        self.tags[burial.tag].ghosts.push(ghost);
+    }
+
+    /// Changes how many walk-cache ghosts the frames of a table know.
+    pub(crate) fn count_walkers(&mut self, ghost: &Ghost, change: impl Fn(&mut u32)) {
+        if let Meaning::Table(table) = ghost.shape.meaning(ghost.raw, ghost.level) {
+            for frame in self.memory.frames_of(table, ghost.shape.table_bytes()) {
+                change(&mut self.memory.frames[frame].walkers);
+            }
+        }
+    }
+
+    pub(crate) fn check_descriptor(&mut self, at: &Branch, raw: u64) {
+        let shape = &self.trees[at.tree].shape;
+        if let Some(malformed) = shape.malformed(raw, at.level, &self.config) {
+            self.malformed(at, raw, malformed);
+        }
+    }
+
+    #[cold]
+    pub(crate) fn malformed(&mut self, at: &Branch, raw: u64, malformed: Malformed) {
+        let entry = self.entry(at, raw, raw);
+        self.report(at.cpu, Rule::Descriptor(malformed), None, None, Some(entry));
+    }
+
+    fn entry(&self, at: &Branch, old: u64, new: u64) -> Entry {
+        Entry {
+            descriptor: self.memory.address(at.word),
+            ipa: Ipa(at.ipa),
+            bytes: self.trees[at.tree].shape.entry_bytes(at.level),
+            level: at.level,
+            old,
+            new,
+        }
+    }
+
+    /// One valid leaf took the place of another with another output or memory type. An old one that was not cached
+    /// for want of its access flag is no excuse: hardware or a walk in progress may be about to use it.
+    fn check_replaced(&mut self, at: &Branch, old: u64, new: u64, made: u64) {
+        let shape = self.trees[at.tree].shape;
+        let (Meaning::Leaf(before), Meaning::Leaf(after)) =
+            (shape.meaning(old, at.level), shape.meaning(new, at.level))
+        else {
+            return;
+        };
+        if before == after && shape.memory_bits(old) == shape.memory_bits(new) {
+            return;
+        }
+        let tag = self.trees[at.tree]
+            .tags
+            .iter()
+            .find(|&&tag| self.tags[tag].holders(at.tree, made) != 0);
+        if let Some(&tag) = tag {
+            let entry = self.entry(at, old, new);
+            let vmid = Some(self.tags[tag].vmid);
+            self.report(
+                at.cpu,
+                Rule::BreakBeforeMake(Missing::Break),
+                None,
+                vmid,
+                Some(entry),
+            );
+        }
+    }
+
+    /// A valid entry was written: no ghost may be left that it would be at odds with.
+    fn check_made(&mut self, at: &Branch, raw: u64) {
+        let shape = self.trees[at.tree].shape;
+        let size = shape.entry_bytes(at.level);
+        let is_run =
+            raw & CONTIGUOUS != 0 && matches!(shape.meaning(raw, at.level), Meaning::Leaf(_));
+        let reach = if is_run {
+            size * shape.run_entries(at.level)
+        } else {
+            size
+        };
+        let from = at.ipa & !(reach - 1);
+        let found = self.trees[at.tree].tags.iter().find_map(|&tag| {
+            let tag = &self.tags[tag];
+            let ghost = tag.ghosts.iter().find(|ghost| {
+                ghost.overlaps(from, from + reach)
+                    && self.is_at_odds(ghost, &shape, at.level, at.ipa, raw)
+            })?;
+            Some((tag.vmid, ghost.clone()))
+        });
+        let Some((vmid, ghost)) = found else {
+            return;
+        };
+        let (missing, earlier) = if ghost.changed == self.step {
+            (Missing::Break, None)
+        } else {
+            (ghost.missing(), Some(ghost.changed))
+        };
+        let entry = self.ghost_entry(&ghost, raw);
+        self.report(
+            at.cpu,
+            Rule::BreakBeforeMake(missing),
+            earlier,
+            Some(vmid),
+            Some(entry),
+        );
+    }
+
+    pub(crate) fn ghost_entry(&self, ghost: &Ghost, new: u64) -> Entry {
+        Entry {
+            descriptor: self.memory.address(ghost.word),
+            ipa: Ipa(ghost.ipa),
+            bytes: ghost.bytes,
+            level: ghost.level,
+            old: ghost.raw,
+            new,
+        }
+    }
+
+    /// Whether an old translation and a new entry, which overlap, must not be in one TLB.
+    fn is_at_odds(&self, ghost: &Ghost, shape: &Shape, level: i8, ipa: u64, raw: u64) -> bool {
+        match (shape.meaning(raw, level), ghost.kind) {
+            (Meaning::Invalid, _) => false,
+            (Meaning::Leaf(output), Kind::Leaf | Kind::Run) => {
+                self.leaves_are_at_odds(ghost, shape, level, ipa, raw, output)
+            }
+            // A table above, still linked or judged when it was replaced.
+            (_, Kind::Walk) if ghost.level < level => false,
+            (Meaning::Leaf(_), Kind::Walk) => !self.may_resize(raw),
+            (Meaning::Table(table), Kind::Walk) if ghost.level == level => {
+                ghost.shape.meaning(ghost.raw, level) != Meaning::Table(table)
+            }
+            (Meaning::Table(table), _) => {
+                let Some((first, entries)) = self.child(shape, table) else {
+                    return false;
+                };
+                self.table_is_at_odds(ghost, shape, level + 1, ipa, first, entries)
+            }
+        }
+    }
+
+    fn table_is_at_odds(
+        &self,
+        ghost: &Ghost,
+        shape: &Shape,
+        level: i8,
+        ipa: u64,
+        first: usize,
+        entries: u64,
+    ) -> bool {
+        let size = shape.entry_bytes(level);
+        let from = ghost.ipa.max(ipa) - ipa;
+        let to = (ghost.ipa + ghost.bytes - ipa).min(entries * size);
+        (from / size..to.div_ceil(size)).any(|index| {
+            let raw = self.memory.get(first + index as usize);
+            raw & 1 != 0 && self.is_at_odds(ghost, shape, level, ipa + index * size, raw)
+        })
+    }
+
+    fn leaves_are_at_odds(
+        &self,
+        ghost: &Ghost,
+        shape: &Shape,
+        level: i8,
+        ipa: u64,
+        raw: u64,
+        output: u64,
+    ) -> bool {
+        let at = ghost.ipa.max(ipa);
+        if ghost.output(at) != output.wrapping_add(at - ipa)
+            || ghost.shape.memory_bits(ghost.raw) != shape.memory_bits(raw)
+        {
+            return true;
+        }
+        let is_same_size = ghost.level == level && ghost.is_contiguous() == (raw & CONTIGUOUS != 0);
+        let block = if ghost.level < level { ghost.raw } else { raw };
+        let is_permitted =
+            self.config.bbm == Bbm::Level2 || ghost.level != level && self.may_resize(block);
+        !(is_same_size || is_permitted)
+    }
+
+    /// Whether FEAT_BBM permits this block to stand beside a table for the same addresses.
+    fn may_resize(&self, block: u64) -> bool {
+        match self.config.bbm {
+            Bbm::Level0 => false,
+            Bbm::Level1 => block & NT != 0,
+            Bbm::Level2 => true,
+        }
+    }
+
+    /// The valid entries of a Contiguous run agree.
+    fn check_run(&mut self, at: &Branch, place: &Place, new: u64) {
+        let shape = self.trees[at.tree].shape;
+        let Meaning::Leaf(output) = shape.meaning(new, at.level) else {
+            return;
+        };
+        let size = shape.entry_bytes(at.level);
+        let run = size * shape.run_entries(at.level);
+        let start = at.ipa & !(run - 1);
+        let base = output.wrapping_sub(at.ipa - start);
+        let is_contiguous = new & CONTIGUOUS != 0;
+        let frame = at.word / FRAME_WORDS * FRAME_WORDS;
+        let first = frame + usize::from(place.first);
+        let end = frame + usize::from(place.end);
+        let is_wrong = (first..end).any(|word| {
+            let ipa = place.ipa + ((word - first) as u64) * size;
+            let raw = self.memory.get(word);
+            let Meaning::Leaf(output) = shape.meaning(raw, at.level) else {
+                return false;
+            };
+            if ipa & !(run - 1) != start || !(is_contiguous || raw & CONTIGUOUS != 0) {
+                return false;
+            }
+            let is_mixed = is_contiguous != (raw & CONTIGUOUS != 0);
+            output != base.wrapping_add(ipa - start)
+                || shape.memory_bits(raw) != shape.memory_bits(new)
+                || is_mixed && self.config.bbm != Bbm::Level2
+        });
+        if is_wrong || is_contiguous && base & (run - 1) != 0 {
+            self.malformed(at, new, Malformed::ContiguousRun);
+        }
+    }
+}

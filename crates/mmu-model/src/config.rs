@@ -1,0 +1,191 @@
+//! The machine that the model plays: its CPUs, its memory for tables and the optional features it has.
+
+use core::ops::BitOr;
+
+use droste_arm64::Pa;
+
+/// A set of CPUs, one bit each.
+pub(crate) type CpuSet = u32;
+
+/// The most CPUs that a model has: the width of a set of them.
+pub const MAX_CPUS: usize = 32;
+
+/// What may be changed in a valid entry without break-before-make (ID_AA64MMFR2_EL1.BBM; DDI 0487, D8 "Support
+/// levels for changing table or block size").
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Bbm {
+    /// A change of size or contiguity needs break-before-make.
+    #[default]
+    Level0,
+    /// A change between block and table is possible while the block has nT set.
+    Level1,
+    /// A change of size or contiguity is possible directly; a TLB conflict abort may follow until invalidation.
+    Level2,
+}
+
+/// Optional features without levels, as a set.
+///
+/// ```
+/// use droste_mmu_model::Features;
+/// let features = Features::TTL | Features::TLBI_RANGE;
+/// assert!(features.has(Features::TTL));
+/// assert!(!features.has(Features::VMID16));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Features(u32);
+
+impl Features {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+    /// FEAT_TTL: level hints in TLBI operands.
+    pub const TTL: Self = Self(1);
+    /// FEAT_TLBIRANGE: invalidation by range.
+    pub const TLBI_RANGE: Self = Self(1 << 1);
+    /// FEAT_TLBIOS: Outer Shareable invalidation.
+    pub const TLBI_OS: Self = Self(1 << 2);
+    /// FEAT_XS: the nXS qualifier and the FnXS bit.
+    pub const XS: Self = Self(1 << 3);
+    /// FEAT_XNX: execution told apart for EL1 and EL0.
+    pub const XNX: Self = Self(1 << 4);
+    /// FEAT_S2FWB, and guests run with HCR_EL2.FWB set.
+    pub const FWB: Self = Self(1 << 5);
+    /// FEAT_VMID16.
+    pub const VMID16: Self = Self(1 << 6);
+    /// FEAT_LPA2: VTCR_EL2.DS.
+    pub const LPA2: Self = Self(1 << 7);
+    /// FEAT_HAFDBS: hardware sets the access flag.
+    pub const HARDWARE_AF: Self = Self(1 << 8);
+    /// FEAT_HAFDBS: hardware marks what is written.
+    pub const HARDWARE_DIRTY: Self = Self(1 << 9);
+    /// FEAT_TTCNP: entries may be common to CPUs.
+    pub const CNP: Self = Self(1 << 10);
+    /// FEAT_TTST: small translation tables.
+    pub const TTST: Self = Self(1 << 11);
+    /// All of them.
+    pub const ALL: Self = Self((1 << 12) - 1);
+
+    /// Whether all of `other` are in the set.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The set less those of `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The set as a number, for traces.
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The set from its number; unknown bits are dropped.
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        Self(bits & Self::ALL.0)
+    }
+}
+
+impl BitOr for Features {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// What the model takes the guests' stage 1 to be.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Stage1 {
+    /// Anything: two virtual CPUs may use one ASID for different tables. That entries of one are left when another
+    /// enters is a violation at the entry.
+    #[default]
+    Unknown,
+    /// What [`stage1_map`](crate::Model::stage1_map) says, no more. A violation is the first access that could use
+    /// an entry it must not.
+    Known,
+}
+
+/// When table walks may fill a CPU's TLBs.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Speculation {
+    /// While the CPU is in the guest (DDI 0487, D8: a walk happens for a context that is in use).
+    #[default]
+    InGuest,
+    /// Also at EL2, for whatever VTTBR_EL2 and VTCR_EL2 hold: CPUs that walk for a speculated AT instruction.
+    AlsoAtEl2,
+}
+
+/// Whether the verbs are kept for replay.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Recording {
+    /// No.
+    #[default]
+    Off,
+    /// All of them, in memory.
+    On,
+}
+
+/// The machine that a model plays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// How many CPUs, 1 to [`MAX_CPUS`].
+    pub cpus: usize,
+    /// Where the memory for tables begins, a multiple of 4 KiB.
+    pub base: Pa,
+    /// Size of that memory in units of 4 KiB.
+    pub pages: u64,
+    /// Physical address bits that are implemented: 32 to 52.
+    pub pa_bits: u32,
+    /// FEAT_BBM.
+    pub bbm: Bbm,
+    /// Other features.
+    pub features: Features,
+    /// The guests' stage 1.
+    pub stage1: Stage1,
+    /// When walks happen.
+    pub speculation: Speculation,
+    /// Whether a trace is kept.
+    pub recording: Recording,
+}
+
+impl Config {
+    /// Four CPUs with 48 physical address bits and no optional feature.
+    pub const fn new(base: Pa, pages: u64) -> Self {
+        Self {
+            cpus: 4,
+            base,
+            pages,
+            pa_bits: 48,
+            bbm: Bbm::Level0,
+            features: Features::NONE,
+            stage1: Stage1::Unknown,
+            speculation: Speculation::InGuest,
+            recording: Recording::Off,
+        }
+    }
+
+    /// The set of all CPUs.
+    pub(crate) const fn all_cpus(&self) -> CpuSet {
+        CpuSet::MAX >> (MAX_CPUS - self.cpus)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_a_set() {
+        assert!(Features::ALL.has(Features::TTL | Features::TTST));
+        assert!(!Features::ALL.without(Features::TTL).has(Features::TTL));
+        assert_eq!(Features::from_bits(u32::MAX), Features::ALL);
+    }
+
+    #[test]
+    fn the_set_of_all_cpus_has_one_bit_each() {
+        let mut config = Config::new(Pa(0), 1);
+        assert_eq!(config.all_cpus(), 0b1111);
+        config.cpus = MAX_CPUS;
+        assert_eq!(config.all_cpus(), CpuSet::MAX);
+    }
+}

@@ -1,0 +1,255 @@
+//! Ghosts: translations that memory no longer holds and a TLB may.
+//!
+//! What memory holds now is a candidate at each access anyway, so nothing is kept for it. When a descriptor changes,
+//! its old value becomes a ghost on every CPU that could have cached it, and stays until the architecture makes
+//! it go: a TLBI that takes it, issued after the change was visible, and then a DSB of the CPU that issued it.
+
+use crate::config::{CpuSet, Features};
+use crate::descriptor::{CONTIGUOUS, FNXS, Meaning};
+use crate::regime::Shape;
+use crate::tlbi::{Completion, Depth, Target, Tlbi};
+use crate::violation::Missing;
+
+/// What a ghost is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// A block or page.
+    Leaf,
+    /// A Contiguous run, as one entry.
+    Run,
+    /// A table descriptor: a walk that goes on in that table as it is now.
+    Walk,
+}
+
+/// How far an invalidation by one CPU is: issued, and not complete before its DSB.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Issued {
+    issuer: u8,
+    stage2: CpuSet,
+    combined: CpuSet,
+}
+
+/// A translation that TLBs may hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Ghost {
+    pub(crate) kind: Kind,
+    pub(crate) level: i8,
+    /// The CPU whose DSB makes the change visible.
+    pub(crate) writer: u8,
+    /// First address that it translates.
+    pub(crate) ipa: u64,
+    pub(crate) bytes: u64,
+    /// The descriptor as it was; of a run, with the output of its first entry.
+    pub(crate) raw: u64,
+    pub(crate) shape: Shape,
+    /// The descriptor's number.
+    pub(crate) word: usize,
+    /// The step that changed it.
+    pub(crate) changed: u64,
+    /// CPUs that may hold it as a stage-2 entry.
+    pub(crate) stage2: CpuSet,
+    /// CPUs that may hold translations of both stages made from it.
+    pub(crate) combined: CpuSet,
+    /// CPUs whose walks may still see it in memory.
+    pub(crate) visible: CpuSet,
+    issued: Issued,
+    more_issued: Vec<Issued>,
+}
+
+/// What makes a ghost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub(crate) writer: usize,
+    pub(crate) word: usize,
+    pub(crate) step: u64,
+    pub(crate) holders: CpuSet,
+    /// CPUs whose walks may still see the old value.
+    pub(crate) visible: CpuSet,
+}
+
+impl Ghost {
+    /// The old descriptor `raw` of `level` that translated from `ipa` on.
+    pub(crate) fn new(
+        shape: Shape,
+        kind: Kind,
+        level: i8,
+        ipa: u64,
+        raw: u64,
+        origin: Origin,
+    ) -> Self {
+        let entries = if kind == Kind::Run {
+            shape.run_entries(level)
+        } else {
+            1
+        };
+        Self {
+            kind,
+            level,
+            writer: origin.writer as u8,
+            ipa,
+            bytes: shape.entry_bytes(level) * entries,
+            raw,
+            shape,
+            word: origin.word,
+            changed: origin.step,
+            stage2: origin.holders,
+            combined: if kind == Kind::Walk {
+                0
+            } else {
+                origin.holders
+            },
+            visible: origin.visible,
+            issued: Issued::default(),
+            more_issued: Vec::new(),
+        }
+    }
+
+    pub(crate) const fn holders(&self) -> CpuSet {
+        self.stage2 | self.combined
+    }
+
+    pub(crate) const fn contains(&self, ipa: u64) -> bool {
+        ipa >= self.ipa && ipa - self.ipa < self.bytes
+    }
+
+    /// Whether it translates something of \[from, to).
+    pub(crate) const fn overlaps(&self, from: u64, to: u64) -> bool {
+        self.ipa < to && from < self.ipa + self.bytes
+    }
+
+    /// Whether it is the same translation, so that the two can be kept as one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.ipa == other.ipa
+            && self.raw == other.raw
+            && self.kind == other.kind
+            && self.level == other.level
+            && self.shape == other.shape
+            && (self.visible == 0 || self.writer == other.writer)
+    }
+
+    /// Takes over what a later ghost of the same translation brings.
+    pub(crate) fn renew(&mut self, other: &Self) {
+        self.stage2 |= other.stage2;
+        self.combined |= other.combined;
+        self.visible |= other.visible;
+        self.writer = other.writer;
+        self.word = other.word;
+        self.changed = other.changed;
+        let (stage2, combined) = (other.stage2, other.combined);
+        for issued in self.all_issued() {
+            issued.stage2 &= !stage2;
+            issued.combined &= !combined;
+        }
+    }
+
+    fn all_issued(&mut self) -> impl Iterator<Item = &mut Issued> {
+        core::iter::once(&mut self.issued).chain(&mut self.more_issued)
+    }
+
+    /// Whether an instruction with this target takes its stage-2 part.
+    pub(crate) fn is_taken(&self, target: &Target) -> bool {
+        let Target::Stage2 {
+            from,
+            to,
+            hint,
+            depth,
+        } = *target
+        else {
+            return matches!(target, Target::Vmid | Target::All);
+        };
+        self.overlaps(from, to)
+            && hint
+                .page_shift
+                .is_none_or(|shift| shift == self.shape.page_shift)
+            && hint.level.is_none_or(|level| level == self.level)
+            && !(self.kind == Kind::Walk && depth == Depth::LastLevel)
+    }
+
+    /// Whether the nXS qualifier lets it survive.
+    pub(crate) const fn survives_nxs(&self, tlbi: &Tlbi, features: Features) -> bool {
+        matches!(tlbi.completion, Completion::ExceptXs)
+            && features.has(Features::XS)
+            && !matches!(self.kind, Kind::Walk)
+            && self.raw & FNXS == 0
+    }
+
+    /// Notes that `issuer` has issued an invalidation of these parts. Where walks still see it, it comes back.
+    pub(crate) fn issue(&mut self, issuer: usize, stage2: CpuSet, combined: CpuSet) {
+        let stage2 = stage2 & self.stage2 & !self.visible;
+        let combined = combined & self.combined & !self.visible;
+        if stage2 | combined == 0 {
+            return;
+        }
+        let issuer = issuer as u8;
+        let is_free =
+            |issued: &Issued| issued.issuer == issuer || issued.stage2 | issued.combined == 0;
+        if let Some(issued) = self.all_issued().find(|issued| is_free(issued)) {
+            let before = if issued.issuer == issuer {
+                *issued
+            } else {
+                Issued::default()
+            };
+            *issued = Issued {
+                issuer,
+                stage2: before.stage2 | stage2,
+                combined: before.combined | combined,
+            };
+        } else {
+            self.more_issued.push(Issued {
+                issuer,
+                stage2,
+                combined,
+            });
+        }
+    }
+
+    /// Completes on `cpus` what `issuer` has issued.
+    pub(crate) fn complete(&mut self, issuer: usize, cpus: CpuSet) {
+        let (mut stage2, mut combined) = (0, 0);
+        for issued in self
+            .all_issued()
+            .filter(|issued| usize::from(issued.issuer) == issuer)
+        {
+            stage2 |= issued.stage2 & cpus;
+            combined |= issued.combined & cpus;
+            issued.stage2 &= !cpus;
+            issued.combined &= !cpus;
+        }
+        self.stage2 &= !stage2;
+        self.combined &= !combined;
+    }
+
+    /// What keeps it alive.
+    pub(crate) fn missing(&self) -> Missing {
+        let (mut stage2, mut combined) = (0, 0);
+        for issued in core::iter::once(&self.issued).chain(&self.more_issued) {
+            stage2 |= issued.stage2;
+            combined |= issued.combined;
+        }
+        if self.visible != 0 {
+            Missing::BarrierBeforeTlbi
+        } else if self.stage2 & !stage2 != 0 {
+            Missing::Tlbi
+        } else if self.stage2 != 0 {
+            Missing::BarrierAfterTlbi
+        } else if self.combined & !combined != 0 {
+            Missing::CombinedTlbi
+        } else {
+            Missing::BarrierAfterCombinedTlbi
+        }
+    }
+
+    /// Where it leads from `ipa`, which is at or above its first address or, for a neighbour's view, below.
+    pub(crate) const fn output(&self, ipa: u64) -> u64 {
+        let base = match self.shape.meaning(self.raw, self.level) {
+            Meaning::Leaf(output) | Meaning::Table(output) => output,
+            Meaning::Invalid => 0,
+        };
+        base.wrapping_add(ipa.wrapping_sub(self.ipa))
+    }
+
+    /// Whether the entry covers a Contiguous run or stands for one.
+    pub(crate) const fn is_contiguous(&self) -> bool {
+        self.raw & CONTIGUOUS != 0
+    }
+}

@@ -1,0 +1,272 @@
+//! Barriers and TLB invalidations: how ghosts end.
+
+use droste_arm64::barrier::Dsb;
+
+use crate::config::CpuSet;
+use crate::cpu::{Extent, Wide};
+use crate::ghost::Kind;
+use crate::model::{Model, Turn};
+use crate::regime::vmid;
+use crate::stage1::{GuestScope, Issue};
+use crate::tlbi::{OperandFault, Scope, Target, Tlbi};
+use crate::trace::Verb;
+use crate::violation::Rule;
+
+impl Model {
+    /// Executes a TLB invalidation at EL2. It is complete with this CPU's next DSB: [`Dsb::Ish`] on all CPUs,
+    /// [`Dsb::Nsh`] on this one.
+    pub fn tlbi(&mut self, cpu: usize, tlbi: Tlbi) {
+        if !self.begin(cpu, Turn::El2, Verb::Tlbi { cpu, tlbi }) {
+            return;
+        }
+        if let Some(fault) = tlbi.fault(&self.config) {
+            self.report(cpu, Rule::Operand(fault), None, None, None);
+            return;
+        }
+        if self.cpus[cpu].is_host() && tlbi.form.follows_tge() {
+            return;
+        }
+        let cpus = match tlbi.scope {
+            Scope::Local => Self::only(cpu),
+            Scope::Inner | Scope::Outer => self.config.all_cpus(),
+        };
+        self.invalidate(
+            cpu,
+            &tlbi,
+            Issue {
+                cpu,
+                cpus,
+                guest: None,
+            },
+        );
+    }
+
+    /// The guest on this CPU executes a TLB invalidation. With HCR_EL2.FB a local one is broadcast.
+    pub fn guest_tlbi(&mut self, cpu: usize, tlbi: Tlbi) {
+        if !self.begin(cpu, Turn::Guest, Verb::GuestTlbi { cpu, tlbi }) {
+            return;
+        }
+        let fault = if tlbi.form.is_guests() {
+            tlbi.fault(&self.config)
+        } else {
+            Some(OperandFault::UndefinedAtEl1)
+        };
+        if let Some(fault) = fault {
+            self.report(cpu, Rule::Operand(fault), None, None, None);
+            return;
+        }
+        let Some(vcpu) = self.cpus[cpu].guest else {
+            return;
+        };
+        let is_local = tlbi.scope == Scope::Local;
+        let cpus = if is_local && !self.cpus[cpu].forces_broadcast() {
+            Self::only(cpu)
+        } else {
+            self.config.all_cpus()
+        };
+        let scope = if is_local {
+            GuestScope::Local
+        } else {
+            GuestScope::Broadcast
+        };
+        self.invalidate(
+            cpu,
+            &tlbi,
+            Issue {
+                cpu,
+                cpus,
+                guest: Some((vcpu.number, scope)),
+            },
+        );
+    }
+
+    /// The guest on this CPU executes a DSB. With HCR_EL2.BSU other than 0 it reaches the Inner Shareable domain.
+    pub fn guest_dsb(&mut self, cpu: usize, domain: Dsb) {
+        if !self.begin(cpu, Turn::Guest, Verb::GuestDsb { cpu, domain }) {
+            return;
+        }
+        let domain = match domain {
+            Dsb::Nsh if self.cpus[cpu].upgrades_barriers() => Dsb::Ish,
+            other => other,
+        };
+        self.barrier(cpu, domain);
+    }
+
+    fn invalidate(&mut self, cpu: usize, tlbi: &Tlbi, issue: Issue) {
+        let state = &self.cpus[cpu];
+        let target = tlbi.target(state.vtcr);
+        if target == Target::All {
+            for tag in 0..self.tags.len() {
+                self.invalidate_tag(tag, tlbi, &target, issue);
+            }
+            self.wide(cpu, None, Extent::Everything, issue.cpus);
+            return;
+        }
+        let now = vmid(state.vttbr, state.vtcr);
+        // Between a write of VTTBR_EL2 and its synchronization either VMID may be meant, so neither is sure to be.
+        if now != vmid(state.vttbr_before, state.vtcr) {
+            return;
+        }
+        let Some(tag) = self.tag(now) else {
+            return;
+        };
+        self.invalidate_tag(tag, tlbi, &target, issue);
+        match target {
+            Target::Vmid => self.wide(cpu, Some(tag), Extent::Everything, issue.cpus),
+            Target::Combined => self.wide(cpu, Some(tag), Extent::Combined, issue.cpus),
+            _ => {}
+        }
+    }
+
+    fn wide(&mut self, cpu: usize, tag: Option<usize>, extent: Extent, cpus: CpuSet) {
+        let issued = self.step;
+        self.cpus[cpu].wide.push(Wide {
+            tag,
+            extent,
+            cpus,
+            issued,
+        });
+    }
+
+    fn invalidate_tag(&mut self, number: usize, tlbi: &Tlbi, target: &Target, issue: Issue) {
+        let tag = &mut self.tags[number];
+        if tag.ghosts.is_empty() && tag.stage1.is_empty() {
+            return;
+        }
+        let Issue { cpu, cpus, .. } = issue;
+        self.cpus[cpu].touch(number);
+        for ghost in &mut tag.stage1 {
+            ghost.issue(target, issue);
+        }
+        if *target == Target::Combined {
+            issue_combined(&mut tag.ghosts, cpu, cpus);
+            return;
+        }
+        for ghost in &mut tag.ghosts {
+            if ghost.is_taken(target) && !ghost.survives_nxs(tlbi, self.config.features) {
+                let combined = if matches!(target, Target::Stage2 { .. }) {
+                    0
+                } else {
+                    cpus
+                };
+                ghost.issue(cpu, cpus, combined);
+            }
+        }
+    }
+
+    /// What a DSB does.
+    pub(crate) fn barrier(&mut self, cpu: usize, domain: Dsb) {
+        let all = self.config.all_cpus();
+        let (seen, completed) = match domain {
+            Dsb::Ish => (all, all),
+            Dsb::Ishst => (all, 0),
+            Dsb::Nsh => (Self::only(cpu), Self::only(cpu)),
+        };
+        self.make_visible(cpu, seen);
+        for index in 0..self.cpus[cpu].touched.len() {
+            let number = self.cpus[cpu].touched[index];
+            let tag = &mut self.tags[number];
+            let mut has_ended = false;
+            for ghost in &mut tag.ghosts {
+                if usize::from(ghost.writer) == cpu {
+                    ghost.visible &= !seen;
+                }
+                if completed != 0 {
+                    ghost.complete(cpu, completed);
+                }
+                has_ended |= ghost.holders() == 0;
+            }
+            if completed != 0 {
+                for ghost in &mut tag.stage1 {
+                    ghost.complete(cpu, completed);
+                }
+                tag.stage1.retain(crate::stage1::Stage1Ghost::is_alive);
+            }
+            if has_ended {
+                self.bury_ended(number);
+            }
+        }
+        if completed != 0 {
+            self.complete_wide(cpu, completed);
+        }
+        if domain == Dsb::Ish {
+            self.cpus[cpu].touched.clear();
+        }
+    }
+
+    fn make_visible(&mut self, cpu: usize, seen: CpuSet) {
+        let state = &mut self.cpus[cpu];
+        if seen == self.config.all_cpus() {
+            for pending in state.pending.drain(..) {
+                self.memory.frame_mut(pending.word).pending -= 1;
+            }
+        }
+        state.own_seen = state.pending.len();
+    }
+
+    /// Forgets the ghosts that no TLB can hold any more.
+    fn bury_ended(&mut self, number: usize) {
+        let mut index = 0;
+        while let Some(ghost) = self.tags[number].ghosts.get(index) {
+            if ghost.holders() != 0 {
+                index += 1;
+                continue;
+            }
+            let ghost = self.tags[number].ghosts.swap_remove(index);
+            if ghost.kind == Kind::Walk {
+                self.count_walkers(&ghost, |walkers| *walkers -= 1);
+            }
+        }
+    }
+
+    fn complete_wide(&mut self, cpu: usize, completed: CpuSet) {
+        let mut waiting = core::mem::take(&mut self.cpus[cpu].wide);
+        for wide in &mut waiting {
+            let cpus = wide.cpus & completed;
+            wide.cpus &= !completed;
+            let tags = match wide.tag {
+                Some(tag) => tag..tag + 1,
+                None => 0..self.tags.len(),
+            };
+            for tag in tags {
+                match wide.extent {
+                    Extent::Everything => self.clear_tag(tag, cpus, wide.issued),
+                    Extent::Combined => self.tags[tag].clear_combined(cpus, wide.issued),
+                }
+            }
+        }
+        waiting.retain(|wide| wide.cpus != 0);
+        self.cpus[cpu].wide = waiting;
+    }
+
+    fn clear_tag(&mut self, number: usize, cpus: CpuSet, issued: u64) {
+        let tag = &mut self.tags[number];
+        tag.clear(cpus, issued);
+        let mut index = 0;
+        while let Some(residence) = tag.residences.get(index) {
+            if residence.present != 0 {
+                index += 1;
+                continue;
+            }
+            let residence = tag.residences.swap_remove(index);
+            self.trees[residence.tree].tags.retain(|&tag| tag != number);
+        }
+    }
+}
+
+/// VMALLE1 takes combined entries; one whose parts of stage 2 are still cached can be made again from them, so it
+/// is sure to be gone only where those were gone before.
+fn issue_combined(ghosts: &mut [crate::ghost::Ghost], cpu: usize, cpus: CpuSet) {
+    let walks: Vec<_> = ghosts
+        .iter()
+        .filter(|ghost| ghost.kind == Kind::Walk)
+        .map(|ghost| (ghost.ipa, ghost.ipa + ghost.bytes, ghost.stage2))
+        .collect();
+    for ghost in ghosts {
+        let covered = walks
+            .iter()
+            .filter(|&&(from, to, _)| ghost.overlaps(from, to))
+            .fold(0, |covered, &(.., holders)| covered | holders);
+        ghost.issue(cpu, 0, cpus & !ghost.stage2 & !covered);
+    }
+}

@@ -1,0 +1,170 @@
+//! What TLBs tell apart: everything that may be cached under one VMID.
+
+use crate::config::CpuSet;
+use crate::ghost::Ghost;
+use crate::stage1::{Space, Stage1Ghost};
+
+/// A table under a VMID, and the CPUs that may hold entries of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Residence {
+    pub(crate) tree: usize,
+    /// CPUs that may hold entries.
+    pub(crate) present: CpuSet,
+    /// CPUs that can make entries now.
+    pub(crate) inside: CpuSet,
+    /// By CPU, the step at which it ceased to.
+    last: Vec<u64>,
+}
+
+impl Residence {
+    pub(crate) fn new(tree: usize, cpus: usize) -> Self {
+        Self {
+            tree,
+            present: 0,
+            inside: 0,
+            last: vec![0; cpus],
+        }
+    }
+
+    pub(crate) fn occupy(&mut self, cpu: usize) {
+        self.present |= 1 << cpu;
+        self.inside |= 1 << cpu;
+    }
+
+    pub(crate) fn vacate(&mut self, cpu: usize, step: u64) {
+        self.inside &= !(1 << cpu);
+        self.last[cpu] = step;
+    }
+
+    /// CPUs that may hold an entry made from a value that memory had since `made`.
+    pub(crate) fn holders(&self, made: u64) -> CpuSet {
+        let mut holders = self.inside;
+        let mut others = self.present & !self.inside;
+        while others != 0 {
+            let cpu = others.trailing_zeros();
+            others &= others - 1;
+            if self.last[cpu as usize] >= made {
+                holders |= 1 << cpu;
+            }
+        }
+        holders
+    }
+
+    /// All entries are gone on `cpus`, but for what was made after the step `issued`.
+    fn clear(&mut self, cpus: CpuSet, issued: u64) {
+        let mut cleared = cpus & self.present & !self.inside;
+        while cleared != 0 {
+            let cpu = cleared.trailing_zeros();
+            cleared &= cleared - 1;
+            if self.last[cpu as usize] < issued {
+                self.present &= !(1 << cpu);
+            }
+        }
+    }
+}
+
+/// Stage-1 and combined entries that a virtual CPU may have left on a CPU.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Residue {
+    pub(crate) cpu: usize,
+    pub(crate) vcpu: u32,
+    pub(crate) asid: u16,
+    pub(crate) space: Option<Space>,
+    /// The step of its last exit; while inside, `u64::MAX`.
+    pub(crate) last: u64,
+}
+
+/// Everything that may be cached under one VMID.
+#[derive(Clone, Debug)]
+pub(crate) struct Tag {
+    pub(crate) vmid: u16,
+    /// CPUs that share their entries (VTTBR_EL2.CnP).
+    pub(crate) common: CpuSet,
+    pub(crate) residences: Vec<Residence>,
+    pub(crate) residues: Vec<Residue>,
+    pub(crate) ghosts: Vec<Ghost>,
+    pub(crate) stage1: Vec<Stage1Ghost>,
+}
+
+impl Tag {
+    pub(crate) const fn new(vmid: u16) -> Self {
+        Self {
+            vmid,
+            common: 0,
+            residences: Vec::new(),
+            residues: Vec::new(),
+            ghosts: Vec::new(),
+            stage1: Vec::new(),
+        }
+    }
+
+    /// The CPUs whose entries `cpu` may use.
+    #[inline]
+    pub(crate) const fn sharers(&self, cpu: usize) -> CpuSet {
+        let own = 1 << cpu;
+        if self.common & own != 0 {
+            self.common
+        } else {
+            own
+        }
+    }
+
+    /// CPUs that may hold an entry of `tree` made from a value that memory had since `made`.
+    pub(crate) fn holders(&self, tree: usize, made: u64) -> CpuSet {
+        self.residence(tree)
+            .map_or(0, |residence| residence.holders(made))
+    }
+
+    pub(crate) fn residence(&self, tree: usize) -> Option<&Residence> {
+        self.residences
+            .iter()
+            .find(|residence| residence.tree == tree)
+    }
+
+    pub(crate) fn residence_mut(&mut self, tree: usize) -> Option<&mut Residence> {
+        self.residences
+            .iter_mut()
+            .find(|residence| residence.tree == tree)
+    }
+
+    /// All entries are gone on `cpus`, but for what was made after the step `issued`.
+    pub(crate) fn clear(&mut self, cpus: CpuSet, issued: u64) {
+        for residence in &mut self.residences {
+            residence.clear(cpus, issued);
+        }
+        self.clear_combined(cpus, issued);
+    }
+
+    /// Stage-1 and combined entries are gone on `cpus`, but for what was made after the step `issued`.
+    pub(crate) fn clear_combined(&mut self, cpus: CpuSet, issued: u64) {
+        self.residues
+            .retain(|residue| cpus >> residue.cpu & 1 == 0 || residue.last >= issued);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cpu_that_left_before_a_value_was_made_cannot_hold_it() {
+        let mut residence = Residence::new(0, 2);
+        residence.occupy(0);
+        residence.occupy(1);
+        residence.vacate(1, 10);
+        assert_eq!(residence.holders(11), 0b01);
+        assert_eq!(residence.holders(10), 0b11);
+    }
+
+    #[test]
+    fn an_invalidation_clears_who_was_not_inside_since_it_was_issued() {
+        let mut residence = Residence::new(0, 3);
+        for cpu in 0..3 {
+            residence.occupy(cpu);
+        }
+        residence.vacate(1, 10);
+        residence.vacate(2, 30);
+        residence.clear(0b111, 20);
+        assert_eq!(residence.present, 0b101);
+    }
+}
