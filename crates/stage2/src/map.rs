@@ -266,12 +266,13 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
         if raw.is_valid() && differs_in_permissions(found, new) {
             Table::update(self.machine, place.entry, raw, |_| Some(new));
         } else {
-            self.machine
-                .write(place.entry, locked(new.not_contiguous()));
-            self.debt.lock();
+            // First: the entry is of no run any more once it holds something else.
             if found.is_contiguous() {
                 self.table.unfold_alone(self.machine, place, self.debt);
             }
+            self.machine
+                .write(place.entry, locked(new.not_contiguous()));
+            self.debt.lock();
         }
     }
 
