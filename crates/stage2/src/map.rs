@@ -141,7 +141,7 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
         self.in_live(top)
     }
 
-    /// Contiguous runs that the range's ends cut become single leaves.
+    /// Contiguous runs that the range's ends cut become single leaves, unless they map as they are to.
     fn unfold_edges(&mut self) {
         let limit = self.table.geometry.ipa_bits().bytes();
         let Span { start, end } = self.mapping.span();
@@ -152,7 +152,8 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
             let (place, raw) = self.table.descend_ahead(self.machine, at);
             let is_leaf = kind(raw, self.table.geometry, place.level) == Kind::Leaf;
             let is_run = is_leaf && unlocked(raw).is_contiguous();
-            if is_run && place.first_of_run(self.table.geometry).ipa != at {
+            let is_cut = is_run && place.first_of_run(self.table.geometry).ipa != at;
+            if is_cut && !self.leaf_maps(place, unlocked(raw)) {
                 self.table.unfold_alone(self.machine, place, self.debt);
             }
         }
