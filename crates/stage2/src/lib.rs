@@ -6,12 +6,14 @@
 //!
 //! # The parts
 //! - [`Geometry`]: how a table is shaped, and the VTCR_EL2 that says so.
-//! - [`Table`]: maps, unmaps, splits, walks. It owns its root and the pages below.
+//! - [`Table`]: maps, unmaps, splits and collapses, widens and narrows permissions, ages, walks. It owns its root and
+//!   the pages below.
 //! - [`Context`]: what TLBs can tell apart, a table's root under a VMID. Several can share one table.
 //! - [`VmidAllocator`]: lends VMIDs to contexts, thousands if need be.
-//! - [`Owed`]: what an unmapping leaves to do. Only its discharge, against every context of the table, gives the
-//!   pages of removed tables back.
+//! - [`Owed`]: what a change of the table leaves to do. Only its discharge, against every context of the table
+//!   ([`Users`]), makes valid what waited for the TLBs, and gives the pages of removed tables back.
 //! - [`Slots`] and [`Fault`]: what the guest's memory is, and how a fault becomes a mapping.
+//! - [`PageSupply`]: where pages for tables come from; a [`PageCache`] has a fault's at hand.
 //!
 //! # The seam
 //! [`Machine`]'s verbs are instructions: a load, a store, a `DSB`, a `TLBI`. At EL2 each is one `asm!` with the
@@ -23,7 +25,7 @@
 //! use droste_arm64::desc::RawDescriptor;
 //! use droste_arm64::esr::Esr;
 //! use droste_arm64::tlbi::Tlbi;
-//! use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, Vtcr, Vttbr};
+//! use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Level, Pa, Vtcr, Vttbr};
 //! use droste_stage2::*;
 //!
 //! #[derive(Default)]
@@ -72,51 +74,67 @@
 //! // A virtual machine: its shape, its memory, its table, one context.
 //! let geometry = Geometry::new(Granule::Kib4, IpaBits::new(39).unwrap(), &ids)?;
 //! let mut slots = Slots::new(geometry);
-//! slots.add(Slot {
-//!     ipa: Ipa(0x4000_0000),
-//!     pa: Pa(0x10_0000_0000),
-//!     bytes: 0x1000_0000,
-//!     attributes: Attributes::Memory(Permissions::ReadWriteExecute),
-//! })?;
+//! slots.add(Slot::new(Ipa(0x4000_0000), Pa(0x10_0000_0000), 0x1000_0000, Attributes::RAM))?;
 //! let mut table = Table::new(&machine, Pa(0x8000_0000), geometry, &ids)?;
 //! let context = Context::<4>::new(&mut table);
+//! let users = Users { vmids: &VMIDS, contexts: &[&context] };
 //!
 //! // A virtual CPU enters the guest on physical CPU 0: VTCR_EL2 first, then the context.
-//! let _vtcr = geometry.vtcr(&ids);
+//! machine.set_vtcr(geometry.vtcr(&ids));
 //! let vttbr = context.enter(&machine, &VMIDS, 0, VcpuId(0));
 //! assert_eq!(vttbr.0, 0x0001_0000_8000_0000);
 //!
 //! // It stores to 0x4012_3000 and faults: the largest block around the address is mapped.
 //! let store_translation_fault = Esr(0x24 << 26 | 1 << 6 | 0x06);
-//! let fault = Fault::new(store_translation_fault, Ipa(0x4012_3000)).unwrap();
-//! assert_eq!(handle(&machine, &mut table, &mut pool, &slots, &fault)?, Outcome::Mapped);
+//! let mut pages = PageCache::new();
+//! let ipa = Ipa(0x4012_3000);
+//! pages.fill(&mut pool, ipa)?;
+//! let fault = Fault::new(store_translation_fault, ipa, Privilege::El1).unwrap();
+//! let outcome = handle(&machine, &table, &mut pages, &users, &slots, &fault)?;
+//! assert_eq!(outcome, Outcome::Mapped);
 //! assert!(matches!(
 //!     table.walk(&machine, Ipa(0x4000_0000)),
-//!     Walk::Leaf { leaf, .. } if leaf.output == Pa(0x10_0000_0000)
+//!     Walk::Leaf { level: Level::L2, leaf, .. } if leaf.output == Pa(0x10_0000_0000)
 //! ));
 //!
 //! // An address without a slot is a device's, or nobody's.
-//! let fault = Fault::new(store_translation_fault, Ipa(0x900_0000)).unwrap();
-//! assert_eq!(handle(&machine, &mut table, &mut pool, &slots, &fault)?, Outcome::NotMemory);
+//! let fault = Fault::new(store_translation_fault, Ipa(0x900_0000), Privilege::El1).unwrap();
+//! let outcome = handle(&machine, &table, &mut pages, &users, &slots, &fault)?;
+//! assert_eq!(outcome, Outcome::Mmio(None)); // the syndrome describes no single register
 //!
-//! // One page goes: the block around it is split, and every context must forget it.
-//! let owed = table.unmap(&machine, &mut pool, Ipa(0x4010_0000), 0x1000)?;
-//! owed.discharge(&machine, &mut pool, &VMIDS, [&context]);
-//! assert!(matches!(table.walk(&machine, Ipa(0x4010_0000)), Walk::Hole { .. }));
-//! assert!(matches!(table.walk(&machine, Ipa(0x4010_1000)), Walk::Leaf { .. }));
+//! // Which pages does the guest write from here on? The block loses its permission to write, the slot logs stores, and
+//! // the next one makes pages of the block, one of which can be written.
+//! slots.set_log(ipa, DirtyLog::On)?;
+//! table.write_protect(&machine, Ipa(0x4000_0000), 0x1000_0000).discharge(&machine, &mut pool, &users)?;
+//! let store_permission_fault = Esr(store_translation_fault.0 | 0x08);
+//! pages.fill(&mut pool, ipa)?;
+//! let fault = Fault::new(store_permission_fault, ipa, Privilege::El1).unwrap();
+//! assert_eq!(handle(&machine, &table, &mut pages, &users, &slots, &fault)?, Outcome::Relaxed);
+//! let mut written = Vec::new();
+//! table
+//!     .dirty(&machine, Ipa(0x4000_0000), 0x1000_0000, |ipa, bytes| written.push((ipa, bytes)))
+//!     .discharge(&machine, &mut pool, &users)?;
+//! assert_eq!(written, [(ipa, 0x1000)]);
+//!
+//! // One page goes, and every context must forget it.
+//! table.unmap(&machine, &mut pool, ipa, 0x1000).discharge(&machine, &mut pool, &users)?;
+//! assert!(matches!(table.walk(&machine, ipa), Walk::Hole { .. }));
+//! assert!(matches!(table.walk(&machine, Ipa(0x4012_4000)), Walk::Leaf { .. }));
 //!
 //! // The end.
-//! table.free(&machine).discharge(&machine, &mut pool, &VMIDS, [&context]);
+//! table.free(&machine).discharge(&machine, &mut pool, &users)?;
 //! context.retire(&mut table);
+//! pages.drain(&mut pool);
 //! assert_eq!(pool.0.len(), 7);
 //! # Ok::<(), Error>(())
 //! ```
 //!
 //! # Locks
-//! A table and its supply are one virtual machine's and behind one lock of its, exclusive for every operation that
-//! changes the table; an [`Owed`] keeps the table borrowed and the lock thereby held until it is discharged. The
-//! table's entries are installed by compare-exchange all the same. Slots can be read without that lock, see
-//! [`slots`]. [`Context::enter`] takes no lock but the allocator's, on a slow path.
+//! A table is behind one reader-writer lock of its virtual machine's: shared for what takes `&Table`, faults above all,
+//! which change single entries by compare-exchange; exclusive for what takes `&mut Table`. An [`Owed`] keeps the table
+//! borrowed and the lock thereby held until it is discharged. [`table`] tells more. Slots can be read without that lock,
+//! see [`slots`]; a fault's pages are taken before it, see [`pages`]. [`Context::enter`] takes no lock but the
+//! allocator's, on a slow path.
 //!
 //! # Caches
 //! What mapping memory does to caches, and when it need not, is told in the source of the private module `cache`:

@@ -5,16 +5,19 @@ use std::collections::HashMap;
 
 use droste_arm64::desc::RawDescriptor;
 use droste_arm64::tlbi::Tlbi;
-use droste_arm64::{Granule, IdRegisters, IpaBits, Pa, Vttbr};
-use droste_stage2::{Context, Dsb, Geometry, Ic, Machine, PageSupply, Table};
+use droste_arm64::{Granule, Pa, Vtcr, Vttbr};
+use droste_stage2::{Dsb, Ic, Machine, PageSupply};
 
-/// Where roots and pages for tables lie in the tests.
-pub(crate) const ROOT: u64 = 0x1000_0000;
+/// Where pages for tables lie in the tests.
 pub(crate) const POOL: u64 = 0x2000_0000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Event {
     Write(u64, u64),
+    /// A compare-exchange that changed the descriptor to this.
+    Swap(u64, u64),
+    /// A compare-exchange that did not.
+    Lost(u64),
     Zero(u64, u64),
     Dsb(Dsb),
     Isb,
@@ -23,20 +26,29 @@ pub(crate) enum Event {
     Ic(Ic),
     Clean(u64, u64),
     SetVttbr(u64),
+    SetVtcr(u64),
     Take(u64),
     Give(u64),
-    /// Not a verb: a guest is entered under this VTTBR_EL2.
-    Enter(u64),
+}
+
+/// What is done to the machine from outside, just before a compare-exchange of one descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interference {
+    /// The descriptor's address.
+    pub(crate) at: u64,
+    /// What it holds then.
+    pub(crate) value: u64,
 }
 
 pub(crate) struct Recorder {
     page_bytes: u64,
-    /// Pages whose contents are known. To read any other is an error: it was never written, or given back.
-    memory: RefCell<HashMap<u64, Vec<u64>>>,
+    /// Descriptors whose contents are known. To read any other is an error: it was never written, or its page was
+    /// given back.
+    memory: RefCell<HashMap<u64, u64>>,
     vttbr: Cell<u64>,
+    vtcr: Cell<u64>,
     trace: RefCell<Vec<Event>>,
-    /// Another CPU writes this just before the next compare-exchange of that address.
-    pub(crate) interference: Cell<Option<(u64, u64)>>,
+    pub(crate) interference: Cell<Option<Interference>>,
 }
 
 impl Recorder {
@@ -45,12 +57,13 @@ impl Recorder {
             page_bytes: granule.page_bytes(),
             memory: RefCell::default(),
             vttbr: Cell::new(0),
+            vtcr: Cell::new(0),
             trace: RefCell::default(),
             interference: Cell::new(None),
         }
     }
 
-    pub(crate) fn record(&self, event: Event) {
+    fn record(&self, event: Event) {
         self.trace.borrow_mut().push(event);
     }
 
@@ -60,28 +73,21 @@ impl Recorder {
     }
 
     pub(crate) fn peek(&self, at: u64) -> u64 {
-        let (page, word) = self.place(at);
-        let memory = self.memory.borrow();
-        let words = memory.get(&page);
-        words.unwrap_or_else(|| panic!("{at:#x} is read and was never written"))[word]
+        let known = self.memory.borrow().get(&at).copied();
+        known.unwrap_or_else(|| panic!("{at:#x} is read and was never written"))
     }
 
-    fn poke(&self, at: u64, value: u64) {
-        let (page, word) = self.place(at);
-        let mut memory = self.memory.borrow_mut();
-        let words = memory.get_mut(&page);
-        words.unwrap_or_else(|| panic!("{at:#x} is written before its page is cleared"))[word] =
-            value;
-    }
-
-    fn place(&self, at: u64) -> (u64, usize) {
+    /// Changes a descriptor without a trace, as hardware or another CPU does.
+    pub(crate) fn poke(&self, at: u64, value: u64) {
         assert_eq!(at % 8, 0);
-        let word = usize::try_from(at % self.page_bytes / 8).expect("fits");
-        (at / self.page_bytes, word)
+        self.memory.borrow_mut().insert(at, value);
     }
 
     fn forget(&self, page: u64) {
-        self.memory.borrow_mut().remove(&(page / self.page_bytes));
+        let mut memory = self.memory.borrow_mut();
+        for at in (page..page + self.page_bytes).step_by(8) {
+            memory.remove(&at);
+        }
     }
 }
 
@@ -101,25 +107,26 @@ impl Machine for Recorder {
         expected: RawDescriptor,
         new: RawDescriptor,
     ) -> Result<(), RawDescriptor> {
-        if let Some((at, value)) = self.interference.get().filter(|i| i.0 == descriptor.0) {
+        let here = |other: &Interference| other.at == descriptor.0;
+        if let Some(Interference { at, value }) = self.interference.get().filter(here) {
             self.interference.set(None);
             self.poke(at, value);
         }
         let found = self.read(descriptor);
         if found != expected {
+            self.record(Event::Lost(descriptor.0));
             return Err(found);
         }
-        self.write(descriptor, new);
+        self.record(Event::Swap(descriptor.0, new.0));
+        self.poke(descriptor.0, new.0);
         Ok(())
     }
 
     fn zero(&self, page: Pa, bytes: u64) {
         self.record(Event::Zero(page.0, bytes));
         assert_eq!((page.0 | bytes) % self.page_bytes, 0);
-        let words = usize::try_from(self.page_bytes / 8).expect("fits");
-        let mut memory = self.memory.borrow_mut();
-        for number in page.0 / self.page_bytes..(page.0 + bytes) / self.page_bytes {
-            memory.insert(number, vec![0; words]);
+        for at in (page.0..page.0 + bytes).step_by(8) {
+            self.poke(at, 0);
         }
     }
 
@@ -151,6 +158,15 @@ impl Machine for Recorder {
         self.record(Event::SetVttbr(value.0));
         self.vttbr.set(value.0);
     }
+
+    fn vtcr(&self) -> Vtcr {
+        Vtcr(self.vtcr.get())
+    }
+
+    fn set_vtcr(&self, value: Vtcr) {
+        self.record(Event::SetVtcr(value.0));
+        self.vtcr.set(value.0);
+    }
 }
 
 /// A pool of pages that notes what it gives and gets. The page that came last goes first.
@@ -168,9 +184,16 @@ impl<'r> Pool<'r> {
         }
     }
 
-    /// Leaves the first pages out: they are in use.
-    pub(crate) fn skip(&mut self, pages: usize) {
-        self.free.truncate(self.free.len() - pages);
+    /// Keeps `pages` of those that are left, and says which others there were.
+    pub(crate) fn keep(&mut self, pages: usize) -> Vec<u64> {
+        let rest = self.free.len() - pages;
+        self.free.drain(..rest).collect()
+    }
+
+    /// Adds pages, to be taken after those that are there.
+    pub(crate) fn refill(&mut self, mut pages: Vec<u64>) {
+        pages.append(&mut self.free);
+        self.free = pages;
     }
 
     pub(crate) fn left(&self) -> usize {
@@ -191,50 +214,4 @@ impl PageSupply for Pool<'_> {
         assert!(!self.free.contains(&page.0), "{page} is given twice");
         self.free.push(page.0);
     }
-}
-
-/// 48 physical address bits, all granules, no cache before any point, instruction caches coherent: nothing optional.
-pub(crate) fn plain() -> IdRegisters {
-    IdRegisters {
-        mmfr0: 5 | 1 << 20,
-        ctr: 3 << 28,
-        ..IdRegisters::default()
-    }
-}
-
-/// With FEAT_TTL.
-pub(crate) fn with_ttl(ids: IdRegisters) -> IdRegisters {
-    IdRegisters {
-        mmfr2: ids.mmfr2 | 1 << 48,
-        ..ids
-    }
-}
-
-/// With FEAT_TTL and FEAT_TLBIRANGE.
-pub(crate) fn with_ranges(ids: IdRegisters) -> IdRegisters {
-    IdRegisters {
-        isar0: 2 << 56,
-        ..with_ttl(ids)
-    }
-}
-
-pub(crate) fn geometry(granule: Granule, bits: u32, ids: &IdRegisters) -> Geometry {
-    let bits = IpaBits::new(bits).expect("32 to 48");
-    Geometry::new(granule, bits, ids).expect("the machine has it")
-}
-
-pub(crate) fn table(recorder: &Recorder, granule: Granule, bits: u32, ids: &IdRegisters) -> Table {
-    let geometry = geometry(granule, bits, ids);
-    Table::new(recorder, Pa(ROOT), geometry, ids).expect("the root is aligned")
-}
-
-/// Enters a guest on CPU 0 as virtual CPU 0, which gives the context a VMID.
-pub(crate) fn enter(
-    recorder: &Recorder,
-    vmids: &droste_stage2::VmidAllocator<4>,
-    context: &Context<4>,
-) -> Vttbr {
-    let vttbr = context.enter(recorder, vmids, 0, droste_stage2::VcpuId(0));
-    recorder.record(Event::Enter(vttbr.0));
-    vttbr
 }

@@ -7,11 +7,13 @@ use std::thread;
 
 use droste_arm64::desc::RawDescriptor;
 use droste_arm64::tlbi::Tlbi;
-use droste_arm64::{Granule, Pa, Vmid, VmidBits, Vttbr};
+use droste_arm64::{Granule, Pa, Vmid, VmidBits, Vtcr, Vttbr};
 use droste_stage2::{Context, Dsb, Ic, Table, VcpuId, VmidAllocator};
 use proptest::prelude::*;
 
-use crate::recorder::{self, Event, Recorder, plain};
+use crate::bench::{self, ROOT};
+use crate::hardware::plain;
+use crate::recorder::{Event, Recorder};
 
 const CPUS: usize = 4;
 
@@ -31,7 +33,8 @@ struct Machine {
 impl Machine {
     fn new(contexts: usize) -> Self {
         let recorder = Recorder::new(Granule::Kib4);
-        let mut table = recorder::table(&recorder, Granule::Kib4, 40, &plain());
+        let geometry = bench::geometry(Granule::Kib4, 40, &plain());
+        let mut table = Table::new(&recorder, Pa(ROOT), geometry, &plain()).expect("aligned");
         let contexts = (0..contexts).map(|_| Context::new(&mut table)).collect();
         Self {
             recorder,
@@ -232,6 +235,10 @@ impl droste_stage2::Machine for Cpu {
     fn set_vttbr(&self, value: Vttbr) {
         self.0.set(value);
     }
+    fn vtcr(&self) -> Vtcr {
+        Vtcr(0)
+    }
+    fn set_vtcr(&self, _: Vtcr) {}
 }
 
 #[test]
