@@ -1,0 +1,151 @@
+//! A machine whose memory is an array: what it is asked to do costs as little as at EL2, and is counted.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use droste_arm64::desc::RawDescriptor;
+use droste_arm64::tlbi::Tlbi;
+use droste_arm64::{Pa, Vtcr, Vttbr};
+use droste_stage2::{Dsb, Ic, Machine, PageSupply};
+
+use crate::PAGE;
+
+/// Words of memory for tables, a power of two: 16 MiB.
+const WORDS: usize = 1 << 21;
+
+/// Memory for tables from address 0 on, and counters.
+pub(crate) struct Host {
+    words: Box<[AtomicU64; WORDS]>,
+    vttbr: Cell<u64>,
+    vtcr: Cell<u64>,
+    barriers: Cell<u64>,
+    invalidations: Cell<u64>,
+}
+
+impl Host {
+    pub(crate) fn new() -> Self {
+        let words: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
+        let words = words.into_boxed_slice().try_into();
+        Self {
+            words: words.expect("as many as were collected"),
+            vttbr: Cell::new(0),
+            vtcr: Cell::new(0),
+            barriers: Cell::new(0),
+            invalidations: Cell::new(0),
+        }
+    }
+
+    /// DSBs and TLBIs since the last call.
+    pub(crate) fn take_counts(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("dsb", self.barriers.take()),
+            ("tlbi", self.invalidations.take()),
+        ]
+    }
+
+    /// The size is a power of two, so the remainder needs no division and the index no check.
+    #[inline]
+    fn word(&self, at: Pa) -> &AtomicU64 {
+        &self.words[at.0 as usize / 8 % WORDS]
+    }
+}
+
+impl Machine for Host {
+    #[inline]
+    fn read(&self, descriptor: Pa) -> RawDescriptor {
+        RawDescriptor(self.word(descriptor).load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn write(&self, descriptor: Pa, value: RawDescriptor) {
+        self.word(descriptor).store(value.0, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn compare_exchange(
+        &self,
+        descriptor: Pa,
+        expected: RawDescriptor,
+        new: RawDescriptor,
+    ) -> Result<(), RawDescriptor> {
+        self.word(descriptor)
+            .compare_exchange(expected.0, new.0, Ordering::Relaxed, Ordering::Relaxed)
+            .map(|_| ())
+            .map_err(RawDescriptor)
+    }
+
+    fn zero(&self, page: Pa, bytes: u64) {
+        let first = page.0 as usize / 8 % WORDS;
+        for word in &self.words[first..first + bytes as usize / 8] {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn dsb(&self, _: Dsb) {
+        self.barriers.set(self.barriers.get() + 1);
+    }
+
+    #[inline]
+    fn isb(&self) {}
+
+    #[inline]
+    fn tlbi(&self, _: Tlbi) {
+        self.invalidations.set(self.invalidations.get() + 1);
+    }
+
+    fn ic(&self, _: Ic) {}
+
+    fn clean_invalidate_data(&self, _: Pa, _: u64) {}
+
+    #[inline]
+    fn vttbr(&self) -> Vttbr {
+        Vttbr(self.vttbr.get())
+    }
+
+    #[inline]
+    fn set_vttbr(&self, value: Vttbr) {
+        self.vttbr.set(value.0);
+    }
+
+    #[inline]
+    fn vtcr(&self) -> Vtcr {
+        Vtcr(self.vtcr.get())
+    }
+
+    #[inline]
+    fn set_vtcr(&self, value: Vtcr) {
+        self.vtcr.set(value.0);
+    }
+}
+
+/// Pages of that memory but the first, which is the root's.
+pub(crate) struct Pool(Vec<Pa>);
+
+impl Pool {
+    pub(crate) fn new() -> Self {
+        Self(
+            (1..WORDS as u64 * 8 / PAGE)
+                .rev()
+                .map(|n| Pa(n * PAGE))
+                .collect(),
+        )
+    }
+
+    /// How many are left.
+    pub(crate) fn left(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+impl PageSupply for Pool {
+    #[inline]
+    fn take(&mut self) -> Option<Pa> {
+        self.0.pop()
+    }
+
+    #[inline]
+    fn give(&mut self, page: Pa) {
+        self.0.push(page);
+    }
+}
