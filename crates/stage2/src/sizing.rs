@@ -86,16 +86,14 @@ impl Window {
         faulting: Place,
     ) -> impl Iterator<Item = (Pa, RawDescriptor)> + 'a {
         let step = table.geometry.entry_bytes(self.level);
+        // A window lies within one table, so the entries are side by side.
+        let before = (faulting.ipa - self.ipa) / step;
+        let first = Pa(faulting.entry.0 - before * 8);
         (0..self.bytes / step)
-            .map(move |index| self.ipa + index * step)
-            .filter(move |ipa| *ipa != faulting.ipa)
-            .map(move |ipa| {
-                // A window is aligned within one table, so the entries are side by side.
-                let entry = faulting
-                    .entry
-                    .0
-                    .wrapping_add((ipa.0 / step).wrapping_sub(faulting.ipa.0 / step) * 8);
-                (Pa(entry), self.leaf(table, ipa, self.others))
+            .filter(move |index| *index != before)
+            .map(move |index| {
+                let leaf = self.leaf(table, self.ipa + index * step, self.others);
+                (first + index * 8, leaf)
             })
     }
 
