@@ -4,7 +4,9 @@
 
 mod bench;
 mod contexts;
+mod faults;
 mod hardware;
 mod mapping;
 mod recorder;
+mod unmapping;
 mod vmids;
