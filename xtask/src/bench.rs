@@ -1,4 +1,4 @@
-//! `cargo xtask bench exits`: what Droste costs, in instructions.
+//! `cargo xtask bench`: what Droste costs, in instructions. `exits` is told here, `stage2` in its own module.
 //!
 //! Instructions are counted by a QEMU plugin (`xtask/plugin/elcount.c`), so the figures with one CPU are exact and the
 //! same on every host. What is compared:
@@ -14,12 +14,13 @@
 
 mod figures;
 mod runs;
+mod stage2;
 mod trace;
 
 use crate::workspace::Failure;
 use clap::{Args, Subcommand};
 use figures::Figure;
-use runs::{Parts, Run};
+use runs::{Linux, Parts, Run};
 use std::path::PathBuf;
 
 /// How often the run with two CPUs is repeated.
@@ -32,6 +33,8 @@ const KIB: f64 = 1024.0;
 pub(crate) enum Bench {
     /// Cost of each exit to EL2, of start-up, of a Linux boot, and the sizes
     Exits(Options),
+    /// Cost of guests' memory: mapping, unmapping, faults, dirty logs, beside other crates
+    Stage2(Options),
 }
 
 /// Where the figures go, and what becomes of misses.
@@ -53,18 +56,26 @@ pub(crate) struct Options {
 /// # Errors
 /// If a run fails, or with `--check` if a target is missed.
 pub(crate) fn run(bench: Bench) -> Result<(), Failure> {
-    let Bench::Exits(options) = bench;
+    match bench {
+        Bench::Exits(options) => exits(&options),
+        Bench::Stage2(options) => stage2::run(&options),
+    }
+}
+
+fn exits(options: &Options) -> Result<(), Failure> {
     let parts = Parts::gather(options.qemu.as_deref())?;
-    let figures = measure(&parts)?;
+    let figures = measure(&parts, &Linux::gather()?)?;
     print!("{}", figures::table(&figures));
     if let Some(file) = &options.json {
         droste::files::write(file, format!("{:#}\n", figures::json(&figures)).as_bytes())?;
     }
-    let missed: Vec<&str> = figures
-        .iter()
-        .filter(|f| f.is_missed())
-        .map(|f| f.name.as_str())
-        .collect();
+    let missed = figures.iter().filter(|f| f.is_missed());
+    judge(options, missed.map(|f| f.name.as_str()))
+}
+
+/// Whether the figures of these names, which miss their targets, are an error.
+fn judge<'a>(options: &Options, missed: impl Iterator<Item = &'a str>) -> Result<(), Failure> {
+    let missed: Vec<&str> = missed.map(str::trim_start).collect();
     if options.check && !missed.is_empty() {
         return Err(Failure::new(format!(
             "targets missed: {}",
@@ -74,10 +85,10 @@ pub(crate) fn run(bench: Bench) -> Result<(), Failure> {
     Ok(())
 }
 
-fn measure(parts: &Parts) -> Result<Vec<Figure>, Failure> {
+fn measure(parts: &Parts, linux: &Linux) -> Result<Vec<Figure>, Failure> {
     let mut figures = operations(&parts.exits(1)?)?;
     figures.extend(interrupts(parts)?);
-    let (droste, bare) = (parts.linux()?, parts.bare_linux()?);
+    let (droste, bare) = (parts.linux(linux)?, parts.bare_linux(linux)?);
     figures.extend(boot(&droste, &bare)?);
     figures.extend(sizes(&droste)?);
     Ok(figures)
@@ -218,7 +229,7 @@ fn described(section: &str) -> String {
         "timer-wfi" => "sleep until the timer, with its interrupt",
         "uart-write" => "UART byte written",
         "fault-2m" => "first touch of 2 MiB of RAM",
-        "fault-4k" => "first touch of 4 KiB of RAM",
+        "fault-4k" => "first touch of a 4 KiB page of RAM, and of its 15 neighbours",
         "ipi-wfi" => "IPI to a vCPU that sleeps, both CPUs",
         other => other,
     };

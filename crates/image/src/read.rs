@@ -28,7 +28,7 @@ pub struct VmImage<'a> {
     pub name: &'a str,
     /// Virtual CPUs, 1 to [`VCPUS_MAX`](crate::VCPUS_MAX).
     pub vcpus: u32,
-    /// Memory in bytes, a multiple of 2 MiB.
+    /// Memory in bytes, a multiple of 64 KiB.
     pub memory: u64,
     /// The kernel; [`kernel::Header::parse`](crate::kernel::Header::parse) judges it.
     pub kernel: &'a [u8],

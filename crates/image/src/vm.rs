@@ -13,8 +13,9 @@ pub const NAME_MAX: usize = 31;
 pub const VCPUS_MAX: u32 = 64;
 /// The least memory of a virtual machine, in bytes.
 pub const MEMORY_MIN: u64 = 16 << 20;
-/// Memory comes in multiples of this many bytes: one stage-2 block with 4 KiB pages.
-pub const MEMORY_STEP: u64 = 2 << 20;
+/// Memory comes in multiples of this many bytes: the largest page that a guest can use. What is no multiple of 2 MiB
+/// has an end that is mapped by smaller pages than the rest.
+pub const MEMORY_STEP: u64 = 64 << 10;
 /// The most memory of a virtual machine, in bytes: what 40 bits of intermediate physical address leave above the
 /// devices, rounded down to a power of two.
 pub const MEMORY_MAX: u64 = 512 << 30;
@@ -109,7 +110,7 @@ impl fmt::Display for VmError {
                 write!(f, "{n} bytes of memory are not possible; give {}M to {}G", MEMORY_MIN >> 20, MEMORY_MAX >> 30)
             }
             Self::MemoryStep(n) => {
-                write!(f, "{n} bytes of memory are not a multiple of 2 MiB; round to {}M", n.div_ceil(MEMORY_STEP) * 2)
+                write!(f, "{n} bytes of memory are not a multiple of 64 KiB; round to {}M", n.div_ceil(1 << 20))
             }
             Self::BootargsLength(n) => {
                 write!(f, "the command line has {n} bytes; shorten it to {BOOTARGS_MAX}")
@@ -225,11 +226,10 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_a_multiple_of_two_mib_within_the_limits() {
-        assert_eq!(
-            (check_memory(MEMORY_MIN), check_memory(MEMORY_MAX)),
-            (Ok(()), Ok(()))
-        );
+    fn memory_is_a_multiple_of_64_kib_within_the_limits() {
+        for possible in [MEMORY_MIN, MEMORY_MIN + MEMORY_STEP, MEMORY_MAX] {
+            assert_eq!(check_memory(possible), Ok(()));
+        }
         assert_eq!(
             check_memory(MEMORY_MIN - 1),
             Err(VmError::MemorySize(MEMORY_MIN - 1))

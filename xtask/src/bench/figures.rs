@@ -85,7 +85,7 @@ fn row(figure: &Figure) -> [String; 5] {
 }
 
 /// A number with its thousands apart; below 100 with three decimals unless it is whole.
-fn grouped(value: f64) -> String {
+pub(super) fn grouped(value: f64) -> String {
     if value < 100.0 && value.fract() != 0.0 {
         return format!("{value:.3}");
     }

@@ -26,6 +26,8 @@ const DETERMINISTIC: [&str; 6] = [
 /// Memory of the virtual machine, in MiB, and of the machine around it.
 const GUEST_MIB: u64 = 512;
 const HOST_MIB: u64 = 1024;
+/// What the guest of exits has more: an end of RAM that no 2 MiB block fits, so that it is mapped by 4 KiB pages.
+const PAGED_BYTES: u64 = (2 << 20) - (64 << 10);
 /// Where RAM starts, in the virtual machine as in QEMU's `virt`.
 const RAM_BASE: u64 = 0x4000_0000;
 /// The guest's command line: its own self-tests and random placement would only add to both sides.
@@ -39,10 +41,14 @@ pub(crate) struct Parts {
     plugin: PathBuf,
     hypervisor: PathBuf,
     exits: PathBuf,
-    kernel: PathBuf,
-    initrd: PathBuf,
     /// Where boot images and traces are written.
     folder: PathBuf,
+}
+
+/// Debian's kernel, and the RAM disk that goes with it.
+pub(crate) struct Linux {
+    kernel: PathBuf,
+    initrd: PathBuf,
 }
 
 /// Counting on one emulated machine.
@@ -56,8 +62,23 @@ pub(crate) struct Run {
     pub(crate) record: Value,
 }
 
+impl Linux {
+    /// Brings the kernel and builds its initial RAM disk.
+    ///
+    /// # Errors
+    /// If one cannot be had.
+    pub(crate) fn gather() -> Result<Self, Failure> {
+        let setup = Setup::new()?;
+        let kernel = setup.kernel(KERNEL_PACKAGE)?;
+        Ok(Self {
+            initrd: setup.initrd(Some(&kernel))?,
+            kernel: kernel.image(),
+        })
+    }
+}
+
 impl Parts {
-    /// Builds plugin, hypervisor and guest, and brings QEMU (or takes `qemu`), the kernel and its initial RAM disk.
+    /// Builds plugin, hypervisor and guest, and brings QEMU (or takes `qemu`).
     ///
     /// # Errors
     /// If one cannot be had.
@@ -65,14 +86,11 @@ impl Parts {
         let folder = workspace::target_folder()?.join("bench");
         droste::files::make_dir(&folder)?;
         let setup = Setup::new()?;
-        let kernel = setup.kernel(KERNEL_PACKAGE)?;
         Ok(Self {
             qemu: setup.qemu(qemu)?,
             plugin: trace::build(&folder)?,
             hypervisor: setup.hypervisor()?,
             exits: setup.guest("exits")?,
-            initrd: setup.initrd(Some(&kernel))?,
-            kernel: kernel.image(),
             folder,
         })
     }
@@ -86,6 +104,7 @@ impl Parts {
         let kernel = droste::files::read(&self.exits)?;
         let vm = VmSpec {
             vcpus,
+            memory: (GUEST_MIB << 20) + PAGED_BYTES,
             ..vm("exits", &kernel)
         };
         self.on_droste(&format!("exits-{vcpus}"), &vm, "exits: done")
@@ -95,10 +114,10 @@ impl Parts {
     ///
     /// # Errors
     /// If the guest does not report that all is well.
-    pub(crate) fn linux(&self) -> Result<Run, Failure> {
+    pub(crate) fn linux(&self, linux: &Linux) -> Result<Run, Failure> {
         let (kernel, initrd) = (
-            droste::files::read(&self.kernel)?,
-            droste::files::read(&self.initrd)?,
+            droste::files::read(&linux.kernel)?,
+            droste::files::read(&linux.initrd)?,
         );
         let vm = VmSpec {
             initrd: Some(&initrd),
@@ -113,16 +132,16 @@ impl Parts {
     ///
     /// # Errors
     /// If the kernel does not report that all is well.
-    pub(crate) fn bare_linux(&self) -> Result<Run, Failure> {
+    pub(crate) fn bare_linux(&self, linux: &Linux) -> Result<Run, Failure> {
         let tree_file = self.folder.join("bare-linux.dtb");
         droste::files::write(&tree_file, &bare_tree())?;
         let machine = Machine {
             el2: El2::Absent,
             memory_mib: GUEST_MIB,
-            initrd: Some(self.initrd.clone()),
+            initrd: Some(linux.initrd.clone()),
             append: LINUX_ARGUMENTS.to_owned(),
             extra: vec!["-dtb".into(), tree_file.into()],
-            ..self.machine(&self.kernel, 1)
+            ..self.machine(&linux.kernel, 1)
         };
         let (console, trace) = self.count("bare-linux", machine, "guest: self-report ok")?;
         Ok(Run {
