@@ -625,7 +625,8 @@ impl Model {
         }
     }
 
-    /// Whether a write by this outcome leaves no mark: memory has none, and what it goes through makes none.
+    /// Whether a write by this outcome leaves no mark: memory has none, and what it goes through makes none. In a
+    /// Contiguous run a mark in any entry is one of the whole.
     fn is_unmarked(&self, cpu: usize, va: Va, outcome: &Outcome) -> bool {
         let Some((vcpu, Occupied { tree, .. })) = self.inside(cpu) else {
             return false;
@@ -634,7 +635,7 @@ impl Model {
             return false;
         };
         let end = self.walk(&self.trees[tree].shape, tree, ipa.0);
-        end.raw & WRITE == 0 && !matches!(outcome.source, Source::Memory)
+        end.raw & WRITE == 0 && matches!(outcome.source, Source::Ghost { .. })
     }
 
     fn report_outcome(&mut self, cpu: usize, rule: Rule, access: Access, outcome: &Outcome) {

@@ -35,6 +35,8 @@ struct Burial {
     raw: u64,
     made: u64,
     origin: Origin,
+    /// How many ghosts there were before: those of one table differ from each other.
+    known: usize,
 }
 
 impl Model {
@@ -74,8 +76,8 @@ impl Model {
             ipa,
         };
 
+        let made = change.made.max(place.since);
         if old & 1 != 0 {
-            let made = change.made.max(place.since);
             self.bury_everywhere(&at, old, made, change.visible);
         }
         let (before, after) = (shape.meaning(old, level), shape.meaning(new, level));
@@ -95,7 +97,7 @@ impl Model {
             return;
         }
         self.adopt(at, new);
-        self.check_replaced(&at, old, new, change.made);
+        self.check_replaced(&at, old, new, made);
         self.check_made(&at, new);
         if new & CONTIGUOUS != 0 && shape.run_entries(level) > 1 {
             self.memory.frame_mut(word).has_runs = true;
@@ -132,14 +134,20 @@ impl Model {
                 raw,
                 made,
                 origin,
+                known: self.tags[tag].ghosts.len(),
             });
         }
     }
 
     /// A CPU begins to walk a tree of which not all writes are visible: it may see what was there before them.
     pub(crate) fn bury_unseen(&mut self, cpu: usize, tag: usize, tree: usize) {
-        let unseen: Vec<_> = (self.cpus.iter().enumerate())
-            .flat_map(|(writer, state)| state.pending.iter().map(move |pending| (writer, *pending)))
+        let states = self.cpus.iter().enumerate();
+        let unseen: Vec<_> = states
+            .flat_map(|(writer, state)| {
+                let seen = if writer == cpu { state.own_seen } else { 0 };
+                let pending = state.pending[seen..].iter();
+                pending.map(move |pending| (writer, *pending))
+            })
             .filter(|(_, pending)| pending.old & 1 != 0)
             .collect();
         for (writer, pending) in unseen {
@@ -171,6 +179,7 @@ impl Model {
                     holders: Self::only(cpu),
                     visible: Self::only(cpu),
                 },
+                known: self.tags[tag].ghosts.len(),
             });
         }
     }
@@ -208,7 +217,9 @@ impl Model {
                 } = *change;
                 self.cpus[cpu].touch(tag);
                 let step = self.step;
+                let known = self.tags[tag].ghosts.len();
                 self.bury(&Burial {
+                    known,
                     tree: usize::MAX,
                     shape,
                     tag,
@@ -305,7 +316,15 @@ impl Model {
     fn haunt(&mut self, burial: &Burial, kind: Kind, ipa: u64, raw: u64) {
         let ghost = Ghost::new(burial.shape, kind, burial.level, ipa, raw, burial.origin);
         let ghosts = &mut self.tags[burial.tag].ghosts;
-        if let Some(same) = ghosts.iter_mut().find(|other| other.is_same(&ghost)) {
+        let known = if kind == Kind::Run {
+            ghosts.len()
+        } else {
+            burial.known
+        };
+        let known = ghosts[..known]
+            .iter_mut()
+            .find(|other| other.is_same(&ghost));
+        if let Some(same) = known {
             same.renew(&ghost);
             return;
         }

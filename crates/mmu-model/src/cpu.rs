@@ -66,8 +66,8 @@ pub(crate) struct Occupied {
 pub(crate) struct Cpu {
     pub(crate) vtcr: u64,
     pub(crate) vttbr: u64,
-    /// VTTBR_EL2 as it was at the last context synchronization.
-    pub(crate) vttbr_before: u64,
+    /// Whether the VMID, or how operands are read, was written since the last context synchronization.
+    pub(crate) is_unsettled: bool,
     pub(crate) hcr: u64,
     pub(crate) occupied: Option<Occupied>,
     pub(crate) guest: Option<Vcpu>,

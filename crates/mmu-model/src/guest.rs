@@ -30,7 +30,7 @@ impl Model {
         if !self.begin(cpu, Turn::El2, Verb::Enter { cpu, vcpu }) {
             return;
         }
-        self.cpus[cpu].vttbr_before = self.cpus[cpu].vttbr;
+        self.cpus[cpu].is_unsettled = false;
         let context = match self.loaded_context(cpu) {
             Ok(context) => context,
             Err(fault) => {

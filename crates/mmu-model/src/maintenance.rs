@@ -102,12 +102,11 @@ impl Model {
             self.wide(cpu, None, Extent::Everything, issue.cpus);
             return;
         }
-        let now = vmid(state.vttbr, state.vtcr);
         // Between a write of VTTBR_EL2 and its synchronization either VMID may be meant, so neither is sure to be.
-        if now != vmid(state.vttbr_before, state.vtcr) {
+        if state.is_unsettled {
             return;
         }
-        let Some(tag) = self.tag(now) else {
+        let Some(tag) = self.tag(vmid(state.vttbr, state.vtcr)) else {
             return;
         };
         self.invalidate_tag(tag, tlbi, &target, issue);

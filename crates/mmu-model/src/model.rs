@@ -7,6 +7,7 @@ use crate::access::Outcome;
 use crate::config::{Config, CpuSet, MAX_CPUS, Recording, Speculation};
 use crate::cpu::{Cpu, Pending};
 use crate::memory::{Memory, Ownership};
+use crate::regime::{is_ds, vmid};
 use crate::stage1::Spaces;
 use crate::tag::Tag;
 use crate::trace::{Trace, Verb};
@@ -258,10 +259,10 @@ impl Model {
         }
     }
 
-    /// Executes an ISB: VTTBR_EL2 as written counts for TLB invalidations from here on.
+    /// Executes an ISB: VTTBR_EL2 and VTCR_EL2 as written count for TLB invalidations from here on.
     pub fn isb(&mut self, cpu: usize) {
         if self.begin(cpu, Turn::El2, Verb::Isb { cpu }) {
-            self.cpus[cpu].vttbr_before = self.cpus[cpu].vttbr;
+            self.cpus[cpu].is_unsettled = false;
         }
     }
 
@@ -278,16 +279,16 @@ impl Model {
     /// Writes VTTBR_EL2.
     pub fn set_vttbr(&mut self, cpu: usize, value: u64) {
         if self.begin(cpu, Turn::El2, Verb::SetVttbr { cpu, value }) {
-            self.cpus[cpu].vttbr = value;
-            self.reload_at_el2(cpu);
+            let vtcr = self.cpus[cpu].vtcr;
+            self.load(cpu, vtcr, value);
         }
     }
 
     /// Writes VTCR_EL2.
     pub fn set_vtcr(&mut self, cpu: usize, value: u64) {
         if self.begin(cpu, Turn::El2, Verb::SetVtcr { cpu, value }) {
-            self.cpus[cpu].vtcr = value;
-            self.reload_at_el2(cpu);
+            let vttbr = self.cpus[cpu].vttbr;
+            self.load(cpu, value, vttbr);
         }
     }
 
@@ -298,7 +299,11 @@ impl Model {
         }
     }
 
-    fn reload_at_el2(&mut self, cpu: usize) {
+    fn load(&mut self, cpu: usize, vtcr: u64, vttbr: u64) {
+        let state = &mut self.cpus[cpu];
+        state.is_unsettled |=
+            vmid(state.vttbr, state.vtcr) != vmid(vttbr, vtcr) || is_ds(state.vtcr) != is_ds(vtcr);
+        (state.vtcr, state.vttbr) = (vtcr, vttbr);
         if self.config.speculation == Speculation::AlsoAtEl2 {
             self.vacate(cpu);
             // A pair that means nothing is not walked with; it is judged where a guest is entered.
@@ -318,7 +323,6 @@ impl Model {
     /// A page supply has taken a page back. No walk may reach it any more.
     pub fn release(&mut self, page: Pa, bytes: u64) {
         self.count(Verb::Release { page, bytes });
-        self.drop_idle_trees(page, bytes);
         self.check_unreachable(page, bytes);
         self.own(page, bytes, Ownership::Released);
     }

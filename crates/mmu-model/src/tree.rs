@@ -18,7 +18,7 @@ pub(crate) struct Tree {
     pub(crate) word: usize,
     /// Tags with a residence for it.
     pub(crate) tags: Vec<usize>,
-    /// Whether its tables are followed; not after its root was released.
+    /// Whether its tables are followed; not after it was forgotten.
     pub(crate) is_live: bool,
 }
 
@@ -78,28 +78,35 @@ impl Model {
         number
     }
 
-    /// Forgets trees whose root begins here and of which no TLB may hold anything.
+    /// Forgets trees that have something here and of which no TLB may hold anything.
     pub(crate) fn drop_idle_trees(&mut self, page: Pa, bytes: u64) {
         for frame in self.memory.frames_of(page.0, bytes) {
-            let mut index = 0;
-            while let Some(&number) = self.memory.frames[frame].roots.get(index) {
-                let tree = &self.trees[number];
-                let is_here = (page.0..page.0.saturating_add(bytes)).contains(&tree.root);
-                if !is_here || !self.is_idle(number) {
-                    index += 1;
-                    continue;
+            let found = &self.memory.frames[frame];
+            let here = found.places.iter().map(|place| place.tree);
+            let mut trees: Vec<_> = here.chain(found.roots.iter().copied()).collect();
+            trees.sort_unstable();
+            trees.dedup();
+            for tree in trees {
+                if self.is_idle(tree) {
+                    self.drop_tree(tree);
                 }
-                let Tree { shape, word, .. } = *tree;
-                self.detach(number, word, shape.root_bytes() / 8, shape.start, 0);
-                self.trees[number].is_live = false;
-                for tag in core::mem::take(&mut self.trees[number].tags) {
-                    self.tags[tag]
-                        .residences
-                        .retain(|residence| residence.tree != number);
-                }
-                self.memory.frames[frame].roots.swap_remove(index);
             }
         }
+    }
+
+    fn drop_tree(&mut self, number: usize) {
+        let Tree { shape, word, .. } = self.trees[number];
+        self.detach(number, word, shape.root_bytes() / 8, shape.start, 0);
+        self.trees[number].is_live = false;
+        for tag in core::mem::take(&mut self.trees[number].tags) {
+            self.tags[tag]
+                .residences
+                .retain(|residence| residence.tree != number);
+        }
+        self.memory
+            .frame_mut(word)
+            .roots
+            .retain(|&root| root != number);
     }
 
     fn is_idle(&self, tree: usize) -> bool {
@@ -224,7 +231,8 @@ impl Model {
             let entry = self.page_entry(branch, frame);
             self.report(cpu, Rule::PageReleased, None, None, Some(entry));
         }
-        if self.memory.frames[frame].walkers == 0 {
+        // A page that is linked elsewhere too stays a table, whoever else walks it.
+        if self.memory.frames[frame].walkers == 0 || !self.memory.frames[frame].places.is_empty() {
             return;
         }
         let tags = &self.trees[tree].tags;
@@ -302,6 +310,7 @@ impl Model {
 
     /// Pages that change hands are out of every walk's reach.
     pub(crate) fn check_unreachable(&mut self, page: Pa, bytes: u64) {
+        self.drop_idle_trees(page, bytes);
         for frame in self.memory.frames_of(page.0, bytes) {
             let found = if let Some(place) = self.memory.frames[frame].places.first() {
                 let shape = self.trees[place.tree].shape;

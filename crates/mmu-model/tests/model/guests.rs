@@ -1,0 +1,236 @@
+//! Virtual CPUs: the entries that they leave, and their own invalidations.
+
+use droste_arm64::barrier::Dsb;
+use droste_arm64::{Ipa, Va};
+use droste_mmu_model::{
+    Access, AccessKind, Allowed, Config, Effect, FaultKind, Form, Misuse, Model, Rule, Scope,
+    Stage1, Stage1Entry, Tagging, Tlbi, Vcpu,
+};
+
+use crate::rig::*;
+
+const VA: Va = Va(0xffff_0000_0000_0000);
+const FB: u64 = 1 << 9;
+const BSU_INNER: u64 = 1 << 10;
+
+fn private(model: &mut Model, cpu: usize) {
+    model.tlbi(cpu, Tlbi::new(Form::Vmalle1, Scope::Local, 0));
+    model.dsb(cpu, Dsb::Nsh);
+    model.isb(cpu);
+}
+
+#[test]
+fn another_virtual_cpu_enters_after_a_local_invalidation() {
+    let mut model = running(config());
+    model.exit(1);
+    private(&mut model, 1);
+    model.enter(1, Vcpu::new(2));
+    kept(&model);
+}
+
+#[test]
+fn the_same_virtual_cpu_enters_again_at_no_cost() {
+    let mut model = running(config());
+    model.exit(1);
+    model.enter(1, Vcpu::new(1));
+    kept(&model);
+}
+
+#[test]
+fn another_virtual_cpu_without_an_invalidation_is_reported() {
+    let mut model = running(config());
+    model.exit(1);
+    model.enter(1, Vcpu::new(2));
+    broken(&model, Rule::OtherVcpu);
+}
+
+#[test]
+fn a_local_invalidation_before_isb_is_not_sure_to_be_the_vmids() {
+    let mut model = running(config());
+    model.exit(1);
+    model.set_vttbr(1, vttbr(2, BASE + 0x8000));
+    model.isb(1);
+    model.set_vttbr(1, vttbr(1, ROOT));
+    model.tlbi(1, Tlbi::new(Form::Vmalle1, Scope::Local, 0));
+    model.dsb(1, Dsb::Nsh);
+    model.isb(1);
+    model.enter(1, Vcpu::new(2));
+    broken(&model, Rule::OtherVcpu);
+}
+
+#[test]
+fn a_local_invalidation_on_another_cpu_does_not_count() {
+    let mut model = running(config());
+    model.exit(1);
+    private(&mut model, 2);
+    model.enter(1, Vcpu::new(2));
+    broken(&model, Rule::OtherVcpu);
+}
+
+fn known() -> Config {
+    Config {
+        stage1: Stage1::Known,
+        ..config()
+    }
+}
+
+fn entry(page: u64, tagging: Tagging) -> Stage1Entry {
+    Stage1Entry {
+        ipa: Ipa(page * PAGE),
+        tagging,
+    }
+}
+
+fn vcpu(number: u32, asid: u16, space: u32) -> Vcpu {
+    Vcpu {
+        number,
+        asid,
+        space: Some(space),
+    }
+}
+
+fn read_of(model: &mut Model, cpu: usize, pa: u64) {
+    model.expect(
+        cpu,
+        Access::new(Va(VA.0 + 8), AccessKind::Read),
+        Allowed::Access(droste_arm64::Pa(pa + 8)),
+    );
+}
+
+/// Virtual CPU 1 has run on CPU 1; then 2 runs there, which maps the same page elsewhere.
+fn two_vcpus(asids: (u16, u16), tagging: Tagging, invalidate: bool) -> Model {
+    let mut model = built(known());
+    model.stage1_map(1, VA, entry(1, tagging));
+    model.stage1_map(2, VA, entry(2, Tagging::PerAsid));
+    model.enter(1, vcpu(1, asids.0, 1));
+    read_of(&mut model, 1, MEMORY + PAGE);
+    model.exit(1);
+    if invalidate {
+        private(&mut model, 1);
+    }
+    model.enter(1, vcpu(2, asids.1, 2));
+    read_of(&mut model, 1, MEMORY + 2 * PAGE);
+    model
+}
+
+#[test]
+fn entries_of_another_virtual_cpu_under_the_same_asid_are_reported_when_used() {
+    broken(&two_vcpus((7, 7), Tagging::PerAsid, false), Rule::OtherVcpu);
+    kept(&two_vcpus((7, 7), Tagging::PerAsid, true));
+}
+
+#[test]
+fn another_asid_tells_entries_apart_unless_they_are_global() {
+    kept(&two_vcpus((7, 8), Tagging::PerAsid, false));
+    broken(&two_vcpus((7, 8), Tagging::Global, false), Rule::OtherVcpu);
+}
+
+#[test]
+fn equal_entries_of_another_virtual_cpu_do_no_harm() {
+    let mut model = built(known());
+    model.stage1_map(1, VA, entry(1, Tagging::Global));
+    for number in [1, 2] {
+        model.enter(1, vcpu(number, 7, 1));
+        read_of(&mut model, 1, MEMORY + PAGE);
+        model.exit(1);
+    }
+    kept(&model);
+}
+
+#[test]
+fn flat_entries_of_a_virtual_cpu_without_stage_1_are_global() {
+    let mut model = built(known());
+    model.stage1_map(1, Va(0), entry(2, Tagging::PerAsid));
+    model.enter(1, Vcpu::new(1));
+    model.exit(1);
+    model.enter(1, vcpu(2, 7, 1));
+    reads(&mut model, 1, 0, MEMORY + 2 * PAGE);
+    broken(&model, Rule::OtherVcpu);
+}
+
+/// A virtual CPU has run on CPUs 1 and 2, moves its page on CPU 2 with an invalidation of its own, and returns to 1.
+fn migrated(hcr: u64, tlbi: Tlbi, domain: Dsb) -> Model {
+    let mut model = built(known());
+    model.stage1_map(1, VA, entry(1, Tagging::PerAsid));
+    for cpu in [1, 2] {
+        model.set_hcr(cpu, hcr);
+        model.enter(cpu, vcpu(1, 7, 1));
+        read_of(&mut model, cpu, MEMORY + PAGE);
+        if cpu == 1 {
+            model.exit(cpu);
+        }
+    }
+    model.stage1_map(1, VA, entry(2, Tagging::PerAsid));
+    model.guest_tlbi(2, tlbi);
+    model.guest_dsb(2, domain);
+    read_of(&mut model, 2, MEMORY + 2 * PAGE);
+    kept(&model);
+    model.exit(2);
+    model.enter(1, vcpu(1, 7, 1));
+    read_of(&mut model, 1, MEMORY + 2 * PAGE);
+    model
+}
+
+const BY_VA: u64 = 7 << 48 | (VA.0 >> 12) & 0xfff_ffff_ffff;
+
+#[test]
+fn a_guests_local_invalidation_reaches_the_cpu_it_left_with_fb() {
+    for (form, operand) in [
+        (Form::Vae1, BY_VA),
+        (Form::Vaale1, BY_VA & 0xfff_ffff_ffff),
+        (Form::Aside1, 7 << 48),
+        (Form::Vmalle1, 0),
+    ] {
+        let tlbi = Tlbi::new(form, Scope::Local, operand);
+        kept(&migrated(FB | BSU_INNER, tlbi, Dsb::Nsh));
+        broken(&migrated(0, tlbi, Dsb::Nsh), Rule::GuestInvalidationLost);
+    }
+}
+
+#[test]
+fn a_broadcast_that_only_the_own_cpu_waited_for_is_lost_without_bsu() {
+    let tlbi = Tlbi::new(Form::Vmalle1, Scope::Local, 0);
+    broken(&migrated(FB, tlbi, Dsb::Nsh), Rule::GuestInvalidationLost);
+}
+
+#[test]
+fn a_guests_broadcast_needs_no_help() {
+    let tlbi = Tlbi::new(Form::Rvae1, Scope::Inner, {
+        7 << 48 | 1 << 46 | (VA.0 >> 12) & 0x1f_ffff_ffff
+    });
+    kept(&migrated(0, tlbi, Dsb::Ish));
+}
+
+#[test]
+fn what_a_guest_has_not_invalidated_it_may_find_again() {
+    let other = Tlbi::new(Form::Vae1, Scope::Local, BY_VA + 1);
+    let model = migrated(0, other, Dsb::Nsh);
+    kept(&model);
+}
+
+#[test]
+fn a_page_that_stage_1_does_not_map_is_the_guests_own_affair() {
+    let mut model = built(known());
+    model.stage1_map(1, VA, entry(1, Tagging::Global));
+    model.stage1_unmap(1, VA);
+    model.enter(1, vcpu(1, 7, 1));
+    let outcomes = model.access(1, Access::new(VA, AccessKind::Read));
+    assert!(outcomes.has(Effect::Fault {
+        kind: FaultKind::Stage1,
+        level: 0
+    }));
+    kept(&model);
+}
+
+#[test]
+fn what_no_cpu_can_do_is_the_drivers_mistake() {
+    let mut model = running(config());
+    model.isb(1);
+    broken(&model, Rule::Misuse(Misuse::InGuest));
+    let mut model = running(config());
+    reads(&mut model, 0, 0, MEMORY);
+    broken(&model, Rule::Misuse(Misuse::AtEl2));
+    let mut model = running(config());
+    model.isb(4);
+    broken(&model, Rule::Misuse(Misuse::NoSuchCpu));
+}

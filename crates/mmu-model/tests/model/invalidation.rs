@@ -1,0 +1,347 @@
+//! What each TLB invalidation takes, and what not.
+
+use droste_arm64::Pa;
+use droste_arm64::barrier::Dsb;
+use droste_mmu_model::{
+    Completion, Config, Features, Form, Missing, Model, OperandFault, Rule, Scope, Tlbi, Vcpu,
+};
+
+use crate::rig::*;
+
+/// The page at `ipa` is unmapped, the given TLBIs run one after another with a DSB after each, and CPU 1 reads.
+fn after(config: Config, ipa: u64, tlbis: &[Tlbi]) -> Model {
+    let mut model = running(config);
+    model.write(0, Pa(T3 + ipa / PAGE * 8), 0);
+    model.dsb(0, Dsb::Ish);
+    for &tlbi in tlbis {
+        model.tlbi(0, tlbi);
+        model.dsb(0, Dsb::Ish);
+    }
+    read_faults(&mut model, 1, ipa);
+    model
+}
+
+const COMBINED: Tlbi = Tlbi::new(Form::Vmalle1, Scope::Inner, 0);
+
+const fn inner(form: Form, operand: u64) -> Tlbi {
+    Tlbi::new(form, Scope::Inner, operand)
+}
+
+const fn range(tg: u64, scale: u64, num: u64, ttl: u64, base: u64) -> u64 {
+    tg << 46 | scale << 44 | num << 39 | ttl << 37 | base
+}
+
+#[test]
+fn enough_is_enough() {
+    let enough: [&[Tlbi]; 9] = [
+        &[inner(Form::Ipas2e1, 2), COMBINED],
+        &[inner(Form::Ipas2le1, 2), COMBINED],
+        &[inner(Form::Ipas2e1, 0b0111 << 44 | 2), COMBINED],
+        &[inner(Form::Ripas2e1, range(1, 0, 0, 0, 2)), COMBINED],
+        &[inner(Form::Ripas2e1, range(1, 0, 1, 3, 0)), COMBINED],
+        &[inner(Form::Ripas2le1, range(1, 3, 31, 3, 0)), COMBINED],
+        &[inner(Form::Vmalls12e1, 0)],
+        &[inner(Form::Alle1, 0)],
+        &[inner(Form::Vmalle1, 0), inner(Form::Ipas2e1, 2), COMBINED],
+    ];
+    for tlbis in enough {
+        kept(&after(config(), 2 * PAGE, tlbis));
+    }
+}
+
+#[test]
+fn what_takes_less_is_reported() {
+    let (stage2, combined) = (Missing::Tlbi, Missing::CombinedTlbi);
+    let too_little: [(&[Tlbi], Missing); 14] = [
+        (&[], stage2),
+        (&[COMBINED], stage2),
+        (&[inner(Form::Ipas2e1, 2)], combined),
+        (&[COMBINED, inner(Form::Ipas2e1, 2)], combined),
+        // Another address, and one that is not shifted.
+        (&[inner(Form::Ipas2e1, 3), COMBINED], stage2),
+        (&[inner(Form::Ipas2e1, 2 * PAGE), COMBINED], stage2),
+        // A hint of another level, and of another granule.
+        (&[inner(Form::Ipas2e1, 0b0110 << 44 | 2), COMBINED], stage2),
+        (&[inner(Form::Ipas2e1, 0b1111 << 44 | 2), COMBINED], stage2),
+        // Ranges that end before, begin after, name another granule or level, or begin off the hinted leaf.
+        (
+            &[inner(Form::Ripas2e1, range(1, 0, 0, 0, 0)), COMBINED],
+            stage2,
+        ),
+        (
+            &[inner(Form::Ripas2e1, range(1, 0, 31, 0, 3)), COMBINED],
+            stage2,
+        ),
+        (
+            &[inner(Form::Ripas2e1, range(3, 0, 0, 0, 0)), COMBINED],
+            stage2,
+        ),
+        (
+            &[inner(Form::Ripas2e1, range(1, 1, 31, 2, 0)), COMBINED],
+            stage2,
+        ),
+        // Those of stage 1 by address.
+        (&[inner(Form::Vaae1, 2), COMBINED], stage2),
+        (&[inner(Form::Alle2, 0), inner(Form::Vae2, 2)], stage2),
+    ];
+    for (tlbis, missing) in too_little {
+        broken(
+            &after(config(), 2 * PAGE, tlbis),
+            Rule::StaleTranslation(missing),
+        );
+    }
+}
+
+#[test]
+fn stage_1_invalidations_by_address_take_no_combined_entry_for_sure() {
+    for form in [Form::Vae1, Form::Vaae1, Form::Aside1] {
+        let model = after(config(), 0, &[inner(Form::Ipas2e1, 0), inner(form, 0)]);
+        broken(&model, Rule::StaleTranslation(Missing::CombinedTlbi));
+    }
+}
+
+#[test]
+fn a_local_invalidation_leaves_other_cpus() {
+    let local = |form, operand| Tlbi::new(form, Scope::Local, operand);
+    let model = after(
+        config(),
+        0,
+        &[local(Form::Ipas2e1, 0), local(Form::Vmalle1, 0)],
+    );
+    broken(&model, Rule::StaleTranslation(Missing::Tlbi));
+    let model = after(config(), 0, &[local(Form::Vmalls12e1, 0)]);
+    broken(&model, Rule::StaleTranslation(Missing::Tlbi));
+}
+
+#[test]
+fn a_local_invalidation_serves_the_cpu_that_makes_it() {
+    let mut model = built(config());
+    model.enter(0, Vcpu::new(0));
+    model.exit(0);
+    model.write(0, Pa(T3), 0);
+    model.dsb(0, Dsb::Nsh);
+    model.tlbi(0, Tlbi::new(Form::Vmalls12e1, Scope::Local, 0));
+    model.dsb(0, Dsb::Nsh);
+    model.enter(0, Vcpu::new(0));
+    read_faults(&mut model, 0, 0);
+    kept(&model);
+}
+
+#[test]
+fn a_dsb_of_one_cpu_completes_a_broadcast_there_only() {
+    let start = || {
+        let mut model = running(config());
+        model.enter(0, Vcpu::new(0));
+        model.exit(0);
+        model.write(0, Pa(T3), 0);
+        model.dsb(0, Dsb::Ish);
+        model.tlbi(0, Tlbi::new(Form::Vmalls12e1, Scope::Inner, 0));
+        model.dsb(0, Dsb::Nsh);
+        model
+    };
+    let mut model = start();
+    model.enter(0, Vcpu::new(0));
+    read_faults(&mut model, 0, 0);
+    kept(&model);
+    let mut model = start();
+    read_faults(&mut model, 1, 0);
+    broken(&model, Rule::StaleTranslation(Missing::BarrierAfterTlbi));
+}
+
+#[test]
+fn a_dsb_of_another_cpu_does_not_complete_an_invalidation() {
+    let mut model = running(config());
+    model.write(0, Pa(T3), 0);
+    model.dsb(0, Dsb::Ish);
+    model.tlbi(0, Tlbi::new(Form::Vmalls12e1, Scope::Inner, 0));
+    model.dsb(2, Dsb::Ish);
+    read_faults(&mut model, 1, 0);
+    broken(&model, Rule::StaleTranslation(Missing::BarrierAfterTlbi));
+}
+
+#[test]
+fn two_cpus_may_invalidate_the_same_at_once() {
+    let mut model = running(config());
+    model.write(0, Pa(T3), 0);
+    model.dsb(0, Dsb::Ish);
+    for cpu in [0, 2] {
+        model.tlbi(cpu, Tlbi::new(Form::Vmalls12e1, Scope::Inner, 0));
+    }
+    model.dsb(0, Dsb::Ish);
+    read_faults(&mut model, 1, 0);
+    kept(&model);
+}
+
+#[test]
+fn another_vmid_takes_nothing() {
+    let mut model = running(config());
+    model.write(0, Pa(T3), 0);
+    model.set_vttbr(0, vttbr(2, ROOT));
+    model.isb(0);
+    flush(&mut model, 0);
+    read_faults(&mut model, 1, 0);
+    broken(&model, Rule::StaleTranslation(Missing::Tlbi));
+}
+
+#[test]
+fn an_invalidation_between_a_write_of_vttbr_and_isb_counts_for_neither_vmid() {
+    let mut model = running(config());
+    model.set_vttbr(0, vttbr(2, ROOT));
+    model.isb(0);
+    model.write(0, Pa(T3), 0);
+    model.dsb(0, Dsb::Ish);
+    model.set_vttbr(0, vttbr(1, ROOT));
+    model.tlbi(0, Tlbi::new(Form::Vmalls12e1, Scope::Inner, 0));
+    model.dsb(0, Dsb::Ish);
+    model.isb(0);
+    read_faults(&mut model, 1, 0);
+    broken(&model, Rule::StaleTranslation(Missing::Tlbi));
+}
+
+#[test]
+fn an_invalidation_after_isb_counts() {
+    let mut model = running(config());
+    model.set_vttbr(0, vttbr(2, ROOT));
+    model.isb(0);
+    model.write(0, Pa(T3), 0);
+    model.dsb(0, Dsb::Ish);
+    model.set_vttbr(0, vttbr(1, ROOT));
+    model.isb(0);
+    model.tlbi(0, Tlbi::new(Form::Vmalls12e1, Scope::Inner, 0));
+    model.dsb(0, Dsb::Ish);
+    model.set_vttbr(0, vttbr(2, ROOT));
+    model.isb(0);
+    read_faults(&mut model, 1, 0);
+    kept(&model);
+}
+
+#[test]
+fn with_e2h_and_tge_the_stage_1_forms_act_on_el2() {
+    let mut model = running(config());
+    model.set_hcr(0, 1 << 34 | 1 << 27);
+    model.write(0, Pa(T3), 0);
+    flush(&mut model, 0);
+    read_faults(&mut model, 1, 0);
+    broken(&model, Rule::StaleTranslation(Missing::CombinedTlbi));
+
+    let mut model = running(config());
+    model.set_hcr(0, 1 << 34);
+    model.write(0, Pa(T3), 0);
+    flush(&mut model, 0);
+    read_faults(&mut model, 1, 0);
+    kept(&model);
+}
+
+#[test]
+fn nxs_leaves_what_may_have_the_xs_attribute() {
+    let config = Config {
+        features: config().features | Features::XS,
+        ..config()
+    };
+    let nxs = |form| Tlbi {
+        completion: Completion::ExceptXs,
+        ..inner(form, 0)
+    };
+    broken(
+        &after(config, 0, &[nxs(Form::Vmalls12e1)]),
+        Rule::StaleTranslation(Missing::Tlbi),
+    );
+    let mut model = built(config);
+    model.write(0, Pa(T3), page(MEMORY) | 1 << 11);
+    model.dsb(0, Dsb::Ishst);
+    model.enter(1, Vcpu::new(1));
+    model.write(0, Pa(T3), 0);
+    model.dsb(0, Dsb::Ish);
+    model.tlbi(0, nxs(Form::Vmalls12e1));
+    model.dsb(0, Dsb::Ish);
+    read_faults(&mut model, 1, 0);
+    kept(&model);
+}
+
+#[test]
+fn an_invalidation_that_the_cpu_lacks_or_whose_operand_is_malformed_is_reported() {
+    let plain = Config {
+        features: Features::NONE,
+        ..config()
+    };
+    let cases = [
+        (
+            plain,
+            inner(Form::Ripas2e1, 1 << 46),
+            OperandFault::NotImplemented,
+        ),
+        (
+            plain,
+            Tlbi::new(Form::Alle1, Scope::Outer, 0),
+            OperandFault::NotImplemented,
+        ),
+        (
+            plain,
+            Tlbi {
+                completion: Completion::ExceptXs,
+                ..inner(Form::Alle1, 0)
+            },
+            OperandFault::NotImplemented,
+        ),
+        (
+            plain,
+            inner(Form::Ipas2e1, 0b0111 << 44),
+            OperandFault::Reserved,
+        ),
+        (config(), inner(Form::Ripas2e1, 0), OperandFault::NoGranule),
+        (
+            config(),
+            inner(Form::Ipas2e1, 1 << 40),
+            OperandFault::Reserved,
+        ),
+        (config(), inner(Form::Vmalls12e1, 1), OperandFault::Unused),
+    ];
+    for (config, tlbi, fault) in cases {
+        let mut model = running(config);
+        model.tlbi(0, tlbi);
+        broken(&model, Rule::Operand(fault));
+    }
+    let mut model = running(config());
+    model.guest_tlbi(1, inner(Form::Ipas2e1, 0));
+    broken(&model, Rule::Operand(OperandFault::UndefinedAtEl1));
+}
+
+#[test]
+fn a_block_goes_by_any_address_in_it() {
+    let mut model = running(config());
+    model.write(0, Pa(T2 + 8), 0);
+    flush(&mut model, BLOCK + 77 * PAGE);
+    read_faults(&mut model, 1, BLOCK);
+    kept(&model);
+}
+
+#[test]
+fn more_invalidation_than_needed_does_no_harm() {
+    let mut model = running(config());
+    for _ in 0..3 {
+        flush(&mut model, 0);
+        model.tlbi(0, inner(Form::Ripas2e1, range(1, 3, 31, 0, 0)));
+        model.tlbi(0, inner(Form::Alle1, 0));
+        model.dsb(0, Dsb::Ish);
+        reads(&mut model, 1, 0, MEMORY);
+    }
+    kept(&model);
+}
+
+#[test]
+fn one_range_serves_a_batch() {
+    let mut model = running(config());
+    for index in 0..4 {
+        model.write(0, Pa(T3 + index * 8), 0);
+    }
+    model.dsb(0, Dsb::Ish);
+    model.tlbi(0, inner(Form::Ripas2e1, range(1, 0, 1, 3, 0)));
+    model.dsb(0, Dsb::Ish);
+    combined(&mut model);
+    model.dsb(0, Dsb::Ish);
+    for index in 0..4 {
+        read_faults(&mut model, 1, index * PAGE);
+        model.write(0, Pa(T3 + index * 8), page(MEMORY + 8 * PAGE));
+    }
+    kept(&model);
+}

@@ -1,0 +1,14 @@
+//! The model judged: for every rule a run that keeps it and runs that break it, with the rule that is reported.
+
+mod break_before_make;
+mod formats;
+mod guests;
+mod invalidation;
+mod pages;
+mod permissions;
+mod random;
+mod rig;
+mod runs;
+mod traces;
+mod visibility;
+mod vmids;
