@@ -285,7 +285,11 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
             .next()
             .expect("a page is covered whole or not at all");
         if raw == RawDescriptor::EMPTY {
-            let child = self.build((below, place.ipa))?;
+            // What was built of it is gone again, so nothing from its first address on is mapped.
+            let child = self.build((below, place.ipa)).map_err(|error| match error {
+                Error::NoTablePage { .. } => Error::NoTablePage { ipa: place.ipa },
+                other => other,
+            })?;
             self.machine.dsb(Dsb::Ishst);
             self.machine
                 .write(place.entry, self.table.link(place.level, child));
