@@ -332,7 +332,8 @@ impl Table {
             return Ok(Attempt::Done(self.use_leaf(machine, place, raw, fault)));
         }
         let is_logged = slot.log == DirtyLog::On && fault.access == Access::Write;
-        if is_logged && (place.level < Level::L3 || raw.is_contiguous()) {
+        let is_several = place.level < Level::L3 || raw.is_contiguous();
+        if is_several && (is_logged || !self.is_within(slot, place, raw)) {
             return self.shrink(machine, pages, users, (place, raw));
         }
         if let Access::Execute(_) = fault.access {
@@ -355,6 +356,18 @@ impl Table {
         machine.dsb(Dsb::Ishst);
         self.forget_here(machine, ipa, place.level);
         Ok(Attempt::Done(Outcome::Relaxed))
+    }
+
+    /// Whether a leaf, and its Contiguous run, map memory of this slot alone: what was mapped ahead may reach further,
+    /// and the slot has no say there.
+    fn is_within(&self, slot: &Slot, place: Place, raw: RawDescriptor) -> bool {
+        let (first, bytes) = if raw.is_contiguous() {
+            let first = place.first_of_run(self.geometry).ipa;
+            (first, self.geometry.run_bytes(place.level))
+        } else {
+            (place.ipa, self.geometry.entry_bytes(place.level))
+        };
+        slot.ipa <= first && first + bytes <= slot.end()
     }
 
     /// The leaf permits the access already: its access flag was clear, or another CPU was faster.
