@@ -30,6 +30,8 @@ const VALID: u64 = 1 << 0;
 const TABLE_OR_PAGE: u64 = 1 << 1;
 const MEM_ATTR_SHIFT: u32 = 2;
 const S2AP_SHIFT: u32 = 6;
+/// The upper bit of the field.
+const S2AP_WRITE: u64 = 2 << S2AP_SHIFT;
 const SH_SHIFT: u32 = 8;
 const AF: u64 = 1 << 10;
 const NT: u64 = 1 << 16;

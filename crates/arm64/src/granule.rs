@@ -40,19 +40,21 @@ impl Level {
     }
 
     /// How many lookups follow this one on the longest walk: 4 at level −1, 0 at level 3.
+    #[inline]
     pub const fn below(self) -> u32 {
-        match self {
-            Self::Minus1 => 4,
-            Self::L0 => 3,
-            Self::L1 => 2,
-            Self::L2 => 1,
-            Self::L3 => 0,
-        }
+        (Self::L3.number() - self.number()).unsigned_abs() as u32
     }
 
     /// The level looked up after this one; `None` after level 3.
+    #[inline]
     pub const fn next(self) -> Option<Self> {
-        Self::new(self.number() + 1)
+        match self {
+            Self::Minus1 => Some(Self::L0),
+            Self::L0 => Some(Self::L1),
+            Self::L1 => Some(Self::L2),
+            Self::L2 => Some(Self::L3),
+            Self::L3 => None,
+        }
     }
 }
 
@@ -74,13 +76,14 @@ pub enum LeafKind {
 /// assert_eq!(Granule::Kib64.entry_bytes(Level::L2), Some(512 << 20));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
 pub enum Granule {
     /// 4 KiB.
-    Kib4,
+    Kib4 = 12,
     /// 16 KiB.
-    Kib16,
+    Kib16 = 14,
     /// 64 KiB.
-    Kib64,
+    Kib64 = 16,
 }
 
 impl Granule {
@@ -88,12 +91,9 @@ impl Granule {
     pub const ALL: [Self; 3] = [Self::Kib4, Self::Kib16, Self::Kib64];
 
     /// Address bits that a page resolves: 12, 14 or 16.
+    #[inline]
     pub const fn page_shift(self) -> u32 {
-        match self {
-            Self::Kib4 => 12,
-            Self::Kib16 => 14,
-            Self::Kib64 => 16,
-        }
+        self as u32
     }
 
     /// Bytes of a page and of a full table.

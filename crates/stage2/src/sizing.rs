@@ -11,14 +11,14 @@
 //! has not been written.
 
 use droste_arm64::desc::RawDescriptor;
-use droste_arm64::{Ipa, Level, Pa};
+use droste_arm64::{IdRegisters, Ipa, Level, Pa};
 
 use crate::attributes::scheme;
 use crate::cache::Maintenance;
 use crate::entry::Place;
 use crate::fault::Proposal;
 use crate::slots::{DirtyLog, Slot};
-use crate::{Access, Attributes, Geometry, Table};
+use crate::{Access, Geometry, Table};
 
 /// The most that one fault cleans from data caches, in bytes.
 const MAX_CLEAN: u64 = 2 << 20;
@@ -35,10 +35,9 @@ pub(crate) struct Window {
     pub(crate) pa: Pa,
     pub(crate) bytes: u64,
     pub(crate) maintenance: Maintenance,
-    /// Of the leaf that faulted, and of the others.
-    faulting: Attributes,
-    others: Attributes,
-    log: DirtyLog,
+    /// The leaf that faulted, and the others, with the output of the first.
+    faulting: RawDescriptor,
+    others: RawDescriptor,
 }
 
 impl Window {
@@ -47,11 +46,6 @@ impl Window {
         let Proposal { fault, slot, .. } = proposal;
         let geometry = table.geometry;
         let maintenance = Maintenance::of(&table.ids, slot.attributes);
-        let (faulting, others) = match (slot.log, fault.access) {
-            (DirtyLog::Off, _) => (slot.attributes, slot.attributes),
-            (DirtyLog::On, Access::Write) => (slot.attributes, slot.attributes.read_only()),
-            (DirtyLog::On, _) => (slot.attributes.read_only(), slot.attributes.read_only()),
-        };
         let level = level(geometry, empty, slot, fault.ipa, maintenance);
         let leaf_bytes = geometry.entry_bytes(level);
         let mut ipa = fault.ipa.align_down(leaf_bytes);
@@ -62,21 +56,31 @@ impl Window {
             let end = (fault.ipa.align_down(around) + around).min(slot.end());
             (ipa, bytes) = (first, end - first);
         }
+        let pa = slot.output(ipa);
+        let written = table.leaf(level, pa, slot.attributes.leaf(scheme(&table.ids)));
+        let (written, unwritten) = match slot.log {
+            DirtyLog::Off => (written, written),
+            DirtyLog::On => logged(written, &table.ids),
+        };
         Self {
             level,
             ipa,
-            pa: slot.output(ipa),
+            pa,
             bytes,
             maintenance,
-            faulting,
-            others,
-            log: slot.log,
+            faulting: match fault.access {
+                Access::Write => written,
+                Access::Read | Access::Execute(_) => unwritten,
+            },
+            others: unwritten,
         }
     }
 
     /// The leaf at `ipa`, a multiple of its size, where the access faulted.
     pub(crate) fn faulting_leaf(&self, table: &Table, ipa: Ipa) -> RawDescriptor {
-        self.leaf(table, ipa, self.faulting)
+        let output = self.pa + (ipa - self.ipa);
+        self.faulting
+            .with_output(table.geometry.format(), self.level, output)
     }
 
     /// The window's other leaves and where they go, given that of the faulting one.
@@ -85,31 +89,30 @@ impl Window {
         table: &'a Table,
         faulting: Place,
     ) -> impl Iterator<Item = (Pa, RawDescriptor)> + 'a {
-        let step = table.geometry.entry_bytes(self.level);
+        let format = table.geometry.format();
+        let shift = table.geometry.granule().entry_shift(self.level);
         // A window lies within one table, so the entries are side by side.
-        let before = (faulting.ipa - self.ipa) / step;
+        let before = (faulting.ipa - self.ipa) >> shift;
         let first = Pa(faulting.entry.0 - before * 8);
-        (0..self.bytes / step)
+        (0..self.bytes >> shift)
             .filter(move |index| *index != before)
             .map(move |index| {
-                let leaf = self.leaf(table, self.ipa + index * step, self.others);
+                let output = self.pa + (index << shift);
+                let leaf = self.others.with_output(format, self.level, output);
                 (first + index * 8, leaf)
             })
     }
+}
 
-    fn leaf(&self, table: &Table, ipa: Ipa, attributes: Attributes) -> RawDescriptor {
-        let leaf = table.leaf(
-            self.level,
-            self.pa + (ipa - self.ipa),
-            attributes.leaf(scheme(&table.ids)),
-        );
-        let is_logged_by_hardware = self.log == DirtyLog::On && table.ids.has_hardware_dirty();
-        if is_logged_by_hardware {
-            leaf.dirty_managed()
-        } else {
-            leaf
-        }
-    }
+/// A leaf of a dirty log after a store, and before. Where hardware manages dirty state it makes the one of the other,
+/// and so only where the slot permits stores.
+fn logged(leaf: RawDescriptor, ids: &IdRegisters) -> (RawDescriptor, RawDescriptor) {
+    let leaf = if leaf.can_write() && ids.has_hardware_dirty() {
+        leaf.dirty_managed()
+    } else {
+        leaf
+    };
+    (leaf, leaf.without_write())
 }
 
 /// The level of the largest leaf around an address that fits.
@@ -133,4 +136,28 @@ fn level(
         level = below;
     }
     level
+}
+
+#[cfg(test)]
+mod tests {
+    use droste_arm64::desc::S2ap;
+
+    use super::*;
+
+    #[test]
+    fn hardware_makes_no_leaf_writable_that_its_slot_keeps_read_only() {
+        let ids = IdRegisters {
+            mmfr1: 2,
+            ..IdRegisters::default()
+        };
+        let leaf = |access| RawDescriptor::EMPTY.accessed().with_access(access);
+        let (written, unwritten) = logged(leaf(S2ap::ReadWrite), &ids);
+        assert!(written.is_dirty_managed() && written.can_write());
+        assert!(unwritten.is_dirty_managed() && !unwritten.can_write());
+        let (written, unwritten) = logged(leaf(S2ap::ReadOnly), &ids);
+        assert_eq!(
+            (written, unwritten),
+            (leaf(S2ap::ReadOnly), leaf(S2ap::ReadOnly))
+        );
+    }
 }

@@ -9,7 +9,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use droste_arm64::desc::{Descriptor, Kind, Leaf, LeafAttributes, RawDescriptor, Xn};
+use droste_arm64::desc::{Descriptor, Leaf, LeafAttributes, RawDescriptor, Xn};
 use droste_arm64::{IdRegisters, Ipa, Level, Pa};
 
 use crate::entry::{Place, Span, unlocked};
@@ -222,19 +222,22 @@ impl Table {
         ipa: Ipa,
         see: impl Fn(RawDescriptor) -> RawDescriptor,
     ) -> (Place, RawDescriptor) {
-        let format = self.geometry.format();
+        let (format, granule) = (self.geometry.format(), self.geometry.granule());
         let mut level = self.geometry.start();
-        let mut table = self.root;
+        let mut shift = granule.entry_shift(level);
+        let (mut table, mut entries) = (self.root, self.geometry.root_entries());
         loop {
-            let entry = self.geometry.entry(table, level, ipa);
+            let entry = table + (ipa.0 >> shift & (entries - 1)) * 8;
             let raw = machine.read(entry);
             let seen = see(raw);
-            let (Kind::Table, Some(below)) = (seen.kind(format, level), level.next()) else {
-                let ipa = ipa.align_down(self.geometry.entry_bytes(level));
+            let (true, Some(below)) = (seen.is_table(level), level.next()) else {
+                let ipa = ipa.align_down(1 << shift);
                 return (Place { entry, level, ipa }, raw);
             };
             table = seen.table_address(format);
             level = below;
+            shift -= granule.index_bits();
+            entries = granule.entries();
         }
     }
 

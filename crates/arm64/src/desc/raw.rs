@@ -4,8 +4,8 @@
 //! mean something else, or nothing: [`RawDescriptor::kind`] tells first.
 
 use super::{
-    AF, CONTIGUOUS, DBM, Format, Kind, LeafAttributes, NT, RawDescriptor, S2AP_SHIFT, S2ap,
-    SOFTWARE_SHIFT, XN_SHIFT, Xn,
+    AF, CONTIGUOUS, DBM, Format, Kind, LeafAttributes, NT, RawDescriptor, S2AP_SHIFT, S2AP_WRITE,
+    S2ap, SOFTWARE_SHIFT, XN_SHIFT, Xn,
 };
 use crate::Pa;
 use crate::granule::Level;
@@ -21,6 +21,12 @@ impl RawDescriptor {
             1 if !matches!(level, Level::L3) && format.leaf_at(level).is_some() => Kind::Leaf,
             _ => Kind::Invalid,
         }
+    }
+
+    /// Whether the hardware takes the descriptor for a table's at this level.
+    #[inline]
+    pub const fn is_table(self, level: Level) -> bool {
+        self.0 & 3 == 3 && !matches!(level, Level::L3)
     }
 
     /// Of a table descriptor: the next-level table's address.
@@ -60,6 +66,19 @@ impl RawDescriptor {
     #[must_use]
     pub const fn with_access(self, access: S2ap) -> Self {
         self.with_field(3 << S2AP_SHIFT, (access as u64) << S2AP_SHIFT)
+    }
+
+    /// Of a leaf: S2AP\[1\], whether writes are permitted.
+    #[inline]
+    pub const fn can_write(self) -> bool {
+        self.0 & S2AP_WRITE != 0
+    }
+
+    /// Without the permission to write, others as they are.
+    #[inline]
+    #[must_use]
+    pub const fn without_write(self) -> Self {
+        Self(self.0 & !S2AP_WRITE)
     }
 
     /// Of a leaf: XN\[1:0\].

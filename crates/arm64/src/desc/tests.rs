@@ -191,7 +191,9 @@ fn fields_of_raw_descriptors_agree_with_the_codec() {
         for level in Level::ALL {
             for bits in each_subset(CORNERS) {
                 let raw = RawDescriptor(bits | 0xfa50_0000_0000_0014);
-                match (raw.decode(format, level), raw.kind(format, level)) {
+                let kind = raw.kind(format, level);
+                assert_eq!(raw.is_table(level), kind == Kind::Table);
+                match (raw.decode(format, level), kind) {
                     (Descriptor::Invalid, Kind::Invalid) => {}
                     (Descriptor::Table(pa), Kind::Table) => {
                         assert_eq!(raw.table_address(format), pa);
@@ -210,6 +212,7 @@ fn fields_of_raw_descriptors_agree_with_the_codec() {
 
 fn agree(raw: RawDescriptor, attributes: LeafAttributes) {
     assert_eq!(raw.access(), attributes.access);
+    assert_eq!(raw.can_write(), attributes.access.can_write());
     assert_eq!(raw.execute(), attributes.execute);
     assert_eq!(raw.software(), attributes.software);
     assert_eq!(raw.is_accessed(), attributes.is_accessed);
@@ -227,6 +230,8 @@ fn a_changed_field_changes_nothing_else() {
             let changed = raw.with_access(access);
             assert!(changed.access() == access && is_only(changed, 3 << 6));
             assert_eq!(changed.0 >> 6 & 3, field);
+            assert_eq!(changed.without_write().0 >> 6 & 3, field & 1);
+            assert!(is_only(changed.without_write(), 3 << 6));
         }
         for (field, execute) in (0..).zip(execute) {
             let changed = raw.with_execute(execute);
