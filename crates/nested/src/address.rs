@@ -1,0 +1,96 @@
+//! Whose guest-physical address: an address without its owner is how nested code goes wrong.
+
+use core::fmt;
+
+use droste_arm64::Ipa;
+
+macro_rules! address {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct $name(pub u64);
+
+        impl $name {
+            /// Rounds down to a multiple of `align` bytes, a power of two.
+            #[must_use]
+            pub const fn align_down(self, align: u64) -> Self {
+                Self(self.0 & !align.wrapping_sub(1))
+            }
+
+            /// Whether the address is a multiple of `align` bytes, a power of two.
+            #[must_use]
+            pub const fn is_aligned(self, align: u64) -> bool {
+                self.0 & align.wrapping_sub(1) == 0
+            }
+
+            /// The address `bytes` further on; `None` past the top of the address space.
+            #[must_use]
+            pub const fn checked_add(self, bytes: u64) -> Option<Self> {
+                match self.0.checked_add(bytes) {
+                    Some(at) => Some(Self(at)),
+                    None => None,
+                }
+            }
+
+            /// The same address as the input of a table of ours that translates this address space.
+            pub const fn ipa(self) -> Ipa {
+                Ipa(self.0)
+            }
+        }
+
+        impl From<Ipa> for $name {
+            fn from(ipa: Ipa) -> Self {
+                Self(ipa.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({:#x})"), self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:#x}", self.0)
+            }
+        }
+    };
+}
+
+address!(
+    /// An address that L1 takes for physical: the output of the guest's stage 2, the input of the canonical table.
+    ///
+    /// ```
+    /// use droste_nested::L1Ipa;
+    /// let page = L1Ipa(0x4000_1234).align_down(0x1000);
+    /// assert_eq!((page, page.ipa()), (L1Ipa(0x4000_1000), droste_arm64::Ipa(0x4000_1000)));
+    /// ```
+    L1Ipa
+);
+address!(
+    /// An address that L2 takes for physical: the input of the guest's stage 2, and of its shadow.
+    L2Ipa
+);
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+
+    #[test]
+    fn an_address_says_whose_it_is() {
+        assert_eq!(format!("{:?}", L1Ipa(16)), "L1Ipa(0x10)");
+        assert_eq!(format!("{:?} {}", L2Ipa(16), L2Ipa(16)), "L2Ipa(0x10) 0x10");
+    }
+
+    #[test]
+    fn rounding_and_adding_never_leave_the_address_space() {
+        assert_eq!(L2Ipa(u64::MAX).align_down(1 << 63), L2Ipa(1 << 63));
+        assert_eq!(L1Ipa(u64::MAX).checked_add(1), None);
+        assert_eq!(L1Ipa(7).checked_add(1), Some(L1Ipa(8)));
+        assert!(L1Ipa(0x3000).is_aligned(0x1000) && !L1Ipa(0x3008).is_aligned(0x1000));
+    }
+}

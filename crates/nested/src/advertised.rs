@@ -1,0 +1,143 @@
+//! What of the virtual hardware L1's hypervisor sees, as far as memory goes.
+
+use droste_arm64::desc::Format;
+use droste_arm64::{Granule, IdRegisters, IpaBits};
+
+/// The identification registers *as L1 reads them*, and the width of its physical addresses.
+///
+/// Walks and invalidations by L1 behave as on hardware with just these features. Two rules bind whoever fills it in:
+/// no granule is advertised that is smaller than the shadow tables' own, as a shadow cannot map part of its page; and
+/// FEAT_XNX and FEAT_S2FWB are advertised only where the real hardware has them, as a shadow entry needs them to say
+/// the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Advertised {
+    /// The identification registers of memory management.
+    pub ids: IdRegisters,
+    /// ID_AA64ISAR1_EL1.
+    pub isar1: u64,
+    /// The width of the virtual machine's physical addresses, and with it of every shadow's input.
+    pub ipa_bits: IpaBits,
+}
+
+// Sources: DDI 0487, D24.2, the entry of each register.
+impl Advertised {
+    /// Bits of an address that L1 takes for physical: the narrower of PARange and of what the machine has.
+    pub const fn physical_bits(&self) -> u32 {
+        let advertised = self.ids.pa_range().bits();
+        if advertised < self.ipa_bits.bits() {
+            advertised
+        } else {
+            self.ipa_bits.bits()
+        }
+    }
+
+    /// The granule that stands for TG0: itself if advertised. For any other value the hardware takes an
+    /// IMPLEMENTATION DEFINED choice of the sizes that it has (DDI 0487, D24.2, VTCR_EL2.TG0): here the smallest.
+    /// `None` where none is advertised at all.
+    pub fn effective_granule(&self, asked: Option<Granule>) -> Option<Granule> {
+        let is_advertised = |granule: &Granule| self.ids.has_stage2_granule(*granule);
+        asked
+            .filter(is_advertised)
+            .or_else(|| Granule::ALL.into_iter().find(is_advertised))
+    }
+
+    /// The descriptors' layout at a granule, where VTCR_EL2.DS is `ds`.
+    ///
+    /// At 64 KiB bits \[15:12\] are read as an address wherever FEAT_LPA is advertised, whatever VTCR_EL2.PS: an output
+    /// wider than PS is an address size fault (DDI 0487, J1.1, AArch64.LeafBase and AArch64.S2OAOutOfRange).
+    pub(crate) const fn format(&self, granule: Granule, ds: Ds) -> Format {
+        let is_wide = self.ids.has_wide_stage2(granule)
+            && match granule {
+                Granule::Kib64 => true,
+                Granule::Kib4 | Granule::Kib16 => matches!(ds, Ds::Wide),
+            };
+        if is_wide {
+            Format::wide(granule)
+        } else {
+            Format::narrow(granule)
+        }
+    }
+
+    /// Whether stage 2 may start at level 3 with the 4 KiB granule, and inputs be narrower than 25 bits
+    /// (ID_AA64MMFR2_EL1.ST, FEAT_TTST).
+    pub const fn has_small_tables(&self) -> bool {
+        self.ids.mmfr2 >> 28 & 15 != 0
+    }
+
+    /// Whether TLBI has Outer Shareable forms (ID_AA64ISAR0_EL1.TLB, FEAT_TLBIOS).
+    pub const fn has_outer_tlbi(&self) -> bool {
+        self.ids.isar0 >> 56 & 15 != 0
+    }
+
+    /// Whether TLBI has nXS forms (ID_AA64ISAR1_EL1.XS, FEAT_XS).
+    pub const fn has_nxs_tlbi(&self) -> bool {
+        self.isar1 >> 56 & 15 != 0
+    }
+}
+
+/// VTCR_EL2.DS as L1 wrote it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ds {
+    Narrow,
+    Wide,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// 48 address bits, every granule, FEAT_HAFDBS, FEAT_XNX, FEAT_S2FWB, FEAT_TTL, FEAT_TTST, ranges and nXS.
+    pub(crate) fn rich() -> Advertised {
+        Advertised {
+            ids: IdRegisters {
+                isar0: 2 << 56,
+                mmfr0: 5 | 1 << 20,
+                mmfr1: 2 | 2 << 4 | 1 << 28,
+                mmfr2: 1 << 28 | 1 << 40 | 1 << 48,
+                ..IdRegisters::default()
+            },
+            isar1: 1 << 56,
+            ipa_bits: IpaBits::new(48).expect("a width"),
+        }
+    }
+
+    /// 40 address bits, the 4 KiB granule alone, and nothing optional.
+    pub(crate) fn plain() -> Advertised {
+        Advertised {
+            ids: IdRegisters {
+                mmfr0: 2 | 15 << 24,
+                ..IdRegisters::default()
+            },
+            isar1: 0,
+            ipa_bits: IpaBits::new(40).expect("a width"),
+        }
+    }
+
+    #[test]
+    fn a_granule_that_is_not_there_is_one_that_is() {
+        for granule in Granule::ALL {
+            assert_eq!(rich().effective_granule(Some(granule)), Some(granule));
+            assert_eq!(
+                plain().effective_granule(Some(granule)),
+                Some(Granule::Kib4)
+            );
+        }
+        assert_eq!(rich().effective_granule(None), Some(Granule::Kib4));
+        let mut none = plain();
+        none.ids.mmfr0 |= 15 << 28;
+        assert_eq!(none.effective_granule(Some(Granule::Kib4)), None);
+    }
+
+    #[test]
+    fn each_feature_has_its_own_field() {
+        assert!(rich().has_small_tables() && !plain().has_small_tables());
+        assert!(rich().has_outer_tlbi() && !plain().has_outer_tlbi());
+        assert!(rich().has_nxs_tlbi() && !plain().has_nxs_tlbi());
+        assert_eq!((rich().physical_bits(), plain().physical_bits()), (48, 40));
+        let narrow = Advertised {
+            ipa_bits: IpaBits::new(39).expect("a width"),
+            ..plain()
+        };
+        assert_eq!(narrow.physical_bits(), 39);
+    }
+}

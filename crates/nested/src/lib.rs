@@ -1,0 +1,24 @@
+//! Virtual EL2: what a guest that is itself a hypervisor needs.
+//!
+//! Three hypervisor levels take part. *L0* is the real one. *L1* is its guest, and runs a hypervisor at virtual EL2.
+//! *L2* is L1's guest. This crate decides and touches nothing: registers come in as values, L1's memory is behind
+//! [`GuestMemory`], and what changes tables goes through `droste-stage2`.
+//!
+//! # Memory
+//! L1 writes a stage-2 table for L2, the *guest's*, which leads from [`L2Ipa`] to [`L1Ipa`] and which hardware never
+//! uses. L0 has the *canonical* table, which leads from [`L1Ipa`] to memory. Hardware runs L2 by a *shadow*, the
+//! composition of the two.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod address;
+mod advertised;
+mod memory;
+
+pub use address::{L1Ipa, L2Ipa};
+pub use advertised::Advertised;
+pub use memory::{Exchange, ExternalAbort, GuestMemory};
