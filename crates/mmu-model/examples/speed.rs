@@ -19,14 +19,26 @@ const MEMORY: u64 = 0x1_0000_0000;
 const BLOCK: u64 = 0x20_0000;
 const OPERATIONS: u64 = 400_000;
 
+const fn table(pa: u64) -> u64 {
+    pa | 3
+}
+
+const fn page(pa: u64) -> u64 {
+    pa | 0x7ff
+}
+
+const fn block(pa: u64) -> u64 {
+    pa | 0x7fd
+}
+
 fn start() -> Model {
     let mut model = Model::new(Config {
         features: Features::TTL | Features::TLBI_RANGE,
         ..Config::new(Pa(BASE), 64)
     });
-    model.write(0, Pa(BASE), BASE + 0x1000 | 3);
-    model.write(0, Pa(BASE + 0x1000), TABLE | 3);
-    model.write(0, Pa(BASE + 0x1008), MEMORY + BLOCK | 0x7fd);
+    model.write(0, Pa(BASE), table(BASE + 0x1000));
+    model.write(0, Pa(BASE + 0x1000), table(TABLE));
+    model.write(0, Pa(BASE + 0x1008), block(MEMORY + BLOCK));
     model.dsb(0, Dsb::Ishst);
     for cpu in 0..4 {
         model.set_vtcr(cpu, 1 << 31 | 5 << 16 | 1 << 6 | 0x19);
@@ -60,7 +72,7 @@ fn page_operation(model: &mut Model, number: u64) {
         Pa(MEMORY + index * PAGE),
     );
     if model.read(0, at) == 0 {
-        assert_eq!(model.compare_exchange(0, at, 0, pa.0 | 0x7ff), Ok(()));
+        assert_eq!(model.compare_exchange(0, at, 0, page(pa.0)), Ok(()));
         model.dsb(0, Dsb::Ishst);
         check(model, 1, ipa, AccessKind::Write, Allowed::Access(pa));
         check(model, 2, ipa, AccessKind::Read, Allowed::Access(pa));
@@ -83,12 +95,12 @@ fn resize(model: &mut Model) {
         model.write(
             0,
             Pa(SPARE + index * 8),
-            MEMORY + BLOCK + index * PAGE | 0x7ff,
+            page(MEMORY + BLOCK + index * PAGE),
         );
     }
     model.dsb(0, Dsb::Ishst);
     let at = Pa(BASE + 0x1008);
-    for new in [SPARE | 3, MEMORY + BLOCK | 0x7fd] {
+    for new in [table(SPARE), block(MEMORY + BLOCK)] {
         model.write(0, at, 0);
         model.dsb(0, Dsb::Ish);
         model.tlbi(0, Tlbi::new(Form::Vmalls12e1, Scope::Inner, 0));
@@ -107,11 +119,12 @@ fn resize(model: &mut Model) {
 }
 
 fn report(what: &str, operations: u64, steps: u64, from: Instant) {
-    let seconds = from.elapsed().as_secs_f64();
+    let micros = from.elapsed().as_micros().max(1);
+    let per_second = |count: u64| u128::from(count) * 1_000_000 / micros;
     println!(
-        "{what}: {:.0} operations/s, {:.0} verbs/s",
-        operations as f64 / seconds,
-        steps as f64 / seconds
+        "{what}: {} operations/s, {} verbs/s",
+        per_second(operations),
+        per_second(steps)
     );
 }
 

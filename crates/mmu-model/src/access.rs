@@ -1,16 +1,14 @@
-//! Guest accesses: everything that hardware could make of one, and whether all of it is acceptable.
+//! Guest accesses: what one comes to, and whether all that it could come to is acceptable.
 
 use droste_arm64::{Ipa, Pa, Va};
 
-use crate::config::Bbm;
 use crate::cpu::{Occupied, Vcpu};
-use crate::descriptor::{ACCESSED, AccessKind, CONTIGUOUS, DBM, Meaning, WRITE, permits};
-use crate::ghost::{Ghost, Kind};
-use crate::memory::FRAME_WORDS;
+use crate::descriptor::{ACCESSED, AccessKind, DBM, WRITE};
 use crate::model::{Model, Turn};
 use crate::regime::Shape;
 use crate::trace::Verb;
 use crate::violation::{Entry, Missing, Rule};
+use crate::walk::{End, EndKind};
 
 /// An access by the guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,23 +137,6 @@ pub enum Allowed {
     OneOf(Pa, Pa),
 }
 
-/// Where a walk ended.
-#[derive(Clone, Copy, Debug)]
-struct End {
-    level: i8,
-    /// The last descriptor that was read; `None` where none could be.
-    word: Option<usize>,
-    raw: u64,
-    kind: EndKind,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum EndKind {
-    Leaf(u64),
-    Invalid,
-    Outside,
-}
-
 impl Model {
     /// The guest on this CPU makes an access. Gives everything that hardware could make of it now, and does what
     /// hardware does to descriptors then: by a walk of memory, sets the access flag and marks what is written.
@@ -197,350 +178,33 @@ impl Model {
         self.update_by_hardware(cpu, access);
     }
 
+    /// A walk of this CPU, which is inside, is made ahead of any access, or for one that never happens. Of what it
+    /// does only the access flag is seen, where hardware sets it.
+    pub fn speculate(&mut self, cpu: usize, va: Va) {
+        if self.begin(cpu, Turn::Guest, Verb::Speculate { cpu, va }) {
+            self.update_by_hardware(cpu, Access::new(va, AccessKind::Read));
+        }
+    }
+
     /// The guest and the context of a CPU that is inside.
-    fn inside(&self, cpu: usize) -> Option<(Vcpu, Occupied)> {
+    pub(crate) fn inside(&self, cpu: usize) -> Option<(Vcpu, Occupied)> {
         let state = &self.cpus[cpu];
         state.guest.zip(state.occupied)
     }
 
-    fn collect(&self, cpu: usize, access: Access, outcomes: &mut Vec<Outcome>) {
-        let Some((vcpu, Occupied { tag, tree })) = self.inside(cpu) else {
-            return;
-        };
-        let kind = access.kind;
-        match self.spaces.translate(&vcpu, access.va) {
-            Some(ipa) => self.collect_stage2(cpu, tag, tree, ipa, kind, outcomes),
-            None => outcomes.push(Outcome {
-                effect: Effect::Fault {
-                    kind: FaultKind::Stage1,
-                    level: 0,
-                },
-                source: Source::Memory,
-            }),
-        }
-        self.collect_stage1(cpu, &vcpu, Occupied { tag, tree }, access, outcomes);
-    }
-
-    /// Stage-1 entries that should not be there.
-    fn collect_stage1(
-        &self,
-        cpu: usize,
-        vcpu: &Vcpu,
-        at: Occupied,
-        access: Access,
-        outcomes: &mut Vec<Outcome>,
-    ) {
-        let tag = &self.tags[at.tag];
-        let sharers = tag.sharers(cpu);
-        let own = self.spaces.translate(vcpu, access.va);
-        let foreign = tag
-            .residues
-            .iter()
-            .filter(|residue| sharers >> residue.cpu & 1 != 0)
-            .filter_map(|residue| {
-                let ipa = self.spaces.foreign(residue, vcpu, access.va)?;
-                Some((ipa, Source::OtherVcpu { vcpu: residue.vcpu }))
-            });
-        let lost = tag.stage1.iter().filter_map(|ghost| {
-            let ipa = ghost.lost(vcpu, sharers, access.va)?;
-            Some((
-                ipa,
-                Source::GuestInvalidated {
-                    changed: ghost.changed,
-                },
-            ))
-        });
-        for (ipa, source) in foreign.chain(lost).filter(|&(ipa, _)| Some(ipa) != own) {
-            let shape = &self.trees[at.tree].shape;
-            let end = self.walk(shape, at.tree, ipa.0);
-            outcomes.push(Outcome {
-                effect: self.effect(shape, &end, ipa.0, access.kind),
-                source,
-            });
-        }
-    }
-
-    fn collect_stage2(
-        &self,
-        cpu: usize,
-        tag: usize,
-        tree: usize,
-        ipa: Ipa,
-        kind: AccessKind,
-        outcomes: &mut Vec<Outcome>,
-    ) {
+    /// Where an address of the guest on a CPU leads by memory: its IPA, and the end of the walk.
+    fn now(&self, cpu: usize, va: Va) -> Option<(&Shape, u64, End)> {
+        let (vcpu, Occupied { tree, .. }) = self.inside(cpu)?;
+        let ipa = self.spaces.translate(&vcpu, va)?.0;
         let shape = &self.trees[tree].shape;
-        let ipa = ipa.0;
-        let end = self.walk(shape, tree, ipa);
-        let effect = self.effect(shape, &end, ipa, kind);
-        outcomes.push(Outcome {
-            effect,
-            source: Source::Memory,
-        });
-        self.collect_unseen(cpu, tree, ipa, outcomes);
-        if let Some(word) = end.word
-            && self.memory.frame(word).has_runs
-        {
-            self.collect_neighbours(shape, &end, word, ipa, kind, outcomes);
-        }
-        let tag = &self.tags[tag];
-        if tag.ghosts.is_empty() {
-            return;
-        }
-        let sharers = tag.sharers(cpu);
-        for ghost in &tag.ghosts {
-            if ghost.holders() & sharers != 0 && ghost.contains(ipa) {
-                self.collect_ghost(ghost, ipa, kind, &end, outcomes);
-            }
-        }
-        if self.config.bbm == Bbm::Level2 && is_conflict(outcomes) {
-            outcomes.push(Outcome {
-                effect: Effect::Conflict,
-                source: Source::Memory,
-            });
-        }
-    }
-
-    fn collect_ghost(
-        &self,
-        ghost: &Ghost,
-        ipa: u64,
-        kind: AccessKind,
-        now: &End,
-        outcomes: &mut Vec<Outcome>,
-    ) {
-        let shape = &ghost.shape;
-        let end = match ghost.kind {
-            Kind::Leaf | Kind::Run => End {
-                level: ghost.level,
-                word: Some(ghost.word),
-                raw: ghost.raw,
-                kind: EndKind::Leaf(ghost.output(ipa)),
-            },
-            Kind::Walk => match shape.meaning(ghost.raw, ghost.level) {
-                Meaning::Table(table) => self.walk_table(shape, table, ghost.level + 1, ipa),
-                _ => return,
-            },
-        };
-        // Hardware that is to mark a write reads memory again, so an unmarked entry decides nothing.
-        if kind == AccessKind::Write && shape.marks_dirty && end.raw & (DBM | WRITE) == DBM {
-            return;
-        }
-        let effect = match end.kind {
-            EndKind::Leaf(pa) if ghost.kind != Kind::Walk => {
-                self.leaf_effect(shape, end.level, end.raw, pa, kind)
-            }
-            _ => self.effect(shape, &end, ipa, kind),
-        };
-        let source = Source::Ghost {
-            entry: self.ghost_entry(ghost, now.raw),
-            missing: ghost.missing(),
-            changed: ghost.changed,
-        };
-        outcomes.push(Outcome { effect, source });
-    }
-
-    /// Descriptors on the way that this CPU's walks may still see as they were, where that is a fault.
-    fn collect_unseen(&self, cpu: usize, tree: usize, ipa: u64, outcomes: &mut Vec<Outcome>) {
-        let shape = &self.trees[tree].shape;
-        let mut level = shape.start;
-        let mut word = self.trees[tree].word;
-        if !shape.has_input(ipa) {
-            return;
-        }
-        loop {
-            word += shape.index(level, ipa) as usize;
-            if self.memory.frame(word).pending != 0
-                && let Some(kind) = self.unseen_fault(cpu, word, shape, level)
-            {
-                let step = self.memory.since(word);
-                let source = Source::Unseen { step };
-                outcomes.push(Outcome {
-                    effect: Effect::Fault { kind, level },
-                    source,
-                });
-            }
-            match shape.meaning(self.memory.get(word), level) {
-                Meaning::Table(table) => match self.child(shape, table) {
-                    Some((child, _)) => word = child,
-                    None => return,
-                },
-                _ => return,
-            }
-            level += 1;
-        }
-    }
-
-    fn unseen_fault(&self, cpu: usize, word: usize, shape: &Shape, level: i8) -> Option<FaultKind> {
-        self.cpus.iter().enumerate().find_map(|(writer, state)| {
-            let seen = if writer == cpu { state.own_seen } else { 0 };
-            state.pending[seen..]
-                .iter()
-                .filter(|pending| pending.word == word)
-                .find_map(|pending| match shape.meaning(pending.old, level) {
-                    Meaning::Invalid => Some(FaultKind::Translation),
-                    Meaning::Leaf(_) if pending.old & ACCESSED == 0 && !shape.sets_accessed => {
-                        Some(FaultKind::AccessFlag)
-                    }
-                    _ => None,
-                })
-        })
-    }
-
-    /// Other entries of the Contiguous run: a TLB may hold one of them for the whole run.
-    fn collect_neighbours(
-        &self,
-        shape: &Shape,
-        end: &End,
-        word: usize,
-        ipa: u64,
-        kind: AccessKind,
-        outcomes: &mut Vec<Outcome>,
-    ) {
-        let entries = shape.run_entries(end.level);
-        let size = shape.entry_bytes(end.level);
-        let own = ipa & !(size - 1);
-        let start = ipa & !(size * entries - 1);
-        let place = self
-            .memory
-            .frame(word)
-            .places
-            .iter()
-            .find(|place| place.level == end.level && place.ipa <= own);
-        let Some(place) = place else {
-            return;
-        };
-        let base = word / FRAME_WORDS * FRAME_WORDS;
-        for index in 0..entries {
-            let at = start + index * size;
-            let neighbour = (word as u64)
-                .wrapping_add(at / size)
-                .wrapping_sub(own / size) as usize;
-            let is_inside = (base + usize::from(place.first)..base + usize::from(place.end))
-                .contains(&neighbour);
-            if at == own || !is_inside {
-                continue;
-            }
-            let raw = self.memory.get(neighbour);
-            let Meaning::Leaf(output) = shape.meaning(raw, end.level) else {
-                continue;
-            };
-            if raw & CONTIGUOUS == 0 || raw & ACCESSED == 0 {
-                continue;
-            }
-            let pa = output.wrapping_add(ipa.wrapping_sub(at));
-            let effect = self.leaf_effect(shape, end.level, raw, pa, kind);
-            let entry = Entry {
-                descriptor: self.memory.address(neighbour),
-                ipa: Ipa(at),
-                bytes: size,
-                level: end.level,
-                old: raw,
-                new: end.raw,
-            };
-            outcomes.push(Outcome {
-                effect,
-                source: Source::Neighbour(entry),
-            });
-        }
-    }
-
-    fn walk(&self, shape: &Shape, tree: usize, ipa: u64) -> End {
-        let level = shape.start;
-        if !shape.has_input(ipa) {
-            return End {
-                level,
-                word: None,
-                raw: 0,
-                kind: EndKind::Invalid,
-            };
-        }
-        self.walk_from(shape, self.trees[tree].word, level, ipa)
-    }
-
-    fn walk_table(&self, shape: &Shape, table: u64, level: i8, ipa: u64) -> End {
-        match self.child(shape, table) {
-            Some((word, _)) => self.walk_from(shape, word, level, ipa),
-            None => End {
-                level,
-                word: None,
-                raw: 0,
-                kind: EndKind::Outside,
-            },
-        }
-    }
-
-    fn walk_from(&self, shape: &Shape, table: usize, level: i8, ipa: u64) -> End {
-        let (mut table, mut level) = (table, level);
-        loop {
-            let word = table + shape.index(level, ipa) as usize;
-            let raw = self.memory.get(word);
-            let kind = match shape.meaning(raw, level) {
-                Meaning::Leaf(output) => EndKind::Leaf(output),
-                Meaning::Invalid => EndKind::Invalid,
-                Meaning::Table(next) => match self.child(shape, next) {
-                    Some((child, _)) => {
-                        table = child;
-                        level += 1;
-                        continue;
-                    }
-                    None => EndKind::Outside,
-                },
-            };
-            return End {
-                level,
-                word: Some(word),
-                raw,
-                kind,
-            };
-        }
-    }
-
-    fn effect(&self, shape: &Shape, end: &End, ipa: u64, kind: AccessKind) -> Effect {
-        let level = end.level;
-        match end.kind {
-            EndKind::Leaf(output) => {
-                let pa = output + (ipa & (shape.entry_bytes(level) - 1));
-                self.leaf_effect(shape, level, end.raw, pa, kind)
-            }
-            EndKind::Invalid => Effect::Fault {
-                kind: FaultKind::Translation,
-                level,
-            },
-            EndKind::Outside => Effect::Fault {
-                kind: FaultKind::External,
-                level,
-            },
-        }
-    }
-
-    fn leaf_effect(&self, shape: &Shape, level: i8, raw: u64, pa: u64, kind: AccessKind) -> Effect {
-        let is_markable = kind == AccessKind::Write && shape.marks_dirty && raw & DBM != 0;
-        let fault = if pa >> shape.oa_bits != 0 {
-            FaultKind::AddressSize
-        } else if raw & ACCESSED == 0 && !shape.sets_accessed {
-            FaultKind::AccessFlag
-        } else if !permits(raw, kind, &self.config) && !is_markable {
-            FaultKind::Permission
-        } else {
-            return Effect::Access { pa: Pa(pa), level };
-        };
-        Effect::Fault { kind: fault, level }
+        Some((shape, ipa, self.walk(shape, tree, ipa)))
     }
 
     /// Hardware sets the access flag, and for a write the dirty mark, in the descriptor that a walk of memory finds.
     fn update_by_hardware(&mut self, cpu: usize, access: Access) {
-        let Some((vcpu, Occupied { tree, .. })) = self.inside(cpu) else {
+        let Some((shape, _, end)) = self.now(cpu, access.va) else {
             return;
         };
-        let shape = self.trees[tree].shape;
-        if !shape.sets_accessed && !shape.marks_dirty {
-            return;
-        }
-        let Some(ipa) = self.spaces.translate(&vcpu, access.va) else {
-            return;
-        };
-        let end = self.walk(&shape, tree, ipa.0);
         let (EndKind::Leaf(_), Some(word)) = (end.kind, end.word) else {
             return;
         };
@@ -603,39 +267,27 @@ impl Model {
         }
     }
 
-    /// Whether the access is refused now to where the outcome leads, or was granted by a permission alone.
+    /// Whether memory leads to the same, but refuses the access.
     fn is_wider(&self, cpu: usize, access: Access, outcome: &Outcome) -> bool {
-        let Effect::Access { pa, .. } = outcome.effect else {
+        let (Effect::Access { pa, .. }, Some((shape, ipa, end))) =
+            (outcome.effect, self.now(cpu, access.va))
+        else {
             return false;
         };
-        let Some((vcpu, Occupied { tree, .. })) = self.inside(cpu) else {
+        let EndKind::Leaf(output) = end.kind else {
             return false;
         };
-        let Some(ipa) = self.spaces.translate(&vcpu, access.va) else {
-            return false;
-        };
-        let shape = &self.trees[tree].shape;
-        let end = self.walk(shape, tree, ipa.0);
-        match end.kind {
-            EndKind::Leaf(output) => {
-                let now = output + (ipa.0 & (shape.entry_bytes(end.level) - 1));
-                now == pa.0 && !matches!(outcome.source, Source::Memory)
-            }
-            _ => false,
-        }
+        let now = output + (ipa & (shape.entry_bytes(end.level) - 1));
+        now == pa.0 && !matches!(outcome.source, Source::Memory)
     }
 
     /// Whether a write by this outcome leaves no mark: memory has none, and what it goes through makes none. In a
     /// Contiguous run a mark in any entry is one of the whole.
     fn is_unmarked(&self, cpu: usize, va: Va, outcome: &Outcome) -> bool {
-        let Some((vcpu, Occupied { tree, .. })) = self.inside(cpu) else {
-            return false;
-        };
-        let Some(ipa) = self.spaces.translate(&vcpu, va) else {
-            return false;
-        };
-        let end = self.walk(&self.trees[tree].shape, tree, ipa.0);
-        end.raw & WRITE == 0 && matches!(outcome.source, Source::Ghost { .. })
+        let is_marked = self
+            .now(cpu, va)
+            .is_none_or(|(.., end)| end.raw & WRITE != 0);
+        !is_marked && matches!(outcome.source, Source::Ghost { .. })
     }
 
     fn report_outcome(&mut self, cpu: usize, rule: Rule, access: Access, outcome: &Outcome) {
@@ -654,28 +306,15 @@ impl Model {
     }
 
     fn entry_now(&self, cpu: usize, access: Access) -> Option<Entry> {
-        let (vcpu, Occupied { tree, .. }) = self.inside(cpu)?;
-        let ipa = self.spaces.translate(&vcpu, access.va)?;
-        let shape = &self.trees[tree].shape;
-        let end = self.walk(shape, tree, ipa.0);
+        let (shape, ipa, end) = self.now(cpu, access.va)?;
         let bytes = shape.entry_bytes(end.level);
         Some(Entry {
             descriptor: self.memory.address(end.word?),
-            ipa: ipa.align_down(bytes),
+            ipa: Ipa(ipa).align_down(bytes),
             bytes,
             level: end.level,
             old: end.raw,
             new: end.raw,
         })
     }
-}
-
-/// Whether two entries of different sizes could serve the access.
-fn is_conflict(outcomes: &[Outcome]) -> bool {
-    let mut levels = outcomes.iter().filter_map(|outcome| match outcome.effect {
-        Effect::Access { level, .. } => Some(level),
-        _ => None,
-    });
-    let first = levels.next();
-    levels.any(|level| Some(level) != first)
 }

@@ -6,8 +6,9 @@
 
 use crate::config::{CpuSet, Features};
 use crate::descriptor::{CONTIGUOUS, FNXS, Meaning};
+use crate::operand::{Depth, Target};
 use crate::regime::Shape;
-use crate::tlbi::{Completion, Depth, Target, Tlbi};
+use crate::tlbi::{Completion, Tlbi};
 use crate::violation::Missing;
 
 /// What a ghost is.

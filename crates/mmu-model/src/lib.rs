@@ -1,7 +1,96 @@
-//! An executable, hostile model of the 64-bit Arm MMU and its TLBs, which judges stage-2 code.
+//! A hostile, executable model of the 64-bit Arm MMU and its TLBs, which judges stage-2 code on any host.
+//!
+//! Code that manages stage-2 tables is wrong in ways that tests on hardware rarely show: a missing invalidation does
+//! harm only if some TLB still holds the entry when it matters. So this model does not imitate a TLB. **It holds the
+//! set of everything that the TLBs are permitted to hold**, and each access is checked against all of it: whatever
+//! any CPU could have cached since the last completed invalidation is a candidate beside the walk of memory, and a
+//! check passes only if *every* candidate is acceptable. A mistake is found at the first access that could go wrong,
+//! or at the write that makes two translations meet, in every run and not by luck.
+//!
+//! # How to use it
+//! A *driver* (a bridge from the code that is judged) makes the verbs of the architecture on a [`Model`]: writes of
+//! descriptors, DSB, ISB, TLBI with raw operands, VTTBR_EL2; it enters and leaves guests, makes their accesses and
+//! says what its own truth allows ([`Model::expect`]). [`Model::violation`] tells the first [`Rule`] that was
+//! broken, by which step, for which entry, and which earlier step set it up. With [`Recording::On`] the run is a
+//! [`Trace`], text that can be [replayed](replay) and [cut down](shrink) to what is needed.
+//!
+//! ```
+//! use droste_arm64::barrier::Dsb;
+//! use droste_arm64::{Pa, Va};
+//! use droste_mmu_model::*;
+//!
+//! // 16 pages of memory for tables, a root with one level-2 table below it that maps 2 MiB.
+//! let mut model = Model::new(Config::new(Pa(0x4000_0000), 16));
+//! model.write(0, Pa(0x4000_0000), 0x4000_1003);
+//! model.write(0, Pa(0x4000_1000), 0x8000_07fd);
+//! model.dsb(0, Dsb::Ishst);
+//!
+//! // CPU 1 runs a guest under VMID 1: 4 KiB granule, 39-bit addresses.
+//! for cpu in 0..2 {
+//!     model.set_vtcr(cpu, 1 << 31 | 5 << 16 | 1 << 6 | 0x19);
+//!     model.set_vttbr(cpu, 1 << 48 | 0x4000_0000);
+//!     model.isb(cpu);
+//! }
+//! model.enter(1, Vcpu::new(0));
+//! let read = Access::new(Va(0x1234), AccessKind::Read);
+//! model.expect(1, read, Allowed::Access(Pa(0x8000_1234)));
+//! assert!(model.violation().is_none());
+//!
+//! // The block moves: it is made invalid, its stage-2 entries go, and it is made again.
+//! model.write(0, Pa(0x4000_1000), 0);
+//! model.dsb(0, Dsb::Ish);
+//! model.tlbi(0, Tlbi::new(Form::Ipas2e1, Scope::Inner, 0));
+//! model.dsb(0, Dsb::Ish);
+//! model.write(0, Pa(0x4000_1000), 0x9000_07fd);
+//!
+//! // But entries that combine stage 1 and stage 2 do not go by IPA: VMALLE1IS was forgotten.
+//! let violation = model.violation().expect("this is caught at the write");
+//! assert_eq!(violation.rule, Rule::BreakBeforeMake(Missing::CombinedTlbi));
+//! assert_eq!(violation.step, model.steps());
+//! ```
+//!
+//! # How it works
+//! What memory holds now is a candidate anyway and costs nothing to keep. When a descriptor that some walk can read
+//! changes, its old value becomes a *ghost* under each VMID whose tree holds it, on each CPU that was in the guest
+//! since the value was written. A table descriptor's ghost is a cached walk: it goes on in that table *as it is
+//! now*; all translations below it become ghosts with it. A ghost has a stage-2 part and a combined part, and ends
+//! when the architecture makes it (DDI 0487, D8 "TLB maintenance"):
+//! - the change is visible: the writer has executed a DSB; until then walks see old or new, each location for itself;
+//! - then a TLBI takes it: this VMID, this address, this level, this scope. Those by IPA take stage-2 parts, walks
+//!   included unless of the last level only; VMALLE1 takes combined parts, if the stage-2 part and every cached walk
+//!   to it were gone already (from those it could be made again); VMALLS12E1 and ALLE1 take both;
+//! - then the CPU that issued it executes a DSB that waits for it.
+//!
+//! Everything else is kept just as lazily: which CPUs may hold anything of a VMID and a root, which virtual CPUs left
+//! stage-1 entries where, which writes are not visible yet.
+//!
+//! # What is exact, and what is more hostile than hardware
+//! Correct code is never reported, because everything that the model assumes a TLB to hold is something that it is
+//! permitted to hold. It is *over*-approximated, on sequences that no sound code relies on, in these places:
+//! - an invalidation by address that is issued *before* a change does not keep the old value from being held, even if
+//!   no CPU was in the guest in between; one of the whole VMID does;
+//! - where the architecture says of a TLBI operand that hardware need not act on it (a hint of another level or
+//!   granule, a range with a hint that does not begin on such a leaf), it does not act;
+//! - a hint of a leaf's level keeps cached walks of other levels alive;
+//! - a Contiguous entry may be held page by page and as the whole run at once;
+//! - nXS invalidations leave everything whose accesses may have the XS attribute.
+//!
+//! Events happen in the order of the calls, and what one CPU did before another is taken to be ordered by the
+//! locks between them.
+//!
+//! # What is left out
+//! - Stage-1 tables in guest memory: a guest's stage 1 is a map ([`Model::stage1_map`]), or with [`Stage1::Unknown`]
+//!   whatever would be worst. The stage-2 accesses of its walks are not made.
+//! - Data: only table memory has contents. Caches, and cache maintenance.
+//! - Races of a plain write with hardware that marks an entry at the same moment; such updates happen between calls.
+//! - Security states, EL2's own regime (its TLBIs are accepted and take nothing here), 128-bit descriptors.
+//!
+//! The model shares no decoder with the code that it judges: of `droste-arm64` it takes addresses and barriers only.
+
 #![forbid(unsafe_code)]
 
 mod access;
+mod bbm;
 mod change;
 mod config;
 mod cpu;
@@ -11,6 +100,8 @@ mod guest;
 mod maintenance;
 mod memory;
 mod model;
+mod operand;
+mod outcomes;
 mod regime;
 mod stage1;
 mod tag;
@@ -19,6 +110,7 @@ mod tlbi;
 mod trace;
 mod tree;
 mod violation;
+mod walk;
 
 pub use access::{Access, Allowed, Effect, FaultKind, Outcome, Outcomes, Source};
 pub use config::{Bbm, Config, Features, MAX_CPUS, Recording, Speculation, Stage1};

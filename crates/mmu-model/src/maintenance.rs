@@ -6,9 +6,10 @@ use crate::config::CpuSet;
 use crate::cpu::{Extent, Wide};
 use crate::ghost::Kind;
 use crate::model::{Model, Turn};
+use crate::operand::Target;
 use crate::regime::vmid;
 use crate::stage1::{GuestScope, Issue};
-use crate::tlbi::{OperandFault, Scope, Target, Tlbi};
+use crate::tlbi::{OperandFault, Scope, Tlbi};
 use crate::trace::Verb;
 use crate::violation::Rule;
 

@@ -10,8 +10,8 @@ use droste_arm64::{Ipa, Va};
 
 use crate::config::CpuSet;
 use crate::cpu::Vcpu;
+use crate::operand::Target;
 use crate::tag::{Residue, Tag};
-use crate::tlbi::Target;
 
 /// The number of a stage-1 map.
 pub type Space = u32;

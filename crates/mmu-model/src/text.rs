@@ -145,6 +145,7 @@ impl fmt::Display for Verb {
             } => {
                 write!(f, "access {cpu} {va} {}", name(&KINDS, &kind))
             }
+            Self::Speculate { cpu, va } => write!(f, "speculate {cpu} {va}"),
             Self::Expect {
                 cpu,
                 access: Access { va, kind },
@@ -306,6 +307,10 @@ impl Words<'_> {
                 cpu,
                 access: self.access()?,
             },
+            "speculate" => Verb::Speculate {
+                cpu,
+                va: self.va()?,
+            },
             "expect" => Verb::Expect {
                 cpu,
                 access: self.access()?,
@@ -398,6 +403,7 @@ stage1-map 1 0x1000 0x80000000 global
 stage1-map 1 0x1000 0x80000000 per-asid
 stage1-unmap 1 0x1000
 access 0 0x1000 read
+speculate 0 0x1000
 expect 0 0x1000 write access 0x80000000
 expect 0 0x1000 write tracked 0x80000000
 expect 0 0x1000 execute-el1 fault

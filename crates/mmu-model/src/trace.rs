@@ -97,6 +97,10 @@ pub(crate) enum Verb {
         cpu: usize,
         access: Access,
     },
+    Speculate {
+        cpu: usize,
+        va: Va,
+    },
     Expect {
         cpu: usize,
         access: Access,
@@ -299,6 +303,7 @@ impl Model {
             Verb::Access { cpu, access } => {
                 self.access(cpu, access);
             }
+            Verb::Speculate { cpu, va } => self.speculate(cpu, va),
             Verb::Expect {
                 cpu,
                 access,

@@ -126,13 +126,13 @@ fn layouts() -> [Layout; 8] {
 
 /// Where the table of a level stands: 1 MiB apart.
 fn table_of(level: i32) -> u64 {
-    BASE + ((level + 1) as u64) * 0x10_0000
+    BASE + u64::from((level + 1).unsigned_abs()) * 0x10_0000
 }
 
 /// The address of the descriptor that translates the layout's address at a level.
 fn descriptor(layout: &Layout, level: i32) -> Pa {
     let bits = layout.page_shift - 3;
-    let index = layout.ipa >> (layout.page_shift + bits * (3 - level) as u32);
+    let index = layout.ipa >> (layout.page_shift + bits * (3 - level).unsigned_abs());
     let index = if level == layout.start {
         index
     } else {

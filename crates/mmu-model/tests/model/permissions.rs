@@ -138,6 +138,19 @@ fn hardware_sets_the_access_flag() {
     kept(&model);
 }
 
+#[test]
+fn hardware_may_set_the_access_flag_ahead_of_any_access() {
+    let mut model = with_hardware(HW_AF);
+    model.write(0, Pa(T3), page(MEMORY) & !ACCESSED);
+    model.dsb(0, Dsb::Ishst);
+    model.enter(1, Vcpu::new(1));
+    model.speculate(1, Va(0));
+    assert_eq!(model.read(0, Pa(T3)), page(MEMORY));
+    model.speculate(1, Va(5 * PAGE));
+    assert_eq!(model.read(0, Pa(T3 + 5 * 8)), 0);
+    kept(&model);
+}
+
 const CLEAN: u64 = page(MEMORY) & !WRITABLE | DBM;
 
 fn tracked(model: &mut Model) {
