@@ -5,7 +5,7 @@
 //! behind it, before it is linked. What is in the way of other memory is locked until the discharge; what differs in
 //! permissions alone changes in place.
 
-use droste_arm64::desc::{Kind, LeafAttributes, RawDescriptor};
+use droste_arm64::desc::{Kind, LeafAttributes, RawDescriptor, S2ap};
 use droste_arm64::{Ipa, Level, Pa};
 
 use crate::attributes::scheme;
@@ -434,12 +434,18 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
     }
 }
 
-/// A leaf without what hardware notes of its use, unless it notes it of permissions that it lacks.
+/// A leaf without what hardware and the dirty log noted of its use. Where stores are not wanted, hardware that may permit
+/// them (DBM) is a difference.
 fn as_written(found: RawDescriptor, wanted: RawDescriptor) -> RawDescriptor {
     let written = if found.is_dirty_managed() && wanted.access().can_write() {
-        found.not_dirty_managed().with_access(wanted.access())
+        let access = if found.access().can_read() {
+            S2ap::ReadWrite
+        } else {
+            S2ap::WriteOnly
+        };
+        found.not_dirty_managed().with_access(access)
     } else {
-        found.not_dirty_managed()
+        found
     };
     written.accessed()
 }
