@@ -226,6 +226,7 @@ impl Table {
         if proposal.sequence != sequence {
             return Ok(Outcome::Retry);
         }
+        self.check_execute(proposal.slot.attributes)?;
         // A leaf shrinks once a level at most.
         for _ in Level::ALL {
             let (place, raw) = self.descend(machine, proposal.fault.ipa);
@@ -254,7 +255,6 @@ impl Table {
         hole: Place,
         proposal: &Proposal,
     ) -> Result<Outcome, Error> {
-        self.check_execute(proposal.slot.attributes)?;
         let window = Window::new(self, hole.level, proposal);
         window.maintenance.run(machine, window.pa, window.bytes);
         let at = match self.install_tables(machine, pages, hole, window.level, proposal.fault.ipa) {
