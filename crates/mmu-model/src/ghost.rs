@@ -53,6 +53,8 @@ pub(crate) struct Ghost {
     pub(crate) combined: CpuSet,
     /// CPUs whose walks may still see it in memory.
     pub(crate) visible: CpuSet,
+    /// Whether a TLBI that takes it came while walks could still see it, and so did not count.
+    is_early: bool,
     issued: Issued,
     more_issued: Vec<Issued>,
 }
@@ -100,6 +102,7 @@ impl Ghost {
                 origin.holders
             },
             visible: origin.visible,
+            is_early: false,
             issued: Issued::default(),
             more_issued: Vec::new(),
         }
@@ -136,6 +139,7 @@ impl Ghost {
         self.writer = other.writer;
         self.word = other.word;
         self.changed = other.changed;
+        self.is_early = false;
         let (stage2, combined) = (other.stage2, other.combined);
         for issued in self.all_issued() {
             issued.stage2 &= !stage2;
@@ -176,6 +180,7 @@ impl Ghost {
 
     /// Notes that `issuer` has issued an invalidation of these parts. Where walks still see it, it comes back.
     pub(crate) fn issue(&mut self, issuer: usize, stage2: CpuSet, combined: CpuSet) {
+        self.is_early |= stage2 & self.stage2 & self.visible != 0;
         let stage2 = stage2 & self.stage2 & !self.visible;
         let combined = combined & self.combined & !self.visible;
         if stage2 | combined == 0 {
@@ -227,7 +232,8 @@ impl Ghost {
             stage2 |= issued.stage2;
             combined |= issued.combined;
         }
-        if self.visible != 0 {
+        let is_early = self.is_early && self.stage2 & !stage2 != 0;
+        if self.visible != 0 || is_early {
             Missing::BarrierBeforeTlbi
         } else if self.stage2 & !stage2 != 0 {
             Missing::Tlbi

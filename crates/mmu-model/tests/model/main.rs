@@ -2,6 +2,7 @@
 
 mod break_before_make;
 mod formats;
+mod garbage;
 mod guests;
 mod invalidation;
 mod pages;
