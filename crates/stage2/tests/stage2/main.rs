@@ -3,6 +3,7 @@
 //! Nothing here judges whether the verbs suffice for TLBs: that is a model's task.
 
 mod bench;
+mod contents;
 mod contexts;
 mod faults;
 mod hardware;
@@ -11,5 +12,6 @@ mod mapping;
 mod recorder;
 mod relaxing;
 mod resizing;
+mod shapes;
 mod unmapping;
 mod vmids;

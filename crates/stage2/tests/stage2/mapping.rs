@@ -1,13 +1,14 @@
 //! Mapping ahead of faults, verb by verb.
 
+use droste_arm64::desc::S2ap;
 use droste_arm64::{Granule, Ipa, Level, Pa};
 use droste_stage2::{Attributes, Error, Mapping, Memory, Runs, Table};
 
 use crate::bench::{
-    self, AF, Bench, GIB, ISHST, MIB2, PAGE, RAM_BLOCK, RAM_PAGE, READ_BLOCK, READ_PAGE, ROOT, RUN,
-    TABLE, by_address, invalidated, locked, ram, remade,
+    self, AF, Bench, DBM, GIB, ISHST, MIB2, PAGE, RAM_BLOCK, RAM_PAGE, READ_BLOCK, READ_PAGE, ROOT,
+    RUN, TABLE, by_address, invalidated, locked, ram, remade,
 };
-use crate::hardware::{plain, with_ttl, with_xnx};
+use crate::hardware::{plain, with_hardware_dirty, with_ttl, with_xnx};
 use crate::recorder::Event::{Give, Swap, Take, Write, Zero};
 use crate::recorder::{POOL, Recorder};
 
@@ -238,6 +239,59 @@ fn other_permissions_replace_in_place() {
         let address = by_address(ttl(3) | GIB >> 12, 1);
         assert_eq!(done.discharge, invalidated(&[address]));
     }
+}
+
+/// A page that is logged by hardware: protected, with DBM set.
+fn logged_by_hardware<'r>(recorder: &'r Recorder, has: Attributes) -> Bench<'r> {
+    let mut bench = Bench::new(recorder, &with_hardware_dirty(plain()));
+    bench.map(&Mapping {
+        attributes: has,
+        ..ram(GIB, 4 * GIB, PAGE)
+    });
+    bench.write_protect(GIB, PAGE);
+    assert_eq!(bench.raw(GIB) & DBM, DBM);
+    bench
+}
+
+#[test]
+fn read_only_memory_is_not_for_hardware_to_make_writable() {
+    let recorder = Recorder::new(Granule::Kib4);
+    for written in [0, 2 << 6] {
+        let mut bench = logged_by_hardware(&recorder, Attributes::RAM);
+        recorder.poke(POOL + PAGE, bench.raw(GIB) | written);
+        bench.map(&read_only(ram(GIB, 4 * GIB, PAGE)));
+        assert_eq!(bench.raw(GIB), (4 * GIB) | READ_PAGE);
+    }
+}
+
+#[test]
+fn mapping_a_logged_page_the_same_again_leaves_the_log() {
+    let recorder = Recorder::new(Granule::Kib4);
+    for written in [0, 2 << 6] {
+        let mut bench = logged_by_hardware(&recorder, Attributes::RAM);
+        let raw = bench.raw(GIB) | written;
+        recorder.poke(POOL + PAGE, raw);
+        assert_eq!(bench.map(&ram(GIB, 4 * GIB, PAGE)).before, [ISHST]);
+        assert_eq!(bench.raw(GIB), raw);
+    }
+}
+
+#[test]
+fn a_logged_page_lacks_what_it_was_not_mapped_with() {
+    let recorder = Recorder::new(Granule::Kib4);
+    let write_only = Attributes {
+        access: S2ap::WriteOnly,
+        ..Attributes::RAM
+    };
+    let mut bench = logged_by_hardware(&recorder, write_only);
+    bench.map(&ram(GIB, 4 * GIB, PAGE));
+    assert_eq!(bench.raw(GIB), (4 * GIB) | RAM_PAGE);
+    let mut bench = logged_by_hardware(&recorder, Attributes::RAM);
+    bench.map(&Mapping {
+        attributes: write_only,
+        ..ram(GIB, 4 * GIB, PAGE)
+    });
+    assert_eq!(bench.raw(GIB), (4 * GIB) | 0x7bf);
 }
 
 #[test]

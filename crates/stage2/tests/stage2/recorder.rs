@@ -177,7 +177,11 @@ pub(crate) struct Pool<'r> {
 
 impl<'r> Pool<'r> {
     pub(crate) fn new(recorder: &'r Recorder, pages: u64) -> Self {
-        let free = (0..pages).rev().map(|n| POOL + n * recorder.page_bytes);
+        Self::at(recorder, POOL, pages)
+    }
+
+    pub(crate) fn at(recorder: &'r Recorder, base: u64, pages: u64) -> Self {
+        let free = (0..pages).rev().map(|n| base + n * recorder.page_bytes);
         Self {
             recorder,
             free: free.collect(),
