@@ -147,11 +147,11 @@ fn widening_adds_the_access_that_is_asked_for_and_no_other_kind() {
                 }
                 let after = permitting(before, access, allowed);
                 let expected = match access {
-                    Access::Read => permitted(before) | 1,
-                    Access::Write => permitted(before) | 2,
+                    Access::Read => permitted(before) | 0b0001,
+                    Access::Write => permitted(before) | 0b0010,
                     // Both levels at once: one fault tells of one, and the slot permits them alike.
                     Access::Execute(_) => {
-                        permitted(before) & 3 | permitted(raw(allowed, scheme)) & 12
+                        permitted(before) & 0b0011 | permitted(raw(allowed, scheme)) & 0b1100
                     }
                 };
                 assert_eq!(permitted(after), expected, "{has:?} {access:?} {allowed:?}");

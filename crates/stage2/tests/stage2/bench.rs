@@ -61,6 +61,11 @@ pub(crate) fn tlbi(operation: Tlbi, vmid: u64) -> Event {
     Event::Tlbi(operation, vmid << 48 | ROOT)
 }
 
+/// The operand of an invalidation by address, with the hint of a level of 4 KiB pages.
+pub(crate) const fn operand(level: u64, ipa: u64) -> u64 {
+    (4 | level) << 44 | ipa >> 12
+}
+
 pub(crate) fn by_address(operand: u64, vmid: u64) -> Event {
     tlbi(Tlbi::Ipas2e1is(IpaOperand(operand)), vmid)
 }

@@ -6,7 +6,7 @@ use droste_stage2::{Attributes, DirtyLog, Mapping, Outcome, Runs};
 
 use crate::bench::{
     AF, Bench, DBM, GIB, MIB2, PAGE, PERMISSION, RAM_BLOCK, RAM_PAGE, READ_BLOCK, READ_PAGE, ROOT,
-    RUN, WRITE, by_address, invalidated, locked, ram,
+    RUN, WRITE, by_address, invalidated, locked, operand, ram,
 };
 use crate::hardware::{plain, with_hardware_dirty, with_ttl};
 use crate::recorder::Event::{Lost, Swap};
@@ -14,11 +14,6 @@ use crate::recorder::{Interference, POOL, Recorder};
 
 const PA: u64 = 4 * GIB;
 const LEAVES: u64 = POOL + PAGE;
-
-/// TTL of a level with 4 KiB pages.
-const fn ttl(level: u64) -> u64 {
-    (4 | level) << 44
-}
 
 /// Pages from 1 GiB on.
 fn pages(count: u64) -> Mapping {
@@ -51,7 +46,7 @@ fn protecting_takes_stores_from_valid_leaves_in_place() {
     let done = bench.write_protect(GIB + PAGE, 2 * PAGE);
     let expected = [1, 2].map(|page| Swap(LEAVES + page * 8, (PA + page * PAGE) | READ_PAGE));
     assert_eq!(done.before, expected);
-    let addresses = [1, 2].map(|page| by_address(ttl(3) | (GIB >> 12) + page, 1));
+    let addresses = [1, 2].map(|page| by_address(operand(3, GIB + page * PAGE), 1));
     assert_eq!(done.discharge, invalidated(&addresses));
     let again = bench.write_protect(GIB + PAGE, 2 * PAGE);
     assert!(again.before.is_empty() && again.was_nothing);
@@ -65,7 +60,7 @@ fn blocks_are_protected_whole() {
     let done = bench.write_protect(GIB + MIB2, PAGE);
     // Hardware does not manage a block: its dirty state would tell of no page.
     assert_eq!(done.before, [Swap(ROOT + 8, PA | READ_BLOCK)]);
-    let address = by_address(ttl(1) | GIB >> 12, 1);
+    let address = by_address(operand(1, GIB), 1);
     assert_eq!(done.discharge, invalidated(&[address]));
 }
 

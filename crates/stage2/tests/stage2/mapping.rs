@@ -6,16 +6,11 @@ use droste_stage2::{Attributes, Error, Mapping, Memory, Runs, Table};
 
 use crate::bench::{
     self, AF, Bench, DBM, GIB, ISHST, MIB2, PAGE, RAM_BLOCK, RAM_PAGE, READ_BLOCK, READ_PAGE, ROOT,
-    RUN, TABLE, by_address, invalidated, locked, ram, remade,
+    RUN, TABLE, by_address, invalidated, locked, operand, ram, remade,
 };
 use crate::hardware::{plain, with_hardware_dirty, with_ttl, with_xnx};
 use crate::recorder::Event::{Give, Swap, Take, Write, Zero};
 use crate::recorder::{POOL, Recorder};
-
-/// TTL of a level with 4 KiB pages.
-const fn ttl(level: u64) -> u64 {
-    (4 | level) << 44
-}
 
 fn runs(mapping: Mapping) -> Mapping {
     Mapping {
@@ -236,13 +231,13 @@ fn other_permissions_replace_in_place() {
     ] {
         let done = bench.map(&mapping);
         assert_eq!(done.before, [Swap(POOL + PAGE, (4 * GIB) | leaf), ISHST]);
-        let address = by_address(ttl(3) | GIB >> 12, 1);
+        let address = by_address(operand(3, GIB), 1);
         assert_eq!(done.discharge, invalidated(&[address]));
     }
 }
 
 /// A page that is logged by hardware: protected, with DBM set.
-fn logged_by_hardware<'r>(recorder: &'r Recorder, has: Attributes) -> Bench<'r> {
+fn logged_by_hardware(recorder: &Recorder, has: Attributes) -> Bench<'_> {
     let mut bench = Bench::new(recorder, &with_hardware_dirty(plain()));
     bench.map(&Mapping {
         attributes: has,
@@ -319,7 +314,7 @@ fn other_memory_is_locked_until_nobody_uses_what_was_there() {
     let leaf = (7 * GIB) | RAM_BLOCK;
     let done = bench.map(&ram(GIB, 7 * GIB, GIB));
     assert_eq!(done.before, [Write(ROOT + 8, locked(leaf)), ISHST]);
-    let address = by_address(ttl(1) | GIB >> 12, 1);
+    let address = by_address(operand(1, GIB), 1);
     assert_eq!(done.discharge, remade(&[address], &[(ROOT + 8, leaf)]));
 }
 
@@ -540,7 +535,7 @@ fn a_page_mapped_over_part_of_a_run_unfolds_it() {
     expected.extend([Write(at(5), locked(new)), ISHST]);
     assert_eq!(done.before, expected);
     let addresses: Vec<_> = (0..16)
-        .map(|page| by_address(ttl(3) | (GIB >> 12) + page, 1))
+        .map(|page| by_address(operand(3, GIB + page * PAGE), 1))
         .collect();
     let made: Vec<_> = (0..16)
         .map(|page| (at(page), if page == 5 { new } else { single(page) }))

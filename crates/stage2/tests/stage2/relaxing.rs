@@ -8,7 +8,7 @@ use droste_stage2::{Attributes, DirtyLog, Ic, Mapping, Outcome, Privilege, Runs}
 use crate::bench::{
     self, AF, Bench, DBM, FETCH, GIB, ISH, ISHST, MIB2, PAGE, PERMISSION, RAM_BLOCK, RAM_PAGE,
     READ, READ_BLOCK, READ_PAGE, ROOT, RUN, TABLE, WRITE, access_flag, by_address, forgotten_here,
-    invalidated, locked, ram, remade, tlbi,
+    invalidated, locked, operand, ram, remade, tlbi,
 };
 use crate::hardware::{plain, with_bbm, with_caches, with_hardware_dirty, with_ttl, with_xnx};
 use crate::recorder::Event::{Clean, Ic as Cache, Isb, Lost, SetVttbr, Swap, Write};
@@ -22,11 +22,6 @@ const ENTRY: u64 = ROOT + 4 * 8;
 /// The first page that a full cache gives.
 const CHILD: u64 = POOL + 3 * PAGE;
 const XN: u64 = 2 << 53;
-
-/// TTL of a level with 4 KiB pages.
-const fn ttl(level: u64) -> u64 {
-    (4 | level) << 44
-}
 
 /// RAM that a slot permits everything in, with a mapping of fewer permissions.
 fn narrowed<'r>(recorder: &'r Recorder, ids: &IdRegisters, has: Attributes) -> Bench<'r> {
@@ -62,7 +57,7 @@ fn each_access_widens_nothing_but_itself() {
         let (outcome, trace) = bench.fault(esr | PERMISSION, RAM + 8);
         assert_eq!(outcome, Ok(Outcome::Relaxed));
         let mut expected = vec![Swap(ENTRY, PA | leaf), ISHST];
-        expected.extend(forgotten_here(ttl(1) | (RAM >> 12)));
+        expected.extend(forgotten_here(operand(1, RAM)));
         assert_eq!(trace, expected);
         assert_eq!(bench.table.counters().tlbi_local, 1);
         assert_eq!(bench.table.counters().faults, 1);
@@ -131,7 +126,7 @@ fn an_entry_of_before_another_cpus_widening_is_forgotten_here() {
     assert_eq!(bench.outcome(WRITE | PERMISSION, RAM), Outcome::Relaxed);
     let (outcome, trace) = bench.fault(WRITE | PERMISSION, RAM + PAGE);
     assert_eq!(outcome, Ok(Outcome::Retry));
-    assert_eq!(trace, forgotten_here(ttl(1) | (RAM >> 12) + 1));
+    assert_eq!(trace, forgotten_here(operand(1, RAM + PAGE)));
     assert_eq!(bench.table.counters().faults, 1);
 }
 
@@ -203,7 +198,7 @@ fn a_whole_run_is_widened_at_once() {
         .map(|page| Swap(POOL + PAGE + page * 8, (PA + page * PAGE) | RAM_PAGE | RUN))
         .collect();
     expected.push(ISHST);
-    expected.extend(forgotten_here(ttl(3) | (RAM >> 12) + 5));
+    expected.extend(forgotten_here(operand(3, RAM + 5 * PAGE)));
     assert_eq!(trace, expected);
     assert_eq!(
         bench.raw(RAM + 16 * PAGE),
@@ -230,13 +225,13 @@ fn a_store_to_a_logged_block_splits_it_beside_other_faults() {
         let mut expected = vec![Swap(POOL, locked(old))];
         expected.extend(filled(CHILD + PAGE, old));
         expected.push(Write(POOL, locked((CHILD + PAGE) | TABLE)));
-        let address = by_address(ttl(2) | (RAM >> 12), 1);
+        let address = by_address(operand(2, RAM), 1);
         expected.extend(remade(&[address], &[(POOL, (CHILD + PAGE) | TABLE)]));
         expected.extend([
             Swap(CHILD + PAGE + 7 * 8, (PA + 7 * PAGE) | RAM_PAGE),
             ISHST,
         ]);
-        expected.extend(forgotten_here(ttl(3) | (RAM >> 12) + 7));
+        expected.extend(forgotten_here(operand(3, RAM + 7 * PAGE)));
         assert_eq!(trace, expected);
         assert_eq!(bench.dirty(RAM, GIB).0, [(RAM + 7 * PAGE, PAGE)]);
     }
@@ -251,10 +246,10 @@ fn at_bbm_level_2_a_logged_block_is_split_without_a_break() {
     assert_eq!(outcome, Ok(Outcome::Relaxed));
     let mut expected = filled(CHILD + PAGE, PA | READ_BLOCK);
     expected.extend([ISHST, Swap(POOL, (CHILD + PAGE) | TABLE)]);
-    expected.extend(invalidated(&[by_address(ttl(2) | (RAM >> 12), 1)]));
+    expected.extend(invalidated(&[by_address(operand(2, RAM), 1)]));
     expected.push(Swap(CHILD + PAGE + 7 * 8, (PA + 7 * PAGE) | RAM_PAGE));
     expected.push(ISHST);
-    expected.extend(forgotten_here(ttl(3) | (RAM >> 12) + 7));
+    expected.extend(forgotten_here(operand(3, RAM + 7 * PAGE)));
     assert_eq!(trace, expected);
 }
 
@@ -293,19 +288,19 @@ fn a_shared_split_invalidates_in_every_context_before_the_link() {
         .set_attributes(Ipa(RAM), Attributes::RAM)
         .expect("there");
     let (_, trace) = bench.fault(WRITE | PERMISSION, RAM);
-    let operand = ttl(2) | (RAM >> 12);
+    let block = operand(2, RAM);
     let link = Write(POOL, (CHILD + PAGE) | TABLE);
     let expected = [
         ISH,
         SetVttbr(1 << 48 | ROOT),
         Isb,
-        by_address(operand, 1),
+        by_address(block, 1),
         ISH,
         tlbi(Tlbi::Vmalle1is, 1),
         ISH,
         SetVttbr(2 << 48 | ROOT),
         Isb,
-        by_address(operand, 2),
+        by_address(block, 2),
         ISH,
         tlbi(Tlbi::Vmalle1is, 2),
         ISH,
@@ -370,7 +365,7 @@ fn a_store_to_a_logged_run_makes_single_pages_of_it() {
         let at = |page: u64| POOL + PAGE + page * 8;
         let single = |page: u64| (PA + page * PAGE) | READ_PAGE;
         let addresses: Vec<_> = (0..16)
-            .map(|page| by_address(ttl(3) | (RAM >> 12) + page, 1))
+            .map(|page| by_address(operand(3, RAM + page * PAGE), 1))
             .collect();
         let mut expected = Vec::new();
         if bbm == 2 {
@@ -382,7 +377,7 @@ fn a_store_to_a_logged_run_makes_single_pages_of_it() {
             expected.extend(remade(&addresses, &made));
         }
         expected.extend([Swap(at(5), (PA + 5 * PAGE) | RAM_PAGE), ISHST]);
-        expected.extend(forgotten_here(ttl(3) | (RAM >> 12) + 5));
+        expected.extend(forgotten_here(operand(3, RAM + 5 * PAGE)));
         assert_eq!(trace, expected);
         assert_eq!(
             bench.raw(RAM + 16 * PAGE) & RUN,

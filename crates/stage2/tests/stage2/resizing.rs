@@ -6,8 +6,8 @@ use droste_arm64::{Granule, Ipa, Level};
 use droste_stage2::{Attributes, Error, Mapping, Memory, Runs};
 
 use crate::bench::{
-    Bench, GIB, ISH, ISHST, MIB2, PAGE, RAM_BLOCK, ROOT, RUN, TABLE, by_address, locked, ram,
-    remade, tlbi,
+    Bench, GIB, ISH, ISHST, MIB2, PAGE, RAM_BLOCK, ROOT, RUN, TABLE, by_address, locked, operand,
+    ram, remade, tlbi,
 };
 use crate::hardware::{plain, with_bbm, with_hardware_dirty, with_ttl};
 use crate::recorder::Event::{Give, Isb, Swap, Take, Write};
@@ -36,7 +36,7 @@ fn a_split_block_is_locked_until_its_table_can_take_its_place() {
         expected.extend((0..512).map(|n| Write(POOL + n * 8, (PA + n * MIB2) | RAM_BLOCK)));
         expected.push(Write(ROOT + 8, locked(POOL | TABLE)));
         assert_eq!(done.before, expected);
-        let address = by_address(5 << 44 | GIB >> 12, 1);
+        let address = by_address(operand(1, GIB), 1);
         assert_eq!(
             done.discharge,
             remade(&[address], &[(ROOT + 8, POOL | TABLE)])
@@ -52,7 +52,7 @@ fn at_bbm_level_2_the_table_takes_the_blocks_place_at_once() {
     let done = bench.split(GIB, PAGE, Level::L2);
     assert_eq!(done.before[0], Take(POOL));
     assert_eq!(done.before[513..], [ISHST, Swap(ROOT + 8, POOL | TABLE)]);
-    let address = by_address(5 << 44 | GIB >> 12, 1);
+    let address = by_address(operand(1, GIB), 1);
     let invalidated = [ISH, address, ISH, tlbi(Tlbi::Vmalle1is, 1), ISH, Isb];
     assert_eq!(done.discharge, invalidated);
 }

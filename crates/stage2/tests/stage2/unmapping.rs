@@ -6,16 +6,11 @@ use droste_stage2::{Attributes, Error, Mapping, Regime, Runs, Table, Users, unde
 
 use crate::bench::{
     self, Bench, GIB, ISH, ISHST, MIB2, PAGE, RAM_BLOCK, RAM_PAGE, ROOT, TABLE, by_address,
-    invalidated, locked, ram, remade, tlbi,
+    invalidated, locked, operand, ram, remade, tlbi,
 };
 use crate::hardware::{plain, with_bbm, with_ranges, with_ttl};
 use crate::recorder::Event::{Give, Isb, SetVtcr, SetVttbr, Swap, Take, Write};
 use crate::recorder::{Event, POOL, Recorder};
-
-/// TTL of a level with 4 KiB pages.
-const fn ttl(level: u64) -> u64 {
-    (4 | level) << 44
-}
 
 /// A bench of 40 address bits with this many contexts, the last one loaded.
 fn with_contexts<'r>(
@@ -85,7 +80,8 @@ fn a_run_of_entries_shares_its_barriers() {
         done.before,
         [0, 8, 16].map(|offset| Write(POOL + offset, 0))
     );
-    let addresses = [0x4_0000, 0x4_0200, 0x4_0400].map(|page| by_address(ttl(2) | page, 1));
+    let addresses =
+        [0x4_0000, 0x4_0200, 0x4_0400].map(|page| by_address(operand(2, page << 12), 1));
     assert_eq!(done.discharge, invalidated(&addresses));
 }
 
@@ -259,7 +255,7 @@ fn part_of_a_run_unfolds_it_first() {
     expected.extend([Write(child + 14 * 8, 0), Write(child + 15 * 8, 0)]);
     assert_eq!(done.before, expected);
     let addresses: Vec<_> = (0..16)
-        .map(|page| by_address(ttl(3) | (GIB >> 12) + page, 1))
+        .map(|page| by_address(operand(3, GIB + page * PAGE), 1))
         .collect();
     let made: Vec<_> = (0..14)
         .map(|page| (child + page * 8, single(page)))
@@ -311,18 +307,18 @@ fn a_context_that_is_not_loaded_is_switched_to_and_back() {
     let done = bench.unmap(GIB, GIB);
     assert_eq!(done.before, [Write(ROOT + 8, 0)]);
     // Context 2 (VMID 2) was entered last and is loaded. Context 3 never had a VMID.
-    let operand = ttl(1) | 0x4_0000;
+    let block = operand(1, GIB);
     let expected = [
         ISH,
         SetVttbr(1 << 48 | ROOT),
         Isb,
-        by_address(operand, 1),
+        by_address(block, 1),
         ISH,
         tlbi(Tlbi::Vmalle1is, 1),
         ISH,
         SetVttbr(2 << 48 | ROOT),
         Isb,
-        by_address(operand, 2),
+        by_address(block, 2),
         ISH,
         tlbi(Tlbi::Vmalle1is, 2),
         ISH,
