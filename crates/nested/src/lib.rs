@@ -8,6 +8,8 @@
 //! L1 writes a stage-2 table for L2, the *guest's*, which leads from [`L2Ipa`] to [`L1Ipa`] and which hardware never
 //! uses. L0 has the *canonical* table, which leads from [`L1Ipa`] to memory. Hardware runs L2 by a *shadow*, the
 //! composition of the two.
+//!
+//! - [`walk`] reads the guest's table, which may hold anything at all.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -18,7 +20,9 @@ extern crate std;
 mod address;
 mod advertised;
 mod memory;
+pub mod walk;
 
 pub use address::{L1Ipa, L2Ipa};
 pub use advertised::Advertised;
 pub use memory::{Exchange, ExternalAbort, GuestMemory};
+pub use walk::{Extent, FaultKind, GuestLeaf, Registers, StageTwo, Stop, WalkFault, Walker};

@@ -39,3 +39,77 @@ pub trait GuestMemory {
         new: u64,
     ) -> Result<Exchange, ExternalAbort>;
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// Memory of single descriptors in a range of addresses; those never written read as zero.
+    pub(crate) struct Sparse {
+        pub(crate) words: RefCell<HashMap<u64, u64>>,
+        /// First address outside.
+        pub(crate) end: u64,
+        pub(crate) reads: Cell<u32>,
+        /// What a descriptor is changed to by another CPU after it is read.
+        pub(crate) interference: Cell<Option<(u64, u64)>>,
+    }
+
+    impl Sparse {
+        pub(crate) fn new(end: u64) -> Self {
+            Self {
+                words: RefCell::default(),
+                end,
+                reads: Cell::new(0),
+                interference: Cell::new(None),
+            }
+        }
+
+        pub(crate) fn set(&self, at: u64, value: u64) {
+            self.words.borrow_mut().insert(at, value);
+        }
+
+        pub(crate) fn get(&self, at: u64) -> u64 {
+            self.words.borrow().get(&at).copied().unwrap_or(0)
+        }
+
+        fn check(&self, at: L1Ipa) -> Result<(), ExternalAbort> {
+            assert!(at.is_aligned(8), "{at}");
+            if at.0 < self.end {
+                Ok(())
+            } else {
+                Err(ExternalAbort)
+            }
+        }
+    }
+
+    impl GuestMemory for Sparse {
+        fn read(&self, descriptor: L1Ipa) -> Result<u64, ExternalAbort> {
+            self.reads.set(self.reads.get() + 1);
+            self.check(descriptor)?;
+            let value = self.get(descriptor.0);
+            if let Some((at, new)) = self.interference.get()
+                && at == descriptor.0
+            {
+                self.set(at, new);
+            }
+            Ok(value)
+        }
+
+        fn compare_exchange(
+            &self,
+            descriptor: L1Ipa,
+            expected: u64,
+            new: u64,
+        ) -> Result<Exchange, ExternalAbort> {
+            self.check(descriptor)?;
+            if self.get(descriptor.0) != expected {
+                return Ok(Exchange::Differs);
+            }
+            self.set(descriptor.0, new);
+            Ok(Exchange::Done)
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! The walk of a stage-2 table that L1 wrote.
+//!
+//! Nothing in it is trusted: every descriptor that L1 can write gives a leaf or the fault that hardware would give.
+//!
+//! Rules:
+//! - A walk reads at most one descriptor a level, five in all, wherever tables lead: to themselves, to a device, out of
+//!   memory. Of a table that L1 changes meanwhile it takes at each level what was there once, as hardware does.
+//! - Where the architecture leaves a choice, the one made here is written where it is made; each is one that hardware
+//!   could make.
+//! - Register fields of features that are not advertised read as zero, whatever L1 wrote.
+//!
+//! Left out: the 128-bit descriptors of FEAT_D128 and the permission indirection of FEAT_S2PIE, neither of which is
+//! advertised.
+//!
+//! Sources: DDI 0487, D8.2 "Translation process", and J1.1, the functions named AArch64.S2Translate, AArch64.S2Walk and
+//! those that they call; VTCR_EL2 and VTTBR_EL2 in D24.2.
+
+use droste_arm64::desc::{
+    AttributeScheme, Cacheability, Format, Kind, MemAttr, MemoryType, OutputFormat, RawDescriptor,
+    S2ap, Shareability, Xn,
+};
+use droste_arm64::{HardwareUpdates, Level, Vtcr, Vttbr, hcr};
+use droste_stage2::{Access, Privilege};
+
+use crate::{Advertised, Exchange, ExternalAbort, GuestMemory, L1Ipa, L2Ipa};
+
+mod shape;
+
+use shape::{Shape, effective_vtcr};
+
+/// SCTLR_EL2.EE: L1's table walks are big-endian.
+const EE: u64 = 1 << 25;
+
+/// The registers of virtual EL2 that govern stage 2, as L1 wrote them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Registers {
+    /// HCR_EL2.
+    pub hcr: u64,
+    /// SCTLR_EL2.
+    pub sctlr: u64,
+    /// VTCR_EL2.
+    pub vtcr: Vtcr,
+    /// VTTBR_EL2.
+    pub vttbr: Vttbr,
+}
+
+/// Whether L2's addresses are translated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StageTwo {
+    /// HCR_EL2.VM and DC are 0: what L2 takes for physical is what L1 does.
+    Off,
+    /// By a table.
+    On(Walker),
+}
+
+impl StageTwo {
+    /// What the registers ask for, on the hardware that L1 was shown.
+    pub fn new(registers: &Registers, advertised: &Advertised) -> Self {
+        // HCR_EL2.DC acts as VM too (DDI 0487, D24.2, HCR_EL2.DC).
+        if registers.hcr & (hcr::VM | hcr::DC) == 0 {
+            Self::Off
+        } else {
+            Self::On(Walker::new(registers, advertised))
+        }
+    }
+}
+
+/// A stage-2 fault of the guest's table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WalkFault {
+    /// What is wrong.
+    pub kind: FaultKind,
+    /// The level where.
+    pub level: Level,
+}
+
+/// What is wrong with a walk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FaultKind {
+    /// The root, a table or the output lies beyond the output size.
+    AddressSize,
+    /// An invalid or reserved descriptor, an input too wide, or registers that no walk can start by.
+    Translation,
+    /// The access flag is clear and L1 does not let hardware set it.
+    AccessFlag,
+    /// The leaf forbids the access.
+    Permission,
+    /// A descriptor is not in memory.
+    ExternalAbort,
+}
+
+/// Why a walk has no leaf.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// L1 is to be told.
+    Fault(WalkFault),
+    /// The descriptor changed between its reading and the update of its flags: L2 tries again.
+    Raced,
+}
+
+impl Stop {
+    const fn fault(kind: FaultKind, level: Level) -> Self {
+        Self::Fault(WalkFault { kind, level })
+    }
+}
+
+/// How much a leaf stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extent {
+    /// Itself.
+    Leaf,
+    /// The run that its Contiguous bit makes it part of.
+    Run,
+}
+
+/// A leaf of the guest's table that permits the access it was walked for. Its access flag is set by now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GuestLeaf {
+    /// First address that it maps, a multiple of `bytes`.
+    pub ipa: L2Ipa,
+    /// Where that leads, a multiple of `bytes`.
+    pub output: L1Ipa,
+    /// Size in bytes, with the rest of the run where it is one: a power of two.
+    pub bytes: u64,
+    /// Its level.
+    pub level: Level,
+    /// Whether `bytes` are those of a run.
+    pub extent: Extent,
+    /// Loads and stores.
+    pub access: S2ap,
+    /// Instruction fetches. Without FEAT_XNX, everywhere or nowhere.
+    pub execute: Xn,
+    /// Memory type under the scheme of HCR_EL2.FWB. Never [`MemoryType::Reserved`].
+    pub memory: MemoryType,
+    /// Shareability. Never [`Shareability::Reserved`].
+    pub shareability: Shareability,
+    /// Whether L1 lets hardware make it writable by a store, by DBM and VTCR_EL2.HD; `access` is what it is now.
+    pub is_dirty_managed: bool,
+}
+
+impl GuestLeaf {
+    /// Where an address that it maps leads; of any other, the offset within the leaf counts.
+    pub const fn output_of(&self, ipa: L2Ipa) -> L1Ipa {
+        L1Ipa(self.output.0 | ipa.0 & (self.bytes - 1))
+    }
+}
+
+/// How L1's table is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Walker {
+    /// `None` where no walk can start.
+    shape: Option<Shape>,
+    is_big_endian: bool,
+    has_xnx: bool,
+    scheme: AttributeScheme,
+    updates: HardwareUpdates,
+    /// Of leaves that have no such field.
+    shareability: Shareability,
+}
+
+impl Walker {
+    fn new(registers: &Registers, advertised: &Advertised) -> Self {
+        let ids = &advertised.ids;
+        let vtcr = effective_vtcr(registers.vtcr, advertised);
+        Self {
+            shape: Shape::new(registers, advertised),
+            is_big_endian: registers.sctlr & EE != 0,
+            has_xnx: ids.has_xnx(),
+            scheme: if ids.has_fwb() && registers.hcr & hcr::FWB != 0 {
+                AttributeScheme::Force
+            } else {
+                AttributeScheme::Combine
+            },
+            updates: vtcr.updates(),
+            shareability: vtcr.shareability(),
+        }
+    }
+
+    /// The scheme of the leaves' memory types: L1's HCR_EL2.FWB, if it may be set.
+    pub const fn scheme(&self) -> AttributeScheme {
+        self.scheme
+    }
+
+    /// The layout of the descriptors; `None` where no walk can start.
+    pub fn format(&self) -> Option<Format> {
+        self.shape.map(|shape| shape.format)
+    }
+
+    /// Walks to the leaf of `ipa` for one access, and sets the flags in it that L1 lets hardware set.
+    ///
+    /// Flags stay as they are where the access faults, a choice that the architecture leaves (DDI 0487, J1.1,
+    /// AArch64.SettingAccessFlagPermitted).
+    ///
+    /// # Errors
+    /// [`Stop`].
+    pub fn translate(
+        &self,
+        memory: &impl GuestMemory,
+        ipa: L2Ipa,
+        access: Access,
+    ) -> Result<GuestLeaf, Stop> {
+        let no_start = Stop::fault(FaultKind::Translation, Level::L0);
+        let shape = self.shape.ok_or(no_start)?;
+        if exceeds(ipa.0, shape.input_bits) {
+            return Err(no_start);
+        }
+        if exceeds(shape.root.0, shape.output_bits) {
+            return Err(Stop::fault(FaultKind::AddressSize, Level::L0));
+        }
+        let mut level = shape.start;
+        let mut table = shape.root;
+        loop {
+            let at = shape.entry(table, level, ipa);
+            let raw = self.read(memory, at, level)?;
+            match (raw.kind(shape.format, level), level.next()) {
+                (Kind::Leaf, _) => {
+                    let found = Found { at, raw, level };
+                    return self.leaf(memory, &shape, &found, ipa, access);
+                }
+                (Kind::Table, Some(below)) => {
+                    table = L1Ipa(raw.table_address(shape.format).0);
+                    if exceeds(table.0, shape.output_bits) {
+                        return Err(Stop::fault(FaultKind::AddressSize, level));
+                    }
+                    level = below;
+                }
+                _ => return Err(Stop::fault(FaultKind::Translation, level)),
+            }
+        }
+    }
+
+    fn read(
+        &self,
+        memory: &impl GuestMemory,
+        at: L1Ipa,
+        level: Level,
+    ) -> Result<RawDescriptor, Stop> {
+        match memory.read(at) {
+            Ok(value) => Ok(RawDescriptor(self.in_table_order(value))),
+            Err(ExternalAbort) => Err(Stop::fault(FaultKind::ExternalAbort, level)),
+        }
+    }
+
+    /// From the order of memory to that of the table, or back.
+    const fn in_table_order(&self, value: u64) -> u64 {
+        if self.is_big_endian {
+            value.swap_bytes()
+        } else {
+            value
+        }
+    }
+
+    /// Judges the leaf in the order of faults (DDI 0487, D8.15 "MMU fault prioritization from a single address
+    /// translation stage"): output size, access flag, permission.
+    fn leaf(
+        &self,
+        memory: &impl GuestMemory,
+        shape: &Shape,
+        found: &Found,
+        ipa: L2Ipa,
+        access: Access,
+    ) -> Result<GuestLeaf, Stop> {
+        let &Found { raw, level, .. } = found;
+        if exceeds(raw.output(shape.format, level).0, shape.output_bits) {
+            return Err(Stop::fault(FaultKind::AddressSize, level));
+        }
+        if !raw.is_accessed() && self.updates == HardwareUpdates::Nothing {
+            return Err(Stop::fault(FaultKind::AccessFlag, level));
+        }
+        let now = self.after_use(raw, access);
+        if !self.permits(now, access) {
+            return Err(Stop::fault(FaultKind::Permission, level));
+        }
+        if now != raw {
+            self.update(memory, found, now)?;
+        }
+        Ok(self.decode(shape, now, level, ipa))
+    }
+
+    /// The leaf with the flags that the access makes hardware set.
+    fn after_use(&self, raw: RawDescriptor, access: Access) -> RawDescriptor {
+        let used = raw.accessed();
+        if access != Access::Write || !self.is_dirty_managed(raw) {
+            return used;
+        }
+        used.with_access(if raw.access().can_read() {
+            S2ap::ReadWrite
+        } else {
+            S2ap::WriteOnly
+        })
+    }
+
+    fn is_dirty_managed(&self, raw: RawDescriptor) -> bool {
+        self.updates == HardwareUpdates::AccessFlagAndDirty && raw.is_dirty_managed()
+    }
+
+    fn permits(&self, raw: RawDescriptor, access: Access) -> bool {
+        match access {
+            Access::Read => raw.access().can_read(),
+            Access::Write => raw.access().can_write(),
+            Access::Execute(privilege) => permits_fetch(self.execute(raw), privilege),
+        }
+    }
+
+    /// XN\[1:0\]; without FEAT_XNX bit 53 is RES0 and bit 54 decides.
+    fn execute(&self, raw: RawDescriptor) -> Xn {
+        match raw.execute() {
+            Xn::OnlyEl0 if !self.has_xnx => Xn::Everywhere,
+            Xn::OnlyEl1 if !self.has_xnx => Xn::Nowhere,
+            execute => execute,
+        }
+    }
+
+    fn update(
+        &self,
+        memory: &impl GuestMemory,
+        found: &Found,
+        new: RawDescriptor,
+    ) -> Result<(), Stop> {
+        let expected = self.in_table_order(found.raw.0);
+        match memory.compare_exchange(found.at, expected, self.in_table_order(new.0)) {
+            Ok(Exchange::Done) => Ok(()),
+            Ok(Exchange::Differs) => Err(Stop::Raced),
+            Err(ExternalAbort) => Err(Stop::fault(FaultKind::ExternalAbort, found.level)),
+        }
+    }
+
+    fn decode(&self, shape: &Shape, raw: RawDescriptor, level: Level, ipa: L2Ipa) -> GuestLeaf {
+        let output = raw.output(shape.format, level).0;
+        let (extent, bytes) = shape.extent(raw, level, ipa, output);
+        GuestLeaf {
+            ipa: ipa.align_down(bytes),
+            output: L1Ipa(output).align_down(bytes),
+            bytes,
+            level,
+            extent,
+            access: raw.access(),
+            execute: self.execute(raw),
+            memory: memory_type(raw.attributes(shape.format).memory, self.scheme),
+            shareability: definite(match shape.format.output() {
+                OutputFormat::Lpa2 => self.shareability,
+                _ => raw.attributes(shape.format).shareability,
+            }),
+            is_dirty_managed: self.is_dirty_managed(raw),
+        }
+    }
+}
+
+/// A leaf descriptor and where it was.
+struct Found {
+    at: L1Ipa,
+    raw: RawDescriptor,
+    level: Level,
+}
+
+/// Whether an address has bits set beyond the low `bits`, fewer than 64.
+const fn exceeds(address: u64, bits: u32) -> bool {
+    address >> bits != 0
+}
+
+const fn permits_fetch(execute: Xn, privilege: Privilege) -> bool {
+    match privilege {
+        Privilege::El0 => matches!(execute, Xn::Everywhere | Xn::OnlyEl0),
+        Privilege::El1 => matches!(execute, Xn::Everywhere | Xn::OnlyEl1),
+    }
+}
+
+/// The memory type. Of reserved encodings, whose cacheability is UNKNOWN, it is Non-cacheable; with FWB bit 3 of MemAttr
+/// is RES0 and ignored (DDI 0487, J1.1, S2DecodeCacheability and AArch64.S2ApplyFWBMemAttrs).
+const fn memory_type(bits: MemAttr, scheme: AttributeScheme) -> MemoryType {
+    let bits = match scheme {
+        AttributeScheme::Combine => bits,
+        AttributeScheme::Force => MemAttr::new(bits.bits() & 0b0111),
+    };
+    match (bits.decode(scheme), scheme) {
+        (MemoryType::Reserved(_), AttributeScheme::Combine) => MemoryType::Normal {
+            inner: Cacheability::NonCacheable,
+            outer: Cacheability::NonCacheable,
+        },
+        (MemoryType::Reserved(_), AttributeScheme::Force) => MemoryType::NonCacheable,
+        (memory, _) => memory,
+    }
+}
+
+/// The shareability. The reserved encoding may stand for any (DDI 0487, J1.1, DecodeShareability): here for the widest.
+const fn definite(shareability: Shareability) -> Shareability {
+    match shareability {
+        Shareability::Reserved => Shareability::Outer,
+        shareability => shareability,
+    }
+}
+
+#[cfg(test)]
+mod tests;
