@@ -178,11 +178,19 @@ impl Ghost {
             && self.raw & FNXS == 0
     }
 
-    /// Notes that `issuer` has issued an invalidation of these parts. Where walks still see it, it comes back.
-    pub(crate) fn issue(&mut self, issuer: usize, stage2: CpuSet, combined: CpuSet) {
-        self.is_early |= stage2 & self.stage2 & self.visible != 0;
-        let stage2 = stage2 & self.stage2 & !self.visible;
-        let combined = combined & self.combined & !self.visible;
+    /// Notes that `issuer` has issued an invalidation of these parts. On the CPUs that are `walking` and still see
+    /// it in memory, it comes back.
+    pub(crate) fn issue(
+        &mut self,
+        issuer: usize,
+        stage2: CpuSet,
+        combined: CpuSet,
+        walking: CpuSet,
+    ) {
+        let seen = self.visible & walking;
+        self.is_early |= stage2 & self.stage2 & seen != 0;
+        let stage2 = stage2 & self.stage2 & !seen;
+        let combined = combined & self.combined & !seen;
         if stage2 | combined == 0 {
             return;
         }
@@ -206,6 +214,14 @@ impl Ghost {
                 stage2,
                 combined,
             });
+        }
+    }
+
+    /// A CPU that holds it, or a walk to it, begins to walk: it can make combined entries from it again.
+    pub(crate) fn rekindle(&mut self, cpu: CpuSet) {
+        self.combined |= cpu;
+        for issued in self.all_issued() {
+            issued.combined &= !cpu;
         }
     }
 

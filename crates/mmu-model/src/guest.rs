@@ -128,6 +128,7 @@ impl Model {
         if let Some(residence) = self.tags[tag].residence_mut(tree) {
             residence.occupy(cpu);
         }
+        self.tags[tag].rekindle(Self::only(cpu));
         self.cpus[cpu].occupied = Some(Occupied { tag, tree });
         if self.cpus.iter().any(|state| !state.pending.is_empty()) {
             self.bury_unseen(cpu, tag, tree);

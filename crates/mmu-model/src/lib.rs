@@ -71,7 +71,8 @@
 //!   no CPU was in the guest in between; one of the whole VMID does;
 //! - where the architecture says of a TLBI operand that hardware need not act on it (a hint of another level or
 //!   granule, a range with a hint that does not begin on such a leaf), it does not act;
-//! - a hint of a leaf's level keeps cached walks of other levels alive;
+//! - a hint of a leaf's level keeps cached walks of other levels alive, and what a cached walk still leads to is
+//!   not taken: the walk finds it again (of the last level first and of all levels then is the wrong order);
 //! - a Contiguous entry may be held page by page and as the whole run at once;
 //! - nXS invalidations leave everything whose accesses may have the XS attribute.
 //!

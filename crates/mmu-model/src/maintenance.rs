@@ -9,6 +9,7 @@ use crate::model::{Model, Turn};
 use crate::operand::Target;
 use crate::regime::vmid;
 use crate::stage1::{GuestScope, Issue};
+use crate::tag::covering;
 use crate::tlbi::{OperandFault, Scope, Tlbi};
 use crate::trace::Verb;
 use crate::violation::Rule;
@@ -138,10 +139,18 @@ impl Model {
         for ghost in &mut tag.stage1 {
             ghost.issue(target, issue);
         }
+        let walking = tag.walking();
         if *target == Target::Combined {
-            issue_combined(&mut tag.ghosts, cpu, cpus);
+            // An entry whose parts of stage 2 are still cached can be made again from them, by who walks.
+            let walks = tag.cached_walks(|_| true);
+            for ghost in &mut tag.ghosts {
+                let kept = (ghost.stage2 | covering(&walks, ghost)) & walking;
+                ghost.issue(cpu, 0, cpus & !kept, walking);
+            }
             return;
         }
+        // A walk that this instruction leaves cached finds a leaf again that it takes.
+        let left = tag.cached_walks(|walk| !walk.is_taken(target));
         for ghost in &mut tag.ghosts {
             if ghost.is_taken(target) && !ghost.survives_nxs(tlbi, self.config.features) {
                 let combined = if matches!(target, Target::Stage2 { .. }) {
@@ -149,7 +158,7 @@ impl Model {
                 } else {
                     cpus
                 };
-                ghost.issue(cpu, cpus, combined);
+                ghost.issue(cpu, cpus & !covering(&left, ghost), combined, walking);
             }
         }
     }
@@ -251,22 +260,5 @@ impl Model {
             let residence = tag.residences.swap_remove(index);
             self.trees[residence.tree].tags.retain(|&tag| tag != number);
         }
-    }
-}
-
-/// VMALLE1 takes combined entries; one whose parts of stage 2 are still cached can be made again from them, so it
-/// is sure to be gone only where those were gone before.
-fn issue_combined(ghosts: &mut [crate::ghost::Ghost], cpu: usize, cpus: CpuSet) {
-    let walks: Vec<_> = ghosts
-        .iter()
-        .filter(|ghost| ghost.kind == Kind::Walk)
-        .map(|ghost| (ghost.ipa, ghost.ipa + ghost.bytes, ghost.stage2))
-        .collect();
-    for ghost in ghosts {
-        let covered = walks
-            .iter()
-            .filter(|&&(from, to, _)| ghost.overlaps(from, to))
-            .fold(0, |covered, &(.., holders)| covered | holders);
-        ghost.issue(cpu, 0, cpus & !ghost.stage2 & !covered);
     }
 }

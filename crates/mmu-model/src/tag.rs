@@ -1,7 +1,7 @@
 //! What TLBs tell apart: everything that may be cached under one VMID.
 
 use crate::config::CpuSet;
-use crate::ghost::Ghost;
+use crate::ghost::{Ghost, Kind};
 use crate::stage1::{Space, Stage1Ghost};
 
 /// A table under a VMID, and the CPUs that may hold entries of it.
@@ -61,6 +61,14 @@ impl Residence {
             }
         }
     }
+}
+
+/// The CPUs that hold a cached walk to what a ghost translates.
+pub(crate) fn covering(walks: &[(u64, u64, CpuSet)], ghost: &Ghost) -> CpuSet {
+    walks
+        .iter()
+        .filter(|&&(from, to, _)| ghost.overlaps(from, to))
+        .fold(0, |cpus, &(.., holders)| cpus | holders)
 }
 
 /// Stage-1 and combined entries that a virtual CPU may have left on a CPU.
@@ -125,6 +133,41 @@ impl Tag {
         self.residences
             .iter_mut()
             .find(|residence| residence.tree == tree)
+    }
+
+    /// CPUs that can make entries now.
+    pub(crate) fn walking(&self) -> CpuSet {
+        self.residences
+            .iter()
+            .fold(0, |cpus, residence| cpus | residence.inside)
+    }
+
+    /// For each of these cached walks its first and end address, and who holds it.
+    pub(crate) fn cached_walks(&self, of: impl Fn(&Ghost) -> bool) -> Vec<(u64, u64, CpuSet)> {
+        let walks = self
+            .ghosts
+            .iter()
+            .filter(|ghost| ghost.kind == Kind::Walk && of(ghost));
+        walks
+            .map(|ghost| (ghost.ipa, ghost.ipa + ghost.bytes, ghost.stage2))
+            .collect()
+    }
+
+    /// A CPU begins to walk: from what it still holds of stage 2 it makes combined entries again.
+    pub(crate) fn rekindle(&mut self, cpu: CpuSet) {
+        if self.ghosts.is_empty() {
+            return;
+        }
+        let walks = self.cached_walks(|_| true);
+        for ghost in self
+            .ghosts
+            .iter_mut()
+            .filter(|ghost| ghost.kind != Kind::Walk)
+        {
+            if (ghost.stage2 | covering(&walks, ghost)) & cpu != 0 {
+                ghost.rekindle(cpu);
+            }
+        }
     }
 
     /// All entries are gone on `cpus`, but for what was made after the step `issued`.

@@ -328,6 +328,54 @@ fn more_invalidation_than_needed_does_no_harm() {
     kept(&model);
 }
 
+/// Nobody is inside while the page goes, with one DSB for the write and both invalidations; `between` runs before it.
+fn at_rest(between: impl FnOnce(&mut Model)) -> Model {
+    let mut model = running(config());
+    model.exit(1);
+    model.write(0, Pa(T3), 0);
+    by_ipa(&mut model, 0);
+    combined(&mut model);
+    between(&mut model);
+    model.dsb(0, Dsb::Ish);
+    if model
+        .compare_exchange(0, Pa(T3), 0, page(MEMORY + 64 * PAGE))
+        .is_ok()
+    {
+        model.dsb(0, Dsb::Ishst);
+    }
+    model
+}
+
+#[test]
+fn while_nobody_walks_one_dsb_completes_everything() {
+    let mut model = at_rest(|_| {});
+    model.enter(1, Vcpu::new(1));
+    reads(&mut model, 1, 0, MEMORY + 64 * PAGE);
+    kept(&model);
+}
+
+#[test]
+fn who_enters_between_an_invalidation_and_its_dsb_walks_as_if_there_was_none() {
+    let model = at_rest(|model| model.enter(1, Vcpu::new(1)));
+    broken(&model, Rule::BreakBeforeMake(Missing::Tlbi));
+}
+
+#[test]
+fn who_enters_while_stage_2_is_cached_makes_combined_entries_from_it() {
+    let mut model = running(config());
+    model.exit(1);
+    model.write(0, Pa(T3), 0);
+    model.dsb(0, Dsb::Ish);
+    combined(&mut model);
+    model.dsb(0, Dsb::Ish);
+    model.enter(1, Vcpu::new(1));
+    model.exit(1);
+    by_ipa(&mut model, 0);
+    model.dsb(0, Dsb::Ish);
+    model.write(0, Pa(T3), page(MEMORY + 64 * PAGE));
+    broken(&model, Rule::BreakBeforeMake(Missing::CombinedTlbi));
+}
+
 #[test]
 fn one_range_serves_a_batch() {
     let mut model = running(config());

@@ -73,6 +73,27 @@ fn an_invalidation_with_a_leafs_level_leaves_cached_walks() {
 }
 
 #[test]
+fn a_leaf_taken_before_the_walk_to_it_is_found_again() {
+    let mut model = unlinked(|index| {
+        let form = if index == 3 {
+            Form::Ipas2e1
+        } else {
+            Form::Ipas2le1
+        };
+        Some(Tlbi::new(form, Scope::Inner, index))
+    });
+    model.release(Pa(T3), PAGE);
+    kept(&model);
+    read_faults(&mut model, 1, 3 * PAGE);
+    kept(&model);
+    read_faults(&mut model, 1, 0);
+    broken(
+        &model,
+        Rule::StaleTranslation(droste_mmu_model::Missing::Tlbi),
+    );
+}
+
+#[test]
 fn a_page_is_reachable_while_its_unlinking_is_not_visible() {
     let mut model = running(config());
     model.write(0, Pa(T2), 0);
