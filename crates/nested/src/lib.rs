@@ -10,6 +10,7 @@
 //! composition of the two.
 //!
 //! - [`walk`] reads the guest's table, which may hold anything at all.
+//! - [`compose`](mod@compose) says what a shadow entry may be.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -19,10 +20,12 @@ extern crate std;
 
 mod address;
 mod advertised;
+pub mod compose;
 mod memory;
 pub mod walk;
 
 pub use address::{L1Ipa, L2Ipa};
 pub use advertised::Advertised;
+pub use compose::{CanonicalLeaf, Composed, Mark, compose};
 pub use memory::{Exchange, ExternalAbort, GuestMemory};
 pub use walk::{Extent, FaultKind, GuestLeaf, Registers, StageTwo, Stop, WalkFault, Walker};

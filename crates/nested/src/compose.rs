@@ -1,0 +1,286 @@
+//! What a shadow entry may be: the guest's leaf, then the canonical one, as a single leaf.
+//!
+//! Rules:
+//! - It maps no address that one of the two does not, and permits nothing that one of the two forbids.
+//! - Its memory is as the architecture makes it of three stages in turn, L2's own stage 1, the guest's stage 2, the
+//!   canonical one. Where no encoding says exactly that, it is stricter: less cacheable, or more like a device. L1
+//!   cannot tell: it gave L2 another type than it uses itself, and so maintains the caches between them as for
+//!   mismatched attributes in any case (DDI 0487, B2.16 "Mismatched memory attributes").
+//! - It carries a [`Mark`] of the guest's leaf, so that an invalidation that names an address and no level knows how
+//!   much the guest's leaf was.
+
+use droste_arm64::desc::{
+    AttributeScheme, Cacheability, Device, LeafAttributes, MemoryType, S2ap, Shareability, Xn,
+};
+use droste_arm64::{Level, Pa};
+use droste_stage2::{Geometry, Walk};
+
+use crate::{Extent, GuestLeaf, L1Ipa, L2Ipa};
+
+/// A leaf of the canonical table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CanonicalLeaf {
+    /// First address that it maps, a multiple of `bytes`.
+    pub ipa: L1Ipa,
+    /// Where that leads, a multiple of `bytes`.
+    pub output: Pa,
+    /// Size in bytes, a power of two.
+    pub bytes: u64,
+    /// Permissions and memory type.
+    pub attributes: LeafAttributes,
+}
+
+impl CanonicalLeaf {
+    /// The leaf that a walk of the canonical table, of this shape, found; `None` for a hole.
+    pub const fn new(walk: Walk, geometry: Geometry) -> Option<Self> {
+        match walk {
+            Walk::Leaf { ipa, level, leaf } => Some(Self {
+                ipa: L1Ipa(ipa.0),
+                output: leaf.output,
+                bytes: geometry.entry_bytes(level),
+                attributes: leaf.attributes,
+            }),
+            Walk::Hole { .. } => None,
+        }
+    }
+
+    const fn holds(&self, ipa: L1Ipa) -> bool {
+        ipa.0 >= self.ipa.0 && ipa.0 - self.ipa.0 < self.bytes
+    }
+}
+
+/// What a shadow may map around an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Composed {
+    /// First address, a multiple of `bytes`.
+    pub ipa: L2Ipa,
+    /// What the guest's table makes of it, a multiple of `bytes`.
+    pub via: L1Ipa,
+    /// Where it leads, a multiple of `bytes`.
+    pub output: Pa,
+    /// Size in bytes: the smaller of the two leaves', a power of two.
+    pub bytes: u64,
+    /// Loads and stores.
+    pub access: S2ap,
+    /// Instruction fetches.
+    pub execute: Xn,
+    /// Memory type, in the scheme of the canonical table.
+    pub memory: MemoryType,
+    /// Shareability.
+    pub shareability: Shareability,
+    /// What the guest's leaf was.
+    pub mark: Mark,
+    /// Size of the guest's leaf, or of its run.
+    pub guest_bytes: u64,
+}
+
+/// Composes the two leaves around the address `at`, which the guest's leaf maps. `None` where the canonical leaf does not
+/// hold what the guest's makes of it. `scheme` is the canonical table's, [`droste_stage2::scheme`].
+///
+/// ```
+/// # use droste_arm64::desc::*;
+/// # use droste_arm64::{Level, Pa};
+/// use droste_nested::{compose, CanonicalLeaf, Extent, GuestLeaf, L1Ipa, L2Ipa};
+/// # let scheme = AttributeScheme::Combine;
+/// # let write_back = Cacheability::WriteBack;
+/// # let normal = MemoryType::Normal { inner: write_back, outer: write_back };
+/// // L1 maps 2 MiB, read-only; its own memory there is in pages.
+/// let guest = GuestLeaf {
+///     ipa: L2Ipa(0x20_0000), output: L1Ipa(0x4000_0000), bytes: 2 << 20, level: Level::L2, extent: Extent::Leaf,
+///     access: S2ap::ReadOnly, execute: Xn::Nowhere, memory: normal, shareability: Shareability::Inner,
+///     is_dirty_managed: false,
+/// };
+/// let canonical = CanonicalLeaf {
+///     ipa: L1Ipa(0x4000_3000), output: Pa(0x9000_5000), bytes: 4096,
+///     attributes: LeafAttributes {
+///         memory: MemAttr::WRITE_BACK, access: S2ap::ReadWrite, shareability: Shareability::Inner,
+///         execute: Xn::Everywhere, is_accessed: true, is_dirty_managed: false, is_contiguous: false, software: 0,
+///     },
+/// };
+/// let leaf = compose(&guest, &canonical, L2Ipa(0x20_3abc), scheme).unwrap();
+/// assert_eq!((leaf.ipa, leaf.output, leaf.bytes), (L2Ipa(0x20_3000), Pa(0x9000_5000), 4096));
+/// assert_eq!((leaf.access, leaf.mark.level), (S2ap::ReadOnly, Level::L2));
+/// ```
+pub fn compose(
+    guest: &GuestLeaf,
+    canonical: &CanonicalLeaf,
+    at: L2Ipa,
+    scheme: AttributeScheme,
+) -> Option<Composed> {
+    let via = guest.output_of(at);
+    if !canonical.holds(via) {
+        return None;
+    }
+    let bytes = guest.bytes.min(canonical.bytes);
+    let via = via.align_down(bytes);
+    let attributes = canonical.attributes;
+    let memory = memory(guest.memory, attributes.memory.decode(scheme));
+    Some(Composed {
+        ipa: at.align_down(bytes),
+        via,
+        output: Pa(canonical.output.0 | via.0 & (canonical.bytes - 1)),
+        bytes,
+        access: access(guest.access, attributes.access),
+        execute: execute(guest.execute, attributes.execute),
+        memory,
+        shareability: shareability(memory, guest.shareability, attributes.shareability),
+        mark: Mark {
+            level: guest.level,
+            extent: guest.extent,
+        },
+        guest_bytes: guest.bytes,
+    })
+}
+
+/// What the guest's leaf was, in the four software bits of a shadow entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    /// Its level, 0 to 3.
+    pub level: Level,
+    /// Whether it stands for its run.
+    pub extent: Extent,
+}
+
+const MARK_RUN: u8 = 1 << 3;
+
+impl Mark {
+    /// The bits: the level plus one, and 8 for a run. Never zero.
+    pub const fn bits(self) -> u8 {
+        let level = match self.level {
+            Level::Minus1 | Level::L0 => 1,
+            Level::L1 => 2,
+            Level::L2 => 3,
+            Level::L3 => 4,
+        };
+        match self.extent {
+            Extent::Leaf => level,
+            Extent::Run => level | MARK_RUN,
+        }
+    }
+
+    /// The mark in these bits; `None` where they are none.
+    pub const fn decode(bits: u8) -> Option<Self> {
+        let level = match bits & !MARK_RUN {
+            1 => Level::L0,
+            2 => Level::L1,
+            3 => Level::L2,
+            4 => Level::L3,
+            _ => return None,
+        };
+        let extent = if bits & MARK_RUN == 0 {
+            Extent::Leaf
+        } else {
+            Extent::Run
+        };
+        Some(Self { level, extent })
+    }
+}
+
+/// What both permit.
+const fn access(guest: S2ap, canonical: S2ap) -> S2ap {
+    match (
+        guest.can_read() && canonical.can_read(),
+        guest.can_write() && canonical.can_write(),
+    ) {
+        (false, false) => S2ap::None,
+        (true, false) => S2ap::ReadOnly,
+        (false, true) => S2ap::WriteOnly,
+        (true, true) => S2ap::ReadWrite,
+    }
+}
+
+/// Where both permit it (DDI 0487, D8.4.2 "Stage 2 instruction execution").
+const fn execute(guest: Xn, canonical: Xn) -> Xn {
+    match (guest, canonical) {
+        (Xn::Everywhere, other) | (other, Xn::Everywhere) => other,
+        (Xn::OnlyEl0, Xn::OnlyEl0) => Xn::OnlyEl0,
+        (Xn::OnlyEl1, Xn::OnlyEl1) => Xn::OnlyEl1,
+        _ => Xn::Nowhere,
+    }
+}
+
+/// The memory type that stands for both in turn (DDI 0487, D8.6 "Memory region attributes", and J1.1,
+/// S2CombineS1MemAttrs and AArch64.S2ApplyFWBMemAttrs). The canonical one says which scheme the result is in.
+const fn memory(guest: MemoryType, canonical: MemoryType) -> MemoryType {
+    match (guest, canonical) {
+        (_, MemoryType::ForceWriteBack) => MemoryType::ForceWriteBack,
+        (MemoryType::Device(guest), MemoryType::Device(canonical)) => {
+            MemoryType::Device(stricter(guest, canonical))
+        }
+        (MemoryType::Device(device), _) | (_, MemoryType::Device(device)) => {
+            MemoryType::Device(device)
+        }
+        (
+            MemoryType::Normal { inner, outer },
+            MemoryType::Normal {
+                inner: canonical_inner,
+                outer: canonical_outer,
+            },
+        ) => MemoryType::Normal {
+            inner: less(inner, canonical_inner),
+            outer: less(outer, canonical_outer),
+        },
+        (MemoryType::NonCacheable, MemoryType::Normal { .. }) => MemoryType::Normal {
+            inner: Cacheability::NonCacheable,
+            outer: Cacheability::NonCacheable,
+        },
+        // FEAT_S2FWB is not advertised where the hardware lacks it, so nothing has to be forced here.
+        (_, MemoryType::Normal { inner, outer }) => MemoryType::Normal { inner, outer },
+        (
+            MemoryType::ForceWriteBack | MemoryType::StageOne | MemoryType::NonCacheable,
+            MemoryType::StageOne,
+        ) => guest,
+        (
+            MemoryType::Normal {
+                inner: Cacheability::WriteBack,
+                outer: Cacheability::WriteBack,
+            },
+            MemoryType::StageOne,
+        ) => MemoryType::StageOne,
+        (_, MemoryType::StageOne | MemoryType::NonCacheable) => MemoryType::NonCacheable,
+        (_, MemoryType::Reserved(_)) => MemoryType::Device(Device::NGnRnE),
+    }
+}
+
+const fn stricter(one: Device, other: Device) -> Device {
+    if (one as u8) < other as u8 {
+        one
+    } else {
+        other
+    }
+}
+
+const fn less(one: Cacheability, other: Cacheability) -> Cacheability {
+    if (one as u8) < other as u8 {
+        one
+    } else {
+        other
+    }
+}
+
+/// The wider of the two. Device and Non-cacheable memory are Outer Shareable whatever is written (DDI 0487, D8.6.2
+/// "Stage 2 shareability", and J1.1, S2CombineS1Shareability).
+const fn shareability(
+    memory: MemoryType,
+    guest: Shareability,
+    canonical: Shareability,
+) -> Shareability {
+    let is_cacheable = match memory {
+        MemoryType::Device(_) | MemoryType::NonCacheable | MemoryType::Reserved(_) => false,
+        MemoryType::Normal { inner, outer } => !matches!(
+            (inner, outer),
+            (Cacheability::NonCacheable, Cacheability::NonCacheable)
+        ),
+        MemoryType::ForceWriteBack | MemoryType::StageOne => true,
+    };
+    match (guest, canonical) {
+        _ if !is_cacheable => Shareability::Outer,
+        (Shareability::Outer | Shareability::Reserved, _)
+        | (_, Shareability::Outer | Shareability::Reserved) => Shareability::Outer,
+        (Shareability::Inner, _) | (_, Shareability::Inner) => Shareability::Inner,
+        (Shareability::Non, Shareability::Non) => Shareability::Non,
+    }
+}
+
+#[cfg(test)]
+mod tests;
