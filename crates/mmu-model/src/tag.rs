@@ -63,12 +63,21 @@ impl Residence {
     }
 }
 
-/// The CPUs that hold a cached walk to what a ghost translates.
-pub(crate) fn covering(walks: &[(u64, u64, CpuSet)], ghost: &Ghost) -> CpuSet {
+/// A table descriptor that TLBs may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CachedWalk {
+    from: u64,
+    to: u64,
+    level: i8,
+    holders: CpuSet,
+}
+
+/// The CPUs that hold a cached walk from above to what a ghost translates.
+pub(crate) fn covering(walks: &[CachedWalk], ghost: &Ghost) -> CpuSet {
     walks
         .iter()
-        .filter(|&&(from, to, _)| ghost.overlaps(from, to))
-        .fold(0, |cpus, &(.., holders)| cpus | holders)
+        .filter(|walk| walk.level < ghost.level && ghost.overlaps(walk.from, walk.to))
+        .fold(0, |cpus, walk| cpus | walk.holders)
 }
 
 /// Stage-1 and combined entries that a virtual CPU may have left on a CPU.
@@ -142,14 +151,19 @@ impl Tag {
             .fold(0, |cpus, residence| cpus | residence.inside)
     }
 
-    /// For each of these cached walks its first and end address, and who holds it.
-    pub(crate) fn cached_walks(&self, of: impl Fn(&Ghost) -> bool) -> Vec<(u64, u64, CpuSet)> {
+    /// Those of the cached walks.
+    pub(crate) fn cached_walks(&self, of: impl Fn(&Ghost) -> bool) -> Vec<CachedWalk> {
         let walks = self
             .ghosts
             .iter()
             .filter(|ghost| ghost.kind == Kind::Walk && of(ghost));
         walks
-            .map(|ghost| (ghost.ipa, ghost.ipa + ghost.bytes, ghost.stage2))
+            .map(|ghost| CachedWalk {
+                from: ghost.ipa,
+                to: ghost.ipa + ghost.bytes,
+                level: ghost.level,
+                holders: ghost.stage2,
+            })
             .collect()
     }
 

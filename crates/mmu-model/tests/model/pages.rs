@@ -94,6 +94,32 @@ fn a_leaf_taken_before_the_walk_to_it_is_found_again() {
 }
 
 #[test]
+fn a_walk_goes_by_one_address_whatever_walks_below_it_do() {
+    let mut model = built(config());
+    model.write(0, Pa(SPARE), page(MEMORY + BLOCK));
+    model.write(0, Pa(T2 + 8), 0);
+    model.dsb(0, Dsb::Ishst);
+    model.write(0, Pa(T2 + 8), table(SPARE));
+    model.dsb(0, Dsb::Ishst);
+    model.enter(1, Vcpu::new(1));
+    model.write(0, Pa(ROOT), 0);
+    model.dsb(0, Dsb::Ish);
+    for index in [0, 1, 2, 3, 512] {
+        by_ipa(&mut model, index * PAGE);
+    }
+    model.dsb(0, Dsb::Ish);
+    combined(&mut model);
+    model.dsb(0, Dsb::Ish);
+    for released in [T2, T3, SPARE] {
+        model.release(Pa(released), PAGE);
+    }
+    for ipa in [0, 3 * PAGE, BLOCK] {
+        read_faults(&mut model, 1, ipa);
+    }
+    kept(&model);
+}
+
+#[test]
 fn a_page_is_reachable_while_its_unlinking_is_not_visible() {
     let mut model = running(config());
     model.write(0, Pa(T2), 0);
