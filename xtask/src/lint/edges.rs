@@ -4,7 +4,7 @@ use super::{Finding, Severity};
 use serde_json::Value;
 
 /// Each package with the workspace packages it may depend on.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("droste-arm64", &[]),
     ("droste-devtree", &[]),
     ("droste-image", &[]),
@@ -12,6 +12,10 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("droste-vdev", &["droste-arm64"]),
     ("droste-nested", &["droste-arm64", "droste-stage2"]),
     ("droste-mmu-model", &["droste-arm64"]),
+    (
+        "droste-trials",
+        &["droste-arm64", "droste-mmu-model", "droste-stage2"],
+    ),
     (
         "droste-hv",
         &[
@@ -25,7 +29,10 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ),
     ("droste", &["droste-image"]),
     ("droste-guests", &["droste-arm64"]),
-    ("xtask", &["droste", "droste-devtree", "droste-image"]),
+    (
+        "xtask",
+        &["droste", "droste-devtree", "droste-image", "droste-trials"],
+    ),
     ("droste-stage2-bench", &["droste-arm64", "droste-stage2"]),
 ];
 
