@@ -21,6 +21,7 @@ mod size;
 mod start;
 pub mod sysreg;
 pub mod tlbi;
+pub mod vncr;
 mod vtcr;
 mod vttbr;
 

@@ -23,6 +23,11 @@ impl SysReg {
         )
     }
 
+    /// Whether both name the same register; `==` for constants.
+    pub const fn is(self, other: Self) -> bool {
+        self.0 == other.0
+    }
+
     /// op0, 2 bits.
     pub const fn op0(self) -> u8 {
         (self.0 >> 14) as u8
@@ -108,6 +113,74 @@ registers! {
     DC_ISW = 1 0 7 6 2;
     DC_CSW = 1 0 7 10 2;
     DC_CISW = 1 0 7 14 2;
+}
+
+// DDI 0487, D24.2, D24.3 and D24.10: what a hypervisor at EL2 names, and the EL1 and EL0 registers that stand for EL2's.
+registers! {
+    VPIDR_EL2 = 3 4 0 0 0;
+    VMPIDR_EL2 = 3 4 0 0 5;
+    SCTLR_EL2 = 3 4 1 0 0;
+    ACTLR_EL2 = 3 4 1 0 1;
+    HCR_EL2 = 3 4 1 1 0;
+    MDCR_EL2 = 3 4 1 1 1;
+    CPTR_EL2 = 3 4 1 1 2;
+    HSTR_EL2 = 3 4 1 1 3;
+    HACR_EL2 = 3 4 1 1 7;
+    TTBR0_EL2 = 3 4 2 0 0;
+    TTBR1_EL2 = 3 4 2 0 1;
+    TCR_EL2 = 3 4 2 0 2;
+    VTTBR_EL2 = 3 4 2 1 0;
+    VTCR_EL2 = 3 4 2 1 2;
+    SPSR_EL2 = 3 4 4 0 0;
+    ELR_EL2 = 3 4 4 0 1;
+    SP_EL1 = 3 4 4 1 0;
+    AFSR0_EL2 = 3 4 5 1 0;
+    AFSR1_EL2 = 3 4 5 1 1;
+    ESR_EL2 = 3 4 5 2 0;
+    FAR_EL2 = 3 4 6 0 0;
+    HPFAR_EL2 = 3 4 6 0 4;
+    MAIR_EL2 = 3 4 10 2 0;
+    AMAIR_EL2 = 3 4 10 3 0;
+    VBAR_EL2 = 3 4 12 0 0;
+    ICC_SRE_EL2 = 3 4 12 9 5;
+    ICH_HCR_EL2 = 3 4 12 11 0;
+    ICH_VTR_EL2 = 3 4 12 11 1;
+    ICH_MISR_EL2 = 3 4 12 11 2;
+    ICH_EISR_EL2 = 3 4 12 11 3;
+    ICH_ELRSR_EL2 = 3 4 12 11 5;
+    ICH_VMCR_EL2 = 3 4 12 11 7;
+    CONTEXTIDR_EL2 = 3 4 13 0 1;
+    TPIDR_EL2 = 3 4 13 0 2;
+    CNTVOFF_EL2 = 3 4 14 0 3;
+    CNTHCTL_EL2 = 3 4 14 1 0;
+    CNTHP_TVAL_EL2 = 3 4 14 2 0;
+    CNTHP_CTL_EL2 = 3 4 14 2 1;
+    CNTHP_CVAL_EL2 = 3 4 14 2 2;
+    CNTHV_TVAL_EL2 = 3 4 14 3 0;
+    CNTHV_CTL_EL2 = 3 4 14 3 1;
+    CNTHV_CVAL_EL2 = 3 4 14 3 2;
+    SCTLR_EL1 = 3 0 1 0 0;
+    CPACR_EL1 = 3 0 1 0 2;
+    TTBR0_EL1 = 3 0 2 0 0;
+    TTBR1_EL1 = 3 0 2 0 1;
+    TCR_EL1 = 3 0 2 0 2;
+    SPSR_EL1 = 3 0 4 0 0;
+    ELR_EL1 = 3 0 4 0 1;
+    AFSR0_EL1 = 3 0 5 1 0;
+    AFSR1_EL1 = 3 0 5 1 1;
+    ESR_EL1 = 3 0 5 2 0;
+    FAR_EL1 = 3 0 6 0 0;
+    MAIR_EL1 = 3 0 10 2 0;
+    AMAIR_EL1 = 3 0 10 3 0;
+    VBAR_EL1 = 3 0 12 0 0;
+    CONTEXTIDR_EL1 = 3 0 13 0 1;
+    CNTKCTL_EL1 = 3 0 14 1 0;
+    CNTP_TVAL_EL0 = 3 3 14 2 0;
+    CNTP_CTL_EL0 = 3 3 14 2 1;
+    CNTP_CVAL_EL0 = 3 3 14 2 2;
+    CNTV_TVAL_EL0 = 3 3 14 3 0;
+    CNTV_CTL_EL0 = 3 3 14 3 1;
+    CNTV_CVAL_EL0 = 3 3 14 3 2;
 }
 
 #[cfg(test)]
