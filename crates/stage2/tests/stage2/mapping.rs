@@ -458,6 +458,24 @@ fn whole_aligned_runs_get_the_contiguous_bit_and_no_others() {
 }
 
 #[test]
+fn a_run_needs_an_output_as_aligned_in_old_tables_as_in_new() {
+    let recorder = Recorder::new(Granule::Kib4);
+    let mut bench = Bench::new(&recorder, &plain());
+    for _ in 0..2 {
+        // Pages, and blocks, each off by one.
+        bench.map(&runs(ram(GIB, 4 * GIB + PAGE, 32 * PAGE)));
+        bench.map(&runs(ram(2 * GIB, 4 * GIB + MIB2, 32 * MIB2)));
+        assert_eq!(bench.raw(GIB) & RUN, 0);
+        assert_eq!(bench.raw(2 * GIB), (4 * GIB + MIB2) | RAM_BLOCK);
+        bench.unmap(GIB, 32 * PAGE);
+        bench.unmap(2 * GIB, 32 * MIB2);
+        // Neighbours keep the tables for the second time.
+        bench.map(&ram(GIB + 40 * PAGE, 0, PAGE));
+        bench.map(&ram(2 * GIB + 40 * MIB2, 0, PAGE));
+    }
+}
+
+#[test]
 fn a_run_is_made_of_empty_entries_only() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = Bench::new(&recorder, &plain());
