@@ -11,6 +11,7 @@
 //!
 //! - [`walk`] reads the guest's table, which may hold anything at all.
 //! - [`compose`](mod@compose) says what a shadow entry may be.
+//! - [`fault`] says whose a fault of L2 is.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -21,11 +22,13 @@ extern crate std;
 mod address;
 mod advertised;
 pub mod compose;
+pub mod fault;
 mod memory;
 pub mod walk;
 
 pub use address::{L1Ipa, L2Ipa};
 pub use advertised::Advertised;
 pub use compose::{CanonicalLeaf, Composed, Mark, compose};
+pub use fault::{Abort, L1, Syndrome, Verdict};
 pub use memory::{Exchange, ExternalAbort, GuestMemory};
 pub use walk::{Extent, FaultKind, GuestLeaf, Registers, StageTwo, Stop, WalkFault, Walker};

@@ -151,6 +151,7 @@ pub struct Walker {
     /// `None` where no walk can start.
     shape: Option<Shape>,
     is_big_endian: bool,
+    protects_walks: bool,
     has_xnx: bool,
     scheme: AttributeScheme,
     updates: HardwareUpdates,
@@ -165,6 +166,7 @@ impl Walker {
         Self {
             shape: Shape::new(registers, advertised),
             is_big_endian: registers.sctlr & EE != 0,
+            protects_walks: registers.hcr & hcr::PTW != 0,
             has_xnx: ids.has_xnx(),
             scheme: if ids.has_fwb() && registers.hcr & hcr::FWB != 0 {
                 AttributeScheme::Force
@@ -179,6 +181,11 @@ impl Walker {
     /// The scheme of the leaves' memory types: L1's HCR_EL2.FWB, if it may be set.
     pub const fn scheme(&self) -> AttributeScheme {
         self.scheme
+    }
+
+    /// HCR_EL2.PTW: whether a stage-1 walk of L2 may not read Device memory.
+    pub const fn protects_walks(&self) -> bool {
+        self.protects_walks
     }
 
     /// The layout of the descriptors; `None` where no walk can start.

@@ -1,0 +1,248 @@
+//! Whose a stage-2 fault of L2 is, and what follows.
+//!
+//! Hardware walked a shadow, so what it says of the cause and the level is about an entry that L1 never saw. The guest's
+//! table is walked anew for the access, and the first of these that applies decides:
+//!
+//! | the guest's table | what it leads to | verdict |
+//! |---|---|---|
+//! | faults, a hole where L1 emulates a device among it | | [`Verdict::Guest`]: L1 gets the fault that its table gives |
+//! | changed under the walk | | [`Verdict::Retry`] |
+//! | permits | no slot, a load or store | [`Verdict::Device`]: a device that L1 has from L0 and handed to L2 |
+//! | permits | no slot or a slot that forbids, otherwise | [`Verdict::External`]: what L1's memory system would answer |
+//! | permits | memory that the canonical table does not map so | [`Verdict::Canonical`]: that first, then again |
+//! | permits | memory that it does | [`Verdict::Fill`]: the shadow may have it |
+//!
+//! Rule: the ticket of a shadow is taken before this, and decides at the end whether what was found still
+//! holds.
+//!
+//! With the guest's stage 2 off there is no shadow: L2 runs by the canonical table, and `droste-stage2` answers alone.
+
+use droste_arm64::Level;
+use droste_arm64::desc::{AttributeScheme, MemoryType, Xn};
+use droste_arm64::esr::{Ec, Esr, MmioAccess};
+use droste_stage2::{
+    Access, Cause, Decision, Fault, Origin, Outcome, Privilege, Proposal, Reason, Slots,
+};
+
+use crate::compose::{CanonicalLeaf, Composed, compose};
+use crate::walk::{FaultKind, GuestLeaf, Stop, WalkFault, Walker};
+use crate::{GuestMemory, L1Ipa, L2Ipa};
+
+/// A stage-2 abort of L2 as hardware reported it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Abort {
+    /// ESR_EL2.
+    pub esr: Esr,
+    /// FAR_EL2.
+    pub far: u64,
+    /// The faulting address, from HPFAR_EL2 or, where that does not hold it, by translating FAR_EL2; see
+    /// [`Fault::new`].
+    pub ipa: L2Ipa,
+    /// The exception level that SPSR_EL2 names.
+    pub privilege: Privilege,
+}
+
+/// What L1's hypervisor finds in its registers at virtual EL2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Syndrome {
+    /// ESR_EL2.
+    pub esr: Esr,
+    /// FAR_EL2.
+    pub far: u64,
+    /// HPFAR_EL2.
+    pub hpfar: u64,
+}
+
+/// What follows from a fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// An exception to virtual EL2 with this syndrome.
+    Guest(Syndrome),
+    /// An access to L1's address `at`, where L0 emulates a device or has nothing: by an access that the syndrome
+    /// describes or does not.
+    Device {
+        /// The address of the first byte.
+        at: L1Ipa,
+        /// The access.
+        access: Option<MmioAccess>,
+    },
+    /// A synchronous external abort of the access or, for [`Reason::WalkOutsideMemory`], of L2's stage-1 walk. It goes
+    /// to L2's EL1, or to virtual EL2 where L1's HCR_EL2.TEA says so.
+    External(Reason),
+    /// The canonical table is to be brought to this by [`Table::install`](droste_stage2::Table::install), and then the
+    /// fault to be judged again.
+    Canonical(Proposal),
+    /// The shadow is to be brought to this for the fault.
+    Fill {
+        /// The fault, in the shadow's address space.
+        fault: Fault,
+        /// What the shadow may map there.
+        composed: Composed,
+    },
+    /// This CPU's TLB held two entries for one address and is to forget:
+    /// [`Table::resolve_conflict`](droste_stage2::Table::resolve_conflict) of the shadow.
+    Forget,
+    /// L2 tries again.
+    Retry,
+}
+
+/// L1 as a fault of its L2 sees it.
+#[derive(Debug)]
+pub struct L1<'a, G> {
+    /// How its table is read.
+    pub walker: &'a Walker,
+    /// Its memory.
+    pub memory: &'a G,
+    /// What its address space is made of.
+    pub slots: &'a Slots,
+    /// The scheme of the canonical table, [`droste_stage2::scheme`].
+    pub scheme: AttributeScheme,
+}
+
+impl<G: GuestMemory> L1<'_, G> {
+    /// Whose fault it is. `canonical` looks an address up in the canonical table. `None` for an abort that no table
+    /// answers: an external abort, say, or an alignment fault.
+    pub fn judge(
+        &self,
+        abort: &Abort,
+        canonical: impl FnOnce(L1Ipa) -> Option<CanonicalLeaf>,
+    ) -> Option<Verdict> {
+        let fault = Fault::new(abort.esr, abort.ipa.ipa(), abort.privilege)?;
+        if fault.cause == Cause::Conflict {
+            return Some(Verdict::Forget);
+        }
+        let walked = self
+            .walker
+            .translate(self.memory, abort.ipa, fault.access)
+            .and_then(|leaf| self.check_walk(leaf, &fault));
+        Some(match walked {
+            Ok(leaf) => self.judge_memory(&leaf, abort, &fault, canonical),
+            Err(Stop::Fault(of_guest)) => Verdict::Guest(abort.for_guest(of_guest)),
+            Err(Stop::Raced) => Verdict::Retry,
+        })
+    }
+
+    /// HCR_EL2.PTW: a stage-1 walk that stage 2 leads to Device memory takes a permission fault (DDI 0487, D24.2,
+    /// HCR_EL2.PTW).
+    fn check_walk(&self, leaf: GuestLeaf, fault: &Fault) -> Result<GuestLeaf, Stop> {
+        let is_device = matches!(leaf.memory, MemoryType::Device(_));
+        if fault.origin == Origin::TableWalk && is_device && self.walker.protects_walks() {
+            return Err(Stop::Fault(WalkFault {
+                kind: FaultKind::Permission,
+                level: leaf.level,
+            }));
+        }
+        Ok(leaf)
+    }
+
+    /// The guest's table permits: what is there?
+    fn judge_memory(
+        &self,
+        leaf: &GuestLeaf,
+        abort: &Abort,
+        fault: &Fault,
+        canonical: impl FnOnce(L1Ipa) -> Option<CanonicalLeaf>,
+    ) -> Verdict {
+        let at = leaf.output_of(abort.ipa);
+        let found = canonical(at);
+        let permits = |leaf: &CanonicalLeaf| permits(leaf, fault.access);
+        let of_l1 = Fault {
+            ipa: at.ipa(),
+            cause: found.map_or(Cause::Translation, |_| Cause::Permission),
+            ..*fault
+        };
+        match self.slots.resolve(&of_l1) {
+            Decision::Refuse(Outcome::Mmio(access)) => Verdict::Device { at, access },
+            Decision::Refuse(Outcome::Inject(reason)) => Verdict::External(reason),
+            Decision::Install(proposal) => {
+                let composed = found
+                    .filter(permits)
+                    .and_then(|found| compose(leaf, &found, abort.ipa, self.scheme));
+                match composed {
+                    Some(composed) => Verdict::Fill {
+                        fault: *fault,
+                        composed,
+                    },
+                    None => Verdict::Canonical(proposal),
+                }
+            }
+            // Slots answer neither for a fault that is no conflict.
+            Decision::Forget | Decision::Refuse(_) => Verdict::Retry,
+        }
+    }
+}
+
+fn permits(leaf: &CanonicalLeaf, access: Access) -> bool {
+    let attributes = &leaf.attributes;
+    match access {
+        Access::Read => attributes.access.can_read(),
+        Access::Write => attributes.access.can_write(),
+        Access::Execute(Privilege::El0) => {
+            matches!(attributes.execute, Xn::Everywhere | Xn::OnlyEl0)
+        }
+        Access::Execute(Privilege::El1) => {
+            matches!(attributes.execute, Xn::Everywhere | Xn::OnlyEl1)
+        }
+    }
+}
+
+/// ISV, SAS, SSE, SRT, SF and AR: the description of a load or store.
+const INSTRUCTION: u64 = 0x7ff << 14;
+const FNV: u64 = 1 << 10;
+const CM: u64 = 1 << 8;
+const S1PTW: u64 = 1 << 7;
+const WNR: u64 = 1 << 6;
+const EC_AND_IL: u64 = 0x7f << 25;
+
+impl Abort {
+    /// The registers of virtual EL2 as hardware would leave them had it walked the guest's table.
+    ///
+    /// Class, instruction length, and what describes the access stay: the access was the same (DDI 0487, D24.2.40, "ISS
+    /// encoding for an exception from a Data Abort" and "from an Instruction Abort"). The status code is that of the
+    /// guest's fault. An external abort on a walk describes no instruction. What only features that are not advertised
+    /// put there is clear: ISS2, and VNCR of FEAT_NV2.
+    ///
+    /// HPFAR_EL2 holds the address for faults of which it would be UNKNOWN too (DDI 0487, D24.2.60).
+    pub const fn for_guest(&self, fault: WalkFault) -> Syndrome {
+        let is_external = matches!(fault.kind, FaultKind::ExternalAbort);
+        let kept = match self.esr.ec() {
+            Ec::INSTRUCTION_ABORT_LOWER => EC_AND_IL | FNV | S1PTW,
+            _ if is_external => EC_AND_IL | FNV | CM | S1PTW | WNR,
+            _ => EC_AND_IL | INSTRUCTION | FNV | CM | S1PTW | WNR,
+        };
+        Syndrome {
+            esr: Esr(self.esr.0 & kept | fault.status_code()),
+            far: self.far,
+            hpfar: hpfar(self.ipa),
+        }
+    }
+}
+
+/// HPFAR_EL2 for an address: bits \[55:12\] at \[47:4\].
+const fn hpfar(ipa: L2Ipa) -> u64 {
+    (ipa.0 >> 12 & 0xfff_ffff_ffff) << 4
+}
+
+impl WalkFault {
+    /// DFSC or IFSC (DDI 0487, D24.2.40).
+    pub const fn status_code(self) -> u64 {
+        let (first, minus_1) = match self.kind {
+            FaultKind::AddressSize => (0b00_0000, 0b10_1001),
+            FaultKind::Translation => (0b00_0100, 0b10_1011),
+            // No leaf stands at level −1.
+            FaultKind::AccessFlag => (0b00_1000, 0b00_1000),
+            FaultKind::Permission => (0b00_1100, 0b00_1100),
+            FaultKind::ExternalAbort => (0b01_0100, 0b01_0011),
+        };
+        match self.level {
+            Level::Minus1 => minus_1,
+            Level::L0 => first,
+            Level::L1 => first + 1,
+            Level::L2 => first + 2,
+            Level::L3 => first + 3,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
