@@ -20,10 +20,12 @@ use crate::granule::{LeafKind, Level};
 
 mod format;
 mod memory;
+mod pattern;
 mod raw;
 
 pub use format::{Format, OutputFormat};
 pub use memory::{AttributeScheme, Cacheability, Device, MemAttr, MemoryType};
+pub use pattern::Pattern;
 
 const VALID: u64 = 1 << 0;
 /// Set in table and page descriptors, clear in block descriptors.

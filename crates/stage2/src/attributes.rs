@@ -173,7 +173,7 @@ pub(crate) const fn permitting(
 }
 
 /// A permission to load and store without the storing.
-pub(crate) const fn without_write(access: S2ap) -> S2ap {
+const fn without_write(access: S2ap) -> S2ap {
     if access.can_read() {
         S2ap::ReadOnly
     } else {

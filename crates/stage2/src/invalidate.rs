@@ -18,11 +18,11 @@
 //! that is to follow has to be noted in the entry itself.
 
 use droste_arm64::Bbm;
-use droste_arm64::desc::{Format, Kind, RawDescriptor};
+use droste_arm64::desc::{Format, RawDescriptor};
 use droste_arm64::tlbi::{IpaOperand, RangeCover, Tlbi};
 use droste_arm64::{Ipa, Level, Pa};
 
-use crate::entry::{Span, is_locked, kind, unlocked};
+use crate::entry::{Span, is_locked, unlocked};
 use crate::machine::{Regime, under};
 use crate::table::{Counts, Next};
 use crate::{Context, Dsb, Machine, Table, VmidAllocator};
@@ -43,7 +43,8 @@ pub struct Users<'a, const CPUS: usize> {
 /// Pages of unlinked tables, linked through their first entries. A link reads as an invalid descriptor.
 #[derive(Debug)]
 pub(crate) struct PageList {
-    head: Option<Pa>,
+    /// The link to the page that came last.
+    head: RawDescriptor,
 }
 
 /// The last page's link. Bit 0 is clear, and no page's address has bit 1 set.
@@ -51,32 +52,48 @@ const END: RawDescriptor = RawDescriptor(2);
 
 impl PageList {
     pub(crate) const fn new() -> Self {
-        Self { head: None }
+        Self { head: END }
     }
 
     pub(crate) fn push<M: Machine>(&mut self, machine: &M, page: Pa) {
-        let link = self.head.map_or(END, |next| RawDescriptor(next.0));
-        machine.write(page, link);
-        self.head = Some(page);
+        machine.write(page, self.head);
+        self.head = RawDescriptor(page.0);
     }
 
     pub(crate) fn pop<M: Machine>(&mut self, machine: &M) -> Option<Pa> {
-        let page = self.head?;
-        let link = machine.read(page);
-        self.head = (link != END).then_some(Pa(link.0));
+        if self.head == END {
+            return None;
+        }
+        let page = Pa(self.head.0);
+        self.head = machine.read(page);
         Some(page)
     }
 }
 
-/// What the changed entries were.
+/// What the changed entries were: a bit for leaves of each level, one for tables, one for the whole table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum What {
-    /// Leaves of one level.
-    Leaves(Level),
-    /// Tables, or leaves of several levels.
-    Mixed,
-    /// The whole table.
-    Everything,
+struct What(u8);
+
+impl What {
+    const NOTHING: Self = Self(0);
+    const TABLES: Self = Self(1 << 6);
+    const EVERYTHING: Self = Self(1 << 7);
+
+    #[inline]
+    const fn leaves(level: Level) -> Self {
+        Self(1 << level.below())
+    }
+
+    const fn is_everything(self) -> bool {
+        self.0 & Self::EVERYTHING.0 != 0
+    }
+
+    /// The level that all of it are leaves of; `None` for tables, and for leaves of several levels.
+    fn leaf_level(self) -> Option<Level> {
+        Level::ALL
+            .into_iter()
+            .find(|level| self == Self::leaves(*level))
+    }
 }
 
 /// Whether some entries wait for the invalidation to become valid.
@@ -89,8 +106,9 @@ enum Locks {
 /// An invalidation as data.
 #[derive(Debug)]
 pub(crate) struct Debt {
-    /// All that was changed lies in here, and what it was.
-    span: Option<(Span, What)>,
+    /// All that was changed lies in here; the start is behind the end while nothing was.
+    span: Span,
+    what: What,
     locks: Locks,
     pub(crate) pages: PageList,
 }
@@ -98,48 +116,39 @@ pub(crate) struct Debt {
 impl Debt {
     pub(crate) const fn new() -> Self {
         Self {
-            span: None,
+            span: Span {
+                start: Ipa(u64::MAX),
+                end: Ipa(0),
+            },
+            what: What::NOTHING,
             locks: Locks::None,
             pages: PageList::new(),
         }
     }
 
     pub(crate) const fn is_nothing(&self) -> bool {
-        self.span.is_none()
+        self.what.0 == What::NOTHING.0
     }
 
     /// Leaves of `level` were changed.
     #[inline]
     pub(crate) fn add_leaves(&mut self, span: Span, level: Level) {
-        self.add(span, What::Leaves(level));
+        self.add(span, What::leaves(level));
     }
 
     /// A table was taken out, with all below it.
     pub(crate) fn add_table(&mut self, span: Span) {
-        self.add(span, What::Mixed);
+        self.add(span, What::TABLES);
     }
 
-    pub(crate) fn add_everything(&mut self) {
-        let nowhere = Span {
-            start: Ipa(0),
-            end: Ipa(0),
-        };
-        self.add(nowhere, What::Everything);
+    pub(crate) const fn add_everything(&mut self) {
+        self.what.0 |= What::EVERYTHING.0;
     }
 
     #[inline]
     fn add(&mut self, span: Span, what: What) {
-        self.span = Some(match self.span {
-            None => (span, what),
-            Some((was_span, was)) => {
-                let what = match (was, what) {
-                    (What::Everything, _) | (_, What::Everything) => What::Everything,
-                    (was, what) if was == what => what,
-                    _ => What::Mixed,
-                };
-                (was_span.with(span), what)
-            }
-        });
+        self.span = self.span.with(span);
+        self.what.0 |= what.0;
     }
 
     /// Some entry of what was added is locked.
@@ -156,16 +165,18 @@ impl Debt {
         machine: &M,
         users: &Users<'_, CPUS>,
     ) {
-        let Some((span, what)) = self.span else {
+        if self.is_nothing() {
             return;
-        };
+        }
         machine.dsb(Dsb::Ish);
-        let plan = Plan::new(table, span, what);
+        let plan = Plan::new(table, self.span, self.what);
         let vtcr = table.geometry.vtcr(&table.ids);
         for context in users.contexts {
             assert!(context.root() == table.root, "a context of another table");
             if let Some(vttbr) = users.vmids.live(context) {
-                under(machine, Regime { vtcr, vttbr }, || plan.run(machine, &table.counts));
+                under(machine, Regime { vtcr, vttbr }, || {
+                    plan.run(machine, &table.counts);
+                });
             }
         }
         assert!(
@@ -174,7 +185,7 @@ impl Debt {
         );
         machine.isb();
         if self.locks == Locks::Some {
-            unlock(table, machine, span);
+            unlock(table, machine, self.span);
             machine.dsb(Dsb::Ishst);
         }
     }
@@ -183,11 +194,10 @@ impl Debt {
 /// Makes the locked entries of a span what they are to be.
 fn unlock<M: Machine>(table: &Table, machine: &M, span: Span) {
     table.traverse(machine, span, &mut |place, raw| {
-        let is_table = kind(raw, table.geometry, place.level) == Kind::Table;
         if is_locked(raw) {
             machine.write(place.entry, unlocked(raw));
         }
-        if is_table {
+        if unlocked(raw).is_table(place.level) {
             Next::Into(unlocked(raw).table_address(table.geometry.format()))
         } else {
             Next::Past
@@ -212,11 +222,10 @@ enum Plan {
 impl Plan {
     fn new(table: &Table, span: Span, what: What) -> Self {
         let granule = table.geometry.granule();
-        let leaf = match what {
-            What::Everything => return Self::Vmid,
-            What::Leaves(level) => Some(level),
-            What::Mixed => None,
-        };
+        if what.is_everything() {
+            return Self::Vmid;
+        }
+        let leaf = what.leaf_level();
         let hint = leaf.filter(|_| table.ids.has_ttl());
         if table.ids.has_tlbi_range() {
             let pages = span.bytes() >> granule.page_shift();
@@ -313,5 +322,35 @@ impl Table {
     /// Whether blocks, tables and Contiguous runs with the same translations replace one another directly.
     pub(crate) const fn can_resize_live(&self) -> bool {
         matches!(self.ids.bbm(), Bbm::Level2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn what(parts: &[What]) -> What {
+        What(parts.iter().fold(0, |all, part| all | part.0))
+    }
+
+    #[test]
+    fn leaves_of_one_level_alone_have_a_level() {
+        for level in Level::ALL {
+            let leaves = What::leaves(level);
+            assert_eq!(leaves.leaf_level(), Some(level));
+            assert_eq!(what(&[leaves, What::TABLES]).leaf_level(), None);
+            for other in Level::ALL {
+                let both = what(&[leaves, What::leaves(other)]);
+                assert_eq!(both.leaf_level().is_some(), level == other);
+            }
+        }
+        assert_eq!(What::NOTHING.leaf_level(), None);
+    }
+
+    #[test]
+    fn everything_is_everything_whatever_else_was_changed() {
+        let all = what(&[What::EVERYTHING, What::leaves(Level::L3)]);
+        assert!(all.is_everything() && all.leaf_level().is_none());
+        assert!(!what(&[What::TABLES, What::leaves(Level::Minus1)]).is_everything());
     }
 }

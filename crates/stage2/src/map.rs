@@ -5,7 +5,7 @@
 //! behind it, before it is linked. What is in the way of other memory is locked until the discharge; what differs in
 //! permissions alone changes in place.
 
-use droste_arm64::desc::{Kind, LeafAttributes, RawDescriptor, S2ap};
+use droste_arm64::desc::{Kind, LeafAttributes, Pattern, RawDescriptor, S2ap};
 use droste_arm64::{Ipa, Level, Pa};
 
 use crate::attributes::scheme;
@@ -118,9 +118,7 @@ impl Table {
     ) {
         let mut pages = PageList::new();
         self.retire(machine, table, level, &mut pages);
-        while let Some(page) = pages.pop(machine) {
-            self.give_page(supply, page);
-        }
+        self.give_pages(machine, supply, &mut pages);
     }
 }
 
@@ -286,10 +284,12 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
             .expect("a page is covered whole or not at all");
         if raw == RawDescriptor::EMPTY {
             // What was built of it is gone again, so nothing from its first address on is mapped.
-            let child = self.build((below, place.ipa)).map_err(|error| match error {
-                Error::NoTablePage { .. } => Error::NoTablePage { ipa: place.ipa },
-                other => other,
-            })?;
+            let child = self
+                .build((below, place.ipa))
+                .map_err(|error| match error {
+                    Error::NoTablePage { .. } => Error::NoTablePage { ipa: place.ipa },
+                    other => other,
+                })?;
             self.machine.dsb(Dsb::Ishst);
             self.machine
                 .write(place.entry, self.table.link(place.level, child));
@@ -374,28 +374,27 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
     /// Writes pages into a table that held nothing before: the loop that counts when memory is mapped by pages.
     fn fill(&self, table: Pa, first: Ipa, span: Span) {
         let geometry = self.table.geometry;
-        let format = geometry.format();
         let shift = geometry.granule().page_shift();
-        let single = self
-            .table
-            .leaf(Level::L3, self.output(span.start), self.leaf);
+        let mut output = self.output(span.start);
+        let leaf = self.table.leaf(Level::L3, output, self.leaf);
+        let single = Pattern::new(leaf, geometry.format(), Level::L3);
+        let run = Pattern::new(leaf.contiguous(), geometry.format(), Level::L3);
+        let run_bytes = geometry.run_bytes(Level::L3);
+        let mut pattern = single;
         let mut place = Place {
             entry: table + ((span.start - first) >> shift) * 8,
             level: Level::L3,
             ipa: span.start,
         };
-        let mut output = self.output(span.start);
-        let mut run = Runs::Single;
         while place.ipa < span.end {
-            if self.mapping.runs == Runs::Contiguous {
-                run = self.run_at_start_of(place);
+            let is_first_of_run = place.ipa == span.start || place.ipa.is_aligned(run_bytes);
+            if self.mapping.runs == Runs::Contiguous && is_first_of_run {
+                pattern = match self.run_at_start_of(place) {
+                    Runs::Contiguous => run,
+                    Runs::Single => single,
+                };
             }
-            let leaf = single.with_output(format, Level::L3, output);
-            let leaf = match run {
-                Runs::Contiguous => leaf.contiguous(),
-                Runs::Single => leaf,
-            };
-            self.machine.write(place.entry, leaf);
+            self.machine.write(place.entry, pattern.at(output));
             place.entry.0 += 8;
             place.ipa.0 += geometry.page_bytes();
             output.0 += geometry.page_bytes();

@@ -54,9 +54,7 @@ impl<'t> Owed<'t> {
             result,
         } = self;
         debt.settle(table, machine, users);
-        while let Some(page) = debt.pages.pop(machine) {
-            table.give_page(supply, page);
-        }
+        table.give_pages(machine, supply, &mut debt.pages);
         table.standing = Standing::Settled;
         result
     }

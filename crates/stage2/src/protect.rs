@@ -10,12 +10,11 @@
 //! the record, and [`dirty`](Table::dirty) reads and resets it. Blocks are no page-wise record: the fault splits them
 //! for that ([`Slots`](crate::Slots) know which memory is logged), or [`split`](Table::split) does so ahead.
 
-use droste_arm64::desc::{Kind, RawDescriptor};
-use droste_arm64::{Ipa, Level};
+use droste_arm64::desc::Kind;
+use droste_arm64::{Ipa, Level, Pa};
 
-use crate::attributes::without_write;
 use crate::cache::Maintenance;
-use crate::entry::{Place, Span, kind, unlocked};
+use crate::entry::{Span, kind, unlocked};
 use crate::invalidate::Debt;
 use crate::table::Next;
 use crate::{Error, Machine, Owed, Table};
@@ -51,39 +50,52 @@ impl Table {
         let mut debt = Debt::new();
         let result = self.span(ipa, bytes).map(|span| {
             let span = self.with_whole_runs(machine, span);
-            self.traverse(machine, span, &mut |place, raw| {
-                if let Kind::Table = raw.kind(self.geometry.format(), place.level) {
-                    return Next::Into(raw.table_address(self.geometry.format()));
-                }
-                if raw.access().can_write() && self.protect(machine, place, raw).is_some() {
-                    let span = place.span(self.geometry);
-                    debt.add_leaves(span, place.level);
-                    report(place.ipa, span.bytes());
-                }
-                Next::Past
-            });
+            let top = (self.root, self.geometry.start(), Ipa(0));
+            self.protect(machine, top, span, &mut debt, &mut report);
         });
         self.owe(debt, result)
     }
 
-    /// Takes the permission to write from a leaf.
-    #[inline]
+    /// Takes the permission to write from each leaf of a table, and of those below, that maps part of a span.
     fn protect<M: Machine>(
         &self,
         machine: &M,
-        place: Place,
-        raw: RawDescriptor,
-    ) -> Option<RawDescriptor> {
-        let is_page = place.level == Level::L3;
-        let by_hardware = is_page && self.ids.has_hardware_dirty();
-        Self::update(machine, place.entry, raw, |raw| {
-            let protected = raw.with_access(without_write(raw.access()));
-            Some(if by_hardware {
-                protected.dirty_managed()
-            } else {
-                protected
-            })
-        })
+        (table, level, first): (Pa, Level, Ipa),
+        span: Span,
+        debt: &mut Debt,
+        report: &mut impl FnMut(Ipa, u64),
+    ) {
+        let is_by_hardware = level == Level::L3 && self.ids.has_hardware_dirty();
+        let bytes = self.geometry.entry_bytes(level);
+        let mut changed: Option<(u64, u64)> = None;
+        for index in self.entries_within(level, first, span) {
+            let entry = table + index * 8;
+            let raw = machine.read(entry);
+            if let (true, Some(below)) = (raw.is_table(level), level.next()) {
+                let child = raw.table_address(self.geometry.format());
+                let node = (child, below, first + index * bytes);
+                self.protect(machine, node, span, debt, report);
+            } else if raw.can_write() {
+                Self::update(machine, entry, raw, |raw| {
+                    let protected = raw.without_write();
+                    Some(if is_by_hardware {
+                        protected.dirty_managed()
+                    } else {
+                        protected
+                    })
+                });
+                report(first + index * bytes, bytes);
+                let (from, _) = changed.unwrap_or((index, index));
+                changed = Some((from, index));
+            }
+        }
+        if let Some((from, last)) = changed {
+            let span = Span {
+                start: first + from * bytes,
+                end: first + (last + 1) * bytes,
+            };
+            debt.add_leaves(span, level);
+        }
     }
 
     /// Clears the access flag of every leaf that maps part of a range, and says how many had it set: were used since
@@ -98,10 +110,8 @@ impl Table {
         let span = self.span(ipa, bytes)?;
         let mut young = 0;
         self.traverse(machine, span, &mut |place, raw| {
-            match raw.kind(self.geometry.format(), place.level) {
-                Kind::Table => return Next::Into(raw.table_address(self.geometry.format())),
-                Kind::Leaf => {}
-                Kind::Invalid => return Next::Past,
+            if raw.is_table(place.level) {
+                return Next::Into(raw.table_address(self.geometry.format()));
             }
             let old = Self::update(machine, place.entry, raw, |raw| {
                 let is_young_leaf = raw.is_valid() && raw.is_accessed();

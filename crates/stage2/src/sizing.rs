@@ -10,7 +10,7 @@
 //! A page of a dirty log is writable only if it was a store that faulted there: whatever else is mapped along with it
 //! has not been written.
 
-use droste_arm64::desc::RawDescriptor;
+use droste_arm64::desc::{Pattern, RawDescriptor};
 use droste_arm64::{IdRegisters, Ipa, Level, Pa};
 
 use crate::attributes::scheme;
@@ -89,7 +89,7 @@ impl Window {
         table: &'a Table,
         faulting: Place,
     ) -> impl Iterator<Item = (Pa, RawDescriptor)> + 'a {
-        let format = table.geometry.format();
+        let pattern = Pattern::new(self.others, table.geometry.format(), self.level);
         let shift = table.geometry.granule().entry_shift(self.level);
         // A window lies within one table, so the entries are side by side.
         let before = (faulting.ipa - self.ipa) >> shift;
@@ -98,8 +98,7 @@ impl Window {
             .filter(move |index| *index != before)
             .map(move |index| {
                 let output = self.pa + (index << shift);
-                let leaf = self.others.with_output(format, self.level, output);
-                (first + index * 8, leaf)
+                (first + index * 8, pattern.at(output))
             })
     }
 }

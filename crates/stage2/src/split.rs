@@ -3,7 +3,7 @@
 //! Rule: translations stay what they are. At FEAT_BBM level 2 the new shape replaces the old one at once; below, the
 //! entry is locked, and the guest faults there until the [`Owed`] is discharged.
 
-use droste_arm64::desc::{Kind, RawDescriptor};
+use droste_arm64::desc::{Kind, Pattern, RawDescriptor};
 use droste_arm64::{Ipa, Level, Pa};
 
 use crate::attributes::scheme;
@@ -67,7 +67,9 @@ impl Table {
                 return Next::Past;
             }
             match self.split_leaf(machine, supply, place, debt) {
-                Ok(child) => Next::Into(child),
+                // The new leaves are single, and split on if they are to be smaller still.
+                Ok(child) if place.level.next() < Some(to) => Next::Into(child),
+                Ok(_) => Next::Past,
                 Err(error) => {
                     result = Err(error);
                     Next::Past
@@ -172,9 +174,9 @@ impl Table {
         let output = leaf.output(format, level);
         let attributes = leaf.attributes(format);
         let first = self.leaf(below, output, attributes).not_contiguous();
+        let pattern = Pattern::new(first, format, below);
         for index in 0..self.geometry.granule().entries() {
-            let raw = first.with_output(format, below, output + index * bytes);
-            machine.write(child + index * 8, raw);
+            machine.write(child + index * 8, pattern.at(output + index * bytes));
         }
     }
 
@@ -305,12 +307,11 @@ impl<M: Machine> Collapse<'_, M> {
         if !output.is_aligned(geometry.entry_bytes(level)) {
             return None;
         }
-        let pattern = self.table.leaf(below, output, wanted);
+        let pattern = Pattern::new(self.table.leaf(below, output, wanted), format, below);
+        let bytes = geometry.entry_bytes(below);
         let is_uniform = (0..geometry.granule().entries()).all(|index| {
             let raw = unlocked(self.machine.read(child + index * 8));
-            let expected =
-                pattern.with_output(format, below, output + index * geometry.entry_bytes(below));
-            is_within(raw, expected)
+            is_within(raw, pattern.at(output + index * bytes))
         });
         is_uniform.then(|| self.table.leaf(level, output, wanted))
     }

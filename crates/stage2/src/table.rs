@@ -7,13 +7,14 @@
 //! lock around the table, per virtual machine, gives exactly that; what an exclusive operation leaves [owed](crate::Owed)
 //! keeps the table borrowed, so no walker comes in before the TLBs are clean and the pages reused.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use droste_arm64::desc::{Descriptor, Leaf, LeafAttributes, RawDescriptor, Xn};
 use droste_arm64::{IdRegisters, Ipa, Level, Pa};
 
 use crate::entry::{Place, Span, unlocked};
-use crate::invalidate::Debt;
+use crate::invalidate::{Debt, PageList};
 use crate::{Attributes, Dsb, Error, Geometry, Machine, Owed, PageSupply};
 
 /// What a walk found.
@@ -65,8 +66,8 @@ impl Count {
     }
 
     #[inline]
-    fn take_one(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    fn take(&self, count: u64) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {
@@ -261,17 +262,14 @@ impl Table {
         span: Span,
         visit: &mut impl FnMut(Place, RawDescriptor) -> Next,
     ) {
-        let shift = self.geometry.granule().entry_shift(level);
         let bytes = self.geometry.entry_bytes(level);
-        let whole = self.geometry.entries(level);
-        let from = span.start.0.saturating_sub(first.0) >> shift;
-        let until = (((span.end.0 - 1).saturating_sub(first.0) >> shift) + 1).min(whole);
+        let entries = self.entries_within(level, first, span);
         let mut place = Place {
-            entry: table + from * 8,
+            entry: table + entries.start * 8,
             level,
-            ipa: Ipa(first.0 + (from << shift)),
+            ipa: first + entries.start * bytes,
         };
-        for _ in from..until {
+        for _ in entries {
             let raw = machine.read(place.entry);
             if raw != RawDescriptor::EMPTY
                 && let Next::Into(child) = visit(place, raw)
@@ -332,8 +330,32 @@ impl Table {
     }
 
     pub(crate) fn give_page(&self, supply: &mut impl PageSupply, page: Pa) {
-        self.counts.table_pages.take_one();
+        self.counts.table_pages.take(1);
         supply.give(page);
+    }
+
+    pub(crate) fn give_pages<M: Machine>(
+        &self,
+        machine: &M,
+        supply: &mut impl PageSupply,
+        pages: &mut PageList,
+    ) {
+        let mut count = 0;
+        while let Some(page) = pages.pop(machine) {
+            supply.give(page);
+            count += 1;
+        }
+        self.counts.table_pages.take(count);
+    }
+
+    /// Which entries of a table, whose first one translates from `first` on, translate part of a span that does not
+    /// end before.
+    #[inline]
+    pub(crate) fn entries_within(&self, level: Level, first: Ipa, span: Span) -> Range<u64> {
+        let shift = self.geometry.granule().entry_shift(level);
+        let from = span.start.0.saturating_sub(first.0) >> shift;
+        let last = (span.end.0 - 1).saturating_sub(first.0) >> shift;
+        from..(last + 1).min(self.geometry.entries(level))
     }
 
     /// The range as a span, checked.

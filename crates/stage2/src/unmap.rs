@@ -70,10 +70,8 @@ impl Table {
     ) {
         let geometry = self.geometry;
         let shift = geometry.granule().entry_shift(level);
-        let from = hole.start.0.saturating_sub(first.0) >> shift;
-        let last = (hole.end.0 - 1 - first.0) >> shift;
-        let mut cleared: Option<Span> = None;
-        for index in from..=last.min(geometry.entries(level) - 1) {
+        let mut cleared: Option<(u64, u64)> = None;
+        for index in self.entries_within(level, first, hole) {
             let place = Place {
                 entry: table + index * 8,
                 level,
@@ -83,15 +81,19 @@ impl Table {
             if raw == RawDescriptor::EMPTY {
                 continue;
             }
-            let span = place.span(geometry);
-            if kind(raw, geometry, level) == Kind::Table {
-                self.clear_table(machine, (place, raw), span, hole, debt);
+            if unlocked(raw).is_table(level) {
+                self.clear_table(machine, (place, raw), hole, debt);
             } else {
                 machine.write(place.entry, RawDescriptor::EMPTY);
-                cleared = Some(cleared.map_or(span, |all| all.with(span)));
+                let (first, _) = cleared.unwrap_or((index, index));
+                cleared = Some((first, index));
             }
         }
-        if let Some(span) = cleared {
+        if let Some((from, last)) = cleared {
+            let span = Span {
+                start: Ipa(first.0 + (from << shift)),
+                end: Ipa(first.0 + ((last + 1) << shift)),
+            };
             debt.add_leaves(span, level);
         }
     }
@@ -102,15 +104,15 @@ impl Table {
         &self,
         machine: &M,
         (place, raw): (Place, RawDescriptor),
-        span: Span,
         hole: Span,
         debt: &mut Debt,
     ) {
+        let span = place.span(self.geometry);
         let child = unlocked(raw).table_address(self.geometry.format());
         let below = place.level.next().expect("a table stands above level 3");
         if !hole.covers(span) {
             self.clear(machine, (child, below, place.ipa), hole, debt);
-            if !self.is_empty(machine, child) {
+            if !self.is_empty(machine, (child, below, place.ipa), hole) {
                 return;
             }
         }
@@ -135,8 +137,13 @@ impl Table {
         if let Some(below) = level.next() {
             for index in 0..self.geometry.granule().entries() {
                 let raw = machine.read(table + index * 8);
-                if raw != RawDescriptor::EMPTY && kind(raw, self.geometry, level) == Kind::Table {
-                    let child = unlocked(raw).table_address(self.geometry.format());
+                if raw == RawDescriptor::EMPTY || !unlocked(raw).is_table(level) {
+                    continue;
+                }
+                let child = unlocked(raw).table_address(self.geometry.format());
+                if below == Level::L3 {
+                    pages.push(machine, child);
+                } else {
                     self.retire(machine, child, below, pages);
                 }
             }
@@ -144,9 +151,25 @@ impl Table {
         pages.push(machine, table);
     }
 
-    /// Whether a table below the root has no entry left. It mostly has one soon.
-    fn is_empty<M: Machine>(&self, machine: &M, table: Pa) -> bool {
-        (0..self.geometry.granule().entries())
+    /// Whether a table below the root has no entry left. Those that lie in `hole` are known to be empty; whoever
+    /// unmaps page after page finds one next to them.
+    fn is_empty<M: Machine>(
+        &self,
+        machine: &M,
+        (table, level, first): (Pa, Level, Ipa),
+        hole: Span,
+    ) -> bool {
+        let (entries, bytes) = (
+            self.geometry.granule().entries(),
+            self.geometry.entry_bytes(level),
+        );
+        let from = hole.start.0.saturating_sub(first.0).div_ceil(bytes);
+        let until = ((hole.end.0 - first.0) / bytes).min(entries);
+        let beside = from.checked_sub(1).into_iter().chain([until]);
+        beside
+            .filter(|index| *index < entries)
+            .chain(until..entries)
+            .chain(0..from)
             .all(|index| machine.read(table + index * 8) == RawDescriptor::EMPTY)
     }
 }

@@ -133,22 +133,16 @@ impl Format {
         Some(self.spread(pa.0))
     }
 
-    /// `raw` with the address of a multiple of 2^`shift`; other bits of `pa` are dropped.
-    #[inline]
-    pub(super) const fn replace(self, raw: u64, pa: Pa, shift: u32) -> u64 {
-        let held = self.held(shift);
-        raw & !self.spread(held) | self.spread(pa.0 & held)
-    }
-
     /// The bits of an address that the descriptor of a multiple of 2^`shift` holds, `shift` at least the page's.
-    const fn held(self, shift: u32) -> u64 {
+    #[inline]
+    pub(super) const fn held(self, shift: u32) -> u64 {
         bits_from(shift, self.address_bits())
     }
 
     /// Address bits where descriptors hold them. Those of an offset in a page, and those beyond the format's width,
     /// would overlap others.
     #[inline]
-    const fn spread(self, bits: u64) -> u64 {
+    pub(super) const fn spread(self, bits: u64) -> u64 {
         match self.output {
             OutputFormat::Bits48 => bits,
             OutputFormat::Lpa => bits & bits_from(0, 48) | bits >> 48 << 12,

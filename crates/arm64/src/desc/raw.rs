@@ -4,8 +4,8 @@
 //! mean something else, or nothing: [`RawDescriptor::kind`] tells first.
 
 use super::{
-    AF, CONTIGUOUS, DBM, Format, Kind, LeafAttributes, NT, RawDescriptor, S2AP_SHIFT, S2AP_WRITE,
-    S2ap, SOFTWARE_SHIFT, XN_SHIFT, Xn,
+    AF, CONTIGUOUS, DBM, Format, Kind, LeafAttributes, NT, Pattern, RawDescriptor, S2AP_SHIFT,
+    S2AP_WRITE, S2ap, SOFTWARE_SHIFT, XN_SHIFT, Xn,
 };
 use crate::Pa;
 use crate::granule::Level;
@@ -51,8 +51,7 @@ impl RawDescriptor {
     #[inline]
     #[must_use]
     pub const fn with_output(self, format: Format, level: Level, output: Pa) -> Self {
-        let shift = format.granule().entry_shift(level);
-        Self(format.replace(self.0, output, shift))
+        Pattern::new(self, format, level).at(output)
     }
 
     /// Of a leaf: S2AP.
