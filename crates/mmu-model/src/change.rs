@@ -107,8 +107,14 @@ impl Model {
     /// The old value of an entry becomes a ghost under every VMID that has the tree.
     fn bury_everywhere(&mut self, at: &Branch, raw: u64, made: u64, visible: CpuSet) {
         let shape = self.trees[at.tree].shape;
+        let is_written_again = self.cpus.iter().enumerate().any(|(other, state)| {
+            other != at.cpu && state.pending.iter().any(|pending| pending.word == at.word)
+        });
         for index in 0..self.trees[at.tree].tags.len() {
             let tag = self.trees[at.tree].tags[index];
+            if is_written_again {
+                self.share_writes(at.cpu, tag, at.word);
+            }
             let holders = self.tags[tag].holders(at.tree, made);
             if holders == 0 {
                 continue;
@@ -117,6 +123,7 @@ impl Model {
             let (cpu, word, step) = (at.cpu, at.word, self.step);
             let origin = Origin {
                 writer: cpu,
+                cause: word,
                 word,
                 step,
                 holders,
@@ -134,6 +141,17 @@ impl Model {
                 known: self.tags[tag].ghosts.len(),
             });
         }
+    }
+
+    /// A CPU writes what another one wrote before and is not visible yet. Writes of one place are seen in their order,
+    /// so the DSB of either makes the first visible.
+    fn share_writes(&mut self, cpu: usize, tag: usize, word: usize) {
+        for ghost in &mut self.tags[tag].ghosts {
+            if ghost.cause == word && ghost.visible != 0 {
+                ghost.writers |= Self::only(cpu);
+            }
+        }
+        self.cpus[cpu].touch(tag);
     }
 
     /// A CPU begins to walk a tree of which not all writes are visible: it may see what was there before them.
@@ -171,6 +189,7 @@ impl Model {
                 made: self.step,
                 origin: Origin {
                     writer,
+                    cause: pending.word,
                     word: pending.word,
                     step: self.memory.since(pending.word),
                     holders: Self::only(cpu),
@@ -226,6 +245,7 @@ impl Model {
                     made,
                     origin: Origin {
                         writer: cpu,
+                        cause: word,
                         word,
                         step,
                         holders,
@@ -312,13 +332,13 @@ impl Model {
 
     fn haunt(&mut self, burial: &Burial, kind: Kind, ipa: u64, raw: u64) {
         let ghost = Ghost::new(burial.shape, kind, burial.level, ipa, raw, burial.origin);
-        let ghosts = &mut self.tags[burial.tag].ghosts;
-        let known = if kind == Kind::Run {
-            ghosts.len()
-        } else {
-            burial.known
+        let tag = &mut self.tags[burial.tag];
+        let known = match (tag.sightings.note(ipa, burial.level), kind) {
+            (false, _) => 0,
+            (true, Kind::Run) => tag.ghosts.len(),
+            (true, _) => burial.known,
         };
-        let known = ghosts[..known]
+        let known = tag.ghosts[..known]
             .iter_mut()
             .find(|other| other.is_same(&ghost));
         if let Some(same) = known {

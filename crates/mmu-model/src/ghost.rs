@@ -35,8 +35,10 @@ pub(crate) struct Issued {
 pub(crate) struct Ghost {
     pub(crate) kind: Kind,
     pub(crate) level: i8,
-    /// The CPU whose DSB makes the change visible.
-    pub(crate) writer: u8,
+    /// The CPUs whose DSBs make the change visible, either of them.
+    pub(crate) writers: CpuSet,
+    /// The descriptor that they wrote: this one's, or a table's above.
+    pub(crate) cause: usize,
     /// First address that it translates.
     pub(crate) ipa: u64,
     pub(crate) bytes: u64,
@@ -63,6 +65,8 @@ pub(crate) struct Ghost {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
     pub(crate) writer: usize,
+    /// The descriptor that it wrote.
+    pub(crate) cause: usize,
     pub(crate) word: usize,
     pub(crate) step: u64,
     pub(crate) holders: CpuSet,
@@ -88,7 +92,8 @@ impl Ghost {
         Self {
             kind,
             level,
-            writer: origin.writer as u8,
+            writers: 1 << origin.writer,
+            cause: origin.cause,
             ipa,
             bytes: shape.entry_bytes(level) * entries,
             raw,
@@ -128,7 +133,7 @@ impl Ghost {
             && self.kind == other.kind
             && self.level == other.level
             && self.shape == other.shape
-            && (self.visible == 0 || self.writer == other.writer)
+            && (self.visible == 0 || self.writers == other.writers)
     }
 
     /// Takes over what a later ghost of the same translation brings.
@@ -136,7 +141,8 @@ impl Ghost {
         self.stage2 |= other.stage2;
         self.combined |= other.combined;
         self.visible |= other.visible;
-        self.writer = other.writer;
+        self.writers = other.writers;
+        self.cause = other.cause;
         self.word = other.word;
         self.changed = other.changed;
         self.is_early = false;

@@ -177,7 +177,7 @@ impl Model {
             let tag = &mut self.tags[number];
             let mut has_ended = false;
             for ghost in &mut tag.ghosts {
-                if usize::from(ghost.writer) == cpu {
+                if ghost.writers >> cpu & 1 != 0 {
                     ghost.visible &= !seen;
                 }
                 if completed != 0 {
@@ -225,6 +225,9 @@ impl Model {
             if ghost.kind == Kind::Walk {
                 self.count_walkers(&ghost, |walkers| *walkers -= 1);
             }
+        }
+        if self.tags[number].ghosts.is_empty() {
+            self.tags[number].sightings.clear();
         }
     }
 
