@@ -15,47 +15,95 @@
 //! - [`Slots`] and [`Fault`]: what the guest's memory is, and how a fault becomes a mapping.
 //! - [`PageSupply`]: where pages for tables come from; a [`PageCache`] has a fault's at hand.
 //!
-//! # The seam
-//! [`Machine`]'s verbs are instructions: a load, a store, a `DSB`, a `TLBI`. At EL2 each is one `asm!` with the
-//! operand that it is given, inlined to the bare instruction. On a host a recorder or a model stands in:
+//! # What a context is
+//! A TLB entry of a guest is tagged with a VMID and knows nothing of tables. So there are three things, not one: the
+//! *table*, which is walked and changed; the *context*, a table's root under a VMID, which is what TLBs can tell apart;
+//! and the *virtual machine*, which has as many of both as it needs. A plain one has one of each. A guest that is a
+//! hypervisor has more: its own translation regime and its guest's must not mix in the TLBs even where they use the same
+//! table, so that table has two contexts, and each table that it writes for a guest has a shadow with a context of its
+//! own. State stands where it belongs: the VMID and who ran last on which CPU with the context, the root and its pages
+//! with the table, VTCR_EL2 with the virtual machine.
+//!
+//! # What is owed
+//! When an entry is taken away or narrowed, CPUs may go on using it until every TLB has forgotten it. Until then its
+//! memory is not free, a page of tables below it is not free, and nothing else may stand in its place. The types say so:
+//!
+//! 1. An operation that takes `&mut Table` returns an [`Owed`], which keeps the table borrowed.
+//! 2. [`Owed::discharge`] invalidates, in every context, all that the operation changed with one sequence of barriers;
+//!    then makes valid what waited for that; then gives pages back to their supply. It returns how the operation went.
+//! 3. There is no other way to those pages, and the table cannot be used in between.
+//!
+//! Operations that take `&Table` owe nothing that outlives the call, and run beside each other on many CPUs.
+//!
+//! # Behind the seam
+//! To use the crate, implement [`Machine`] once. At EL2 each verb is one instruction, inlined:
+//!
+//! | verb | at EL2 |
+//! |---|---|
+//! | [`read`](Machine::read), [`write`](Machine::write) | `LDR`, `STR` of 64 bits at the table's address in EL2's own map, volatile |
+//! | [`compare_exchange`](Machine::compare_exchange) | `CAS`, or `LDXR` and `STXR`; relaxed |
+//! | [`zero`](Machine::zero) | `DC ZVA` or stores over the page |
+//! | [`dsb`](Machine::dsb), [`isb`](Machine::isb), [`tlbi`](Machine::tlbi), [`ic`](Machine::ic) | the instruction, with the operand that comes with it |
+//! | [`clean_invalidate_data`](Machine::clean_invalidate_data) | `DC CIVAC` for each line |
+//! | [`vttbr`](Machine::vttbr), [`vtcr`](Machine::vtcr) and their setters | `MRS`, `MSR` |
+//!
+//! No verb may hide a barrier, and none may be left out: what the crate asks for is what the architecture asks for.
+//! Then, for each virtual machine: a [`Geometry`], [`Slots`], a [`Table`] in a reader-writer lock, a [`Context`]; for each
+//! virtual CPU a [`PageCache`]; for the machine one [`VmidAllocator`].
+//!
+//! # An example, judged
+//! This one runs on `droste-mmu-model`, an MMU that holds whatever TLBs may hold, as adversely as the architecture
+//! permits, and objects when it could do harm.
 //!
 //! ```
-//! # extern crate std;
-//! use std::{cell::{Cell, RefCell}, collections::HashMap};
+//! use std::cell::RefCell;
 //! use droste_arm64::desc::RawDescriptor;
 //! use droste_arm64::esr::Esr;
 //! use droste_arm64::tlbi::Tlbi;
-//! use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Level, Pa, Vtcr, Vttbr};
+//! use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, Va, Vtcr, Vttbr};
+//! use droste_mmu_model::{self as model, Allowed, Effect, FaultKind, Form, Model, Scope};
 //! use droste_stage2::*;
 //!
-//! #[derive(Default)]
-//! struct Host { memory: RefCell<HashMap<u64, u64>>, vttbr: Cell<u64>, vtcr: Cell<u64> }
+//! /// A CPU of the model, at EL2.
+//! struct Cpu<'m> { model: &'m RefCell<Model>, number: usize }
 //!
-//! impl Machine for Host {
+//! impl Machine for Cpu<'_> {
 //!     fn read(&self, at: Pa) -> RawDescriptor {
-//!         RawDescriptor(self.memory.borrow().get(&at.0).copied().unwrap_or(0))
+//!         RawDescriptor(self.model.borrow_mut().read(self.number, at))
 //!     }
 //!     fn write(&self, at: Pa, value: RawDescriptor) {
-//!         self.memory.borrow_mut().insert(at.0, value.0);
+//!         self.model.borrow_mut().write(self.number, at, value.0);
 //!     }
 //!     fn compare_exchange(
 //!         &self, at: Pa, expected: RawDescriptor, new: RawDescriptor,
 //!     ) -> Result<(), RawDescriptor> {
-//!         let found = self.read(at);
-//!         if found == expected { self.write(at, new); Ok(()) } else { Err(found) }
+//!         let mut model = self.model.borrow_mut();
+//!         model.compare_exchange(self.number, at, expected.0, new.0).map_err(RawDescriptor)
 //!     }
 //!     fn zero(&self, page: Pa, bytes: u64) {
-//!         self.memory.borrow_mut().retain(|&at, _| !(page.0..page.0 + bytes).contains(&at));
+//!         self.model.borrow_mut().zero(self.number, page, bytes);
 //!     }
-//!     fn dsb(&self, _: Dsb) {}
-//!     fn isb(&self) {}
-//!     fn tlbi(&self, _: Tlbi) {}
-//!     fn ic(&self, _: Ic) {}
+//!     fn dsb(&self, domain: Dsb) { self.model.borrow_mut().dsb(self.number, domain); }
+//!     fn isb(&self) { self.model.borrow_mut().isb(self.number); }
+//!     fn tlbi(&self, operation: Tlbi) {
+//!         let (form, scope, operand) = match operation {
+//!             Tlbi::Ipas2e1is(operand) => (Form::Ipas2e1, Scope::Inner, operand.0),
+//!             Tlbi::Ripas2e1is(operand) => (Form::Ripas2e1, Scope::Inner, operand.0),
+//!             Tlbi::Ipas2e1(operand) => (Form::Ipas2e1, Scope::Local, operand.0),
+//!             Tlbi::Vmalle1is => (Form::Vmalle1, Scope::Inner, 0),
+//!             Tlbi::Vmalle1 => (Form::Vmalle1, Scope::Local, 0),
+//!             Tlbi::Vmalls12e1is => (Form::Vmalls12e1, Scope::Inner, 0),
+//!             Tlbi::Vmalls12e1 => (Form::Vmalls12e1, Scope::Local, 0),
+//!             Tlbi::Alle1is => (Form::Alle1, Scope::Inner, 0),
+//!         };
+//!         self.model.borrow_mut().tlbi(self.number, model::Tlbi::new(form, scope, operand));
+//!     }
+//!     fn ic(&self, _: Ic) {} // the model has no caches
 //!     fn clean_invalidate_data(&self, _: Pa, _: u64) {}
-//!     fn vttbr(&self) -> Vttbr { Vttbr(self.vttbr.get()) }
-//!     fn set_vttbr(&self, value: Vttbr) { self.vttbr.set(value.0) }
-//!     fn vtcr(&self) -> Vtcr { Vtcr(self.vtcr.get()) }
-//!     fn set_vtcr(&self, value: Vtcr) { self.vtcr.set(value.0) }
+//!     fn vttbr(&self) -> Vttbr { Vttbr(self.model.borrow().vttbr(self.number)) }
+//!     fn set_vttbr(&self, value: Vttbr) { self.model.borrow_mut().set_vttbr(self.number, value.0) }
+//!     fn vtcr(&self) -> Vtcr { Vtcr(self.model.borrow().vtcr(self.number)) }
+//!     fn set_vtcr(&self, value: Vtcr) { self.model.borrow_mut().set_vtcr(self.number, value.0) }
 //! }
 //!
 //! /// Pages for tables, from a pool of the virtual machine's own.
@@ -67,65 +115,82 @@
 //!
 //! static VMIDS: VmidAllocator<4> = VmidAllocator::new();
 //!
-//! let machine = Host::default();
+//! let model = RefCell::new(Model::new(model::Config::new(Pa(0x8000_0000), 16)));
+//! let cpu = Cpu { model: &model, number: 0 };
 //! let ids = IdRegisters { mmfr0: 5, ..IdRegisters::default() }; // read from the CPU at EL2
-//! let mut pool = Pool((1..8).map(|n| Pa(0x8000_0000 + n * 0x1000)).collect());
+//! let mut pool = Pool((1..16).map(|n| Pa(0x8000_0000 + n * 0x1000)).collect());
 //!
 //! // A virtual machine: its shape, its memory, its table, one context.
 //! let geometry = Geometry::new(Granule::Kib4, IpaBits::new(39).unwrap(), &ids)?;
+//! let ram = Slot::new(Ipa(0x4000_0000), Pa(0x10_0000_0000), 0x1000_0000, Attributes::RAM);
 //! let mut slots = Slots::new(geometry);
-//! slots.add(Slot::new(Ipa(0x4000_0000), Pa(0x10_0000_0000), 0x1000_0000, Attributes::RAM))?;
-//! let mut table = Table::new(&machine, Pa(0x8000_0000), geometry, &ids)?;
+//! slots.add(ram)?;
+//! let mut table = Table::new(&cpu, Pa(0x8000_0000), geometry, &ids)?;
 //! let context = Context::<4>::new(&mut table);
 //! let users = Users { vmids: &VMIDS, contexts: &[&context] };
 //!
-//! // A virtual CPU enters the guest on physical CPU 0: VTCR_EL2 first, then the context.
-//! machine.set_vtcr(geometry.vtcr(&ids));
-//! let vttbr = context.enter(&machine, &VMIDS, 0, VcpuId(0));
-//! assert_eq!(vttbr.0, 0x0001_0000_8000_0000);
-//!
-//! // It stores to 0x4012_3000 and faults: the largest block around the address is mapped.
-//! let store_translation_fault = Esr(0x24 << 26 | 1 << 6 | 0x06);
-//! let mut pages = PageCache::new();
+//! // A virtual CPU enters the guest: VTCR_EL2 first, then the context. It stores to 0x4012_3000, and faults.
+//! cpu.set_vtcr(geometry.vtcr(&ids));
+//! context.enter(&cpu, &VMIDS, 0, VcpuId(0));
 //! let ipa = Ipa(0x4012_3000);
+//! let store = model::Access::new(Va(ipa.0), model::AccessKind::Write); // its stage 1 is off
+//! let run = || {
+//!     model.borrow_mut().enter(0, model::Vcpu::new(0));
+//!     let outcome = *model.borrow_mut().access(0, store).iter().next().unwrap();
+//!     model.borrow_mut().exit(0);
+//!     outcome.effect
+//! };
+//! assert!(matches!(run(), Effect::Fault { kind: FaultKind::Translation, .. }));
+//!
+//! // ESR_EL2 says what it was, HPFAR_EL2 where. The largest block around the address is mapped.
+//! let mut pages = PageCache::new();
+//! let fault = Fault::new(Esr(0x24 << 26 | 1 << 6 | 0x05), ipa, Privilege::El1).unwrap();
 //! pages.fill(&mut pool, ipa)?;
-//! let fault = Fault::new(store_translation_fault, ipa, Privilege::El1).unwrap();
-//! let outcome = handle(&machine, &table, &mut pages, &users, &slots, &fault)?;
+//! let outcome = handle(&cpu, &table, &mut pages, &users, &slots, &fault)?;
 //! assert_eq!(outcome, Outcome::Mapped);
-//! assert!(matches!(
-//!     table.walk(&machine, Ipa(0x4000_0000)),
-//!     Walk::Leaf { level: Level::L2, leaf, .. } if leaf.output == Pa(0x10_0000_0000)
-//! ));
+//! assert_eq!(run(), Effect::Access { pa: Pa(0x10_0012_3000), level: 2 });
 //!
-//! // An address without a slot is a device's, or nobody's.
-//! let fault = Fault::new(store_translation_fault, Ipa(0x900_0000), Privilege::El1).unwrap();
-//! let outcome = handle(&machine, &table, &mut pages, &users, &slots, &fault)?;
-//! assert_eq!(outcome, Outcome::Mmio(None)); // the syndrome describes no single register
-//!
-//! // Which pages does the guest write from here on? The block loses its permission to write, the slot logs stores, and
-//! // the next one makes pages of the block, one of which can be written.
+//! // Which pages does the guest write from here on? The slot logs stores, the block can no longer be written, and the
+//! // next store makes pages of it, one of which can.
 //! slots.set_log(ipa, DirtyLog::On)?;
-//! table.write_protect(&machine, Ipa(0x4000_0000), 0x1000_0000).discharge(&machine, &mut pool, &users)?;
-//! let store_permission_fault = Esr(store_translation_fault.0 | 0x08);
+//! table.write_protect(&cpu, ram.ipa, ram.bytes).discharge(&cpu, &mut pool, &users)?;
+//! assert!(matches!(run(), Effect::Fault { kind: FaultKind::Permission, .. }));
+//! let fault = Fault::new(Esr(0x24 << 26 | 1 << 6 | 0x0e), ipa, Privilege::El1).unwrap();
 //! pages.fill(&mut pool, ipa)?;
-//! let fault = Fault::new(store_permission_fault, ipa, Privilege::El1).unwrap();
-//! assert_eq!(handle(&machine, &table, &mut pages, &users, &slots, &fault)?, Outcome::Relaxed);
+//! let outcome = handle(&cpu, &table, &mut pages, &users, &slots, &fault)?;
+//! assert_eq!(outcome, Outcome::Relaxed);
+//! assert_eq!(run(), Effect::Access { pa: Pa(0x10_0012_3000), level: 3 });
 //! let mut written = Vec::new();
 //! table
-//!     .dirty(&machine, Ipa(0x4000_0000), 0x1000_0000, |ipa, bytes| written.push((ipa, bytes)))
-//!     .discharge(&machine, &mut pool, &users)?;
+//!     .dirty(&cpu, ram.ipa, ram.bytes, |ipa, bytes| written.push((ipa, bytes)))
+//!     .discharge(&cpu, &mut pool, &users)?;
 //! assert_eq!(written, [(ipa, 0x1000)]);
 //!
-//! // One page goes, and every context must forget it.
-//! table.unmap(&machine, &mut pool, ipa, 0x1000).discharge(&machine, &mut pool, &users)?;
-//! assert!(matches!(table.walk(&machine, ipa), Walk::Hole { .. }));
-//! assert!(matches!(table.walk(&machine, Ipa(0x4012_4000)), Walk::Leaf { .. }));
+//! // One page goes. No CPU can reach it any more, whatever it had in its TLB.
+//! slots.remove(ipa);
+//! table.unmap(&cpu, &mut pool, ipa, 0x1000).discharge(&cpu, &mut pool, &users)?;
+//! model.borrow_mut().enter(0, model::Vcpu::new(0));
+//! model.borrow_mut().expect(0, store, Allowed::Fault);
+//! model.borrow_mut().exit(0);
+//! assert!(model.borrow().violation().is_none());
 //!
-//! // The end.
-//! table.free(&machine).discharge(&machine, &mut pool, &users)?;
+//! // The end: all pages come back.
+//! table.free(&cpu).discharge(&cpu, &mut pool, &users)?;
 //! context.retire(&mut table);
 //! pages.drain(&mut pool);
-//! assert_eq!(pool.0.len(), 7);
+//! assert_eq!(pool.0.len(), 15);
+//!
+//! // Had someone taken an entry away by hand and forgotten the TLBs, the model would have said so.
+//! # model.borrow_mut().write(0, Pa(0x8000_0000 + 8), 0x0000_0010_4000_07fd);
+//! # cpu.dsb(Dsb::Ish);
+//! # model.borrow_mut().enter(0, model::Vcpu::new(0));
+//! # model.borrow_mut().exit(0);
+//! cpu.write(Pa(0x8000_0000 + 8), RawDescriptor::EMPTY);
+//! cpu.dsb(Dsb::Ish);
+//! model.borrow_mut().enter(0, model::Vcpu::new(0));
+//! model.borrow_mut().expect(0, store, Allowed::Fault);
+//! let violation = *model.borrow().violation().unwrap();
+//! assert_eq!(violation.rule, model::Rule::StaleTranslation(model::Missing::Tlbi));
 //! # Ok::<(), Error>(())
 //! ```
 //!
@@ -145,6 +210,12 @@
 //! # Registers
 //! The crate assumes that guests run with HCR_EL2.FWB set where [`scheme`] says [`Force`], and clear otherwise; with
 //! HCR_EL2.FB and BSU as [`context`] asks; and on every CPU with the VTCR_EL2 that [`Geometry::vtcr`] gives.
+//!
+//! # Panics
+//! No value of a guest's makes the crate panic: not an address, a syndrome or an attribute, nor the order and timing of
+//! its faults. What asserts remain state the caller's duties: every context named in [`Users`], no [`Owed`] dropped, a
+//! supply that gives what [`PageSupply`] says. That is checked by tests with overflow checks on, over hostile addresses,
+//! syndromes and programs.
 //!
 //! [`Force`]: droste_arm64::desc::AttributeScheme::Force
 
