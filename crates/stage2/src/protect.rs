@@ -67,7 +67,8 @@ impl Table {
     ) {
         let is_by_hardware = level == Level::L3 && self.ids.has_hardware_dirty();
         let bytes = self.geometry.entry_bytes(level);
-        let mut changed: Option<(u64, u64)> = None;
+        // First and last.
+        let mut changed = (u64::MAX, 0);
         for index in self.entries_within(level, first, span) {
             let entry = table + index * 8;
             let raw = machine.read(entry);
@@ -85,11 +86,11 @@ impl Table {
                     })
                 });
                 report(first + index * bytes, bytes);
-                let (from, _) = changed.unwrap_or((index, index));
-                changed = Some((from, index));
+                changed = (changed.0.min(index), index);
             }
         }
-        if let Some((from, last)) = changed {
+        let (from, last) = changed;
+        if from <= last {
             let span = Span {
                 start: first + from * bytes,
                 end: first + (last + 1) * bytes,

@@ -70,7 +70,8 @@ impl Table {
     ) {
         let geometry = self.geometry;
         let shift = geometry.granule().entry_shift(level);
-        let mut cleared: Option<(u64, u64)> = None;
+        // First and last.
+        let mut cleared = (u64::MAX, 0);
         for index in self.entries_within(level, first, hole) {
             let place = Place {
                 entry: table + index * 8,
@@ -85,11 +86,11 @@ impl Table {
                 self.clear_table(machine, (place, raw), hole, debt);
             } else {
                 machine.write(place.entry, RawDescriptor::EMPTY);
-                let (first, _) = cleared.unwrap_or((index, index));
-                cleared = Some((first, index));
+                cleared = (cleared.0.min(index), index);
             }
         }
-        if let Some((from, last)) = cleared {
+        let (from, last) = cleared;
+        if from <= last {
             let span = Span {
                 start: Ipa(first.0 + (from << shift)),
                 end: Ipa(first.0 + ((last + 1) << shift)),

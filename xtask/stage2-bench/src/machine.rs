@@ -16,6 +16,13 @@ const WORDS: usize = 1 << 21;
 /// Memory for tables from address 0 on, and counters.
 pub(crate) struct Host {
     words: Box<[AtomicU64; WORDS]>,
+    registers: Box<Registers>,
+}
+
+/// What changes. It stands apart, so that the compiler knows that the memory stays where it is: at EL2 that goes
+/// without saying.
+#[derive(Default)]
+struct Registers {
     vttbr: Cell<u64>,
     vtcr: Cell<u64>,
     barriers: Cell<u64>,
@@ -28,18 +35,15 @@ impl Host {
         let words = words.into_boxed_slice().try_into();
         Self {
             words: words.expect("as many as were collected"),
-            vttbr: Cell::new(0),
-            vtcr: Cell::new(0),
-            barriers: Cell::new(0),
-            invalidations: Cell::new(0),
+            registers: Box::default(),
         }
     }
 
     /// DSBs and TLBIs since the last call.
     pub(crate) fn take_counts(&self) -> Vec<(&'static str, u64)> {
         vec![
-            ("dsb", self.barriers.take()),
-            ("tlbi", self.invalidations.take()),
+            ("dsb", self.registers.barriers.take()),
+            ("tlbi", self.registers.invalidations.take()),
         ]
     }
 
@@ -83,7 +87,8 @@ impl Machine for Host {
 
     #[inline]
     fn dsb(&self, _: Dsb) {
-        self.barriers.set(self.barriers.get() + 1);
+        let count = &self.registers.barriers;
+        count.set(count.get() + 1);
     }
 
     #[inline]
@@ -91,7 +96,8 @@ impl Machine for Host {
 
     #[inline]
     fn tlbi(&self, _: Tlbi) {
-        self.invalidations.set(self.invalidations.get() + 1);
+        let count = &self.registers.invalidations;
+        count.set(count.get() + 1);
     }
 
     fn ic(&self, _: Ic) {}
@@ -100,22 +106,22 @@ impl Machine for Host {
 
     #[inline]
     fn vttbr(&self) -> Vttbr {
-        Vttbr(self.vttbr.get())
+        Vttbr(self.registers.vttbr.get())
     }
 
     #[inline]
     fn set_vttbr(&self, value: Vttbr) {
-        self.vttbr.set(value.0);
+        self.registers.vttbr.set(value.0);
     }
 
     #[inline]
     fn vtcr(&self) -> Vtcr {
-        Vtcr(self.vtcr.get())
+        Vtcr(self.registers.vtcr.get())
     }
 
     #[inline]
     fn set_vtcr(&self, value: Vtcr) {
-        self.vtcr.set(value.0);
+        self.registers.vtcr.set(value.0);
     }
 }
 
