@@ -12,6 +12,7 @@
 //! - [`walk`] reads the guest's table, which may hold anything at all.
 //! - [`compose`](mod@compose) says what a shadow entry may be.
 //! - [`fault`] says whose a fault of L2 is.
+//! - [`tlbi`] says what an invalidation by L1 asks for.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ mod advertised;
 pub mod compose;
 pub mod fault;
 mod memory;
+pub mod tlbi;
 pub mod walk;
 
 pub use address::{L1Ipa, L2Ipa};
@@ -31,4 +33,5 @@ pub use advertised::Advertised;
 pub use compose::{CanonicalLeaf, Composed, Mark, compose};
 pub use fault::{Abort, L1, Syndrome, Verdict};
 pub use memory::{Exchange, ExternalAbort, GuestMemory};
+pub use tlbi::{Instruction, Invalidation, Range, VirtualLevel, guest_vmid};
 pub use walk::{Extent, FaultKind, GuestLeaf, Registers, StageTwo, Stop, WalkFault, Walker};
