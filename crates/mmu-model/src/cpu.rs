@@ -36,6 +36,8 @@ impl Vcpu {
 pub(crate) struct Pending {
     pub(crate) word: usize,
     pub(crate) old: u64,
+    /// The step that wrote.
+    pub(crate) step: u64,
 }
 
 /// What an invalidation without address takes.
@@ -81,6 +83,20 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
+    /// Drops writes of `word` before `step`: a later one is visible by now.
+    pub(crate) fn forget_writes(&mut self, word: usize, step: u64) -> u32 {
+        let before = self.pending.len();
+        let is_old = |pending: &Pending| pending.word == word && pending.step < step;
+        let seen = self
+            .pending
+            .iter()
+            .take(self.own_seen)
+            .filter(|p| is_old(p));
+        self.own_seen -= seen.count();
+        self.pending.retain(|pending| !is_old(pending));
+        (before - self.pending.len()) as u32
+    }
+
     pub(crate) fn touch(&mut self, tag: usize) {
         if !self.touched.contains(&tag) {
             self.touched.push(tag);

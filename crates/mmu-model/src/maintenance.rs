@@ -204,13 +204,26 @@ impl Model {
     }
 
     fn make_visible(&mut self, cpu: usize, seen: CpuSet) {
-        let state = &mut self.cpus[cpu];
         if seen == self.config.all_cpus() {
-            for pending in state.pending.drain(..) {
-                self.memory.frame_mut(pending.word).pending -= 1;
+            let mut visible = core::mem::take(&mut self.cpus[cpu].pending);
+            for pending in visible.drain(..) {
+                let frame = self.memory.frame_mut(pending.word);
+                frame.pending -= 1;
+                if frame.pending != 0 {
+                    self.make_earlier_visible(pending.word, pending.step);
+                }
             }
+            self.cpus[cpu].pending = visible;
         }
+        let state = &mut self.cpus[cpu];
         state.own_seen = state.pending.len();
+    }
+
+    /// Writes of one place are seen in their order, whoever makes them.
+    fn make_earlier_visible(&mut self, word: usize, step: u64) {
+        let others = self.cpus.iter_mut();
+        let forgotten: u32 = others.map(|cpu| cpu.forget_writes(word, step)).sum();
+        self.memory.frame_mut(word).pending -= forgotten;
     }
 
     /// Forgets the ghosts that no TLB can hold any more.

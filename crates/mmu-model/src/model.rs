@@ -221,7 +221,8 @@ impl Model {
         }
         let made = self.memory.since(word);
         self.memory.set(word, new, self.step);
-        self.cpus[cpu].pending.push(Pending { word, old });
+        let step = self.step;
+        self.cpus[cpu].pending.push(Pending { word, old, step });
         let frame = self.memory.frame_mut(word);
         frame.pending += 1;
         if frame.is_watched() {

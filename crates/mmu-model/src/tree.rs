@@ -288,7 +288,7 @@ impl Model {
                 let is_here = (first..end).contains(&pending.word);
                 is_here && shape.is_exposed(pending.old, self.memory.get(pending.word), level)
             });
-        if let Some(&crate::cpu::Pending { word, old }) = former {
+        if let Some(&crate::cpu::Pending { word, old, .. }) = former {
             let entry = Entry {
                 descriptor: self.memory.address(word),
                 ipa: Ipa(branch.ipa),

@@ -152,3 +152,25 @@ fn while_a_change_is_under_way_both_ends_are_allowed_and_nothing_else() {
     model.expect(1, access, droste_mmu_model::Allowed::Either(Pa(0)));
     broken(&model, Rule::StaleTranslation(Missing::Tlbi));
 }
+
+#[test]
+fn a_dsb_shows_what_another_cpu_wrote_to_the_same_place_before() {
+    let mut model = running(config());
+    model.write(2, Pa(T3), page(MEMORY) & !ACCESSED);
+    model.write(0, Pa(T3), 0);
+    flush(&mut model, 0);
+    model.write(0, Pa(T3), page(MEMORY + 8 * PAGE));
+    model.dsb(0, Dsb::Ishst);
+    reads(&mut model, 1, 0, MEMORY + 8 * PAGE);
+    kept(&model);
+}
+
+#[test]
+fn a_dsb_shows_nothing_of_what_another_cpu_wrote_to_the_same_place_later() {
+    let mut model = running(config());
+    model.write(0, Pa(T3), page(MEMORY) & !WRITABLE);
+    model.write(2, Pa(T3), 0);
+    flush(&mut model, 0);
+    read_faults(&mut model, 1, 0);
+    broken(&model, Rule::StaleTranslation(Missing::BarrierBeforeTlbi));
+}
