@@ -470,6 +470,18 @@ fn flushing_cleans_what_is_mapped_in_the_range_and_is_cached() {
 }
 
 #[test]
+fn flushing_part_of_a_block_cleans_no_more() {
+    let recorder = Recorder::new(Granule::Kib4);
+    let mut bench = bench(&recorder, &with_caches(plain()));
+    bench.map(&ram(RAM, RAM + OFFSET, MIB2));
+    recorder.take_trace();
+    let done = bench.table.flush(&recorder, Ipa(RAM + PAGE), 3 * PAGE);
+    assert_eq!(done, Ok(()));
+    let cleaned = Clean(RAM + OFFSET + PAGE, 3 * PAGE);
+    assert_eq!(recorder.take_trace(), [cleaned, ISH]);
+}
+
+#[test]
 fn flushing_does_nothing_where_no_cache_stands_before_the_point_of_coherency() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = bench(&recorder, &plain());

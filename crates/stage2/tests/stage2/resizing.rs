@@ -1,6 +1,6 @@
 //! Splitting and collapsing: translations stay what they are.
 
-use droste_arm64::desc::Xn;
+use droste_arm64::desc::{S2ap, Xn};
 use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Granule, Ipa, Level};
 use droste_stage2::{Attributes, Error, Mapping, Memory, Runs};
@@ -284,12 +284,18 @@ fn a_collapse_never_takes_a_permission_away_and_may_add_the_slots() {
         execute: Xn::Nowhere,
         ..Attributes::RAM
     };
+    let write_only = Attributes {
+        access: S2ap::WriteOnly,
+        ..Attributes::RAM
+    };
     for (has, to, is_collapsed) in [
         (Attributes::RAM, Attributes::RAM, true),
         (Attributes::ROM, Attributes::RAM, true),
         (Attributes::RAM, Attributes::ROM, false),
         (Attributes::RAM, not_executable, false),
         (Attributes::READ_ONLY, Attributes::DATA, true),
+        (Attributes::RAM, write_only, false),
+        (write_only, Attributes::RAM, true),
     ] {
         let mut bench = Bench::new(&recorder, &plain());
         bench.map(&with(has));
