@@ -270,12 +270,7 @@ impl Table {
             Ok(()) => Outcome::Mapped,
             Err(_) => Outcome::Retry,
         };
-        for (entry, leaf) in window.others(self, at) {
-            if machine.read(entry) == RawDescriptor::EMPTY {
-                // Another CPU may be faster there, and nothing is lost.
-                let _ = machine.compare_exchange(entry, RawDescriptor::EMPTY, leaf);
-            }
-        }
+        window.fill_others(machine, self, at);
         machine.dsb(Dsb::Ishst);
         Ok(outcome)
     }

@@ -18,7 +18,7 @@ use crate::cache::Maintenance;
 use crate::entry::Place;
 use crate::fault::Proposal;
 use crate::slots::{DirtyLog, Slot};
-use crate::{Access, Geometry, Table};
+use crate::{Access, Geometry, Machine, Table};
 
 /// The most that one fault cleans from data caches, in bytes.
 const MAX_CLEAN: u64 = 2 << 20;
@@ -83,23 +83,20 @@ impl Window {
             .with_output(table.geometry.format(), self.level, output)
     }
 
-    /// The window's other leaves and where they go, given that of the faulting one.
-    pub(crate) fn others<'a>(
-        &'a self,
-        table: &'a Table,
-        faulting: Place,
-    ) -> impl Iterator<Item = (Pa, RawDescriptor)> + 'a {
+    /// Installs the window's other leaves where nothing is yet, given the place of the faulting one. What is there
+    /// stays: another CPU was faster, and nothing is lost.
+    pub(crate) fn fill_others<M: Machine>(&self, machine: &M, table: &Table, faulting: Place) {
         let pattern = Pattern::new(self.others, table.geometry.format(), self.level);
         let shift = table.geometry.granule().entry_shift(self.level);
         // A window lies within one table, so the entries are side by side.
         let before = (faulting.ipa - self.ipa) >> shift;
         let first = Pa(faulting.entry.0 - before * 8);
-        (0..self.bytes >> shift)
-            .filter(move |index| *index != before)
-            .map(move |index| {
-                let output = self.pa + (index << shift);
-                (first + index * 8, pattern.at(output))
-            })
+        for others in [0..before, before + 1..self.bytes >> shift] {
+            for index in others {
+                let leaf = pattern.at(self.pa + (index << shift));
+                let _ = machine.compare_exchange(first + index * 8, RawDescriptor::EMPTY, leaf);
+            }
+        }
     }
 }
 
