@@ -25,6 +25,7 @@ mod advertised;
 pub mod compose;
 pub mod fault;
 mod memory;
+pub mod pool;
 pub mod tlbi;
 pub mod walk;
 
@@ -33,5 +34,6 @@ pub use advertised::Advertised;
 pub use compose::{CanonicalLeaf, Composed, Mark, compose};
 pub use fault::{Abort, L1, Syndrome, Verdict};
 pub use memory::{Exchange, ExternalAbort, GuestMemory};
+pub use pool::{Grant, Key, Place, Pool};
 pub use tlbi::{Instruction, Invalidation, Range, VirtualLevel, guest_vmid};
 pub use walk::{Extent, FaultKind, GuestLeaf, Registers, StageTwo, Stop, WalkFault, Walker};
