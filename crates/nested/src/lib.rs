@@ -26,6 +26,7 @@ pub mod compose;
 pub mod fault;
 mod memory;
 pub mod pool;
+pub mod registers;
 pub mod tlbi;
 pub mod walk;
 

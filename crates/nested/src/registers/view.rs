@@ -1,0 +1,195 @@
+//! Reading and writing a register of virtual EL2 wherever it is.
+
+use droste_arm64::sysreg::SysReg;
+use droste_arm64::vncr::RegisterPage;
+
+use super::rules::{RULE_COUNT, find, page_slot};
+use super::{Affects, Home, Reset, VirtualEl2, rules};
+
+/// Whose registers the hardware's EL1 has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loaded {
+    /// Virtual EL2's: it runs, or EL0 does in its translation regime (E2H and TGE both 1).
+    El2,
+    /// L1's EL1's.
+    El1,
+}
+
+/// The hardware's EL1 and EL0 registers, while a virtual CPU is loaded; its saved copy of them otherwise.
+///
+/// Only registers that a [`Home`] names are asked for.
+pub trait Twins {
+    /// The value of `register`.
+    fn get(&self, register: SysReg) -> u64;
+    /// Makes `value` the value of `register`.
+    fn set(&mut self, register: SysReg, value: u64);
+}
+
+/// What of one virtual CPU's EL2 is neither in its page nor in the hardware.
+#[derive(Clone, Debug)]
+pub struct File([u64; RULE_COUNT]);
+
+/// One virtual CPU's EL2.
+pub struct View<'a, T> {
+    /// Which EL2 its machine has.
+    pub el2: VirtualEl2,
+    /// Whose registers are in `twins`.
+    pub loaded: Loaded,
+    /// Its register page.
+    pub page: RegisterPage<'a>,
+    /// The rest of its EL2.
+    pub file: &'a mut File,
+    /// The hardware.
+    pub twins: &'a mut T,
+}
+
+impl File {
+    /// EL2 as it comes out of reset, and `page` with it. `main_id` and `affinity` are what a virtual CPU without
+    /// EL2 reads as MIDR_EL1 and MPIDR_EL1.
+    pub fn reset(el2: VirtualEl2, page: RegisterPage<'_>, main_id: u64, affinity: u64) -> Self {
+        let mut file = [0; RULE_COUNT];
+        for (rule, place) in rules().iter().zip(&mut file) {
+            let layout = rule.layout(el2);
+            let value = layout.keep(match rule.reset {
+                Reset::Value(value) => value,
+                Reset::Midr => main_id,
+                Reset::Mpidr => affinity,
+            });
+            if layout.home != Home::Page {
+                *place = value;
+            }
+            let slots = (0..rule.count).filter_map(|n| page_slot(nth(rule.register, n)));
+            if layout.home == Home::Page {
+                slots.for_each(|slot| page.write(slot, value));
+            }
+        }
+        Self(file)
+    }
+}
+
+/// The register `n` behind `first` by CRm and op2.
+fn nth(first: SysReg, n: u8) -> SysReg {
+    let position = first.crm() << 3 | first.op2();
+    let position = position.wrapping_add(n);
+    SysReg::new(
+        first.op0(),
+        first.op1(),
+        first.crn(),
+        position >> 3,
+        position,
+    )
+}
+
+impl<T: Twins> View<'_, T> {
+    /// The register's value as an MRS at virtual EL2 gives it. `None` where this EL2 has no such register or its value
+    /// is computed at each read.
+    pub fn read(&self, register: SysReg) -> Option<u64> {
+        let (n, rule) = find(register)?;
+        let layout = rule.layout(self.el2);
+        let parked = self.file.0[n];
+        let value = match layout.home {
+            Home::Absent => return None,
+            Home::Page => self.page.read(page_slot(register)?),
+            Home::File => parked,
+            Home::Twin(twin) => match self.loaded {
+                // What the hardware has, ISTATUS of a timer and the like included.
+                Loaded::El2 => return Some(self.twins.get(twin)),
+                Loaded::El1 => parked,
+            },
+            Home::Split { twin, mask } => match self.loaded {
+                Loaded::El2 => self.twins.get(twin) & mask | parked & !mask,
+                Loaded::El1 => parked,
+            },
+            Home::Guest(twin) => match self.loaded {
+                Loaded::El2 => parked,
+                Loaded::El1 => self.twins.get(twin),
+            },
+        };
+        Some(layout.keep(value))
+    }
+
+    /// Writes the register as an MSR at virtual EL2 does, and tells what depends on it. `None`, and nothing is written,
+    /// where [`read`](Self::read) has none.
+    pub fn write(&mut self, register: SysReg, value: u64) -> Option<&'static [Affects]> {
+        let (n, rule) = find(register)?;
+        let layout = rule.layout(self.el2);
+        let value = layout.keep(value);
+        let parked = &mut self.file.0[n];
+        match (layout.home, self.loaded) {
+            (Home::Absent, _) => return None,
+            (Home::Page, _) => self.page.write(page_slot(register)?, value),
+            (Home::Twin(twin), Loaded::El2) | (Home::Guest(twin), Loaded::El1) => {
+                self.twins.set(twin, value);
+            }
+            (Home::Split { twin, mask }, Loaded::El2) => {
+                *parked = value;
+                self.twins.set(twin, value & mask);
+            }
+            (Home::File, _)
+            | (Home::Guest(_), Loaded::El2)
+            | (Home::Twin(_) | Home::Split { .. }, Loaded::El1) => *parked = value,
+        }
+        Some(rule.affects)
+    }
+
+    /// Takes EL2's registers out of the hardware, and puts those of L1's EL1 that the file kept into it. The other
+    /// registers of L1's EL1 come from the page, which is the caller's to do. Nothing where it is done already.
+    pub fn park(&mut self) {
+        if self.loaded == Loaded::El1 {
+            return;
+        }
+        for (rule, parked) in rules().iter().zip(&mut self.file.0) {
+            let layout = rule.layout(self.el2);
+            match layout.home {
+                Home::Twin(twin) => *parked = layout.keep(self.twins.get(twin)),
+                Home::Split { twin, mask } => {
+                    *parked = self.twins.get(twin) & mask | *parked & !mask;
+                }
+                Home::Guest(twin) => self.twins.set(twin, *parked),
+                Home::Page | Home::File | Home::Absent => {}
+            }
+        }
+        self.loaded = Loaded::El1;
+    }
+
+    /// Puts EL2's registers into the hardware; the reverse of [`park`](Self::park). L1's EL1 registers have gone to the
+    /// page before. With E2H = 0 what [`host_stage1`](super::host_stage1) gives is to be loaded as well.
+    pub fn load(&mut self) {
+        if self.loaded == Loaded::El2 {
+            return;
+        }
+        // A guest's register first: it shares the hardware's with a twin.
+        for (rule, parked) in rules().iter().zip(&mut self.file.0) {
+            if let Home::Guest(twin) = rule.layout(self.el2).home {
+                *parked = self.twins.get(twin);
+            }
+        }
+        for (rule, parked) in rules().iter().zip(&self.file.0) {
+            match rule.layout(self.el2).home {
+                Home::Twin(twin) => self.twins.set(twin, *parked),
+                Home::Split { twin, mask } => self.twins.set(twin, *parked & mask),
+                Home::Guest(_) | Home::Page | Home::File | Home::Absent => {}
+            }
+        }
+        self.loaded = Loaded::El2;
+    }
+}
+
+/// What a timer value register reads where the compare value is `compare` and its counter `count`: the ticks left, 32
+/// bits, as two's complement (DDI 0487, D12.2.4).
+///
+/// ```
+/// use droste_nested::registers::{timer_compare, timer_value};
+/// assert_eq!(timer_value(1000, 1001), 0xffff_ffff);
+/// assert_eq!(timer_compare(0xffff_ffff, 1001), 1000);
+/// ```
+pub const fn timer_value(compare: u64, count: u64) -> u64 {
+    compare.wrapping_sub(count) & 0xffff_ffff
+}
+
+/// The compare value after `value` is written to the timer value register while the counter is `count`: its lower 32
+/// bits, sign-extended, from now.
+pub const fn timer_compare(value: u64, count: u64) -> u64 {
+    let ticks = (value as u32).cast_signed() as i64;
+    count.wrapping_add_signed(ticks)
+}
