@@ -164,7 +164,11 @@ pub(crate) const fn permitting(
 ) -> RawDescriptor {
     let has = leaf.access();
     match access {
-        Access::Execute(_) => leaf.with_execute(allowed.execute),
+        // What one exception level may do already stays with it.
+        Access::Execute(_) => leaf.with_execute(match leaf.execute() {
+            Xn::Nowhere => allowed.execute,
+            Xn::Everywhere | Xn::OnlyEl0 | Xn::OnlyEl1 => Xn::Everywhere,
+        }),
         Access::Read if has.can_write() => leaf.with_access(S2ap::ReadWrite),
         Access::Read => leaf.with_access(S2ap::ReadOnly),
         Access::Write if has.can_read() => leaf.with_access(S2ap::ReadWrite),
