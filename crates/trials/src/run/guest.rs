@@ -16,6 +16,15 @@ use crate::run::machine::{Decided, Inside, Run};
 const MAX_TRIES: usize = 24;
 const PAGE: u64 = 4096;
 
+/// What hardware makes of an access where it has a choice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mood {
+    /// Anything.
+    Open,
+    /// A fault, if there can be one.
+    Hostile,
+}
+
 /// How a fault came out.
 enum Answered {
     /// The guest goes on, and makes the access again.
@@ -79,8 +88,10 @@ impl Run<'_> {
     ) -> Result<(), Problem> {
         let inside = self.ensure_inside(cpu, vm);
         let ipa = self.ipa_of(inside, va);
+        let mut mood = Mood::Open;
         for _ in 0..MAX_TRIES {
-            let outcome = self.outcome(cpu, vm, (va, ipa), kind);
+            let outcome = self.outcome(cpu, vm, (va, ipa), kind, mood);
+            mood = Mood::Hostile;
             let fault = match outcome.effect {
                 Effect::Access { .. } => {
                     if kind == AccessKind::Write {
@@ -115,6 +126,7 @@ impl Run<'_> {
         vm: usize,
         (va, ipa): (Ipa, Ipa),
         kind: AccessKind,
+        mood: Mood,
     ) -> Outcome {
         self.report.accesses += 1;
         let allowed = self.vms[vm].oracle.allowed(ipa, kind);
@@ -122,11 +134,15 @@ impl Run<'_> {
         let mut model = self.model.borrow_mut();
         model.expect(cpu, access, allowed);
         let outcomes = model.access(cpu, access);
+        let faults = || {
+            let is_access = |outcome: &&Outcome| matches!(outcome.effect, Effect::Access { .. });
+            outcomes.iter().find(|outcome| !is_access(outcome))
+        };
         let which = self.luck.below(outcomes.iter().count() as u64) as usize;
-        let outcome = outcomes
-            .iter()
-            .nth(which)
-            .or_else(|| outcomes.iter().next());
+        let outcome = match mood {
+            Mood::Open => outcomes.iter().nth(which),
+            Mood::Hostile => faults().or_else(|| outcomes.iter().next()),
+        };
         *outcome.expect("memory always says something")
     }
 
@@ -209,7 +225,8 @@ impl Run<'_> {
     ) -> Result<(), Problem> {
         let inside = self.ensure_inside(cpu, vm);
         let ipa = self.ipa_of(inside, va);
-        let Effect::Fault { kind: cause, level } = self.outcome(cpu, vm, (va, ipa), kind).effect
+        let Effect::Fault { kind: cause, level } =
+            self.outcome(cpu, vm, (va, ipa), kind, Mood::Open).effect
         else {
             self.wrote_if(vm, ipa, kind);
             return Ok(());

@@ -194,6 +194,9 @@ impl<'m> Run<'m> {
         self.report.operations += 1;
         let result = self.at_el2(cpu, |run, hands| {
             let aged = run.vms[vm].table.age(hands, area.ipa, area.bytes);
+            // It ends without a DSB. The lock that is given up after it lets the next DSB of whoever takes it cover
+            // these writes (DDI 0487, B2.3 "Data Synchronization Barrier": what was observed before); the model
+            // knows no locks.
             hands.dsb(Dsb::Ishst);
             aged
         });
