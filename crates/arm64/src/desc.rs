@@ -69,6 +69,24 @@ impl RawDescriptor {
         }
     }
 
+    /// The leaf that `level` calls for, a block or a page. `None` where the level has no leaves, and where the output is
+    /// wider than the format holds or not a multiple of the leaf.
+    #[inline]
+    pub const fn of_leaf(format: Format, level: Level, leaf: Leaf) -> Option<Self> {
+        let kind = match format.leaf_at(level) {
+            Some(LeafKind::Page) => VALID | TABLE_OR_PAGE,
+            Some(LeafKind::Block) => VALID,
+            None => return None,
+        };
+        match format.pack(leaf.output, format.granule().entry_shift(level)) {
+            Some(address) => {
+                let attributes = leaf.attributes.bits(format.output());
+                Some(Self(address | kind | attributes))
+            }
+            None => None,
+        }
+    }
+
     const fn leaf(self, format: Format, level: Level) -> Leaf {
         Leaf {
             output: self.output(format, level),
@@ -116,27 +134,19 @@ impl Descriptor {
     /// than the format holds or not a multiple of what it points to.
     #[inline]
     pub const fn encode(self, format: Format, level: Level) -> Option<RawDescriptor> {
-        let granule = format.granule();
-        let (pa, shift, bits) = match (self, format.leaf_at(level)) {
-            (Self::Invalid, _) => return Some(RawDescriptor::EMPTY),
+        match (self, format.leaf_at(level)) {
+            (Self::Invalid, _) => Some(RawDescriptor::EMPTY),
             (Self::Table(pa), Some(LeafKind::Block) | None) => {
-                (pa, granule.page_shift(), VALID | TABLE_OR_PAGE)
+                match format.pack(pa, format.granule().page_shift()) {
+                    Some(address) => Some(RawDescriptor(address | VALID | TABLE_OR_PAGE)),
+                    None => None,
+                }
             }
-            (Self::Block(leaf), Some(LeafKind::Block)) => (
-                leaf.output,
-                granule.entry_shift(level),
-                VALID | leaf.attributes.bits(format.output()),
-            ),
-            (Self::Page(leaf), Some(LeafKind::Page)) => (
-                leaf.output,
-                granule.page_shift(),
-                VALID | TABLE_OR_PAGE | leaf.attributes.bits(format.output()),
-            ),
-            _ => return None,
-        };
-        match format.pack(pa, shift) {
-            Some(address) => Some(RawDescriptor(address | bits)),
-            None => None,
+            (Self::Block(leaf), Some(LeafKind::Block))
+            | (Self::Page(leaf), Some(LeafKind::Page)) => {
+                RawDescriptor::of_leaf(format, level, leaf)
+            }
+            _ => None,
         }
     }
 }

@@ -72,11 +72,8 @@ impl Table {
         for index in self.entries_within(level, first, span) {
             let entry = table + index * 8;
             let raw = machine.read(entry);
-            if let (true, Some(below)) = (raw.is_table(level), level.next()) {
-                let child = raw.table_address(self.geometry.format());
-                let node = (child, below, first + index * bytes);
-                self.protect(machine, node, span, debt, report);
-            } else if raw.can_write() {
+            // Links to tables have the bit clear.
+            if raw.can_write() {
                 Self::update(machine, entry, raw, |raw| {
                     let protected = raw.without_write();
                     Some(if is_by_hardware {
@@ -87,6 +84,10 @@ impl Table {
                 });
                 report(first + index * bytes, bytes);
                 changed = (changed.0.min(index), index);
+            } else if let (true, Some(below)) = (raw.is_table(level), level.next()) {
+                let child = raw.table_address(self.geometry.format());
+                let node = (child, below, first + index * bytes);
+                self.protect(machine, node, span, debt, report);
             }
         }
         let (from, last) = changed;

@@ -310,8 +310,7 @@ impl Table {
         attributes: LeafAttributes,
     ) -> RawDescriptor {
         let format = self.geometry.format();
-        Descriptor::leaf(format, level, Leaf { output, attributes })
-            .and_then(|leaf| leaf.encode(format, level))
+        RawDescriptor::of_leaf(format, level, Leaf { output, attributes })
             .expect("a leaf is made where its level has one, for an output that was checked")
     }
 
