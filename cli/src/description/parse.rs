@@ -508,7 +508,7 @@ on_reboot = "stop"
             finding("\"512M\"", "\"3M\"")
                 .contains("4:10: 3145728 bytes of memory are not possible")
         );
-        assert!(finding("\"512M\"", "\"17M\"").contains("help: round to 18M"));
+        assert!(finding("\"512M\"", "\"17000K\"").contains("help: round to 17M"));
         assert!(finding("\"linux\"", "\"Linux!\"").contains("help: use a-z, 0-9 and '-'"));
         assert!(
             finding("\"console=ttyAMA0\"", "\"a\\tb\"")

@@ -125,33 +125,43 @@ impl Machine for Host {
     }
 }
 
-/// Pages of that memory but the first, which is the root's.
-pub(crate) struct Pool(Vec<Pa>);
+/// As many pages as that memory has.
+const PAGES: usize = WORDS * 8 / PAGE as usize;
+
+/// Pages of that memory but the first, which is the root's: a stack that never grows.
+pub(crate) struct Pool {
+    pages: Box<[Pa; PAGES]>,
+    count: usize,
+}
 
 impl Pool {
     pub(crate) fn new() -> Self {
-        Self(
-            (1..WORDS as u64 * 8 / PAGE)
-                .rev()
-                .map(|n| Pa(n * PAGE))
-                .collect(),
-        )
+        let mut pages = Box::new([Pa(0); PAGES]);
+        for (place, number) in pages.iter_mut().zip((1..PAGES as u64).rev()) {
+            *place = Pa(number * PAGE);
+        }
+        Self {
+            pages,
+            count: PAGES - 1,
+        }
     }
 
     /// How many are left.
     pub(crate) fn left(&self) -> u64 {
-        self.0.len() as u64
+        self.count as u64
     }
 }
 
 impl PageSupply for Pool {
     #[inline]
     fn take(&mut self) -> Option<Pa> {
-        self.0.pop()
+        self.count = self.count.checked_sub(1)?;
+        Some(self.pages[self.count % PAGES])
     }
 
     #[inline]
     fn give(&mut self, page: Pa) {
-        self.0.push(page);
+        self.pages[self.count % PAGES] = page;
+        self.count += 1;
     }
 }
