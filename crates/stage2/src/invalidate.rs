@@ -27,8 +27,12 @@ use crate::machine::{Regime, under};
 use crate::table::{Counts, Next};
 use crate::{Context, Dsb, Machine, Table, VmidAllocator};
 
-/// The most invalidations of single addresses before the whole VMID is cheaper. A guess that waits for a
-/// measurement: each is a broadcast that all CPUs answer, and refilling a TLB costs a few hundred walks.
+/// The most invalidations of single addresses before the whole VMID is cheaper.
+///
+/// Instructions do not decide it: a discharge is about 310 and two and a half more an address, that of a whole VMID
+/// 280 (`cargo xtask bench stage2`). What each address costs is a broadcast that every CPU answers; what the VMID costs
+/// is that the guest walks again for what it still uses, some hundred entries of a TLB, each a walk of several loads.
+/// So the bound lies between a few dozen and a few hundred; where, only hardware can tell.
 pub const MAX_SINGLE: u64 = 64;
 
 /// Who translates by a table: all of its contexts, and the allocator that lends them their VMIDs.
