@@ -119,7 +119,7 @@ impl Sightings {
 
     /// Notes a translation, and says whether there may be a ghost of it already.
     pub(crate) fn note(&mut self, ipa: u64, level: i8) -> bool {
-        let hash = (ipa >> 12 ^ (level as u64) << 56).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 49;
+        let hash = (ipa >> 12 ^ u64::from(level.unsigned_abs()) << 56).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 49;
         let word = &mut self.0[(hash / 64) as usize];
         let bit = 1 << (hash % 64);
         let was_set = *word & bit != 0;
