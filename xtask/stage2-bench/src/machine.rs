@@ -136,12 +136,10 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new() -> Self {
-        let mut pages = Box::new([Pa(0); PAGES]);
-        for (place, number) in pages.iter_mut().zip((1..PAGES as u64).rev()) {
-            *place = Pa(number * PAGE);
-        }
+        let pages: Vec<Pa> = (0..PAGES as u64).rev().map(|n| Pa(n * PAGE)).collect();
+        let pages = pages.into_boxed_slice().try_into();
         Self {
-            pages,
+            pages: pages.expect("as many as were collected"),
             count: PAGES - 1,
         }
     }
