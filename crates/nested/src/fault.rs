@@ -12,7 +12,7 @@
 //! | permits | memory that the canonical table does not map so | [`Verdict::Canonical`]: that first, then again |
 //! | permits | memory that it does | [`Verdict::Fill`]: the shadow may have it |
 //!
-//! Rule: the ticket of a shadow is taken before this, and decides at the end whether what was found still
+//! Rule: a [`Ticket`](crate::Ticket) is taken before this, and decides at the end whether what was found still
 //! holds.
 //!
 //! With the guest's stage 2 off there is no shadow: L2 runs by the canonical table, and `droste-stage2` answers alone.

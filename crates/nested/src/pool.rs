@@ -72,8 +72,8 @@ pub enum Grant {
     Known(Place),
     /// A place that nobody had: the context is to be made.
     New(Place),
-    /// A place that another one had. Its shadow is to be cleared and forgotten by the
-    /// reverse map first, or its context of the canonical table retired.
+    /// A place that another one had. Its shadow is to be [cleared](crate::Shadow::clear) and forgotten by the
+    /// [reverse map](crate::Reverse::forget) first, or its context of the canonical table retired.
     Reused {
         /// The place.
         place: Place,

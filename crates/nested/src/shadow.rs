@@ -1,0 +1,444 @@
+//! A shadow: the table that hardware translates one of L1's by, and what keeps it true.
+//!
+//! A shadow is a `droste-stage2` table of the virtual machine's own shape under a context of its own. It fills as L2
+//! faults and shrinks as L1 invalidates, or as L0 takes memory from L1. Entries hold what was [`Composed`], and never
+//! more; they may hold less.
+//!
+//! # Protocol of a fill
+//! 1. Take a [`Ticket`], under the shadow's lock for reading.
+//! 2. Without that lock, [judge](crate::L1::judge) the fault: walk L1's table, look at the canonical one.
+//! 3. [Insert](crate::Reverse::insert) the region into the reverse map.
+//! 4. [`Shadow::fill`] under the shadow's lock for writing. If L1 invalidated or L0 changed memory since the ticket,
+//!    what was found may be stale, and L2 tries again.
+//!
+//! An invalidation by L1 is complete once [`Shadow::invalidate`] or [`Shadow::clear`] has returned for every context of
+//! the VMID: a fill that walked L1's table before it finds its ticket void.
+//!
+//! # What an invalidation takes
+//! L1 names an address; what has to go is the leaf of *its* table around it, of which the shadow may hold smaller pieces,
+//! anywhere in it. A level in the operand says how large that leaf was. Without one, the shadow knows which sizes it holds
+//! in pieces, and takes the largest of those around the address; an entry that is as large as L1's leaf is found by
+//! itself. So the price of a missing level is no more than what is in pieces.
+//!
+//! # Fills take the lock alone
+//! `Table::map` replaces whatever is in the way, by break-before-make, and needs the table for itself. Answering beside
+//! other faults, as `Table::install` does, widens a leaf that it finds in place, whatever its size: in a shadow a larger
+//! leaf may be one that was composed before its parts came to differ.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use droste_arm64::desc::{Cacheability, Format, MemoryType};
+use droste_arm64::{IdRegisters, Ipa, Level, Pa};
+use droste_stage2::{
+    Attributes, Cause, Context, Error, Fault, Geometry, Machine, Mapping, Memory, Owed, PageSupply,
+    Table, Users, VmidAllocator, Walk,
+};
+
+use crate::compose::{Composed, Mark};
+use crate::tlbi::Range;
+use crate::{Extent, L2Ipa};
+
+/// The most that one fill cleans from data caches, in bytes.
+const MAX_CLEAN: u64 = 2 << 20;
+
+/// How often memory of one virtual machine has been changed under its shadows.
+#[derive(Debug, Default)]
+pub struct Changes(AtomicU64);
+
+impl Changes {
+    /// Never so far.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Notes that the canonical table was changed: something unmapped, or permitted less. Afterwards every shadow is to
+    /// be brought to that, through the [reverse map](crate::reverse).
+    pub fn note(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The state of a shadow and of L1's memory at some time: void once L1 invalidates in the shadow or L0 changes the memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ticket {
+    invalidations: u64,
+    changes: u64,
+}
+
+/// What a shadow's operations need of the machine.
+#[derive(Debug)]
+pub struct Host<'a, M, S, const CPUS: usize> {
+    /// The machine.
+    pub machine: &'a M,
+    /// Pages for tables. A fill takes as many as a [`PageCache`](droste_stage2::PageCache) holds at most, the rest none.
+    pub supply: &'a mut S,
+    /// The machine's allocator of VMIDs.
+    pub vmids: &'a VmidAllocator<CPUS>,
+}
+
+/// What became of a fill.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Filled {
+    /// It is mapped: enter L2 again.
+    Mapped,
+    /// The ticket was void: enter L2 again, and it will fault again.
+    Void,
+}
+
+/// A shadow of one table of L1's.
+#[derive(Debug)]
+pub struct Shadow<const CPUS: usize> {
+    table: Table,
+    context: Context<CPUS>,
+    /// The layout of L1's table; `None` where no walk of it can start.
+    guest: Option<Format>,
+    /// The largest part of a leaf that one fill maps, in bytes.
+    largest: u64,
+    /// Leaves of L1's that were filled since the shadow was empty, and those of them that are held in pieces.
+    filled: Extents,
+    in_pieces: Extents,
+    invalidations: u64,
+}
+
+impl<const CPUS: usize> Shadow<CPUS> {
+    /// An empty shadow of the virtual machine's `geometry`, with its root in memory as for [`Table::new`]. `guest` is the
+    /// layout of L1's table, [`Walker::format`](crate::Walker::format), and `ids` are the real hardware's.
+    ///
+    /// # Errors
+    /// [`Error::RootMisplaced`].
+    pub fn new<M: Machine>(
+        machine: &M,
+        root: Pa,
+        geometry: Geometry,
+        ids: &IdRegisters,
+        guest: Option<Format>,
+    ) -> Result<Self, Error> {
+        let mut table = Table::new(machine, root, geometry, ids)?;
+        Ok(Self {
+            context: Context::new(&mut table),
+            table,
+            guest,
+            largest: largest(ids),
+            filled: Extents::NONE,
+            in_pieces: Extents::NONE,
+            invalidations: 0,
+        })
+    }
+
+    /// Makes an empty shadow that of another table of L1's.
+    ///
+    /// # Panics
+    /// If something was filled since it was [cleared](Self::clear).
+    pub fn rededicate(&mut self, guest: Option<Format>) {
+        assert!(self.filled == Extents::NONE, "a shadow is cleared first");
+        self.guest = guest;
+    }
+
+    /// The context that L2 runs under.
+    pub const fn context(&self) -> &Context<CPUS> {
+        &self.context
+    }
+
+    /// The table that L2 runs by.
+    pub const fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The state now: taken before anything is looked up for a fill.
+    pub fn ticket(&self, changes: &Changes) -> Ticket {
+        Ticket {
+            invalidations: self.invalidations,
+            changes: changes.now(),
+        }
+    }
+
+    /// Maps what was composed for a fault of this shadow, all of it or the part around the fault that one exit may take.
+    ///
+    /// # Errors
+    /// [`Error::NoTablePage`]: fill the supply and repeat. [`Error::Misaligned`] and [`Error::XnxUnsupported`] where more
+    /// was [advertised](crate::Advertised) than its rules permit.
+    pub fn fill<M: Machine, S: PageSupply>(
+        &mut self,
+        host: &mut Host<'_, M, S, CPUS>,
+        (ticket, changes): (Ticket, &Changes),
+        fault: &Fault,
+        composed: &Composed,
+    ) -> Result<Filled, Error> {
+        if ticket != self.ticket(changes) {
+            return Ok(Filled::Void);
+        }
+        if fault.cause == Cause::AccessFlag {
+            self.drop_unaccessed(host, fault.ipa)?;
+        }
+        let bytes = composed.bytes.min(self.largest);
+        // Within the region, at a multiple of what is mapped.
+        let offset = fault.ipa.0 & (composed.bytes - 1) & !(bytes - 1);
+        let mapping = Mapping::new(
+            Ipa(composed.ipa.0 | offset),
+            Pa(composed.output.0 | offset),
+            bytes,
+            attributes(composed),
+        );
+        self.note_split(host.machine, mapping.ipa, bytes);
+        self.filled.add(composed.mark);
+        let owed = self.table.map(host.machine, host.supply, &mapping);
+        let result = settle(owed, host, &self.context);
+        let (_, mapped) = self.leaf(host.machine, mapping.ipa);
+        if result.is_err() || mapped < composed.guest_bytes {
+            self.in_pieces.add(composed.mark);
+        }
+        result?;
+        Ok(Filled::Mapped)
+    }
+
+    /// Takes what an invalidation of stage 2 by L1 names.
+    ///
+    /// # Errors
+    /// None, unless the table's own rules are broken.
+    pub fn invalidate<M: Machine, S: PageSupply>(
+        &mut self,
+        host: &mut Host<'_, M, S, CPUS>,
+        range: &Range,
+    ) -> Result<(), Error> {
+        self.invalidations = self.invalidations.wrapping_add(1);
+        let unit = match range.level {
+            Some(level) => self.filled.at(level).largest(self.guest),
+            None => Some(self.in_pieces.largest(self.guest).unwrap_or(1)),
+        };
+        // No leaf of the level that L1 names was ever filled.
+        let Some(unit) = unit else {
+            return Ok(());
+        };
+        let end = range.from.0.saturating_add(range.bytes);
+        self.take(host, range.from, end, unit)
+    }
+
+    /// Takes what the shadow has of a region that the [reverse map](crate::Reverse::take) names.
+    ///
+    /// # Errors
+    /// As [`invalidate`](Self::invalidate).
+    pub fn unmap<M: Machine, S: PageSupply>(
+        &mut self,
+        host: &mut Host<'_, M, S, CPUS>,
+        ipa: L2Ipa,
+        bytes: u64,
+    ) -> Result<(), Error> {
+        self.take(host, ipa, ipa.0.saturating_add(bytes), 1)
+    }
+
+    /// Takes the permission to write from a region that the [reverse map](crate::Reverse::visit) names.
+    ///
+    /// # Errors
+    /// As [`Table::write_protect`].
+    pub fn write_protect<M: Machine, S: PageSupply>(
+        &mut self,
+        host: &mut Host<'_, M, S, CPUS>,
+        ipa: L2Ipa,
+        bytes: u64,
+    ) -> Result<(), Error> {
+        let owed = self.table.write_protect(host.machine, ipa.ipa(), bytes);
+        settle(owed, host, &self.context)
+    }
+
+    /// Clears the access flags of a region that the [reverse map](crate::Reverse::visit) names, and says how many were
+    /// set. L2's use of its memory is L1's.
+    ///
+    /// # Errors
+    /// As [`Table::age`].
+    pub fn age<M: Machine>(&self, machine: &M, ipa: L2Ipa, bytes: u64) -> Result<u64, Error> {
+        self.table.age(machine, ipa.ipa(), bytes)
+    }
+
+    /// Takes everything: for an invalidation by VMID or of all, before the shadow becomes another's, and where the
+    /// reverse map does not track it.
+    ///
+    /// # Errors
+    /// As [`invalidate`](Self::invalidate).
+    pub fn clear<M: Machine, S: PageSupply>(
+        &mut self,
+        host: &mut Host<'_, M, S, CPUS>,
+    ) -> Result<(), Error> {
+        self.invalidations = self.invalidations.wrapping_add(1);
+        self.filled = Extents::NONE;
+        self.in_pieces = Extents::NONE;
+        let owed = self.table.free(host.machine);
+        settle(owed, host, &self.context)
+    }
+
+    /// Ends the shadow, which no CPU uses any more, and gives back where its root was.
+    ///
+    /// # Errors
+    /// As [`clear`](Self::clear).
+    pub fn retire<M: Machine, S: PageSupply>(
+        mut self,
+        host: &mut Host<'_, M, S, CPUS>,
+    ) -> Result<Pa, Error> {
+        self.clear(host)?;
+        let root = self.table.root();
+        self.context.retire(&mut self.table);
+        Ok(root)
+    }
+
+    /// A leaf whose access flag was cleared goes, to be mapped anew with the flag set.
+    fn drop_unaccessed<M: Machine, S: PageSupply>(
+        &mut self,
+        host: &mut Host<'_, M, S, CPUS>,
+        ipa: Ipa,
+    ) -> Result<(), Error> {
+        let Walk::Leaf { leaf, .. } = self.table.walk(host.machine, ipa) else {
+            return Ok(());
+        };
+        if leaf.attributes.is_accessed {
+            return Ok(());
+        }
+        self.take(host, L2Ipa(ipa.0), ipa.0.saturating_add(1), 1)
+    }
+
+    /// Notes that a leaf which is larger than what is to be mapped in it falls in pieces.
+    fn note_split<M: Machine>(&mut self, machine: &M, ipa: Ipa, bytes: u64) {
+        if let Walk::Leaf { level, leaf, .. } = self.table.walk(machine, ipa)
+            && self.table.geometry().entry_bytes(level) > bytes
+            && let Some(mark) = Mark::decode(leaf.attributes.software)
+        {
+            self.in_pieces.add(mark);
+        }
+    }
+
+    /// Takes all leaves that map part of a range, extended to multiples of `unit` bytes, a power of two. No leaf is cut,
+    /// so no page is needed.
+    fn take<M: Machine, S: PageSupply>(
+        &mut self,
+        host: &mut Host<'_, M, S, CPUS>,
+        from: L2Ipa,
+        end: u64,
+        unit: u64,
+    ) -> Result<(), Error> {
+        let geometry = self.table.geometry();
+        let limit = geometry.ipa_bits().bytes();
+        let unit = unit.max(geometry.page_bytes());
+        if from.0 >= limit || end <= from.0 {
+            return Ok(());
+        }
+        let first = Ipa(from.0).align_down(unit);
+        let last = Ipa(end.min(limit) - 1).align_down(unit);
+        let (start, _) = self.leaf(host.machine, first);
+        let final_page = Ipa(last.0 + (unit - geometry.page_bytes()));
+        let (end, bytes) = self.leaf(host.machine, final_page);
+        let end = (end.0 + bytes).min(limit);
+        let owed = self
+            .table
+            .unmap(host.machine, host.supply, start, end - start.0);
+        settle(owed, host, &self.context)
+    }
+
+    /// First address and bytes of the leaf that maps an address, or of its page where none does.
+    fn leaf<M: Machine>(&self, machine: &M, ipa: Ipa) -> (Ipa, u64) {
+        let geometry = self.table.geometry();
+        match self.table.walk(machine, ipa) {
+            Walk::Leaf { ipa, level, .. } => (ipa, geometry.entry_bytes(level)),
+            Walk::Hole { .. } => {
+                let bytes = geometry.page_bytes();
+                (ipa.align_down(bytes), bytes)
+            }
+        }
+    }
+}
+
+/// Discharges what a change owes: a shadow's table has one context.
+fn settle<M: Machine, S: PageSupply, const CPUS: usize>(
+    owed: Owed<'_>,
+    host: &mut Host<'_, M, S, CPUS>,
+    context: &Context<CPUS>,
+) -> Result<(), Error> {
+    let users = Users {
+        vmids: host.vmids,
+        contexts: &[context],
+    };
+    owed.discharge(host.machine, host.supply, &users)
+}
+
+/// How much one fill maps: anything, where mapping costs no cleaning of caches.
+const fn largest(ids: &IdRegisters) -> u64 {
+    let is_forced = ids.has_fwb() && ids.has_coherent_instruction_fetch();
+    if is_forced || !ids.has_cache_before_coherency() {
+        u64::MAX
+    } else {
+        MAX_CLEAN
+    }
+}
+
+/// What was composed, as far as the table's attributes can say it. They have no Write-Through, and nothing that is left
+/// to stage 1: such memory becomes Non-cacheable, which is stricter.
+const fn attributes(composed: &Composed) -> Attributes {
+    let memory = match composed.memory {
+        MemoryType::Device(device) => Memory::Device(device),
+        MemoryType::ForceWriteBack
+        | MemoryType::Normal {
+            inner: Cacheability::WriteBack,
+            outer: Cacheability::WriteBack,
+        } => Memory::WriteBack,
+        _ => Memory::NonCacheable,
+    };
+    Attributes {
+        memory,
+        access: composed.access,
+        execute: composed.execute,
+        software: composed.mark.bits(),
+    }
+}
+
+/// A set of what leaves can be: levels 0 to 3, each alone or as a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Extents(u8);
+
+/// Bits of single leaves; those of runs follow.
+const SINGLE: u8 = 0b1111;
+
+impl Extents {
+    const NONE: Self = Self(0);
+
+    const fn add(&mut self, mark: Mark) {
+        self.0 |= match mark.extent {
+            Extent::Leaf => level_bit(mark.level),
+            Extent::Run => level_bit(mark.level) << 4,
+        };
+    }
+
+    /// Those of one level.
+    const fn at(self, level: Level) -> Self {
+        let bit = level_bit(level);
+        Self(self.0 & (bit | bit << 4))
+    }
+
+    /// The size of the largest in bytes; `None` of none.
+    fn largest(self, format: Option<Format>) -> Option<u64> {
+        let format = format?;
+        let sizes = Level::ALL.into_iter().flat_map(|level| {
+            let here = self.at(level).0;
+            let bytes = format.granule().entry_bytes(level).unwrap_or(0);
+            let single = (here & SINGLE != 0).then_some(bytes);
+            let run = (here & !SINGLE != 0)
+                .then_some(bytes.saturating_mul(format.contiguous_entries(level)));
+            [single, run]
+        });
+        sizes.flatten().max()
+    }
+}
+
+/// No leaf stands at level −1.
+const fn level_bit(level: Level) -> u8 {
+    match level {
+        Level::Minus1 => 0,
+        Level::L0 => 1 << 0,
+        Level::L1 => 1 << 1,
+        Level::L2 => 1 << 2,
+        Level::L3 => 1 << 3,
+    }
+}
+
+#[cfg(test)]
+mod tests;
