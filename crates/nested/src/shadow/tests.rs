@@ -6,7 +6,7 @@ use std::vec::Vec;
 use droste_arm64::desc::{AttributeScheme, Device, RawDescriptor, S2ap, Shareability, Xn};
 use droste_arm64::esr::Esr;
 use droste_arm64::tlbi::Tlbi;
-use droste_arm64::{Granule, IpaBits, Vtcr, Vttbr, hcr};
+use droste_arm64::{Granule, IpaBits, Level, Vtcr, Vttbr, hcr};
 use droste_stage2::{Access, Dsb, Ic, Origin, PageCache, Privilege, Slot, Slots, VcpuId, scheme};
 use proptest::prelude::*;
 
@@ -15,7 +15,7 @@ use crate::advertised::tests::rich;
 use crate::fault::{Abort, L1, Verdict};
 use crate::memory::tests::Sparse;
 use crate::reverse::{Concerned, Owner, Record, Reverse};
-use crate::{Advertised, CanonicalLeaf, L1Ipa, Place, Registers, StageTwo, Walker};
+use crate::{Advertised, CanonicalLeaf, Extent, L1Ipa, Place, Registers, StageTwo, Walker};
 
 /// A machine that holds descriptors and counts invalidations.
 #[derive(Default)]
@@ -416,7 +416,7 @@ fn a_shadow_gives_back_all_it_took() {
     }
     assert!(bench.supply.0.len() < PAGES as usize);
     bench
-        .with(|shadow, host| shadow.clear(host))
+        .with(Shadow::clear)
         .expect("nothing is cut");
     assert_eq!(bench.supply.0.len(), PAGES as usize);
     bench
@@ -700,7 +700,7 @@ proptest! {
                     world.change(at, pages * PAGE, is_unmap);
                 }
                 Step::InvalidateAll => {
-                    world.bench.with(|shadow, host| shadow.clear(host)).expect("nothing is cut");
+                    world.bench.with(Shadow::clear).expect("nothing is cut");
                 }
             }
             world.check();
