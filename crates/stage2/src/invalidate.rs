@@ -76,7 +76,7 @@ impl PageList {
 
 /// What the changed entries were: a bit for leaves of each level, one for tables, one for the whole table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct What(u8);
+pub(crate) struct What(u8);
 
 impl What {
     const NOTHING: Self = Self(0);
@@ -132,6 +132,16 @@ impl Debt {
 
     pub(crate) const fn is_nothing(&self) -> bool {
         self.what.0 == What::NOTHING.0
+    }
+
+    /// What is to be invalidated so far.
+    pub(crate) const fn invalidation(&self) -> (Span, What) {
+        (self.span, self.what)
+    }
+
+    /// Takes back what was added since.
+    pub(crate) const fn set_invalidation(&mut self, (span, what): (Span, What)) {
+        (self.span, self.what) = (span, what);
     }
 
     /// Leaves of `level` were changed.

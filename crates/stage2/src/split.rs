@@ -9,7 +9,7 @@ use droste_arm64::{Ipa, Level, Pa};
 use crate::attributes::scheme;
 use crate::entry::{Place, Span, is_locked, kind, locked, unlocked};
 use crate::invalidate::Debt;
-use crate::table::Next;
+use crate::table::{Next, Sight};
 use crate::{Attributes, Dsb, Error, Machine, Owed, PageSupply, Table};
 
 /// How hardware saw an entry change.
@@ -102,7 +102,7 @@ impl Table {
         debt: &mut Debt,
     ) -> Result<(), Error> {
         loop {
-            let (place, raw) = self.descend_ahead(machine, at);
+            let (place, raw, sight) = self.descend_hidden(machine, at);
             if kind(raw, self.geometry, place.level) != Kind::Leaf {
                 return Ok(());
             }
@@ -113,8 +113,24 @@ impl Table {
             if place.ipa == at {
                 return Ok(());
             }
-            self.split_leaf(machine, supply, place, debt)?;
+            match sight {
+                Sight::Live => self.split_leaf(machine, supply, place, debt)?,
+                Sight::Hidden => self.split_hidden(machine, supply, (place, raw))?,
+            };
         }
+    }
+
+    /// Splits a leaf that no walker has seen: nothing is owed for it.
+    fn split_hidden<M: Machine>(
+        &self,
+        machine: &M,
+        supply: &mut impl PageSupply,
+        (place, raw): (Place, RawDescriptor),
+    ) -> Result<Pa, Error> {
+        let child = self.take_page(supply, place.ipa)?;
+        self.fill_from(machine, child, place.level, raw);
+        machine.write(place.entry, self.link(place.level, child));
+        Ok(child)
     }
 
     /// Splits a leaf above level 3, which no other CPU's software changes, and says where its table is.

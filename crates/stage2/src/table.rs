@@ -7,13 +7,14 @@
 //! lock around the table, per virtual machine, gives exactly that; what an exclusive operation leaves [owed](crate::Owed)
 //! keeps the table borrowed, so no walker comes in before the TLBs are clean and the pages reused.
 
+use core::cell::Cell;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use droste_arm64::desc::{Descriptor, Leaf, LeafAttributes, RawDescriptor, Xn};
 use droste_arm64::{IdRegisters, Ipa, Level, Pa};
 
-use crate::entry::{Place, Span, unlocked};
+use crate::entry::{Place, Span, is_locked, unlocked};
 use crate::invalidate::{Debt, PageList};
 use crate::{Attributes, Dsb, Error, Geometry, Machine, Owed, PageSupply};
 
@@ -107,6 +108,14 @@ pub struct Table {
     pub(crate) contexts: u32,
     pub(crate) standing: Standing,
     pub(crate) counts: Counts,
+}
+
+/// Whether walkers can come to an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sight {
+    Live,
+    /// Not before a locked entry above it is what it is to be.
+    Hidden,
 }
 
 /// What an exclusive operation does after an entry that is no leaf it wanted.
@@ -214,6 +223,26 @@ impl Table {
         ipa: Ipa,
     ) -> (Place, RawDescriptor) {
         self.descend_by(machine, ipa, unlocked)
+    }
+
+    /// The same, and whether it went through a locked entry: no walker sees what is below one.
+    pub(crate) fn descend_hidden<M: Machine>(
+        &self,
+        machine: &M,
+        ipa: Ipa,
+    ) -> (Place, RawDescriptor, Sight) {
+        let locks = Cell::new(0_u32);
+        let (place, raw) = self.descend_by(machine, ipa, |raw| {
+            locks.set(locks.get() + u32::from(is_locked(raw)));
+            unlocked(raw)
+        });
+        let above = locks.get() - u32::from(is_locked(raw));
+        let sight = if above > 0 {
+            Sight::Hidden
+        } else {
+            Sight::Live
+        };
+        (place, raw, sight)
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 use droste_arm64::desc::{Kind, RawDescriptor};
 use droste_arm64::{Ipa, Level, Pa};
 
-use crate::entry::{Place, Span, kind, unlocked};
+use crate::entry::{Place, Span, is_locked, kind, unlocked};
 use crate::invalidate::{Debt, PageList};
 use crate::{Machine, Owed, PageSupply, Table};
 
@@ -112,7 +112,12 @@ impl Table {
         let child = unlocked(raw).table_address(self.geometry.format());
         let below = place.level.next().expect("a table stands above level 3");
         if !hole.covers(span) {
+            let owed = debt.invalidation();
             self.clear(machine, (child, below, place.ipa), hole, debt);
+            if is_locked(raw) {
+                // No walker has seen what was cleared. The block that was here is owed already.
+                debt.set_invalidation(owed);
+            }
             if !self.is_empty(machine, (child, below, place.ipa), hole) {
                 return;
             }

@@ -2,7 +2,7 @@
 
 use droste_arm64::tlbi::{RangeOperand, Tlbi};
 use droste_arm64::{Granule, Ipa, Level, Pa};
-use droste_stage2::{Attributes, Error, Mapping, Regime, Runs, Table, Users, under};
+use droste_stage2::{Attributes, Error, Machine, Mapping, Regime, Runs, Table, Users, under};
 
 use crate::bench::{
     self, Bench, GIB, ISH, ISHST, MIB2, PAGE, RAM_BLOCK, RAM_PAGE, ROOT, TABLE, by_address,
@@ -199,6 +199,27 @@ fn the_middle_of_a_block_goes_and_both_ends_stay() {
             expected.map(|level| (level, ipa + 3 * GIB))
         );
     }
+}
+
+#[test]
+fn a_page_out_of_a_large_block_owes_that_block_alone() {
+    let recorder = Recorder::new(Granule::Kib4);
+    let mut bench = Bench::new(&recorder, &with_ttl(plain()));
+    bench.map(&ram(GIB, 4 * GIB, GIB));
+    // Two tables take the block's place, and neither is seen by any walker before the block is gone.
+    let done = bench.unmap(GIB + MIB2 + PAGE, PAGE);
+    assert_eq!(
+        done.discharge,
+        remade(
+            &[by_address(operand(1, GIB), 1)],
+            &[(ROOT + 8, POOL + TABLE)]
+        )
+    );
+    assert_eq!(
+        recorder.read(Pa(POOL + 8)).0,
+        POOL + PAGE + TABLE,
+        "linked, not locked"
+    );
 }
 
 #[test]
