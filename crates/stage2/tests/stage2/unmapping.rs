@@ -355,7 +355,7 @@ fn an_invalidation_finds_its_tables_shape_in_place() {
     bench.map(&ram(GIB, GIB, GIB));
     let own = bench.table.geometry().vtcr(&plain());
     let other = droste_arm64::Vtcr(own.0 ^ 1);
-    droste_stage2::Machine::set_vtcr(&recorder, other);
+    recorder.set_vtcr(other);
     let done = bench.unmap(GIB, GIB);
     assert_eq!(done.discharge[1..3], [SetVtcr(own.0), Isb]);
     let back = done.discharge.len() - 3;
