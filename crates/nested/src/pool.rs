@@ -19,7 +19,7 @@ use core::ops::DerefMut;
 use droste_arm64::{Vmid, Vtcr, Vttbr};
 
 use crate::tlbi::guest_vmid;
-use crate::{Advertised, Registers, StageTwo};
+use crate::{Advertised, StageTwo, StageTwoRegisters};
 
 /// What L1's registers say that a context of L2 is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,7 +33,7 @@ const CNP: u64 = 1;
 
 impl Key {
     /// The key of what L2 would run by now.
-    pub fn new(registers: &Registers, advertised: &Advertised) -> Self {
+    pub fn new(registers: &StageTwoRegisters, advertised: &Advertised) -> Self {
         let vmid = guest_vmid(registers, advertised);
         let table = match StageTwo::new(registers, advertised) {
             StageTwo::Off => None,
@@ -128,11 +128,11 @@ impl Entry {
 /// ```
 /// use droste_arm64::{hcr, IdRegisters, IpaBits, Vtcr, Vttbr};
 /// use droste_nested::pool::{Entry, Grant, Key, Pool};
-/// use droste_nested::{Advertised, Registers};
+/// use droste_nested::{Advertised, StageTwoRegisters};
 /// let advertised = Advertised { ids: IdRegisters::default(), isar1: 0, ipa_bits: IpaBits::MIN };
 /// let key = |vmid: u64| {
 ///     let vttbr = Vttbr(vmid << 48 | 0x8000_0000);
-///     Key::new(&Registers { hcr: hcr::VM, sctlr: 0, vtcr: Vtcr(0), vttbr }, &advertised)
+///     Key::new(&StageTwoRegisters { hcr: hcr::VM, sctlr: 0, vtcr: Vtcr(0), vttbr }, &advertised)
 /// };
 /// let mut pool = Pool::new([Entry::UNUSED; 2].to_vec());
 /// let first = pool.acquire(key(1)).unwrap().place();

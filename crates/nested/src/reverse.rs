@@ -127,11 +127,11 @@ pub enum Concerned {
 /// # use droste_arm64::desc::*;
 /// # use droste_arm64::{hcr, IdRegisters, IpaBits, Level, Pa, Vtcr, Vttbr};
 /// # use droste_nested::pool::{Entry, Key, Pool};
-/// # use droste_nested::{Advertised, Composed, Extent, Mark, Registers};
+/// # use droste_nested::{Advertised, Composed, Extent, Mark, StageTwoRegisters};
 /// use droste_nested::reverse::{Concerned, Owner, Record, Reverse};
 /// use droste_nested::{L1Ipa, L2Ipa};
 /// # let advertised = Advertised { ids: IdRegisters::default(), isar1: 0, ipa_bits: IpaBits::MIN };
-/// # let registers = Registers { hcr: hcr::VM, sctlr: 0, vtcr: Vtcr(0), vttbr: Vttbr(0) };
+/// # let registers = StageTwoRegisters { hcr: hcr::VM, sctlr: 0, vtcr: Vtcr(0), vttbr: Vttbr(0) };
 /// # let mut pool = Pool::new(vec![Entry::UNUSED; 1]);
 /// # let place = pool.acquire(Key::new(&registers, &advertised)).unwrap().place();
 /// # let filled = Composed {

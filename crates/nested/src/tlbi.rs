@@ -17,7 +17,7 @@ use droste_arm64::desc::{Format, OutputFormat};
 use droste_arm64::sysreg::SysReg;
 use droste_arm64::{Granule, Level, Vmid, VmidBits, hcr};
 
-use crate::{Advertised, L2Ipa, Registers, StageTwo};
+use crate::{Advertised, L2Ipa, StageTwo, StageTwoRegisters};
 
 mod encoding;
 
@@ -159,7 +159,7 @@ impl Instruction {
         self,
         operand: u64,
         level: VirtualLevel,
-        registers: &Registers,
+        registers: &StageTwoRegisters,
         advertised: &Advertised,
     ) -> Invalidation {
         let vmid = guest_vmid(registers, advertised);
@@ -304,7 +304,7 @@ pub enum Invalidation {
 }
 
 /// L1's VMID: 8 bits of VTTBR_EL2.VMID, or 16 where they are advertised and VTCR_EL2.VS asks for them.
-pub fn guest_vmid(registers: &Registers, advertised: &Advertised) -> Vmid {
+pub fn guest_vmid(registers: &StageTwoRegisters, advertised: &Advertised) -> Vmid {
     let Vmid(vmid) = registers.vttbr.vmid();
     let bits = registers.vtcr.vmid_bits().min(advertised.ids.vmid_bits());
     match bits {
@@ -313,13 +313,19 @@ pub fn guest_vmid(registers: &Registers, advertised: &Advertised) -> Vmid {
     }
 }
 
-/// The page that an operand of IPAS2E1 names: IPA\[51:12\] at \[39:0\], TTL at \[47:44\] with the granule above the
-/// level. A hint of another granule than the table's, or of a level without leaves, is none.
-fn address(operand: u64, registers: &Registers, advertised: &Advertised) -> Range {
+/// The page that an operand of IPAS2E1 names: IPA\[47:12\] at \[35:0\] and, where 52 bits are advertised, IPA\[51:48\]
+/// at \[39:36\]; TTL at \[47:44\] with the granule above the level. A hint of another granule than the table's, or of a
+/// level without leaves, is none.
+fn address(operand: u64, registers: &StageTwoRegisters, advertised: &Advertised) -> Range {
     let format = format(registers, advertised);
     let is_hint = format.is_some_and(|format| tg(operand >> 46) == Some(format.granule()));
+    let pages = if advertised.ids.pa_range().bits() < 52 {
+        0xf_ffff_ffff
+    } else {
+        0xff_ffff_ffff
+    };
     Range {
-        from: L2Ipa((operand & 0xff_ffff_ffff) << 12),
+        from: L2Ipa((operand & pages) << 12),
         bytes: 1 << 12,
         level: hint(operand >> 44, format.filter(|_| is_hint), advertised),
     }
@@ -328,7 +334,7 @@ fn address(operand: u64, registers: &Registers, advertised: &Advertised) -> Rang
 /// The range that an operand of RIPAS2E1 names: TG at \[47:46\], SCALE at \[45:44\], NUM at \[43:39\], TTL at \[38:37\],
 /// BaseADDR at \[36:0\], in pages, or in 64 KiB where VTCR_EL2.DS is 1. `None` for the reserved TG, which invalidates
 /// nothing. TTL 0 gives no hint.
-fn range(operand: u64, registers: &Registers, advertised: &Advertised) -> Option<Range> {
+fn range(operand: u64, registers: &StageTwoRegisters, advertised: &Advertised) -> Option<Range> {
     let granule = tg(operand >> 46)?;
     let format = format(registers, advertised);
     let is_coarse = format.is_some_and(|format| format.output() == OutputFormat::Lpa2);
@@ -368,8 +374,8 @@ const fn tg(bits: u64) -> Option<Granule> {
 }
 
 /// The layout of L1's table; `None` where it has none.
-fn format(registers: &Registers, advertised: &Advertised) -> Option<Format> {
-    let on = Registers {
+fn format(registers: &StageTwoRegisters, advertised: &Advertised) -> Option<Format> {
+    let on = StageTwoRegisters {
         hcr: registers.hcr | hcr::VM,
         ..*registers
     };

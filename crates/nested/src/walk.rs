@@ -33,7 +33,7 @@ const EE: u64 = 1 << 25;
 
 /// The registers of virtual EL2 that govern stage 2, as L1 wrote them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Registers {
+pub struct StageTwoRegisters {
     /// HCR_EL2.
     pub hcr: u64,
     /// SCTLR_EL2.
@@ -55,7 +55,7 @@ pub enum StageTwo {
 
 impl StageTwo {
     /// What the registers ask for, on the hardware that L1 was shown.
-    pub fn new(registers: &Registers, advertised: &Advertised) -> Self {
+    pub fn new(registers: &StageTwoRegisters, advertised: &Advertised) -> Self {
         // HCR_EL2.DC acts as VM too (DDI 0487, D24.2, HCR_EL2.DC).
         if registers.hcr & (hcr::VM | hcr::DC) == 0 {
             Self::Off
@@ -160,7 +160,7 @@ pub struct Walker {
 }
 
 impl Walker {
-    fn new(registers: &Registers, advertised: &Advertised) -> Self {
+    fn new(registers: &StageTwoRegisters, advertised: &Advertised) -> Self {
         let ids = &advertised.ids;
         let vtcr = effective_vtcr(registers.vtcr, advertised);
         Self {

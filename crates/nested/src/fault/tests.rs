@@ -6,7 +6,7 @@ use droste_stage2::{Attributes, Geometry, Slot};
 use super::*;
 use crate::advertised::tests::rich;
 use crate::memory::tests::Sparse;
-use crate::{Registers, StageTwo};
+use crate::{StageTwo, StageTwoRegisters};
 
 /// L1's table for L2 begins here; one table at level 1, and one each below for the first GiB.
 const ROOT: u64 = 0x8000_0000;
@@ -24,7 +24,7 @@ const TABLE_WALK: Esr = Esr(0x24 << 26 | 1 << 25 | 1 << 7 | 0x07);
 struct World {
     memory: Sparse,
     slots: Slots,
-    registers: Registers,
+    registers: StageTwoRegisters,
     canonical: Option<CanonicalLeaf>,
 }
 
@@ -75,7 +75,7 @@ impl World {
         Self {
             memory,
             slots,
-            registers: Registers {
+            registers: StageTwoRegisters {
                 hcr: hcr::VM,
                 sctlr: 0,
                 vtcr: Vtcr(5 << 16 | 1 << 6 | 0x18),

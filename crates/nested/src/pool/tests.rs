@@ -9,8 +9,8 @@ use crate::advertised::tests::{plain, rich};
 
 const VS: u64 = 1 << 19;
 
-fn registers(vmid: u64, baddr: u64) -> Registers {
-    Registers {
+fn registers(vmid: u64, baddr: u64) -> StageTwoRegisters {
+    StageTwoRegisters {
         hcr: hcr::VM,
         sctlr: 0,
         vtcr: Vtcr(VS),
@@ -29,19 +29,19 @@ fn pool(quota: usize) -> Pool<Vec<Entry>> {
 #[test]
 fn a_key_is_all_of_vttbr_but_cnp_and_all_of_vtcr() {
     let base = registers(7, 0x8000_0000);
-    let same = Registers {
+    let same = StageTwoRegisters {
         vttbr: Vttbr(base.vttbr.0 | 1),
         ..base
     };
     assert_eq!(Key::new(&base, &rich()), Key::new(&same, &rich()));
     for bit in 1..64 {
-        let other = Registers {
+        let other = StageTwoRegisters {
             vttbr: Vttbr(base.vttbr.0 ^ 1 << bit),
             ..base
         };
         assert_ne!(Key::new(&base, &rich()), Key::new(&other, &rich()), "{bit}");
     }
-    let other = Registers {
+    let other = StageTwoRegisters {
         vtcr: Vtcr(base.vtcr.0 | 1),
         ..base
     };
@@ -51,7 +51,7 @@ fn a_key_is_all_of_vttbr_but_cnp_and_all_of_vtcr() {
 #[test]
 fn with_stage_2_off_the_vmid_is_the_key() {
     let off = |vmid, baddr, vtcr| {
-        let registers = Registers {
+        let registers = StageTwoRegisters {
             hcr: 0,
             vtcr: Vtcr(vtcr),
             ..registers(vmid, baddr)
@@ -112,7 +112,7 @@ fn an_invalidation_by_vmid_finds_every_context_of_it_and_no_other() {
     for baddr in [0x1000, 0x2000, 0x3000] {
         expected.push(pool.acquire(key(1, baddr)).expect("eight").place());
     }
-    let off = Registers {
+    let off = StageTwoRegisters {
         hcr: 0,
         ..registers(1, 0)
     };

@@ -15,7 +15,7 @@ use crate::advertised::tests::rich;
 use crate::fault::{Abort, L1, Verdict};
 use crate::memory::tests::Sparse;
 use crate::reverse::{Concerned, Owner, Record, Reverse};
-use crate::{Advertised, CanonicalLeaf, Extent, L1Ipa, Place, Registers, StageTwo, Walker};
+use crate::{Advertised, CanonicalLeaf, Extent, L1Ipa, Place, StageTwo, StageTwoRegisters, Walker};
 
 /// A machine that holds descriptors and counts invalidations.
 #[derive(Default)]
@@ -415,9 +415,7 @@ fn a_shadow_gives_back_all_it_took() {
         bench.fill(at, &composed(at, PAGE, (Level::L3, PAGE)));
     }
     assert!(bench.supply.0.len() < PAGES as usize);
-    bench
-        .with(Shadow::clear)
-        .expect("nothing is cut");
+    bench.with(Shadow::clear).expect("nothing is cut");
     assert_eq!(bench.supply.0.len(), PAGES as usize);
     bench
         .shadow
@@ -486,7 +484,7 @@ impl World {
     }
 
     fn walker(&self) -> Walker {
-        let registers = Registers {
+        let registers = StageTwoRegisters {
             hcr: hcr::VM,
             sctlr: 0,
             vtcr: Vtcr(5 << 16 | 1 << 6 | 0x18),

@@ -169,8 +169,8 @@ fn el1_has_the_forms_of_its_own_regime() {
     }
 }
 
-fn registers(hcr: u64, vtcr: u64) -> Registers {
-    Registers {
+fn registers(hcr: u64, vtcr: u64) -> StageTwoRegisters {
+    StageTwoRegisters {
         hcr,
         sctlr: 0,
         vtcr: Vtcr(vtcr),
@@ -183,7 +183,12 @@ const VS: u64 = 1 << 19;
 const KIB4: u64 = 5 << 16 | 1 << 6 | 0x18;
 const HOST: u64 = hcr::E2H | hcr::TGE;
 
-fn meaning(named: &str, operand: u64, level: VirtualLevel, registers: &Registers) -> Invalidation {
+fn meaning(
+    named: &str,
+    operand: u64,
+    level: VirtualLevel,
+    registers: &StageTwoRegisters,
+) -> Invalidation {
     let encoding = encodings()
         .filter(|encoding| encoding.op0() == 1 && encoding.crn() == 8)
         .find(|&encoding| expected(encoding) == Some(named))
@@ -357,8 +362,8 @@ fn the_reserved_granule_of_a_range_names_nothing() {
 
 #[test]
 fn reserved_bits_leave_an_address_the_same() {
-    // NS at [63], and what is RES0.
-    let operand = 1 << 63 | 0x7fff << 48 | 0x100;
+    // NS at [63], what is RES0, and IPA[51:48] on a machine of 48 bits.
+    let operand = 1 << 63 | 0x7fff << 48 | 0xf << 40 | 0xf << 36 | 0x100;
     let found = stage_2(Form::Ipas2(Entries::Any), operand, KIB4, &rich()).expect("an address");
     assert_eq!((found.from, found.level), (L2Ipa(0x10_0000), None));
 }

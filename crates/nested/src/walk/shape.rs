@@ -3,7 +3,7 @@
 use droste_arm64::desc::{Format, OutputFormat, RawDescriptor};
 use droste_arm64::{Granule, Level, PaRange, Vtcr, Vttbr};
 
-use super::{Extent, Registers};
+use super::{Extent, StageTwoRegisters};
 use crate::advertised::Ds;
 use crate::{Advertised, L1Ipa, L2Ipa};
 
@@ -25,7 +25,7 @@ pub(super) struct Shape {
 
 impl Shape {
     /// The shape; `None` where a walk ends in a level 0 translation fault before its first lookup.
-    pub(super) fn new(registers: &Registers, advertised: &Advertised) -> Option<Self> {
+    pub(super) fn new(registers: &StageTwoRegisters, advertised: &Advertised) -> Option<Self> {
         let vtcr = effective_vtcr(registers.vtcr, advertised);
         let granule = vtcr.granule()?;
         let format = advertised.format(granule, ds(vtcr));

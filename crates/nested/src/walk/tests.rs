@@ -28,8 +28,8 @@ const fn vtcr(tg0: u64, sl0: u64, t0sz: u64) -> u64 {
 /// The 4 KiB granule, 40 bits in two tables at level 1.
 const KIB4: u64 = vtcr(0, 1, 24);
 
-fn registers(vtcr: u64) -> Registers {
-    Registers {
+fn registers(vtcr: u64) -> StageTwoRegisters {
+    StageTwoRegisters {
         hcr: hcr::VM,
         sctlr: 0,
         vtcr: Vtcr(vtcr),
@@ -37,7 +37,7 @@ fn registers(vtcr: u64) -> Registers {
     }
 }
 
-fn walker(registers: &Registers, advertised: &Advertised) -> Walker {
+fn walker(registers: &StageTwoRegisters, advertised: &Advertised) -> Walker {
     match StageTwo::new(registers, advertised) {
         StageTwo::On(walker) => walker,
         StageTwo::Off => panic!("HCR_EL2.VM is set"),
@@ -80,7 +80,7 @@ fn stage_2_is_on_with_vm_or_dc() {
         (hcr::DC, true),
         (hcr::TGE, false),
     ] {
-        let registers = Registers {
+        let registers = StageTwoRegisters {
             hcr,
             ..registers(KIB4)
         };
@@ -303,7 +303,7 @@ fn addresses_beyond_the_output_size_fault_at_their_level() {
         }
     }
     let memory = Sparse::new(MEMORY);
-    let registers = Registers {
+    let registers = StageTwoRegisters {
         vttbr: Vttbr(wide | ROOT),
         ..registers(narrow)
     };
@@ -366,7 +366,7 @@ fn wide_formats_start_at_level_minus_1_if_advertised() {
     // Level 0: a block of 512 GiB at the top of 52 bits, SH0 instead of SH.
     memory.set(ROOT + 0x1000, RAM | 1 << 49);
     let value = vtcr(0, 0, 12) & !(7 << 16) | 6 << 16 | VTCR_DS | VTCR_SL2 | 2 << 12;
-    let registers = Registers {
+    let registers = StageTwoRegisters {
         vttbr: Vttbr(ROOT),
         ..registers(value)
     };
@@ -424,7 +424,7 @@ fn bits_without_meaning_are_ignored() {
     let leaf = read(KIB4, &memory, 0x1000).expect("mapped");
     assert_eq!((leaf.output, leaf.bytes), (L1Ipa(0x20_0000), 2 << 20));
     // A root off its alignment, under CnP.
-    let registers = Registers {
+    let registers = StageTwoRegisters {
         vttbr: Vttbr(ROOT | 0x1fff),
         ..registers(KIB4)
     };
@@ -437,7 +437,7 @@ fn a_root_of_two_descriptors_may_stand_at_any_16_bytes() {
     // 31 bits from level 1: two descriptors.
     let memory = Sparse::new(MEMORY);
     memory.set(ROOT + 0x38, RAM | 0x4000_0000);
-    let registers = Registers {
+    let registers = StageTwoRegisters {
         vttbr: Vttbr(ROOT + 0x30),
         ..registers(vtcr(0, 1, 33))
     };
@@ -570,7 +570,7 @@ fn big_endian_tables_are_read_and_written_as_such() {
     let memory = Sparse::new(MEMORY);
     memory.set(ROOT, (TABLE | (ROOT + 0x4000)).swap_bytes());
     memory.set(ROOT + 0x4000, (RAM & !(1 << 10) | 0x4000_0000).swap_bytes());
-    let big = Registers {
+    let big = StageTwoRegisters {
         sctlr: EE,
         ..registers(KIB4 | VTCR_HA)
     };
@@ -589,7 +589,7 @@ fn memory_types_follow_l1s_scheme() {
     let memory = Sparse::new(MEMORY);
     let with = |bits: u64, hcr: u64, advertised: &Advertised| {
         chain(&memory, 0, &[30], 9, RAM & !(15 << 2) | bits << 2);
-        let registers = Registers {
+        let registers = StageTwoRegisters {
             hcr,
             ..registers(KIB4)
         };
@@ -738,7 +738,7 @@ proptest! {
             isar1: 0,
             ipa_bits: IpaBits::new(ipa_bits).expect("in range"),
         };
-        let registers = Registers { hcr: hcr | hcr::VM, sctlr, vtcr: Vtcr(vtcr), vttbr: Vttbr(vttbr) };
+        let registers = StageTwoRegisters { hcr: hcr | hcr::VM, sctlr, vtcr: Vtcr(vtcr), vttbr: Vttbr(vttbr) };
         let noise = Noise { seed, dense, reads: std::cell::RefCell::default() };
         let ipa = L2Ipa(ipa >> narrow);
         let result = walker(&registers, &advertised).translate(&noise, ipa, access);
