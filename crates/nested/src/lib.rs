@@ -27,6 +27,7 @@ pub mod eret;
 pub mod exception;
 pub mod fault;
 pub mod forward;
+pub mod id;
 mod memory;
 pub mod pool;
 pub mod reverse;

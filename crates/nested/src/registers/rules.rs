@@ -259,8 +259,8 @@ const SCTLR_RESET: u64 = 0x30c5_0830;
 const TCR_NVHE: u64 = 0x7_ff3f | 7 << 20 | 0x3f << 24;
 const TCR_ONES: u64 = 1 << 31 | 1 << 23;
 
-/// VTCR_EL2: T0SZ to PS, VS, HA and HWU; bit 31 is RES1. No HD, for ID_AA64MMFR1_EL1.HAFDBS shows none; no DS and SL2.
-const VTCR: u64 = 0xf_ffff | 1 << 21 | 0xf << 25;
+/// VTCR_EL2: T0SZ to PS, VS, HA, HD and HWU; bit 31 is RES1. No DS and SL2, for no FEAT_LPA2 is shown.
+const VTCR: u64 = 0xf_ffff | 3 << 21 | 0xf << 25;
 
 /// The bits of CNTHCTL_EL2 that are also CNTKCTL_EL1's: EL0PCTEN, EL0VCTEN, EVNTEN, EVNTDIR, EVNTI, EL0VTEN, EL0PTEN,
 /// EVNTIS.
