@@ -74,8 +74,8 @@ pub struct Composed {
     pub guest_bytes: u64,
 }
 
-/// Composes the two leaves around the address `at`, which the guest's leaf maps. `None` where the canonical leaf does not
-/// hold what the guest's makes of it. `scheme` is the canonical table's, [`droste_stage2::scheme`].
+/// Composes the two leaves around the address `at`, which the guest's leaf maps. `None` where the canonical leaf does
+/// not hold what the guest's makes of it. `scheme` is the canonical table's, [`droste_stage2::scheme`].
 ///
 /// ```
 /// # use droste_arm64::desc::*;

@@ -1,7 +1,7 @@
 //! Whose a stage-2 fault of L2 is, and what follows.
 //!
-//! Hardware walked a shadow, so what it says of the cause and the level is about an entry that L1 never saw. The guest's
-//! table is walked anew for the access, and the first of these that applies decides:
+//! Hardware walked a shadow, so what it says of the cause and the level is about an entry that L1 never saw. The
+//! guest's table is walked anew for the access, and the first of these that applies decides:
 //!
 //! | the guest's table | what it leads to | verdict |
 //! |---|---|---|

@@ -5,14 +5,14 @@
 //! each behind a lock of its own. So a context never moves, and the pool's lock is held for a lookup alone.
 //!
 //! Rules:
-//! - What a virtual CPU uses is not taken from under it: a place counts its users, and only idle ones are reused. A quota
-//!   of at least the number of virtual CPUs therefore never runs out.
+//! - What a virtual CPU uses is not taken from under it: a place counts its users, and only idle ones are reused. A
+//!   quota of at least the number of virtual CPUs therefore never runs out.
 //! - Of the idle ones, the least recently used goes first, found at once.
 //! - Memory follows use: a place that was never granted has no table yet.
 //!
 //! Contexts are hashed by L1's VMID alone. Then those of one VMID, on which an invalidation by VMID acts, are in one
-//! chain, and that chain is short as well, because a hypervisor gives its guests different VMIDs. One that does not waits
-//! for a search of its own contexts, at most as many as its quota.
+//! chain, and that chain is short as well, because a hypervisor gives its guests different VMIDs. One that does not
+//! waits for a search of its own contexts, at most as many as its quota.
 
 use core::ops::DerefMut;
 

@@ -6,26 +6,30 @@
 //! # Protocol
 //! 1. A fill [inserts](Reverse::insert) its record *before* it takes the shadow's lock, and checks its
 //!    [`Ticket`](crate::Ticket) under that lock.
-//! 2. Whoever changes memory of L1 changes the canonical table first, then [notes](crate::Changes::note) the change, and
-//!    then goes through the records.
+//! 2. Whoever changes memory of L1 changes the canonical table first, then [notes](crate::Changes::note) the change,
+//!    and then goes through the records.
+//! 3. What it looks for is what became less: write protection takes whole leaves, so it looks for the leaves that
+//!    [`Table::dirty`](droste_stage2::Table::dirty) reports. A shadow is then writable only where the canonical table
+//!    is, and so the dirty log of the one holds what is stored through the other.
 //!
 //! A fill that looked at the canonical table before the change then either has its record in here in time, and the
-//! shadow's lock makes the other wait for it, or finds its ticket void. Locks are taken in the order reverse map, shadow.
+//! shadow's lock makes the other wait for it, or finds its ticket void. Locks are taken in the order reverse map,
+//! shadow.
 //!
 //! # What a record may be
-//! Records are as good as true, and no better: invalidations by L1 do not take theirs away, so a record can outlive what
-//! it stands for, and acting on it costs a refill at worst. A region that is filled again finds its old record. The
-//! number of records is bounded by the memory that is given; once it is used up, the shadow that would have needed one
-//! more is *untracked*: its records go, and each change acts on the whole of it, until it is cleared and
+//! Records are as good as true, and no better: invalidations by L1 do not take theirs away, so a record can outlive
+//! what it stands for, and acting on it costs a refill at worst. A region that is filled again finds its old record.
+//! The number of records is bounded by the memory that is given; once it is used up, the shadow that would have needed
+//! one more is *untracked*: its records go, and each change acts on the whole of it, until it is cleared and
 //! [forgotten](Reverse::forget).
 //!
 //! # The structure
 //! A hash table over region size and address within it. Regions are powers of two and aligned, so those that hold an
-//! address number one for each size, and few sizes occur: a fill costs one probe, an unmapped page one per size. A range
-//! with more places than there are records is searched record by record instead. Refused: a list head per page of L1
-//! (memory in proportion to L1's, not to its shadows'), a balanced tree of intervals (a dozen dependent loads for each
-//! fill, the path that counts), and a search of all shadows (no memory at all, but every unmapped page would cost as much
-//! as all of them).
+//! address number one for each size, and few sizes occur: a fill costs one probe, an unmapped page one per size. A
+//! range with more places than there are records is searched record by record instead. Refused: a list head per page of
+//! L1 (memory in proportion to L1's, not to its shadows'), a balanced tree of intervals (a dozen dependent loads for
+//! each fill, the path that counts), and a search of all shadows (no memory at all, but every unmapped page would cost
+//! as much as all of them).
 
 use core::ops::DerefMut;
 

@@ -15,15 +15,15 @@
 //! the VMID: a fill that walked L1's table before it finds its ticket void.
 //!
 //! # What an invalidation takes
-//! L1 names an address; what has to go is the leaf of *its* table around it, of which the shadow may hold smaller pieces,
-//! anywhere in it. A level in the operand says how large that leaf was. Without one, the shadow knows which sizes it holds
-//! in pieces, and takes the largest of those around the address; an entry that is as large as L1's leaf is found by
-//! itself. So the price of a missing level is no more than what is in pieces.
+//! L1 names an address; what has to go is the leaf of *its* table around it, of which the shadow may hold smaller
+//! pieces, anywhere in it. A level in the operand says how large that leaf was. Without one, the shadow knows which
+//! sizes it holds in pieces, and takes the largest of those around the address; an entry that is as large as L1's leaf
+//! is found by itself. So the price of a missing level is no more than what is in pieces.
 //!
 //! # Fills take the lock alone
 //! `Table::map` replaces whatever is in the way, by break-before-make, and needs the table for itself. Answering beside
-//! other faults, as `Table::install` does, widens a leaf that it finds in place, whatever its size: in a shadow a larger
-//! leaf may be one that was composed before its parts came to differ.
+//! other faults, as `Table::install` does, widens a leaf that it finds in place, whatever its size: in a shadow a
+//! larger leaf may be one that was composed before its parts came to differ.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -66,7 +66,8 @@ impl Changes {
     }
 }
 
-/// The state of a shadow and of L1's memory at some time: void once L1 invalidates in the shadow or L0 changes the memory.
+/// The state of a shadow and of L1's memory at some time: void once L1 invalidates in the shadow or L0 changes the
+/// memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ticket {
     invalidations: u64,
@@ -78,7 +79,8 @@ pub struct Ticket {
 pub struct Host<'a, M, S, const CPUS: usize> {
     /// The machine.
     pub machine: &'a M,
-    /// Pages for tables. A fill takes as many as a [`PageCache`](droste_stage2::PageCache) holds at most, the rest none.
+    /// Pages for tables. A fill takes as many as a [`PageCache`](droste_stage2::PageCache) holds at most, the rest
+    /// none.
     pub supply: &'a mut S,
     /// The machine's allocator of VMIDs.
     pub vmids: &'a VmidAllocator<CPUS>,
@@ -109,8 +111,8 @@ pub struct Shadow<const CPUS: usize> {
 }
 
 impl<const CPUS: usize> Shadow<CPUS> {
-    /// An empty shadow of the virtual machine's `geometry`, with its root in memory as for [`Table::new`]. `guest` is the
-    /// layout of L1's table, [`Walker::format`](crate::Walker::format), and `ids` are the real hardware's.
+    /// An empty shadow of the virtual machine's `geometry`, with its root in memory as for [`Table::new`]. `guest` is
+    /// the layout of L1's table, [`Walker::format`](crate::Walker::format), and `ids` are the real hardware's.
     ///
     /// # Errors
     /// [`Error::RootMisplaced`].
@@ -160,11 +162,12 @@ impl<const CPUS: usize> Shadow<CPUS> {
         }
     }
 
-    /// Maps what was composed for a fault of this shadow, all of it or the part around the fault that one exit may take.
+    /// Maps what was composed for a fault of this shadow, all of it or the part around the fault that one exit may
+    /// take.
     ///
     /// # Errors
-    /// [`Error::NoTablePage`]: fill the supply and repeat. [`Error::Misaligned`] and [`Error::XnxUnsupported`] where more
-    /// was [advertised](crate::Advertised) than its rules permit.
+    /// [`Error::NoTablePage`]: fill the supply and repeat. [`Error::Misaligned`] and [`Error::XnxUnsupported`] where
+    /// more was [advertised](crate::Advertised) than its rules permit.
     pub fn fill<M: Machine, S: PageSupply>(
         &mut self,
         host: &mut Host<'_, M, S, CPUS>,
@@ -312,8 +315,8 @@ impl<const CPUS: usize> Shadow<CPUS> {
         }
     }
 
-    /// Takes all leaves that map part of a range, extended to multiples of `unit` bytes, a power of two. No leaf is cut,
-    /// so no page is needed.
+    /// Takes all leaves that map part of a range, extended to multiples of `unit` bytes, a power of two. No leaf is
+    /// cut, so no page is needed.
     fn take<M: Machine, S: PageSupply>(
         &mut self,
         host: &mut Host<'_, M, S, CPUS>,

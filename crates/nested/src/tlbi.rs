@@ -119,8 +119,8 @@ const CRN: u8 = 8;
 const CRN_NXS: u8 = 9;
 
 impl Instruction {
-    /// The instruction of this encoding, issued at `level`; `None` where it is no TLBI, or is UNDEFINED there on what is
-    /// advertised.
+    /// The instruction of this encoding, issued at `level`; `None` where it is no TLBI, or is UNDEFINED there on what
+    /// is advertised.
     ///
     /// ```
     /// use droste_arm64::{IdRegisters, IpaBits};
@@ -331,9 +331,9 @@ fn address(operand: u64, registers: &StageTwoRegisters, advertised: &Advertised)
     }
 }
 
-/// The range that an operand of RIPAS2E1 names: TG at \[47:46\], SCALE at \[45:44\], NUM at \[43:39\], TTL at \[38:37\],
-/// BaseADDR at \[36:0\], in pages, or in 64 KiB where VTCR_EL2.DS is 1. `None` for the reserved TG, which invalidates
-/// nothing. TTL 0 gives no hint.
+/// The range that an operand of RIPAS2E1 names: TG at \[47:46\], SCALE at \[45:44\], NUM at \[43:39\], TTL at
+/// \[38:37\], BaseADDR at \[36:0\], in pages, or in 64 KiB where VTCR_EL2.DS is 1. `None` for the reserved TG, which
+/// invalidates nothing. TTL 0 gives no hint.
 fn range(operand: u64, registers: &StageTwoRegisters, advertised: &Advertised) -> Option<Range> {
     let granule = tg(operand >> 46)?;
     let format = format(registers, advertised);

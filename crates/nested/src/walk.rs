@@ -372,8 +372,8 @@ const fn permits_fetch(execute: Xn, privilege: Privilege) -> bool {
     }
 }
 
-/// The memory type. Of reserved encodings, whose cacheability is UNKNOWN, it is Non-cacheable; with FWB bit 3 of MemAttr
-/// is RES0 and ignored (DDI 0487, J1.1, S2DecodeCacheability and AArch64.S2ApplyFWBMemAttrs).
+/// The memory type. Of reserved encodings, whose cacheability is UNKNOWN, it is Non-cacheable; with FWB bit 3 of
+/// MemAttr is RES0 and ignored (DDI 0487, J1.1, S2DecodeCacheability and AArch64.S2ApplyFWBMemAttrs).
 const fn memory_type(bits: MemAttr, scheme: AttributeScheme) -> MemoryType {
     let bits = match scheme {
         AttributeScheme::Combine => bits,

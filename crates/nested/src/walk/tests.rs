@@ -52,7 +52,8 @@ fn fault(kind: FaultKind, level: Level) -> Result<GuestLeaf, Stop> {
     Err(Stop::Fault(WalkFault { kind, level }))
 }
 
-/// Writes tables for `ipa`, by start shift and bits a level, down to a descriptor at `depth` lookups. Returns where it is.
+/// Writes tables for `ipa`, by start shift and bits a level, down to a descriptor at `depth` lookups. Returns where it
+/// is.
 fn chain(memory: &Sparse, ipa: u64, shifts: &[u32], index_bits: u32, last: u64) -> u64 {
     let mut table = ROOT;
     for (number, shift) in shifts.iter().enumerate() {
@@ -720,7 +721,7 @@ fn any_vtcr() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig::with_cases(6_000))]
 
     #[test]
     fn any_memory_and_any_registers_give_a_sound_leaf_or_a_fault(
