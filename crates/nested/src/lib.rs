@@ -13,6 +13,119 @@
 //! - [`compose`](mod@compose) says what a shadow entry may be.
 //! - [`fault`] says whose a fault of L2 is.
 //! - [`tlbi`] says what an invalidation by L1 asks for.
+//! - [`pool`] says which contexts of L2 there are, [`shadow`] fills and empties one, and [`reverse`] leads from memory of
+//!   L1 to the shadows that have it.
+//!
+//! ```
+//! # use std::{cell::{Cell, RefCell}, collections::HashMap};
+//! # use droste_arm64::desc::RawDescriptor;
+//! # use droste_arm64::tlbi::Tlbi;
+//! use droste_arm64::esr::Esr;
+//! use droste_arm64::sysreg::SysReg;
+//! use droste_arm64::{hcr, Granule, IdRegisters, Ipa, IpaBits, Pa, Vtcr, Vttbr};
+//! use droste_nested::pool::{Entry, Grant};
+//! use droste_nested::reverse::{Owner, Record};
+//! use droste_nested::*;
+//! use droste_stage2::*;
+//! # #[derive(Default)]
+//! # struct Board { memory: RefCell<HashMap<u64, u64>>, vttbr: Cell<u64>, vtcr: Cell<u64> }
+//! # impl Machine for Board {
+//! #     fn read(&self, at: Pa) -> RawDescriptor {
+//! #         RawDescriptor(self.memory.borrow().get(&at.0).copied().unwrap_or(0))
+//! #     }
+//! #     fn write(&self, at: Pa, value: RawDescriptor) { self.memory.borrow_mut().insert(at.0, value.0); }
+//! #     fn compare_exchange(
+//! #         &self, at: Pa, expected: RawDescriptor, new: RawDescriptor,
+//! #     ) -> Result<(), RawDescriptor> {
+//! #         let found = self.read(at);
+//! #         if found == expected { self.write(at, new); Ok(()) } else { Err(found) }
+//! #     }
+//! #     fn zero(&self, page: Pa, bytes: u64) {
+//! #         self.memory.borrow_mut().retain(|&at, _| !(page.0..page.0 + bytes).contains(&at));
+//! #     }
+//! #     fn dsb(&self, _: Dsb) {}
+//! #     fn isb(&self) {}
+//! #     fn tlbi(&self, _: Tlbi) {}
+//! #     fn ic(&self, _: Ic) {}
+//! #     fn clean_invalidate_data(&self, _: Pa, _: u64) {}
+//! #     fn vttbr(&self) -> Vttbr { Vttbr(self.vttbr.get()) }
+//! #     fn set_vttbr(&self, value: Vttbr) { self.vttbr.set(value.0) }
+//! #     fn vtcr(&self) -> Vtcr { Vtcr(self.vtcr.get()) }
+//! #     fn set_vtcr(&self, value: Vtcr) { self.vtcr.set(value.0) }
+//! # }
+//! # struct Pages(Vec<Pa>);
+//! # impl PageSupply for Pages {
+//! #     fn take(&mut self) -> Option<Pa> { self.0.pop() }
+//! #     fn give(&mut self, page: Pa) { self.0.push(page) }
+//! # }
+//! # static VMIDS: VmidAllocator<4> = VmidAllocator::new();
+//! # let board = Board::default();
+//! # let mut pages = Pages((0..32).map(|n| Pa(0x8000_0000 + n * 0x1000)).collect());
+//!
+//! /// L1's memory, where its table for L2 is.
+//! struct Memory(RefCell<HashMap<u64, u64>>);
+//! impl GuestMemory for Memory {
+//!     fn read(&self, at: L1Ipa) -> Result<u64, ExternalAbort> {
+//!         self.0.borrow().get(&at.0).copied().ok_or(ExternalAbort)
+//!     }
+//!     fn compare_exchange(&self, at: L1Ipa, old: u64, new: u64) -> Result<Exchange, ExternalAbort> {
+//!         if self.read(at)? != old {
+//!             return Ok(Exchange::Differs);
+//!         }
+//!         self.0.borrow_mut().insert(at.0, new);
+//!         Ok(Exchange::Done)
+//!     }
+//! }
+//!
+//! // A virtual machine with 16 MiB, mapped by its canonical table.
+//! let ids = IdRegisters { mmfr0: 5, ..IdRegisters::default() };
+//! let ipa_bits = IpaBits::new(40).unwrap();
+//! let geometry = Geometry::new(Granule::Kib4, ipa_bits, &ids)?;
+//! let mut slots = Slots::new(geometry);
+//! slots.add(Slot::new(Ipa(0x4000_0000), Pa(0x9000_0000), 0x100_0000, Attributes::RAM))?;
+//! let mut canonical = Table::new(&board, Pa(0x1000_0000), geometry, &ids)?;
+//! let of_l1 = Context::<4>::new(&mut canonical);
+//! let users = Users { vmids: &VMIDS, contexts: &[&of_l1] };
+//! let all = Mapping::new(Ipa(0x4000_0000), Pa(0x9000_0000), 0x100_0000, Attributes::RAM);
+//! canonical.map(&board, &mut pages, &all).discharge(&board, &mut pages, &users)?;
+//!
+//! // L1 made a table for L2 with a block of 1 GiB, and enters it.
+//! let memory = Memory(RefCell::new([(0x4000_0000, 0x4000_07fd)].into()));
+//! let advertised = Advertised { ids, isar1: 0, ipa_bits };
+//! let registers = StageTwoRegisters {
+//!     hcr: hcr::VM, sctlr: 0, vtcr: Vtcr(5 << 16 | 1 << 6 | 24), vttbr: Vttbr(7 << 48 | 0x4000_0000),
+//! };
+//! let StageTwo::On(walker) = StageTwo::new(&registers, &advertised) else { unreachable!() };
+//! let mut contexts = Pool::new(vec![Entry::UNUSED; 8]);
+//! let Some(Grant::New(place)) = contexts.acquire(Key::new(&registers, &advertised)) else { unreachable!() };
+//! let mut shadow = Shadow::<4>::new(&board, Pa(0x2000_0000), geometry, &ids, walker.format())?;
+//! let mut reverse = Reverse::new(vec![Record::UNUSED; 64], vec![Owner::UNUSED; 8]);
+//! let changes = Changes::new();
+//!
+//! // L2 stores to 0x12_3456 and faults. L1's table has it, and so has the canonical one: the shadow is to blame.
+//! let ticket = shadow.ticket(&changes);
+//! let abort = Abort {
+//!     esr: Esr(0x24 << 26 | 1 << 6 | 0x05), far: 0x12_3456, ipa: L2Ipa(0x12_3456), privilege: Privilege::El1,
+//! };
+//! let l1 = L1 { walker: &walker, memory: &memory, slots: &slots, scheme: scheme(&ids) };
+//! let look = |at: L1Ipa| CanonicalLeaf::new(canonical.walk(&board, at.ipa()), geometry);
+//! let Some(Verdict::Fill { fault, composed }) = l1.judge(&abort, look) else { unreachable!() };
+//! reverse.insert(place, &composed);
+//! let mut host = Host { machine: &board, supply: &mut pages, vmids: &VMIDS };
+//! assert_eq!(shadow.fill(&mut host, (ticket, &changes), &fault, &composed)?, Filled::Mapped);
+//! let is_mapped = |shadow: &Shadow<4>, ipa| matches!(shadow.table().walk(&board, ipa), Walk::Leaf { .. });
+//! assert!(is_mapped(&shadow, Ipa(0x1f_ffff))); // 2 MiB: the smaller of the two sizes
+//!
+//! // L1 invalidates one address of its 1 GiB, without a level: TLBI IPAS2E1IS.
+//! let ipas2e1is = SysReg::new(1, 4, 8, 0, 1);
+//! let tlbi = Instruction::decode(ipas2e1is, VirtualLevel::El2, &advertised).unwrap();
+//! let Invalidation::Stage2 { vmid, range } =
+//!     tlbi.invalidation(0x2_0000, VirtualLevel::El2, &registers, &advertised) else { unreachable!() };
+//! assert_eq!((contexts.with_vmid(vmid).next(), range.from), (Some(place), L2Ipa(0x2000_0000)));
+//! shadow.invalidate(&mut host, &range)?;
+//! assert!(!is_mapped(&shadow, Ipa(0x12_3456)));
+//! # Ok::<(), Error>(())
+//! ```
 
 #![no_std]
 #![forbid(unsafe_code)]

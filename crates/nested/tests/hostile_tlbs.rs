@@ -551,6 +551,37 @@ proptest! {
     }
 }
 
+/// The canonical leaf is a block, and is protected whole: so is what L2 has of it elsewhere.
+#[test]
+fn a_page_beside_a_protected_one_is_protected_as_well() {
+    let model = model(Hardware::Plain);
+    let mut world = World::new(&model, Hardware::Plain, 64);
+    for number in 0..CPUS {
+        world.enter(number);
+    }
+    let steps = [
+        Step::Write {
+            leaf: 3,
+            output: 0x200,
+            s2ap: 3,
+            has_level: false,
+        },
+        Step::Access {
+            page: 3,
+            kind: AccessKind::Write,
+        },
+        Step::Change {
+            page: 0x201,
+            pages: 1,
+            change: Change::WriteProtect,
+        },
+    ];
+    for step in &steps {
+        run(&mut world, 0, step);
+        world.check();
+    }
+}
+
 /// The model has to see it when an invalidation by L1 is not emulated.
 #[test]
 #[should_panic(expected = "does not say what the driver expects")]
