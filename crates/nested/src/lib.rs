@@ -126,6 +126,14 @@
 //! assert!(!is_mapped(&shadow, Ipa(0x12_3456)));
 //! # Ok::<(), Error>(())
 //! ```
+//!
+//! # Registers
+//! Hardware runs virtual EL2 at EL1 with FEAT_NV2: of EL2's registers some are in memory, some in EL1's, some trap.
+//!
+//! - [`registers`] says which, what each keeps of a write, and reads and writes one wherever it is.
+//! - [`exception`] takes exceptions to virtual EL2, [`eret`] returns from it; both say what has to be switched.
+//! - [`forward`] finds the traps of L1's EL1, EL0 and L2 that are virtual EL2's, and what hardware must trap for it.
+//! - [`id`] says what L1 reads of its CPU, and [`at`] what AT gives it.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -135,6 +143,7 @@ extern crate std;
 
 mod address;
 mod advertised;
+pub mod at;
 pub mod compose;
 pub mod eret;
 pub mod exception;

@@ -1,0 +1,303 @@
+//! AT at virtual EL2: which translation is asked for, and PAR_EL1 from what the walks found (DDI 0487, C5.4; D24.2.142;
+//! J1.1, AArch64.AT and AArch64.EncodePAR).
+//!
+//! HCR_EL2.{NV, AT} make all forms trap. The walks of L1's tables are behind [`Walks`]: of stage 1 under virtual EL2's
+//! registers or its EL1's, and of stage 2 under virtual EL2's. Everything of L2's is behind both, so a descriptor of
+//! stage 1 may itself fault at stage 2.
+
+mod attributes;
+#[cfg(test)]
+mod tests;
+
+use droste_arm64::Level;
+use droste_arm64::desc::{MemoryType, Shareability};
+use droste_arm64::esr::{Direction, Ec, Esr};
+use droste_arm64::sysreg::SysReg;
+
+use crate::exception::{Exception, is_in_host};
+use crate::walk::{FaultKind, Stop, WalkFault};
+use crate::{L1Ipa, L2Ipa};
+
+pub use attributes::{Attributes, combine};
+
+/// Which stages an instruction translates by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stages {
+    /// Stage 1.
+    One,
+    /// Both stages, of EL1 and EL0.
+    Both,
+}
+
+/// For which level an instruction translates.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum For {
+    /// EL0.
+    El0,
+    /// EL1, which is EL2 at stage 1 while E2H and TGE are both 1.
+    El1,
+    /// EL2.
+    El2,
+}
+
+/// Whether PSTATE.PAN counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pan {
+    /// It counts as 0.
+    Ignored,
+    /// AT S1E1RP and S1E1WP: as it is.
+    Honoured,
+}
+
+/// One AT instruction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct At {
+    /// The stages.
+    pub stages: Stages,
+    /// The level.
+    pub level: For,
+    /// As for a load or a store.
+    pub direction: Direction,
+    /// What of PAN.
+    pub pan: Pan,
+}
+
+impl At {
+    /// From the encoding; `None` for what is no AT instruction that L1 is shown. AT S1E1A and S1E2A (FEAT_ATS1A) are not.
+    ///
+    /// ```
+    /// use droste_arm64::sysreg::SysReg;
+    /// use droste_nested::at::{At, For, Stages};
+    /// let s12e1r = At::decode(SysReg::new(1, 4, 7, 8, 4)).unwrap();
+    /// assert_eq!((s12e1r.stages, s12e1r.level), (Stages::Both, For::El1));
+    /// assert_eq!(At::decode(SysReg::new(1, 4, 7, 8, 2)), None);
+    /// ```
+    pub const fn decode(register: SysReg) -> Option<Self> {
+        if register.op0() != 1 || register.crn() != 7 {
+            return None;
+        }
+        let (stages, level, pan) = match (register.op1(), register.crm(), register.op2()) {
+            (0, 8, 0 | 1) => (Stages::One, For::El1, Pan::Ignored),
+            (0, 8, 2 | 3) => (Stages::One, For::El0, Pan::Ignored),
+            (0, 9, 0 | 1) => (Stages::One, For::El1, Pan::Honoured),
+            (4, 8, 0 | 1) => (Stages::One, For::El2, Pan::Ignored),
+            (4, 8, 4 | 5) => (Stages::Both, For::El1, Pan::Ignored),
+            (4, 8, 6 | 7) => (Stages::Both, For::El0, Pan::Ignored),
+            _ => return None,
+        };
+        let direction = if register.op2() & 1 == 0 {
+            Direction::Read
+        } else {
+            Direction::Write
+        };
+        Some(Self {
+            stages,
+            level,
+            direction,
+            pan,
+        })
+    }
+
+    /// The regime, where HCR_EL2 is `hcr`, as its rule keeps it.
+    pub const fn regime(self, hcr: u64) -> Regime {
+        match (self.stages, self.level) {
+            (Stages::One, For::El2) => Regime::El2,
+            (Stages::One, For::El1 | For::El0) if is_in_host(hcr) => Regime::El2,
+            (Stages::One | Stages::Both, _) => Regime::El1,
+        }
+    }
+}
+
+/// A translation regime of L1's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Regime {
+    /// Virtual EL2's: EL2&0 with E2H = 1, EL2 with E2H = 0. It leads to L1's physical addresses.
+    El2,
+    /// EL1&0. It leads to the addresses that stage 2 translates.
+    El1,
+}
+
+/// A walk of stage 1 to be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StageOneRequest {
+    /// By whose registers.
+    pub regime: Regime,
+    /// The virtual address.
+    pub va: u64,
+    /// EL0's permissions, or the others.
+    pub privilege: Privilege,
+    /// As for a load or a store.
+    pub direction: Direction,
+    /// Whether PSTATE.PAN forbids a privileged access.
+    pub pan: Pan,
+}
+
+/// Whose permissions count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Privilege {
+    /// EL0's.
+    User,
+    /// EL1's or EL2's.
+    Privileged,
+}
+
+/// Where stage 1 leads, or the address itself where it is off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StageOneLeaf {
+    /// The output: an L1 physical address of [`Regime::El2`], else an IPA under virtual EL2.
+    pub output: u64,
+    /// Memory type and shareability.
+    pub attributes: Attributes,
+}
+
+/// Why stage 1 leads nowhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StageOneStop {
+    /// A fault of stage 1's own.
+    Fault(WalkFault),
+    /// Stage 2 refused the read of a descriptor.
+    OnStageTwo(WalkFault),
+    /// A descriptor changed under the walk.
+    Raced,
+}
+
+/// Where stage 2 leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StageTwoLeaf {
+    /// The output.
+    pub output: L1Ipa,
+    /// Its memory type, by the scheme that HCR_EL2.FWB says.
+    pub memory: MemoryType,
+    /// Its shareability.
+    pub shareability: Shareability,
+}
+
+/// The walks of L1's tables.
+pub trait Walks {
+    /// Walks stage 1. Descriptors of [`Regime::El1`] are read through stage 2.
+    ///
+    /// # Errors
+    /// As [`StageOneStop`] has them.
+    fn stage_one(&mut self, request: &StageOneRequest) -> Result<StageOneLeaf, StageOneStop>;
+
+    /// Walks stage 2, for data; `None` where it is off.
+    ///
+    /// # Errors
+    /// A fault, or a descriptor that changed under the walk.
+    fn stage_two(&mut self, ipa: L2Ipa, direction: Direction)
+    -> Result<Option<StageTwoLeaf>, Stop>;
+}
+
+/// How an AT instruction ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// PAR_EL1 becomes this, and L1 goes on after the instruction.
+    Par(u64),
+    /// Virtual EL2 takes this instead: an external abort is not reported in PAR_EL1.
+    Exception(Exception),
+    /// A descriptor changed meanwhile: the instruction is to be executed again.
+    Again,
+}
+
+/// Translates `va` as `at` asks, where virtual EL2's HCR_EL2 is `hcr`, as its rule keeps it.
+pub fn translate(at: At, va: u64, hcr: u64, walks: &mut impl Walks) -> Outcome {
+    let request = StageOneRequest {
+        regime: at.regime(hcr),
+        va,
+        privilege: match at.level {
+            For::El0 => Privilege::User,
+            For::El1 | For::El2 => Privilege::Privileged,
+        },
+        direction: at.direction,
+        pan: at.pan,
+    };
+    let one = match walks.stage_one(&request) {
+        Ok(leaf) => leaf,
+        Err(StageOneStop::Fault(fault)) => return faulted(fault, Stage::One, va),
+        Err(StageOneStop::OnStageTwo(fault)) => return faulted(fault, Stage::TwoOnWalk, va),
+        Err(StageOneStop::Raced) => return Outcome::Again,
+    };
+    // With E2H and TGE both 1, HCR_EL2.VM and DC count as 0.
+    if at.stages == Stages::One || is_in_host(hcr) {
+        return Outcome::Par(success(one.output, one.attributes));
+    }
+    match walks.stage_two(L2Ipa(one.output), at.direction) {
+        Ok(None) => Outcome::Par(success(one.output, one.attributes)),
+        Ok(Some(two)) => {
+            let attributes = combine(one.attributes, two.memory, two.shareability);
+            Outcome::Par(success(two.output.0, attributes))
+        }
+        Err(Stop::Fault(fault)) => faulted(fault, Stage::Two, va),
+        Err(Stop::Raced) => Outcome::Again,
+    }
+}
+
+/// PAR_EL1\[11\], RES1 without FEAT_RME.
+const RES1: u64 = 1 << 11;
+
+/// PAR_EL1 after a translation: ATTR at \[63:56\], PA at \[55:12\], SH at \[8:7\], F = 0. NS is UNKNOWN in Non-secure
+/// state: 0.
+fn success(output: u64, attributes: Attributes) -> u64 {
+    const PA: u64 = 0x00ff_ffff_ffff_f000;
+    u64::from(attributes.memory) << 56
+        | output & PA
+        | RES1
+        | u64::from(attributes.reported_shareability()) << 7
+}
+
+/// Where a fault arose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    One,
+    Two,
+    /// At stage 2, on the read of a descriptor of stage 1.
+    TwoOnWalk,
+}
+
+/// PAR_EL1 after a fault: S at bit 9, PTW at bit 8, FST at \[6:1\], F = 1.
+fn faulted(fault: WalkFault, stage: Stage, va: u64) -> Outcome {
+    const S: u64 = 1 << 9;
+    const PTW: u64 = 1 << 8;
+    const F: u64 = 1;
+    let status = status_code(fault);
+    if fault.kind == FaultKind::ExternalAbort {
+        return Outcome::Exception(external_abort(status, va));
+    }
+    let place = match stage {
+        Stage::One => 0,
+        Stage::Two => S,
+        Stage::TwoOnWalk => S | PTW,
+    };
+    Outcome::Par(place | RES1 | status << 1 | F)
+}
+
+/// A data abort at virtual EL2 of its own: CM and WnR are set for AT (D24.2.46, ISS encoding for a Data Abort).
+const fn external_abort(status: u64, va: u64) -> Exception {
+    const IL: u64 = 1 << 25;
+    const CM: u64 = 1 << 8;
+    const WNR: u64 = 1 << 6;
+    Exception::Synchronous {
+        esr: Esr((Ec::DATA_ABORT_SAME.0 as u64) << 26 | IL | CM | WNR | status),
+        far: Some(va),
+        hpfar: None,
+    }
+}
+
+/// The six bits of FST, which are those of DFSC (D24.2.142; J1.3, EncodeLDFSC).
+const fn status_code(fault: WalkFault) -> u64 {
+    let (first, below_zero) = match fault.kind {
+        FaultKind::AddressSize => (0b00_0000, 0b10_1001),
+        FaultKind::Translation => (0b00_0100, 0b10_1011),
+        // A walk ends at no leaf at level -1.
+        FaultKind::AccessFlag => (0b00_1000, 0b00_1000),
+        FaultKind::Permission => (0b00_1100, 0b00_1100),
+        FaultKind::ExternalAbort => (0b01_0100, 0b01_0011),
+    };
+    match fault.level {
+        Level::Minus1 => below_zero,
+        Level::L0 => first,
+        Level::L1 => first + 1,
+        Level::L2 => first + 2,
+        Level::L3 => first + 3,
+    }
+}
