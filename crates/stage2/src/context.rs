@@ -12,11 +12,10 @@
 //! the virtual one left, whose note still names it: with FB set it is broadcast. A hypervisor that moves virtual
 //! CPUs sets FB, and BSU to Inner Shareable for the barriers that complete it.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Baddr, Pa, Vttbr};
 
+use crate::sync::{AtomicU64, Ordering};
 use crate::vmid::Tag;
 use crate::{Dsb, Ic, Machine, Table, VmidAllocator};
 

@@ -241,6 +241,7 @@ pub mod protect;
 mod sizing;
 pub mod slots;
 mod split;
+mod sync;
 pub mod table;
 mod unmap;
 pub mod vmid;

@@ -9,13 +9,12 @@
 
 use core::cell::Cell;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use droste_arm64::desc::{Descriptor, Leaf, LeafAttributes, RawDescriptor, Xn};
 use droste_arm64::{IdRegisters, Ipa, Level, Pa};
 
 use crate::entry::{Place, Span, is_locked, unlocked};
 use crate::invalidate::{Debt, PageList};
+use crate::sync::{AtomicU64, Ordering};
 use crate::{Attributes, Dsb, Error, Geometry, Machine, Owed, PageSupply};
 
 /// What a walk found.

@@ -18,12 +18,10 @@
 //!
 //! Left out: instruction caches tagged by VMID (VPIPT), which the architecture has dropped.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Vmid, VmidBits, Vttbr};
-use spin::Mutex;
 
+use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::{Context, Dsb, Machine};
 
 /// Tags are the VMID in the low bits and the generation above.
