@@ -1,8 +1,11 @@
-//! The project's own chores: `cargo xtask lint`, `ci`, `bench`.
+//! The project's own chores: `cargo xtask lint`, `ci`, `bench`, `soak`, `mutants`, `fuzz`.
 
 mod bench;
 mod ci;
+mod fuzz;
 mod lint;
+mod mutants;
+mod soak;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +28,12 @@ enum Chore {
     /// Measure the hypervisor, in instructions
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Run random programs against the stage-2 crate on all CPUs
+    Soak(soak::Options),
+    /// Take the stage-2 crate's safeguards away one by one, and see whether tests notice
+    Mutants(mutants::Options),
+    /// Let a fuzzer choose programs for the stage-2 crate
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +41,9 @@ fn main() -> ExitCode {
         Chore::Lint => lint::run(),
         Chore::Ci => ci::run(),
         Chore::Bench(what) => bench::run(what),
+        Chore::Soak(options) => soak::run(&options),
+        Chore::Mutants(options) => mutants::run(&options),
+        Chore::Fuzz(options) => fuzz::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,237 @@
+//! `cargo xtask mutants`: takes the stage-2 crate's safeguards away one by one, and sees whether tests notice.
+
+mod table;
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::workspace::{self, Failure};
+use table::{MUTANTS, Mutant};
+
+/// What the mutants are tested with.
+const CRATES: [&str; 4] = ["arm64", "stage2", "mmu-model", "trials"];
+/// In percent: what a mutant breaks shows early or not at all.
+const TRIALS: &str = "4";
+/// A mutant that has not ended by then has made something endless.
+const DEADLINE: Duration = Duration::from_mins(5);
+
+/// Which mutants are run.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Print their names and what they change, and run none
+    #[arg(long)]
+    list: bool,
+    /// Run those whose name holds this
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+}
+
+/// What became of a mutant.
+#[derive(Debug)]
+enum End {
+    /// By this test.
+    Caught(String),
+    Survived,
+}
+
+/// Runs the mutants, and prints what caught each.
+///
+/// # Errors
+/// If one survives that has no reason to, does not compile, or the crates fail without any.
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let is_chosen = |mutant: &&Mutant| {
+        let only = options.only.as_deref();
+        only.is_none_or(|name| mutant.name.contains(name))
+    };
+    let chosen: Vec<&Mutant> = MUTANTS.iter().filter(is_chosen).collect();
+    if options.list {
+        for mutant in chosen {
+            println!("{:36} {}", mutant.name, mutant.file);
+        }
+        return Ok(());
+    }
+    let folder = copy()?;
+    if let End::Caught(test) = judge(&folder)? {
+        return Err(Failure::new(format!(
+            "{test} fails without any mutant: mend that first"
+        )));
+    }
+    let mut survivors = Vec::new();
+    for mutant in chosen {
+        let start = Instant::now();
+        let end = try_one(&folder, mutant)?;
+        let seconds = start.elapsed().as_secs();
+        match (&end, mutant.harmless) {
+            (End::Caught(test), _) => println!("{:36} {seconds:4} s  {test}", mutant.name),
+            (End::Survived, Some(reason)) => {
+                println!("{:36} {seconds:4} s  harmless: {reason}", mutant.name);
+            }
+            (End::Survived, None) => {
+                println!("{:36} {seconds:4} s  SURVIVED", mutant.name);
+                survivors.push(mutant.name);
+            }
+        }
+    }
+    if survivors.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "no test notices {}",
+        survivors.join(", ")
+    )))
+}
+
+fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(format!("cannot {what} {}: {error}", path.display()))
+}
+
+/// Copies the crates into a workspace of their own.
+fn copy() -> Result<PathBuf, Failure> {
+    let root = workspace::root();
+    let folder = root.join("target/mutants");
+    for name in CRATES {
+        copy_folder(
+            &root.join("crates").join(name),
+            &folder.join("crates").join(name),
+        )?;
+    }
+    for file in ["Cargo.lock", "rust-toolchain.toml"] {
+        write(&folder.join(file), &workspace::read(file)?)?;
+    }
+    let manifest = workspace::read("Cargo.toml")?;
+    let lines = manifest
+        .lines()
+        .filter(|line| !line.starts_with("default-members"));
+    let members = format!(
+        "members = {:?}",
+        CRATES.map(|name| format!("crates/{name}"))
+    );
+    let lines = lines.map(|line| {
+        if line.starts_with("members") {
+            &members
+        } else {
+            line
+        }
+    });
+    write(
+        &folder.join("Cargo.toml"),
+        &lines.collect::<Vec<_>>().join("\n"),
+    )?;
+    Ok(folder)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(to).map_err(|e| cannot("make", to, &e))?;
+    for entry in fs::read_dir(from).map_err(|e| cannot("read", from, &e))? {
+        let path = entry.map_err(|e| cannot("read", from, &e))?.path();
+        let Some(name) = path.file_name() else {
+            continue;
+        };
+        let target = to.join(name);
+        if path.is_dir() {
+            copy_folder(&path, &target)?;
+        } else {
+            write(&target, &workspace::read(&path)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file, unless it is so already: cargo looks at times.
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    if fs::read_to_string(path).is_ok_and(|before| before == text) {
+        return Ok(());
+    }
+    fs::write(path, text).map_err(|e| cannot("write", path, &e))
+}
+
+fn try_one(folder: &Path, mutant: &Mutant) -> Result<End, Failure> {
+    let path = folder.join("crates/stage2/src").join(mutant.file);
+    let source = workspace::read(&path)?;
+    if source.matches(mutant.old).count() != 1 {
+        return Err(Failure::new(format!(
+            "{} fits no longer: adapt its text",
+            mutant.name
+        )));
+    }
+    write(&path, &source.replacen(mutant.old, mutant.new, 1))?;
+    let end = judge(folder);
+    write(&path, &source)?;
+    end
+}
+
+/// Tests the copy: the trials first, because they name what is broken.
+fn judge(folder: &Path) -> Result<End, Failure> {
+    for package in ["droste-trials", "droste-stage2"] {
+        if let End::Caught(test) = test(folder, package)? {
+            return Ok(End::Caught(test));
+        }
+    }
+    Ok(End::Survived)
+}
+
+/// Tests a package until something fails.
+fn test(folder: &Path, package: &str) -> Result<End, Failure> {
+    let log = folder.join("log");
+    let file = fs::File::create(&log).map_err(|e| cannot("write", &log, &e))?;
+    let both = file.try_clone().map_err(|e| cannot("write", &log, &e))?;
+    let mut child = workspace::cargo();
+    child
+        .args(["test", "--package", package, "--tests"])
+        .current_dir(folder)
+        .env("CARGO_TARGET_DIR", folder.join("build"))
+        .env("DROSTE_TRIALS", TRIALS)
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(both);
+    let is_passed = wait(child)?;
+    let output = workspace::read(&log)?;
+    match is_passed {
+        Some(true) => Ok(End::Survived),
+        None => Ok(End::Caught("the deadline".to_owned())),
+        Some(false) => named(&output),
+    }
+}
+
+/// What failed, and the rule that it names.
+fn named(output: &str) -> Result<End, Failure> {
+    if output.contains("could not compile") {
+        return Err(Failure::new(format!(
+            "a mutant does not compile:\n{output}"
+        )));
+    }
+    let test = output
+        .lines()
+        .find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"))
+        .unwrap_or("a test that ended early");
+    let rule = output.lines().find_map(|line| line.strip_prefix("# "));
+    Ok(End::Caught(match rule {
+        Some(rule) => format!("{test}: {rule}"),
+        None => test.to_owned(),
+    }))
+}
+
+/// Whether the command passes; `None` if it does not end.
+fn wait(mut command: Command) -> Result<Option<bool>, Failure> {
+    let cannot = |e| Failure::new(format!("cannot run cargo: {e}"));
+    let mut child = command.process_group(0).spawn().map_err(cannot)?;
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().map_err(cannot)? {
+            return Ok(Some(status.success()));
+        }
+        if start.elapsed() > DEADLINE {
+            // Cargo's children are the endless ones: the group is ended, which is this child's own.
+            let group = format!("-{}", child.id());
+            let ended = Command::new("kill").args(["--", &group]).status();
+            ended.map_err(|e| Failure::new(format!("cannot end {group}: {e}")))?;
+            child.wait().map_err(cannot)?;
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
