@@ -5,7 +5,7 @@
 //! - Its memory is as the architecture makes it of three stages in turn, L2's own stage 1, the guest's stage 2, the
 //!   canonical one. Where no encoding says exactly that, it is stricter: less cacheable, or more like a device. L1
 //!   cannot tell: it gave L2 another type than it uses itself, and so maintains the caches between them as for
-//!   mismatched attributes in any case (DDI 0487, B2.16 "Mismatched memory attributes").
+//!   mismatched attributes in any case (DDI 0487, B2 "Mismatched memory attributes").
 //! - It carries a [`Mark`] of the guest's leaf, so that an invalidation that names an address and no level knows how
 //!   much the guest's leaf was.
 
@@ -189,7 +189,7 @@ const fn access(guest: S2ap, canonical: S2ap) -> S2ap {
     }
 }
 
-/// Where both permit it (DDI 0487, D8.4.2 "Stage 2 instruction execution").
+/// Where both permit it (DDI 0487, D8 "Stage 2 instruction execution").
 const fn execute(guest: Xn, canonical: Xn) -> Xn {
     match (guest, canonical) {
         (Xn::Everywhere, other) | (other, Xn::Everywhere) => other,
@@ -199,7 +199,7 @@ const fn execute(guest: Xn, canonical: Xn) -> Xn {
     }
 }
 
-/// The memory type that stands for both in turn (DDI 0487, D8.6 "Memory region attributes", and J1.1,
+/// The memory type that stands for both in turn (DDI 0487, D8 "Memory region attributes", and J1.1,
 /// S2CombineS1MemAttrs and AArch64.S2ApplyFWBMemAttrs). The canonical one says which scheme the result is in.
 const fn memory(guest: MemoryType, canonical: MemoryType) -> MemoryType {
     match (guest, canonical) {
@@ -258,7 +258,7 @@ const fn less(one: Cacheability, other: Cacheability) -> Cacheability {
     }
 }
 
-/// The wider of the two. Device and Non-cacheable memory are Outer Shareable whatever is written (DDI 0487, D8.6.2
+/// The wider of the two. Device and Non-cacheable memory are Outer Shareable whatever is written (DDI 0487, D8
 /// "Stage 2 shareability", and J1.1, S2CombineS1Shareability).
 const fn shareability(
     memory: MemoryType,

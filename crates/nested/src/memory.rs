@@ -20,7 +20,7 @@ pub enum Exchange {
 ///
 /// Each access is single-copy atomic, of 64 bits, at a multiple of 8 bytes. Values are what a little-endian load or
 /// store has in its register, whatever the byte order of L1's tables. L1's virtual CPUs run meanwhile: two reads of one
-/// address may differ.
+/// address may differ. A write is a store of L1's to whoever logs those.
 pub trait GuestMemory {
     /// Reads a descriptor.
     ///

@@ -104,6 +104,8 @@ pub struct Shadow<const CPUS: usize> {
     guest: Option<Format>,
     /// The largest part of a leaf that one fill maps, in bytes.
     largest: u64,
+    /// Whether hardware makes leaves writable that are only write-protected.
+    has_hardware_dirty: bool,
     /// Leaves of L1's that were filled since the shadow was empty, and those of them that are held in pieces.
     filled: Extents,
     in_pieces: Extents,
@@ -129,6 +131,7 @@ impl<const CPUS: usize> Shadow<CPUS> {
             table,
             guest,
             largest: largest(ids),
+            has_hardware_dirty: ids.has_hardware_dirty(),
             filled: Extents::NONE,
             in_pieces: Extents::NONE,
             invalidations: 0,
@@ -237,7 +240,11 @@ impl<const CPUS: usize> Shadow<CPUS> {
         self.take(host, ipa, ipa.0.saturating_add(bytes), 1)
     }
 
-    /// Takes the permission to write from a region that the [reverse map](crate::Reverse::visit) names.
+    /// Takes the permission to write from a region that the [reverse map](crate::Reverse::visit) names: the next store
+    /// faults, and is noted in the canonical table.
+    ///
+    /// Where hardware manages dirty state, a table that is write-protected has it note stores in that table itself. A
+    /// shadow's would be lost there, so the region is unmapped in place of that.
     ///
     /// # Errors
     /// As [`Table::write_protect`].
@@ -247,6 +254,9 @@ impl<const CPUS: usize> Shadow<CPUS> {
         ipa: L2Ipa,
         bytes: u64,
     ) -> Result<(), Error> {
+        if self.has_hardware_dirty {
+            return self.unmap(host, ipa, bytes);
+        }
         let owed = self.table.write_protect(host.machine, ipa.ipa(), bytes);
         settle(owed, host, &self.context)
     }

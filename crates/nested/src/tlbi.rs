@@ -11,7 +11,7 @@
 //! Left out: `TLBI VMALLWS2E1` (FEAT_TLBIW), the 128-bit TLBIP forms (FEAT_D128) and those of EL3 and realms, none of
 //! which is advertised.
 //!
-//! Sources: DDI 0487, C5.5 "A64 system instructions for TLB maintenance", and D8.17 "TLB maintenance".
+//! Sources: DDI 0487, C5.5 "A64 system instructions for TLB maintenance", and D8 "TLB maintenance".
 
 use droste_arm64::desc::{Format, OutputFormat};
 use droste_arm64::sysreg::SysReg;
@@ -279,6 +279,9 @@ pub struct Range {
 }
 
 /// An invalidation as data.
+///
+/// Those by VMID act on every context of that VMID. In a context of the canonical table, where L1's stage 2 is off, no
+/// stage 2 is L1's: there stage 1 alone goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Invalidation {
     /// Nothing at all: an operand that names no range.

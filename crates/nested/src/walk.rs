@@ -12,7 +12,7 @@
 //! Left out: the 128-bit descriptors of FEAT_D128 and the permission indirection of FEAT_S2PIE, neither of which is
 //! advertised.
 //!
-//! Sources: DDI 0487, D8.2 "Translation process", and J1.1, the functions named AArch64.S2Translate, AArch64.S2Walk and
+//! Sources: DDI 0487, D8 "Translation process", and J1.1, the functions named AArch64.S2Translate, AArch64.S2Walk and
 //! those that they call; VTCR_EL2 and VTTBR_EL2 in D24.2.
 
 use droste_arm64::desc::{
@@ -257,7 +257,7 @@ impl Walker {
         }
     }
 
-    /// Judges the leaf in the order of faults (DDI 0487, D8.15 "MMU fault prioritization from a single address
+    /// Judges the leaf in the order of faults (DDI 0487, D8 "MMU fault prioritization from a single address
     /// translation stage"): output size, access flag, permission.
     fn leaf(
         &self,

@@ -150,6 +150,7 @@ impl GuestMemory for Words {
 enum Hardware {
     Plain,
     LevelsAndRanges,
+    DirtyState,
 }
 
 fn ids(hardware: Hardware) -> IdRegisters {
@@ -165,6 +166,7 @@ fn ids(hardware: Hardware) -> IdRegisters {
             mmfr2: 1 << 48,
             ..plain
         },
+        Hardware::DirtyState => IdRegisters { mmfr1: 2, ..plain },
     }
 }
 
@@ -483,10 +485,19 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn any_hardware() -> impl Strategy<Value = Hardware> {
+    prop_oneof![
+        Just(Hardware::Plain),
+        Just(Hardware::LevelsAndRanges),
+        Just(Hardware::DirtyState),
+    ]
+}
+
 fn model(hardware: Hardware) -> RefCell<Model> {
     let features = match hardware {
         Hardware::Plain => Features::NONE,
         Hardware::LevelsAndRanges => Features::TTL | Features::TLBI_RANGE,
+        Hardware::DirtyState => Features::HARDWARE_AF | Features::HARDWARE_DIRTY,
     };
     RefCell::new(Model::new(Config {
         cpus: CPUS,
@@ -535,7 +546,7 @@ proptest! {
 
     #[test]
     fn no_tlb_gives_l2_more_than_both_tables_do(
-        hardware in prop_oneof![Just(Hardware::Plain), Just(Hardware::LevelsAndRanges)],
+        hardware in any_hardware(),
         records in prop_oneof![Just(1usize), Just(64)],
         steps in prop::collection::vec((0..CPUS, any_step()), 1..40),
     ) {

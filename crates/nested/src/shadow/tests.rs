@@ -396,6 +396,26 @@ fn an_entry_that_was_aged_is_young_again_after_its_fault() {
 }
 
 #[test]
+fn a_store_after_write_protection_faults_whatever_hardware_manages() {
+    for mmfr1 in [0, 1, 2] {
+        let ids = IdRegisters {
+            mmfr1,
+            ..hardware()
+        };
+        let mut bench = Bench::new(&ids, Granule::Kib4);
+        bench.fill(PAGE, &composed(PAGE, PAGE, (Level::L3, PAGE)));
+        bench
+            .with(|shadow, host| shadow.write_protect(host, L2Ipa(PAGE), PAGE))
+            .expect("in range");
+        let walk = bench.shadow.table().walk(&bench.board, Ipa(PAGE));
+        if let Walk::Leaf { leaf, .. } = walk {
+            let attributes = leaf.attributes;
+            assert!(!attributes.access.can_write() && !attributes.is_dirty_managed);
+        }
+    }
+}
+
+#[test]
 fn invalidations_at_the_ends_of_the_address_space_take_what_is_there() {
     let mut bench = Bench::new(&hardware(), Granule::Kib4);
     let top = (1 << 40) - PAGE;

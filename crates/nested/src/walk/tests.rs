@@ -546,7 +546,7 @@ fn permissions_are_those_of_the_fields() {
         let leaf = PAGE & !(3 << 6) | s2ap << 6 | xn << 53;
         let at = chain(&memory, 0, &[30, 21, 12], 9, leaf & !(1 << 10));
         let data = [s2ap & 1 != 0, s2ap & 2 != 0];
-        // DDI 0487, D8.4.2: XN[1:0] of 0b00, 0b01, 0b10, 0b11.
+        // DDI 0487, D8, XN[1:0] of 0b00, 0b01, 0b10, 0b11.
         let fetch = [(true, true), (true, false), (false, false), (false, true)][xn as usize];
         let fetch_without =
             [(true, true), (true, true), (false, false), (false, false)][xn as usize];
