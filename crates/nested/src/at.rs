@@ -1,4 +1,4 @@
-//! AT at virtual EL2: which translation is asked for, and PAR_EL1 from what the walks found (DDI 0487, C5.4; D24.2.142;
+//! AT at virtual EL2: which translation is asked for, and PAR_EL1 from what the walks found (DDI 0487, C5.4; D24.2, PAR_EL1;
 //! J1.1, AArch64.AT and AArch64.EncodePAR).
 //!
 //! HCR_EL2.{NV, AT} make all forms trap. The walks of L1's tables are behind [`Walks`]: of stage 1 under virtual EL2's
@@ -271,7 +271,7 @@ fn faulted(fault: WalkFault, stage: Stage, va: u64) -> Outcome {
     Outcome::Par(place | RES1 | status << 1 | F)
 }
 
-/// A data abort at virtual EL2 of its own: CM and WnR are set for AT (D24.2.46, ISS encoding for a Data Abort).
+/// A data abort at virtual EL2 of its own: CM and WnR are set for AT (D24.2, ESR_EL2, ISS encoding for a Data Abort).
 const fn external_abort(status: u64, va: u64) -> Exception {
     const IL: u64 = 1 << 25;
     const CM: u64 = 1 << 8;
@@ -283,7 +283,7 @@ const fn external_abort(status: u64, va: u64) -> Exception {
     }
 }
 
-/// The six bits of FST, which are those of DFSC (D24.2.142; J1.3, EncodeLDFSC).
+/// The six bits of FST, which are those of DFSC (D24.2, PAR_EL1; J1.3, EncodeLDFSC).
 const fn status_code(fault: WalkFault) -> u64 {
     let (first, below_zero) = match fault.kind {
         FaultKind::AddressSize => (0b00_0000, 0b10_1001),

@@ -20,7 +20,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// From ISS.ERET and ISS.ERETA (DDI 0487, D24.2.46, "ISS encoding for an exception from ERET, ERETAA, or ERETAB").
+    /// From ISS.ERET and ISS.ERETA (DDI 0487, D24.2, ESR_EL2, "ISS encoding for an exception from ERET, ERETAA, or ERETAB").
     ///
     /// ```
     /// use droste_arm64::esr::Esr;

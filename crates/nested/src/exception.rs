@@ -372,7 +372,7 @@ const fn pstate_at_entry(from: u64, controls: &Controls) -> u64 {
 }
 
 /// The syndrome as an exception from `source` reports it: classes of aborts and of debug come in pairs, a lower level's
-/// and, one more, the same level's (D24.2.46, ESR_EL2.EC).
+/// and, one more, the same level's (D24.2, ESR_EL2.EC).
 const fn syndrome_at(esr: Esr, source: Level) -> Esr {
     const SAME: u64 = 1 << 26;
     let is_pair = matches!(esr.ec().0, 0x20..=0x21 | 0x24..=0x25 | 0x30..=0x35);

@@ -149,7 +149,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// From the syndrome (DDI 0487, D24.2.46). `None` for classes that no trap control of EL2's makes: aborts above
+    /// From the syndrome (DDI 0487, D24.2, ESR_EL2). `None` for classes that no trap control of EL2's makes: aborts above
     /// all, which [`fault`](crate::fault) judges.
     ///
     /// ```
@@ -264,7 +264,8 @@ pub enum Verdict {
     NotForwarded,
 }
 
-/// Judges what trapped from `level`, EL1 or EL0 under virtual EL2.
+/// Judges what trapped from `level`, EL1 or EL0 under virtual EL2. What virtual EL2 itself executed is L0's to emulate,
+/// and its HVC an exception to itself.
 ///
 /// ```
 /// use droste_arm64::esr::{Direction, SysRegAccess};

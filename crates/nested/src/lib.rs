@@ -134,6 +134,8 @@
 //! - [`exception`] takes exceptions to virtual EL2, [`eret`] returns from it; both say what has to be switched.
 //! - [`forward`] finds the traps of L1's EL1, EL0 and L2 that are virtual EL2's, and what hardware must trap for it.
 //! - [`id`] says what L1 reads of its CPU, and [`at`] what AT gives it.
+//!
+//! Section numbers of `DDI 0487` in these modules are those of issue M.a.
 
 #![no_std]
 #![forbid(unsafe_code)]

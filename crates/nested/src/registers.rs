@@ -23,7 +23,7 @@ use droste_arm64::sysreg::SysReg;
 use droste_arm64::vncr::{Nv1, Slot};
 
 pub use nvhe::{HostStage1, host_stage1};
-pub use rules::{Affects, Home, Layout, Reset, Rule, rule, rules};
+pub use rules::{Affects, GuestRegister, Home, Layout, Reset, Rule, guest_registers, rule, rules};
 pub use table::rows;
 pub use view::{File, Loaded, Twins, View, timer_compare, timer_value};
 

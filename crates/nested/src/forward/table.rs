@@ -64,7 +64,7 @@ const fn laid_out(
     }
 }
 
-// DDI 0487, D24.2.62, HCR_EL2.
+// DDI 0487, D24.2, HCR_EL2.
 const FMO: Trap = both("FMO", Hcr, 3, Set, El1, Write);
 const IMO: Trap = both("IMO", Hcr, 4, Set, El1, Write);
 const TWI: Trap = both("TWI", Hcr, 13, Set, Guest, Both);
@@ -92,7 +92,7 @@ const TOCU: Trap = both("TOCU", Hcr, 52, Set, Guest, Write);
 const TTLBIS: Trap = both("TTLBIS", Hcr, 54, Set, El1, Write);
 const TTLBOS: Trap = both("TTLBOS", Hcr, 55, Set, El1, Write);
 
-// D24.2.38, CPTR_EL2. FPEN is 0bx0: all trap; 0b01: EL0 of EL2's own; 0b11: none.
+// D24.2, CPTR_EL2. FPEN is 0bx0: all trap; 0b01: EL0 of EL2's own; 0b11: none.
 const TCPAC: Trap = both("TCPAC", Cptr, 31, Set, El1, Both);
 const FPEN_ALL: Trap = laid_out("FPEN<0>", Cptr, Some(20), None, Clear, Any);
 const FPEN_HOST: Trap = laid_out("FPEN<1>", Cptr, Some(21), None, Clear, Host);

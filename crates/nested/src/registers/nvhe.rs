@@ -48,14 +48,15 @@ const TCR_EL1_UPPER: u64 = 1 << 23 | 2 << 30 | 25 << 16;
 /// ```
 pub const fn host_stage1(sctlr: u64, tcr: u64, ttbr0: u64, cptr: u64) -> HostStage1 {
     const TFP: u64 = 1 << 10;
-    const TTA: u64 = 1 << 20;
+    /// SMEN and ZEN trap nothing: what is hidden is L0's to make UNDEFINED.
+    const SMEN_ZEN: u64 = 3 << 24 | 3 << 16;
     // Nothing traps, or everything at EL1 and EL0: it is EL1 that traps, which is virtual EL2.
     let fpen = if cptr & TFP != 0 { 0 } else { 3 };
     HostStage1 {
         sctlr: sctlr & SCTLR_COMMON | SCTLR_EL1_ONES,
         tcr: tcr_el1(tcr),
         ttbr0: ttbr0 & 0xffff_ffff_ffff,
-        cpacr: fpen << 20 | (cptr & TTA) << 8,
+        cpacr: fpen << 20 | SMEN_ZEN,
     }
 }
 
@@ -130,8 +131,7 @@ mod tests {
 
     #[test]
     fn floating_point_traps_at_both_levels_or_at_none() {
-        assert_eq!(host_stage1(0, 0, 0, 0).cpacr, 3 << 20);
-        assert_eq!(host_stage1(0, 0, 0, 1 << 10).cpacr, 0);
-        assert_eq!(host_stage1(0, 0, 0, 1 << 20).cpacr, 3 << 20 | 1 << 28);
+        assert_eq!(host_stage1(0, 0, 0, !(1 << 10)).cpacr, 0x333_0000);
+        assert_eq!(host_stage1(0, 0, 0, 1 << 10).cpacr, 0x303_0000);
     }
 }

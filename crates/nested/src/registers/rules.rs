@@ -153,8 +153,55 @@ pub(super) const fn page_slot(register: SysReg) -> Option<Slot> {
     slot(register, Nv1::Set)
 }
 
+/// SP_EL2, by the name that EL3 has for it.
+const SP_EL2: SysReg = SysReg::new(3, 6, 4, 1, 0);
+
 /// SPSR_abt, the first of those that save AArch32's modes.
 pub(super) const SPSR_ABT: SysReg = SysReg::new(3, 4, 4, 3, 1);
+
+/// A register of L1's EL1 or EL0 that is in the page while virtual EL2 runs, and in the hardware's register of the same
+/// name while it does not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GuestRegister {
+    /// The register.
+    pub register: SysReg,
+    /// Its place in the page.
+    pub slot: Slot,
+}
+
+const fn in_page(register: SysReg) -> GuestRegister {
+    match slot(register, Nv1::Set) {
+        Some(slot) => GuestRegister { register, slot },
+        None => panic!("a register of L1's EL1 is not in the page"),
+    }
+}
+
+/// All of them, features that L1 is not shown aside.
+pub fn guest_registers() -> &'static [GuestRegister] {
+    const ALL: &[GuestRegister] = &[
+        in_page(CPACR_EL1),
+        in_page(CONTEXTIDR_EL1),
+        in_page(SCTLR_EL1),
+        in_page(TCR_EL1),
+        in_page(AFSR0_EL1),
+        in_page(AFSR1_EL1),
+        in_page(ESR_EL1),
+        in_page(MAIR_EL1),
+        in_page(AMAIR_EL1),
+        in_page(SPSR_EL1),
+        in_page(CNTV_CVAL_EL0),
+        in_page(CNTV_CTL_EL0),
+        in_page(CNTP_CVAL_EL0),
+        in_page(CNTP_CTL_EL0),
+        in_page(TTBR0_EL1),
+        in_page(TTBR1_EL1),
+        in_page(FAR_EL1),
+        in_page(ELR_EL1),
+        in_page(SP_EL1),
+        in_page(VBAR_EL1),
+    ];
+    ALL
+}
 
 const ALL: u64 = u64::MAX;
 const LOW_32: u64 = 0xffff_ffff;
@@ -317,7 +364,6 @@ static RULES: [Rule; 41] = rules! {
     VTTBR_EL2: page(ALL, 0); ZERO; [Context]; "table, VMID and CnP";
     VTCR_EL2: page(VTCR, 1 << 31); ZERO; [Context]; "as far as walks of L1's tables go";
     TPIDR_EL2: page(ALL, 0); ZERO; [Nothing]; "software's own";
-    SP_EL1: page(ALL, 0); ZERO; [Nothing]; "loaded when L1's EL1 is entered";
     CNTVOFF_EL2: page(ALL, 0); ZERO; [Timers]; "the offset of L1's EL1";
     ICH_HCR_EL2: page(ICH_HCR, 0); ZERO; [Interrupts, Traps]; "no GICv4 and no SError from the GIC";
     ICH_VMCR_EL2: page(ICH_VMCR, 1 << 3); ZERO; [Interrupts]; "VFIQEn is RES1 where system registers are the only way";
@@ -348,6 +394,7 @@ static RULES: [Rule; 41] = rules! {
     VBAR_EL2: twin(VBAR_EL1, !0x7ff); ZERO; [Nothing]; "aligned to 2 KiB";
     CONTEXTIDR_EL2: twin(CONTEXTIDR_EL1, LOW_32) => ABSENT; ZERO; [Nothing]; "of FEAT_VHE";
     SPSR_EL2: twin(SPSR_EL1, ALL); ZERO; [Nothing]; "the hardware redirects it, which masks";
+    SP_EL2: twin(SP_EL1, ALL); ZERO; [Nothing]; "no name for it at EL2, but a stack pointer";
     ELR_EL2: twin(ELR_EL1, ALL); ZERO; [Nothing]; "the hardware redirects it";
     ESR_EL2: twin(ESR_EL1, ALL); ZERO; [Nothing]; "the hardware redirects it";
     FAR_EL2: twin(FAR_EL1, ALL); ZERO; [Nothing]; "the hardware redirects it";

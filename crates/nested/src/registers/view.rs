@@ -4,7 +4,7 @@ use droste_arm64::sysreg::SysReg;
 use droste_arm64::vncr::RegisterPage;
 
 use super::rules::{RULE_COUNT, find, page_slot};
-use super::{Affects, Home, Reset, VirtualEl2, rules};
+use super::{Affects, Home, Reset, VirtualEl2, guest_registers, rules};
 
 /// Whose registers the hardware's EL1 has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,7 +17,7 @@ pub enum Loaded {
 
 /// The hardware's EL1 and EL0 registers, while a virtual CPU is loaded; its saved copy of them otherwise.
 ///
-/// Only registers that a [`Home`] names are asked for.
+/// Only registers that a [`Home`] or [`guest_registers`] names are asked for.
 pub trait Twins {
     /// The value of `register`.
     fn get(&self, register: SysReg) -> u64;
@@ -132,8 +132,8 @@ impl<T: Twins> View<'_, T> {
         Some(rule.affects)
     }
 
-    /// Takes EL2's registers out of the hardware, and puts those of L1's EL1 that the file kept into it. The other
-    /// registers of L1's EL1 come from the page, which is the caller's to do. Nothing where it is done already.
+    /// From EL2's registers in the hardware to L1's EL1's: EL2's go to the file, and EL1's come from the page and the
+    /// file. Nothing where it is done already.
     pub fn park(&mut self) {
         if self.loaded == Loaded::El1 {
             return;
@@ -145,20 +145,29 @@ impl<T: Twins> View<'_, T> {
                 Home::Split { twin, mask } => {
                     *parked = self.twins.get(twin) & mask | *parked & !mask;
                 }
-                Home::Guest(twin) => self.twins.set(twin, *parked),
-                Home::Page | Home::File | Home::Absent => {}
+                Home::Guest(_) | Home::Page | Home::File | Home::Absent => {}
+            }
+        }
+        for guest in guest_registers() {
+            self.twins.set(guest.register, self.page.read(guest.slot));
+        }
+        for (rule, parked) in rules().iter().zip(&self.file.0) {
+            if let Home::Guest(twin) = rule.layout(self.el2).home {
+                self.twins.set(twin, *parked);
             }
         }
         self.loaded = Loaded::El1;
     }
 
-    /// Puts EL2's registers into the hardware; the reverse of [`park`](Self::park). L1's EL1 registers have gone to the
-    /// page before. With E2H = 0 what [`host_stage1`](super::host_stage1) gives is to be loaded as well.
+    /// From L1's EL1's registers in the hardware to EL2's; the reverse of [`park`](Self::park). With E2H = 0 what
+    /// [`host_stage1`](super::host_stage1) gives is to be loaded as well.
     pub fn load(&mut self) {
         if self.loaded == Loaded::El2 {
             return;
         }
-        // A guest's register first: it shares the hardware's with a twin.
+        for guest in guest_registers() {
+            self.page.write(guest.slot, self.twins.get(guest.register));
+        }
         for (rule, parked) in rules().iter().zip(&mut self.file.0) {
             if let Home::Guest(twin) = rule.layout(self.el2).home {
                 *parked = self.twins.get(twin);
