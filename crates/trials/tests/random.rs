@@ -39,27 +39,45 @@ fn programs(seeds: Range<u64>) -> (Report, Duration) {
     (all, start.elapsed())
 }
 
-macro_rules! parts {
-    ($($name:ident $number:literal),*) => {
-        $(
-            #[test]
-            fn $name() {
-                part($number);
-            }
-        )*
-    };
+#[test]
+fn random_programs_of_part_0_break_no_rule() {
+    part(0);
 }
 
-parts!(
-    random_programs_of_part_0_break_no_rule 0,
-    random_programs_of_part_1_break_no_rule 1,
-    random_programs_of_part_2_break_no_rule 2,
-    random_programs_of_part_3_break_no_rule 3,
-    random_programs_of_part_4_break_no_rule 4,
-    random_programs_of_part_5_break_no_rule 5,
-    random_programs_of_part_6_break_no_rule 6,
-    random_programs_of_part_7_break_no_rule 7
-);
+#[test]
+fn random_programs_of_part_1_break_no_rule() {
+    part(1);
+}
+
+#[test]
+fn random_programs_of_part_2_break_no_rule() {
+    part(2);
+}
+
+#[test]
+fn random_programs_of_part_3_break_no_rule() {
+    part(3);
+}
+
+#[test]
+fn random_programs_of_part_4_break_no_rule() {
+    part(4);
+}
+
+#[test]
+fn random_programs_of_part_5_break_no_rule() {
+    part(5);
+}
+
+#[test]
+fn random_programs_of_part_6_break_no_rule() {
+    part(6);
+}
+
+#[test]
+fn random_programs_of_part_7_break_no_rule() {
+    part(7);
+}
 
 #[test]
 fn bytes_make_programs_that_end_with_them() {

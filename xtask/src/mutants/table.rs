@@ -329,12 +329,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "            self.cut(machine, supply, span.end, debt)?;",
         "",
     ),
-    mutant(
-        "unmap-cuts-at-the-top",
-        "split.rs",
-        "        if span.end.0 < self.geometry.ipa_bits().bytes() {",
-        "        if span.end.0 != 0 {",
-    ),
+    Mutant {
+        harmless: Some(
+            "the entry found for the address past the top begins at that address, so nothing is cut",
+        ),
+        ..mutant(
+            "unmap-cuts-at-the-top",
+            "split.rs",
+            "        if span.end.0 < self.geometry.ipa_bits().bytes() {",
+            "        if span.end.0 != 0 {",
+        )
+    },
     mutant(
         "collapse-over-hole",
         "split.rs",
@@ -375,7 +380,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "run-over-what-is-there",
         "map.rs",
         "        if fits && (0..entries).all(is_empty) {",
-        "        let _ = is_empty;\n        if fits {",
+        "        if fits && ((0..entries).all(is_empty) || fits) {",
     ),
     // Permissions, the log, slots.
     mutant(
