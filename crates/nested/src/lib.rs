@@ -167,6 +167,6 @@ pub use fault::{Abort, L1, Syndrome, Verdict};
 pub use memory::{Exchange, ExternalAbort, GuestMemory};
 pub use pool::{Grant, Key, Place, Pool};
 pub use reverse::{Concerned, Reverse};
-pub use shadow::{Changes, Filled, Host, Shadow, Ticket};
+pub use shadow::{Ahead, Changes, Filled, Host, Shadow, Ticket};
 pub use tlbi::{Instruction, Invalidation, Range, VirtualLevel, guest_vmid};
 pub use walk::{Extent, FaultKind, GuestLeaf, StageTwo, StageTwoRegisters, Stop, WalkFault, Walker};

@@ -25,13 +25,11 @@
 //! other faults, as `Table::install` does, widens a leaf that it finds in place, whatever its size: in a shadow a
 //! larger leaf may be one that was composed before its parts came to differ.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use droste_arm64::desc::{Cacheability, Format, MemoryType};
 use droste_arm64::{IdRegisters, Ipa, Pa};
 use droste_stage2::{
-    Attributes, Cause, Context, Error, Fault, Geometry, Machine, Mapping, Memory, Owed, PageSupply,
-    Table, Users, VmidAllocator, Walk,
+    Attributes, Cause, Context, Error, Fault, Geometry, Machine, Mapping, Memory, Owed, PageCache,
+    PageSupply, Table, Users, VmidAllocator, Walk,
 };
 
 use crate::L2Ipa;
@@ -39,51 +37,44 @@ use crate::compose::{Composed, Mark};
 use crate::tlbi::Range;
 
 mod extents;
+mod ticket;
 
 use extents::Extents;
+pub use ticket::{Changes, Ticket};
 
 /// The most that one fill cleans from data caches, in bytes.
 const MAX_CLEAN: u64 = 2 << 20;
-
-/// How often memory of one virtual machine has been changed under its shadows.
-#[derive(Debug, Default)]
-pub struct Changes(AtomicU64);
-
-impl Changes {
-    /// Never so far.
-    pub const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    /// Notes that the canonical table was changed: something unmapped, or permitted less. Afterwards every shadow is to
-    /// be brought to that, through the [reverse map](crate::reverse).
-    pub fn note(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
-    }
-
-    fn now(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-/// The state of a shadow and of L1's memory at some time: void once L1 invalidates in the shadow or L0 changes the
-/// memory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ticket {
-    invalidations: u64,
-    changes: u64,
-}
 
 /// What a shadow's operations need of the machine.
 #[derive(Debug)]
 pub struct Host<'a, M, S, const CPUS: usize> {
     /// The machine.
     pub machine: &'a M,
-    /// Pages for tables. A fill takes as many as a [`PageCache`](droste_stage2::PageCache) holds at most, the rest
-    /// none.
+    /// Pages for tables. A fill takes as many as a [`PageCache`] holds at most, other operations none; each can give
+    /// many back, so a fill's supply is no cache alone but [`Ahead`].
     pub supply: &'a mut S,
     /// The machine's allocator of VMIDs.
     pub vmids: &'a VmidAllocator<CPUS>,
+}
+
+/// Pages for a fill: taken ahead, before any lock, and given back to where those came from. What a fill replaces may be
+/// a table, so more can come back than was taken.
+#[derive(Debug)]
+pub struct Ahead<'a, S> {
+    /// Filled ahead.
+    pub cache: &'a mut PageCache,
+    /// Where pages go back to.
+    pub supply: &'a mut S,
+}
+
+impl<S: PageSupply> PageSupply for Ahead<'_, S> {
+    fn take(&mut self) -> Option<Pa> {
+        self.cache.take()
+    }
+
+    fn give(&mut self, page: Pa) {
+        self.supply.give(page);
+    }
 }
 
 /// What became of a fill.
@@ -169,7 +160,7 @@ impl<const CPUS: usize> Shadow<CPUS> {
     /// take.
     ///
     /// # Errors
-    /// [`Error::NoTablePage`]: fill the supply and repeat. [`Error::Misaligned`] and [`Error::XnxUnsupported`] where
+    /// [`Error::NoTablePage`]: fill the cache and repeat. [`Error::Misaligned`] and [`Error::XnxUnsupported`] where
     /// more was [advertised](crate::Advertised) than its rules permit.
     pub fn fill<M: Machine, S: PageSupply>(
         &mut self,

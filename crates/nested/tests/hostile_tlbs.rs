@@ -17,8 +17,9 @@ use droste_mmu_model::{
 };
 use droste_nested::reverse::{Concerned, Owner, Record};
 use droste_nested::{
-    Abort, Advertised, CanonicalLeaf, Changes, Exchange, ExternalAbort, Filled, GuestMemory, Host,
-    L1, L1Ipa, L2Ipa, Pool, Range, Reverse, Shadow, StageTwo, StageTwoRegisters, Verdict, Walker,
+    Abort, Advertised, Ahead, CanonicalLeaf, Changes, Exchange, ExternalAbort, Filled, GuestMemory,
+    Host, L1, L1Ipa, L2Ipa, Pool, Range, Reverse, Shadow, StageTwo, StageTwoRegisters, Verdict,
+    Walker,
 };
 use droste_nested::{Key, pool};
 use droste_stage2::{
@@ -350,9 +351,13 @@ impl<'m> World<'m> {
             }
             Some(Verdict::Fill { fault, composed }) => {
                 self.reverse.insert(self.place, &composed);
+                let mut ahead = Ahead {
+                    cache: &mut pages,
+                    supply: &mut self.supply,
+                };
                 let mut host = Host {
                     machine: &cpu,
-                    supply: &mut pages,
+                    supply: &mut ahead,
                     vmids: &self.vmids,
                 };
                 let tickets = (ticket, &self.changes);

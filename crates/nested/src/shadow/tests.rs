@@ -385,6 +385,31 @@ fn what_l1_changed_without_invalidating_is_replaced_on_the_next_fault() {
 }
 
 #[test]
+fn tables_that_a_fill_replaces_go_back_past_a_full_cache() {
+    let mut bench = Bench::new(&hardware(), Granule::Kib4);
+    bench.fill(0x5000, &composed(0x5000, PAGE, (Level::L3, PAGE)));
+    let mut cache = PageCache::new();
+    cache.fill(&mut bench.supply, Ipa(0)).expect("pages");
+    let left = bench.supply.0.len();
+    let ticket = bench.shadow.ticket(&bench.changes);
+    let mut ahead = Ahead {
+        cache: &mut cache,
+        supply: &mut bench.supply,
+    };
+    let mut host = Host {
+        machine: &bench.board,
+        supply: &mut ahead,
+        vmids: &VMIDS,
+    };
+    let block = composed(0, BLOCK, (Level::L2, BLOCK));
+    let tickets = (ticket, &bench.changes);
+    let fault = fault(0x9000, Cause::Translation);
+    let filled = bench.shadow.fill(&mut host, tickets, &fault, &block);
+    assert_eq!(filled, Ok(Filled::Mapped));
+    assert_eq!(bench.supply.0.len(), left + 1);
+}
+
+#[test]
 fn an_entry_that_was_aged_is_young_again_after_its_fault() {
     let mut bench = Bench::new(&hardware(), Granule::Kib4);
     let page = composed(PAGE, PAGE, (Level::L3, PAGE));
@@ -562,9 +587,13 @@ impl World {
                 }
                 Some(Verdict::Fill { fault, composed }) => {
                     self.reverse.insert(Place(0), &composed);
+                    let mut ahead = Ahead {
+                        cache: &mut self.pages,
+                        supply: &mut self.bench.supply,
+                    };
                     let mut host = Host {
                         machine: &self.bench.board,
-                        supply: &mut self.pages,
+                        supply: &mut ahead,
                         vmids: &VMIDS,
                     };
                     let tickets = (ticket, &self.bench.changes);
