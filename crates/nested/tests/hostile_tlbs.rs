@@ -44,7 +44,10 @@ const L1_ROOT: u64 = 0x7000_0000;
 
 const PAGE: u64 = 0x1000;
 const BLOCK: u64 = 0x20_0000;
-/// L2's pages 0 to 3 are described one by one, and its second 2 MiB by a block.
+/// A Contiguous run of pages.
+const RUN: u64 = 16 * PAGE;
+const RUN_TABLE: u64 = L1_ROOT + 0x4000;
+/// L2's pages 0 to 3 are described one by one, and its second 2 MiB by a block or a table.
 const SINGLE_PAGES: u64 = 4;
 
 /// One CPU of the model, at EL2.
@@ -275,18 +278,35 @@ impl<'m> World<'m> {
         act(&mut self.shadow, &mut host)
     }
 
-    /// Break, invalidate, make: as L1 would on this CPU.
-    fn write(&mut self, number: usize, leaf: u64, value: u64, level: Option<Level>) {
-        let (at, ipa) = if leaf < SINGLE_PAGES {
-            (L1_ROOT + 0x3000 + leaf * 8, leaf * PAGE)
-        } else {
-            (L1_ROOT + 0x2008, BLOCK + 0x7000)
+    /// Writes a run into the table for the second 2 MiB, unless that is linked.
+    fn make_run(&self, output: u64, attributes: u64) {
+        const CONTIGUOUS: u64 = 1 << 52;
+        let mut words = self.memory.0.borrow_mut();
+        if words.get(&Leaf::Table.entry()) == Some(&(3 | RUN_TABLE)) {
+            return;
+        }
+        for page in 0..16 {
+            let leaf = 3 | CONTIGUOUS | attributes | (output + page * PAGE);
+            words.insert(RUN_TABLE + page * 8, leaf);
+        }
+    }
+
+    /// Break, invalidate, make: as L1 would on this CPU. Of a block it names some address, of a table all.
+    fn write(&mut self, number: usize, leaf: Leaf, value: u64, hint: Hint) {
+        let at = leaf.entry();
+        let old = self.memory.0.borrow_mut().insert(at, 0).unwrap_or(0);
+        let (from, bytes, level) = match leaf {
+            Leaf::Page(page) => (page * PAGE, PAGE, Level::L3),
+            Leaf::Block | Leaf::Table if old & 3 == 3 => (BLOCK, BLOCK, Level::L3),
+            Leaf::Block | Leaf::Table => (BLOCK + 0x7000, PAGE, Level::L2),
         };
-        self.memory.0.borrow_mut().insert(at, 0);
         let range = Range {
-            from: L2Ipa(ipa),
-            bytes: PAGE,
-            level,
+            from: L2Ipa(from),
+            bytes,
+            level: match hint {
+                Hint::Level => Some(level),
+                Hint::None => None,
+            },
         };
         self.model.borrow_mut().exit(number);
         self.at_el2(number, |shadow, host| shadow.invalidate(host, &range))
@@ -455,13 +475,41 @@ enum Change {
     WriteProtect,
 }
 
+/// What L1 writes.
+#[derive(Clone, Copy, Debug)]
+enum Leaf {
+    /// The descriptor of one of the first pages.
+    Page(u64),
+    /// That of the second 2 MiB, as a block.
+    Block,
+    /// The same, as a table whose first pages are a Contiguous run.
+    Table,
+}
+
+impl Leaf {
+    /// Where its descriptor is.
+    const fn entry(self) -> u64 {
+        match self {
+            Self::Page(page) => L1_ROOT + 0x3000 + page * 8,
+            Self::Block | Self::Table => L1_ROOT + 0x2008,
+        }
+    }
+}
+
+/// Whether an invalidation says the level.
+#[derive(Clone, Copy, Debug)]
+enum Hint {
+    Level,
+    None,
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Write {
-        leaf: u64,
+        leaf: Leaf,
         output: u64,
         s2ap: u64,
-        has_level: bool,
+        hint: Hint,
     },
     Access {
         page: u64,
@@ -479,10 +527,15 @@ fn any_step() -> impl Strategy<Value = Step> {
     let page = || prop_oneof![0..SINGLE_PAGES, 0x200..0x208u64];
     let kind = || prop_oneof![Just(AccessKind::Read), Just(AccessKind::Write)];
     let change = || prop_oneof![Just(Change::Unmap), Just(Change::WriteProtect)];
+    let leaf = prop_oneof![
+        2 => (0..SINGLE_PAGES).prop_map(Leaf::Page),
+        1 => Just(Leaf::Block),
+        1 => Just(Leaf::Table),
+    ];
+    let hint = prop_oneof![Just(Hint::Level), Just(Hint::None)];
     prop_oneof![
-        3 => (0..=SINGLE_PAGES, 0..0x400u64, 0..4u64, any::<bool>()).prop_map(
-            |(leaf, output, s2ap, has_level)| Step::Write { leaf, output, s2ap, has_level }
-        ),
+        3 => (leaf, 0..0x400u64, 0..4u64, hint)
+            .prop_map(|(leaf, output, s2ap, hint)| Step::Write { leaf, output, s2ap, hint }),
         6 => (page(), kind()).prop_map(|(page, kind)| Step::Access { page, kind }),
         2 => (0..0x800u64, prop_oneof![Just(1u64), Just(0x200)], change())
             .prop_map(|(page, pages, change)| Step::Change { page, pages, change }),
@@ -517,17 +570,18 @@ fn run(world: &mut World<'_>, number: usize, step: &Step) {
             leaf,
             output,
             s2ap,
-            has_level,
+            hint,
         } => {
-            let is_page = leaf < SINGLE_PAGES;
-            let (bits, output, level) = if is_page {
-                (3, output * PAGE, Level::L3)
-            } else {
-                (1, output / 0x100 * BLOCK, Level::L2)
-            };
             let attributes = 1 << 10 | 3 << 8 | s2ap << 6 | 0b1111 << 2;
-            let value = bits | attributes | (L1_RAM + output);
-            world.write(number, leaf, value, has_level.then_some(level));
+            let value = match leaf {
+                Leaf::Page(_) => 3 | attributes | (L1_RAM + output * PAGE),
+                Leaf::Block => 1 | attributes | (L1_RAM + output / 0x100 * BLOCK),
+                Leaf::Table => {
+                    world.make_run(L1_RAM + output / 0x10 * RUN, attributes);
+                    3 | RUN_TABLE
+                }
+            };
+            world.write(number, leaf, value, hint);
         }
         Step::Access { page, kind } => world.access(number, page * PAGE + 8, kind),
         Step::Change {
@@ -577,10 +631,10 @@ fn a_page_beside_a_protected_one_is_protected_as_well() {
     }
     let steps = [
         Step::Write {
-            leaf: 3,
+            leaf: Leaf::Page(3),
             output: 0x200,
             s2ap: 3,
-            has_level: false,
+            hint: Hint::None,
         },
         Step::Access {
             page: 3,
@@ -608,10 +662,10 @@ fn an_invalidation_that_is_left_out_is_seen() {
         world.enter(number);
     }
     let map = Step::Write {
-        leaf: 1,
+        leaf: Leaf::Page(1),
         output: 5,
         s2ap: 3,
-        has_level: true,
+        hint: Hint::Level,
     };
     run(&mut world, 0, &map);
     world.access(1, PAGE + 8, AccessKind::Write);
