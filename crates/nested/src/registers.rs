@@ -12,6 +12,7 @@
 //! unseen, so a change of E2H could not be followed. What the identification registers say of FEAT_VHE and FEAT_E2H0
 //! agrees with it ([`id`](crate::id)).
 
+mod guest;
 mod nvhe;
 mod rules;
 mod table;
@@ -22,8 +23,9 @@ mod view;
 use droste_arm64::sysreg::SysReg;
 use droste_arm64::vncr::{Nv1, Slot};
 
+pub use guest::{GuestRegister, guest_registers};
 pub use nvhe::{HostStage1, host_stage1};
-pub use rules::{Affects, GuestRegister, Home, Layout, Reset, Rule, guest_registers, rule, rules};
+pub use rules::{Affects, Home, Layout, Reset, Rule, rule, rules};
 pub use table::rows;
 pub use view::{File, Loaded, Twins, View, timer_compare, timer_value};
 

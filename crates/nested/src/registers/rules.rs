@@ -159,50 +159,6 @@ const SP_EL2: SysReg = SysReg::new(3, 6, 4, 1, 0);
 /// SPSR_abt, the first of those that save AArch32's modes.
 pub(super) const SPSR_ABT: SysReg = SysReg::new(3, 4, 4, 3, 1);
 
-/// A register of L1's EL1 or EL0 that is in the page while virtual EL2 runs, and in the hardware's register of the same
-/// name while it does not.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct GuestRegister {
-    /// The register.
-    pub register: SysReg,
-    /// Its place in the page.
-    pub slot: Slot,
-}
-
-const fn in_page(register: SysReg) -> GuestRegister {
-    match slot(register, Nv1::Set) {
-        Some(slot) => GuestRegister { register, slot },
-        None => panic!("a register of L1's EL1 is not in the page"),
-    }
-}
-
-/// All of them, features that L1 is not shown aside.
-pub fn guest_registers() -> &'static [GuestRegister] {
-    const ALL: &[GuestRegister] = &[
-        in_page(CPACR_EL1),
-        in_page(CONTEXTIDR_EL1),
-        in_page(SCTLR_EL1),
-        in_page(TCR_EL1),
-        in_page(AFSR0_EL1),
-        in_page(AFSR1_EL1),
-        in_page(ESR_EL1),
-        in_page(MAIR_EL1),
-        in_page(AMAIR_EL1),
-        in_page(SPSR_EL1),
-        in_page(CNTV_CVAL_EL0),
-        in_page(CNTV_CTL_EL0),
-        in_page(CNTP_CVAL_EL0),
-        in_page(CNTP_CTL_EL0),
-        in_page(TTBR0_EL1),
-        in_page(TTBR1_EL1),
-        in_page(FAR_EL1),
-        in_page(ELR_EL1),
-        in_page(SP_EL1),
-        in_page(VBAR_EL1),
-    ];
-    ALL
-}
-
 const ALL: u64 = u64::MAX;
 const LOW_32: u64 = 0xffff_ffff;
 

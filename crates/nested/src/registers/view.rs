@@ -30,6 +30,34 @@ pub trait Twins {
 pub struct File([u64; RULE_COUNT]);
 
 /// One virtual CPU's EL2.
+///
+/// ```
+/// # use std::collections::HashMap;
+/// use core::sync::atomic::AtomicU64;
+/// use droste_arm64::sysreg::{SCTLR_EL1, SCTLR_EL2, SysReg};
+/// use droste_arm64::vncr::{RegisterPage, SLOTS};
+/// use droste_nested::registers::{File, Loaded, Twins, View, VirtualEl2};
+///
+/// #[derive(Default)]
+/// struct Hardware(HashMap<SysReg, u64>);
+/// impl Twins for Hardware {
+///     fn get(&self, register: SysReg) -> u64 { self.0.get(&register).copied().unwrap_or(0) }
+///     fn set(&mut self, register: SysReg, value: u64) { self.0.insert(register, value); }
+/// }
+///
+/// let memory = [const { AtomicU64::new(0) }; SLOTS];
+/// let page = RegisterPage::new(&memory);
+/// let mut file = File::reset(VirtualEl2::Vhe, page, 0x410f_d0f0, 0x8000_0000);
+/// let mut twins = Hardware::default();
+/// let (el2, loaded) = (VirtualEl2::Vhe, Loaded::El1);
+/// let mut view = View { el2, loaded, page, file: &mut file, twins: &mut twins };
+/// view.load();
+/// view.write(SCTLR_EL2, 0x30d0_0801);
+/// assert_eq!(view.twins.get(SCTLR_EL1), 0x30d0_0801);
+/// view.park(); // L1's EL1 is about to run
+/// assert_eq!(view.twins.get(SCTLR_EL1), 0);
+/// assert_eq!(view.read(SCTLR_EL2), Some(0x30d0_0801));
+/// ```
 pub struct View<'a, T> {
     /// Which EL2 its machine has.
     pub el2: VirtualEl2,
