@@ -289,6 +289,9 @@ pub enum Verdict {
 /// ```
 pub fn evaluate(event: Event, level: Level, controls: &Controls) -> Verdict {
     let (traps, direction) = match event {
+        Event::System(access) if level == Level::El0 && is_above_el0(access.register) => {
+            return Verdict::NotForwarded;
+        }
         Event::System(access) => {
             let mut rows = rows().iter();
             let row = rows.find(|row| row.matches(access.register));
@@ -304,6 +307,12 @@ pub fn evaluate(event: Event, level: Level, controls: &Controls) -> Verdict {
     } else {
         Verdict::NotForwarded
     }
+}
+
+/// Whether EL0 has no such register or instruction, so that it is UNDEFINED there before any control is asked: those of
+/// EL0 have op1 = 3 (DDI 0487, C5.1). IMPLEMENTATION DEFINED ones, with CRn of 11 or 15, may trap from EL0 all the same.
+const fn is_above_el0(register: SysReg) -> bool {
+    register.op1() != 3 && !matches!((register.op0(), register.crn()), (1 | 3, 11 | 15))
 }
 
 /// L0's own registers with trap bits, E2H = 0.

@@ -134,7 +134,12 @@ fn with_every_bit_idle_nothing_is_forwarded() {
                 for direction in [Direction::Read, Direction::Write] {
                     for level in [Level::El0, Level::El1, Level::El2] {
                         let event = access(register, direction);
-                        let expected = tge != 0 && is_debug && level != Level::El2;
+                        let is_there = match level {
+                            Level::El0 => register.op1() == 3,
+                            Level::El1 => true,
+                            Level::El2 => false,
+                        };
+                        let expected = tge != 0 && is_debug && is_there;
                         assert_eq!(
                             is_forwarded(event, level, &controls),
                             expected,
@@ -426,6 +431,43 @@ fn l0_s_own_traps_stay_whatever_l1_writes() {
             assert_eq!(merged.cnthctl & 3, 0, "the physical timer stays L0's");
             assert_eq!(merged.ich_hcr & own.ich_hcr, own.ich_hcr);
         }
+    }
+}
+
+#[test]
+fn el0_reaches_only_what_is_el0_s_or_implementation_defined() {
+    let all = Controls {
+        el2: VirtualEl2::Vhe,
+        hcr: hcr::E2H | HCR_SET,
+        cptr: 1 << 31,
+        mdcr: MDCR_SET,
+        cnthctl: CNTHCTL_SET,
+        ich_hcr: ICH_HCR_SET,
+    };
+    for row in rows() {
+        let register = encodings().find(|&register| row.matches(register));
+        let register = register.expect("a row means something");
+        for direction in [Direction::Read, Direction::Write] {
+            let event = access(register, direction);
+            let is_el0_s = register.op1() == 3 || row.name.starts_with("IMPLEMENTATION_DEFINED");
+            assert!(
+                is_el0_s || !is_forwarded(event, Level::El0, &all),
+                "{}",
+                row.name
+            );
+        }
+    }
+    // IC IVAU, CTR_EL0, a register of the CPU model's own.
+    for register in [
+        SysReg::new(1, 3, 7, 5, 1),
+        SysReg::new(3, 3, 0, 0, 1),
+        SysReg::new(3, 0, 15, 1, 0),
+    ] {
+        assert!(is_forwarded(
+            access(register, Direction::Write),
+            Level::El0,
+            &all
+        ));
     }
 }
 
