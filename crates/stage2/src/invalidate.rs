@@ -24,7 +24,7 @@ use droste_arm64::{Ipa, Level, Pa};
 
 use crate::entry::{Span, is_locked, unlocked};
 use crate::machine::{Regime, under};
-use crate::table::{Counts, Next};
+use crate::table::Counts;
 use crate::{Context, Dsb, Machine, Table, VmidAllocator};
 
 /// The most invalidations of single addresses before the whole VMID is cheaper.
@@ -199,24 +199,34 @@ impl Debt {
         );
         machine.isb();
         if self.locks == Locks::Some {
-            unlock(table, machine, self.span);
+            let top = (table.root, table.geometry.start(), Ipa(0));
+            unlock(table, machine, top, self.span);
             machine.dsb(Dsb::Ishst);
         }
     }
 }
 
-/// Makes the locked entries of a span what they are to be.
-fn unlock<M: Machine>(table: &Table, machine: &M, span: Span) {
-    table.traverse(machine, span, &mut |place, raw| {
+/// Makes the locked entries of a span what they are to be, those of a table before the entry that links it: from then on
+/// other CPUs may lock entries of that table for operations of their own, which this must leave alone.
+fn unlock<M: Machine>(
+    table: &Table,
+    machine: &M,
+    (node, level, first): (Pa, Level, Ipa),
+    span: Span,
+) {
+    let bytes = table.geometry.entry_bytes(level);
+    for index in table.entries_within(level, first, span) {
+        let entry = node + index * 8;
+        let raw = machine.read(entry);
+        let found = unlocked(raw);
+        if let (true, Some(below)) = (found.is_table(level), level.next()) {
+            let child = found.table_address(table.geometry.format());
+            unlock(table, machine, (child, below, first + index * bytes), span);
+        }
         if is_locked(raw) {
-            machine.write(place.entry, unlocked(raw));
+            machine.write(entry, found);
         }
-        if unlocked(raw).is_table(place.level) {
-            Next::Into(unlocked(raw).table_address(table.geometry.format()))
-        } else {
-            Next::Past
-        }
-    });
+    }
 }
 
 /// How to invalidate a span in one context.

@@ -385,7 +385,7 @@ fn a_page_within_a_block_splits_it() {
     ];
     assert_eq!(done.before[514..], expected);
     // The block's entry and the page's differ in level: no hint, and each page of the block.
-    let made = [Write(POOL, child | TABLE), Write(child + 8, new), ISHST];
+    let made = [Write(child + 8, new), Write(POOL, child | TABLE), ISHST];
     assert!(done.discharge.ends_with(&made));
     assert_eq!(bench.leaf(GIB), Some((Level::L3, 4 * GIB)));
     assert_eq!(bench.leaf(GIB + PAGE), Some((Level::L3, 9 * GIB)));

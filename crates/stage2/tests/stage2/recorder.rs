@@ -31,7 +31,7 @@ pub(crate) enum Event {
     Give(u64),
 }
 
-/// What is done to the machine from outside, just before a compare-exchange of one descriptor.
+/// What is done to the machine from outside: by default just before a compare-exchange of the descriptor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Interference {
     /// The descriptor's address.
@@ -49,6 +49,8 @@ pub(crate) struct Recorder {
     vtcr: Cell<u64>,
     trace: RefCell<Vec<Event>>,
     pub(crate) interference: Cell<Option<Interference>>,
+    /// What is done just after this descriptor was written with this value.
+    pub(crate) after_write: Cell<Option<((u64, u64), Interference)>>,
 }
 
 impl Recorder {
@@ -60,6 +62,7 @@ impl Recorder {
             vtcr: Cell::new(0),
             trace: RefCell::default(),
             interference: Cell::new(None),
+            after_write: Cell::new(None),
         }
     }
 
@@ -99,6 +102,12 @@ impl Machine for Recorder {
     fn write(&self, descriptor: Pa, value: RawDescriptor) {
         self.record(Event::Write(descriptor.0, value.0));
         self.poke(descriptor.0, value.0);
+        if let Some((written, Interference { at, value: theirs })) = self.after_write.get()
+            && written == (descriptor.0, value.0)
+        {
+            self.after_write.set(None);
+            self.poke(at, theirs);
+        }
     }
 
     fn compare_exchange(

@@ -313,6 +313,25 @@ fn a_shared_split_invalidates_in_every_context_before_the_link() {
 }
 
 #[test]
+fn a_lock_of_another_cpu_below_a_split_that_just_ended_is_left_to_it() {
+    let recorder = Recorder::new(Granule::Kib4);
+    let mut bench = logged(&recorder, &plain(), &ram(RAM, PA, GIB));
+    bench.fill_pages();
+    // As soon as the table is linked, another CPU takes a block in it to split, and has yet to invalidate.
+    let theirs = locked((PA + 9 * MIB2) | READ_BLOCK);
+    recorder.after_write.set(Some((
+        (ENTRY, CHILD | TABLE),
+        Interference {
+            at: CHILD + 9 * 8,
+            value: theirs,
+        },
+    )));
+    bench.outcome(WRITE | PERMISSION, RAM);
+    assert!(recorder.after_write.get().is_none(), "it happened");
+    assert_eq!(recorder.peek(CHILD + 9 * 8), theirs);
+}
+
+#[test]
 fn a_split_that_loses_its_race_gives_the_page_back() {
     let recorder = Recorder::new(Granule::Kib4);
     for bbm in [0, 2] {
