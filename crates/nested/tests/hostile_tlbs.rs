@@ -37,7 +37,7 @@ const CANONICAL_ROOT: u64 = BASE + 0x4000;
 
 /// What L1 takes for its memory, and where that is.
 const L1_RAM: u64 = 0x8000_0000;
-const L1_RAM_BYTES: u64 = 0x80_0000;
+const L1_RAM_BYTES: u64 = 0x40_0000;
 const RAM_AT: u64 = 0x9_0000_0000;
 /// L1's table for L2, in memory of its own that only L1 and the walk see.
 const L1_ROOT: u64 = 0x7000_0000;
@@ -453,7 +453,7 @@ impl<'m> World<'m> {
         for number in 0..CPUS {
             let other = 1 - number;
             self.model.borrow_mut().exit(other);
-            for page in [0, 1, 2, 3, 0x200, 0x207, 0x3ff] {
+            for page in [0, 1, 2, 3, 0x200, 0x201, 0x202, 0x207, 0x3ff] {
                 for kind in [AccessKind::Read, AccessKind::Write] {
                     let ipa = page * PAGE + 8;
                     let allowed = self.allowed(other, ipa, kind);
@@ -524,7 +524,7 @@ enum Step {
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
-    let page = || prop_oneof![0..SINGLE_PAGES, 0x200..0x208u64];
+    let page = || prop_oneof![0..SINGLE_PAGES, 0x200..0x203u64];
     let kind = || prop_oneof![Just(AccessKind::Read), Just(AccessKind::Write)];
     let change = || prop_oneof![Just(Change::Unmap), Just(Change::WriteProtect)];
     let leaf = prop_oneof![
@@ -537,7 +537,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         3 => (leaf, 0..0x400u64, 0..4u64, hint)
             .prop_map(|(leaf, output, s2ap, hint)| Step::Write { leaf, output, s2ap, hint }),
         6 => (page(), kind()).prop_map(|(page, kind)| Step::Access { page, kind }),
-        2 => (0..0x800u64, prop_oneof![Just(1u64), Just(0x200)], change())
+        2 => (0..0x400u64, prop_oneof![Just(1u64), Just(0x200)], change())
             .prop_map(|(page, pages, change)| Step::Change { page, pages, change }),
         1 => Just(Step::Clear),
     ]
@@ -575,7 +575,7 @@ fn run(world: &mut World<'_>, number: usize, step: &Step) {
             let attributes = 1 << 10 | 3 << 8 | s2ap << 6 | 0b1111 << 2;
             let value = match leaf {
                 Leaf::Page(_) => 3 | attributes | (L1_RAM + output * PAGE),
-                Leaf::Block => 1 | attributes | (L1_RAM + output / 0x100 * BLOCK),
+                Leaf::Block => 1 | attributes | (L1_RAM + output / 0x200 * BLOCK),
                 Leaf::Table => {
                     world.make_run(L1_RAM + output / 0x10 * RUN, attributes);
                     3 | RUN_TABLE
