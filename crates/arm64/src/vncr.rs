@@ -9,7 +9,8 @@
 //! `_EL02`. With NV1 set it has not, and reaches them by their own names.
 //!
 //! The table has what the description of each register says of itself in D24 (`NVMem`), which is more than Table D8-120
-//! in places. PIRE0_EL2, 0x298 in that table, is trapped by its own description and left out here.
+//! in places. Left out are PIRE0_EL2, 0x298 in that table but trapped by its own description, and the second names that
+//! FEAT_SRMASK gives to registers of the table (ACTLR_EL12, and those that end in ALIAS_EL1).
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
