@@ -13,7 +13,7 @@ use droste_arm64::desc::{
     AttributeScheme, Cacheability, Device, LeafAttributes, MemoryType, S2ap, Shareability, Xn,
 };
 use droste_arm64::{Level, Pa};
-use droste_stage2::{Geometry, Walk};
+use droste_stage2::{Attributes, Geometry, Memory, Walk};
 
 use crate::{Extent, GuestLeaf, L1Ipa, L2Ipa};
 
@@ -72,6 +72,28 @@ pub struct Composed {
     pub mark: Mark,
     /// Size of the guest's leaf, or of its run.
     pub guest_bytes: u64,
+}
+
+impl Composed {
+    /// This as far as the attributes of a table of ours can say it. They have no Write-Through, and nothing that is left
+    /// to stage 1: such memory becomes Non-cacheable, which is stricter.
+    pub(crate) const fn attributes(&self) -> Attributes {
+        let memory = match self.memory {
+            MemoryType::Device(device) => Memory::Device(device),
+            MemoryType::ForceWriteBack
+            | MemoryType::Normal {
+                inner: Cacheability::WriteBack,
+                outer: Cacheability::WriteBack,
+            } => Memory::WriteBack,
+            _ => Memory::NonCacheable,
+        };
+        Attributes {
+            memory,
+            access: self.access,
+            execute: self.execute,
+            software: self.mark.bits(),
+        }
+    }
 }
 
 /// Composes the two leaves around the address `at`, which the guest's leaf maps. `None` where the canonical leaf does

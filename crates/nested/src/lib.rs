@@ -154,9 +154,9 @@ pub mod forward;
 pub mod id;
 mod memory;
 pub mod pool;
+pub mod registers;
 pub mod reverse;
 pub mod shadow;
-pub mod registers;
 pub mod tlbi;
 pub mod walk;
 
@@ -169,4 +169,6 @@ pub use pool::{Grant, Key, Place, Pool};
 pub use reverse::{Concerned, Reverse};
 pub use shadow::{Ahead, Changes, Filled, Host, Shadow, Ticket};
 pub use tlbi::{Instruction, Invalidation, Range, VirtualLevel, guest_vmid};
-pub use walk::{Extent, FaultKind, GuestLeaf, StageTwo, StageTwoRegisters, Stop, WalkFault, Walker};
+pub use walk::{
+    Extent, FaultKind, GuestLeaf, StageTwo, StageTwoRegisters, Stop, WalkFault, Walker,
+};

@@ -25,11 +25,11 @@
 //! other faults, as `Table::install` does, widens a leaf that it finds in place, whatever its size: in a shadow a
 //! larger leaf may be one that was composed before its parts came to differ.
 
-use droste_arm64::desc::{Cacheability, Format, MemoryType};
+use droste_arm64::desc::Format;
 use droste_arm64::{IdRegisters, Ipa, Pa};
 use droste_stage2::{
-    Attributes, Cause, Context, Error, Fault, Geometry, Machine, Mapping, Memory, Owed, PageCache,
-    PageSupply, Table, Users, VmidAllocator, Walk,
+    Cause, Context, Error, Fault, Geometry, Machine, Mapping, Owed, PageCache, PageSupply, Table,
+    Users, VmidAllocator, Walk,
 };
 
 use crate::L2Ipa;
@@ -182,7 +182,7 @@ impl<const CPUS: usize> Shadow<CPUS> {
             Ipa(composed.ipa.0 | offset),
             Pa(composed.output.0 | offset),
             bytes,
-            attributes(composed),
+            composed.attributes(),
         );
         self.note_split(host.machine, mapping.ipa, bytes);
         self.filled.add(composed.mark);
@@ -306,7 +306,7 @@ impl<const CPUS: usize> Shadow<CPUS> {
         self.take(host, L2Ipa(ipa.0), ipa.0.saturating_add(1), 1)
     }
 
-    /// Notes that a leaf which is larger than what is to be mapped in it falls in pieces.
+    /// Notes that a leaf falls in pieces because something smaller is to be mapped in it.
     fn note_split<M: Machine>(&mut self, machine: &M, ipa: Ipa, bytes: u64) {
         if let Walk::Leaf { level, leaf, .. } = self.table.walk(machine, ipa)
             && self.table.geometry().entry_bytes(level) > bytes
@@ -376,26 +376,6 @@ const fn largest(ids: &IdRegisters) -> u64 {
         u64::MAX
     } else {
         MAX_CLEAN
-    }
-}
-
-/// What was composed, as far as the table's attributes can say it. They have no Write-Through, and nothing that is left
-/// to stage 1: such memory becomes Non-cacheable, which is stricter.
-const fn attributes(composed: &Composed) -> Attributes {
-    let memory = match composed.memory {
-        MemoryType::Device(device) => Memory::Device(device),
-        MemoryType::ForceWriteBack
-        | MemoryType::Normal {
-            inner: Cacheability::WriteBack,
-            outer: Cacheability::WriteBack,
-        } => Memory::WriteBack,
-        _ => Memory::NonCacheable,
-    };
-    Attributes {
-        memory,
-        access: composed.access,
-        execute: composed.execute,
-        software: composed.mark.bits(),
     }
 }
 

@@ -303,3 +303,28 @@ fn marks_come_back_and_no_other_bits_are_one() {
         assert_eq!(Mark::decode(bits).is_some(), seen >> bits & 1 != 0);
     }
 }
+
+#[test]
+fn memory_types_that_the_table_cannot_say_become_stricter() {
+    let guest = guest(1 << 21);
+    let canonical = canonical(guest.output.0, 1 << 21);
+    let found = compose(&guest, &canonical, guest.ipa, AttributeScheme::Force).expect("it holds");
+    let normal = |inner, outer| MemoryType::Normal { inner, outer };
+    for (memory, expected) in [
+        (MemoryType::ForceWriteBack, Memory::WriteBack),
+        (
+            normal(Cacheability::WriteBack, Cacheability::WriteBack),
+            Memory::WriteBack,
+        ),
+        (
+            normal(Cacheability::WriteThrough, Cacheability::WriteBack),
+            Memory::NonCacheable,
+        ),
+        (MemoryType::NonCacheable, Memory::NonCacheable),
+        (MemoryType::StageOne, Memory::NonCacheable),
+        (MemoryType::Device(Device::GRE), Memory::Device(Device::GRE)),
+    ] {
+        let leaf = Composed { memory, ..found };
+        assert_eq!(leaf.attributes().memory, expected);
+    }
+}

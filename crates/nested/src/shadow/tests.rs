@@ -3,11 +3,13 @@ use std::collections::HashMap;
 use std::vec;
 use std::vec::Vec;
 
-use droste_arm64::desc::{AttributeScheme, Device, RawDescriptor, S2ap, Shareability, Xn};
+use droste_arm64::desc::{Device, MemoryType, RawDescriptor, S2ap, Shareability, Xn};
 use droste_arm64::esr::Esr;
 use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Granule, IpaBits, Level, Vtcr, Vttbr, hcr};
-use droste_stage2::{Access, Dsb, Ic, Origin, PageCache, Privilege, Slot, Slots, VcpuId, scheme};
+use droste_stage2::{
+    Access, Attributes, Dsb, Ic, Origin, PageCache, Privilege, Slot, Slots, VcpuId, scheme,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -759,30 +761,4 @@ proptest! {
             world.check();
         }
     }
-}
-
-#[test]
-fn memory_types_that_the_table_cannot_say_become_stricter() {
-    let normal = |inner, outer| MemoryType::Normal { inner, outer };
-    for (memory, expected) in [
-        (MemoryType::ForceWriteBack, Memory::WriteBack),
-        (
-            normal(Cacheability::WriteBack, Cacheability::WriteBack),
-            Memory::WriteBack,
-        ),
-        (
-            normal(Cacheability::WriteThrough, Cacheability::WriteBack),
-            Memory::NonCacheable,
-        ),
-        (MemoryType::NonCacheable, Memory::NonCacheable),
-        (MemoryType::StageOne, Memory::NonCacheable),
-        (MemoryType::Device(Device::GRE), Memory::Device(Device::GRE)),
-    ] {
-        let leaf = Composed {
-            memory,
-            ..composed(0, PAGE, (Level::L3, PAGE))
-        };
-        assert_eq!(attributes(&leaf).memory, expected);
-    }
-    assert_eq!(scheme(&hardware()), AttributeScheme::Force);
 }
