@@ -8,7 +8,9 @@
 //! write from every leaf of a range; each page that is written then becomes writable again, by the fault that the
 //! store takes, or by hardware where FEAT_HAFDBS manages dirty state (the descriptor's DBM bit). So a writable leaf *is*
 //! the record, and [`dirty`](Table::dirty) reads and resets it. Blocks are no page-wise record: the fault splits them
-//! for that ([`Slots`](crate::Slots) know which memory is logged), or [`split`](Table::split) does so ahead.
+//! for that ([`Slots`](crate::Slots) know which memory is logged), or [`split`](Table::split) does so ahead. Nor are
+//! Contiguous runs, where one TLB entry may serve all pages and is dirty with the first that is stored to (DDI 0487, D8
+//! "The Contiguous bit"): they never have DBM, and the fault unfolds them.
 
 use droste_arm64::desc::Kind;
 use droste_arm64::{Ipa, Level, Pa};
@@ -21,8 +23,8 @@ use crate::{Error, Machine, Owed, Table};
 
 impl Table {
     /// Takes the permission to write from every leaf that maps part of a range: from the whole leaf, and from the
-    /// whole of its Contiguous run. A store there faults, or sets the page's dirty state by hardware where the table's
-    /// VTCR_EL2 has HD set.
+    /// whole of its Contiguous run. A store there faults, or sets a single page's dirty state by hardware where the
+    /// table's VTCR_EL2 has HD set: then it is no protection, but a log.
     ///
     /// Until the result is discharged, stores may still go through.
     ///
@@ -76,7 +78,7 @@ impl Table {
             if raw.can_write() {
                 Self::update(machine, entry, raw, |raw| {
                     let protected = raw.without_write();
-                    Some(if is_by_hardware {
+                    Some(if is_by_hardware && !protected.is_contiguous() {
                         protected.dirty_managed()
                     } else {
                         protected

@@ -165,6 +165,26 @@ fn hardware_logs_stores_to_pages_without_a_fault() {
 }
 
 #[test]
+fn hardware_does_not_manage_a_run() {
+    let recorder = Recorder::new(Granule::Kib4);
+    let mut bench = Bench::new(&recorder, &with_hardware_dirty(plain()));
+    bench.slot(GIB, PA, GIB, Attributes::RAM);
+    bench.slots.set_log(Ipa(GIB), DirtyLog::On).expect("there");
+    bench.map(&runs(16));
+    bench.write_protect(GIB, GIB);
+    // One TLB entry serves all of a run: it is dirty with the first page stored to, and says nothing of the others.
+    for page in 0..16 {
+        let raw = bench.raw(GIB + page * PAGE);
+        assert_eq!(raw, (PA + page * PAGE) | READ_PAGE | RUN);
+    }
+    let store = WRITE | PERMISSION;
+    assert_eq!(bench.outcome(store, GIB + 5 * PAGE), Outcome::Relaxed);
+    assert_eq!(bench.dirty(GIB, GIB).0, [(GIB + 5 * PAGE, PAGE)]);
+    // What was a run is pages now, and hardware can tell those apart.
+    assert_eq!(bench.raw(GIB + 5 * PAGE), (PA + 5 * PAGE) | READ_PAGE | DBM);
+}
+
+#[test]
 fn a_store_by_hardware_during_the_protection_is_not_lost() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = Bench::new(&recorder, &with_hardware_dirty(plain()));
