@@ -332,12 +332,8 @@ impl Table {
             return self.shrink(machine, pages, users, (place, raw));
         }
         if let Access::Execute(_) = fault.access {
-            let span = place.span(self.geometry);
-            Maintenance::of(&self.ids, slot.attributes).run(
-                machine,
-                raw.output(self.geometry.format(), place.level),
-                span.bytes(),
-            );
+            let (first, bytes) = self.unit(place, raw);
+            Maintenance::of(&self.ids, slot.attributes).run(machine, slot.output(first), bytes);
         }
         let wider = |raw| permitting(raw, fault.access, slot.attributes).accessed();
         if raw.is_contiguous() {
@@ -356,13 +352,18 @@ impl Table {
     /// Whether a leaf, and its Contiguous run, map memory of this slot alone: what was mapped ahead may reach further,
     /// and the slot has no say there.
     fn is_within(&self, slot: &Slot, place: Place, raw: RawDescriptor) -> bool {
-        let (first, bytes) = if raw.is_contiguous() {
+        let (first, bytes) = self.unit(place, raw);
+        slot.ipa <= first && first + bytes <= slot.end()
+    }
+
+    /// First guest address and bytes of what is widened at once: a leaf, or all of its Contiguous run.
+    fn unit(&self, place: Place, raw: RawDescriptor) -> (Ipa, u64) {
+        if raw.is_contiguous() {
             let first = place.first_of_run(self.geometry).ipa;
             (first, self.geometry.run_bytes(place.level))
         } else {
             (place.ipa, self.geometry.entry_bytes(place.level))
-        };
-        slot.ipa <= first && first + bytes <= slot.end()
+        }
     }
 
     /// The leaf permits the access already: its access flag was clear, or another CPU was faster.

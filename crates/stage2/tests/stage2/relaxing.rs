@@ -120,6 +120,32 @@ fn what_becomes_executable_is_maintained_whole_before() {
 }
 
 #[test]
+fn a_run_that_becomes_executable_is_maintained_whole_before() {
+    let recorder = Recorder::new(Granule::Kib4);
+    let mut bench = Bench::new(&recorder, &with_caches(plain()));
+    bench.slot(RAM, PA, GIB, Attributes::RAM);
+    bench.map(&Mapping {
+        runs: Runs::Contiguous,
+        attributes: Attributes::DATA,
+        ..ram(RAM, PA, 32 * PAGE)
+    });
+    let (outcome, trace) = bench.fault(FETCH | PERMISSION, RAM + 21 * PAGE);
+    assert_eq!(outcome, Ok(Outcome::Relaxed));
+    let maintenance = [
+        Clean(PA + 16 * PAGE, 16 * PAGE),
+        ISH,
+        Cache(Ic::Ialluis),
+        ISH,
+    ];
+    assert_eq!(trace[..4], maintenance);
+    assert_eq!(
+        bench.raw(RAM + 31 * PAGE),
+        (PA + 31 * PAGE) | RAM_PAGE | RUN
+    );
+    assert_eq!(bench.raw(RAM) & XN, XN, "the run before is as it was");
+}
+
+#[test]
 fn an_entry_of_before_another_cpus_widening_is_forgotten_here() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = narrowed(&recorder, &with_ttl(plain()), Attributes::ROM);
