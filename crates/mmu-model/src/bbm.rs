@@ -204,13 +204,15 @@ impl Model {
         let frame = at.word / FRAME_WORDS * FRAME_WORDS;
         let first = frame + usize::from(place.first);
         let end = frame + usize::from(place.end);
-        let is_wrong = (first..end).any(|word| {
+        let lead = at.word.saturating_sub(((at.ipa - start) / size) as usize);
+        let after = lead + shape.run_entries(at.level) as usize;
+        let is_wrong = (lead.max(first)..after.min(end)).any(|word| {
             let ipa = place.ipa + ((word - first) as u64) * size;
             let raw = self.memory.get(word);
             let Meaning::Leaf(output) = shape.meaning(raw, at.level) else {
                 return false;
             };
-            if ipa & !(run - 1) != start || !(is_contiguous || raw & CONTIGUOUS != 0) {
+            if !is_contiguous && raw & CONTIGUOUS == 0 {
                 return false;
             }
             let is_mixed = is_contiguous != (raw & CONTIGUOUS != 0);

@@ -32,8 +32,6 @@ struct Burial {
     raw: u64,
     made: u64,
     origin: Origin,
-    /// How many ghosts there were before: those of one table differ from each other.
-    known: usize,
 }
 
 impl Model {
@@ -138,7 +136,6 @@ impl Model {
                 raw,
                 made,
                 origin,
-                known: self.tags[tag].ghosts.len(),
             });
         }
     }
@@ -146,7 +143,7 @@ impl Model {
     /// A CPU writes what another one wrote before and is not visible yet. Writes of one place are seen in their order,
     /// so the DSB of either makes the first visible.
     fn share_writes(&mut self, cpu: usize, tag: usize, word: usize) {
-        for ghost in &mut self.tags[tag].ghosts {
+        for ghost in self.tags[tag].ghosts.iter_mut() {
             if ghost.cause == word && ghost.visible != 0 {
                 ghost.writers |= Self::only(cpu);
             }
@@ -195,7 +192,6 @@ impl Model {
                     holders: Self::only(cpu),
                     visible: Self::only(cpu),
                 },
-                known: self.tags[tag].ghosts.len(),
             });
         }
     }
@@ -233,9 +229,7 @@ impl Model {
                 } = *change;
                 self.cpus[cpu].touch(tag);
                 let step = self.step;
-                let known = self.tags[tag].ghosts.len();
                 self.bury(&Burial {
-                    known,
                     tree: usize::MAX,
                     shape,
                     tag,
@@ -333,15 +327,7 @@ impl Model {
     fn haunt(&mut self, burial: &Burial, kind: Kind, ipa: u64, raw: u64) {
         let ghost = Ghost::new(burial.shape, kind, burial.level, ipa, raw, burial.origin);
         let tag = &mut self.tags[burial.tag];
-        let known = match (tag.sightings.note(ipa, burial.level), kind) {
-            (false, _) => 0,
-            (true, Kind::Run) => tag.ghosts.len(),
-            (true, _) => burial.known,
-        };
-        let known = tag.ghosts[..known]
-            .iter_mut()
-            .find(|other| other.is_same(&ghost));
-        if let Some(same) = known {
+        if let Some(same) = tag.ghosts.same(&ghost) {
             same.renew(&ghost);
             return;
         }

@@ -136,6 +136,16 @@ impl Ghost {
             && (self.visible == 0 || self.writers == other.writers)
     }
 
+    /// What ghosts of the same translation have in common, as a number to be hashed.
+    pub(crate) const fn translation(&self) -> u64 {
+        let kind = match self.kind {
+            Kind::Leaf => 0,
+            Kind::Run => 1,
+            Kind::Walk => 2,
+        };
+        self.ipa ^ self.raw.rotate_left(20) ^ kind << 1 ^ (self.level.unsigned_abs() as u64) << 3
+    }
+
     /// Takes over what a later ghost of the same translation brings.
     pub(crate) fn renew(&mut self, other: &Self) {
         self.stage2 |= other.stage2;

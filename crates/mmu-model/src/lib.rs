@@ -97,6 +97,7 @@ mod config;
 mod cpu;
 mod descriptor;
 mod ghost;
+mod ghosts;
 mod guest;
 mod maintenance;
 mod memory;

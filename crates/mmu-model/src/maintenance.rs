@@ -143,7 +143,7 @@ impl Model {
         if *target == Target::Combined {
             // An entry whose parts of stage 2 are still cached can be made again from them, by who walks.
             let walks = tag.cached_walks(|_| true);
-            for ghost in &mut tag.ghosts {
+            for ghost in tag.ghosts.iter_mut() {
                 let kept = (ghost.stage2 | covering(&walks, ghost)) & walking;
                 ghost.issue(cpu, 0, cpus & !kept, walking);
             }
@@ -151,7 +151,7 @@ impl Model {
         }
         // A walk that this instruction leaves cached finds a leaf again that it takes.
         let left = tag.cached_walks(|walk| !walk.is_taken(target));
-        for ghost in &mut tag.ghosts {
+        for ghost in tag.ghosts.iter_mut() {
             if ghost.is_taken(target) && !ghost.survives_nxs(tlbi, self.config.features) {
                 let combined = if matches!(target, Target::Stage2 { .. }) {
                     0
@@ -176,7 +176,7 @@ impl Model {
             let number = self.cpus[cpu].touched[index];
             let tag = &mut self.tags[number];
             let mut has_ended = false;
-            for ghost in &mut tag.ghosts {
+            for ghost in tag.ghosts.iter_mut() {
                 if ghost.writers >> cpu & 1 != 0 {
                     ghost.visible &= !seen;
                 }
@@ -228,19 +228,14 @@ impl Model {
 
     /// Forgets the ghosts that no TLB can hold any more.
     fn bury_ended(&mut self, number: usize) {
-        let mut index = 0;
-        while let Some(ghost) = self.tags[number].ghosts.get(index) {
-            if ghost.holders() != 0 {
-                index += 1;
-                continue;
-            }
-            let ghost = self.tags[number].ghosts.swap_remove(index);
+        let mut walks = Vec::new();
+        self.tags[number].ghosts.take_ended(|ghost| {
             if ghost.kind == Kind::Walk {
-                self.count_walkers(&ghost, |walkers| *walkers -= 1);
+                walks.push(ghost);
             }
-        }
-        if self.tags[number].ghosts.is_empty() {
-            self.tags[number].sightings.clear();
+        });
+        for ghost in walks {
+            self.count_walkers(&ghost, |walkers| *walkers -= 1);
         }
     }
 

@@ -101,7 +101,7 @@ impl Model {
             return;
         }
         let sharers = tag.sharers(cpu);
-        for ghost in &tag.ghosts {
+        for ghost in tag.ghosts.iter() {
             if ghost.holders() & sharers != 0 && ghost.contains(ipa) {
                 self.collect_ghost(ghost, ipa, kind, &end, outcomes);
             }

@@ -2,6 +2,7 @@
 
 use crate::config::CpuSet;
 use crate::ghost::{Ghost, Kind};
+use crate::ghosts::Ghosts;
 use crate::stage1::{Space, Stage1Ghost};
 
 /// A table under a VMID, and the CPUs that may hold entries of it.
@@ -99,37 +100,8 @@ pub(crate) struct Tag {
     pub(crate) common: CpuSet,
     pub(crate) residences: Vec<Residence>,
     pub(crate) residues: Vec<Residue>,
-    pub(crate) ghosts: Vec<Ghost>,
-    pub(crate) sightings: Sightings,
+    pub(crate) ghosts: Ghosts,
     pub(crate) stage1: Vec<Stage1Ghost>,
-}
-
-/// Which translations may have ghosts: each sets one bit by its hash, and none is cleared before all ghosts are gone.
-/// It spares most searches for a ghost of the same translation.
-#[derive(Clone, Debug)]
-pub(crate) struct Sightings(Box<[u64; SIGHTINGS]>);
-
-/// Words of 64 bits: enough for the entries of the largest table.
-const SIGHTINGS: usize = 512;
-
-impl Sightings {
-    fn new() -> Self {
-        Self(Box::new([0; SIGHTINGS]))
-    }
-
-    /// Notes a translation, and says whether there may be a ghost of it already.
-    pub(crate) fn note(&mut self, ipa: u64, level: i8) -> bool {
-        let hash = (ipa >> 12 ^ u64::from(level.unsigned_abs()) << 56).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 49;
-        let word = &mut self.0[(hash / 64) as usize];
-        let bit = 1 << (hash % 64);
-        let was_set = *word & bit != 0;
-        *word |= bit;
-        was_set
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.0.fill(0);
-    }
 }
 
 impl Tag {
@@ -139,8 +111,7 @@ impl Tag {
             common: 0,
             residences: Vec::new(),
             residues: Vec::new(),
-            ghosts: Vec::new(),
-            sightings: Sightings::new(),
+            ghosts: Ghosts::default(),
             stage1: Vec::new(),
         }
     }
