@@ -67,8 +67,8 @@ impl Fault {
     /// SPSR_EL2 names.
     ///
     /// Two kinds of access are not what the syndrome's WnR says (DDI 0487, D24.2, ESR_EL2 for data aborts):
-    /// a stage-1 walk reads, and writes only to update a descriptor, which shows as a permission fault; and cache
-    /// maintenance counts as a write, but needs no more than a mapping unless permission is what it lacks.
+    /// a stage-1 walk reads, and writes only to update a descriptor, which shows as a permission fault where it can read;
+    /// and cache maintenance counts as a write, but needs no more than a mapping unless permission is what it lacks.
     pub fn new(esr: Esr, ipa: Ipa, privilege: Privilege) -> Option<Self> {
         let cause = match esr.fault_status() {
             FaultStatus::Translation { .. } => Cause::Translation,
@@ -109,6 +109,15 @@ impl Fault {
             origin,
             mmio: esr.mmio_access().filter(|_| is_device_access),
         })
+    }
+
+    /// What a leaf that is there may lack: for a walk the permission to read before that to write, since the syndrome
+    /// does not tell which of the two it was.
+    fn lacking(&self, leaf: RawDescriptor) -> Access {
+        match self.origin {
+            Origin::TableWalk if !leaf.access().can_read() => Access::Read,
+            _ => self.access,
+        }
     }
 }
 
@@ -180,14 +189,20 @@ impl Slots {
         if is_walk && slot.attributes.is_device() {
             return Decision::Refuse(Outcome::Inject(Reason::WalkOutsideMemory));
         }
-        if slot.attributes.permits(fault.access) {
+        // Whoever updates a descriptor has read it.
+        let access = if is_walk && !slot.attributes.permits(Access::Read) {
+            Access::Read
+        } else {
+            fault.access
+        };
+        if slot.attributes.permits(access) {
             return Decision::Install(Proposal {
                 fault: *fault,
                 slot: *slot,
                 sequence,
             });
         }
-        Decision::Refuse(Outcome::Inject(match fault.access {
+        Decision::Refuse(Outcome::Inject(match access {
             Access::Execute(_) => Reason::NotExecutable,
             Access::Read => Reason::NotReadable,
             Access::Write => Reason::ReadOnly,
@@ -323,19 +338,20 @@ impl Table {
         if raw.output(self.geometry.format(), place.level) != slot.output(place.ipa) {
             return Err(Error::AlreadyMapped { ipa });
         }
-        if leaf_permits(raw, fault.access) {
+        let access = fault.lacking(raw);
+        if leaf_permits(raw, access) {
             return Ok(Attempt::Done(self.use_leaf(machine, place, raw, fault)));
         }
-        let is_logged = slot.log == DirtyLog::On && fault.access == Access::Write;
+        let is_logged = slot.log == DirtyLog::On && access == Access::Write;
         let is_several = place.level < Level::L3 || raw.is_contiguous();
         if is_several && (is_logged || !self.is_within(slot, place, raw)) {
             return self.shrink(machine, pages, users, (place, raw));
         }
-        if let Access::Execute(_) = fault.access {
+        if let Access::Execute(_) = access {
             let (first, bytes) = self.unit(place, raw);
             Maintenance::of(&self.ids, slot.attributes).run(machine, slot.output(first), bytes);
         }
-        let wider = |raw| permitting(raw, fault.access, slot.attributes).accessed();
+        let wider = |raw| permitting(raw, access, slot.attributes).accessed();
         if raw.is_contiguous() {
             self.relax_run(machine, place, wider);
         } else if machine

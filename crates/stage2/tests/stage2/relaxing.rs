@@ -3,12 +3,12 @@
 use droste_arm64::desc::{S2ap, Xn};
 use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Granule, IdRegisters, Ipa, Level};
-use droste_stage2::{Attributes, DirtyLog, Ic, Mapping, Outcome, Privilege, Runs};
+use droste_stage2::{Attributes, DirtyLog, Ic, Mapping, Outcome, Privilege, Reason, Runs};
 
 use crate::bench::{
     self, AF, Bench, DBM, FETCH, GIB, ISH, ISHST, MIB2, PAGE, PERMISSION, RAM_BLOCK, RAM_PAGE,
-    READ, READ_BLOCK, READ_PAGE, ROOT, RUN, TABLE, WRITE, access_flag, by_address, forgotten_here,
-    invalidated, locked, operand, ram, remade, tlbi,
+    READ, READ_BLOCK, READ_PAGE, ROOT, RUN, S1PTW, TABLE, WRITE, access_flag, by_address,
+    forgotten_here, invalidated, locked, operand, ram, remade, tlbi,
 };
 use crate::hardware::{plain, with_bbm, with_caches, with_hardware_dirty, with_ttl, with_xnx};
 use crate::recorder::Event::{Clean, Ic as Cache, Isb, Lost, SetVttbr, Swap, Write};
@@ -143,6 +143,37 @@ fn a_run_that_becomes_executable_is_maintained_whole_before() {
         (PA + 31 * PAGE) | RAM_PAGE | RUN
     );
     assert_eq!(bench.raw(RAM) & XN, XN, "the run before is as it was");
+}
+
+#[test]
+fn a_walk_of_the_guests_gets_to_read_before_it_gets_to_write() {
+    let recorder = Recorder::new(Granule::Kib4);
+    for access in [S2ap::None, S2ap::WriteOnly] {
+        let unreadable = Attributes {
+            access,
+            ..Attributes::RAM
+        };
+        let mut bench = narrowed(&recorder, &plain(), unreadable);
+        let walk = READ | S1PTW | PERMISSION;
+        assert_eq!(bench.outcome(walk, RAM), Outcome::Relaxed);
+        assert_eq!(bench.raw(RAM) & 1 << 6, 1 << 6);
+        // It can read by now, so what it lacks is the permission to update.
+        bench.outcome(walk, RAM);
+        assert_eq!(bench.raw(RAM), PA | RAM_BLOCK);
+    }
+    let mut bench = Bench::new(&recorder, &plain());
+    let write_only = Attributes {
+        access: S2ap::WriteOnly,
+        ..Attributes::RAM
+    };
+    bench.slot(RAM, PA, GIB, write_only);
+    bench.map(&Mapping {
+        attributes: write_only,
+        ..ram(RAM, PA, GIB)
+    });
+    let outcome = bench.outcome(READ | S1PTW | PERMISSION, RAM);
+    assert_eq!(outcome, Outcome::Inject(Reason::NotReadable));
+    assert_eq!(bench.raw(RAM), PA | 0x7bd);
 }
 
 #[test]
