@@ -13,9 +13,10 @@
 //!
 //! Entries that are locked but for the level of FEAT_BBM: a block that becomes a table with the same translations, the
 //! reverse, and the Contiguous bit. At level 2 hardware bears both in its TLBs at once, so these are replaced directly,
-//! no guest access faults, and what is owed is the invalidation alone. It may raise a TLB conflict abort meanwhile,
-//! which [`Fault`](crate::Fault) knows. Level 1 (the nT bit) is treated as level 0: it shortens nothing where the table
-//! that is to follow has to be noted in the entry itself.
+//! and what is owed is the invalidation alone. Meanwhile it may raise a TLB conflict abort, which
+//! [`Fault`](crate::Fault) knows, and a walk that still comes by a table that became a block faults at the table's first
+//! entry, which links it to the pages to be freed; no other guest access faults. Level 1 (the nT bit) is treated as
+//! level 0: it shortens nothing where the table that is to follow has to be noted in the entry itself.
 
 use droste_arm64::Bbm;
 use droste_arm64::desc::{Format, RawDescriptor};
@@ -206,8 +207,8 @@ impl Debt {
     }
 }
 
-/// Makes the locked entries of a span what they are to be, those of a table before the entry that links it: from then on
-/// other CPUs may lock entries of that table for operations of their own, which this must leave alone.
+/// Makes the locked entries of a span what they are to be, those of a table before the entry that links it: from then
+/// on other CPUs may lock entries of that table for operations of their own, which this must leave alone.
 fn unlock<M: Machine>(
     table: &Table,
     machine: &M,
