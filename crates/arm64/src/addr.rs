@@ -12,12 +12,14 @@ macro_rules! address {
 
         impl $name {
             /// Rounds down to a multiple of `align` bytes, a power of two.
+            #[inline]
             #[must_use]
             pub const fn align_down(self, align: u64) -> Self {
                 Self(self.0 & !(align - 1))
             }
 
             /// Rounds up to a multiple of `align` bytes, a power of two; `None` past the top of the address space.
+            #[inline]
             #[must_use]
             pub const fn checked_align_up(self, align: u64) -> Option<Self> {
                 match self.0.checked_add(align - 1) {
@@ -27,12 +29,14 @@ macro_rules! address {
             }
 
             /// Whether the address is a multiple of `align` bytes, a power of two.
+            #[inline]
             #[must_use]
             pub const fn is_aligned(self, align: u64) -> bool {
                 self.0 & (align - 1) == 0
             }
 
             /// The address `bytes` further on; `None` past the top of the address space.
+            #[inline]
             #[must_use]
             pub const fn checked_add(self, bytes: u64) -> Option<Self> {
                 match self.0.checked_add(bytes) {
@@ -45,6 +49,7 @@ macro_rules! address {
         /// The address `bytes` further on. Overflow is a bug of the caller, as with the integer types.
         impl Add<u64> for $name {
             type Output = Self;
+            #[inline]
             fn add(self, bytes: u64) -> Self {
                 Self(self.0 + bytes)
             }
@@ -53,6 +58,7 @@ macro_rules! address {
         /// The distance in bytes. Underflow is a bug of the caller, as with the integer types.
         impl Sub for $name {
             type Output = u64;
+            #[inline]
             fn sub(self, other: Self) -> u64 {
                 self.0 - other.0
             }

@@ -35,6 +35,7 @@ impl Level {
     }
 
     /// −1 to 3.
+    #[inline]
     pub const fn number(self) -> i8 {
         self as i8
     }
@@ -97,27 +98,32 @@ impl Granule {
     }
 
     /// Bytes of a page and of a full table.
+    #[inline]
     pub const fn page_bytes(self) -> u64 {
         1 << self.page_shift()
     }
 
     /// Address bits that one lookup resolves: 9, 11 or 13.
+    #[inline]
     pub const fn index_bits(self) -> u32 {
         self.page_shift() - 3
     }
 
     /// Descriptors of a full table: 512, 2048 or 8192.
+    #[inline]
     pub const fn entries(self) -> u64 {
         1 << self.index_bits()
     }
 
     /// Address bits that one descriptor at `level` leaves to resolve. Above 63 where the level does not exist for
     /// the granule (level −1 at 64 KiB).
+    #[inline]
     pub const fn entry_shift(self, level: Level) -> u32 {
         self.page_shift() + self.index_bits() * level.below()
     }
 
     /// Bytes that one descriptor at `level` maps; `None` where that exceeds the 64-bit address space.
+    #[inline]
     pub const fn entry_bytes(self, level: Level) -> Option<u64> {
         1u64.checked_shl(self.entry_shift(level))
     }

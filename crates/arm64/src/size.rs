@@ -57,6 +57,7 @@ impl PaRange {
     }
 
     /// Address bits.
+    #[inline]
     pub const fn bits(self) -> u32 {
         match self {
             Self::Bits32 => 32,
@@ -98,6 +99,7 @@ impl IpaBits {
     }
 
     /// Address bits, 32 to 52.
+    #[inline]
     pub const fn bits(self) -> u32 {
         self.0 as u32
     }

@@ -121,6 +121,7 @@ impl Geometry {
     }
 
     /// The granule.
+    #[inline]
     pub const fn granule(self) -> Granule {
         self.format.granule()
     }
@@ -138,21 +139,25 @@ impl Geometry {
     }
 
     /// The guest's address width.
+    #[inline]
     pub const fn ipa_bits(self) -> IpaBits {
         self.ipa_bits
     }
 
     /// The level of the root.
+    #[inline]
     pub const fn start(self) -> Level {
         self.start
     }
 
     /// Bytes of a page, and of a table below the root.
+    #[inline]
     pub const fn page_bytes(self) -> u64 {
         self.granule().page_bytes()
     }
 
     /// Descriptors of the root, all concatenated tables together.
+    #[inline]
     pub const fn root_entries(self) -> u64 {
         1 << (self.ipa_bits.bits() - self.granule().entry_shift(self.start))
     }

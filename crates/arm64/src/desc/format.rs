@@ -162,6 +162,7 @@ impl Format {
 }
 
 /// Bits \[top − 1:low\], `top` below 64; none where `low` is not below `top`.
+#[inline]
 const fn bits_from(low: u32, top: u32) -> u64 {
     if low < top {
         (1 << top) - (1 << low)
