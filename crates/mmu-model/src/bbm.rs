@@ -84,10 +84,8 @@ impl Model {
         let from = at.ipa & !(reach - 1);
         let found = self.trees[at.tree].tags.iter().find_map(|&tag| {
             let tag = &self.tags[tag];
-            let ghost = tag.ghosts.iter().find(|ghost| {
-                ghost.overlaps(from, from + reach)
-                    && self.is_at_odds(ghost, &shape, at.level, at.ipa, raw)
-            })?;
+            let mut near = tag.ghosts.overlapping(from, from + reach);
+            let ghost = near.find(|ghost| self.is_at_odds(ghost, &shape, at.level, at.ipa, raw))?;
             Some((tag.vmid, ghost.clone()))
         });
         let Some((vmid, ghost)) = found else {

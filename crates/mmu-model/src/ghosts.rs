@@ -1,7 +1,9 @@
 //! The ghosts of one VMID, in the order they came, and found by the translation that they are.
 //!
 //! Chains run through the ghosts from the heads of a hash table. A chain's head counts only in its epoch, so that the
-//! table is emptied without being written: most ghosts end all at once, with a TLBI of their VMID.
+//! table is emptied without being written: most ghosts end all at once, with a TLBI of their VMID. Ghosts that came one
+//! after another are mostly neighbours, so what a few dozen of them reach together tells where a search by address can
+//! pass over all of them.
 
 use core::ops::{Deref, DerefMut};
 
@@ -11,6 +13,16 @@ use crate::ghost::Ghost;
 const END: u32 = u32::MAX;
 /// Heads of the first table.
 const HEADS: usize = 64;
+
+/// Ghosts whose reach is kept together.
+const FLOCK: usize = 32;
+
+/// From the first address that ghosts of a flock translate to the end of the last.
+#[derive(Clone, Copy, Debug)]
+struct Reach {
+    from: u64,
+    to: u64,
+}
 
 /// The last ghost of a chain, if the epoch is this one.
 #[derive(Clone, Copy, Debug)]
@@ -28,9 +40,21 @@ pub(crate) struct Ghosts {
     /// A power of two of them, or none.
     heads: Vec<Head>,
     epoch: u32,
+    /// By flock.
+    reaches: Vec<Reach>,
 }
 
 impl Ghosts {
+    /// Those that translate something of \[from, to), in their order.
+    pub(crate) fn overlapping(&self, from: u64, to: u64) -> impl Iterator<Item = &Ghost> {
+        self.reaches
+            .iter()
+            .zip(self.all.chunks(FLOCK))
+            .filter(move |(reach, _)| reach.from < to && from < reach.to)
+            .flat_map(|(_, flock)| flock)
+            .filter(move |ghost| ghost.overlaps(from, to))
+    }
+
     /// The first ghost of the same translation, with which a new one can be kept as one.
     pub(crate) fn same(&mut self, ghost: &Ghost) -> Option<&mut Ghost> {
         let mut at = self.head(ghost.translation());
@@ -50,7 +74,7 @@ impl Ghosts {
         if self.all.len() > self.heads.len() {
             self.index_again();
         } else {
-            self.chain(self.all.len() - 1);
+            self.enter(self.all.len() - 1);
         }
     }
 
@@ -67,9 +91,10 @@ impl Ghosts {
         self.index_again();
     }
 
-    /// Makes the chains anew, in a table with room for as many ghosts again.
+    /// Makes chains and reaches anew, in a table with room for as many ghosts again.
     fn index_again(&mut self) {
         self.before.clear();
+        self.reaches.clear();
         let wanted = if self.all.len() >= self.heads.len() {
             (self.all.len() * 2).next_power_of_two().max(HEADS)
         } else {
@@ -85,11 +110,17 @@ impl Ghosts {
             self.heads.resize(wanted, none);
             self.epoch = 1;
         }
-        (0..self.all.len()).for_each(|index| self.chain(index));
+        (0..self.all.len()).for_each(|index| self.enter(index));
     }
 
     /// Puts the ghost of this number, which is the next without a chain, at the head of one.
-    fn chain(&mut self, index: usize) {
+    fn enter(&mut self, index: usize) {
+        let (from, bytes) = (self.all[index].ipa, self.all[index].bytes);
+        let to = from + bytes;
+        match self.reaches.get_mut(index / FLOCK) {
+            Some(reach) => (reach.from, reach.to) = (reach.from.min(from), reach.to.max(to)),
+            None => self.reaches.push(Reach { from, to }),
+        }
         let translation = self.all[index].translation();
         self.before.push(self.head(translation));
         let place = self.place(translation);
@@ -163,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chains_find_what_a_search_of_all_finds_while_ghosts_come_and_end() {
+    fn chains_and_reaches_find_what_a_search_of_all_finds_while_ghosts_come_and_end() {
         let mut ghosts = Ghosts::default();
         let mut state = 1u64;
         let mut below = |limit: u64| {
@@ -182,6 +213,15 @@ mod tests {
             if same.is_none() || below(8) == 0 {
                 ghosts.push(new);
             }
+            let from = below(200) << 12;
+            let to = from + (below(20) << 12);
+            let passed: Vec<u64> = ghosts.overlapping(from, to).map(|g| g.changed).collect();
+            let all = ghosts.iter().filter(|ghost| ghost.overlaps(from, to));
+            assert_eq!(
+                passed,
+                all.map(|g| g.changed).collect::<Vec<_>>(),
+                "step {step}"
+            );
             if below(50) == 0 {
                 let few = below(4) + 1;
                 for ghost in ghosts.iter_mut() {

@@ -101,8 +101,8 @@ impl Model {
             return;
         }
         let sharers = tag.sharers(cpu);
-        for ghost in tag.ghosts.iter() {
-            if ghost.holders() & sharers != 0 && ghost.contains(ipa) {
+        for ghost in tag.ghosts.overlapping(ipa, ipa.saturating_add(1)) {
+            if ghost.holders() & sharers != 0 {
                 self.collect_ghost(ghost, ipa, kind, &end, outcomes);
             }
         }

@@ -173,7 +173,7 @@ impl Run<'_> {
         leaf: LeafAttributes,
     ) -> Option<String> {
         let has = rights(leaf);
-        let memory = match leaf.memory.decode(scheme(&self.world.ids())) {
+        let memory = match leaf.memory.decode(scheme(&self.ids)) {
             MemoryType::Device(device) => Some(Memory::Device(device)),
             MemoryType::Normal {
                 inner: Cacheability::WriteBack,

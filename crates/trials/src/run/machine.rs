@@ -63,7 +63,7 @@ pub(super) struct Vm<'m> {
 
 pub(super) struct Run<'m> {
     pub(super) world: &'m World,
-    ids: IdRegisters,
+    pub(super) ids: IdRegisters,
     pub(super) model: &'m RefCell<Model>,
     sabotage: Sabotage,
     skipped: &'m Cell<u64>,
