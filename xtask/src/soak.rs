@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use droste_trials::{Choices, Failure as Broken, Program, Report, World, generate, shrink};
+use droste_trials::{
+    Choices, Failure as Broken, Program, Report, Stopwatch, World, generate, shrink,
+};
 
 use crate::workspace::{self, Failure};
 
@@ -37,6 +39,8 @@ struct Sum {
     report: Report,
     programs: u64,
     worlds: BTreeSet<String>,
+    /// CPU time of all threads.
+    time: Duration,
     broken: Option<Box<Broken>>,
 }
 
@@ -86,7 +90,7 @@ fn soak(options: &Options) -> Result<(), Failure> {
         }
     });
     let sum = sum.into_inner().map_err(|e| Failure::new(e.to_string()))?;
-    say(&sum, start.elapsed());
+    say(&sum);
     match sum.broken {
         None => Ok(()),
         Some(broken) => Err(report(&broken)),
@@ -95,12 +99,15 @@ fn soak(options: &Options) -> Result<(), Failure> {
 
 /// Runs the program of a seed, and says whether to go on.
 fn work(seed: u64, sum: &Mutex<Sum>) -> bool {
+    let watch = Stopwatch::start();
     let program = generate(&mut Choices::seeded(seed), LENGTH);
     let result = droste_trials::run(&program);
+    let time = watch.elapsed();
     let Ok(mut sum) = sum.lock() else {
         return false;
     };
     sum.programs += 1;
+    sum.time += time;
     sum.worlds.insert(kind(&program.world));
     match result {
         Ok(report) => sum.report = sum.report.plus(report),
@@ -124,7 +131,7 @@ fn kind(world: &World) -> String {
     told.collect::<Vec<_>>().join(" ")
 }
 
-fn say(sum: &Sum, time: Duration) {
+fn say(sum: &Sum) {
     let Report {
         operations,
         accesses,
@@ -132,10 +139,10 @@ fn say(sum: &Sum, time: Duration) {
         rollovers,
         verbs,
     } = sum.report;
-    let rate = u128::from(operations) * 1000 / time.as_millis().max(1);
+    let rate = sum.report.rate(sum.time);
     println!(
-        "{} programs in {} kinds of worlds: {operations} operations, {rate} a second; {faults} faults, {accesses} \
-         accesses judged, {rollovers} rollovers, {verbs} verbs",
+        "{} programs in {} kinds of worlds: {operations} operations, {rate} per second and core of CPU time; \
+         {faults} faults, {accesses} accesses judged, {rollovers} rollovers, {verbs} verbs",
         sum.programs,
         sum.worlds.len()
     );

@@ -1,6 +1,7 @@
 //! How a program fails, and what is reported of one that does not.
 
 use std::fmt;
+use std::time::Duration;
 
 use droste_mmu_model::{Rule, Violation};
 
@@ -22,6 +23,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// Operations per second of the time that they took.
+    pub fn rate(self, time: Duration) -> u64 {
+        let rate = u128::from(self.operations) * 1_000_000 / time.as_micros().max(1);
+        u64::try_from(rate).unwrap_or(u64::MAX)
+    }
+
     /// Both together.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {

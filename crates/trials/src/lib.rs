@@ -34,6 +34,7 @@ mod ranges;
 mod run;
 mod sabotage;
 mod shrink;
+mod stopwatch;
 mod text;
 mod world;
 
@@ -46,5 +47,6 @@ pub use program::Program;
 pub use run::{run, run_with};
 pub use sabotage::{Sabotage, Verb};
 pub use shrink::shrink;
+pub use stopwatch::Stopwatch;
 pub use text::ParseError;
 pub use world::{Feature, MAX_CPUS, VmShape, World};

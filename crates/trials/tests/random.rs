@@ -2,9 +2,9 @@
 //! usual number are run.
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use droste_trials::{Choices, Report, generate, run, shrink};
+use droste_trials::{Choices, Report, Stopwatch, generate, run, shrink};
 
 const LENGTH: usize = 200;
 const PROGRAMS: u64 = 920;
@@ -17,10 +17,10 @@ fn part(number: u64) {
     let count = PROGRAMS * percent.unwrap_or(100) / 100;
     let first = number * PROGRAMS;
     let (report, time) = programs(first..first + count);
-    let rate = u128::from(report.operations) * 1000 / time.as_millis().max(1);
+    let rate = report.rate(time);
     println!(
-        "{count} programs from seed {first}: {} operations, {rate} a second; {} faults, {} accesses judged, {} \
-         rollovers, {} verbs",
+        "{count} programs from seed {first}: {} operations, {rate} per second of CPU time; {} faults, {} accesses \
+         judged, {} rollovers, {} verbs",
         report.operations, report.faults, report.accesses, report.rollovers, report.verbs
     );
     let expected = count * LENGTH as u64;
@@ -28,7 +28,7 @@ fn part(number: u64) {
 }
 
 fn programs(seeds: Range<u64>) -> (Report, Duration) {
-    let start = Instant::now();
+    let watch = Stopwatch::start();
     let mut all = Report::default();
     for seed in seeds {
         match run(&generate(&mut Choices::seeded(seed), LENGTH)) {
@@ -36,7 +36,7 @@ fn programs(seeds: Range<u64>) -> (Report, Duration) {
             Err(failure) => panic!("seed {seed}:\n{}", shrink(&failure, run)),
         }
     }
-    (all, start.elapsed())
+    (all, watch.elapsed())
 }
 
 #[test]
