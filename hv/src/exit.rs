@@ -198,7 +198,7 @@ fn data_abort(state: &mut VcpuState, esr: Esr) {
 fn memory_abort(state: &mut VcpuState, esr: Esr, far: u64, ipa: Ipa) {
     match resolve(state, ipa, esr) {
         Resolution::Retry => state.vcpu.counters.count(Exit::Stage2),
-        Resolution::Outside if esr.is_cache_maintenance() => {
+        Resolution::Outside if esr.is_cache_maintenance() && !esr.is_s1_walk() => {
             state.vcpu.counters.count(Exit::Outside);
             state.registers.skip(esr.instruction_bytes());
         }
@@ -235,7 +235,11 @@ fn resolve(state: &VcpuState, ipa: Ipa, esr: Esr) -> Resolution {
         Privilege::El1
     };
     let Vcpu { vm, index, .. } = state.vcpu;
-    vm.memory.resolve(*index, ipa, esr, privilege)
+    let resolution = vm.memory.resolve(*index, ipa, esr, privilege);
+    resolution.unwrap_or_else(|error| {
+        vm.complain(format_args!("stage 2: {error}"));
+        Resolution::Outside
+    })
 }
 
 /// Where an abort was.

@@ -175,32 +175,37 @@ impl GuestMemory {
     }
 
     /// Answers a fault at `ipa` of virtual CPU `vcpu`, which is loaded on this CPU.
+    ///
+    /// # Errors
+    /// Those of stage 2, none of which a guest should be able to bring about: its tables have all the pages they need.
     pub(crate) fn resolve(
         &self,
         vcpu: usize,
         ipa: Ipa,
         esr: Esr,
         privilege: Privilege,
-    ) -> Resolution {
+    ) -> Result<Resolution, Error> {
         let Some(fault) = Fault::new(esr, ipa, privilege) else {
-            return Resolution::Outside;
+            return Ok(Resolution::Outside);
         };
         let Some(cache) = self.caches.get(vcpu) else {
-            return Resolution::Outside;
+            return Ok(Resolution::Outside);
         };
         let mut cache = cache.lock();
-        if !cache.is_full() && cache.fill(&mut *self.pages.lock(), ipa).is_err() {
-            return Resolution::Outside;
+        if !cache.is_full() {
+            cache.fill(&mut *self.pages.lock(), ipa)?;
         }
         let users = Users {
             vmids: &VMIDS,
             contexts: &[&self.context],
         };
         let table = self.table.read();
-        match handle(&Hardware, &table, &mut cache, &users, &self.slots, &fault) {
-            Ok(Outcome::Mapped | Outcome::Relaxed | Outcome::Retry) => Resolution::Retry,
-            Ok(Outcome::Mmio(_) | Outcome::Inject(_)) | Err(_) => Resolution::Outside,
-        }
+        Ok(
+            match handle(&Hardware, &table, &mut cache, &users, &self.slots, &fault)? {
+                Outcome::Mapped | Outcome::Relaxed | Outcome::Retry => Resolution::Retry,
+                Outcome::Mmio(_) | Outcome::Inject(_) => Resolution::Outside,
+            },
+        )
     }
 
     /// Answers a TLB conflict abort on this CPU.

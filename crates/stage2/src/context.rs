@@ -15,6 +15,8 @@
 use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Baddr, Pa, Vttbr};
 
+use core::sync::atomic::AtomicU64 as Counter;
+
 use crate::sync::{AtomicU64, Ordering};
 use crate::vmid::Tag;
 use crate::{Dsb, Ic, Machine, Table, VmidAllocator};
@@ -26,6 +28,19 @@ pub struct VcpuId(pub u32);
 /// No virtual CPU has this number.
 const NOBODY: u64 = u64::MAX;
 
+/// Contexts made so far. No order of CPUs matters to it.
+static MADE: Counter = Counter::new(0);
+
+/// A mark that no other context has. Sums of marks tell sets of contexts apart: to name one twice is no way to leave
+/// another out.
+fn mark() -> u64 {
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    // The finalizer of MurmurHash3: a bijection, so marks are distinct.
+    let mixed = (number ^ number >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let mixed = (mixed ^ mixed >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    mixed ^ mixed >> 33
+}
+
 /// A stage-2 root under a VMID, on a machine of at most `CPUS` CPUs.
 ///
 /// It holds no VTCR_EL2: that describes the virtual hardware and is a constant of the virtual machine.
@@ -33,6 +48,7 @@ const NOBODY: u64 = u64::MAX;
 pub struct Context<const CPUS: usize> {
     root: Pa,
     baddr: Baddr,
+    pub(crate) mark: u64,
     pub(crate) tag: Tag,
     /// Who ran here last, by physical CPU. Each entry is touched by its own CPU only.
     last_vcpu: [AtomicU64; CPUS],
@@ -44,9 +60,11 @@ impl<const CPUS: usize> Context<CPUS> {
     ///
     /// # Panics
     /// Never: a table's root is one that its geometry can hold.
-    pub const fn new(table: &mut Table) -> Self {
-        table.contexts += 1;
+    pub fn new(table: &mut Table) -> Self {
+        let mark = mark();
+        table.contexts = table.contexts.wrapping_add(mark);
         Self {
+            mark,
             root: table.root,
             baddr: table
                 .geometry
@@ -60,14 +78,14 @@ impl<const CPUS: usize> Context<CPUS> {
 
     /// Ends the context. No CPU runs under it any more, and none will.
     ///
-    /// Its VMID stays taken until the next rollover, so entries that TLBs still hold harm nobody. But table walks
+    /// Its VMID stays taken until a rollover at least, so entries that TLBs still hold harm nobody. But table walks
     /// cached there refer to the table: retire the last context of a table after [`Table::free`] is discharged.
     ///
     /// # Panics
     /// If `table` is not the one that it was made for.
     pub fn retire(self, table: &mut Table) {
         assert!(self.root == table.root, "a context of another table");
-        table.contexts -= 1;
+        table.contexts = table.contexts.wrapping_sub(self.mark);
     }
 
     /// The table's root.

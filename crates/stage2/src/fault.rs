@@ -15,7 +15,7 @@ use crate::attributes::{leaf_permits, permitting};
 use crate::cache::Maintenance;
 use crate::entry::{Place, is_locked};
 use crate::invalidate::Debt;
-use crate::sizing::Window;
+use crate::sizing::{MAX_CLEAN, Window};
 use crate::slots::{DirtyLog, Sequence, Slot, Slots};
 use crate::split::Change;
 use crate::{Access, Dsb, Error, Machine, PageCache, Privilege, Table, Users};
@@ -344,12 +344,15 @@ impl Table {
         }
         let is_logged = slot.log == DirtyLog::On && access == Access::Write;
         let is_several = place.level < Level::L3 || raw.is_contiguous();
-        if is_several && (is_logged || !self.is_within(slot, place, raw)) {
+        let (first, bytes) = self.unit(place, raw);
+        let maintenance = Maintenance::of(&self.ids, slot.attributes);
+        let is_execute = matches!(access, Access::Execute(_));
+        let is_long = is_execute && maintenance.is_by_size() && bytes > MAX_CLEAN;
+        if is_several && (is_logged || is_long || !self.is_within(slot, place, raw)) {
             return self.shrink(machine, pages, users, (place, raw));
         }
-        if let Access::Execute(_) = access {
-            let (first, bytes) = self.unit(place, raw);
-            Maintenance::of(&self.ids, slot.attributes).run(machine, slot.output(first), bytes);
+        if is_execute {
+            maintenance.run(machine, slot.output(first), bytes);
         }
         let wider = |raw| permitting(raw, access, slot.attributes).accessed();
         if raw.is_contiguous() {

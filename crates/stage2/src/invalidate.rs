@@ -11,8 +11,8 @@
 //! 3. `ISB`, for this CPU.
 //! 4. Locked entries become what they are to be. `DSB ISHST`: walkers see them.
 //!
-//! Entries that are locked but for the level of FEAT_BBM: a block that becomes a table with the same translations, the
-//! reverse, and the Contiguous bit. At level 2 hardware bears both in its TLBs at once, so these are replaced directly,
+//! Entries that are locked but for the level of FEAT_BBM: a block that becomes a table with the same translations and
+//! permissions, and the reverse. At level 2 hardware bears both in its TLBs at once, so these are replaced directly,
 //! and what is owed is the invalidation alone. Meanwhile it may raise a TLB conflict abort, which
 //! [`Fault`](crate::Fault) knows, and a walk that still comes by a table that became a block faults at the table's first
 //! entry, which links it to the pages to be freed; no other guest access faults. Level 1 (the nT bit) is treated as
@@ -186,8 +186,10 @@ impl Debt {
         machine.dsb(Dsb::Ish);
         let plan = Plan::new(table, self.span, self.what);
         let vtcr = table.geometry.vtcr(&table.ids);
+        let mut marks = 0_u64;
         for context in users.contexts {
             assert!(context.root() == table.root, "a context of another table");
+            marks = marks.wrapping_add(context.mark);
             if let Some(vttbr) = users.vmids.live(context) {
                 under(machine, Regime { vtcr, vttbr }, || {
                     plan.run(machine, &table.counts);
@@ -195,8 +197,8 @@ impl Debt {
             }
         }
         assert!(
-            users.contexts.len() == table.contexts as usize,
-            "some context of the table is missing"
+            marks == table.contexts,
+            "some context of the table is missing, or another's is there"
         );
         machine.isb();
         if self.locks == Locks::Some {
@@ -344,7 +346,7 @@ impl Table {
         machine.isb();
     }
 
-    /// Whether blocks, tables and Contiguous runs with the same translations replace one another directly.
+    /// Whether blocks and tables with the same translations replace one another directly.
     pub(crate) const fn can_resize_live(&self) -> bool {
         matches!(self.ids.bbm(), Bbm::Level2)
     }

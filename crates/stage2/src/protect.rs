@@ -4,10 +4,11 @@
 //! when updating translation table entries" asks for a break for neither).
 //!
 //! # The dirty log
-//! It is in the descriptors, at no byte beyond them. [`write_protect`](Table::write_protect) takes the permission to
-//! write from every leaf of a range; each page that is written then becomes writable again, by the fault that the
-//! store takes, or by hardware where FEAT_HAFDBS manages dirty state (the descriptor's DBM bit). So a writable leaf *is*
-//! the record, and [`dirty`](Table::dirty) reads and resets it. Blocks are no page-wise record: the fault splits them
+//! It is in the descriptors, at no byte beyond them. [`dirty`](Table::dirty) takes the permission to write from every
+//! leaf of a range; each page that is written then becomes writable again, by the fault that the store takes, or by
+//! hardware where FEAT_HAFDBS manages dirty state (the descriptor's DBM bit). So a writable leaf *is* the record, and the
+//! next `dirty` reads and resets it. The first one begins the log, and its report means nothing. What maps or unmaps
+//! pages takes their record along: whoever needs it calls `dirty` before. Blocks are no page-wise record: the fault splits them
 //! for that ([`Slots`](crate::Slots) know which memory is logged), or [`split`](Table::split) does so ahead. Nor are
 //! Contiguous runs, where one TLB entry may serve all pages and is dirty with the first that is stored to (DDI 0487, D8
 //! "The Contiguous bit"): they never have DBM, and the fault unfolds them.
@@ -21,17 +22,26 @@ use crate::invalidate::Debt;
 use crate::table::Next;
 use crate::{Error, Machine, Owed, Table};
 
+/// Who makes a page writable again when it is stored to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum MarkedBy {
+    /// The fault that the store takes.
+    Faults,
+    /// The CPU: the descriptor's DBM bit.
+    Hardware,
+}
+
 impl Table {
     /// Takes the permission to write from every leaf that maps part of a range: from the whole leaf, and from the
-    /// whole of its Contiguous run. A store there faults, or sets a single page's dirty state by hardware where the
-    /// table's VTCR_EL2 has HD set: then it is no protection, but a log.
+    /// whole of its Contiguous run. A store there faults, until the fault is answered: hardware does not make such a leaf
+    /// writable again. What a dirty log held of it is lost.
     ///
     /// Until the result is discharged, stores may still go through.
     ///
     /// # Errors
     /// [`Error::Misaligned`] and [`Error::OutsideIpaSpace`]: nothing has changed.
     pub fn write_protect<M: Machine>(&mut self, machine: &M, ipa: Ipa, bytes: u64) -> Owed<'_> {
-        self.dirty(machine, ipa, bytes, |_, _| ())
+        self.protect_range(machine, ipa, bytes, MarkedBy::Faults, &mut |_, _| ())
     }
 
     /// Reports each leaf of a range that can be written, as first guest address and bytes, and write-protects it: in
@@ -49,11 +59,27 @@ impl Table {
         bytes: u64,
         mut report: impl FnMut(Ipa, u64),
     ) -> Owed<'_> {
+        let by = if self.ids.has_hardware_dirty() {
+            MarkedBy::Hardware
+        } else {
+            MarkedBy::Faults
+        };
+        self.protect_range(machine, ipa, bytes, by, &mut report)
+    }
+
+    fn protect_range<M: Machine>(
+        &mut self,
+        machine: &M,
+        ipa: Ipa,
+        bytes: u64,
+        by: MarkedBy,
+        report: &mut impl FnMut(Ipa, u64),
+    ) -> Owed<'_> {
         let mut debt = Debt::new();
         let result = self.span(ipa, bytes).map(|span| {
             let span = self.with_whole_runs(machine, span);
             let top = (self.root, self.geometry.start(), Ipa(0));
-            self.protect(machine, top, span, &mut debt, &mut report);
+            self.protect(machine, top, (span, by), &mut debt, report);
         });
         self.owe(debt, result)
     }
@@ -63,21 +89,22 @@ impl Table {
         &self,
         machine: &M,
         (table, level, first): (Pa, Level, Ipa),
-        span: Span,
+        (span, by): (Span, MarkedBy),
         debt: &mut Debt,
         report: &mut impl FnMut(Ipa, u64),
     ) {
-        let is_by_hardware = level == Level::L3 && self.ids.has_hardware_dirty();
+        let is_by_hardware = level == Level::L3 && by == MarkedBy::Hardware;
         let bytes = self.geometry.entry_bytes(level);
         // First and last.
         let mut changed = (u64::MAX, 0);
         for index in self.entries_within(level, first, span) {
             let entry = table + index * 8;
             let raw = machine.read(entry);
-            // Links to tables have the bit clear.
-            if raw.can_write() {
+            // Links to tables have both bits clear.
+            let is_unmanaged = by == MarkedBy::Hardware || !raw.is_dirty_managed();
+            if raw.can_write() || !is_unmanaged {
                 Self::update(machine, entry, raw, |raw| {
-                    let protected = raw.without_write();
+                    let protected = raw.without_write().not_dirty_managed();
                     Some(if is_by_hardware && !protected.is_contiguous() {
                         protected.dirty_managed()
                     } else {
@@ -89,7 +116,7 @@ impl Table {
             } else if let (true, Some(below)) = (raw.is_table(level), level.next()) {
                 let child = raw.table_address(self.geometry.format());
                 let node = (child, below, first + index * bytes);
-                self.protect(machine, node, span, debt, report);
+                self.protect(machine, node, (span, by), debt, report);
             }
         }
         let (from, last) = changed;

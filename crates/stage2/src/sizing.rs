@@ -21,7 +21,7 @@ use crate::slots::{DirtyLog, Slot};
 use crate::{Access, Geometry, Machine, Table};
 
 /// The most that one fault cleans from data caches, in bytes.
-const MAX_CLEAN: u64 = 2 << 20;
+pub(crate) const MAX_CLEAN: u64 = 2 << 20;
 
 /// Pages that one fault maps at most.
 pub const FAULT_AROUND: u64 = 16;

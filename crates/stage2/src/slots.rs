@@ -12,7 +12,7 @@
 //! | [`remove`](Slots::remove), [`relocate`](Slots::relocate) | [`unmap`](crate::Table::unmap) of where it was |
 //! | [`set_attributes`](Slots::set_attributes) to fewer permissions, or another memory type | `unmap` |
 //! | `set_attributes` to more permissions | nothing: faults widen |
-//! | [`set_log`](Slots::set_log) on | [`write_protect`](crate::Table::write_protect) |
+//! | [`set_log`](Slots::set_log) on | [`dirty`](crate::Table::dirty), whose first report means nothing |
 //! | `set_log` off | nothing, or [`collapse`](crate::Table::collapse) |
 
 use droste_arm64::{Ipa, Level, Pa};

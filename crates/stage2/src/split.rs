@@ -203,13 +203,7 @@ impl Table {
             let leaf = unlocked(raw);
             let is_of_run = leaf.kind(self.geometry.format(), place.level) == Kind::Leaf
                 && leaf.is_contiguous();
-            is_of_run.then(|| {
-                if raw.is_valid() && self.can_resize_live() {
-                    leaf.not_contiguous()
-                } else {
-                    locked(leaf.not_contiguous())
-                }
-            })
+            is_of_run.then(|| locked(leaf.not_contiguous()))
         };
         let raw = machine.read(first.entry);
         let is_ours =
@@ -221,9 +215,7 @@ impl Table {
             let entry = first.entry + index * 8;
             Self::update(machine, entry, machine.read(entry), single);
         }
-        if !self.can_resize_live() {
-            debt.lock();
-        }
+        debt.lock();
         let span = Span {
             start: first.ipa,
             end: first.ipa + self.geometry.run_bytes(place.level),
@@ -237,7 +229,7 @@ impl Table {
         while self.unfold(machine, place, debt) == Change::Raced {}
     }
 
-    /// Puts blocks in the place of tables all of whose leaves map, with `attributes` or fewer permissions, what one
+    /// Puts blocks in the place of tables all of whose leaves map, with `attributes` or without some of their loads and stores, what one
     /// block up to level `largest` can; small ones first, and of those again larger ones. A table with a hole stays.
     ///
     /// Only tables that translate nothing outside the range are looked at. The blocks have `attributes`: this is for
@@ -311,7 +303,7 @@ impl<M: Machine> Collapse<'_, M> {
     }
 
     /// The block of `level` that maps all that the table `child` does, if one can.
-    fn block(&self, child: Pa, level: Level, below: Level) -> Option<RawDescriptor> {
+    fn block(&self, child: Pa, level: Level, below: Level) -> Option<(RawDescriptor, Switch)> {
         let geometry = self.table.geometry;
         let format = geometry.format();
         let wanted = self.attributes.leaf(scheme(&self.table.ids));
@@ -325,22 +317,28 @@ impl<M: Machine> Collapse<'_, M> {
         }
         let pattern = Pattern::new(self.table.leaf(below, output, wanted), format, below);
         let bytes = geometry.entry_bytes(below);
+        let mut switch = Switch::Direct;
         let is_uniform = (0..geometry.granule().entries()).all(|index| {
             let raw = unlocked(self.machine.read(child + index * 8));
-            is_within(raw, pattern.at(output + index * bytes))
+            let expected = pattern.at(output + index * bytes);
+            if raw.access() != expected.access() {
+                switch = Switch::ByBreak;
+            }
+            is_within(raw, expected)
         });
-        is_uniform.then(|| self.table.leaf(level, output, wanted))
+        is_uniform.then(|| (self.table.leaf(level, output, wanted), switch))
     }
 
     fn replace(
         &self,
         place: Place,
         raw: RawDescriptor,
-        block: RawDescriptor,
+        (block, switch): (RawDescriptor, Switch),
         child: Pa,
         debt: &mut Debt,
     ) {
-        if raw.is_valid() && self.table.can_resize_live() {
+        let is_direct = switch == Switch::Direct && self.table.can_resize_live();
+        if raw.is_valid() && is_direct {
             self.machine.write(place.entry, block);
         } else {
             self.machine.write(place.entry, locked(block));
@@ -349,6 +347,15 @@ impl<M: Machine> Collapse<'_, M> {
         debt.add_table(place.span(self.table.geometry));
         debt.pages.push(self.machine, child);
     }
+}
+
+/// How a block may follow a table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Switch {
+    /// At FEAT_BBM level 2 at once: nothing but the size differs.
+    Direct,
+    /// Permissions differ too, and level 2 speaks of the size alone.
+    ByBreak,
 }
 
 /// Whether a leaf is `expected`, perhaps without the permission to write, and whatever is noted of its use.

@@ -103,8 +103,8 @@ pub struct Table {
     pub(crate) root: Pa,
     pub(crate) geometry: Geometry,
     pub(crate) ids: IdRegisters,
-    /// Contexts made for this table and not yet retired.
-    pub(crate) contexts: u32,
+    /// The sum of the marks of the contexts that were made for this table and are not yet retired.
+    pub(crate) contexts: u64,
     pub(crate) standing: Standing,
     pub(crate) counts: Counts,
 }

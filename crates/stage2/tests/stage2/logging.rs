@@ -150,7 +150,7 @@ fn hardware_logs_stores_to_pages_without_a_fault() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = Bench::new(&recorder, &with_hardware_dirty(plain()));
     bench.map(&pages(8));
-    bench.write_protect(GIB, GIB);
+    bench.dirty(GIB, GIB);
     for page in 0..8 {
         let raw = bench.raw(GIB + page * PAGE);
         assert_eq!(raw, (PA + page * PAGE) | READ_PAGE | DBM);
@@ -165,13 +165,24 @@ fn hardware_logs_stores_to_pages_without_a_fault() {
 }
 
 #[test]
+fn what_is_write_protected_is_not_for_hardware_to_make_writable() {
+    let recorder = Recorder::new(Granule::Kib4);
+    let mut bench = Bench::new(&recorder, &with_hardware_dirty(plain()));
+    bench.map(&pages(2));
+    bench.dirty(GIB, PAGE);
+    bench.write_protect(GIB, 2 * PAGE);
+    assert_eq!(bench.raw(GIB), PA | READ_PAGE, "logged before");
+    assert_eq!(bench.raw(GIB + PAGE), (PA + PAGE) | READ_PAGE);
+}
+
+#[test]
 fn hardware_does_not_manage_a_run() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = Bench::new(&recorder, &with_hardware_dirty(plain()));
     bench.slot(GIB, PA, GIB, Attributes::RAM);
     bench.slots.set_log(Ipa(GIB), DirtyLog::On).expect("there");
     bench.map(&runs(16));
-    bench.write_protect(GIB, GIB);
+    bench.dirty(GIB, GIB);
     // One TLB entry serves all of a run: it is dirty with the first page stored to, and says nothing of the others.
     for page in 0..16 {
         let raw = bench.raw(GIB + page * PAGE);

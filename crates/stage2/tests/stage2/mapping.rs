@@ -243,7 +243,7 @@ fn logged_by_hardware(recorder: &Recorder, has: Attributes) -> Bench<'_> {
         attributes: has,
         ..ram(GIB, 4 * GIB, PAGE)
     });
-    bench.write_protect(GIB, PAGE);
+    bench.dirty(GIB, PAGE);
     assert_eq!(bench.raw(GIB) & DBM, DBM);
     bench
 }

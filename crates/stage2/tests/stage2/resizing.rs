@@ -181,6 +181,16 @@ fn at_bbm_level_2_a_block_takes_the_tables_place_at_once() {
 }
 
 #[test]
+fn at_bbm_level_2_a_block_that_permits_more_than_its_pages_takes_a_break() {
+    let recorder = Recorder::new(Granule::Kib4);
+    let mut bench = Bench::new(&recorder, &with_bbm(plain(), 2));
+    bench.map(&pages(512));
+    bench.write_protect(GIB + 9 * PAGE, PAGE);
+    let done = bench.collapse(GIB, MIB2, Level::Minus1);
+    assert_eq!(done.before[0], Write(POOL, locked(PA | RAM_BLOCK)));
+}
+
+#[test]
 fn pages_and_blocks_become_one_large_block_in_one_go() {
     for bbm in [0, 2] {
         let recorder = Recorder::new(Granule::Kib4);

@@ -449,6 +449,23 @@ fn a_discharge_that_forgets_a_context_is_stopped() {
 }
 
 #[test]
+#[should_panic(expected = "some context of the table is missing")]
+fn a_context_named_twice_does_not_stand_for_another() {
+    let recorder = Recorder::new(Granule::Kib4);
+    let mut bench = with_contexts(&recorder, &plain(), 2);
+    bench.map(&ram(GIB, 4 * GIB, PAGE));
+    let named = &bench.contexts[0];
+    let users = Users {
+        vmids: &bench.vmids,
+        contexts: &[named, named],
+    };
+    let owed = bench
+        .table
+        .unmap(&recorder, &mut bench.pool, Ipa(GIB), PAGE);
+    let _ = owed.discharge(&recorder, &mut bench.pool, &users);
+}
+
+#[test]
 #[should_panic(expected = "a context of another table")]
 fn a_discharge_with_a_foreign_context_is_stopped() {
     let recorder = Recorder::new(Granule::Kib4);
