@@ -63,8 +63,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "unlock-no-dsb",
         "invalidate.rs",
-        "            unlock(table, machine, self.span);\n            machine.dsb(Dsb::Ishst);",
-        "            unlock(table, machine, self.span);",
+        "            unlock(table, machine, top, self.span);\n            machine.dsb(Dsb::Ishst);",
+        "            unlock(table, machine, top, self.span);",
     ),
     mutant(
         "forget-no-dsb-between",
@@ -282,8 +282,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "unfold-without-break",
         "split.rs",
-        "                    locked(leaf.not_contiguous())",
-        "                    leaf.not_contiguous()",
+        "is_of_run.then(|| locked(leaf.not_contiguous()))",
+        "is_of_run.then(|| leaf.not_contiguous())",
     ),
     mutant(
         "collapse-without-break",
@@ -300,8 +300,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "never-unlocked",
         "invalidate.rs",
-        "            machine.write(place.entry, unlocked(raw));",
-        "            let _ = unlocked(raw);",
+        "            machine.write(entry, found);",
+        "            let _ = found;",
+    ),
+    mutant(
+        "unlocked-after-the-link",
+        "invalidate.rs",
+        "        if let (true, Some(below)) = (found.is_table(level), level.next()) {",
+        "        if is_locked(raw) {\n            machine.write(entry, found);\n        }\n        \
+         if let (true, Some(below)) = (found.is_table(level), level.next()) {",
     ),
     // Page reuse.
     mutant(
@@ -343,8 +350,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "collapse-over-hole",
         "split.rs",
-        "            is_within(raw, pattern.at(output + index * bytes))",
-        "            raw == RawDescriptor::EMPTY || is_within(raw, pattern.at(output + index * bytes))",
+        "            is_within(raw, expected)\n",
+        "            raw == RawDescriptor::EMPTY || is_within(raw, expected)\n",
     ),
     mutant(
         "collapse-misaligned",
@@ -404,14 +411,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "logged-write-keeps-block",
         "fault.rs",
-        "        if is_several && (is_logged || !self.is_within(slot, place, raw)) {",
-        "        if is_several && !self.is_within(slot, place, raw) {",
+        "        if is_several && (is_logged || is_long || !self.is_within(slot, place, raw)) {",
+        "        if is_several && (is_long || !self.is_within(slot, place, raw)) {",
     ),
     mutant(
         "relax-beyond-slot",
         "fault.rs",
-        "        if is_several && (is_logged || !self.is_within(slot, place, raw)) {",
-        "        if is_several && is_logged {",
+        "        if is_several && (is_logged || is_long || !self.is_within(slot, place, raw)) {",
+        "        if is_several && (is_logged || is_long) {",
     ),
     mutant(
         "window-beyond-slot",
@@ -434,8 +441,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "slot-permissions-not-checked",
         "fault.rs",
-        "        if slot.attributes.permits(fault.access) {",
-        "        if slot.attributes.permits(fault.access) || fault.access == Access::Write {",
+        "        if slot.attributes.permits(access) {",
+        "        if slot.attributes.permits(access) || access == Access::Write {",
     ),
     mutant(
         "dirty-says-nothing",
@@ -521,6 +528,37 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "vmid.rs",
         "        (self.is_current(tag) || numbers.reserved.contains(&tag))",
         "        (self.is_current(tag) && !numbers.reserved.contains(&tag))",
+    ),
+    // What the last looks at the crate found.
+    mutant(
+        "context-named-twice",
+        "invalidate.rs",
+        "            marks == table.contexts,",
+        "            marks == table.contexts || users.contexts.len() > 1,",
+    ),
+    mutant(
+        "execution-cleans-without-bound",
+        "fault.rs",
+        "is_execute && maintenance.is_by_size() && bytes > MAX_CLEAN",
+        "is_execute && maintenance.is_by_size() && bytes > MAX_CLEAN && bytes == 0",
+    ),
+    mutant(
+        "collapse-widens-at-once",
+        "split.rs",
+        "                switch = Switch::ByBreak;",
+        "                switch = Switch::Direct;",
+    ),
+    mutant(
+        "protected-from-faults-alone",
+        "protect.rs",
+        "raw.without_write().not_dirty_managed();",
+        "raw.without_write();",
+    ),
+    mutant(
+        "runs-marked-by-hardware",
+        "protect.rs",
+        "is_by_hardware && !protected.is_contiguous()",
+        "is_by_hardware",
     ),
 ];
 
