@@ -20,7 +20,8 @@ use crate::world::{VmShape, World};
 /// ";
 /// let program: Program = text.parse().unwrap();
 /// assert_eq!(program.to_string(), text);
-/// assert_eq!(droste_trials::run(&program).unwrap().operations, 3);
+/// // A slot; who makes the access enters, and takes a fault; an unmapping; in the end all is freed.
+/// assert_eq!(droste_trials::run(&program).unwrap().operations, 5);
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Program {
