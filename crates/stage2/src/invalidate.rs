@@ -108,6 +108,38 @@ enum Locks {
     Some,
 }
 
+/// The first and the last entry of one table that an operation changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Touched {
+    first: u64,
+    last: u64,
+}
+
+impl Touched {
+    pub(crate) const NONE: Self = Self {
+        first: u64::MAX,
+        last: 0,
+    };
+
+    /// Adds an entry behind the others.
+    #[inline]
+    pub(crate) fn add(&mut self, index: u64) {
+        self.first = self.first.min(index);
+        self.last = index;
+    }
+
+    /// They were leaves of `level`, of `bytes` each, in the table that translates from `start` on.
+    pub(crate) fn owe(self, debt: &mut Debt, start: Ipa, bytes: u64, level: Level) {
+        if self.first <= self.last {
+            let span = Span {
+                start: start + self.first * bytes,
+                end: start + (self.last + 1) * bytes,
+            };
+            debt.add_leaves(span, level);
+        }
+    }
+}
+
 /// An invalidation as data.
 #[derive(Debug)]
 pub(crate) struct Debt {

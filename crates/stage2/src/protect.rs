@@ -18,7 +18,7 @@ use droste_arm64::{Ipa, Level, Pa};
 
 use crate::cache::Maintenance;
 use crate::entry::{Span, kind, unlocked};
-use crate::invalidate::Debt;
+use crate::invalidate::{Debt, Touched};
 use crate::table::Next;
 use crate::{Error, Machine, Owed, Table};
 
@@ -93,40 +93,57 @@ impl Table {
         debt: &mut Debt,
         report: &mut impl FnMut(Ipa, u64),
     ) {
-        let is_by_hardware = level == Level::L3 && by == MarkedBy::Hardware;
+        let Some(below) = level.next() else {
+            return self.protect_pages(machine, (table, first), (span, by), debt, report);
+        };
         let bytes = self.geometry.entry_bytes(level);
-        // First and last.
-        let mut changed = (u64::MAX, 0);
+        let mut changed = Touched::NONE;
         for index in self.entries_within(level, first, span) {
             let entry = table + index * 8;
             let raw = machine.read(entry);
-            // Links to tables have both bits clear.
-            let is_unmanaged = by == MarkedBy::Hardware || !raw.is_dirty_managed();
-            if raw.can_write() || !is_unmanaged {
-                Self::update(machine, entry, raw, |raw| {
-                    let protected = raw.without_write().not_dirty_managed();
-                    Some(if is_by_hardware && !protected.is_contiguous() {
-                        protected.dirty_managed()
-                    } else {
-                        protected
-                    })
-                });
+            // Links to tables have the bit clear.
+            if raw.can_write() {
+                Self::update(machine, entry, raw, |raw| Some(raw.without_write()));
                 report(first + index * bytes, bytes);
-                changed = (changed.0.min(index), index);
-            } else if let (true, Some(below)) = (raw.is_table(level), level.next()) {
+                changed.add(index);
+            } else if raw.is_table(level) {
                 let child = raw.table_address(self.geometry.format());
                 let node = (child, below, first + index * bytes);
                 self.protect(machine, node, (span, by), debt, report);
             }
         }
-        let (from, last) = changed;
-        if from <= last {
-            let span = Span {
-                start: first + from * bytes,
-                end: first + (last + 1) * bytes,
-            };
-            debt.add_leaves(span, level);
+        changed.owe(debt, first, bytes, level);
+    }
+
+    /// The same for a table of pages, which alone have DBM.
+    fn protect_pages<M: Machine>(
+        &self,
+        machine: &M,
+        (table, first): (Pa, Ipa),
+        (span, by): (Span, MarkedBy),
+        debt: &mut Debt,
+        report: &mut impl FnMut(Ipa, u64),
+    ) {
+        let is_by_hardware = by == MarkedBy::Hardware;
+        let bytes = self.geometry.page_bytes();
+        let mut changed = Touched::NONE;
+        for index in self.entries_within(Level::L3, first, span) {
+            let entry = table + index * 8;
+            let raw = machine.read(entry);
+            if raw.can_write() || !is_by_hardware && raw.is_dirty_managed() {
+                Self::update(machine, entry, raw, |raw| {
+                    let protected = raw.without_write();
+                    Some(if is_by_hardware && !protected.is_contiguous() {
+                        protected.dirty_managed()
+                    } else {
+                        protected.not_dirty_managed()
+                    })
+                });
+                report(first + index * bytes, bytes);
+                changed.add(index);
+            }
         }
+        changed.owe(debt, first, bytes, Level::L3);
     }
 
     /// Clears the access flag of every leaf that maps part of a range, and says how many had it set: were used since

@@ -4,7 +4,7 @@ use droste_arm64::desc::{Kind, RawDescriptor};
 use droste_arm64::{Ipa, Level, Pa};
 
 use crate::entry::{Place, Span, is_locked, kind, unlocked};
-use crate::invalidate::{Debt, PageList};
+use crate::invalidate::{Debt, PageList, Touched};
 use crate::{Machine, Owed, PageSupply, Table};
 
 impl Table {
@@ -70,8 +70,7 @@ impl Table {
     ) {
         let geometry = self.geometry;
         let shift = geometry.granule().entry_shift(level);
-        // First and last.
-        let mut cleared = (u64::MAX, 0);
+        let mut cleared = Touched::NONE;
         for index in self.entries_within(level, first, hole) {
             let place = Place {
                 entry: table + index * 8,
@@ -86,17 +85,10 @@ impl Table {
                 self.clear_table(machine, (place, raw), hole, debt);
             } else {
                 machine.write(place.entry, RawDescriptor::EMPTY);
-                cleared = (cleared.0.min(index), index);
+                cleared.add(index);
             }
         }
-        let (from, last) = cleared;
-        if from <= last {
-            let span = Span {
-                start: Ipa(first.0 + (from << shift)),
-                end: Ipa(first.0 + ((last + 1) << shift)),
-            };
-            debt.add_leaves(span, level);
-        }
+        cleared.owe(debt, first, 1 << shift, level);
     }
 
     /// Invalidates the part of what the table at `place` maps that is in `hole`: all of it with the table itself, or

@@ -215,8 +215,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "unmap-owes-nothing",
         "unmap.rs",
-        "            debt.add_leaves(span, level);",
-        "            let _ = (span, &debt);",
+        "        cleared.owe(debt, first, 1 << shift, level);",
+        "        let _ = cleared;",
     ),
     mutant(
         "unmap-table-owes-nothing",
@@ -227,8 +227,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "protect-owes-nothing",
         "protect.rs",
-        "            debt.add_leaves(span, level);",
-        "            let _ = (span, &debt);",
+        "        changed.owe(debt, first, bytes, Level::L3);",
+        "        let _ = changed;",
     ),
     mutant(
         "split-owes-nothing",
@@ -447,8 +447,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "dirty-says-nothing",
         "protect.rs",
-        "                report(first + index * bytes, bytes);",
-        "                let _ = &report;",
+        "                report(first + index * bytes, bytes);\n                changed.add(index);\n            }\n        }\n",
+        "                let _ = &report;\n                changed.add(index);\n            }\n        }\n",
     ),
     mutant(
         "age-wakes-locked-entries",
@@ -551,8 +551,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "protected-from-faults-alone",
         "protect.rs",
-        "raw.without_write().not_dirty_managed();",
-        "raw.without_write();",
+        "                        protected.not_dirty_managed()",
+        "                        protected",
     ),
     mutant(
         "runs-marked-by-hardware",
