@@ -49,7 +49,7 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn work_counts() {
+    fn time_passes_while_the_thread_works() {
         let (watch, clock) = (Stopwatch::start(), Instant::now());
         let mut number = 0_u64;
         while watch.elapsed() < Duration::from_millis(20) {
