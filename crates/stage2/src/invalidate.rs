@@ -16,7 +16,9 @@
 //! and what is owed is the invalidation alone. Meanwhile it may raise a TLB conflict abort, which
 //! [`Fault`](crate::Fault) knows, and a walk that still comes by a table that became a block faults at the table's first
 //! entry, which links it to the pages to be freed; no other guest access faults. Level 1 (the nT bit) is treated as
-//! level 0: it shortens nothing where the table that is to follow has to be noted in the entry itself.
+//! level 0: with it a block is invalidated twice, once for its form without the bit and once for that with it, where
+//! the break takes one invalidation, and all to spare others a fault that hardware may raise all the same (DDI 0487,
+//! D8.7.3).
 
 use droste_arm64::Bbm;
 use droste_arm64::desc::{Format, RawDescriptor};
