@@ -54,10 +54,20 @@ impl Place {
         }
     }
 
+    /// What the Contiguous run translates that this entry belongs to.
+    #[inline]
+    pub(crate) fn run(self, geometry: Geometry) -> Span {
+        let bytes = geometry.run_bytes(self.level);
+        let start = self.ipa.align_down(bytes);
+        Span {
+            start,
+            end: start + bytes,
+        }
+    }
+
     /// The first entry of the Contiguous run that this one belongs to.
     pub(crate) fn first_of_run(self, geometry: Geometry) -> Self {
-        let bytes = geometry.run_bytes(self.level);
-        let ipa = self.ipa.align_down(bytes);
+        let ipa = self.run(geometry).start;
         let before = (self.ipa - ipa) >> geometry.granule().entry_shift(self.level);
         Self {
             entry: Pa(self.entry.0 - before * 8),

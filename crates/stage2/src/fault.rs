@@ -13,7 +13,7 @@ use droste_arm64::{Ipa, Level};
 
 use crate::attributes::{leaf_permits, permitting};
 use crate::cache::Maintenance;
-use crate::entry::{Place, is_locked};
+use crate::entry::{Place, Span, is_locked};
 use crate::invalidate::Debt;
 use crate::sizing::{MAX_CLEAN, Window};
 use crate::slots::{DirtyLog, Sequence, Slot, Slots};
@@ -344,15 +344,17 @@ impl Table {
         }
         let is_logged = slot.log == DirtyLog::On && access == Access::Write;
         let is_several = place.level < Level::L3 || raw.is_contiguous();
-        let (first, bytes) = self.unit(place, raw);
+        let unit = self.unit(place, raw);
+        // What was mapped ahead may reach beyond the slot, which has no say there.
+        let is_within = slot.ipa <= unit.start && unit.end <= slot.end();
         let maintenance = Maintenance::of(&self.ids, slot.attributes);
         let is_execute = matches!(access, Access::Execute(_));
-        let is_long = is_execute && maintenance.is_by_size() && bytes > MAX_CLEAN;
-        if is_several && (is_logged || is_long || !self.is_within(slot, place, raw)) {
+        let is_long = is_execute && maintenance.is_by_size() && unit.bytes() > MAX_CLEAN;
+        if is_several && (is_logged || is_long || !is_within) {
             return self.shrink(machine, pages, users, (place, raw));
         }
         if is_execute {
-            maintenance.run(machine, slot.output(first), bytes);
+            maintenance.run(machine, slot.output(unit.start), unit.bytes());
         }
         let wider = |raw| permitting(raw, access, slot.attributes).accessed();
         if raw.is_contiguous() {
@@ -368,20 +370,12 @@ impl Table {
         Ok(Attempt::Done(Outcome::Relaxed))
     }
 
-    /// Whether a leaf, and its Contiguous run, map memory of this slot alone: what was mapped ahead may reach further,
-    /// and the slot has no say there.
-    fn is_within(&self, slot: &Slot, place: Place, raw: RawDescriptor) -> bool {
-        let (first, bytes) = self.unit(place, raw);
-        slot.ipa <= first && first + bytes <= slot.end()
-    }
-
-    /// First guest address and bytes of what is widened at once: a leaf, or all of its Contiguous run.
-    fn unit(&self, place: Place, raw: RawDescriptor) -> (Ipa, u64) {
+    /// What is widened at once: a leaf, or all of its Contiguous run.
+    fn unit(&self, place: Place, raw: RawDescriptor) -> Span {
         if raw.is_contiguous() {
-            let first = place.first_of_run(self.geometry).ipa;
-            (first, self.geometry.run_bytes(place.level))
+            place.run(self.geometry)
         } else {
-            (place.ipa, self.geometry.entry_bytes(place.level))
+            place.span(self.geometry)
         }
     }
 

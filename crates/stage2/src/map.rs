@@ -161,11 +161,10 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
     fn in_live(&mut self, (table, level, first): Node) -> Result<(), Error> {
         let geometry = self.table.geometry;
         let shift = geometry.granule().entry_shift(level);
-        let Span { start, end } = self.mapping.span();
-        let from = start.0.saturating_sub(first.0) >> shift;
-        let last = (end.0 - 1 - first.0) >> shift;
+        let entries = self.table.entries_within(level, first, self.mapping.span());
+        let from = entries.start;
         let mut run = Runs::Single;
-        for index in from..=last.min(geometry.entries(level) - 1) {
+        for index in entries {
             let place = Place {
                 entry: table + index * 8,
                 level,
@@ -198,17 +197,9 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
     /// be mapped, to an output as aligned, and is empty.
     fn run_at(&self, place: Place) -> Runs {
         let geometry = self.table.geometry;
-        let bytes = geometry.run_bytes(place.level);
-        let run = Span {
-            start: place.ipa,
-            end: place.ipa + bytes,
-        };
+        let fits =
+            self.run_in_new(place) == Runs::Contiguous && place.ipa == place.run(geometry).start;
         let entries = geometry.run_entries(place.level);
-        let fits = self.mapping.runs == Runs::Contiguous
-            && entries > 1
-            && place.ipa.is_aligned(bytes)
-            && self.mapping.span().covers(run)
-            && self.output(place.ipa).is_aligned(bytes);
         let is_empty = |index| self.machine.read(place.entry + index * 8) == RawDescriptor::EMPTY;
         if fits && (0..entries).all(is_empty) {
             Runs::Contiguous
@@ -338,7 +329,7 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
                 ipa: Ipa(first.0 + (index << shift)),
             };
             if self.is_leaf(place) {
-                let run = self.run_at_start_of(place);
+                let run = self.run_in_new(place);
                 self.put_leaf(place, RawDescriptor::EMPTY, run);
                 continue;
             }
@@ -357,17 +348,12 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
     }
 
     /// As [`run_at`](Self::run_at) for the run that a leaf belongs to, in a table that held nothing before.
-    fn run_at_start_of(&self, place: Place) -> Runs {
-        let first = place.first_of_run(self.table.geometry);
-        let bytes = self.table.geometry.run_bytes(place.level);
-        let run = Span {
-            start: first.ipa,
-            end: first.ipa + bytes,
-        };
+    fn run_in_new(&self, place: Place) -> Runs {
+        let run = place.run(self.table.geometry);
         let fits = self.mapping.runs == Runs::Contiguous
             && self.table.geometry.run_entries(place.level) > 1
             && self.mapping.span().covers(run)
-            && self.output(first.ipa).is_aligned(bytes);
+            && self.output(run.start).is_aligned(run.bytes());
         if fits { Runs::Contiguous } else { Runs::Single }
     }
 
@@ -389,7 +375,7 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
         while place.ipa < span.end {
             let is_first_of_run = place.ipa == span.start || place.ipa.is_aligned(run_bytes);
             if self.mapping.runs == Runs::Contiguous && is_first_of_run {
-                pattern = match self.run_at_start_of(place) {
+                pattern = match self.run_in_new(place) {
                     Runs::Contiguous => run,
                     Runs::Single => single,
                 };

@@ -199,13 +199,7 @@ impl Table {
         let run = |at| {
             let (place, raw) = self.descend(machine, at);
             let is_leaf = kind(raw, self.geometry, place.level) == Kind::Leaf;
-            (is_leaf && unlocked(raw).is_contiguous()).then(|| {
-                let first = place.first_of_run(self.geometry).ipa;
-                Span {
-                    start: first,
-                    end: first + self.geometry.run_bytes(place.level),
-                }
-            })
+            (is_leaf && unlocked(raw).is_contiguous()).then(|| place.run(self.geometry))
         };
         [run(span.start), run(last)]
             .into_iter()

@@ -216,11 +216,7 @@ impl Table {
             Self::update(machine, entry, machine.read(entry), single);
         }
         debt.lock();
-        let span = Span {
-            start: first.ipa,
-            end: first.ipa + self.geometry.run_bytes(place.level),
-        };
-        debt.add_leaves(span, place.level);
+        debt.add_leaves(place.run(self.geometry), place.level);
         Change::Done
     }
 

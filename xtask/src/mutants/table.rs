@@ -239,8 +239,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "unfold-owes-nothing",
         "split.rs",
-        "        debt.add_leaves(span, place.level);\n        Change::Done",
-        "        let _ = span;\n        Change::Done",
+        "        debt.add_leaves(place.run(self.geometry), place.level);\n        Change::Done",
+        "        Change::Done",
     ),
     mutant(
         "collapse-owes-one-level",
@@ -411,13 +411,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "logged-write-keeps-block",
         "fault.rs",
-        "        if is_several && (is_logged || is_long || !self.is_within(slot, place, raw)) {",
-        "        if is_several && (is_long || !self.is_within(slot, place, raw)) {",
+        "        if is_several && (is_logged || is_long || !is_within) {",
+        "        if is_several && (is_long || !is_within) {",
     ),
     mutant(
         "relax-beyond-slot",
         "fault.rs",
-        "        if is_several && (is_logged || is_long || !self.is_within(slot, place, raw)) {",
+        "        if is_several && (is_logged || is_long || !is_within) {",
         "        if is_several && (is_logged || is_long) {",
     ),
     mutant(
@@ -539,8 +539,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "execution-cleans-without-bound",
         "fault.rs",
-        "is_execute && maintenance.is_by_size() && bytes > MAX_CLEAN",
-        "is_execute && maintenance.is_by_size() && bytes > MAX_CLEAN && bytes == 0",
+        "is_execute && maintenance.is_by_size() && unit.bytes() > MAX_CLEAN",
+        "is_execute && maintenance.is_by_size() && unit.bytes() > MAX_CLEAN && unit.bytes() == 0",
     ),
     mutant(
         "collapse-widens-at-once",
