@@ -30,7 +30,8 @@ use crate::setup::build::workspace;
         name = \"linux\"\n  vcpus = 2\n  memory = \"512M\"\n  kernel = \"debian:linux-image-cloud-arm64\"   # or a file\n  \
         initrd = \"debian:busybox-static\"            # or a file\n  cmdline = \"console=ttyAMA0\"\n  \
         disk = \"disk.img\"        # raw; a list for several\n  net = \"user\"\n  console = true\n  \
-        on_reboot = \"restart\"    # or \"stop\"\n\n\
+        on_reboot = \"restart\"    # or \"stop\"\n  \
+        el2 = \"vhe\"            # the guest can be a hypervisor; or \"nvhe\"\n\n\
         Files are relative to the description. Downloads go to $DROSTE_CACHE, else ~/.cache/droste.",
     args_conflicts_with_subcommands = true
 )]

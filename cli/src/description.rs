@@ -9,7 +9,7 @@ mod parse;
 
 use std::path::PathBuf;
 
-use droste_image::{Console, OnReboot};
+use droste_image::{Console, El2, OnReboot};
 
 pub use diagnostic::{Diagnostic, Place, Placed, report};
 pub use inspect::{Located, inspect};
@@ -47,6 +47,8 @@ pub struct Description {
     pub console: Console,
     /// What a reset does.
     pub on_reboot: OnReboot,
+    /// Which EL2 the guest has.
+    pub el2: El2,
 }
 
 impl Description {

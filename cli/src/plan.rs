@@ -127,6 +127,7 @@ impl Plan {
                     bootargs,
                     console: vm.description.console,
                     on_reboot: vm.description.on_reboot,
+                    el2: vm.description.el2,
                     passthrough,
                 },
             )
@@ -199,6 +200,7 @@ pub fn summary(vm: &Description) -> String {
     };
     lines.push(format!("  console       {console}"));
     lines.push(format!("  on reboot     {}", vm.on_reboot.as_str()));
+    lines.push(format!("  EL2           {}", vm.el2.as_str()));
     lines.join("\n")
 }
 
@@ -283,7 +285,7 @@ fn bootargs(vm: &PlannedVm, words: &Words) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use droste_image::BootImage;
+    use droste_image::{BootImage, El2};
 
     /// A plan of virtual machines with these lines added to their descriptions.
     fn plan(dir: &tempfile::TempDir, additions: &[&str]) -> Plan {
@@ -357,6 +359,16 @@ mod tests {
         let image = BootImage::parse(&file).expect("parsed");
         let lines: Vec<&str> = image.vms().map(|vm| vm.expect("sound").bootargs).collect();
         assert_eq!(lines, ["quiet droste.virtio", "quiet"]);
+    }
+
+    #[test]
+    fn each_guest_has_the_el2_of_its_description() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let plan = plan(&dir, &["el2 = \"vhe\"", "", "el2 = \"nvhe\""]);
+        let file = plan.image(&Words::default()).expect("written");
+        let image = BootImage::parse(&file).expect("parsed");
+        let kinds: Vec<El2> = image.vms().map(|vm| vm.expect("sound").el2).collect();
+        assert_eq!(kinds, [El2::Vhe, El2::None, El2::Nvhe]);
     }
 
     #[test]

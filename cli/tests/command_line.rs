@@ -210,6 +210,29 @@ fn check_says_what_would_run() {
 }
 
 #[test]
+fn check_knows_which_el2_a_guest_has() {
+    let stage = Stage::new("");
+    let check = |line: &str| {
+        let text = format!("name = \"vm\"\nkernel = \"Image\"\n{line}\n");
+        stage.put("el2.toml", text.as_bytes());
+        stage.droste(&["check", "el2.toml"])
+    };
+    for (line, shown) in [
+        ("", "none"),
+        ("el2 = \"vhe\"", "vhe"),
+        ("el2 = \"nvhe\"", "nvhe"),
+    ] {
+        let summary = stdout(&check(line));
+        let shown = format!("  EL2           {shown}\n");
+        assert!(summary.ends_with(&shown), "{summary}");
+    }
+    let output = check("el2 = \"on\"");
+    assert_eq!(output.status.code(), Some(1));
+    let finding = "error: el2.toml:3:7: el2 must be \"vhe\", \"nvhe\" or \"none\"";
+    assert!(stderr(&output).contains(finding), "{}", stderr(&output));
+}
+
+#[test]
 fn an_image_is_written_and_verified() {
     let stage = Stage::new("");
     assert!(

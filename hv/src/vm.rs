@@ -13,8 +13,8 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use droste_arm64::{Ipa, hcr};
-use droste_devtree::{Device, Guest, GuestInterrupts, Interrupt, Trigger};
-use droste_image::{Console, OnReboot, VmImage};
+use droste_devtree::{Device, Guest, GuestEl2, GuestInterrupts, Interrupt, Trigger};
+use droste_image::{Console, El2, OnReboot, VmImage};
 use droste_vdev::gic::{self as vgic_model, Gic, GicConfig, Intid};
 use droste_vdev::psci::Firmware;
 use droste_vdev::{Affinity, id};
@@ -27,7 +27,10 @@ use crate::arch::vcpu::{Control, VcpuState};
 use crate::arch::{self, gic, timer};
 use crate::complaints::Complaints;
 use crate::cpu::Cpu;
-use crate::exit::{GUEST_PHYSICAL_TIMER, GUEST_VIRTUAL_TIMER};
+use crate::exit::{
+    GUEST_GIC_MAINTENANCE, GUEST_HYP_PHYSICAL_TIMER, GUEST_HYP_VIRTUAL_TIMER, GUEST_PHYSICAL_TIMER,
+    GUEST_SECURE_TIMER, GUEST_VIRTUAL_TIMER,
+};
 use crate::guest_memory::{GuestMemory, Stage2Stats};
 use crate::guest_uart::GuestUart;
 use crate::loader::{self, LoadError};
@@ -197,6 +200,12 @@ impl Vm {
             intid,
             trigger: Trigger::Level,
         };
+        let el2 = (self.image.el2 != El2::None).then(|| GuestEl2 {
+            secure_timer: level(GUEST_SECURE_TIMER),
+            hyp_physical_timer: level(GUEST_HYP_PHYSICAL_TIMER),
+            hyp_virtual_timer: (self.image.el2 == El2::Vhe).then(|| level(GUEST_HYP_VIRTUAL_TIMER)),
+            gic_maintenance: level(GUEST_GIC_MAINTENANCE),
+        });
         let redistributors = vgic_model::REDISTRIBUTOR_BYTES * cpus.len() as u64;
         let uart = (self.image.console == Console::Uart)
             .then_some(mmio::UART..mmio::UART + mmio::UART_BYTES);
@@ -214,6 +223,7 @@ impl Vm {
                 virtual_timer: level(GUEST_VIRTUAL_TIMER),
                 uart: level(mmio::UART_INTID),
             },
+            el2,
             devices: &self.devices,
         }
         .to_bytes()

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use droste_image::{
-    Console, MEMORY_MAX, OnReboot, VmError, check_bootargs, check_memory, check_name, check_vcpus,
+    Console, El2, MEMORY_MAX, OnReboot, VmError, check_bootargs, check_memory, check_name,
+    check_vcpus,
 };
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -13,7 +14,7 @@ use super::{Description, Diagnostic, Part, Place, Placed};
 use crate::setup::guest::{BUSYBOX_PACKAGE, KERNEL_PACKAGE, is_kernel_package};
 
 /// Every key, with an example of its value.
-const KEYS: [(&str, &str); 10] = [
+const KEYS: [(&str, &str); 11] = [
     ("name", "\"linux\""),
     ("vcpus", "2"),
     ("memory", "\"512M\""),
@@ -24,10 +25,11 @@ const KEYS: [(&str, &str); 10] = [
     ("net", "\"user\""),
     ("console", "true"),
     ("on_reboot", "\"restart\""),
+    ("el2", "\"vhe\""),
 ];
 
 /// What people who know other tools write.
-const ALIASES: [(&str, &str); 12] = [
+const ALIASES: [(&str, &str); 14] = [
     ("cpus", "vcpus"),
     ("smp", "vcpus"),
     ("cores", "vcpus"),
@@ -40,6 +42,8 @@ const ALIASES: [(&str, &str); 12] = [
     ("drive", "disk"),
     ("network", "net"),
     ("serial", "console"),
+    ("virtualization", "el2"),
+    ("nested", "el2"),
 ];
 
 /// Memory and processors of a description that does not say.
@@ -101,6 +105,7 @@ impl<'a> Reader<'a> {
         let on_reboot = self
             .optional("on_reboot", reboot)
             .map(|on_reboot| on_reboot.value);
+        let el2 = self.optional("el2", el2).map(|el2| el2.value);
         Description {
             name: self.or_stand_in(name, String::new()),
             vcpus: self.or_stand_in(vcpus, DEFAULT_VCPUS),
@@ -119,6 +124,7 @@ impl<'a> Reader<'a> {
                 Console::None
             },
             on_reboot: on_reboot.unwrap_or_default(),
+            el2: el2.unwrap_or_default(),
         }
     }
 
@@ -336,6 +342,14 @@ fn reboot(value: &Spanned<DeValue<'_>>) -> Result<OnReboot, &'static str> {
         .ok_or("\"restart\" or \"stop\"")
 }
 
+fn el2(value: &Spanned<DeValue<'_>>) -> Result<El2, &'static str> {
+    value
+        .get_ref()
+        .as_str()
+        .and_then(El2::from_word)
+        .ok_or("\"vhe\", \"nvhe\" or \"none\"")
+}
+
 /// The bytes that a size such as `512M`, `512MiB` or `2G` stands for; units are powers of 1024.
 ///
 /// ```
@@ -391,6 +405,7 @@ disk = ["a.img", "/b.img"]
 net = "user"
 console = false
 on_reboot = "stop"
+el2 = "nvhe"
 "#;
 
     fn read(text: &str) -> (Description, Vec<String>) {
@@ -440,6 +455,7 @@ on_reboot = "stop"
         );
         assert!(vm.net.is_some());
         assert_eq!((vm.console, vm.on_reboot), (Console::None, OnReboot::Stop));
+        assert_eq!(vm.el2, El2::Nvhe);
         assert_eq!(vm.memory.place.to_string(), "dir/vm.toml:4:10");
     }
 
@@ -450,9 +466,17 @@ on_reboot = "stop"
         assert_eq!((vm.vcpus.value, vm.memory.value), (1, 256 << 20));
         assert_eq!((vm.initrd, vm.disks, vm.net), (None, vec![], None));
         assert_eq!(
-            (vm.console, vm.on_reboot),
-            (Console::Uart, OnReboot::Restart)
+            (vm.console, vm.on_reboot, vm.el2),
+            (Console::Uart, OnReboot::Restart, El2::None)
         );
+    }
+
+    #[test]
+    fn no_el2_can_be_said_or_left_out() {
+        for line in ["el2 = \"none\"", ""] {
+            let (vm, findings) = read(&GOOD.replace("el2 = \"nvhe\"", line));
+            assert_eq!((vm.el2, findings), (El2::None, vec![]), "{line:?}");
+        }
     }
 
     #[test]
@@ -463,6 +487,7 @@ on_reboot = "stop"
             "dir/vm.toml:3:1: there is no key \"vcpu\"\n  help: did you mean vcpus? as in vcpus = 2"
         );
         assert!(finding("net = \"user\"", "network = \"user\"").contains("did you mean net?"));
+        assert!(finding("el2 = \"nvhe\"", "nested = true").contains("did you mean el2?"));
         assert!(
             finding("net = \"user\"", "colour = \"red\"").contains("the keys are name, vcpus,")
         );
@@ -489,6 +514,11 @@ on_reboot = "stop"
             finding("on_reboot = \"stop\"", "on_reboot = \"halt\"")
                 .contains("\"restart\" or \"stop\"")
         );
+        assert_eq!(
+            finding("el2 = \"nvhe\"", "el2 = true"),
+            "dir/vm.toml:12:7: el2 must be \"vhe\", \"nvhe\" or \"none\"\n  help: write it as in el2 = \"vhe\""
+        );
+        assert!(finding("el2 = \"nvhe\"", "el2 = \"VHE\"").contains("12:7: el2 must be"));
         assert!(finding("net = \"user\"", "net = true").contains("net must be \"user\""));
         assert!(finding("\"a.img\"", "1").contains("8:8: disk must be the name of a file"));
         assert!(

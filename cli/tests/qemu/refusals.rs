@@ -1,6 +1,6 @@
 //! What Droste cannot run: it says why, and the run fails.
 
-use droste_image::{Console, OnReboot, VmSpec, write};
+use droste_image::{Console, El2, OnReboot, VmSpec, write};
 
 use crate::stage::{Stage, must_say, parts};
 
@@ -32,6 +32,7 @@ fn spec<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
         bootargs: "",
         console: Console::Uart,
         on_reboot: OnReboot::Stop,
+        el2: El2::None,
         passthrough: &[],
     }
 }

@@ -28,6 +28,19 @@ pub struct GuestInterrupts {
     pub uart: Interrupt,
 }
 
+/// Interrupts that a guest has because it has EL2.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestEl2 {
+    /// Secure EL1's physical timer. No guest has it, but the list that names EL2's timers begins with it.
+    pub secure_timer: Interrupt,
+    /// EL2's physical timer.
+    pub hyp_physical_timer: Interrupt,
+    /// EL2's virtual timer, which comes with the Virtualization Host Extensions.
+    pub hyp_virtual_timer: Option<Interrupt>,
+    /// Maintenance interrupt of the GIC's virtual CPU interface.
+    pub gic_maintenance: Interrupt,
+}
+
 /// What a guest is told of its machine. Addresses are the guest's own physical ones.
 #[derive(Clone, Debug)]
 pub struct Guest<'a> {
@@ -49,6 +62,8 @@ pub struct Guest<'a> {
     pub uart: Option<Range<u64>>,
     /// Interrupts of the devices above.
     pub interrupts: GuestInterrupts,
+    /// What it has besides, where it has EL2.
+    pub el2: Option<GuestEl2>,
     /// Devices of the platform that it drives itself, at their physical addresses.
     pub devices: &'a [Device],
 }
@@ -97,7 +112,7 @@ impl Guest<'_> {
             self.chosen(),
             self.memory(),
             self.cpus(),
-            psci(),
+            self.psci(),
             self.timer(),
             self.gic(),
             clock(),
@@ -167,9 +182,20 @@ impl Guest<'_> {
     }
 
     fn timer(&self) -> DeviceTreeNode {
-        // The binding's first entry is the secure timer's, which a guest has not: it repeats the physical one.
-        let physical = self.interrupts.physical_timer;
-        let list = interrupts(&[physical, physical, self.interrupts.virtual_timer]);
+        let GuestInterrupts {
+            physical_timer,
+            virtual_timer,
+            ..
+        } = self.interrupts;
+        // In the binding's order. Its first entry is the secure timer's, which a guest has not: without EL2 it repeats
+        // the physical one.
+        let first = self.el2.map_or(physical_timer, |el2| el2.secure_timer);
+        let mut list = Vec::from([first, physical_timer, virtual_timer]);
+        if let Some(el2) = self.el2 {
+            list.push(el2.hyp_physical_timer);
+            list.extend(el2.hyp_virtual_timer);
+        }
+        let list = interrupts(&list);
         node(
             "timer",
             [
@@ -185,7 +211,7 @@ impl Guest<'_> {
             self.gic_distributor.clone(),
             self.gic_redistributors.clone(),
         ]);
-        node(
+        let mut gic = node(
             &format!("intc@{:x}", self.gic_distributor.start),
             [
                 property("compatible", "arm,gic-v3"),
@@ -193,6 +219,26 @@ impl Guest<'_> {
                 property("#interrupt-cells", 3u32),
                 property("reg", ranges.as_slice()),
                 property("phandle", GIC_PHANDLE),
+            ],
+        );
+        if let Some(el2) = self.el2 {
+            gic.add_property(property(
+                "interrupts",
+                interrupts(&[el2.gic_maintenance]).as_slice(),
+            ));
+        }
+        gic
+    }
+
+    /// The firmware (DEN0022). A guest with EL2 calls it by SMC: its HVC calls its own EL2.
+    fn psci(&self) -> DeviceTreeNode {
+        let compatible = ["arm,psci-1.0", "arm,psci-0.2"].as_slice();
+        let method = if self.el2.is_some() { "smc" } else { "hvc" };
+        node(
+            "psci",
+            [
+                property("compatible", compatible),
+                property("method", method),
             ],
         )
     }
@@ -209,17 +255,6 @@ impl Guest<'_> {
             ],
         )
     }
-}
-
-fn psci() -> DeviceTreeNode {
-    let compatible = ["arm,psci-1.0", "arm,psci-0.2"].as_slice();
-    node(
-        "psci",
-        [
-            property("compatible", compatible),
-            property("method", "hvc"),
-        ],
-    )
 }
 
 fn clock() -> DeviceTreeNode {
@@ -253,7 +288,7 @@ fn passed_through(device: &Device) -> DeviceTreeNode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Trigger;
+    use crate::{Platform, Trigger};
     use dtoolkit::fdt::Fdt;
     use dtoolkit::standard::NodeStandard;
     use dtoolkit::{Node, Property};
@@ -280,6 +315,7 @@ mod tests {
                 virtual_timer: level(27),
                 uart: level(33),
             },
+            el2: None,
             devices,
         }
     }
@@ -339,5 +375,64 @@ mod tests {
             chosen.property("linux,initrd-start").is_none()
                 && chosen.property("stdout-path").is_none()
         );
+    }
+
+    fn with_el2(hyp_virtual_timer: Option<Interrupt>) -> Vec<u8> {
+        let mut g = guest(&[]);
+        g.el2 = Some(GuestEl2 {
+            secure_timer: level(29),
+            hyp_physical_timer: level(26),
+            hyp_virtual_timer,
+            gic_maintenance: level(25),
+        });
+        g.to_bytes()
+    }
+
+    /// The numbers of the interrupts of the one node of this kind.
+    fn intids(tree: &[u8], compatible: &str) -> Vec<u32> {
+        let found = crate::device::all(Fdt::new(tree).expect("a tree that parses"));
+        let node = found.iter().find(|d| d.is_compatible(compatible));
+        let interrupts = &node.expect("a node").interrupts;
+        assert!(interrupts.iter().all(|i| i.trigger == Trigger::Level));
+        interrupts.iter().map(|i| i.intid).collect()
+    }
+
+    #[test]
+    fn a_guest_with_el2_finds_what_a_hypervisor_needs() {
+        for hyp_virtual_timer in [None, Some(level(28))] {
+            let bytes = with_el2(hyp_virtual_timer);
+            let p = Platform::parse(&bytes).expect("a platform for a hypervisor");
+            assert_eq!(p.gic.maintenance, level(25));
+            assert_eq!(
+                (p.timer.physical, p.timer.virt, p.timer.hypervisor),
+                (level(30), level(27), level(26))
+            );
+        }
+        assert!(Platform::parse(&guest(&[]).to_bytes()).is_err());
+    }
+
+    #[test]
+    fn interrupts_of_el2_are_listed_as_on_the_virt_board() {
+        let virt = include_bytes!("../tests/virt.dtb");
+        let vhe = with_el2(Some(level(28)));
+        let timers = intids(virt, "arm,armv8-timer");
+        assert!(intids(&vhe, "arm,armv8-timer").starts_with(&timers));
+        assert_eq!(intids(&vhe, "arm,gic-v3"), intids(virt, "arm,gic-v3"));
+        assert_eq!(intids(&vhe, "arm,armv8-timer"), [29, 30, 27, 26, 28]);
+        assert_eq!(intids(&with_el2(None), "arm,armv8-timer"), [29, 30, 27, 26]);
+    }
+
+    #[test]
+    fn a_guest_without_el2_calls_firmware_by_hvc_and_has_its_timers_alone() {
+        let method = |bytes: &[u8]| {
+            let psci = Fdt::new(bytes).expect("parses").find_node("/psci");
+            let method = psci.expect("psci").property("method").expect("a method");
+            method.value().to_vec()
+        };
+        let bytes = guest(&[]).to_bytes();
+        assert_eq!(method(&bytes), b"hvc\0");
+        assert_eq!(method(&with_el2(None)), b"smc\0");
+        assert_eq!(intids(&bytes, "arm,armv8-timer"), [30, 30, 27]);
+        assert_eq!(intids(&bytes, "arm,gic-v3"), []);
     }
 }

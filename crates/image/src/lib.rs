@@ -21,7 +21,7 @@
 //!
 #![cfg_attr(feature = "write", doc = "```")]
 #![cfg_attr(not(feature = "write"), doc = "```ignore")]
-//! use droste_image::{BootImage, Console, OnReboot, VmSpec, write};
+//! use droste_image::{BootImage, Console, El2, OnReboot, VmSpec, write};
 //!
 //! let file = write(&[VmSpec {
 //!     name: "linux",
@@ -32,6 +32,7 @@
 //!     bootargs: "console=ttyAMA0",
 //!     console: Console::Uart,
 //!     on_reboot: OnReboot::Stop,
+//!     el2: El2::None,
 //!     passthrough: &["/virtio_mmio@a000000"],
 //! }])?;
 //!
@@ -66,7 +67,7 @@ pub use read::{BootImage, Passthrough, VmImage};
 #[cfg(feature = "write")]
 pub use verify::{VerifyError, verify};
 pub use vm::{
-    BOOTARGS_MAX, Console, MEMORY_MAX, MEMORY_MIN, MEMORY_STEP, NAME_MAX, OnReboot, VCPUS_MAX,
+    BOOTARGS_MAX, Console, El2, MEMORY_MAX, MEMORY_MIN, MEMORY_STEP, NAME_MAX, OnReboot, VCPUS_MAX,
     VMS_MAX, VmError, check_bootargs, check_device_path, check_memory, check_name, check_vcpus,
 };
 #[cfg(feature = "write")]

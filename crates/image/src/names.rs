@@ -16,6 +16,7 @@ pub(crate) const PROP_MEMORY: &str = "droste,memory";
 pub(crate) const PROP_BOOTARGS: &str = "droste,bootargs";
 pub(crate) const PROP_CONSOLE: &str = "droste,console";
 pub(crate) const PROP_ON_REBOOT: &str = "droste,on-reboot";
+pub(crate) const PROP_EL2: &str = "droste,el2";
 pub(crate) const PROP_PASSTHROUGH: &str = "droste,passthrough";
 
 /// The checksums of the members that [`PROP_KERNEL`] and [`PROP_INITRD`] name.

@@ -10,7 +10,7 @@ use crate::error::ImageError;
 use crate::names;
 use crate::newc::Archive;
 use crate::vm::{
-    Console, OnReboot, VMS_MAX, VmError, check_bootargs, check_device_path, check_memory,
+    Console, El2, OnReboot, VMS_MAX, VmError, check_bootargs, check_device_path, check_memory,
     check_name, check_vcpus,
 };
 
@@ -40,6 +40,8 @@ pub struct VmImage<'a> {
     pub console: Console,
     /// What a reset does.
     pub on_reboot: OnReboot,
+    /// Which EL2 the guest has.
+    pub el2: El2,
     passthrough: Passthrough<'a>,
 }
 
@@ -147,6 +149,9 @@ impl<'a> BootImage<'a> {
             bootargs,
             console: at.word(names::PROP_CONSOLE, Console::from_word)?,
             on_reboot: at.word(names::PROP_ON_REBOOT, OnReboot::from_word)?,
+            el2: at
+                .optional_word(names::PROP_EL2, El2::from_word)?
+                .unwrap_or_default(),
             passthrough: at.paths(names::PROP_PASSTHROUGH)?,
         })
     }
@@ -210,8 +215,19 @@ impl<'a> Reading<'a> {
         property: &'static str,
         meaning: impl Fn(&str) -> Option<T>,
     ) -> Result<T, ImageError> {
-        let word = self.required::<&str>(property)?;
-        meaning(word).ok_or(ImageError::Malformed {
+        self.optional_word(property, meaning)?
+            .ok_or(self.missing(property))
+    }
+
+    fn optional_word<T>(
+        &self,
+        property: &'static str,
+        meaning: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, ImageError> {
+        let Some(word) = self.optional::<&str>(property)? else {
+            return Ok(None);
+        };
+        meaning(word).map(Some).ok_or(ImageError::Malformed {
             vm: self.vm,
             property,
         })

@@ -42,6 +42,19 @@ pub enum OnReboot {
     Stop,
 }
 
+/// Which EL2 the guest has: it is a hypervisor's, so a guest with one can run virtual machines itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum El2 {
+    /// None: the guest starts at EL1.
+    #[default]
+    None,
+    /// With the Virtualization Host Extensions and HCR_EL2.E2H = 1: a whole operating system can run there, and Linux
+    /// does (DDI 0487, FEAT_VHE).
+    Vhe,
+    /// Without those extensions, as with HCR_EL2.E2H = 0: a hypervisor runs there and nothing else.
+    Nvhe,
+}
+
 impl Console {
     /// The word that stands for it in a boot image.
     pub const fn as_str(self) -> &'static str {
@@ -71,6 +84,24 @@ impl OnReboot {
     /// The choice that a word stands for.
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::Restart, Self::Stop]
+            .into_iter()
+            .find(|c| c.as_str() == word)
+    }
+}
+
+impl El2 {
+    /// The word that stands for it in a boot image and in a description.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Vhe => "vhe",
+            Self::Nvhe => "nvhe",
+        }
+    }
+
+    /// The choice that a word stands for.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::None, Self::Vhe, Self::Nvhe]
             .into_iter()
             .find(|c| c.as_str() == word)
     }
@@ -277,7 +308,11 @@ mod tests {
         for on_reboot in [OnReboot::Restart, OnReboot::Stop] {
             assert_eq!(OnReboot::from_word(on_reboot.as_str()), Some(on_reboot));
         }
+        for el2 in [El2::None, El2::Vhe, El2::Nvhe] {
+            assert_eq!(El2::from_word(el2.as_str()), Some(el2));
+        }
         assert_eq!(Console::from_word("vga"), None);
+        assert_eq!(El2::from_word("VHE"), None);
         assert_eq!(OnReboot::from_word(""), None);
     }
 }

@@ -14,7 +14,7 @@ use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use crate::names;
 use crate::newc::Writer;
 use crate::vm::{
-    Console, OnReboot, VMS_MAX, VmError, check_bootargs, check_device_path, check_memory,
+    Console, El2, OnReboot, VMS_MAX, VmError, check_bootargs, check_device_path, check_memory,
     check_name, check_vcpus,
 };
 
@@ -37,6 +37,8 @@ pub struct VmSpec<'a> {
     pub console: Console,
     /// What a reset does.
     pub on_reboot: OnReboot,
+    /// Which EL2 the guest has.
+    pub el2: El2,
     /// Device-tree paths of the platform's devices that it gets for its own.
     pub passthrough: &'a [&'a str],
 }
@@ -208,6 +210,7 @@ fn vm_node(vm: &VmSpec<'_>, blobs: &Blobs<'_>) -> DeviceTreeNode {
             property(names::PROP_BOOTARGS, vm.bootargs),
             property(names::PROP_CONSOLE, vm.console.as_str()),
             property(names::PROP_ON_REBOOT, vm.on_reboot.as_str()),
+            property(names::PROP_EL2, vm.el2.as_str()),
         ],
     );
     let kernel = (

@@ -8,7 +8,7 @@ use dtoolkit::{ToPropertyValue, fdt::Fdt};
 use proptest::prelude::*;
 
 use droste_image::{
-    BootImage, Console, ImageError, OnReboot, VerifyError, VmError, VmSpec, check_memory,
+    BootImage, Console, El2, ImageError, OnReboot, VerifyError, VmError, VmSpec, check_memory,
     check_name, check_vcpus, kernel, verify, write,
 };
 
@@ -22,6 +22,7 @@ static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
         bootargs: "console=ttyAMA0",
         console: Console::Uart,
         on_reboot: OnReboot::Stop,
+        el2: El2::Vhe,
         passthrough: &["/virtio_mmio@a000000"],
     };
     write(&[
@@ -145,6 +146,10 @@ fn values_of_another_type_are_refused() {
         ("droste,bootargs", &[0xff_u8, 0]),
         ("droste,console", &"vga"),
         ("droste,on-reboot", &""),
+        ("droste,el2", &"e2h"),
+        ("droste,el2", &""),
+        ("droste,el2", &1_u32),
+        ("droste,el2", b"vhe"),
         ("droste,passthrough", b"/a"),
         ("droste,kernel", &[1_u8]),
     ] {
@@ -174,6 +179,16 @@ fn a_missing_value_is_told_by_name() {
     }
     assert_eq!(first_vm(&forged("droste,initrd", None)), Ok(()));
     assert_eq!(first_vm(&forged("droste,passthrough", None)), Ok(()));
+}
+
+#[test]
+fn a_guest_whose_el2_is_not_mentioned_has_none() {
+    let el2 = |file: &[u8]| {
+        let vm = BootImage::parse(file).expect("sound").vms().next();
+        vm.expect("one").expect("sound").el2
+    };
+    assert_eq!(el2(&SOUND), El2::Vhe);
+    assert_eq!(el2(&forged("droste,el2", None)), El2::None);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What the writer writes, the reader reads; what it must not write, it refuses.
 
 use droste_image::{
-    BLOB_ALIGN, BootImage, Console, ImageError, OnReboot, VMS_MAX, VerifyError, VmError, VmSpec,
-    WriteError, verify, write,
+    BLOB_ALIGN, BootImage, Console, El2, ImageError, OnReboot, VMS_MAX, VerifyError, VmError,
+    VmSpec, WriteError, verify, write,
 };
 
 fn linux() -> VmSpec<'static> {
@@ -15,6 +15,7 @@ fn linux() -> VmSpec<'static> {
         bootargs: "console=ttyAMA0 quiet",
         console: Console::Uart,
         on_reboot: OnReboot::Restart,
+        el2: El2::None,
         passthrough: &["/virtio_mmio@a000000", "/virtio_mmio@a000200"],
     }
 }
@@ -62,6 +63,16 @@ fn every_value_of_a_virtual_machine_survives() {
         (None, Console::None, OnReboot::Stop)
     );
     assert_eq!(vms[1].passthrough().count(), 0);
+}
+
+#[test]
+fn every_kind_of_el2_survives() {
+    for el2 in [El2::None, El2::Vhe, El2::Nvhe] {
+        let file = write(&[VmSpec { el2, ..linux() }]).expect("written");
+        let image = BootImage::parse(&file).expect("parsed");
+        let vm = image.vms().next().expect("one").expect("sound");
+        assert_eq!(vm.el2, el2);
+    }
 }
 
 #[test]

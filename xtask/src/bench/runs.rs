@@ -234,6 +234,7 @@ fn bare_tree() -> Vec<u8> {
             virtual_timer: level(27),
             uart: level(33),
         },
+        el2: None,
         devices: &[],
     }
     .to_bytes()
@@ -250,6 +251,7 @@ fn vm<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
         bootargs: "",
         console: droste_image::Console::Uart,
         on_reboot: droste_image::OnReboot::Stop,
+        el2: droste_image::El2::None,
         passthrough: &[],
     }
 }
