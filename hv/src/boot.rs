@@ -6,13 +6,16 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
-use droste_arm64::Pa;
+use droste_arm64::{Pa, PaRange};
 use droste_devtree::{Device, Platform};
 use droste_image::{BootImage, VmImage};
+use droste_nested::registers::VirtualEl2;
 use droste_stage2::Attributes;
+use droste_vdev::id;
 
 use crate::arch::boot::{has_e2h0, layout, secondary_start};
 use crate::arch::gic::Distributor;
+use crate::arch::id::IdRegisters;
 use crate::arch::memory::{Region, Use};
 use crate::arch::mmu::{self, Access};
 use crate::arch::{self, firmware, gic, timer};
@@ -20,6 +23,8 @@ use crate::cpu::{self, Cpu};
 use crate::guest_memory::GuestMemory;
 use crate::machine::{self, machine};
 use crate::memory::{self, Ram};
+use crate::nested::contexts::WITHOUT_TABLE;
+use crate::nested::{self, Nested};
 use crate::vm::{BuildError, Outcome, Parts, Vm};
 use crate::{bug, console, logger, mmio, power, report, sched};
 
@@ -216,7 +221,14 @@ impl Builder<'_> {
         slots.sort_by_key(|slot| slot.0);
         slots.dedup_by(|a, b| a.1 == b.1);
         slots.push((ram_ipa, ram.range(), Attributes::RAM));
-        let memory = GuestMemory::build(&slots, image.vcpus as usize, &mut self.ram)?;
+        let vcpus = image.vcpus as usize;
+        let el2 = nested::kind_of(image.el2)?;
+        let contexts = 1 + el2.map_or(0, |_| WITHOUT_TABLE);
+        let memory = GuestMemory::build(&slots, (vcpus, contexts), &mut self.ram)?;
+        let ids = identification(memory.pa_range(), el2);
+        let nested = el2
+            .map(|kind| Nested::build(kind, &memory, &ids, (image.memory, vcpus), &mut self.ram))
+            .transpose()?;
         let first = self.next_cpu;
         if first + image.vcpus as usize > MAX_VCPUS {
             let why = format!(
@@ -243,7 +255,9 @@ impl Builder<'_> {
                 ram,
                 ram_ipa,
                 devices,
+                ids,
                 memory,
+                nested,
             },
             cpu::online()
                 .collect::<Vec<_>>()
@@ -333,6 +347,17 @@ impl Builder<'_> {
         let start = ram.range().start;
         Ok((ram, start))
     }
+}
+
+/// What the CPUs of a virtual machine read as identification.
+fn identification(pa_range: PaRange, el2: Option<VirtualEl2>) -> IdRegisters {
+    machine().ids.map(|register, host| {
+        let without = id::value(register, host, pa_range);
+        match el2 {
+            Some(el2) => nested::identification(register, (host, without), el2),
+            None => without,
+        }
+    })
 }
 
 fn pages_of(range: &Range<u64>) -> Range<u64> {

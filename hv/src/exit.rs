@@ -6,10 +6,10 @@ use alloc::boxed::Box;
 
 use droste_arm64::Ipa;
 use droste_arm64::esr::{Direction, Ec, Esr, FaultStatus, MmioAccess, fault_ipa};
-use droste_arm64::exception::{Injection, take_to_el1};
+use droste_arm64::exception::Injection;
 use droste_stage2::Privilege;
 
-use crate::arch::exception::{ExceptionRegisters, Fault};
+use crate::arch::exception::Fault;
 use crate::arch::vcpu::VcpuState;
 use crate::arch::{self, gic};
 use crate::cpu::{Cpu, KICK_SGI};
@@ -17,7 +17,7 @@ use crate::machine::machine;
 use crate::stats::Exit;
 use crate::vcpu::Vcpu;
 use crate::vm::Resolution;
-use crate::{bug, console, mmio, power, report, sched, sysreg, vgic};
+use crate::{bug, console, mmio, nested, power, report, sched, sysreg, vgic};
 
 /// The virtual timer's interrupt, as every guest's device tree has it.
 pub(crate) const GUEST_VIRTUAL_TIMER: u32 = 27;
@@ -34,6 +34,9 @@ pub(crate) const GUEST_SECURE_TIMER: u32 = 29;
 #[inline]
 pub(crate) fn synchronous(mut state: Box<VcpuState>) -> Box<VcpuState> {
     let esr = Fault::syndrome();
+    if state.el2.is_some() {
+        return nested::exits::synchronous(state, esr);
+    }
     match esr.ec() {
         Ec::DATA_ABORT_LOWER => data_abort(&mut state, esr),
         Ec::HVC64 => {
@@ -44,11 +47,19 @@ pub(crate) fn synchronous(mut state: Box<VcpuState>) -> Box<VcpuState> {
             state.vcpu.counters.count(Exit::SystemRegister);
             sysreg::access(&mut state, esr);
         }
+        _ => return common(state, esr),
+    }
+    state
+}
+
+/// A synchronous exception that means the same whatever virtual CPU it is of.
+pub(crate) fn common(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
+    match esr.ec() {
         Ec::WFX => {
             state.vcpu.counters.count(Exit::Wait);
             return wait(state, esr);
         }
-        Ec::INSTRUCTION_ABORT_LOWER => instruction_abort(&mut state, esr),
+        Ec::DATA_ABORT_LOWER | Ec::INSTRUCTION_ABORT_LOWER => abort(&mut state, esr),
         Ec::SMC64 => {
             state.vcpu.counters.count(Exit::Firmware);
             state.registers.skip(esr.instruction_bytes());
@@ -63,12 +74,23 @@ pub(crate) fn synchronous(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state
 }
 
+/// An abort of an access that the canonical stage 2 translates.
+pub(crate) fn abort(state: &mut VcpuState, esr: Esr) {
+    match esr.ec() {
+        Ec::INSTRUCTION_ABORT_LOWER => instruction_abort(state, esr),
+        _ => data_abort(state, esr),
+    }
+}
+
 /// An interrupt while the guest ran.
 #[inline]
 pub(crate) fn interrupt(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state.vcpu.counters.count(Exit::Interrupt);
     let cpu = state.cpu;
     take_interrupts(cpu, Some(&mut state));
+    if state.el2.is_some() {
+        nested::exits::settle(&mut state);
+    }
     if cpu.is_shared() || state.vcpu.vm.is_stopping() {
         return sched::schedule(cpu, Some(state));
     }
@@ -106,10 +128,12 @@ pub(crate) fn take_interrupts(cpu: &'static Cpu, mut state: Option<&mut VcpuStat
                 }
             }
             (Some(state), i) if i == timer.virt.intid => {
-                vgic::hand_over(state, i, GUEST_VIRTUAL_TIMER);
+                let [guest, _] = timer_interrupts(state);
+                vgic::hand_over(state, i, guest);
             }
             (Some(state), i) if i == timer.physical.intid => {
-                vgic::hand_over(state, i, GUEST_PHYSICAL_TIMER);
+                let [_, guest] = timer_interrupts(state);
+                vgic::hand_over(state, i, guest);
             }
             (state, i) if i == machine().gic.maintenance.intid => {
                 match state {
@@ -168,11 +192,18 @@ fn wait(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
 /// earlier life of its VM, may have left them otherwise.
 pub(crate) fn restore_timer_interrupts(state: &VcpuState) {
     let timer = &machine().timer;
-    let pairs = [
-        (GUEST_VIRTUAL_TIMER, timer.virt.intid),
-        (GUEST_PHYSICAL_TIMER, timer.physical.intid),
-    ];
+    let [virt, physical] = timer_interrupts(state);
+    let pairs = [(virt, timer.virt.intid), (physical, timer.physical.intid)];
     vgic::restore_ppis(state, &pairs);
+}
+
+/// The guest's interrupts of the timers that the hardware's virtual and physical timer of EL1 are for it.
+#[inline]
+fn timer_interrupts(state: &VcpuState) -> [u32; 2] {
+    match &state.el2 {
+        Some(el2) if el2.is_loaded() => [GUEST_HYP_VIRTUAL_TIMER, GUEST_HYP_PHYSICAL_TIMER],
+        _ => [GUEST_VIRTUAL_TIMER, GUEST_PHYSICAL_TIMER],
+    }
 }
 
 #[inline]
@@ -186,17 +217,40 @@ fn data_abort(state: &mut VcpuState, esr: Esr) {
     if let Some(device) = state.vcpu.vm.device_at(ipa)
         && !esr.is_s1_walk()
     {
-        state.vcpu.counters.count(Exit::Mmio);
-        return match esr.mmio_access() {
-            Some(access) => {
-                mmio(state, device, access);
-                state.registers.skip(esr.instruction_bytes());
-            }
-            None if esr.is_cache_maintenance() => state.registers.skip(esr.instruction_bytes()),
-            None => inject(state, Injection::DataAbort { far }),
-        };
+        return emulate(state, esr, device, far);
     }
     memory_abort(state, esr, far, ipa);
+}
+
+/// A data abort of a guest's guest at `ipa` of the guest's, where no memory is.
+pub(crate) fn device_abort(state: &mut VcpuState, esr: Esr, (ipa, far): (Ipa, u64)) {
+    match state.vcpu.vm.device_at(ipa) {
+        Some(device) => emulate(state, esr, device, far),
+        None => outside(state, esr, far),
+    }
+}
+
+/// A load or store to an emulated device.
+#[inline]
+fn emulate(state: &mut VcpuState, esr: Esr, device: mmio::Device, far: u64) {
+    state.vcpu.counters.count(Exit::Mmio);
+    match esr.mmio_access() {
+        Some(access) => {
+            mmio(state, device, access);
+            state.registers.skip(esr.instruction_bytes());
+        }
+        None if esr.is_cache_maintenance() => state.registers.skip(esr.instruction_bytes()),
+        None => inject(state, Injection::DataAbort { far }),
+    }
+}
+
+/// A data abort where nothing is.
+fn outside(state: &mut VcpuState, esr: Esr, far: u64) {
+    state.vcpu.counters.count(Exit::Outside);
+    if esr.is_cache_maintenance() && !esr.is_s1_walk() {
+        return state.registers.skip(esr.instruction_bytes());
+    }
+    inject(state, Injection::DataAbort { far });
 }
 
 /// A data abort where no emulated device is.
@@ -204,14 +258,7 @@ fn data_abort(state: &mut VcpuState, esr: Esr) {
 fn memory_abort(state: &mut VcpuState, esr: Esr, far: u64, ipa: Ipa) {
     match resolve(state, ipa, esr) {
         Resolution::Retry => state.vcpu.counters.count(Exit::Stage2),
-        Resolution::Outside if esr.is_cache_maintenance() && !esr.is_s1_walk() => {
-            state.vcpu.counters.count(Exit::Outside);
-            state.registers.skip(esr.instruction_bytes());
-        }
-        Resolution::Outside => {
-            state.vcpu.counters.count(Exit::Outside);
-            inject(state, Injection::DataAbort { far });
-        }
+        Resolution::Outside => outside(state, esr, far),
     }
 }
 
@@ -234,12 +281,7 @@ fn instruction_abort(state: &mut VcpuState, esr: Esr) {
 
 /// Brings the VM's stage 2 to what the abort needs, as far as it may.
 fn resolve(state: &VcpuState, ipa: Ipa, esr: Esr) -> Resolution {
-    const EL: u64 = 3 << 2;
-    let privilege = if state.registers.pstate & EL == 0 {
-        Privilege::El0
-    } else {
-        Privilege::El1
-    };
+    let privilege = privilege(state.registers.pstate);
     let Vcpu { vm, index, .. } = state.vcpu;
     let resolution = vm.memory.resolve(*index, ipa, esr, privilege);
     resolution.unwrap_or_else(|error| {
@@ -248,8 +290,18 @@ fn resolve(state: &VcpuState, ipa: Ipa, esr: Esr) -> Resolution {
     })
 }
 
+/// The privilege of an access from this PSTATE.
+pub(crate) fn privilege(pstate: u64) -> Privilege {
+    const EL: u64 = 3 << 2;
+    if pstate & EL == 0 {
+        Privilege::El0
+    } else {
+        Privilege::El1
+    }
+}
+
 /// Where an abort was.
-enum Place {
+pub(crate) enum Place {
     /// At this guest physical address.
     Ipa(Ipa),
     /// The guest has changed its tables since, or the TLB had two minds: it is to try again.
@@ -260,7 +312,7 @@ enum Place {
 
 /// Finds out where an abort was. A permission fault leaves HPFAR_EL2 unknown, so the guest's own tables are asked.
 #[inline]
-fn locate(state: &VcpuState, esr: Esr, far: u64) -> Place {
+pub(crate) fn locate(state: &VcpuState, esr: Esr, far: u64) -> Place {
     if esr.fault_status() == FaultStatus::TlbConflict {
         state.vcpu.vm.memory.resolve_conflict();
         return Place::Moved;
@@ -290,13 +342,12 @@ fn mmio(state: &mut VcpuState, device: mmio::Device, access: MmioAccess) {
     }
 }
 
-/// Makes the loaded guest take an exception at EL1, as if its own instruction had caused it.
+/// Makes the loaded guest take an exception, as if its own instruction had caused it.
 #[inline(never)]
 pub(crate) fn inject(state: &mut VcpuState, what: Injection) {
-    let (sctlr, vbar) = ExceptionRegisters::control();
-    let (pc, pstate) = (state.registers.pc, state.registers.pstate);
-    let entry = take_to_el1(what, pstate, sctlr, vbar);
-    ExceptionRegisters::set(entry.esr, pc, pstate, entry.far);
-    state.registers.pc = entry.pc;
-    state.registers.pstate = entry.pstate;
+    if state.el2.is_some() {
+        nested::deliver::inject(state, what);
+    } else {
+        nested::deliver::to_el1(state, what);
+    }
 }

@@ -1,6 +1,7 @@
 //! A VM's stage 2: its table under a lock that faults share, the pages for it, its slots, and the contexts that
 //! translate by it.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -10,7 +11,7 @@ use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, hcr, sysreg};
 use droste_stage2::{
     Attributes, Context, Counters, Error, Fault, Geometry, Outcome, PageCache, PageSupply,
-    Privilege, Slot, Slots, Table, Users, VcpuId, VmidAllocator, handle, scheme,
+    Privilege, Proposal, Slot, Slots, Table, Users, VcpuId, VmidAllocator, Walk, handle, scheme,
 };
 use spin::RwLock;
 use spin::mutex::{SpinMutex, TicketMutex};
@@ -22,10 +23,11 @@ use crate::machine::machine;
 use crate::memory::Ram;
 use crate::vm::BuildError;
 
-const PAGE: u64 = 4096;
+/// Bytes of a page of a table.
+pub(crate) const PAGE: u64 = 4096;
 
 /// Numbers that tell the contexts of all VMs apart in the TLBs.
-static VMIDS: VmidAllocator<MAX_CPUS> = VmidAllocator::new();
+pub(crate) static VMIDS: VmidAllocator<MAX_CPUS> = VmidAllocator::new();
 
 /// What a fault comes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,10 +44,12 @@ pub(crate) struct GuestMemory {
     pages: TicketMutex<Pages>,
     /// By virtual CPU, which alone locks its own: pages taken ahead, so that faults share nothing but the table.
     caches: Vec<SpinMutex<PageCache>>,
-    context: Context<MAX_CPUS>,
-    slots: Slots,
-    geometry: Geometry,
-    ids: IdRegisters,
+    /// Who translates by the table: first what every guest runs under, then those that a guest hypervisor's EL1 has
+    /// while stage 2 is off there.
+    contexts: Vec<&'static Context<MAX_CPUS>>,
+    pub(crate) slots: Slots,
+    pub(crate) geometry: Geometry,
+    pub(crate) ids: IdRegisters,
     pa_range: PaRange,
     table_bytes: u64,
 }
@@ -82,10 +86,11 @@ fn identification() -> IdRegisters {
 
 impl GuestMemory {
     /// A stage 2 for `slots`: guest address, physical range, attributes. Takes the memory for its tables from
-    /// `ram`: enough to map all of it by pages, so that the guest cannot run it out of tables.
+    /// `ram`: enough to map all of it by pages, so that the guest cannot run it out of tables. `contexts` is how many
+    /// translate by it.
     pub(crate) fn build(
         slots: &[(u64, Range<u64>, Attributes)],
-        vcpus: usize,
+        (vcpus, contexts): (usize, usize),
         ram: &mut Ram,
     ) -> Result<Self, BuildError> {
         let ids = identification();
@@ -136,18 +141,15 @@ impl GuestMemory {
         })?;
         let Range { start, end } = area.range();
         let mut table = Table::new(&Hardware, Pa(start), geometry, &ids).map_err(describe)?;
-        let context = Context::new(&mut table);
-        let pages = Pages {
-            fresh: start + root_bytes..end,
-            area,
-            freed: None,
-        };
+        let contexts = (0..contexts).map(|_| &*Box::leak(Box::new(Context::new(&mut table))));
+        let contexts = contexts.collect();
+        let pages = Pages::new(area, start + root_bytes..end);
         let caches = (0..vcpus).map(|_| SpinMutex::new(PageCache::new()));
         Ok(Self {
             table: RwLock::new(table),
             pages: TicketMutex::new(pages),
             caches: caches.collect(),
-            context,
+            contexts,
             slots: known,
             geometry,
             ids,
@@ -188,24 +190,57 @@ impl GuestMemory {
         let Some(fault) = Fault::new(esr, ipa, privilege) else {
             return Ok(Resolution::Outside);
         };
-        let Some(cache) = self.caches.get(vcpu) else {
-            return Ok(Resolution::Outside);
-        };
+        self.answer(vcpu, ipa, |table, pages, users| {
+            let outcome = handle(&Hardware, table, pages, users, &self.slots, &fault)?;
+            Ok(match outcome {
+                Outcome::Mapped | Outcome::Relaxed | Outcome::Retry => Resolution::Retry,
+                Outcome::Mmio(_) | Outcome::Inject(_) => Resolution::Outside,
+            })
+        })
+    }
+
+    /// Brings the table to what `proposal` says, for virtual CPU `vcpu`, whose guest faulted because of `ipa`.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub(crate) fn install(
+        &self,
+        vcpu: usize,
+        ipa: Ipa,
+        proposal: &Proposal,
+    ) -> Result<Outcome, Error> {
+        self.answer(vcpu, ipa, |table, pages, users| {
+            table.install(&Hardware, pages, users, proposal, self.slots.sequence())
+        })
+    }
+
+    /// Answers a fault with pages taken ahead, beside others.
+    #[inline]
+    fn answer<R>(
+        &self,
+        vcpu: usize,
+        ipa: Ipa,
+        by: impl FnOnce(&Table, &mut PageCache, &Users<'_, MAX_CPUS>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let cache = self.caches.get(vcpu);
+        let cache = cache.expect("a virtual CPU's number is below the VM's count");
         let mut cache = cache.lock();
         if !cache.is_full() {
             cache.fill(&mut *self.pages.lock(), ipa)?;
         }
-        let users = Users {
+        by(&self.table.read(), &mut cache, &self.users())
+    }
+
+    fn users(&self) -> Users<'_, MAX_CPUS> {
+        Users {
             vmids: &VMIDS,
-            contexts: &[&self.context],
-        };
-        let table = self.table.read();
-        Ok(
-            match handle(&Hardware, &table, &mut cache, &users, &self.slots, &fault)? {
-                Outcome::Mapped | Outcome::Relaxed | Outcome::Retry => Resolution::Retry,
-                Outcome::Mmio(_) | Outcome::Inject(_) => Resolution::Outside,
-            },
-        )
+            contexts: &self.contexts,
+        }
+    }
+
+    /// The leaf of the table that maps `ipa`.
+    pub(crate) fn walk(&self, ipa: Ipa) -> Walk {
+        self.table.read().walk(&Hardware, ipa)
     }
 
     /// Answers a TLB conflict abort on this CPU.
@@ -213,21 +248,21 @@ impl GuestMemory {
         self.table.read().resolve_conflict(&Hardware);
     }
 
-    /// Loads the context on physical CPU `cpu` for virtual CPU `vcpu`.
-    pub(crate) fn enter(&self, cpu: usize, vcpu: usize) {
-        self.context
-            .enter(&Hardware, &VMIDS, cpu, VcpuId(vcpu as u32));
+    /// Context `n` of the table, the first of which is every guest's.
+    pub(crate) fn context(&self, n: usize) -> &'static Context<MAX_CPUS> {
+        self.contexts[n]
+    }
+
+    /// Loads context `n` on physical CPU `cpu` for virtual CPU `vcpu`.
+    pub(crate) fn enter(&self, n: usize, cpu: usize, vcpu: usize) {
+        self.contexts[n].enter(&Hardware, &VMIDS, cpu, VcpuId(vcpu as u32));
     }
 
     /// Unmaps everything; the VM's CPUs are all at rest.
     pub(crate) fn clear(&self) {
-        let users = Users {
-            vmids: &VMIDS,
-            contexts: &[&self.context],
-        };
         let mut table = self.table.write();
         let owed = table.free(&Hardware);
-        let done = owed.discharge(&Hardware, &mut *self.pages.lock(), &users);
+        let done = owed.discharge(&Hardware, &mut *self.pages.lock(), &self.users());
         done.expect("nothing can fail in freeing a table");
     }
 
@@ -235,23 +270,43 @@ impl GuestMemory {
     pub(crate) fn stats(&self) -> Stage2Stats {
         Stage2Stats {
             table: self.table.read().counters(),
-            private_invalidations: self.context.private_invalidations(),
+            private_invalidations: self
+                .contexts
+                .iter()
+                .map(|context| context.private_invalidations())
+                .sum(),
             table_bytes: self.table_bytes,
         }
     }
 }
 
 /// Tables below the root that map `bytes` bytes by pages, wherever they begin.
-fn tables_for(bytes: u64) -> u64 {
+pub(crate) fn tables_for(bytes: u64) -> u64 {
     let spanned = |entry: u64| bytes.div_ceil(entry) + 1;
     spanned(2 << 20) + spanned(1 << 30) + spanned(512 << 30)
 }
 
 /// A VM's pages for tables: a stretch of fresh ones, and freed ones, linked through their first bytes.
-struct Pages {
+pub(crate) struct Pages {
     area: Region,
     fresh: Range<u64>,
     freed: Option<Pa>,
+}
+
+impl Pages {
+    /// The pages of `fresh`, a part of `area`.
+    pub(crate) fn new(area: Region, fresh: Range<u64>) -> Self {
+        Self {
+            area,
+            fresh,
+            freed: None,
+        }
+    }
+
+    /// The whole stretch that they are part of.
+    pub(crate) fn area(&self) -> &Region {
+        &self.area
+    }
 }
 
 impl PageSupply for Pages {

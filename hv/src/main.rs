@@ -22,6 +22,7 @@ mod logger;
 mod machine;
 mod memory;
 mod mmio;
+mod nested;
 mod outcome;
 mod power;
 mod report;

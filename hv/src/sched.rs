@@ -14,7 +14,7 @@ use crate::arch::vcpu::VcpuState;
 use crate::arch::{self, timer};
 use crate::cpu::Cpu;
 use crate::vcpu::{Phase, Vcpu};
-use crate::{bug, exit, report, vgic};
+use crate::{bug, exit, nested, report, vgic};
 
 /// How long a virtual CPU runs while others want its CPU, milliseconds.
 const SLICE_MS: u64 = 10;
@@ -133,6 +133,7 @@ fn park(mut state: Box<VcpuState>) {
 
 /// Takes a virtual CPU that is switched off out of the hardware; its registers are lost.
 pub(crate) fn discard(mut state: Box<VcpuState>) {
+    nested::leave(&mut state);
     vgic::unload(&mut state);
     state.save();
 }

@@ -22,12 +22,16 @@ pub(crate) enum Exit {
     Outside,
     /// A physical interrupt.
     Interrupt,
+    /// ERET at virtual EL2.
+    Return,
+    /// What virtual EL2 is to handle: its guest's traps and faults.
+    Forwarded,
     /// All else.
     Other,
 }
 
 /// Names of [`Exit`]s in the report, in order.
-pub(crate) const EXIT_NAMES: [&str; 9] = [
+pub(crate) const EXIT_NAMES: [&str; 11] = [
     "hypercall",
     "smc",
     "wait",
@@ -36,6 +40,8 @@ pub(crate) const EXIT_NAMES: [&str; 9] = [
     "stage2",
     "outside",
     "interrupt",
+    "eret",
+    "forwarded",
     "other",
 ];
 

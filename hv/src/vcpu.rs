@@ -7,6 +7,7 @@ use spin::mutex::SpinMutex;
 
 use crate::arch::vcpu::VcpuState;
 use crate::cpu::Cpu;
+use crate::nested;
 use crate::stats::Counters;
 use crate::vm::Vm;
 
@@ -119,7 +120,9 @@ impl Vcpu {
     pub(crate) fn retire(&self) {
         // Under the lock, so that no other CPU powers it on meanwhile.
         let mut parked = self.parked.lock();
-        *parked = None;
+        if let Some(mut state) = parked.take() {
+            nested::leave(&mut state);
+        }
         self.set_phase(Phase::Retired);
         self.take_kick();
     }

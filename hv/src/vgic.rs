@@ -129,3 +129,13 @@ pub(crate) fn restore_ppis(state: &VcpuState, pairs: &[(u32, u32)]) {
     }
     gic::set_ppis_active(*redistributor, active, inactive);
 }
+
+/// Whether an interrupt of the loaded virtual CPU's waits that virtual EL2 is to take, while its guest runs.
+pub(crate) fn is_pending_for_el2(_state: &mut VcpuState) -> bool {
+    false
+}
+
+/// What virtual EL2 reads of a register that follows from its list registers.
+pub(crate) fn el2_register(_state: &mut VcpuState, _register: droste_arm64::sysreg::SysReg) -> u64 {
+    0
+}

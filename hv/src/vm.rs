@@ -16,13 +16,14 @@ use droste_arm64::{Ipa, hcr};
 use droste_devtree::{Device, Guest, GuestEl2, GuestInterrupts, Interrupt, Trigger};
 use droste_image::{Console, El2, OnReboot, VmImage};
 use droste_vdev::gic::{self as vgic_model, Gic, GicConfig, Intid};
+use droste_vdev::Affinity;
 use droste_vdev::psci::Firmware;
-use droste_vdev::{Affinity, id};
 use spin::Once;
 use spin::mutex::TicketMutex;
 
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::{Region, Use};
+use crate::arch::traps::Traps;
 use crate::arch::vcpu::{Control, VcpuState};
 use crate::arch::{self, gic, timer};
 use crate::complaints::Complaints;
@@ -36,6 +37,8 @@ use crate::guest_uart::GuestUart;
 use crate::loader::{self, LoadError};
 use crate::machine::machine;
 use crate::vcpu::{Phase, Vcpu};
+use crate::nested::contexts::Contexts;
+use crate::nested::{self, Nested};
 use crate::{console, mmio, power, vgic};
 
 pub(crate) use crate::guest_memory::Resolution;
@@ -64,6 +67,8 @@ pub(crate) struct Vm {
     pub(crate) ids: IdRegisters,
     /// Its stage 2.
     pub(crate) memory: GuestMemory,
+    /// What it has as a hypervisor.
+    nested: Option<Nested>,
     /// Its interrupt controller.
     pub(crate) gic: TicketMutex<Gic>,
     /// Its console.
@@ -97,8 +102,12 @@ pub(crate) struct Parts {
     pub(crate) ram_ipa: u64,
     /// Platform devices that it drives.
     pub(crate) devices: Vec<Device>,
+    /// What its CPUs read as identification.
+    pub(crate) ids: IdRegisters,
     /// Its stage 2.
     pub(crate) memory: GuestMemory,
+    /// What it has as a hypervisor.
+    pub(crate) nested: Option<Nested>,
 }
 
 impl Vm {
@@ -125,16 +134,14 @@ impl Vm {
             list_registers: gic::list_registers(),
         };
         let gic = Gic::new(gic_config).map_err(|e| BuildError(format!("{e}")))?;
-        let pa_range = parts.memory.pa_range();
         let vm: &'static Self = Box::leak(Box::new(Self {
             id: parts.id,
             image: parts.image,
             ram: parts.ram,
             ram_ipa: parts.ram_ipa,
-            ids: machine()
-                .ids
-                .map(|register, host| id::value(register, host, pa_range)),
+            ids: parts.ids,
             memory: parts.memory,
+            nested: parts.nested,
             gic: TicketMutex::new(gic),
             uart: TicketMutex::new(GuestUart::new()),
             psci: TicketMutex::new(Firmware::new(vcpus, power::workarounds())),
@@ -183,7 +190,16 @@ impl Vm {
 
     /// Makes the hardware translate for the virtual CPU that is being loaded, by the context chosen for it.
     pub(crate) fn enter_context(&self, state: &VcpuState) {
-        self.memory.enter(state.cpu.index, state.vcpu.index);
+        match &state.el2 {
+            Some(el2) => nested::enter_context(state, el2),
+            None => self.memory.enter(0, state.cpu.index, state.vcpu.index),
+        }
+    }
+
+    /// The contexts of its guests; it has EL2.
+    pub(crate) fn contexts(&self) -> &Contexts {
+        let nested = self.nested.as_ref();
+        &nested.expect("a virtual CPU has EL2 where its machine has").contexts
     }
 
     /// What its stage 2 did so far.
@@ -265,8 +281,19 @@ impl Vm {
             hcr: GUEST | shared | self.memory.hcr(),
             vtcr: self.memory.vtcr(),
             mpidr: Affinity::of_vcpu(index).mpidr(),
+            midr: arch::id::midr(),
+            cntvoff: 0,
+            vncr: None,
+            traps: Traps::own(),
         };
-        VcpuState::new(vcpu, vcpu.cpu, control, pc, argument)
+        let (el2, control) = match &self.nested {
+            Some(nested) => {
+                let (el2, control) = nested.reset(index, &self.ids, control);
+                (Some(el2), control)
+            }
+            None => (None, control),
+        };
+        VcpuState::new(vcpu, vcpu.cpu, control, el2, (pc, argument))
     }
 
     /// Whether it is ending.
@@ -330,6 +357,9 @@ impl Vm {
     fn restart(&'static self) -> Result<(), LoadError> {
         log::info!("{}: restarts", self.name());
         self.memory.clear();
+        if let Some(nested) = &self.nested {
+            nested.contexts.clear_all();
+        }
         *self.gic.lock() =
             Gic::new(self.gic_config).expect("this configuration was accepted before");
         *self.uart.lock() = GuestUart::new();

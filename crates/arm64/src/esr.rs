@@ -37,6 +37,8 @@ impl Ec {
     pub const SYSREG: Self = Self(0x18);
     /// Trapped SVE access.
     pub const SVE: Self = Self(0x19);
+    /// ERET, ERETAA or ERETAB (FEAT_NV, FEAT_FGT).
+    pub const ERET: Self = Self(0x1a);
     /// Instruction abort from a lower exception level.
     pub const INSTRUCTION_ABORT_LOWER: Self = Self(0x20);
     /// Instruction abort without a change of exception level.

@@ -55,10 +55,8 @@ pub struct From {
 /// What changes in the hardware beside the general registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Switch {
-    /// Nothing: virtual EL2 goes on.
+    /// Nothing: virtual EL2 goes on, or EL0 in its translation regime.
     Nothing,
-    /// HCR_EL2.{NV, NV1, NV2} alone, for EL0 in virtual EL2's translation regime.
-    Nesting,
     /// The EL1 registers, traps, stage-2 context, timers and list registers.
     World,
 }
@@ -68,11 +66,10 @@ impl Switch {
     pub const fn between(from: Running, to: Running) -> Self {
         match (from, to) {
             (Running::Guest, Running::Guest)
-            | (Running::VirtualEl2, Running::VirtualEl2)
-            | (Running::HostEl0, Running::HostEl0) => Self::Nothing,
-            (Running::VirtualEl2, Running::HostEl0) | (Running::HostEl0, Running::VirtualEl2) => {
-                Self::Nesting
-            }
+            | (
+                Running::VirtualEl2 | Running::HostEl0,
+                Running::VirtualEl2 | Running::HostEl0,
+            ) => Self::Nothing,
             (Running::Guest, _) | (_, Running::Guest) => Self::World,
         }
     }
@@ -173,7 +170,7 @@ mod tests {
             for mode in 0..32 {
                 let back = returning(mode, hcr);
                 let expected = match mode {
-                    0b0000 if hcr == HOST => Some((Running::HostEl0, Switch::Nesting)),
+                    0b0000 if hcr == HOST => Some((Running::HostEl0, Switch::Nothing)),
                     0b0000 => Some((Running::Guest, Switch::World)),
                     0b0100 | 0b0101 if !is_tge => Some((Running::Guest, Switch::World)),
                     0b1000 | 0b1001 => Some((Running::VirtualEl2, Switch::Nothing)),
@@ -263,7 +260,6 @@ mod tests {
         for from in all {
             for to in all {
                 let switch = Switch::between(from, to);
-                assert_eq!(switch == Switch::Nothing, from == to);
                 assert_eq!(switch, Switch::between(to, from));
                 let is_world = from.loaded() != to.loaded();
                 assert_eq!(switch == Switch::World, is_world);

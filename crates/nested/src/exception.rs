@@ -24,8 +24,8 @@ pub enum Level {
 pub enum Running {
     /// Virtual EL2: at EL1 with HCR_EL2.{NV, NV2} set, its registers in the twins, the canonical stage 2.
     VirtualEl2,
-    /// EL0 in virtual EL2's translation regime, where E2H and TGE are 1: as virtual EL2, but with HCR_EL2.{NV, NV1,
-    /// NV2} clear. Its exceptions for EL1 go to the hardware's EL1, which then is virtual EL2.
+    /// EL0 in virtual EL2's translation regime, where E2H and TGE are 1: the hardware is as for virtual EL2. Its
+    /// exceptions for EL1 go to the hardware's EL1, which is virtual EL2, without a word to L0.
     HostEl0,
     /// EL1 and EL0 under virtual EL2, its own or L2's: their registers from the page, virtual EL2's traps, stage-2
     /// context, timers and list registers.

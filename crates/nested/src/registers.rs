@@ -27,7 +27,7 @@ pub use guest::{GuestRegister, guest_registers};
 pub use nvhe::{HostStage1, host_stage1};
 pub use rules::{Affects, Home, Layout, Reset, Rule, rule, rules};
 pub use table::rows;
-pub use view::{File, Loaded, Twins, View, timer_compare, timer_value};
+pub use view::{File, Known, Loaded, Twins, View, timer_compare, timer_value};
 
 /// Which EL2 a virtual machine has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,12 +93,14 @@ const fn position(register: SysReg) -> u8 {
 }
 
 /// How far `register` is behind `first` in a run of `count` registers.
-fn place_in(first: SysReg, count: u8, register: SysReg) -> Option<u8> {
+const fn place_in(first: SysReg, count: u8, register: SysReg) -> Option<u8> {
     let is_same = first.op0() == register.op0()
         && first.op1() == register.op1()
         && first.crn() == register.crn();
-    let place = position(register).checked_sub(position(first))?;
-    (is_same && place < count).then_some(place)
+    match position(register).checked_sub(position(first)) {
+        Some(place) if is_same && place < count => Some(place),
+        _ => None,
+    }
 }
 
 impl Row {

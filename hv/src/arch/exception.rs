@@ -51,13 +51,16 @@ impl ExceptionRegisters {
         (mrs!("sctlr_el1"), mrs!("vbar_el1"))
     }
 
-    /// Sets what EL1's handler reads: ESR_EL1, ELR_EL1, SPSR_EL1, and FAR_EL1 where the exception has an address.
-    pub(crate) fn set(esr: u64, elr: u64, spsr: u64, far: Option<u64>) {
+    /// Sets what EL1's handler reads: ELR_EL1, SPSR_EL1, ESR_EL1 of a synchronous exception and an SError, and FAR_EL1
+    /// where the exception has an address.
+    pub(crate) fn set(esr: Option<u64>, elr: u64, spsr: u64, far: Option<u64>) {
         // SAFETY: EL1's registers, written as the architecture does when EL1 takes an exception.
         unsafe {
-            msr!("esr_el1", esr);
             msr!("elr_el1", elr);
             msr!("spsr_el1", spsr);
+            if let Some(esr) = esr {
+                msr!("esr_el1", esr);
+            }
             if let Some(far) = far {
                 msr!("far_el1", far);
             }

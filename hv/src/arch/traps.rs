@@ -4,39 +4,67 @@ use droste_arm64::hcr;
 
 use super::{isb, mrs, msr};
 
+/// EL2's traps that a guest hypervisor may add to.
+#[derive(Clone, Copy)]
+pub(crate) struct Traps {
+    /// CPTR_EL2.
+    pub(crate) cptr: u64,
+    /// MDCR_EL2.
+    pub(crate) mdcr: u64,
+    /// CNTHCTL_EL2.
+    pub(crate) cnthctl: u64,
+}
+
+impl Traps {
+    /// What EL2 traps for itself.
+    pub(crate) fn own() -> Self {
+        const CPTR_RES1: u64 = 0x33ff; // traps SVE and SME, where there are such
+        const CPTR_TRACE: u64 = 1 << 20;
+        const CPTR_ACTIVITY_MONITORS: u64 = 1 << 30;
+        const CNTHCTL_EL1_PHYSICAL: u64 = 0b11; // counter and timer
+        const MDCR_DEBUG: u64 = 1 << 9 | 1 << 10 | 1 << 11; // TDA, TDOSA, TDRA
+        const MDCR_PERFORMANCE: u64 = 1 << 6 | 1 << 5; // TPM, TPMCR
+        const MDCR_TRACE_FILTER: u64 = 1 << 19;
+        const MDCR_STATISTICAL: u64 = 1 << 14; // TPMS
+        const PMCR_N: u64 = 0x1f << 11;
+        let has_pmu = !matches!(mrs!("id_aa64dfr0_el1") >> 8 & 0xf, 0 | 0xf);
+        // Counters stay with EL1 in MDCR_EL2.HPMN, all of whose accesses trap.
+        let counters = if has_pmu {
+            (mrs!("pmcr_el0") & PMCR_N) >> 11
+        } else {
+            0
+        };
+        Self {
+            cptr: CPTR_RES1 | CPTR_TRACE | CPTR_ACTIVITY_MONITORS,
+            mdcr: MDCR_DEBUG | MDCR_PERFORMANCE | MDCR_TRACE_FILTER | MDCR_STATISTICAL | counters,
+            cnthctl: CNTHCTL_EL1_PHYSICAL,
+        }
+    }
+
+    /// Puts them into this CPU.
+    pub(super) fn load(self) {
+        // SAFETY: EL2's own traps, and others of guests' EL1 and EL0.
+        unsafe {
+            msr!("cptr_el2", self.cptr);
+            msr!("mdcr_el2", self.mdcr);
+            msr!("cnthctl_el2", self.cnthctl);
+        }
+    }
+}
+
 /// Traps and controls of EL2 that are the same for every guest. Once a CPU.
 pub(crate) fn init_cpu() {
-    const CPTR_RES1: u64 = 0x33ff; // traps SVE and SME, where there are such
-    const CPTR_TRACE: u64 = 1 << 20;
-    const CPTR_ACTIVITY_MONITORS: u64 = 1 << 30;
-    const CNTHCTL_EL1_PHYSICAL: u64 = 0b11; // counter and timer
-    const MDCR_DEBUG: u64 = 1 << 9 | 1 << 10 | 1 << 11; // TDA, TDOSA, TDRA
-    const MDCR_PERFORMANCE: u64 = 1 << 6 | 1 << 5; // TPM, TPMCR
-    const MDCR_TRACE_FILTER: u64 = 1 << 19;
-    const MDCR_STATISTICAL: u64 = 1 << 14; // TPMS
-    const PMCR_N: u64 = 0x1f << 11;
-    let has_pmu = !matches!(mrs!("id_aa64dfr0_el1") >> 8 & 0xf, 0 | 0xf);
-    let counters = if has_pmu {
-        (mrs!("pmcr_el0") & PMCR_N) >> 11
-    } else {
-        0
-    };
     let pfr0 = mrs!("id_aa64pfr0_el1");
     let has_ras = pfr0 >> 28 & 0xf != 0;
     let has_mpam = pfr0 >> 40 & 0xf != 0;
     let has_hcrx = mrs!("id_aa64mmfr1_el1") >> 40 & 0xf != 0;
     let has_mops = mrs!("S3_0_C0_C6_2") >> 16 & 0xf != 0;
-    // SAFETY: EL2 controls. Counters stay with EL1 in MDCR_EL2.HPMN, all of whose accesses trap.
+    Traps::own().load();
+    // SAFETY: EL2 controls.
     unsafe {
         // Before the first guest: interrupts end EL2's own waits, and are EL2's.
         msr!("hcr_el2", hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO);
-        msr!("cptr_el2", CPTR_RES1 | CPTR_TRACE | CPTR_ACTIVITY_MONITORS);
         msr!("hstr_el2", 0u64);
-        msr!(
-            "mdcr_el2",
-            MDCR_DEBUG | MDCR_PERFORMANCE | MDCR_TRACE_FILTER | MDCR_STATISTICAL | counters
-        );
-        msr!("cnthctl_el2", CNTHCTL_EL1_PHYSICAL);
         msr!("oslar_el1", 0u64); // the guest's own OS lock is kept in software
         msr!("cntvoff_el2", 0u64); // both of a guest's counters agree
         msr!("cnthp_ctl_el2", 0u64);

@@ -9,9 +9,11 @@ use droste_arm64::hcr;
 use droste_vdev::sysreg::DebugRegisters;
 
 use super::registers::{El1, Timers, Vectors, VirtualInterface};
+use super::traps::Traps;
 use super::{isb, mrs, msr};
 use crate::cpu::Cpu;
 use crate::exit;
+use crate::nested::El2;
 use crate::vcpu::Vcpu;
 
 core::arch::global_asm!(include_str!("vectors.s"));
@@ -80,6 +82,8 @@ pub(crate) struct VcpuState {
     pub(crate) lists_used: usize,
     /// Its debug registers, all of which trap.
     pub(crate) debug: DebugRegisters,
+    /// Its EL2, if it has one.
+    pub(crate) el2: Option<Box<El2>>,
     control: Control,
     el1: El1,
     timers: Timers,
@@ -87,7 +91,7 @@ pub(crate) struct VcpuState {
     vectors: Vectors,
 }
 
-/// Control registers of EL2 that differ from one virtual CPU to another.
+/// Control registers of EL2 that differ from one virtual CPU to another, or from one of its exception levels to another.
 #[derive(Clone, Copy)]
 pub(crate) struct Control {
     /// HCR_EL2.
@@ -96,18 +100,27 @@ pub(crate) struct Control {
     pub(crate) vtcr: u64,
     /// VMPIDR_EL2.
     pub(crate) mpidr: u64,
+    /// VPIDR_EL2.
+    pub(crate) midr: u64,
+    /// CNTVOFF_EL2.
+    pub(crate) cntvoff: u64,
+    /// VNCR_EL2, of a virtual CPU with EL2.
+    pub(crate) vncr: Option<u64>,
+    /// CPTR_EL2, MDCR_EL2 and CNTHCTL_EL2.
+    pub(crate) traps: Traps,
 }
 
 impl VcpuState {
-    /// A virtual CPU as it comes out of reset, which `vcpu` will run on `cpu`: at `pc` in EL1 with the MMU off,
-    /// interrupts masked, and `argument` in x0.
+    /// A virtual CPU as it comes out of reset, which `vcpu` will run on `cpu`: at `pc` in its highest exception level
+    /// with the MMU off, interrupts masked, and `argument` in x0.
     pub(crate) fn new(
         vcpu: &'static Vcpu,
         cpu: &'static Cpu,
         control: Control,
-        pc: u64,
-        argument: u64,
+        el2: Option<Box<El2>>,
+        (pc, argument): (u64, u64),
     ) -> Box<Self> {
+        // Virtual EL2 is EL1 to the hardware.
         const EL1H_MASKED: u64 = 0x3c5;
         const SCTLR_RES1: u64 = 0x30d0_0800;
         let mut registers = Registers {
@@ -122,6 +135,7 @@ impl VcpuState {
             cpu,
             lists_used: 0,
             debug: DebugRegisters::new(),
+            el2,
             control,
             el1: El1 {
                 sctlr: SCTLR_RES1,
@@ -165,6 +179,18 @@ impl VcpuState {
         self.control.load();
     }
 
+    /// Replaces the control registers of the guest, which is loaded. A virtual SError that it has not taken yet is left
+    /// out: `control` says whether there is one.
+    pub(crate) fn set_control(&mut self, control: Control) {
+        self.control = control;
+        self.control.load();
+    }
+
+    /// HCR_EL2.VSE of the guest, which is loaded: whether a virtual SError is pending.
+    pub(crate) fn serror(&self) -> u64 {
+        mrs!("hcr_el2") & hcr::VSE
+    }
+
     /// Gives the hardware what it needs of the guest's debug registers.
     pub(crate) fn load_debug(&self) {
         // SAFETY: MDSCR_EL1 enables debug exceptions of EL1 and EL0 alone; EL2 routes none to itself.
@@ -185,12 +211,17 @@ impl Control {
             msr!("hcr_el2", self.hcr);
             msr!("vtcr_el2", self.vtcr);
             msr!("vmpidr_el2", self.mpidr);
-            msr!("vpidr_el2", super::id::midr());
+            msr!("vpidr_el2", self.midr);
+            msr!("cntvoff_el2", self.cntvoff);
+            if let Some(page) = self.vncr {
+                msr!("S3_4_C2_C2_0", page); // VNCR_EL2
+            }
             if has_ras {
                 // Hidden, but with HCR_EL2.AMO a guest reaches VDISR_EL2 by the name of DISR_EL1 all the same.
                 msr!("S3_4_C12_C1_1", 0u64);
             }
         }
+        self.traps.load();
     }
 }
 

@@ -126,12 +126,16 @@ pub fn rules() -> &'static [Rule] {
 /// The number of rules, which is also the size of a file of registers.
 pub(super) const RULE_COUNT: usize = RULES.len();
 
-/// The rule of `register` and its place in the table. `None` for what is not a register of virtual EL2.
-pub(super) fn find(register: SysReg) -> Option<(usize, &'static Rule)> {
-    RULES
-        .iter()
-        .enumerate()
-        .find(|(_, rule)| place_in(rule.register, rule.count, register).is_some())
+/// The place in the table of the rule of `register`. `None` for what is not a register of virtual EL2.
+pub(super) const fn find(register: SysReg) -> Option<usize> {
+    let mut n = 0;
+    while n < RULE_COUNT {
+        if place_in(RULES[n].register, RULES[n].count, register).is_some() {
+            return Some(n);
+        }
+        n += 1;
+    }
+    None
 }
 
 /// The rule of `register`; `None` for what is not a register of virtual EL2, or computed at each read.
@@ -145,7 +149,7 @@ pub(super) fn find(register: SysReg) -> Option<(usize, &'static Rule)> {
 /// assert_eq!(rule.layout(VirtualEl2::Vhe).keep(hcr::NV | hcr::VM), hcr::RW | hcr::E2H | hcr::VM);
 /// ```
 pub fn rule(register: SysReg) -> Option<&'static Rule> {
-    find(register).map(|(_, rule)| rule)
+    find(register).map(|n| &RULES[n])
 }
 
 /// The slot of an EL2 register that lives in the page: its name is the same whatever NV1.

@@ -29,6 +29,29 @@ pub trait Twins {
 #[derive(Clone, Debug)]
 pub struct File([u64; RULE_COUNT]);
 
+/// A register of virtual EL2 with its place in the table, for what is read at each exit.
+///
+/// ```
+/// use droste_arm64::sysreg::HCR_EL2;
+/// use droste_nested::registers::Known;
+/// const HCR: Known = Known::new(HCR_EL2);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Known(usize, SysReg);
+
+impl Known {
+    /// Looks `register` up, at compile time where it is a constant.
+    ///
+    /// # Panics
+    /// If virtual EL2 has no such register.
+    pub const fn new(register: SysReg) -> Self {
+        match find(register) {
+            Some(n) => Self(n, register),
+            None => panic!("no register of virtual EL2"),
+        }
+    }
+}
+
 /// One virtual CPU's EL2.
 ///
 /// ```
@@ -112,8 +135,18 @@ impl<T: Twins> View<'_, T> {
     /// The register's value as an MRS at virtual EL2 gives it. `None` where this EL2 has no such register or its value
     /// is computed at each read.
     pub fn read(&self, register: SysReg) -> Option<u64> {
-        let (n, rule) = find(register)?;
-        let layout = rule.layout(self.el2);
+        self.read_at(find(register)?, register)
+    }
+
+    /// As [`read`](Self::read), of a register that was looked up before.
+    #[inline]
+    pub fn get(&self, Known(n, register): Known) -> u64 {
+        self.read_at(n, register).unwrap_or(0)
+    }
+
+    #[inline]
+    fn read_at(&self, n: usize, register: SysReg) -> Option<u64> {
+        let layout = rules()[n].layout(self.el2);
         let parked = self.file.0[n];
         let value = match layout.home {
             Home::Absent => return None,
@@ -139,7 +172,8 @@ impl<T: Twins> View<'_, T> {
     /// Writes the register as an MSR at virtual EL2 does, and tells what depends on it. `None`, and nothing is written,
     /// where [`read`](Self::read) has none.
     pub fn write(&mut self, register: SysReg, value: u64) -> Option<&'static [Affects]> {
-        let (n, rule) = find(register)?;
+        let n = find(register)?;
+        let rule = &rules()[n];
         let layout = rule.layout(self.el2);
         let value = layout.keep(value);
         let parked = &mut self.file.0[n];

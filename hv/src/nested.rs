@@ -1,0 +1,261 @@
+//! Guests with an EL2 of their own: what joins `droste-nested` to the machine.
+//!
+//! The hardware runs virtual EL2 at EL1 with FEAT_NV2. It is in one of two worlds, [`Loaded`]: *virtual EL2's*, with
+//! its registers in the hardware's EL1 and the canonical stage 2, for virtual EL2 itself and for EL0 in its own
+//! translation regime; or *its guest's*, for L1's EL1 and EL0 and for L2. [`world`] switches.
+//!
+//! - [`exits`]: what a virtual CPU with EL2 is left for, in either world.
+//! - [`deliver`]: exceptions taken to virtual EL2, and the returns from it.
+//! - [`registers`]: the registers and system instructions that trap.
+//! - [`contexts`]: stage 2 of its guests.
+
+pub(crate) mod contexts;
+pub(crate) mod deliver;
+pub(crate) mod exits;
+mod l1_memory;
+mod registers;
+mod world;
+
+use alloc::boxed::Box;
+use alloc::format;
+
+use droste_arm64::sysreg::{
+    HCR_EL2, ID_AA64ISAR0_EL1, ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1,
+    ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, SCTLR_EL1, SCTLR_EL2, SysReg, VTCR_EL2, VTTBR_EL2,
+};
+use droste_arm64::vncr::{Nv1, PAGE_BYTES, RegisterPage, Slot, slot};
+use droste_arm64::{Granule, Pa, Vtcr, Vttbr, hcr};
+use droste_image as image;
+use droste_nested::exception::{PstateBits, Running, level, virtual_pstate};
+use droste_nested::id::{self, Shape};
+use droste_nested::registers::{File, Known, Loaded, View, VirtualEl2};
+use droste_nested::{Advertised, StageTwoRegisters};
+
+use crate::arch::el2::{Hardware, REGISTER_PAGE, has_register_page, register_page};
+use crate::arch::id::IdRegisters;
+use crate::arch::memory::Region;
+use crate::arch::vcpu::{Control, VcpuState};
+use crate::guest_memory::GuestMemory;
+use crate::memory::Ram;
+use crate::vm::BuildError;
+use contexts::{Contexts, Held};
+
+const SCTLR_EL1_SLOT: Slot = slot(SCTLR_EL1, Nv1::Set).expect("it is in the page");
+const SCTLR_EL1_RESET: u64 = 0x30d0_0800;
+const HCR: Known = Known::new(HCR_EL2);
+const SCTLR: Known = Known::new(SCTLR_EL2);
+const VTCR: Known = Known::new(VTCR_EL2);
+const VTTBR: Known = Known::new(VTTBR_EL2);
+
+/// What a virtual machine has whose guest is a hypervisor.
+pub(crate) struct Nested {
+    kind: VirtualEl2,
+    /// The contexts of its guests.
+    pub(crate) contexts: Contexts,
+    /// A register page for each virtual CPU.
+    register_pages: Region,
+}
+
+/// Which EL2 a description asks for.
+pub(crate) fn kind_of(el2: image::El2) -> Result<Option<VirtualEl2>, BuildError> {
+    let kind = match el2 {
+        image::El2::None => return Ok(None),
+        image::El2::Vhe => VirtualEl2::Vhe,
+        image::El2::Nvhe => VirtualEl2::Nvhe,
+    };
+    if !has_register_page() {
+        return Err(BuildError(format!(
+            "it is to have EL2 ({}), which takes FEAT_NV2, and these CPUs have none",
+            el2.as_str()
+        )));
+    }
+    Ok(Some(kind))
+}
+
+/// What a guest with EL2 reads of an identification register: `host` is the real one, `without` what a guest without
+/// EL2 reads.
+pub(crate) fn identification(
+    register: SysReg,
+    (host, without): (u64, u64),
+    el2: VirtualEl2,
+) -> u64 {
+    let shape = Shape {
+        el2,
+        shadow: Granule::Kib4,
+    };
+    id::value(register, host, without, shape)
+}
+
+impl Nested {
+    /// For a virtual machine with `memory`, identification `ids`, this many bytes of RAM and virtual CPUs.
+    pub(crate) fn build(
+        kind: VirtualEl2,
+        memory: &GuestMemory,
+        ids: &IdRegisters,
+        (bytes, vcpus): (u64, usize),
+        ram: &mut Ram,
+    ) -> Result<Self, BuildError> {
+        let advertised = Advertised {
+            ids: droste_arm64::IdRegisters {
+                isar0: ids.get(ID_AA64ISAR0_EL1),
+                mmfr0: ids.get(ID_AA64MMFR0_EL1),
+                mmfr1: ids.get(ID_AA64MMFR1_EL1),
+                mmfr2: ids.get(ID_AA64MMFR2_EL1),
+                ..memory.ids
+            },
+            isar1: ids.get(ID_AA64ISAR1_EL1),
+            ipa_bits: memory.geometry.ipa_bits(),
+        };
+        let register_pages = ram.take(vcpus as u64 * REGISTER_PAGE, REGISTER_PAGE, 0);
+        let register_pages =
+            register_pages.ok_or_else(|| BuildError("no RAM for its register pages".into()))?;
+        Ok(Self {
+            kind,
+            contexts: Contexts::build(memory, advertised, (bytes, vcpus), ram)?,
+            register_pages,
+        })
+    }
+
+    /// The EL2 of virtual CPU `index` as it comes out of reset, and its control registers, which without EL2 would be
+    /// `control`.
+    pub(crate) fn reset(
+        &self,
+        index: usize,
+        ids: &IdRegisters,
+        control: Control,
+    ) -> (Box<El2>, Control) {
+        let [pfr0, pfr1, mmfr1, mmfr2] = [
+            ID_AA64PFR0_EL1,
+            ID_AA64PFR1_EL1,
+            ID_AA64MMFR1_EL1,
+            ID_AA64MMFR2_EL1,
+        ]
+        .map(|register| ids.get(register));
+        let page = register_page(&self.register_pages, index);
+        let bits = PstateBits::new(pfr0, pfr1, mmfr1, mmfr2);
+        El2::reset(self.kind, page, bits, control)
+    }
+}
+
+/// The EL2 of one virtual CPU.
+pub(crate) struct El2 {
+    kind: VirtualEl2,
+    /// Whose registers the hardware's EL1 has, or the parked copy of it.
+    loaded: Loaded,
+    page: RegisterPage<'static>,
+    file: File,
+    /// The bits of PSTATE that the virtual CPU has.
+    bits: PstateBits,
+    /// The control registers of virtual EL2's world.
+    own: Control,
+    /// The context of the guest's world, kept until another is asked for.
+    held: Option<Held>,
+}
+
+impl El2 {
+    /// EL2 as it comes out of reset, and the control registers to run it with.
+    fn reset(
+        kind: VirtualEl2,
+        (at, page): (Pa, RegisterPage<'static>),
+        bits: PstateBits,
+        control: Control,
+    ) -> (Box<Self>, Control) {
+        let nv1 = match kind {
+            VirtualEl2::Vhe => 0,
+            VirtualEl2::Nvhe => hcr::NV1,
+        };
+        let own = Control {
+            hcr: control.hcr | hcr::NV | hcr::NV2 | hcr::AT | hcr::TTLB | nv1,
+            vncr: Some(at.0),
+            ..control
+        };
+        // Of an earlier life nothing is left, L1's EL1 with its MMU off included.
+        (0..PAGE_BYTES as u16)
+            .step_by(8)
+            .filter_map(Slot::new)
+            .for_each(|slot| page.write(slot, 0));
+        page.write(SCTLR_EL1_SLOT, SCTLR_EL1_RESET);
+        let file = File::reset(kind, page, control.midr, control.mpidr);
+        let el2 = Self {
+            kind,
+            loaded: Loaded::El2,
+            page,
+            file,
+            bits,
+            own,
+            held: None,
+        };
+        (Box::new(el2), own)
+    }
+
+    /// Whether virtual EL2 has the hardware's timers and EL1 registers, and not its guest.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded == Loaded::El2
+    }
+
+    fn view<'a>(&'a mut self, twins: &'a mut Hardware) -> View<'a, Hardware> {
+        View {
+            el2: self.kind,
+            loaded: self.loaded,
+            page: self.page,
+            file: &mut self.file,
+            twins,
+        }
+    }
+
+    fn get(&mut self, register: Known) -> u64 {
+        self.view(&mut Hardware).get(register)
+    }
+
+    fn read(&mut self, register: SysReg) -> Option<u64> {
+        self.view(&mut Hardware).read(register)
+    }
+
+    fn hcr(&mut self) -> u64 {
+        self.get(HCR)
+    }
+
+    fn stage2(&mut self) -> StageTwoRegisters {
+        StageTwoRegisters {
+            hcr: self.get(HCR),
+            sctlr: self.get(SCTLR),
+            vtcr: Vtcr(self.get(VTCR)),
+            vttbr: Vttbr(self.get(VTTBR)),
+        }
+    }
+}
+
+/// A virtual CPU's EL2, where it is known to have one.
+#[inline]
+fn el2(state: &mut VcpuState) -> &mut El2 {
+    state.el2.as_deref_mut().expect("callers have looked")
+}
+
+/// What runs, and its virtual PSTATE.
+fn running(state: &mut VcpuState) -> (Running, u64) {
+    let hardware = state.registers.pstate;
+    let el2 = el2(state);
+    if el2.loaded == Loaded::El1 {
+        return (Running::Guest, hardware);
+    }
+    let pstate = virtual_pstate(hardware, Running::VirtualEl2);
+    (Running::at(level(pstate), el2.hcr()), pstate)
+}
+
+/// Loads the context that a virtual CPU with EL2 is to run under: it is being put on its CPU.
+pub(crate) fn enter_context(state: &VcpuState, el2: &El2) {
+    let (vm, cpu, me) = (state.vcpu.vm, state.cpu.index, state.vcpu.index);
+    match (el2.loaded, el2.held) {
+        (Loaded::El1, Some(held)) => vm.contexts().enter(&vm.memory, held, cpu, me),
+        _ => vm.memory.enter(0, cpu, me),
+    }
+}
+
+/// Ends what a virtual CPU holds beside its registers: they are about to be lost.
+pub(crate) fn leave(state: &mut VcpuState) {
+    if let Some(el2) = &mut state.el2
+        && let Some(held) = el2.held.take()
+    {
+        state.vcpu.vm.contexts().release(held);
+    }
+}

@@ -1,0 +1,340 @@
+//! The stage-2 contexts of a guest hypervisor's guests: where each is, and what its faults and invalidations come to.
+//!
+//! L1's RAM stays where it is while L1 runs, so no shadow has to follow a change of the canonical table: what the
+//! library's reverse map is for does not happen here. When L1 restarts, every shadow is emptied.
+//!
+//! Locks are taken in this order: a pool's; a virtual CPU's pages taken ahead; a shadow's; then the canonical table's,
+//! or that of the pages for shadows; last the VMID numbers'.
+
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use droste_arm64::{Pa, Vmid};
+use droste_nested::pool::{Entry, Grant, Key, Place, Pool};
+use droste_nested::shadow::Ahead;
+use droste_nested::tlbi::{Invalidation, Regime, StageOne};
+use droste_nested::{
+    Abort, Advertised, CanonicalLeaf, Changes, Composed, Host, L1, L1Ipa, Shadow, StageTwo,
+    StageTwoRegisters, Syndrome, Ticket, Verdict,
+};
+use droste_stage2::{
+    Context, Error, Fault, PageCache, PageSupply, Reason, VcpuId, scheme, under,
+};
+use spin::RwLock;
+use spin::mutex::{SpinMutex, TicketMutex};
+
+use super::l1_memory::L1Memory;
+use crate::arch::MAX_CPUS;
+use crate::arch::el2;
+use crate::arch::stage2::Hardware;
+use crate::guest_memory::{GuestMemory, PAGE, Pages, VMIDS, tables_for};
+use crate::memory::Ram;
+use crate::vm::BuildError;
+
+/// Contexts of the canonical table for L1's EL1 with stage 2 off: more VMIDs than these take turns.
+pub(crate) const WITHOUT_TABLE: usize = 3;
+/// Shadows that a virtual machine has at least, and more for each virtual CPU.
+const SHADOWS: usize = 8;
+const SHADOWS_PER_VCPU: usize = 4;
+/// How often a fault of L2 is judged in one exit: the canonical table may have to be brought on first, and may be
+/// changed by others at once.
+const JUDGEMENTS: u32 = 3;
+
+/// A context in use, with the key that it has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// What L1's registers say.
+    pub(crate) key: Key,
+    place: Place,
+}
+
+/// What a stage-2 fault of L2 comes to.
+pub(crate) enum Answer {
+    /// L2 tries again.
+    Retry,
+    /// It is L1's.
+    Guest(Syndrome),
+    /// It leads to this address of L1's, where no memory is: a device, by a load or store.
+    Device(L1Ipa),
+    /// It gets an external abort.
+    External(Reason),
+    /// No table answers it.
+    Other,
+}
+
+/// The contexts of one virtual machine's guests.
+pub(crate) struct Contexts {
+    /// What L1 is shown.
+    pub(crate) advertised: Advertised,
+    with_table: SpinMutex<Pool<Vec<Entry>>>,
+    shadows: Vec<RwLock<Shadow<MAX_CPUS>>>,
+    without_table: SpinMutex<Pool<Vec<Entry>>>,
+    changes: Changes,
+    pages: TicketMutex<Pages>,
+    /// By virtual CPU: pages taken ahead.
+    caches: Vec<SpinMutex<PageCache>>,
+}
+
+impl Contexts {
+    /// Contexts over `memory`, of a virtual machine with this many bytes of RAM and virtual CPUs. Takes memory for the
+    /// shadows' tables from `ram`: enough to hold all of L1's memory once by pages and the roots. Where more is wanted,
+    /// shadows are emptied.
+    pub(crate) fn build(
+        memory: &GuestMemory,
+        advertised: Advertised,
+        (bytes, vcpus): (u64, usize),
+        ram: &mut Ram,
+    ) -> Result<Self, BuildError> {
+        let count = SHADOWS + SHADOWS_PER_VCPU * vcpus;
+        let root_bytes = memory.geometry.root_bytes();
+        let roots = root_bytes * count as u64;
+        let pages = tables_for(bytes) + (count + vcpus * PageCache::CAPACITY) as u64;
+        let total = roots + pages * PAGE;
+        let area = ram.take(total, root_bytes.max(PAGE), 0);
+        let area = area.ok_or_else(|| {
+            BuildError(format!("no {} KiB of RAM for shadow tables", total >> 10))
+        })?;
+        let range = area.range();
+        let shadow = |n: usize| {
+            let root = Pa(range.start + n as u64 * root_bytes);
+            let shadow = Shadow::new(&Hardware, root, memory.geometry, &memory.ids, None);
+            shadow.map(RwLock::new)
+        };
+        let shadows = (0..count).map(shadow).collect::<Result<_, _>>();
+        Ok(Self {
+            advertised,
+            with_table: SpinMutex::new(Pool::new(vec![Entry::UNUSED; count])),
+            shadows: shadows.map_err(|error| BuildError(format!("shadow tables: {error}")))?,
+            without_table: SpinMutex::new(Pool::new(vec![Entry::UNUSED; WITHOUT_TABLE])),
+            changes: Changes::new(),
+            pages: TicketMutex::new(Pages::new(area, range.start + roots..range.end)),
+            caches: (0..vcpus).map(|_| SpinMutex::new(PageCache::new())).collect(),
+        })
+    }
+
+    /// The context of `registers`, for one more user; what `held` names is released where it is another.
+    #[inline]
+    pub(crate) fn switch(
+        &self,
+        memory: &GuestMemory,
+        held: Option<Held>,
+        registers: &StageTwoRegisters,
+    ) -> Held {
+        let key = Key::new(registers, &self.advertised);
+        match held {
+            Some(held) if held.key == key => held,
+            before => {
+                if let Some(before) = before {
+                    self.release(before);
+                }
+                self.acquire(memory, key, registers)
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn acquire(&self, memory: &GuestMemory, key: Key, registers: &StageTwoRegisters) -> Held {
+        const ENOUGH: &str = "there are more contexts than virtual CPUs";
+        let place = if let StageTwo::On(walker) = StageTwo::new(registers, &self.advertised) {
+            let mut pool = self.with_table.lock();
+            let grant = pool.acquire(key).expect(ENOUGH);
+            let place = grant.place();
+            if !matches!(grant, Grant::Known(_)) {
+                // Under the pool's lock: nobody else finds the place before it is what its key says.
+                let mut shadow = self.shadows[place.index()].write();
+                let done = shadow.clear(&mut self.host(&mut *self.pages.lock()));
+                done.expect("nothing can fail in emptying a table");
+                shadow.rededicate(walker.format());
+            }
+            place
+        } else {
+            let mut pool = self.without_table.lock();
+            let grant = pool.acquire(key).expect(ENOUGH);
+            if let Grant::Reused { place, .. } = grant {
+                Self::under(memory, memory.context(1 + place.index()), || {
+                    el2::invalidate_stage1(StageOne::All);
+                    el2::complete_invalidation();
+                });
+            }
+            grant.place()
+        };
+        Held { key, place }
+    }
+
+    /// Ends a use.
+    pub(crate) fn release(&self, held: Held) {
+        let pool = if held.key.has_table() {
+            &self.with_table
+        } else {
+            &self.without_table
+        };
+        pool.lock().release(held.place);
+    }
+
+    /// Loads a context on physical CPU `cpu` for virtual CPU `vcpu`.
+    #[inline]
+    pub(crate) fn enter(&self, memory: &GuestMemory, held: Held, cpu: usize, vcpu: usize) {
+        if held.key.has_table() {
+            let shadow = self.shadows[held.place.index()].read();
+            let id = VcpuId(vcpu as u32);
+            shadow.context().enter(&Hardware, &VMIDS, cpu, id);
+        } else {
+            memory.enter(1 + held.place.index(), cpu, vcpu);
+        }
+    }
+
+    /// Answers a stage-2 fault of L2, which virtual CPU `vcpu` runs under `held`, a shadow.
+    pub(crate) fn resolve(
+        &self,
+        memory: &GuestMemory,
+        (held, vcpu): (Held, usize),
+        registers: &StageTwoRegisters,
+        abort: &Abort,
+    ) -> Result<Answer, Error> {
+        let StageTwo::On(walker) = StageTwo::new(registers, &self.advertised) else {
+            return Ok(Answer::Other);
+        };
+        let l1 = L1 {
+            walker: &walker,
+            memory: &L1Memory(memory),
+            slots: &memory.slots,
+            scheme: scheme(&memory.ids),
+        };
+        let shadow = &self.shadows[held.place.index()];
+        for _ in 0..JUDGEMENTS {
+            let ticket = shadow.read().ticket(&self.changes);
+            let mut at = L1Ipa(0);
+            let look = |of_l1: L1Ipa| {
+                at = of_l1;
+                CanonicalLeaf::new(memory.walk(of_l1.ipa()), memory.geometry)
+            };
+            match l1.judge(abort, look) {
+                None => return Ok(Answer::Other),
+                Some(Verdict::Guest(syndrome)) => return Ok(Answer::Guest(syndrome)),
+                Some(Verdict::Device { at, .. }) => return Ok(Answer::Device(at)),
+                Some(Verdict::External(reason)) => return Ok(Answer::External(reason)),
+                Some(Verdict::Canonical(proposal)) => {
+                    memory.install(vcpu, at.ipa(), &proposal)?;
+                }
+                Some(Verdict::Fill { fault, composed }) => {
+                    self.fill(shadow, vcpu, ticket, &fault, &composed)?;
+                    return Ok(Answer::Retry);
+                }
+                Some(Verdict::Forget) => {
+                    shadow.read().table().resolve_conflict(&Hardware);
+                    return Ok(Answer::Retry);
+                }
+                Some(Verdict::Retry) => return Ok(Answer::Retry),
+            }
+        }
+        Ok(Answer::Retry)
+    }
+
+    fn fill(
+        &self,
+        shadow: &RwLock<Shadow<MAX_CPUS>>,
+        vcpu: usize,
+        ticket: Ticket,
+        fault: &Fault,
+        composed: &Composed,
+    ) -> Result<(), Error> {
+        let mut cache = self.caches[vcpu].lock();
+        if !cache.is_full() && cache.fill(&mut *self.pages.lock(), fault.ipa).is_err() {
+            // The quota is used up. What every shadow holds can be had again.
+            self.clear_all();
+            return Ok(());
+        }
+        let mut shadow = shadow.write();
+        let mut pages = self.pages.lock();
+        let mut supply = Ahead {
+            cache: &mut cache,
+            supply: &mut *pages,
+        };
+        let mut host = self.host(&mut supply);
+        shadow.fill(&mut host, (ticket, &self.changes), fault, composed)?;
+        Ok(())
+    }
+
+    /// Carries out an invalidation by L1, but for one of virtual EL2's own stage 1.
+    pub(crate) fn invalidate(&self, memory: &GuestMemory, what: &Invalidation) {
+        match *what {
+            Invalidation::Nothing
+            | Invalidation::Stage1 {
+                regime: Regime::VirtualEl2,
+                ..
+            } => {}
+            Invalidation::Everything => {
+                self.clear_all();
+                for n in 0..WITHOUT_TABLE {
+                    Self::forget_stage1(memory, memory.context(1 + n), StageOne::All);
+                }
+            }
+            Invalidation::Vmid(vmid) => {
+                self.each_shadow(vmid, |shadow| {
+                    let done = shadow.write().clear(&mut self.host(&mut *self.pages.lock()));
+                    done.expect("nothing can fail in emptying a table");
+                });
+                self.each_without_table(memory, vmid, StageOne::All);
+            }
+            Invalidation::Stage2 { vmid, range } => self.each_shadow(vmid, |shadow| {
+                let mut shadow = shadow.write();
+                let mut pages = self.pages.lock();
+                let done = shadow.invalidate(&mut self.host(&mut *pages), &range);
+                done.expect("no leaf is cut, so nothing can fail");
+            }),
+            Invalidation::Stage1 {
+                regime: Regime::Vmid(vmid),
+                of,
+            } => {
+                self.each_shadow(vmid, |shadow| {
+                    Self::forget_stage1(memory, shadow.read().context(), of);
+                });
+                self.each_without_table(memory, vmid, of);
+            }
+        }
+    }
+
+    /// Empties every shadow; each is there still.
+    pub(crate) fn clear_all(&self) {
+        for shadow in &self.shadows {
+            let mut shadow = shadow.write();
+            let done = shadow.clear(&mut self.host(&mut *self.pages.lock()));
+            done.expect("nothing can fail in emptying a table");
+        }
+    }
+
+    fn each_shadow(&self, vmid: Vmid, mut act: impl FnMut(&RwLock<Shadow<MAX_CPUS>>)) {
+        let pool = self.with_table.lock();
+        for place in pool.with_vmid(vmid) {
+            act(&self.shadows[place.index()]);
+        }
+    }
+
+    fn each_without_table(&self, memory: &GuestMemory, vmid: Vmid, of: StageOne) {
+        let pool = self.without_table.lock();
+        for place in pool.with_vmid(vmid) {
+            Self::forget_stage1(memory, memory.context(1 + place.index()), of);
+        }
+    }
+
+    fn forget_stage1(memory: &GuestMemory, context: &Context<MAX_CPUS>, of: StageOne) {
+        Self::under(memory, context, || el2::invalidate_stage1(of));
+    }
+
+    /// Runs `body` under a context's VMID; not at all where no TLB can hold any of it.
+    fn under(memory: &GuestMemory, context: &Context<MAX_CPUS>, body: impl FnOnce()) {
+        if let Some(vttbr) = VMIDS.live(context) {
+            let vtcr = memory.geometry.vtcr(&memory.ids);
+            under(&Hardware, droste_stage2::Regime { vtcr, vttbr }, body);
+        }
+    }
+
+    fn host<'a, S: PageSupply>(&self, supply: &'a mut S) -> Host<'a, Hardware, S, MAX_CPUS> {
+        Host {
+            machine: &Hardware,
+            supply,
+            vmids: &VMIDS,
+        }
+    }
+}

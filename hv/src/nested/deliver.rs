@@ -1,0 +1,103 @@
+//! Exceptions that virtual EL2 takes, and its returns from them.
+
+use droste_arm64::esr::Esr;
+use droste_arm64::exception::{Injection, take_to_el1};
+use droste_arm64::sysreg::{HPFAR_EL2, VBAR_EL2};
+use droste_nested::eret::{self, Form};
+use droste_nested::exception::{
+    Cause, Controls, Exception, Origin, Running, Target, hardware_pstate, level, take_to_el2,
+    target,
+};
+use droste_nested::registers::{Known, Loaded};
+
+use super::{SCTLR, el2, running, world};
+use crate::arch::el2::Hardware;
+use crate::arch::exception::ExceptionRegisters;
+use crate::arch::vcpu::VcpuState;
+
+const VBAR: Known = Known::new(VBAR_EL2);
+
+/// Makes the loaded virtual CPU take `what` to virtual EL2.
+pub(super) fn take(state: &mut VcpuState, what: Exception) {
+    let (now, pstate) = running(state);
+    let origin = Origin {
+        pc: state.registers.pc,
+        pstate,
+    };
+    if now == Running::Guest {
+        world::to_host(state);
+    }
+    let el2 = el2(state);
+    let controls = Controls {
+        hcr: el2.hcr(),
+        sctlr: el2.get(SCTLR),
+        vbar: el2.get(VBAR),
+        bits: el2.bits,
+    };
+    let entry = take_to_el2(what, origin, &controls);
+    if let Some(hpfar) = entry.hpfar {
+        el2.view(&mut Hardware).write(HPFAR_EL2, hpfar);
+    }
+    ExceptionRegisters::set(entry.esr, entry.elr, entry.spsr, entry.far);
+    state.registers.pc = entry.pc;
+    state.registers.pstate = hardware_pstate(entry.pstate);
+}
+
+/// ERET at virtual EL2.
+pub(super) fn eret(state: &mut VcpuState, esr: Esr) {
+    let (_, pstate) = running(state);
+    let (spsr, elr) = Hardware::return_state();
+    let el2 = el2(state);
+    let back = eret::eret(&eret::From {
+        elr,
+        spsr,
+        pstate,
+        hcr: el2.hcr(),
+        bits: el2.bits,
+    });
+    if back.running == Running::Guest {
+        world::to_guest(state);
+    }
+    state.registers.pc = back.pc;
+    state.registers.pstate = hardware_pstate(back.pstate);
+}
+
+/// Makes the loaded virtual CPU take what its own instruction caused, at the level whose affair it is.
+pub(crate) fn inject(state: &mut VcpuState, what: Injection) {
+    let cause = match what {
+        Injection::Undefined => Cause::Synchronous,
+        Injection::DataAbort { .. } | Injection::InstructionAbort { .. } => Cause::ExternalAbort,
+    };
+    let (_, pstate) = running(state);
+    let el2 = el2(state);
+    if el2.loaded == Loaded::El1 && target(cause, level(pstate), el2.hcr(), 0) == Target::El1 {
+        return to_el1(state, what);
+    }
+    take(state, exception(what));
+}
+
+/// The exception to virtual EL2 that stands for `what`, its class that of a lower level.
+fn exception(what: Injection) -> Exception {
+    const EXTERNAL: u64 = 0x10;
+    const IL: u64 = 1 << 25;
+    let abort = |ec: u64, far| Exception::Synchronous {
+        esr: Esr(ec << 26 | IL | EXTERNAL),
+        far: Some(far),
+        hpfar: None,
+    };
+    match what {
+        Injection::Undefined => Exception::UNDEFINED,
+        Injection::InstructionAbort { far } => abort(0x20, far),
+        Injection::DataAbort { far } => abort(0x24, far),
+    }
+}
+
+/// Makes the loaded guest take an exception at EL1.
+pub(crate) fn to_el1(state: &mut VcpuState, what: Injection) {
+    let (sctlr, vbar) = ExceptionRegisters::control();
+    let (pc, pstate) = (state.registers.pc, state.registers.pstate);
+    let entry = take_to_el1(what, pstate, sctlr, vbar);
+    ExceptionRegisters::set(Some(entry.esr), pc, pstate, entry.far);
+    state.registers.pc = entry.pc;
+    state.registers.pstate = entry.pstate;
+}

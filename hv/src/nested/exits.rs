@@ -1,0 +1,168 @@
+//! What a virtual CPU with EL2 is left for.
+
+use alloc::boxed::Box;
+
+use droste_arm64::esr::{Ec, Esr};
+use droste_arm64::exception::Injection;
+use droste_arm64::hcr;
+use droste_nested::exception::{Cause, Exception, Target, level, target};
+use droste_nested::forward::{Event, Verdict, evaluate};
+use droste_nested::registers::Loaded;
+use droste_nested::{Abort, L2Ipa};
+use droste_stage2::Reason;
+
+use super::contexts::Answer;
+use super::{deliver, el2, registers, running};
+use crate::arch::exception::Fault;
+use crate::arch::vcpu::VcpuState;
+use crate::exit::{self, Place};
+use crate::stats::Exit;
+use crate::sysreg;
+
+/// A synchronous exception.
+pub(crate) fn synchronous(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
+    match el2(&mut state).loaded {
+        Loaded::El2 => of_host(state, esr),
+        Loaded::El1 => of_guest(state, esr),
+    }
+}
+
+/// Of virtual EL2, or of EL0 in its translation regime.
+fn of_host(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
+    match esr.ec() {
+        Ec::ERET => {
+            state.vcpu.counters.count(Exit::Return);
+            deliver::eret(&mut state, esr);
+        }
+        Ec::SYSREG => {
+            state.vcpu.counters.count(Exit::SystemRegister);
+            registers::access(&mut state, esr);
+        }
+        Ec::HVC64 => {
+            state.vcpu.counters.count(Exit::Hypercall);
+            if el2(&mut state).hcr() & hcr::HCD != 0 {
+                // The hardware has stepped over it.
+                state.registers.pc = state.registers.pc.wrapping_sub(4);
+                deliver::inject(&mut state, Injection::Undefined);
+            } else {
+                deliver::take(&mut state, as_it_is(esr));
+            }
+        }
+        _ => return exit::common(state, esr),
+    }
+    state
+}
+
+/// Of L1's EL1 and EL0, or of L2.
+fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
+    match esr.ec() {
+        Ec::DATA_ABORT_LOWER | Ec::INSTRUCTION_ABORT_LOWER => {
+            abort(&mut state, esr);
+            return state;
+        }
+        _ => {}
+    }
+    let Some(event) = Event::decode(esr) else {
+        return exit::common(state, esr);
+    };
+    let from = level(state.registers.pstate);
+    let controls = el2(&mut state).controls();
+    if evaluate(event, from, &controls) == Verdict::Forward {
+        state.vcpu.counters.count(Exit::Forwarded);
+        deliver::take(&mut state, as_it_is(esr));
+        return state;
+    }
+    match esr.ec() {
+        Ec::HVC64 => {
+            state.registers.pc = state.registers.pc.wrapping_sub(4);
+            deliver::inject(&mut state, Injection::Undefined);
+            state
+        }
+        Ec::SYSREG => {
+            state.vcpu.counters.count(Exit::SystemRegister);
+            sysreg::access(&mut state, esr);
+            state
+        }
+        _ => exit::common(state, esr),
+    }
+}
+
+/// The exception that the hardware took, for virtual EL2.
+fn as_it_is(esr: Esr) -> Exception {
+    Exception::Synchronous {
+        esr,
+        far: None,
+        hpfar: None,
+    }
+}
+
+/// An abort of L1's EL1 or EL0, or of L2.
+fn abort(state: &mut VcpuState, esr: Esr) {
+    let Some(held) = el2(state).held.filter(|held| held.key.has_table()) else {
+        return exit::abort(state, esr);
+    };
+    let far = Fault::address();
+    let ipa = match exit::locate(state, esr, far) {
+        Place::Ipa(ipa) => ipa,
+        Place::Moved => return,
+        Place::Unknown => return external(state, esr, far),
+    };
+    let (_, pstate) = running(state);
+    let abort = Abort {
+        esr,
+        far,
+        ipa: L2Ipa(ipa.0),
+        privilege: exit::privilege(pstate),
+    };
+    let vm = state.vcpu.vm;
+    let me = state.vcpu.index;
+    let stage2 = el2(state).stage2();
+    let contexts = vm.contexts();
+    let answer = contexts.resolve(&vm.memory, (held, me), &stage2, &abort);
+    match answer {
+        Ok(Answer::Retry) => state.vcpu.counters.count(Exit::Stage2),
+        Ok(Answer::Guest(syndrome)) => {
+            state.vcpu.counters.count(Exit::Forwarded);
+            deliver::take(
+                state,
+                Exception::Synchronous {
+                    esr: syndrome.esr,
+                    far: Some(syndrome.far),
+                    hpfar: Some(syndrome.hpfar),
+                },
+            );
+        }
+        Ok(Answer::Device(at)) => exit::device_abort(state, esr, (at.ipa(), far)),
+        Ok(Answer::External(Reason::WalkOutsideMemory | _) | Answer::Other) => {
+            state.vcpu.counters.count(Exit::Outside);
+            external(state, esr, far);
+        }
+        Err(error) => {
+            vm.complain(format_args!("stage 2 of its guest: {error}"));
+            external(state, esr, far);
+        }
+    }
+}
+
+/// A synchronous external abort of L2's access.
+fn external(state: &mut VcpuState, esr: Esr, far: u64) {
+    let what = if esr.ec() == Ec::INSTRUCTION_ABORT_LOWER {
+        Injection::InstructionAbort { far }
+    } else {
+        Injection::DataAbort { far }
+    };
+    deliver::inject(state, what);
+}
+
+/// Lets virtual EL2 take an interrupt of L1's that waits, where its guest runs and the hardware does not show it.
+pub(crate) fn settle(state: &mut VcpuState) {
+    let el2 = el2(state);
+    if el2.loaded == Loaded::El2 {
+        return;
+    }
+    let hcr = el2.hcr();
+    let from = level(state.registers.pstate);
+    if target(Cause::Irq, from, hcr, 0) == Target::El2 && crate::vgic::is_pending_for_el2(state) {
+        deliver::take(state, Exception::Irq);
+    }
+}

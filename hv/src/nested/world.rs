@@ -1,0 +1,133 @@
+//! From virtual EL2's world to its guest's, and back.
+
+use droste_arm64::hcr;
+use droste_arm64::sysreg::{
+    CNTHCTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, ICH_HCR_EL2, MDCR_EL2, SCTLR_EL2, TCR_EL2, TTBR0_EL2,
+    VMPIDR_EL2, VPIDR_EL2,
+};
+use droste_nested::forward::{self, Controls};
+use droste_nested::registers::{Known, Loaded, VirtualEl2, host_stage1};
+
+use super::{El2, HCR, el2, enter_context};
+use crate::arch::el2::Hardware;
+use crate::arch::traps::Traps;
+use crate::arch::vcpu::{Control, VcpuState};
+
+const CPTR: Known = Known::new(CPTR_EL2);
+const MDCR: Known = Known::new(MDCR_EL2);
+const CNTHCTL: Known = Known::new(CNTHCTL_EL2);
+const CNTVOFF: Known = Known::new(CNTVOFF_EL2);
+const ICH_HCR: Known = Known::new(ICH_HCR_EL2);
+const VMPIDR: Known = Known::new(VMPIDR_EL2);
+const VPIDR: Known = Known::new(VPIDR_EL2);
+const SCTLR: Known = Known::new(SCTLR_EL2);
+const TCR: Known = Known::new(TCR_EL2);
+const TTBR0: Known = Known::new(TTBR0_EL2);
+
+/// What HCR_EL2 of virtual EL2 says beside its traps, and hardware is to do for its guest: virtual interrupts, and how
+/// EL1's stage 1 and caches are.
+const FOR_GUEST: u64 = hcr::VF
+    | hcr::VI
+    | hcr::VSE
+    | hcr::FB
+    | hcr::DC
+    | hcr::CD
+    | hcr::ID
+    | 3 << 10; // BSU
+
+impl El2 {
+    /// Virtual EL2's trap controls.
+    pub(super) fn controls(&mut self) -> Controls {
+        Controls {
+            el2: self.kind,
+            hcr: self.get(HCR),
+            cptr: self.get(CPTR),
+            mdcr: self.get(MDCR),
+            cnthctl: self.get(CNTHCTL),
+            ich_hcr: self.get(ICH_HCR),
+        }
+    }
+
+    /// The control registers of its guest's world.
+    fn of_guest(&mut self) -> Control {
+        let l1 = self.controls();
+        let own = self.own;
+        let own_hcr = own.hcr & !(hcr::NV | hcr::NV1 | hcr::NV2 | hcr::AT | hcr::TTLB);
+        let merged = forward::hardware(
+            forward::Hardware {
+                hcr: own_hcr,
+                cptr: own.traps.cptr,
+                mdcr: own.traps.mdcr,
+                cnthctl: own.traps.cnthctl,
+                ich_hcr: 0,
+            },
+            &l1,
+        );
+        // With E2H = 0 and TGE, EL0 runs with its stage 1 off, and its exceptions are EL2's.
+        let tge = match self.kind {
+            VirtualEl2::Nvhe => l1.hcr & hcr::TGE,
+            VirtualEl2::Vhe => 0,
+        };
+        Control {
+            hcr: merged.hcr | l1.hcr & FOR_GUEST | tge,
+            mpidr: self.get(VMPIDR),
+            midr: self.get(VPIDR),
+            cntvoff: self.get(CNTVOFF),
+            traps: Traps {
+                cptr: merged.cptr,
+                mdcr: merged.mdcr,
+                cnthctl: merged.cnthctl,
+            },
+            ..own
+        }
+    }
+
+    /// Loads what stands for its stage 1, where that is of another form than EL1's.
+    pub(super) fn load_stage1(&mut self) {
+        if self.kind == VirtualEl2::Nvhe {
+            let [sctlr, tcr, ttbr0, cptr] = [SCTLR, TCR, TTBR0, CPTR].map(|r| self.get(r));
+            Hardware::load_stage1(&host_stage1(sctlr, tcr, ttbr0, cptr));
+        }
+    }
+}
+
+/// Makes the loaded virtual CPU's hardware that of virtual EL2's guest.
+pub(super) fn to_guest(state: &mut VcpuState) {
+    let vm = state.vcpu.vm;
+    let el2 = el2(state);
+    let stage2 = el2.stage2();
+    el2.view(&mut Hardware).park();
+    el2.loaded = Loaded::El1;
+    let control = el2.of_guest();
+    el2.held = Some(vm.contexts().switch(&vm.memory, el2.held, &stage2));
+    state.set_control(control);
+    load_context(state);
+}
+
+/// Makes the loaded virtual CPU's hardware that of virtual EL2.
+pub(super) fn to_host(state: &mut VcpuState) {
+    let serror = state.serror();
+    let el2 = el2(state);
+    el2.view(&mut Hardware).load();
+    el2.loaded = Loaded::El2;
+    el2.load_stage1();
+    keep_serror(el2, serror);
+    let control = el2.own;
+    state.set_control(control);
+    load_context(state);
+}
+
+fn load_context(state: &VcpuState) {
+    if let Some(el2) = &state.el2 {
+        enter_context(state, el2);
+    }
+}
+
+/// HCR_EL2.VSE of virtual EL2 is clear once its guest has taken the SError.
+fn keep_serror(el2: &mut El2, pending: u64) {
+    let hcr = el2.get(HCR);
+    if hcr & hcr::VSE != pending {
+        let cleared = hcr & !hcr::VSE | pending;
+        el2.view(&mut Hardware).write(HCR_EL2, cleared);
+    }
+}
