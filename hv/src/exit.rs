@@ -23,11 +23,13 @@ use crate::{bug, console, mmio, nested, power, report, sched, sysreg, vgic};
 pub(crate) const GUEST_VIRTUAL_TIMER: u32 = 27;
 /// The physical timer's interrupt.
 pub(crate) const GUEST_PHYSICAL_TIMER: u32 = 30;
-/// The interrupts that a guest has because it has EL2: those of its GIC's virtual CPU interface and of EL2's timers. The
-/// secure timer's number is said, as the binding wants it, and belongs to nothing.
+/// The maintenance interrupt of the virtual CPU interface of a guest with EL2.
 pub(crate) const GUEST_GIC_MAINTENANCE: u32 = 25;
+/// The physical timer's interrupt of a guest's EL2.
 pub(crate) const GUEST_HYP_PHYSICAL_TIMER: u32 = 26;
+/// The virtual timer's interrupt of a guest's EL2 with VHE.
 pub(crate) const GUEST_HYP_VIRTUAL_TIMER: u32 = 28;
+/// The secure timer's interrupt: a place in a list of EL2's timers, for a timer that no guest has.
 pub(crate) const GUEST_SECURE_TIMER: u32 = 29;
 
 /// A synchronous exception.

@@ -415,9 +415,9 @@ mod tests {
     fn interrupts_of_el2_are_listed_as_on_the_virt_board() {
         let virt = include_bytes!("../tests/virt.dtb");
         let vhe = with_el2(Some(level(28)));
-        let timers = intids(virt, "arm,armv8-timer");
-        assert!(intids(&vhe, "arm,armv8-timer").starts_with(&timers));
-        assert_eq!(intids(&vhe, "arm,gic-v3"), intids(virt, "arm,gic-v3"));
+        for compatible in ["arm,armv8-timer", "arm,gic-v3"] {
+            assert_eq!(intids(&vhe, compatible), intids(virt, compatible));
+        }
         assert_eq!(intids(&vhe, "arm,armv8-timer"), [29, 30, 27, 26, 28]);
         assert_eq!(intids(&with_el2(None), "arm,armv8-timer"), [29, 30, 27, 26]);
     }
