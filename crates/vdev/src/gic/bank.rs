@@ -41,11 +41,11 @@ pub(super) struct Bank {
     pub(super) enabled: u32,
     group1: u32,
     /// Edge-triggered; the others are level-sensitive.
-    edge: u32,
+    pub(super) edge: u32,
     /// A pending event that no list register holds: an edge, an SGI, GICD_ISPENDR, a physical interrupt.
-    latch: u32,
+    pub(super) latch: u32,
     /// The level of the input line.
-    line: u32,
+    pub(super) line: u32,
     pub(super) active: u32,
     pub(super) listed: u32,
     /// Listed, and pending there by an event rather than only by the line.
@@ -53,13 +53,13 @@ pub(super) struct Bank {
     /// Listed with the number of a physical interrupt, which hardware deactivates.
     lr_hw: u32,
     /// A physical interrupt stands active behind it, for this state to deactivate.
-    hw: u32,
+    pub(super) hw: u32,
     drop_latch: u32,
     /// Wins over `clear_active`, which takes it back.
     set_active: u32,
     clear_active: u32,
     priority: [u8; 32],
-    physical: [u16; 32],
+    pub(super) physical: [u16; 32],
 }
 
 impl Bank {
@@ -284,6 +284,21 @@ impl Bank {
         }
         self.listed |= mask;
         lr
+    }
+
+    /// Lends the physical interrupt behind interrupt `bit`, which the guest has active, to a list register of the
+    /// guest's own guest: gives its number. Until [`unlist`](Self::unlist) that list register knows the state.
+    ///
+    /// `None` if there is none, or if it may belong to an event that the guest has yet to take.
+    pub(super) fn lend(&mut self, bit: usize) -> Option<u16> {
+        let mask = 1 << bit;
+        if self.active & self.hw & !self.latch & !self.listed & mask == 0 {
+            return None;
+        }
+        self.listed |= mask;
+        self.hw &= !mask;
+        self.lr_hw |= mask;
+        Some(self.physical(bit))
     }
 
     /// Takes interrupt `bit` back from the list register `lr`.

@@ -18,8 +18,14 @@ pub const MAX_SPIS: usize = 988;
 pub struct Intid(u16);
 
 impl Intid {
+    /// The maintenance interrupt's PPI, as the Base System Architecture numbers it.
+    pub const MAINTENANCE: Self = Self(25);
+    /// The EL2 physical timer's PPI.
+    pub const HYPERVISOR_PHYSICAL_TIMER: Self = Self(26);
     /// The virtual timer's PPI, as the Base System Architecture and every device tree number it.
     pub const VIRTUAL_TIMER: Self = Self(27);
+    /// The EL2 virtual timer's PPI.
+    pub const HYPERVISOR_VIRTUAL_TIMER: Self = Self(28);
     /// The EL1 physical timer's PPI.
     pub const PHYSICAL_TIMER: Self = Self(30);
 
@@ -30,6 +36,11 @@ impl Intid {
         } else {
             None
         }
+    }
+
+    /// Whether it is an SGI.
+    pub(super) const fn is_sgi(self) -> bool {
+        self.0 < 16
     }
 
     /// The number, 0 to 1019.

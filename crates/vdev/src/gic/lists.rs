@@ -51,10 +51,12 @@ impl Gic {
     /// `vmcr` is the virtual CPU's ICH_VMCR_EL2. All of `lrs` is written, zero past [`Fill::used`].
     ///
     /// # Panics
-    /// If the last fill of `vcpu` was not folded: its interrupts would be delivered twice.
+    /// If the last fill of `vcpu` was not folded, or the last [`enter_nested`](Self::enter_nested) not left: its
+    /// interrupts would be delivered twice.
     pub fn fill(&mut self, vcpu: usize, vmcr: Vmcr, lrs: &mut [u64; MAX_LIST_REGISTERS]) -> Fill {
         let state = &mut self.vcpus[vcpu];
         assert!(state.used == 0, "a fill follows a fold");
+        assert!(!state.shadow.is_entered, "the guest's own guest was left");
         state.is_stale = false;
         *lrs = [0; MAX_LIST_REGISTERS];
         let mut fill = Fill {

@@ -13,7 +13,13 @@ impl Lr {
     pub(super) const ACTIVE: u64 = 1 << 63;
     const HW: u64 = 1 << 61;
     const GROUP1: u64 = 1 << 60;
+    const PRIORITY: u64 = 0xff << 48;
+    /// pINTID with `HW`, else `EOI` and reserved bits.
+    const PHYSICAL: u64 = 0x1fff << 32;
     const EOI: u64 = 1 << 41;
+    /// 16 of the 32 bits of vINTID: what every interface has, and what guests are told of.
+    const INTID: u64 = 0xffff;
+    const STATE: u64 = Self::PENDING | Self::ACTIVE;
 
     /// An interrupt of the virtual machine's own; still without state.
     pub(super) fn new(intid: usize, priority: u8) -> Self {
@@ -37,6 +43,40 @@ impl Lr {
 
     pub(super) fn with_state(self, state: u64) -> Self {
         Self(self.0 | state)
+    }
+
+    /// Without a physical interrupt or a maintenance interrupt, and without bits that no list register has.
+    pub(super) fn plain(self) -> Self {
+        Self(self.0 & (Self::STATE | Self::GROUP1 | Self::PRIORITY | Self::INTID))
+    }
+
+    /// Without bits that no list register has; for one that names no physical interrupt.
+    pub(super) fn sanitized(self) -> Self {
+        Self(self.plain().0 | self.0 & Self::EOI)
+    }
+
+    /// The virtual interrupt.
+    pub(super) fn intid(self) -> u64 {
+        self.0 & Self::INTID
+    }
+
+    /// The physical interrupt's number, as written: a claim. `None` where there is none behind it.
+    pub(super) fn physical(self) -> Option<u32> {
+        (self.0 & Self::HW != 0).then_some(((self.0 & Self::PHYSICAL) >> 32) as u32)
+    }
+
+    pub(super) fn state(self) -> u64 {
+        self.0 & Self::STATE
+    }
+
+    /// This with the state of `other`, which is all that hardware changes.
+    pub(super) fn in_state_of(self, other: Self) -> Self {
+        Self(self.0 & !Self::STATE | other.state())
+    }
+
+    /// Free, and yet to be told of: its end asked for a maintenance interrupt.
+    pub(super) fn is_ended(self) -> bool {
+        self.0 & (Self::STATE | Self::HW | Self::EOI) == Self::EOI
     }
 
     pub(super) fn is_pending(self) -> bool {
@@ -65,14 +105,26 @@ impl Vmcr {
     }
 }
 
-/// The bits of ICH_HCR_EL2 that a fill can ask for.
+/// The bits of ICH_HCR_EL2.
 pub(super) mod hcr {
+    /// The virtual CPU interface is on.
+    pub(in super::super) const EN: u64 = 1 << 0;
+    /// None or one list register in use raises the maintenance interrupt.
+    pub(in super::super) const UIE: u64 = 1 << 1;
     /// An end of interrupt that found no list register raises the maintenance interrupt.
     pub(in super::super) const LRENPIE: u64 = 1 << 2;
     /// No list register left in the pending state raises it.
     pub(in super::super) const NPIE: u64 = 1 << 3;
+    /// VGrp0EIE, VGrp0DIE, VGrp1EIE and VGrp1DIE.
+    pub(in super::super) const GROUP_CHANGES: u64 = 0xf << 4;
+    /// All that ask for maintenance interrupts.
+    pub(in super::super) const REQUESTS: u64 = UIE | LRENPIE | NPIE | GROUP_CHANGES;
     /// ICC_DIR_EL1 writes trap.
     pub(in super::super) const TDIR: u64 = 1 << 14;
+    /// TC, TALL0, TALL1 and TDIR: accesses that trap. TSEI is none of them: the interface raises no SErrors.
+    pub(in super::super) const TRAPS: u64 = 0b111 << 10 | TDIR;
+    /// EOIcount.
+    pub(in super::super) const EOI_COUNT: u64 = 0x1f << 27;
 
     /// The guest's next change of the enable of a group raises it: VGrp&lt;n&gt;DIE if the group is on, VGrp&lt;n&gt;EIE if off.
     pub(in super::super) const fn on_group_change(vmcr: super::Vmcr) -> u64 {

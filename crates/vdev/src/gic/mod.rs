@@ -21,12 +21,16 @@
 mod bank;
 mod config;
 mod distributor;
+mod ich;
 mod kicks;
 mod lists;
 mod lr;
+mod nested;
 mod redistributor;
 mod sgi;
+mod signal;
 mod state;
+mod timers;
 
 #[cfg(test)]
 mod tests;
@@ -40,10 +44,13 @@ use droste_arm64::esr::AccessSize;
 use state::{At, Shared, Vcpu};
 
 pub use config::{ConfigError, GicConfig, Intid, MAX_SPIS};
+pub use ich::{Ich, Interface, MAX_ACTIVE_PRIORITIES, Vtr};
 pub use kicks::Kicks;
 pub use lists::Fill;
 pub use lr::{MAX_LIST_REGISTERS, Vmcr};
 pub use sgi::SgiRegister;
+pub use signal::Signal;
+pub use timers::TimerSwitch;
 
 /// Which region of the guest's memory an access hit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,6 +1,7 @@
 //! Where the state of each interrupt and each virtual CPU is, and who wants an interrupt in its list registers.
 
 use super::bank::Bank;
+use super::nested::Shadow;
 use super::{Gic, Intid, Kicks, MAX_LIST_REGISTERS};
 use crate::bits::ones32;
 
@@ -20,6 +21,8 @@ pub(super) struct Vcpu {
     /// INTIDs in the list registers, in order.
     pub(super) listed: [u16; MAX_LIST_REGISTERS],
     pub(super) used: usize,
+    /// What they hold instead while the guest's own guest runs.
+    pub(super) shadow: Shadow,
     pub(super) is_stale: bool,
     pub(super) is_asleep: bool,
     /// Physical INTIDs to deactivate: a bit each.
@@ -65,6 +68,7 @@ impl Vcpu {
             summary: 0,
             listed: [0; MAX_LIST_REGISTERS],
             used: 0,
+            shadow: Shadow::default(),
             is_stale: false,
             is_asleep: true,
             owed: [0; WORDS],
@@ -76,6 +80,14 @@ impl Vcpu {
         self.wanted[word] = bits;
         let summary = self.summary & !(1 << word);
         self.summary = summary | u32::from(bits != 0) << word;
+    }
+
+    /// Forgets deactivations owed to private physical interrupts.
+    pub(super) fn disown(&mut self, physical: u32) {
+        self.owed[0] &= !physical;
+        if self.owed[0] == 0 {
+            self.owed_summary &= !1;
+        }
     }
 
     fn owe(&mut self, physical: usize) {

@@ -136,6 +136,13 @@ impl Machine {
         self.follow(kicks);
     }
 
+    pub(super) fn priority_of_ppi(&mut self, number: usize, priority: u8) {
+        let offset = 0x1_0000 + IPRIORITYR + number as u64;
+        let (frame, size) = (Frame::Redistributors, AccessSize::Byte);
+        let kicks = self.gic.write(0, frame, offset, size, priority.into());
+        self.follow(kicks);
+    }
+
     pub(super) fn route(&mut self, intid: usize, vcpu: usize) {
         let affinity = crate::Affinity::of_vcpu(vcpu).fields() as u32;
         self.write(0, IROUTER + 8 * intid as u64, affinity);

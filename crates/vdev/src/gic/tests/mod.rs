@@ -1,6 +1,10 @@
 //! Event by event: what a guest, a device or a physical interrupt does, and what the list registers then hold.
 
 mod delivery;
+mod ich;
 mod machine;
+mod nested;
 mod random;
 mod registers;
+mod signal;
+mod timers;

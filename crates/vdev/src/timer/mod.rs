@@ -3,8 +3,14 @@
 //! A loaded virtual CPU has its timers in hardware. One that is not has them as values: the control and compare
 //! registers (CNTV_CTL_EL0 and CNTV_CVAL_EL0, or CNTP_CTL_EL0 and CNTP_CVAL_EL0) and the offset of its counter
 //! (CNTVOFF_EL2; 0 for the physical timer, or CNTPOFF_EL2). All counts are ticks of CNTFRQ_EL0's frequency.
+//!
+//! A guest hypervisor has more timers than the hardware it runs on: [`Pair`] says how they share it.
+
+mod pairs;
 
 use crate::Line;
+
+pub use pairs::{Pair, Parked, Registers};
 
 /// The timer counts at all: CNTV_CTL_EL0.ENABLE.
 const ENABLE: u64 = 1 << 0;

@@ -1,0 +1,173 @@
+//! The list registers while a guest hypervisor's own guest runs.
+//!
+//! # Who is who
+//! A guest hypervisor (L1) lists interrupts for its own guest (L2) in ICH_LR&lt;n&gt;_EL2 registers that are values in memory:
+//! an [`Ich`]. While L2 runs, the hardware's list registers are a *shadow* of them, one for one, and L1's own interrupts
+//! wait in the [`Gic`]. [`enter_nested`](Gic::enter_nested) makes the shadow,
+//! [`leave_nested`](Gic::leave_nested) folds it back; they come as a pair, between a
+//! [`fold`](Gic::fold) and the next [`fill`](Gic::fill). To see the present state while L2 stays, leave and enter again.
+//!
+//! # Physical interrupts
+//! A list register of L1's with HW set names one of L1's own interrupts, which L2's deactivation deactivates. Where
+//! a physical interrupt stands behind that one, and L1 has it active on this virtual CPU, the shadow names the physical
+//! one, and hardware does the rest: the Gic *lends* it, as if a list register of L1's held it. So it is named by one
+//! list register at a time, and whatever others do to it meanwhile waits for the fold. In all other cases (a virtual
+//! device behind it, not active, another's, lent already, no such interrupt) the shadow has HW off and asks for a
+//! maintenance interrupt instead, on which the hypervisor leaves and deactivates by hand.
+//!
+//! # Maintenance interrupts
+//! L1's line is a level that [`Ich::maintenance`] computes. L1's requests go to the hardware only to learn when that
+//! level rises. While it is high already, because L1 masks the interrupt, they stay off: else the hardware's would come
+//! again at once and for ever. It cannot fall and rise unseen to any effect: with its interrupt masked L1 sees the level
+//! only after the next leave.
+//!
+//! # What an L1 does wrong
+//! Two list registers in use for one virtual interrupt are UNPREDICTABLE (IHI 0069, ICH_LR&lt;n&gt;_EL2.vINTID): the later
+//! one stays out of the hardware, and so do requests for maintenance, since the two would count differently. Reserved
+//! bits are dropped.
+
+use super::ich::Ich;
+use super::lr::{Lr, MAX_LIST_REGISTERS, hcr};
+use super::state::At;
+use super::{Gic, Intid, Kicks};
+use crate::bits::ones32;
+
+/// What the hardware's list registers hold for a guest's own guest, a bit for each.
+#[derive(Default)]
+pub(super) struct Shadow {
+    pub(super) is_entered: bool,
+    loaded: u32,
+    /// Named with their physical interrupt, which `linked` has as the guest's INTID.
+    lent: u32,
+    /// To be deactivated by hand, `linked` likewise.
+    by_hand: u32,
+    linked: [u16; MAX_LIST_REGISTERS],
+}
+
+impl Gic {
+    /// Makes the hardware's registers from those that guest hypervisor `vcpu` set, for its own guest to run. Gives the
+    /// number of list registers in use, from the first; `hardware`'s are 0 past that.
+    ///
+    /// What the hypervisor wants for itself in ICH_HCR_EL2, such as traps, it adds to `hardware.hcr`.
+    ///
+    /// # Panics
+    /// If the last fill of `vcpu` was not folded, or the last enter not left.
+    pub fn enter_nested(&mut self, vcpu: usize, guest: &Ich, hardware: &mut Ich) -> usize {
+        let count = self.list_registers;
+        let state = &mut self.vcpus[vcpu];
+        assert!(state.used == 0, "the guest's list registers were folded");
+        assert!(!state.shadow.is_entered, "the last enter was left");
+        state.shadow.is_entered = true;
+        let lrs = guest.list_registers(count);
+        let is_risen = guest.maintenance_of(&lrs).is_high();
+        let (mut used, mut loaded, mut is_odd) = (0, 0, false);
+        hardware.lrs = [0; MAX_LIST_REGISTERS];
+        for slot in ones32(lrs.valid) {
+            if guest.is_twice(slot, lrs.valid) {
+                is_odd = true;
+                continue;
+            }
+            let lr = Lr(guest.lrs[slot]);
+            hardware.lrs[slot] = match lr.physical() {
+                None => lr.sanitized().0,
+                Some(claimed) => self.link(vcpu, slot, lr, claimed).0,
+            };
+            loaded |= 1 << slot;
+            used = slot + 1;
+        }
+        self.vcpus[vcpu].shadow.loaded = loaded;
+        let requests = if is_risen || is_odd { 0 } else { hcr::REQUESTS };
+        hardware.hcr = guest.hcr & (hcr::EN | hcr::TRAPS | hcr::EOI_COUNT | requests);
+        hardware.interface = guest.interface.sanitized();
+        used
+    }
+
+    /// Folds the hardware's registers as the guest's guest left them back into those of guest hypervisor `vcpu`.
+    /// `hardware` need hold only the list registers that [`enter_nested`](Self::enter_nested) used. Without an enter
+    /// before, this does nothing.
+    ///
+    /// The line of the maintenance interrupt follows from `guest` now: [`Ich::maintenance`]. Interrupts of the guest
+    /// hypervisor's own may be pending again.
+    pub fn leave_nested(&mut self, vcpu: usize, hardware: &Ich, guest: &mut Ich) -> Kicks {
+        let shadow = &mut self.vcpus[vcpu].shadow;
+        if !shadow.is_entered {
+            return Kicks::NONE;
+        }
+        let Shadow {
+            loaded,
+            lent,
+            by_hand,
+            ..
+        } = *shadow;
+        (
+            shadow.is_entered,
+            shadow.loaded,
+            shadow.lent,
+            shadow.by_hand,
+        ) = (false, 0, 0, 0);
+        let mut kicks = Kicks::NONE;
+        for slot in ones32(loaded) {
+            let (before, after) = (Lr(guest.lrs[slot]), Lr(hardware.lrs[slot]));
+            guest.lrs[slot] = before.in_state_of(after).0;
+            let mask = 1 << slot;
+            if lent & mask != 0 {
+                kicks |= self.take_back(vcpu, slot, after);
+            } else if by_hand & mask != 0 && is_deactivated(before, after) {
+                kicks |= self.deactivate(vcpu, self.linked(vcpu, slot));
+            }
+        }
+        guest.hcr = guest.hcr & !hcr::EOI_COUNT | hardware.hcr & hcr::EOI_COUNT;
+        guest.interface = hardware.interface.sanitized();
+        kicks
+    }
+
+    /// The hardware's list register for one of the guest's with HW set, which claims interrupt `claimed`.
+    fn link(&mut self, vcpu: usize, slot: usize, lr: Lr, claimed: u32) -> Lr {
+        let Some((intid, (at, _))) = Intid::new(claimed)
+            .filter(|intid| !intid.is_sgi())
+            .and_then(|intid| Some((intid, self.locate(vcpu, intid)?)))
+        else {
+            return lr.plain();
+        };
+        let bit = intid.number() & 31;
+        let is_mine = match at {
+            At::Private(_) => true,
+            At::Shared(index) => usize::from(self.shared[index].holder[bit]) == vcpu,
+        };
+        // Pending and active is no state of a list register with a physical interrupt.
+        let can_lend = is_mine && lr.state() != Lr::PENDING | Lr::ACTIVE;
+        let physical = can_lend.then(|| self.bank_mut(at).lend(bit)).flatten();
+        let shadow = &mut self.vcpus[vcpu].shadow;
+        shadow.linked[slot] = intid.number() as u16;
+        if let Some(physical) = physical {
+            shadow.lent |= 1 << slot;
+            lr.plain().with_physical(physical)
+        } else {
+            shadow.by_hand |= 1 << slot;
+            lr.plain().with_eoi_maintenance()
+        }
+    }
+
+    /// Takes back the physical interrupt that list register `slot` was lent, which hardware has as `lr` now.
+    fn take_back(&mut self, vcpu: usize, slot: usize, lr: Lr) -> Kicks {
+        let intid = self.linked(vcpu, slot).number();
+        let at = At::of(vcpu, intid);
+        // To the guest hypervisor its interrupt is active until its guest has deactivated it.
+        let state = if lr.state() == 0 { 0 } else { Lr::ACTIVE };
+        self.bank_mut(at)
+            .unlist(intid & 31, Lr::default().with_state(state));
+        self.settle(at, vcpu, 1 << (intid & 31))
+    }
+
+    fn linked(&self, vcpu: usize, slot: usize) -> Intid {
+        let number = self.vcpus[vcpu].shadow.linked[slot];
+        Intid::new(number.into()).expect("`link` took it from an INTID")
+    }
+}
+
+/// Whether a list register that went from `before` to `after` was deactivated on the way. One that was pending alone
+/// becomes free in no other way.
+fn is_deactivated(before: Lr, after: Lr) -> bool {
+    const BOTH: u64 = Lr::PENDING | Lr::ACTIVE;
+    after.state() == 0 || before.state() == BOTH && after.state() != BOTH
+}
