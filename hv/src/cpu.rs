@@ -28,6 +28,10 @@ pub(crate) struct Cpu {
     pub(crate) last: AtomicUsize,
     /// When the turn of the loaded one ends, in ticks. Its own CPU's.
     pub(crate) turn_end: AtomicU64,
+    /// When the scheduler wants the EL2 timer's interrupt, in ticks; `u64::MAX` for never. Its own CPU's.
+    pub(crate) due: AtomicU64,
+    /// Likewise for timers of the loaded virtual CPU.
+    pub(crate) loaded_due: AtomicU64,
 }
 
 static CPUS: Once<Vec<Cpu>> = Once::new();
@@ -48,6 +52,8 @@ pub(crate) fn init(affinities: &[u64]) {
             members: Once::new(),
             last: AtomicUsize::new(0),
             turn_end: AtomicU64::new(0),
+            due: AtomicU64::new(u64::MAX),
+            loaded_due: AtomicU64::new(u64::MAX),
         });
     CPUS.call_once(|| cpus.collect());
 }

@@ -90,9 +90,7 @@ pub(crate) fn interrupt(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state.vcpu.counters.count(Exit::Interrupt);
     let cpu = state.cpu;
     take_interrupts(cpu, Some(&mut state));
-    if state.el2.is_some() {
-        nested::exits::settle(&mut state);
-    }
+    nested::exits::settle(&mut state);
     if cpu.is_shared() || state.vcpu.vm.is_stopping() {
         return sched::schedule(cpu, Some(state));
     }
@@ -139,15 +137,18 @@ pub(crate) fn take_interrupts(cpu: &'static Cpu, mut state: Option<&mut VcpuStat
             }
             (state, i) if i == machine().gic.maintenance.intid => {
                 match state {
-                    Some(state) => vgic::refresh(state),
+                    Some(state) => vgic::maintain(state),
                     None => gic::set_virtual_interface_off(),
                 }
                 gic::deactivate(i);
             }
-            (_, i) if i == timer.hypervisor.intid => {
+            (state, i) if i == timer.hypervisor.intid => {
                 // Off until the scheduler, which follows on a shared CPU and in idleness, sees who is due.
                 arch::timer::set_deadline(None);
                 report::print_if_due(cpu);
+                if let Some(state) = state {
+                    nested::interrupts::drive_timers(state);
+                }
                 if !cpu.is_shared() {
                     sched::arm(cpu, None);
                 }

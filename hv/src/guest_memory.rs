@@ -26,6 +26,9 @@ use crate::vm::BuildError;
 /// Bytes of a page of a table.
 pub(crate) const PAGE: u64 = 4096;
 
+/// Address bits of a virtual machine with guests of its own, at least: KVM gives a guest that asks for nothing else 40.
+const FOR_GUESTS: u32 = 40;
+
 /// Numbers that tell the contexts of all VMs apart in the TLBs.
 pub(crate) static VMIDS: VmidAllocator<MAX_CPUS> = VmidAllocator::new();
 
@@ -102,6 +105,11 @@ impl GuestMemory {
             .unwrap_or(0);
         // As wide as a value of PARange that covers it all, for that is what the guest reads.
         let needed = 64 - end.saturating_sub(1).leading_zeros();
+        let needed = if contexts > 1 {
+            needed.max(FOR_GUESTS.min(ids.pa_range().bits()))
+        } else {
+            needed
+        };
         let pa_range = PaRange::ALL
             .into_iter()
             .find(|range| range.bits() >= needed);

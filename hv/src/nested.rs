@@ -8,10 +8,12 @@
 //! - [`deliver`]: exceptions taken to virtual EL2, and the returns from it.
 //! - [`registers`]: the registers and system instructions that trap.
 //! - [`contexts`]: stage 2 of its guests.
+//! - [`interrupts`]: list registers and timers.
 
 pub(crate) mod contexts;
 pub(crate) mod deliver;
 pub(crate) mod exits;
+pub(crate) mod interrupts;
 mod l1_memory;
 mod registers;
 mod world;
@@ -39,6 +41,7 @@ use crate::guest_memory::GuestMemory;
 use crate::memory::Ram;
 use crate::vm::BuildError;
 use contexts::{Contexts, Held};
+use interrupts::Interrupts;
 
 const SCTLR_EL1_SLOT: Slot = slot(SCTLR_EL1, Nv1::Set).expect("it is in the page");
 const SCTLR_EL1_RESET: u64 = 0x30d0_0800;
@@ -150,6 +153,7 @@ pub(crate) struct El2 {
     own: Control,
     /// The context of the guest's world, kept until another is asked for.
     held: Option<Held>,
+    interrupts: Interrupts,
 }
 
 impl El2 {
@@ -184,6 +188,7 @@ impl El2 {
             bits,
             own,
             held: None,
+            interrupts: Interrupts::RESET,
         };
         (Box::new(el2), own)
     }
@@ -191,6 +196,11 @@ impl El2 {
     /// Whether virtual EL2 has the hardware's timers and EL1 registers, and not its guest.
     pub(crate) fn is_loaded(&self) -> bool {
         self.loaded == Loaded::El2
+    }
+
+    /// When the next of its timers fires that is not in the hardware, in ticks of the physical counter.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        self.interrupts.deadline
     }
 
     fn view<'a>(&'a mut self, twins: &'a mut Hardware) -> View<'a, Hardware> {

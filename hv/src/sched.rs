@@ -16,6 +16,8 @@ use crate::cpu::Cpu;
 use crate::vcpu::{Phase, Vcpu};
 use crate::{bug, exit, nested, report, vgic};
 
+/// A deadline that is none.
+const NEVER: u64 = u64::MAX;
 /// How long a virtual CPU runs while others want its CPU, milliseconds.
 const SLICE_MS: u64 = 10;
 
@@ -119,7 +121,24 @@ fn arm_turn(cpu: &'static Cpu) {
 /// Sets the EL2 timer to what is due first: the end of the turn, the wake-up of a waiting member, or the next report.
 pub(crate) fn arm(cpu: &'static Cpu, end_of_turn: Option<u64>) {
     let dues = [end_of_turn, earliest_deadline(cpu), report::next(cpu)];
-    timer::set_deadline(dues.into_iter().flatten().min());
+    let due = dues.into_iter().flatten().min().unwrap_or(NEVER);
+    cpu.due.store(due, Ordering::Relaxed);
+    set_timer(cpu);
+}
+
+/// Sets the EL2 timer anew where timers of the loaded virtual CPU that are not in the hardware have another deadline.
+pub(crate) fn rearm(state: &VcpuState) {
+    let deadline = state.el2.as_ref().and_then(|el2| el2.deadline());
+    let deadline = deadline.unwrap_or(NEVER);
+    if state.cpu.loaded_due.swap(deadline, Ordering::Relaxed) != deadline {
+        set_timer(state.cpu);
+    }
+}
+
+fn set_timer(cpu: &Cpu) {
+    let dues = [&cpu.due, &cpu.loaded_due].map(|due| due.load(Ordering::Relaxed));
+    let due = dues.into_iter().min().filter(|due| *due != NEVER);
+    timer::set_deadline(due);
 }
 
 /// Takes a virtual CPU out of the hardware.
@@ -127,12 +146,15 @@ fn park(mut state: Box<VcpuState>) {
     let vcpu = state.vcpu;
     vgic::unload(&mut state);
     state.save();
-    vcpu.set_deadline(state.timer_deadline());
+    let parked = state.el2.as_ref().and_then(|el2| el2.deadline());
+    vcpu.set_deadline(state.timer_deadline().into_iter().chain(parked).min());
+    vcpu.cpu.loaded_due.store(NEVER, Ordering::Relaxed);
     *vcpu.parked.lock() = Some(state);
 }
 
 /// Takes a virtual CPU that is switched off out of the hardware; its registers are lost.
 pub(crate) fn discard(mut state: Box<VcpuState>) {
+    state.cpu.loaded_due.store(NEVER, Ordering::Relaxed);
     nested::leave(&mut state);
     vgic::unload(&mut state);
     state.save();
@@ -149,6 +171,7 @@ fn load(vcpu: &'static Vcpu) -> Box<VcpuState> {
     vcpu.vm.enter_context(&state);
     vcpu.take_kick();
     vgic::refresh(&mut state);
+    nested::interrupts::resume(&mut state);
     state
 }
 

@@ -8,6 +8,7 @@ use droste_vdev::gic::{Gic, Intid, Kicks, MAX_LIST_REGISTERS, Vmcr};
 
 use crate::arch::gic;
 use crate::arch::vcpu::VcpuState;
+use crate::nested::interrupts;
 use crate::vm::Vm;
 
 /// Makes each of `kicks` look at its interrupts: others by a kick, the loaded one by folding and filling here.
@@ -37,53 +38,87 @@ pub(crate) fn refresh(state: &mut VcpuState) {
     update(state, |_, _| Kicks::NONE);
 }
 
+/// Answers a maintenance interrupt of the loaded virtual CPU's list registers.
+pub(crate) fn maintain(state: &mut VcpuState) {
+    if state.el2.as_ref().is_some_and(|el2| el2.has_guests_lists()) {
+        interrupts::look(state);
+    } else {
+        refresh(state);
+    }
+}
+
 /// Folds the loaded virtual CPU, lets `change` act on the GIC for it, and fills again.
 #[inline]
 pub(crate) fn update(state: &mut VcpuState, change: impl FnOnce(&mut Gic, usize) -> Kicks) {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
-    let mut lists = [0; MAX_LIST_REGISTERS];
     let others = {
         let mut gic = vm.gic.lock();
-        let others = fold(state, &mut gic, &mut lists) | change(&mut gic, me);
-        let fill = gic.fill(me, virtual_control(), &mut lists);
-        for (n, list) in lists
-            .iter()
-            .enumerate()
-            .take(fill.used.max(state.lists_used))
-        {
-            gic::write_list_register(n, *list);
+        if let Some(el2) = state.el2.as_mut().filter(|el2| el2.has_guests_lists()) {
+            // Its own interrupts wait in the GIC while those of its guest are in the list registers.
+            el2.look_again();
+            change(&mut gic, me)
+        } else {
+            let others = fold(state, &mut gic) | change(&mut gic, me);
+            fill(state, &mut gic);
+            others
         }
-        gic::set_maintenance(fill.hcr);
-        state.lists_used = fill.used;
-        if fill.has_deactivations {
-            while let Some(intid) = gic.take_deactivation(me) {
-                gic::deactivate(intid.number() as u32);
-            }
-        }
-        others
     };
     kick(vm, others.without(me));
+}
+
+/// Fills the loaded virtual CPU's list registers, which have been folded.
+pub(crate) fn fill(state: &mut VcpuState, gic: &mut Gic) {
+    let me = state.vcpu.index;
+    let mut lists = [0; MAX_LIST_REGISTERS];
+    let fill = gic.fill(me, virtual_control(), &mut lists);
+    write_lists(state, &lists, fill.used);
+    gic::set_maintenance(fill.hcr);
+    if fill.has_deactivations {
+        while let Some(intid) = gic.take_deactivation(me) {
+            gic::deactivate(intid.number() as u32);
+        }
+    }
+}
+
+/// Puts `used` list registers into the hardware, and nothing into others that may hold something.
+pub(crate) fn write_lists(state: &mut VcpuState, lists: &[u64; MAX_LIST_REGISTERS], used: usize) {
+    let written = used.max(state.lists_used);
+    for (n, list) in lists.iter().enumerate().take(written) {
+        gic::write_list_register(n, *list);
+    }
+    state.lists_used = used;
 }
 
 /// Takes the list registers of the loaded virtual CPU back, before it leaves its CPU.
 pub(crate) fn unload(state: &mut VcpuState) {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
-    let mut lists = [0; MAX_LIST_REGISTERS];
-    let others = fold(state, &mut vm.gic.lock(), &mut lists);
-    for n in 0..state.lists_used {
-        gic::write_list_register(n, 0);
-    }
-    state.lists_used = 0;
+    let others = {
+        let mut gic = vm.gic.lock();
+        if state.el2.as_ref().is_some_and(|el2| el2.has_guests_lists()) {
+            interrupts::leave(state, &mut gic)
+        } else {
+            fold(state, &mut gic)
+        }
+    };
+    write_lists(state, &[0; MAX_LIST_REGISTERS], 0);
     // Neither its requests for maintenance nor its count of ends are the next one's.
     gic::set_virtual_interface_off();
     kick(vm, others.without(me));
 }
 
-fn fold(state: &VcpuState, gic: &mut Gic, lists: &mut [u64; MAX_LIST_REGISTERS]) -> Kicks {
+/// Takes the loaded virtual CPU's own list registers back.
+pub(crate) fn fold(state: &VcpuState, gic: &mut Gic) -> Kicks {
+    let lists = read_lists(state);
+    gic.fold(state.vcpu.index, &lists, gic::unlisted_ends())
+}
+
+/// The list registers in use.
+pub(crate) fn read_lists(state: &VcpuState) -> [u64; MAX_LIST_REGISTERS] {
+    let mut lists = [0; MAX_LIST_REGISTERS];
     for (n, list) in lists.iter_mut().enumerate().take(state.lists_used) {
         *list = gic::read_list_register(n);
     }
-    gic.fold(state.vcpu.index, lists, gic::unlisted_ends())
+    lists
 }
 
 /// The loaded guest's own settings of its CPU interface.
@@ -93,6 +128,9 @@ fn virtual_control() -> Vmcr {
 
 /// Whether an interrupt waits that ends a WFI of the loaded virtual CPU.
 pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
+    if state.el2.as_ref().is_some_and(|el2| el2.has_guests_lists()) {
+        return interrupts::has_pending(state);
+    }
     refresh(state);
     state
         .vcpu
@@ -128,14 +166,4 @@ pub(crate) fn restore_ppis(state: &VcpuState, pairs: &[(u32, u32)]) {
         *bits |= 1 << physical;
     }
     gic::set_ppis_active(*redistributor, active, inactive);
-}
-
-/// Whether an interrupt of the loaded virtual CPU's waits that virtual EL2 is to take, while its guest runs.
-pub(crate) fn is_pending_for_el2(_state: &mut VcpuState) -> bool {
-    false
-}
-
-/// What virtual EL2 reads of a register that follows from its list registers.
-pub(crate) fn el2_register(_state: &mut VcpuState, _register: droste_arm64::sysreg::SysReg) -> u64 {
-    0
 }

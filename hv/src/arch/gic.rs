@@ -11,6 +11,7 @@ use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicDistributor, GicRedistributor, GicRedistributorIterator};
 use arm_gic::{IntId, UniqueMmioPointer};
 use droste_arm64::Pa;
+use droste_vdev::gic::{Interface, Vmcr, Vtr};
 
 use super::{isb, mrs, msr};
 
@@ -204,7 +205,7 @@ pub(crate) fn send_sgi(mpidr: u64, sgi: u32) {
 
 /// Number of list registers (ICH_VTR_EL2.ListRegs + 1).
 pub(crate) fn list_registers() -> usize {
-    (mrs!("S3_4_C12_C11_1") as usize & 0x1f) + 1
+    size().list_registers()
 }
 
 macro_rules! list_register {
@@ -244,6 +245,58 @@ pub(crate) fn write_list_register(n: usize, value: u64) {
     unsafe { list_register!(n, msr, value) }
 }
 
+/// ICH_VTR_EL2: the size of the virtual CPU interface.
+#[inline]
+pub(crate) fn size() -> Vtr {
+    Vtr(mrs!("S3_4_C12_C11_1"))
+}
+
+/// The loaded guest's settings of its CPU interface, and its active priorities: all of the interface but the list
+/// registers and ICH_HCR_EL2.
+pub(crate) fn read_interface() -> Interface {
+    let mut interface = Interface {
+        vmcr: Vmcr(read_virtual_control()),
+        ..Interface::RESET
+    };
+    let count = size().active_priorities();
+    let (group0, group1) = (&mut interface.ap0r, &mut interface.ap1r);
+    group0[0] = mrs!("S3_4_C12_C8_0");
+    group1[0] = mrs!("S3_4_C12_C9_0");
+    if count > 1 {
+        group0[1] = mrs!("S3_4_C12_C8_1");
+        group1[1] = mrs!("S3_4_C12_C9_1");
+    }
+    if count > 2 {
+        group0[2] = mrs!("S3_4_C12_C8_2");
+        group0[3] = mrs!("S3_4_C12_C8_3");
+        group1[2] = mrs!("S3_4_C12_C9_2");
+        group1[3] = mrs!("S3_4_C12_C9_3");
+    }
+    interface
+}
+
+/// Puts them back.
+pub(crate) fn write_interface(interface: &Interface) {
+    let count = size().active_priorities();
+    let (group0, group1) = (&interface.ap0r, &interface.ap1r);
+    // SAFETY: state of the guest's virtual CPU interface alone.
+    unsafe {
+        msr!("S3_4_C12_C11_7", interface.vmcr.0);
+        msr!("S3_4_C12_C8_0", group0[0]);
+        msr!("S3_4_C12_C9_0", group1[0]);
+        if count > 1 {
+            msr!("S3_4_C12_C8_1", group0[1]);
+            msr!("S3_4_C12_C9_1", group1[1]);
+        }
+        if count > 2 {
+            msr!("S3_4_C12_C8_2", group0[2]);
+            msr!("S3_4_C12_C8_3", group0[3]);
+            msr!("S3_4_C12_C9_2", group1[2]);
+            msr!("S3_4_C12_C9_3", group1[3]);
+        }
+    }
+}
+
 /// Turns the virtual CPU interface off: no list register is in use, and nothing of it interrupts.
 pub(crate) fn set_virtual_interface_off() {
     // SAFETY: ICH_HCR_EL2 concerns the guest's virtual interface alone, and none is loaded.
@@ -254,7 +307,7 @@ pub(crate) fn set_virtual_interface_off() {
 /// How many interrupts the guest ended that no list register held (ICH_HCR_EL2.EOIcount).
 #[inline]
 pub(crate) fn unlisted_ends() -> u32 {
-    (mrs!("S3_4_C12_C11_0") >> 27) as u32 & 0x1f
+    (read_virtual_hcr() >> 27) as u32 & 0x1f
 }
 
 /// ICH_VMCR_EL2: the guest's settings of its CPU interface.
@@ -267,6 +320,18 @@ pub(crate) fn read_virtual_control() -> u64 {
 #[inline]
 pub(crate) fn set_maintenance(requests: u64) {
     const ENABLE: u64 = 1;
+    set_virtual_hcr(ENABLE | requests);
+}
+
+/// Writes ICH_HCR_EL2.
+#[inline]
+pub(crate) fn set_virtual_hcr(value: u64) {
     // SAFETY: ICH_HCR_EL2 concerns the guest's virtual interface alone.
-    unsafe { msr!("S3_4_C12_C11_0", ENABLE | requests) }
+    unsafe { msr!("S3_4_C12_C11_0", value) }
+}
+
+/// Reads ICH_HCR_EL2.
+#[inline]
+pub(crate) fn read_virtual_hcr() -> u64 {
+    mrs!("S3_4_C12_C11_0")
 }

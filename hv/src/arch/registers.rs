@@ -113,13 +113,6 @@ impl Timers {
     }
 }
 
-/// The virtual CPU interface of the GIC but its list registers, which are folded into the VM's GIC instead.
-#[derive(Default)]
-pub(super) struct VirtualInterface {
-    vmcr: u64,
-    active_priorities: [[u64; 4]; 2],
-}
-
 /// Vector and floating-point registers, and the keys of pointer authentication.
 #[repr(C, align(16))]
 #[derive(Default)]
@@ -128,53 +121,6 @@ pub(super) struct Vectors {
     fpcr: u64,
     fpsr: u64,
     keys: [u64; 10],
-}
-
-impl VirtualInterface {
-    /// Active-priority registers of each group: 1, 2 or 4 by the implemented preemption bits (IHI 0069, ICH_VTR_EL2).
-    fn priority_registers() -> usize {
-        let preemption_bits = (mrs!("S3_4_C12_C11_1") >> 26 & 7) + 1;
-        1 << (preemption_bits - 5).min(2)
-    }
-
-    pub(super) fn save(&mut self) {
-        self.vmcr = mrs!("S3_4_C12_C11_7");
-        let count = Self::priority_registers();
-        let [group0, group1] = &mut self.active_priorities;
-        group0[0] = mrs!("S3_4_C12_C8_0");
-        group1[0] = mrs!("S3_4_C12_C9_0");
-        if count > 1 {
-            group0[1] = mrs!("S3_4_C12_C8_1");
-            group1[1] = mrs!("S3_4_C12_C9_1");
-        }
-        if count > 2 {
-            group0[2] = mrs!("S3_4_C12_C8_2");
-            group0[3] = mrs!("S3_4_C12_C8_3");
-            group1[2] = mrs!("S3_4_C12_C9_2");
-            group1[3] = mrs!("S3_4_C12_C9_3");
-        }
-    }
-
-    pub(super) fn load(&self) {
-        let count = Self::priority_registers();
-        let [group0, group1] = &self.active_priorities;
-        // SAFETY: state of the guest's virtual CPU interface alone.
-        unsafe {
-            msr!("S3_4_C12_C11_7", self.vmcr);
-            msr!("S3_4_C12_C8_0", group0[0]);
-            msr!("S3_4_C12_C9_0", group1[0]);
-            if count > 1 {
-                msr!("S3_4_C12_C8_1", group0[1]);
-                msr!("S3_4_C12_C9_1", group1[1]);
-            }
-            if count > 2 {
-                msr!("S3_4_C12_C8_2", group0[2]);
-                msr!("S3_4_C12_C8_3", group0[3]);
-                msr!("S3_4_C12_C9_2", group1[2]);
-                msr!("S3_4_C12_C9_3", group1[3]);
-            }
-        }
-    }
 }
 
 /// Whether the CPU signs pointers: ID_AA64ISAR1_EL1 or ISAR2_EL1 names an algorithm.

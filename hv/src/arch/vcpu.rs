@@ -6,11 +6,12 @@
 use alloc::boxed::Box;
 
 use droste_arm64::hcr;
+use droste_vdev::gic::Interface;
 use droste_vdev::sysreg::DebugRegisters;
 
-use super::registers::{El1, Timers, Vectors, VirtualInterface};
+use super::registers::{El1, Timers, Vectors};
 use super::traps::Traps;
-use super::{isb, mrs, msr};
+use super::{gic, isb, mrs, msr};
 use crate::cpu::Cpu;
 use crate::exit;
 use crate::nested::El2;
@@ -87,7 +88,8 @@ pub(crate) struct VcpuState {
     control: Control,
     el1: El1,
     timers: Timers,
-    lists: VirtualInterface,
+    /// Of the GIC, but its list registers, which are folded into the VM's GIC instead.
+    interface: Interface,
     vectors: Vectors,
 }
 
@@ -142,7 +144,7 @@ impl VcpuState {
                 ..El1::default()
             },
             timers: Timers::default(),
-            lists: VirtualInterface::default(),
+            interface: Interface::RESET,
             vectors: Vectors::default(),
         })
     }
@@ -158,7 +160,7 @@ impl VcpuState {
         self.control.hcr = self.control.hcr & !hcr::VSE | mrs!("hcr_el2") & hcr::VSE;
         self.el1.save();
         self.timers.save();
-        self.lists.save();
+        self.interface = gic::read_interface();
         self.vectors.save();
     }
 
@@ -167,7 +169,7 @@ impl VcpuState {
         self.control.load();
         self.el1.load();
         self.timers.load();
-        self.lists.load();
+        gic::write_interface(&self.interface);
         self.vectors.load();
         self.load_debug();
         isb();

@@ -5,14 +5,14 @@ use alloc::boxed::Box;
 use droste_arm64::esr::{Ec, Esr};
 use droste_arm64::exception::Injection;
 use droste_arm64::hcr;
-use droste_nested::exception::{Cause, Exception, Target, level, target};
+use droste_nested::exception::{Exception, level};
 use droste_nested::forward::{Event, Verdict, evaluate};
 use droste_nested::registers::Loaded;
 use droste_nested::{Abort, L2Ipa};
 use droste_stage2::Reason;
 
 use super::contexts::Answer;
-use super::{deliver, el2, registers, running};
+use super::{deliver, el2, interrupts, registers, running};
 use crate::arch::exception::Fault;
 use crate::arch::vcpu::VcpuState;
 use crate::exit::{self, Place};
@@ -21,9 +21,18 @@ use crate::sysreg;
 
 /// A synchronous exception.
 pub(crate) fn synchronous(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
-    match el2(&mut state).loaded {
+    let mut state = match el2(&mut state).loaded {
         Loaded::El2 => of_host(state, esr),
         Loaded::El1 => of_guest(state, esr),
+    };
+    settle(&mut state);
+    state
+}
+
+/// Lets the virtual CPU that is to be entered take what waits for its virtual EL2, if it has one.
+pub(crate) fn settle(state: &mut VcpuState) {
+    if state.el2.is_some() {
+        interrupts::settle(state);
     }
 }
 
@@ -152,17 +161,4 @@ fn external(state: &mut VcpuState, esr: Esr, far: u64) {
         Injection::DataAbort { far }
     };
     deliver::inject(state, what);
-}
-
-/// Lets virtual EL2 take an interrupt of L1's that waits, where its guest runs and the hardware does not show it.
-pub(crate) fn settle(state: &mut VcpuState) {
-    let el2 = el2(state);
-    if el2.loaded == Loaded::El2 {
-        return;
-    }
-    let hcr = el2.hcr();
-    let from = level(state.registers.pstate);
-    if target(Cause::Irq, from, hcr, 0) == Target::El2 && crate::vgic::is_pending_for_el2(state) {
-        deliver::take(state, Exception::Irq);
-    }
 }

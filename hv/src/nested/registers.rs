@@ -5,11 +5,11 @@ use droste_arm64::exception::Injection;
 use droste_nested::registers::{Affects, Way, timer_compare, timer_value, way};
 use droste_nested::tlbi::{Instruction, Invalidation, Regime, VirtualLevel};
 
-use super::{deliver, el2};
+use super::{deliver, el2, interrupts};
 use crate::arch::el2::{self as hardware, Hardware};
 use crate::arch::timer;
 use crate::arch::vcpu::VcpuState;
-use crate::{sysreg, vgic};
+use crate::sysreg;
 
 /// Carries out an access by virtual EL2, or by EL0 in its regime.
 #[inline(never)]
@@ -56,7 +56,7 @@ pub(super) fn access(state: &mut VcpuState, esr: Esr) {
             }
         }
         Way::Vgic(register) if access.direction == Direction::Read => {
-            let value = vgic::el2_register(state, register);
+            let value = interrupts::computed(el2(state), register);
             state.registers.set(access.rt, value);
         }
         Way::InMemory(slot) => {

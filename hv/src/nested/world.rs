@@ -2,13 +2,13 @@
 
 use droste_arm64::hcr;
 use droste_arm64::sysreg::{
-    CNTHCTL_EL2, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, ICH_HCR_EL2, MDCR_EL2, SCTLR_EL2, TCR_EL2, TTBR0_EL2,
+    CNTHCTL_EL2, CNTV_CTL_EL0, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, ICH_HCR_EL2, MDCR_EL2, SCTLR_EL2, TCR_EL2, TTBR0_EL2,
     VMPIDR_EL2, VPIDR_EL2,
 };
 use droste_nested::forward::{self, Controls};
-use droste_nested::registers::{Known, Loaded, VirtualEl2, host_stage1};
+use droste_nested::registers::{Known, Loaded, Twins, VirtualEl2, host_stage1};
 
-use super::{El2, HCR, el2, enter_context};
+use super::{El2, HCR, el2, enter_context, interrupts};
 use crate::arch::el2::Hardware;
 use crate::arch::traps::Traps;
 use crate::arch::vcpu::{Control, VcpuState};
@@ -93,6 +93,7 @@ impl El2 {
 
 /// Makes the loaded virtual CPU's hardware that of virtual EL2's guest.
 pub(super) fn to_guest(state: &mut VcpuState) {
+    interrupts::take_back(state);
     let vm = state.vcpu.vm;
     let el2 = el2(state);
     let stage2 = el2.stage2();
@@ -102,19 +103,26 @@ pub(super) fn to_guest(state: &mut VcpuState) {
     el2.held = Some(vm.contexts().switch(&vm.memory, el2.held, &stage2));
     state.set_control(control);
     load_context(state);
+    interrupts::switch(state);
 }
 
 /// Makes the loaded virtual CPU's hardware that of virtual EL2.
 pub(super) fn to_host(state: &mut VcpuState) {
+    interrupts::take_back(state);
     let serror = state.serror();
     let el2 = el2(state);
     el2.view(&mut Hardware).load();
     el2.loaded = Loaded::El2;
     el2.load_stage1();
+    if el2.kind == VirtualEl2::Nvhe {
+        // It has no virtual timer: the hardware's is off until its guest's is back there.
+        Hardware.set(CNTV_CTL_EL0, 0);
+    }
     keep_serror(el2, serror);
     let control = el2.own;
     state.set_control(control);
     load_context(state);
+    interrupts::switch(state);
 }
 
 fn load_context(state: &VcpuState) {

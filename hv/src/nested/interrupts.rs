@@ -1,0 +1,294 @@
+//! Interrupts and timers of a virtual CPU with EL2, as its worlds change.
+//!
+//! Where virtual EL2 takes its guest's interrupts (HCR_EL2.{IMO, FMO}), the hardware's list registers are its guest's
+//! while that runs, made from virtual EL2's own in the register page, and its own interrupts wait in the VM's GIC. Where
+//! it does not, its guest's interrupts are L1's own, and the list registers stay L1's.
+//!
+//! The hardware's timers of EL1 are in turn those of virtual EL2 and those of its guest. The pair that is not in the
+//! hardware drives its lines as values; its next deadline is kept for the CPU's own timer.
+
+use droste_arm64::hcr;
+use droste_arm64::sysreg::{
+    CNTHP_CTL_EL2, CNTHP_CVAL_EL2, CNTHV_CTL_EL2, CNTHV_CVAL_EL2, CNTP_CTL_EL0, CNTP_CVAL_EL0,
+    CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVOFF_EL2, ICH_EISR_EL2, ICH_ELRSR_EL2, ICH_HCR_EL2,
+    ICH_MISR_EL2, ICH_VMCR_EL2, SysReg,
+};
+use droste_arm64::vncr::{Nv1, RegisterPage, Slot, slot};
+use droste_nested::exception::{Cause, Exception, Target, level, target};
+use droste_nested::registers::{Known, Loaded, VirtualEl2};
+use droste_vdev::gic::{Gic, Ich, Interface, Intid, Kicks, Signal, Vmcr};
+use droste_vdev::timer::{Pair, Parked, Registers};
+use spin::mutex::TicketMutexGuard;
+
+use super::{El2, deliver, el2};
+use crate::arch::{gic, timer};
+use crate::arch::vcpu::VcpuState;
+use crate::machine::machine;
+use crate::{sched, vgic};
+
+const fn in_page(register: SysReg) -> Slot {
+    slot(register, Nv1::Set).expect("it is in the page")
+}
+
+const ICH_HCR: Slot = in_page(ICH_HCR_EL2);
+const ICH_VMCR: Slot = in_page(ICH_VMCR_EL2);
+const ICH_AP0R: Slot = in_page(SysReg::new(3, 4, 12, 8, 0));
+const ICH_AP1R: Slot = in_page(SysReg::new(3, 4, 12, 9, 0));
+const ICH_LR: Slot = in_page(SysReg::new(3, 4, 12, 12, 0));
+const CNTP_CTL: Slot = in_page(CNTP_CTL_EL0);
+const CNTP_CVAL: Slot = in_page(CNTP_CVAL_EL0);
+const CNTV_CTL: Slot = in_page(CNTV_CTL_EL0);
+const CNTV_CVAL: Slot = in_page(CNTV_CVAL_EL0);
+const CNTVOFF: Slot = in_page(CNTVOFF_EL2);
+const CNTHP: [Known; 2] = [Known::new(CNTHP_CTL_EL2), Known::new(CNTHP_CVAL_EL2)];
+const CNTHV: [Known; 2] = [Known::new(CNTHV_CTL_EL2), Known::new(CNTHV_CVAL_EL2)];
+
+/// Slot `n` behind `first`.
+fn nth(first: Slot, n: usize) -> Slot {
+    Slot::new(first.offset() + 8 * n as u16).expect("groups are within the page")
+}
+
+/// Virtual EL2's own settings and list registers.
+fn read_ich(page: RegisterPage<'_>) -> Ich {
+    let size = gic::size();
+    let mut ich = Ich {
+        hcr: page.read(ICH_HCR),
+        ..Ich::RESET
+    };
+    ich.interface.vmcr = Vmcr(page.read(ICH_VMCR));
+    for n in 0..size.active_priorities() {
+        ich.interface.ap0r[n] = page.read(nth(ICH_AP0R, n));
+        ich.interface.ap1r[n] = page.read(nth(ICH_AP1R, n));
+    }
+    for n in 0..size.list_registers() {
+        ich.lrs[n] = page.read(nth(ICH_LR, n));
+    }
+    ich
+}
+
+fn write_ich(page: RegisterPage<'_>, ich: &Ich) {
+    let size = gic::size();
+    page.write(ICH_HCR, ich.hcr);
+    page.write(ICH_VMCR, ich.interface.vmcr.0);
+    for n in 0..size.active_priorities() {
+        page.write(nth(ICH_AP0R, n), ich.interface.ap0r[n]);
+        page.write(nth(ICH_AP1R, n), ich.interface.ap1r[n]);
+    }
+    for n in 0..size.list_registers() {
+        page.write(nth(ICH_LR, n), ich.lrs[n]);
+    }
+}
+
+/// What of a virtual CPU with EL2 its interrupts are.
+pub(crate) struct Interrupts {
+    /// Whether the list registers are its guest's. Then its own CPU interface is `own`.
+    has_guests_lists: bool,
+    own: Interface,
+    /// Whether something may have become pending for virtual EL2 since it was looked at last.
+    is_due: bool,
+    /// When the next of the timers that are not in the hardware fires, in ticks of the physical counter.
+    pub(super) deadline: Option<u64>,
+}
+
+impl Interrupts {
+    pub(super) const RESET: Self = Self {
+        has_guests_lists: false,
+        own: Interface::RESET,
+        is_due: false,
+        deadline: None,
+    };
+}
+
+impl El2 {
+    /// Whether the list registers are its guest's.
+    pub(crate) fn has_guests_lists(&self) -> bool {
+        self.interrupts.has_guests_lists
+    }
+
+    /// Notes that its own interrupts have changed.
+    pub(crate) fn look_again(&mut self) {
+        self.interrupts.is_due = true;
+    }
+
+    /// The timers that are not in the hardware.
+    fn parked_timers(&mut self) -> (Pair, Parked) {
+        let timer = |control, compare, offset| Registers {
+            control,
+            compare,
+            offset,
+        };
+        let (pair, registers) = match self.loaded {
+            Loaded::El2 => {
+                let read = |slot| self.page.read(slot);
+                let physical = timer(read(CNTP_CTL), read(CNTP_CVAL), 0);
+                let offset = read(CNTVOFF);
+                (Pair::El1, [physical, timer(read(CNTV_CTL), read(CNTV_CVAL), offset)])
+            }
+            Loaded::El1 => {
+                let [control, compare] = CNTHP.map(|register| self.get(register));
+                let physical = timer(control, compare, 0);
+                let [control, compare] = CNTHV.map(|register| self.get(register));
+                (Pair::El2, [physical, timer(control, compare, 0)])
+            }
+        };
+        (pair, Parked::at(&registers, timer::now()))
+    }
+}
+
+/// The world has changed: `el2.loaded` says to which, and the timers' registers are in the hardware. Before it did, the
+/// list registers were [taken back](take_back).
+pub(super) fn switch(state: &mut VcpuState) {
+    let vm = state.vcpu.vm;
+    let me = state.vcpu.index;
+    let mut gic = vm.gic.lock();
+    let el2 = el2(state);
+    let (parked, now) = el2.parked_timers();
+    el2.interrupts.deadline = now.deadline;
+    let timers = gic.switch_timers(me, parked.other(), physical_timers(), now.lines);
+    let hcr = el2.hcr();
+    let takes_over = el2.loaded == Loaded::El1 && hcr & (hcr::IMO | hcr::FMO) != 0;
+    if takes_over {
+        el2.interrupts.own = gic::read_interface();
+        enter(state, &mut gic);
+    } else {
+        vgic::fill(state, &mut gic);
+    }
+    drop(gic);
+    if timers.set_active | timers.clear_active != 0
+        && let Some(redistributor) = state.cpu.redistributor.get()
+    {
+        gic::set_ppis_active(*redistributor, timers.set_active, timers.clear_active);
+    }
+    sched::rearm(state);
+}
+
+/// Takes the list registers back, whosever they are, before the world changes.
+pub(super) fn take_back(state: &mut VcpuState) {
+    let (vm, me) = (state.vcpu.vm, state.vcpu.index);
+    let mut gic = vm.gic.lock();
+    let kicks = if el2(state).has_guests_lists() {
+        let kicks = leave(state, &mut gic);
+        let interrupts = &mut el2(state).interrupts;
+        interrupts.has_guests_lists = false;
+        gic::write_interface(&interrupts.own);
+        kicks
+    } else {
+        vgic::fold(state, &mut gic)
+    };
+    drop(gic);
+    vgic::kick(vm, kicks.without(me));
+}
+
+/// Puts the guest's list registers into the hardware.
+fn enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
+    let me = state.vcpu.index;
+    let guest = read_ich(el2(state).page);
+    let mut hardware = Ich::RESET;
+    let used = gic.enter_nested(me, &guest, &mut hardware);
+    vgic::write_lists(state, &hardware.lrs, used);
+    gic::write_interface(&hardware.interface);
+    gic::set_virtual_hcr(hardware.hcr);
+    let interrupts = &mut el2(state).interrupts;
+    interrupts.has_guests_lists = true;
+    interrupts.is_due = true;
+}
+
+/// Takes the guest's list registers back into the register page. What the hardware holds has no meaning afterwards.
+pub(crate) fn leave(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
+    let me = state.vcpu.index;
+    let page = el2(state).page;
+    let mut guest = read_ich(page);
+    let hardware = Ich {
+        hcr: gic::read_virtual_hcr(),
+        interface: gic::read_interface(),
+        lrs: vgic::read_lists(state),
+    };
+    let kicks = gic.leave_nested(me, &hardware, &mut guest);
+    write_ich(page, &guest);
+    let line = guest.maintenance(gic::list_registers());
+    kicks | gic.set_line(me, Intid::MAINTENANCE, line)
+}
+
+/// Looks at the guest's list registers while it stays: a maintenance interrupt says that there is something to see.
+pub(crate) fn look(state: &mut VcpuState) {
+    let (vm, me) = (state.vcpu.vm, state.vcpu.index);
+    let kicks = {
+        let mut gic = vm.gic.lock();
+        let kicks = leave(state, &mut gic);
+        enter(state, &mut gic);
+        kicks
+    };
+    vgic::kick(vm, kicks.without(me));
+}
+
+/// Lets virtual EL2 take an interrupt of its own that waits while its guest runs and the hardware does not show it.
+pub(super) fn settle(state: &mut VcpuState) {
+    let (vm, me) = (state.vcpu.vm, state.vcpu.index);
+    let from = level(state.registers.pstate);
+    let el2 = el2(state);
+    if !(el2.interrupts.has_guests_lists && el2.interrupts.is_due) {
+        return;
+    }
+    el2.interrupts.is_due = false;
+    let hcr = el2.hcr();
+    let signal = vm.gic.lock().signal(me, &el2.interrupts.own, gic::size());
+    let (cause, exception) = match signal {
+        Some(Signal::Irq) => (Cause::Irq, Exception::Irq),
+        Some(Signal::Fiq) => (Cause::Fiq, Exception::Fiq),
+        None => return,
+    };
+    if target(cause, from, hcr, 0) == Target::El2 {
+        deliver::take(state, exception);
+    }
+}
+
+/// Timers that are not in the hardware may be due: the CPU's own timer says so.
+pub(crate) fn drive_timers(state: &mut VcpuState) {
+    let Some(el2) = state.el2.as_mut() else {
+        return;
+    };
+    let (pair, parked) = el2.parked_timers();
+    el2.interrupts.deadline = parked.deadline;
+    vgic::update(state, |gic, me| gic.drive_timers(me, pair, parked.lines));
+    sched::rearm(state);
+}
+
+/// The virtual CPU is being put on its CPU: its registers are loaded.
+pub(crate) fn resume(state: &mut VcpuState) {
+    let Some(el2) = state.el2.as_ref() else {
+        return;
+    };
+    if el2.has_guests_lists() {
+        enter(state, &mut state.vcpu.vm.gic.lock());
+    }
+    drive_timers(state);
+}
+
+/// Whether an interrupt waits that ends a WFI of the guest.
+pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
+    const PENDING: u64 = 1 << 62;
+    let (vm, me) = (state.vcpu.vm, state.vcpu.index);
+    let has_own = vgic::read_lists(state).iter().any(|list| list & PENDING != 0);
+    let el2 = el2(state);
+    el2.interrupts.is_due = true;
+    let own = el2.interrupts.own;
+    has_own || vm.gic.lock().signal(me, &own, gic::size()).is_some()
+}
+
+/// What virtual EL2 reads of a register that follows from its list registers.
+pub(super) fn computed(el2: &El2, register: SysReg) -> u64 {
+    let size = gic::size();
+    let count = size.list_registers();
+    match register {
+        ICH_MISR_EL2 => read_ich(el2.page).misr(count),
+        ICH_EISR_EL2 => read_ich(el2.page).eisr(count),
+        ICH_ELRSR_EL2 => read_ich(el2.page).elrsr(count),
+        _ => size.for_guest().0,
+    }
+}
+
+fn physical_timers() -> [Intid; 2] {
+    let timer = &machine().timer;
+    [timer.physical.intid, timer.virt.intid]
+        .map(|intid| Intid::new(intid).expect("the device tree's interrupts are below 1020"))
+}
