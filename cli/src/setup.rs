@@ -7,6 +7,7 @@
 pub mod apt;
 pub mod build;
 pub mod cache;
+pub mod fat;
 pub mod guest;
 pub mod initrd;
 pub mod modules;
