@@ -64,6 +64,38 @@ impl Content {
     }
 }
 
+/// A number that tells files apart by their names and contents, in whatever order they come.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn fingerprint(files: &[(String, Content)]) -> io::Result<u32> {
+    let mut files: Vec<_> = files.iter().collect();
+    files.sort_by_key(|(name, _)| name);
+    let mut sum = Sum(crc32fast::Hasher::new());
+    for (name, content) in files {
+        let len = content.len()?;
+        sum.0.update(&len.to_le_bytes());
+        sum.0.update(name.as_bytes());
+        sum.0.update(&[0]);
+        content.copy_to(&mut sum, len)?;
+    }
+    Ok(sum.0.finalize())
+}
+
+/// Takes bytes into a checksum.
+struct Sum(crc32fast::Hasher);
+
+impl Write for Sum {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Writes an image that holds these files, each with its name.
 ///
 /// # Errors
@@ -403,6 +435,20 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out, &[("x".into(), Content::File(path))]).expect("written");
         assert_eq!(files(&out), [("x".into(), b"content".to_vec())]);
+    }
+
+    #[test]
+    fn a_fingerprint_tells_names_and_contents_apart() {
+        let of = |files: &[(&str, &[u8])]| {
+            let owned = |(name, content): &(&str, &[u8])| ((*name).to_owned(), bytes(content));
+            let files: Vec<_> = files.iter().map(owned).collect();
+            fingerprint(&files).expect("read")
+        };
+        let one = of(&[("a", b"1"), ("b", b"2")]);
+        assert_eq!(one, of(&[("b", b"2"), ("a", b"1")]));
+        assert_ne!(one, of(&[("a", b"2"), ("b", b"1")]));
+        assert_ne!(one, of(&[("a", b"1"), ("c", b"2")]));
+        assert_ne!(one, of(&[("a", b"1b"), ("", b"2")]));
     }
 
     #[test]
