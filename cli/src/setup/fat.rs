@@ -263,7 +263,7 @@ fn long_name(root: &mut Vec<u8>, name: &str, checksum: u8) {
     let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
     for (index, piece) in bytes.chunks(2 * NAME_PIECE).enumerate().rev() {
         let is_last = index + 1 == pieces;
-        root.push(index as u8 + 1 | if is_last { 0x40 } else { 0 });
+        root.push((index as u8 + 1) | if is_last { 0x40 } else { 0 });
         root.extend(&piece[..10]);
         root.extend([0x0f, 0, checksum]);
         root.extend(&piece[10..22]);

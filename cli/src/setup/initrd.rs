@@ -25,7 +25,7 @@ const WORDS: &str = include_str!("initrd/words.sh");
 /// What starts a guest's own guest.
 const L2: &str = include_str!("initrd/l2.sh");
 /// What `droste.l2` on the command line starts.
-const NESTED_REPORT: &str = include_str!("initrd/nested-report.sh");
+pub(super) const NESTED_REPORT: &str = include_str!("initrd/nested-report.sh");
 /// What configures a network adapter with the lease that a DHCP server gave.
 const LEASE: &str = include_str!("initrd/lease.sh");
 

@@ -1,5 +1,6 @@
 //! Disks for guests that are hypervisors: a virtual machine monitor, and a kernel with its RAM disk for it to start.
 
+use std::fmt;
 use std::fs;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,9 @@ use super::Setup;
 use super::fat::{self, Content};
 use crate::error::{Context, Result};
 
+/// An L2's memory unless somebody says, in MiB; the scripts of the RAM disk have the same.
+const MEMORY_MIB: u32 = 128;
+
 /// A virtual machine monitor that guests run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Monitor {
@@ -15,6 +19,16 @@ pub enum Monitor {
     Vmm,
     /// Debian's QEMU, with the project's own beside it.
     Qemu,
+}
+
+impl Monitor {
+    /// Its name on a guest's command line.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Vmm => "vmm",
+            Self::Qemu => "qemu",
+        }
+    }
 }
 
 /// What a guest that is a hypervisor finds on its disk.
@@ -73,6 +87,72 @@ impl Provisions {
     }
 }
 
+/// What a guest that is a hypervisor is to do when it examines its machine: start guests of its own, called L2, and have
+/// each examine itself. [`Display`](fmt::Display) gives the words for its command line, which stand beside
+/// `droste.self-report`.
+///
+/// It ends with the line `guest: nested ok`, and switches off, if each L2 came to a good end.
+///
+/// ```
+/// use droste::setup::monitor::{L2, Monitor};
+///
+/// let mut l2 = L2::new(Monitor::Vmm);
+/// assert_eq!(l2.to_string(), "droste.l2=vmm");
+/// l2.vcpus = 2;
+/// l2.parallel = 2;
+/// assert_eq!(l2.to_string(), "droste.l2=vmm droste.l2.vcpus=2 droste.l2.parallel=2");
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct L2 {
+    /// What starts them.
+    pub monitor: Monitor,
+    /// Virtual CPUs of each.
+    pub vcpus: u32,
+    /// Memory of each, in MiB.
+    pub memory_mib: u32,
+    /// A kernel of the disk that needs no RAM disk, in place of Linux: one of the bare-metal test guests, whose own name
+    /// begins the line with its good end.
+    pub kernel: Option<String>,
+    /// How many there are beside each other.
+    pub parallel: u32,
+    /// How often that is done.
+    pub count: u32,
+}
+
+impl L2 {
+    /// One Linux, as small as it is started unless somebody says.
+    pub fn new(monitor: Monitor) -> Self {
+        Self {
+            monitor,
+            vcpus: 1,
+            memory_mib: MEMORY_MIB,
+            kernel: None,
+            parallel: 1,
+            count: 1,
+        }
+    }
+}
+
+impl fmt::Display for L2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "droste.l2={}", self.monitor.word())?;
+        if let Some(kernel) = &self.kernel {
+            write!(f, " droste.l2.kernel={kernel}")?;
+        }
+        for (name, value, default) in [
+            ("vcpus", self.vcpus, 1),
+            ("memory", self.memory_mib, MEMORY_MIB),
+            ("parallel", self.parallel, 1),
+            ("count", self.count, 1),
+        ] {
+            if value != default {
+                write!(f, " droste.l2.{name}={value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The files of a directory.
 fn below(dir: &Path) -> Result<Vec<(String, Content)>> {
     let describe = || format!("cannot list {}", dir.display());
@@ -87,4 +167,45 @@ fn below(dir: &Path) -> Result<Vec<(String, Content)>> {
 /// Named after the content: another kernel or another monitor is another disk.
 fn name(files: &[(String, Content)]) -> std::io::Result<String> {
     Ok(format!("disk/{:08x}.img", fat::fingerprint(files)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setup::initrd;
+
+    #[test]
+    fn the_guest_knows_every_word() {
+        let l2 = L2 {
+            monitor: Monitor::Qemu,
+            vcpus: 2,
+            memory_mib: 64,
+            kernel: Some("fp".into()),
+            parallel: 3,
+            count: 4,
+        };
+        let words = l2.to_string();
+        assert_eq!(words.split(' ').count(), 6, "{words}");
+        for word in words.split(' ') {
+            let (name, _) = word.split_once('=').expect("a name and a value");
+            let asked = format!("$(value {name}");
+            assert!(
+                initrd::NESTED_REPORT.contains(&asked),
+                "{name} means nothing"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_is_what_the_guest_does_anyway() {
+        for (name, value) in [
+            ("vcpus", 1),
+            ("memory", MEMORY_MIB),
+            ("parallel", 1),
+            ("count", 1),
+        ] {
+            let default = format!("$(value droste.l2.{name} {value})");
+            assert!(initrd::NESTED_REPORT.contains(&default), "{default}");
+        }
+    }
 }
