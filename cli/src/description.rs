@@ -11,6 +11,8 @@ use std::path::PathBuf;
 
 use droste_image::{Console, El2, OnReboot};
 
+use crate::setup::monitor::Monitor;
+
 pub use diagnostic::{Diagnostic, Place, Placed, report};
 pub use inspect::{Located, inspect};
 pub use parse::parse_size;
@@ -22,6 +24,16 @@ pub enum Part {
     Debian(String),
     /// A file.
     File(PathBuf),
+}
+
+/// What is on a disk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Disk {
+    /// A raw image, which the guest may write to.
+    File(PathBuf),
+    /// What a guest that is a hypervisor needs for guests of its own: this monitor, and the machine's own kernel. Written
+    /// `droste:vmm` or `debian:qemu-system-arm`.
+    Monitor(Monitor),
 }
 
 /// One virtual machine as its file describes it; every value is within its limits, but for a name that is missing.
@@ -39,8 +51,8 @@ pub struct Description {
     pub initrd: Option<Placed<Part>>,
     /// The guest's command line.
     pub cmdline: Placed<String>,
-    /// Disk images.
-    pub disks: Vec<Placed<PathBuf>>,
+    /// Disks.
+    pub disks: Vec<Placed<Disk>>,
     /// Whether it has a network adapter; the place is that of the word.
     pub net: Option<Placed<()>>,
     /// Whether it has a console.

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use droste_image::{Console, VmSpec};
 
 use crate::description::{
-    Description, Diagnostic, Located, Overrides, Part, inspect, load, report,
+    Description, Diagnostic, Disk, Located, Overrides, Part, inspect, load, report,
 };
 use crate::error::{Context, Result};
 use crate::files;
 use crate::qemu::{Device, DeviceKind, TRANSPORTS_PER_VM};
 use crate::setup::Setup;
+use crate::setup::monitor::{Monitor, Provisions};
 use crate::setup::{guest, initrd};
 
 /// Memory of the machine beyond the virtual machines' and the boot image, in MiB: the emulated machine puts the image
@@ -82,7 +83,7 @@ impl Plan {
         let mut first_transport = 0;
         let mut vms = Vec::new();
         for (description, located) in located {
-            let devices = devices(&description, first_transport);
+            let devices = devices(&description, &located.monitors, first_transport);
             if !devices.is_empty() {
                 first_transport += TRANSPORTS_PER_VM;
             }
@@ -186,7 +187,7 @@ pub fn summary(vm: &Description) -> String {
     lines.extend(
         vm.disks
             .iter()
-            .map(|disk| format!("  disk          {}", disk.value.display())),
+            .map(|disk| format!("  disk          {}", shown(&disk.value))),
     );
     lines.extend(
         vm.net
@@ -204,6 +205,14 @@ pub fn summary(vm: &Description) -> String {
     lines.join("\n")
 }
 
+fn shown(disk: &Disk) -> String {
+    match disk {
+        Disk::File(file) => file.display().to_string(),
+        Disk::Monitor(Monitor::Vmm) => "a guest of its own, with the project's monitor".into(),
+        Disk::Monitor(Monitor::Qemu) => "a guest of its own, with Debian's QEMU".into(),
+    }
+}
+
 /// Where the parts of a description are, fetched if need be.
 fn fetch(setup: &Setup, vm: &Description) -> Result<Located> {
     let kernel = match &vm.kernel.value {
@@ -218,9 +227,11 @@ fn fetch(setup: &Setup, vm: &Description) -> Result<Located> {
     let image = kernel
         .map(|kernel| kernel.image())
         .or_else(|| own_file(&vm.kernel.value));
+    let monitors = monitors(setup, vm, image.as_deref())?;
     Ok(Located {
         kernel: image,
         initrd,
+        monitors,
     })
 }
 
@@ -242,7 +253,19 @@ fn find(setup: &Setup, vm: &Description) -> Located {
     Located {
         kernel: image,
         initrd,
+        monitors: Vec::new(),
     }
+}
+
+/// The disks for guests of its own, whose kernel is this one as well.
+fn monitors(setup: &Setup, vm: &Description, kernel: Option<&Path>) -> Result<Vec<PathBuf>> {
+    let mut disks = Vec::new();
+    for disk in &vm.disks {
+        if let (Disk::Monitor(monitor), Some(kernel)) = (&disk.value, kernel) {
+            disks.push(Provisions::new(*monitor, kernel).disk(setup)?);
+        }
+    }
+    Ok(disks)
 }
 
 fn own_file(part: &Part) -> Option<PathBuf> {
@@ -252,12 +275,18 @@ fn own_file(part: &Part) -> Option<PathBuf> {
     }
 }
 
-/// The devices of a description, from this transport on.
-fn devices(vm: &Description, first_transport: u32) -> Vec<Device> {
-    let disks = vm
-        .disks
-        .iter()
-        .map(|disk| DeviceKind::Disk(absolute(&disk.value)));
+/// The devices of a description, from this transport on; `monitors` are the disks that are no files of the user's.
+fn devices(vm: &Description, monitors: &[PathBuf], first_transport: u32) -> Vec<Device> {
+    let mut monitors = monitors.iter();
+    let disks = vm.disks.iter().map(|disk| match &disk.value {
+        Disk::File(file) => DeviceKind::Disk(absolute(file)),
+        Disk::Monitor(_) => {
+            let file = monitors
+                .next()
+                .expect("a fetched description has its disks");
+            DeviceKind::ReadOnlyDisk(file.clone())
+        }
+    });
     let net = vm.net.iter().map(|_| DeviceKind::Net);
     (first_transport..)
         .zip(disks.chain(net))

@@ -7,9 +7,12 @@
 pub mod apt;
 pub mod build;
 pub mod cache;
+pub mod emulator;
+pub mod fat;
 pub mod guest;
 pub mod initrd;
 pub mod modules;
+pub mod monitor;
 pub mod qemu;
 pub mod sources;
 pub mod target;
@@ -86,6 +89,24 @@ impl Setup {
     /// If it cannot be fetched or built.
     pub fn initrd(&self, kernel: Option<&Kernel>) -> Result<PathBuf> {
         initrd::initrd(&self.cache, kernel)
+    }
+
+    /// The virtual machine monitor that guests run, built from this workspace.
+    ///
+    /// # Errors
+    /// If the sources or the compiler are missing, or the build fails.
+    pub fn monitor(&self) -> Result<PathBuf> {
+        let workspace = build::workspace()?;
+        target::ensure_std(&workspace)?;
+        build::build_monitor(&workspace)
+    }
+
+    /// A directory with Debian's QEMU for a guest; see [`emulator::emulator`].
+    ///
+    /// # Errors
+    /// If it cannot be fetched.
+    pub fn emulator(&self) -> Result<PathBuf> {
+        emulator::emulator(&self.cache)
     }
 
     fn build(&self, program: Program<'_>) -> Result<PathBuf> {

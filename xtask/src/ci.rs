@@ -4,9 +4,13 @@ use crate::lint;
 use crate::workspace::{self, Failure};
 use std::process::Command;
 
-/// The target of the EL2 binary and the bare-metal guests, and the packages that build for nothing else.
-const EL2_TARGET: &str = "aarch64-unknown-none-softfloat";
-const EL2_PACKAGES: [&str; 2] = ["droste-hv", "droste-guests"];
+/// The packages that are not built for the host, each with its target and its profile: the EL2 binary, and what runs in
+/// guests.
+const FOREIGN: [(&str, &str, &str); 3] = [
+    ("droste-hv", "aarch64-unknown-none-softfloat", "el2"),
+    ("droste-guests", "aarch64-unknown-none-softfloat", "el2"),
+    ("droste-vmm", "aarch64-unknown-linux-musl", "guest"),
+];
 
 /// Runs each step, and stops at the first that fails.
 ///
@@ -19,7 +23,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     lint::run()
 }
 
-/// Formatting; clippy for the host's crates and for EL2's; documentation.
+/// Formatting; clippy for the host's crates and for the others; documentation.
 fn steps() -> Vec<Command> {
     let command = |arguments: &[&str]| {
         let mut command = workspace::cargo();
@@ -27,8 +31,8 @@ fn steps() -> Vec<Command> {
         command
     };
     // One at a time: together, features that one asks of a dependency would be the other's as well.
-    let clippy_el2 = EL2_PACKAGES.map(|package| {
-        let mut step = command(&["clippy", "--target", EL2_TARGET, "--profile", "el2"]);
+    let clippy_foreign = FOREIGN.map(|(package, target, profile)| {
+        let mut step = command(&["clippy", "--target", target, "--profile", profile]);
         step.args(["--package", package, "--", "-D", "warnings"]);
         step
     });
@@ -38,7 +42,7 @@ fn steps() -> Vec<Command> {
         command(&["fmt", "--all", "--check"]),
         command(&["clippy", "--all-targets", "--", "-D", "warnings"]),
     ];
-    steps.extend(clippy_el2);
+    steps.extend(clippy_foreign);
     steps.push(doc);
     steps
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use droste_image::VMS_MAX;
 use droste_image::kernel::{Header, KernelError, Placement};
 
-use super::{Description, Diagnostic, Place};
+use super::{Description, Diagnostic, Disk, Place};
 use crate::qemu::{TRANSPORTS_PER_VM, VMS_WITH_DEVICES_MAX};
 
 /// Bytes of a kernel that its judgement needs.
@@ -23,6 +23,8 @@ pub struct Located {
     pub kernel: Option<PathBuf>,
     /// The initial RAM disk's file.
     pub initrd: Option<PathBuf>,
+    /// The images of those disks that are no files of the user's, in their order.
+    pub monitors: Vec<PathBuf>,
 }
 
 /// All that is wrong with descriptions, each given with its parts' places.
@@ -117,11 +119,14 @@ impl<'a> Inspection<'a> {
 
     fn disks(&mut self, vm: &'a Description) {
         for disk in &vm.disks {
-            let Some(len) = self.length(&disk.value, &disk.place) else {
+            let Disk::File(file) = &disk.value else {
                 continue;
             };
-            let shown = disk.value.display();
-            if let Some(format) = disk_format(&disk.value) {
+            let Some(len) = self.length(file, &disk.place) else {
+                continue;
+            };
+            let shown = file.display();
+            if let Some(format) = disk_format(file) {
                 let help = format!("convert it: qemu-img convert -O raw {shown} {shown}.raw");
                 self.find(
                     &disk.place,
@@ -138,14 +143,14 @@ impl<'a> Inspection<'a> {
                     format!("round it up: truncate -s {padded} {shown}"),
                 );
             }
-            if let Err(error) = File::options().write(true).open(&disk.value) {
+            if let Err(error) = File::options().write(true).open(file) {
                 self.find(
                     &disk.place,
                     format!("the disk {shown} cannot be written: {error}"),
                     "make it writable".into(),
                 );
             }
-            let Ok(real) = fs::canonicalize(&disk.value) else {
+            let Ok(real) = fs::canonicalize(file) else {
                 continue;
             };
             match self.disks.get(&real) {
@@ -278,6 +283,7 @@ mod tests {
         let locate = |vm: &Description| Located {
             kernel: file(&vm.kernel.value),
             initrd: vm.initrd.as_ref().and_then(|initrd| file(&initrd.value)),
+            monitors: Vec::new(),
         };
         let vms: Vec<_> = vms
             .into_iter()
@@ -318,7 +324,7 @@ mod tests {
         let (vms, mut found) = load(&[dir.path().join("vm.toml")], &Overrides::default());
         let located = Located {
             kernel: Some(dir.path().join("nothing")),
-            initrd: None,
+            ..Located::default()
         };
         let vms: Vec<_> = vms.into_iter().map(|vm| (vm, located.clone())).collect();
         found.extend(inspect(&vms));

@@ -10,8 +10,9 @@ use droste_image::{
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Description, Diagnostic, Part, Place, Placed};
+use super::{Description, Diagnostic, Disk, Part, Place, Placed};
 use crate::setup::guest::{BUSYBOX_PACKAGE, KERNEL_PACKAGE, is_kernel_package};
+use crate::setup::monitor::Monitor;
 
 /// Every key, with an example of its value.
 const KEYS: [(&str, &str); 11] = [
@@ -44,6 +45,12 @@ const ALIASES: [(&str, &str); 14] = [
     ("serial", "console"),
     ("virtualization", "el2"),
     ("nested", "el2"),
+];
+
+/// Disks that are no files.
+const MONITORS: [(&str, Monitor); 2] = [
+    ("droste:vmm", Monitor::Vmm),
+    ("debian:qemu-system-arm", Monitor::Qemu),
 ];
 
 /// Memory and processors of a description that does not say.
@@ -113,10 +120,7 @@ impl<'a> Reader<'a> {
             kernel: self.or_stand_in(kernel, Part::Debian(KERNEL_PACKAGE.into())),
             initrd,
             cmdline: self.or_stand_in(cmdline, String::new()),
-            disks: disks
-                .iter()
-                .map(|disk| self.placed(disk, |name| self.beside(name)))
-                .collect(),
+            disks: disks.iter().filter_map(|disk| self.disk(disk)).collect(),
             net,
             console: if console {
                 Console::Uart
@@ -253,6 +257,21 @@ impl<'a> Reader<'a> {
             help: format!("{help}, or a file"),
         });
         None
+    }
+
+    fn disk(&mut self, name: &Spanned<String>) -> Option<Placed<Disk>> {
+        let source = name.get_ref();
+        let named = MONITORS.iter().find(|(known, _)| known == source);
+        if let Some((_, monitor)) = named {
+            return Some(self.placed(name, |_| Disk::Monitor(*monitor)));
+        }
+        if source.starts_with("debian:") || source.starts_with("droste:") {
+            let known = MONITORS.map(|(known, _)| known).join(" or ");
+            let message = format!("there is no disk {source:?}");
+            self.find(&name.span(), message, format!("use {known}, or a file"));
+            return None;
+        }
+        Some(self.placed(name, |name| Disk::File(self.beside(name))))
     }
 
     /// A file's name is relative to the description that names it.
@@ -449,8 +468,8 @@ el2 = "nvhe"
         assert_eq!(
             disks,
             [
-                ("dir/a.img".into(), "dir/vm.toml:8:9".into()),
-                ("/b.img".into(), "dir/vm.toml:8:18".into())
+                (Disk::File("dir/a.img".into()), "dir/vm.toml:8:9".into()),
+                (Disk::File("/b.img".into()), "dir/vm.toml:8:18".into())
             ]
         );
         assert!(vm.net.is_some());
@@ -566,6 +585,24 @@ el2 = "nvhe"
         assert!(
             found.contains("use debian:busybox-static, or a file"),
             "{found}"
+        );
+    }
+
+    #[test]
+    fn a_disk_can_be_a_monitor() {
+        let monitors = "[\"droste:vmm\", \"debian:qemu-system-arm\"]";
+        let (vm, findings) = read(&GOOD.replace("[\"a.img\", \"/b.img\"]", monitors));
+        assert_eq!(findings, [] as [String; 0]);
+        let disks: Vec<_> = vm.disks.iter().map(|disk| &disk.value).collect();
+        assert_eq!(
+            disks,
+            [&Disk::Monitor(Monitor::Vmm), &Disk::Monitor(Monitor::Qemu)]
+        );
+        let found = finding("\"a.img\"", "\"debian:bash\"");
+        assert_eq!(
+            found,
+            "dir/vm.toml:8:9: there is no disk \"debian:bash\"\n  \
+             help: use droste:vmm or debian:qemu-system-arm, or a file"
         );
     }
 

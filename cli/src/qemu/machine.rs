@@ -33,6 +33,8 @@ pub enum El2 {
 pub enum DeviceKind {
     /// A disk whose sectors are this file's bytes.
     Disk(PathBuf),
+    /// The same, but nobody writes to it, so several machines can have it.
+    ReadOnlyDisk(PathBuf),
     /// A network adapter behind QEMU's own router.
     Net,
 }
@@ -71,13 +73,20 @@ impl Device {
             self.transport
         );
         let bus = format!("bus=virtio-mmio-bus.{}", self.transport);
-        match &self.kind {
-            DeviceKind::Disk(file) => [
+        let disk = |options: &str, file: &Path| {
+            [
                 "-drive".into(),
-                joined(&format!("if=none,format=raw,id={id},file="), &escaped(file)),
+                joined(
+                    &format!("if=none,format=raw,{options}id={id},file="),
+                    &escaped(file),
+                ),
                 "-device".into(),
                 format!("virtio-blk-device,drive={id},{bus}").into(),
-            ],
+            ]
+        };
+        match &self.kind {
+            DeviceKind::Disk(file) => disk("", file),
+            DeviceKind::ReadOnlyDisk(file) => disk("readonly=on,", file),
             DeviceKind::Net => [
                 "-netdev".into(),
                 format!("user,id={id}").into(),
@@ -253,10 +262,16 @@ mod tests {
                 kind: DeviceKind::Net,
                 transport: 9,
             },
+            Device {
+                kind: DeviceKind::ReadOnlyDisk("c.img".into()),
+                transport: 10,
+            },
         ];
         assert!(words(&machine).ends_with(
             "-drive if=none,format=raw,id=disk8,file=a,,b.img -device virtio-blk-device,drive=disk8,bus=virtio-mmio-bus.8 \
-             -netdev user,id=net9 -device virtio-net-device,netdev=net9,bus=virtio-mmio-bus.9"
+             -netdev user,id=net9 -device virtio-net-device,netdev=net9,bus=virtio-mmio-bus.9 \
+             -drive if=none,format=raw,readonly=on,id=disk10,file=c.img \
+             -device virtio-blk-device,drive=disk10,bus=virtio-mmio-bus.10"
         ));
     }
 

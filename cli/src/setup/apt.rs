@@ -99,6 +99,31 @@ impl Apt {
             .context(|| format!("cannot remove {}", downloads.display()))
     }
 
+    /// Fetches a package with all that it depends on, and unpacks the files of all of them below `into`.
+    ///
+    /// # Errors
+    /// If one cannot be fetched or unpacked.
+    pub fn unpack_with_dependencies(&self, package: &str, into: &Path) -> Result<()> {
+        files::make_dir(into)?;
+        output(
+            self.command("apt-get")
+                .args(["-qq", "--yes", "--no-install-recommends", "--download-only"])
+                .args(["install", package]),
+        )?;
+        let archives = self.dir.join("cache/archives");
+        let mut packages: Vec<PathBuf> = std::fs::read_dir(&archives)
+            .context(|| format!("cannot list {}", archives.display()))?
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+            .collect();
+        packages.sort();
+        for archive in &packages {
+            output(Command::new("dpkg-deb").arg("-x").args([archive, into]))?;
+        }
+        Ok(())
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         for option in self.options() {

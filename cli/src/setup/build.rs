@@ -1,4 +1,5 @@
-//! Builds what runs on the bare machine: the hypervisor and the test guests, each as a flat image.
+//! Builds what runs on the bare machine, the hypervisor and the test guests, each as a flat image; and the monitor that
+//! guests run.
 
 use std::env;
 use std::ffi::OsString;
@@ -9,12 +10,16 @@ use object::elf::{FileHeader64, PT_LOAD};
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use object::{Endianness, elf};
 
-use super::target::{Core, TARGET};
+use super::target::{Core, GUEST_TARGET, TARGET};
 use crate::error::{Context, Error, Result};
 use crate::{files, progress};
 
 /// Cargo's profile for the bare machine.
 const PROFILE: &str = "el2";
+/// The monitor's package and program.
+const MONITOR: &str = "droste-vmm";
+/// Cargo's profile for programs of guests.
+const GUEST_PROFILE: &str = "guest";
 /// A flat image larger than this, in bytes, has a hole that the linker script should not leave.
 const IMAGE_MAX: u64 = 64 << 20;
 
@@ -77,13 +82,10 @@ pub fn workspace() -> Result<PathBuf> {
 /// If the build fails, with what the compiler said, or the result is not a bootable image.
 pub fn build(workspace: &Path, core: &Core, program: Program<'_>) -> Result<PathBuf> {
     let binary = program.binary();
-    // A directory of its own: the cargo that runs us may hold the lock of the usual one.
-    let target_dir = env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| workspace.join("target"), PathBuf::from)
-        .join("el2");
+    let target_dir = target_dir(workspace);
     {
         let _step = progress::step(&format!("building {}", program.description()));
-        compile(&mut cargo(workspace, core, program, &target_dir))?;
+        compile(&mut program_build(workspace, core, program, &target_dir))?;
     }
     let linked = target_dir.join(TARGET).join(PROFILE).join(binary);
     let image = flatten(&files::read(&linked)?).map_err(|cause| {
@@ -94,6 +96,25 @@ pub fn build(workspace: &Path, core: &Core, program: Program<'_>) -> Result<Path
     let path = linked.with_extension("img");
     files::write(&path, &image)?;
     Ok(path)
+}
+
+/// Builds the monitor that guests run, and returns the program.
+///
+/// # Errors
+/// If the build fails, with what the compiler said.
+pub fn build_monitor(workspace: &Path) -> Result<PathBuf> {
+    let target_dir = target_dir(workspace);
+    let _step = progress::step("building the guests' virtual machine monitor");
+    compile(&mut monitor_build(workspace, &target_dir))?;
+    let built = target_dir.join(GUEST_TARGET).join(GUEST_PROFILE);
+    Ok(built.join(MONITOR))
+}
+
+/// A directory of its own: the cargo that runs us may hold the lock of the usual one.
+fn target_dir(workspace: &Path) -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace.join("target"), PathBuf::from)
+        .join("el2")
 }
 
 /// Runs the build; if it fails, all that the compiler said is the error.
@@ -110,18 +131,35 @@ fn compile(cargo: &mut Command) -> Result<()> {
     )))
 }
 
-fn cargo(workspace: &Path, core: &Core, program: Program<'_>, target_dir: &Path) -> Command {
+fn program_build(
+    workspace: &Path,
+    core: &Core,
+    program: Program<'_>,
+    target_dir: &Path,
+) -> Command {
+    let mut cargo = cargo(workspace, TARGET, PROFILE, target_dir);
+    cargo.args(["--package", program.package(), "--bin", program.binary()]);
+    core.configure(&mut cargo);
+    cargo
+}
+
+fn monitor_build(workspace: &Path, target_dir: &Path) -> Command {
+    let mut cargo = cargo(workspace, GUEST_TARGET, GUEST_PROFILE, target_dir);
+    cargo.args(["--package", MONITOR, "--bin", MONITOR]);
+    cargo
+}
+
+/// Cargo, told all but what to build.
+fn cargo(workspace: &Path, target: &str, profile: &str, target_dir: &Path) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     cargo
         .current_dir(workspace)
-        .args(["build", "--quiet", "--profile", PROFILE, "--target", TARGET])
-        .args(["--package", program.package(), "--bin", program.binary()])
+        .args(["build", "--quiet", "--profile", profile, "--target", target])
         .arg("--target-dir")
         .arg(target_dir)
         // Flags of the host's build would take the place of those that the target needs.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    core.configure(&mut cargo);
     cargo
 }
 
@@ -237,20 +275,29 @@ mod tests {
 
     #[test]
     fn the_build_is_told_package_profile_and_target() {
-        let command = cargo(
-            Path::new("/ws"),
-            &Core::Installed,
-            Program::Guest("exits"),
-            Path::new("/t"),
-        );
-        let words: Vec<_> = command
-            .get_args()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
+        let words = |command: &Command| {
+            let words: Vec<_> = command
+                .get_args()
+                .map(|word| word.to_string_lossy())
+                .collect();
+            words.join(" ")
+        };
+        let (workspace, target_dir) = (Path::new("/ws"), Path::new("/t"));
+        let guest = Program::Guest("exits");
         assert_eq!(
-            words.join(" "),
-            "build --quiet --profile el2 --target aarch64-unknown-none-softfloat --package droste-guests --bin exits \
-             --target-dir /t"
+            words(&program_build(
+                workspace,
+                &Core::Installed,
+                guest,
+                target_dir
+            )),
+            "build --quiet --profile el2 --target aarch64-unknown-none-softfloat --target-dir /t \
+             --package droste-guests --bin exits"
+        );
+        assert_eq!(
+            words(&monitor_build(workspace, target_dir)),
+            "build --quiet --profile guest --target aarch64-unknown-linux-musl --target-dir /t \
+             --package droste-vmm --bin droste-vmm"
         );
     }
 }

@@ -20,6 +20,12 @@ const INIT: &str = include_str!("initrd/init.sh");
 const INITTAB: &str = include_str!("initrd/inittab");
 /// What `droste.self-report` on the command line starts.
 const SELF_REPORT: &str = include_str!("initrd/self-report.sh");
+/// What reads the words of the command line, for the others.
+const WORDS: &str = include_str!("initrd/words.sh");
+/// What starts a guest's own guest.
+const L2: &str = include_str!("initrd/l2.sh");
+/// What `droste.l2` on the command line starts.
+pub(super) const NESTED_REPORT: &str = include_str!("initrd/nested-report.sh");
 /// What configures a network adapter with the lease that a DHCP server gave.
 const LEASE: &str = include_str!("initrd/lease.sh");
 
@@ -85,18 +91,24 @@ fn archive(busybox: &[u8], modules: &[(String, Vec<u8>)]) -> io::Result<Vec<u8>>
     }
     for (path, entry) in [
         ("bin/busybox", Entry::Program(busybox)),
+        ("bin/l2", Entry::Program(L2.as_bytes())),
         ("bin/sh", Entry::Link("busybox")),
         ("dev/console", Entry::Device(5, 1)),
         ("dev/null", Entry::Device(1, 3)),
         ("etc/group", Entry::File(b"root:x:0:\n")),
         ("etc/inittab", Entry::File(INITTAB.as_bytes())),
         ("etc/lease", Entry::Program(LEASE.as_bytes())),
+        (
+            "etc/nested-report",
+            Entry::Program(NESTED_REPORT.as_bytes()),
+        ),
         ("etc/passwd", Entry::File(b"root::0:0:root:/root:/bin/sh\n")),
         (
             "etc/profile",
-            Entry::File(b"cd /root\nexport PS1='guest:\\w# '\n"),
+            Entry::File(b"cd /root\nexport PS1='\\h:\\w# '\n"),
         ),
         ("etc/self-report", Entry::Program(SELF_REPORT.as_bytes())),
+        ("etc/words", Entry::File(WORDS.as_bytes())),
         ("init", Entry::Program(INIT.as_bytes())),
     ] {
         entries.insert(path.into(), entry);
@@ -217,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_scripts_name_the_shell_that_the_archive_holds() {
-        for script in [INIT, SELF_REPORT, LEASE] {
+        for script in [INIT, SELF_REPORT, LEASE, L2, NESTED_REPORT] {
             assert!(script.starts_with("#!/bin/sh\n"));
         }
     }

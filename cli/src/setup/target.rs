@@ -14,6 +14,9 @@ use crate::progress;
 /// must not use them.
 pub const TARGET: &str = "aarch64-unknown-none-softfloat";
 
+/// What programs of guests are built for: linked statically, so that a guest needs no libraries.
+pub const GUEST_TARGET: &str = "aarch64-unknown-linux-musl";
+
 /// Where the core library for [`TARGET`] comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Core {
@@ -45,27 +48,13 @@ impl Core {
 /// If there is no Rust compiler, or no way to get the library; then with the commands that do.
 pub fn ensure(cache: &Cache, workspace: &Path) -> Result<Core> {
     let compiler = Compiler::of(workspace)?;
-    if compiler
-        .sysroot
-        .join("lib/rustlib")
-        .join(TARGET)
-        .join("lib")
-        .is_dir()
-    {
+    if compiler.has(TARGET) {
         return Ok(Core::Installed);
     }
     if let Some(library) = cache.get(&compiler.entry()) {
         return Ok(Core::Source(library));
     }
-    let rustup = {
-        let _step = progress::step(&format!("installing the Rust target {TARGET}"));
-        output(
-            Command::new("rustup")
-                .args(["target", "add", TARGET])
-                .current_dir(workspace),
-        )
-    };
-    let Err(rustup) = rustup else {
+    let Err(rustup) = add(TARGET, workspace) else {
         return Ok(Core::Installed);
     };
     if let Some(library) = compiler.source() {
@@ -83,6 +72,33 @@ pub fn ensure(cache: &Cache, workspace: &Path) -> Result<Core> {
                     compiler.version
                 ))
         })
+}
+
+/// Sees to it that the standard library for [`GUEST_TARGET`] is there: rustup's, the only one that brings what it is linked
+/// with.
+///
+/// # Errors
+/// If there is no Rust compiler, or rustup cannot install the library.
+pub fn ensure_std(workspace: &Path) -> Result<()> {
+    if Compiler::of(workspace)?.has(GUEST_TARGET) {
+        return Ok(());
+    }
+    add(GUEST_TARGET, workspace).map_err(|rustup| {
+        Error::new(format!("there is no Rust library for {GUEST_TARGET}"))
+            .because(first_line(&rustup))
+            .help(format!("with rustup: rustup target add {GUEST_TARGET}"))
+    })
+}
+
+/// Lets rustup install a target.
+fn add(target: &str, workspace: &Path) -> Result<()> {
+    let _step = progress::step(&format!("installing the Rust target {target}"));
+    output(
+        Command::new("rustup")
+            .args(["target", "add", target])
+            .current_dir(workspace),
+    )
+    .map(drop)
 }
 
 /// The compiler that a workspace uses.
@@ -104,6 +120,12 @@ impl Compiler {
             sysroot: PathBuf::from(ask(&["--print", "sysroot"])?.trim()),
             version: release(&ask(&["--version"])?).to_owned(),
         })
+    }
+
+    /// Whether the toolchain has the libraries for a target.
+    fn has(&self, target: &str) -> bool {
+        let libraries = self.sysroot.join("lib/rustlib").join(target).join("lib");
+        libraries.is_dir()
     }
 
     /// The library's source of exactly this version, where rustup or Debian puts it.

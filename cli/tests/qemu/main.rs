@@ -1,5 +1,5 @@
 //! Droste in QEMU: every test starts `droste run` as a user would and judges what the consoles say, how the run ends
-//! and what its record holds.
+//! and what its record holds. Only `kvm` does without Droste: it judges what its guests run.
 //!
 //! What is missing (QEMU, Debian's kernel and busybox, the library of the EL2 target) is brought by the first test.
 //! Emulated processors take turns on the host's, so the tests of this file run beside each other only where the host
@@ -9,6 +9,7 @@ mod bugs;
 mod console;
 mod devices;
 mod guests;
+mod kvm;
 mod linux;
 mod neighbours;
 mod refusals;

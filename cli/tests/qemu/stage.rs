@@ -22,7 +22,7 @@ const LIMIT: u64 = 240;
 /// How long `droste` may take around the run itself, in seconds.
 const GRACE: u64 = 30;
 /// What the guest's shell says when it waits for a command.
-const PROMPT: &str = "guest:~# ";
+pub(crate) const PROMPT: &str = "guest:~# ";
 
 /// The parts of a run, brought and built once.
 pub(crate) struct Parts {
@@ -63,11 +63,11 @@ fn processors() -> usize {
 }
 
 /// Processors of the host for one emulated machine, until this is dropped.
-struct Turn(usize);
+pub(crate) struct Turn(usize);
 
 impl Turn {
     /// Waits for as many processors as the machine has, or for all of them.
-    fn wait(cpus: usize) -> Self {
+    pub(crate) fn wait(cpus: usize) -> Self {
         let wanted = cpus.min(processors());
         let free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
         let mut free = FREED

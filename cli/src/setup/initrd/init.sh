@@ -12,19 +12,19 @@ mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
 ip link set lo up
-hostname guest
-
-# Whether the kernel's command line holds a word.
-word() {
-    case " $(cat /proc/cmdline) " in
-        *" $1 "*) return 0 ;;
-    esac
-    return 1
-}
+. /etc/words
+hostname "$(value droste.name guest)"
 
 if word droste.virtio; then
     for module in /lib/modules/*.ko; do
         insmod "$module"
+    done
+    # The disk with what virtual machines of this machine's own need, if there is one.
+    for disk in /dev/vd*; do
+        if [ -b "$disk" ] && mount -t vfat -o ro "$disk" /mnt 2>/dev/null; then
+            [ -e /mnt/droste-vmm ] && break
+            umount /mnt
+        fi
     done
     for adapter in /sys/class/net/eth*; do
         [ -e "$adapter" ] || continue
@@ -40,7 +40,7 @@ drain() {
 
 # Whoever started a machine to have it examined learns the result by how the machine ends: off, or reset.
 if word droste.self-report; then
-    if /etc/self-report; then
+    if /etc/self-report && { [ -z "$(value droste.l2)" ] || /etc/nested-report; }; then
         drain
         poweroff -f
     fi
@@ -50,4 +50,7 @@ fi
 
 echo
 echo "Linux $(uname -r) on $(nproc) CPUs. 'poweroff' switches this machine off."
+if [ -e /dev/kvm ] && [ -e /mnt/droste-vmm ]; then
+    echo "It has KVM: 'l2' starts a virtual machine on it."
+fi
 exec init

@@ -1,0 +1,72 @@
+#!/bin/sh
+# Examines this machine as a host of virtual machines: starts guests of its own, called L2, has each examine itself, and
+# says how that went. The last line is `guest: nested ok`, or `guest: nested failed: why`; the exit code says the same.
+#
+# Words of the command line: droste.l2=vmm|qemu is the monitor, droste.l2.vcpus and droste.l2.memory (MiB) are each one's,
+# droste.l2.kernel is a kernel of the disk in place of Linux, droste.l2.parallel says how many run beside each other, and
+# droste.l2.count how often that is done.
+
+. /etc/words
+
+monitor=$(value droste.l2)
+vcpus=$(value droste.l2.vcpus 1)
+memory=$(value droste.l2.memory 128)
+kernel=$(value droste.l2.kernel)
+count=$(value droste.l2.count 1)
+parallel=$(value droste.l2.parallel 1)
+
+fail() {
+    echo "guest: nested failed: $1"
+    exit 1
+}
+
+# Seconds since the kernel started.
+now() {
+    cut -d ' ' -f 1 /proc/uptime
+}
+
+# Shows the lines of L2 $1, told apart, and fails unless one of them is its good end.
+relay() {
+    awk -v name="$1" -v end="^${kernel:-guest: self-report}:? (ok|done)\$" '
+        { sub(/\r+$/, ""); print "[L2." name "] " $0 }
+        $0 ~ end { good = 1 }
+        END { exit !good }
+    '
+}
+
+# Starts L2 $1 and waits for its end.
+start() {
+    begin=$(now)
+    l2 -v "$monitor" -c "$vcpus" -m "$memory" ${kernel:+-k "$kernel"} ${kernel:-droste.self-report} \
+        </dev/null 2>&1 | relay "$1"
+    status=$?
+    seconds=$(awk -v from="$begin" -v to="$(now)" 'BEGIN { printf "%.2f", to - from }')
+    if [ "$status" = 0 ]; then
+        echo "guest: L2.$1: $monitor, $vcpus vCPUs: ok after $seconds s"
+    else
+        echo "guest: L2.$1: $monitor, $vcpus vCPUs: failed after $seconds s"
+    fi
+    return "$status"
+}
+
+set -o pipefail
+kvm=$(dmesg | sed -n 's/.*kvm \[[0-9]*\]: \(.* mode initialized.*\)/\1/p')
+echo "guest: kvm: ${kvm:-not initialized}"
+[ -e /dev/kvm ] || fail "there is no /dev/kvm"
+free=$(sed -n 's/^MemAvailable: *//p' /proc/meminfo)
+echo "guest: L2: $count times $parallel, $free available"
+
+number=0
+for _ in $(seq "$count"); do
+    jobs=
+    for _ in $(seq "$parallel"); do
+        number=$((number + 1))
+        start "$number" &
+        jobs="$jobs $!"
+    done
+    for job in $jobs; do
+        wait "$job" || failed="$failed $job"
+    done
+    [ -z "$failed" ] || fail "an L2 did not end well"
+done
+echo "guest: nested ok"
