@@ -36,7 +36,7 @@ use droste_nested::{Advertised, StageTwoRegisters};
 use crate::arch::el2::{Hardware, REGISTER_PAGE, has_register_page, register_page};
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
-use crate::arch::vcpu::{Control, VcpuState};
+use crate::arch::vcpu::{Control, VcpuState, VectorTable};
 use crate::guest_memory::GuestMemory;
 use crate::memory::Ram;
 use crate::vm::BuildError;
@@ -164,13 +164,14 @@ impl El2 {
         bits: PstateBits,
         control: Control,
     ) -> (Box<Self>, Control) {
-        let nv1 = match kind {
-            VirtualEl2::Vhe => 0,
-            VirtualEl2::Nvhe => hcr::NV1,
+        let (nv1, vectors) = match kind {
+            VirtualEl2::Vhe => (0, VectorTable::Vhe),
+            VirtualEl2::Nvhe => (hcr::NV1, VectorTable::Plain),
         };
         let own = Control {
             hcr: control.hcr | hcr::NV | hcr::NV2 | hcr::AT | hcr::TTLB | nv1,
             vncr: Some(at.0),
+            vectors,
             ..control
         };
         // Of an earlier life nothing is left, L1's EL1 with its MMU off included.
@@ -203,6 +204,7 @@ impl El2 {
         self.interrupts.deadline
     }
 
+    #[inline]
     fn view<'a>(&'a mut self, twins: &'a mut Hardware) -> View<'a, Hardware> {
         View {
             el2: self.kind,
@@ -213,14 +215,12 @@ impl El2 {
         }
     }
 
+    #[inline(always)]
     fn get(&mut self, register: Known) -> u64 {
         self.view(&mut Hardware).get(register)
     }
 
-    fn read(&mut self, register: SysReg) -> Option<u64> {
-        self.view(&mut Hardware).read(register)
-    }
-
+    #[inline]
     fn hcr(&mut self) -> u64 {
         self.get(HCR)
     }

@@ -24,7 +24,7 @@ use spin::mutex::TicketMutex;
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::{Region, Use};
 use crate::arch::traps::Traps;
-use crate::arch::vcpu::{Control, VcpuState};
+use crate::arch::vcpu::{Control, VcpuState, VectorTable};
 use crate::arch::{self, gic, timer};
 use crate::complaints::Complaints;
 use crate::cpu::Cpu;
@@ -284,6 +284,7 @@ impl Vm {
             midr: arch::id::midr(),
             cntvoff: 0,
             vncr: None,
+            vectors: VectorTable::Plain,
             traps: Traps::own(),
         };
         let (el2, control) = match &self.nested {

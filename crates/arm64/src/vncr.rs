@@ -367,11 +367,13 @@ impl<'a> RegisterPage<'a> {
     }
 
     /// What is in `slot`, as the guest wrote it.
+    #[inline]
     pub fn read(self, slot: Slot) -> u64 {
         self.0[slot.index()].load(Ordering::Relaxed)
     }
 
     /// Puts `value` into `slot`.
+    #[inline]
     pub fn write(self, slot: Slot, value: u64) {
         self.0[slot.index()].store(value, Ordering::Relaxed);
     }

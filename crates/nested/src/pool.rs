@@ -19,7 +19,7 @@ use core::ops::DerefMut;
 use droste_arm64::{Vmid, Vtcr, Vttbr};
 
 use crate::tlbi::guest_vmid;
-use crate::{Advertised, StageTwo, StageTwoRegisters};
+use crate::{Advertised, StageTwoRegisters};
 
 /// What L1's registers say that a context of L2 is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,13 +33,14 @@ const CNP: u64 = 1;
 
 impl Key {
     /// The key of what L2 would run by now.
+    #[inline]
     pub fn new(registers: &StageTwoRegisters, advertised: &Advertised) -> Self {
         let vmid = guest_vmid(registers, advertised);
-        let table = match StageTwo::new(registers, advertised) {
-            StageTwo::Off => None,
-            StageTwo::On(_) => Some((Vttbr(registers.vttbr.0 & !CNP), registers.vtcr)),
-        };
-        Self { vmid, table }
+        let table = (Vttbr(registers.vttbr.0 & !CNP), registers.vtcr);
+        Self {
+            vmid,
+            table: registers.is_on().then_some(table),
+        }
     }
 
     /// L1's VMID.

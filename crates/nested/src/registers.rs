@@ -57,11 +57,13 @@ pub enum Way {
     Redirected(SysReg),
     /// Hardware accesses the EL1 or EL0 register that is named, which is the twin of this one of EL2: with E2H = 1 the
     /// name means EL2's (D8.13).
-    Twin(SysReg),
+    Twin(Known),
     /// It traps, and what is meant is this register, whose [`rule`] says the rest.
-    Trapped(SysReg),
+    Trapped(Known),
     /// It traps, and what is meant is the timer value that belongs to this compare value: [`timer_value`].
-    TimerValue(SysReg),
+    TimerValue(Known),
+    /// As [`TimerValue`](Self::TimerValue) of a timer of L1's EL1, whose compare value is in the page.
+    GuestTimerValue(Slot),
     /// It traps; the virtual GIC computes this read-only register from the list registers in the page.
     Vgic(SysReg),
     /// It traps or is UNDEFINED in hardware already; L1 gets an UNDEFINED exception.
@@ -123,15 +125,15 @@ pub const fn is_el2_space(register: SysReg) -> bool {
 ///
 /// ```
 /// use droste_arm64::sysreg::{HCR_EL2, SCTLR_EL1, SCTLR_EL2, ESR_EL1, ESR_EL2};
-/// use droste_nested::registers::{VirtualEl2, Way, way};
+/// use droste_nested::registers::{Known, VirtualEl2, Way, way};
 /// assert!(matches!(way(HCR_EL2, VirtualEl2::Vhe), Way::InMemory(slot) if slot.offset() == 0x78));
 /// assert_eq!(way(ESR_EL2, VirtualEl2::Vhe), Way::Redirected(ESR_EL1));
-/// assert_eq!(way(SCTLR_EL2, VirtualEl2::Vhe), Way::Trapped(SCTLR_EL2));
-/// assert_eq!(way(SCTLR_EL1, VirtualEl2::Vhe), Way::Twin(SCTLR_EL2));
+/// const SCTLR: Known = Known::new(SCTLR_EL2);
+/// assert_eq!(way(SCTLR_EL2, VirtualEl2::Vhe), Way::Trapped(SCTLR));
+/// assert_eq!(way(SCTLR_EL1, VirtualEl2::Vhe), Way::Twin(SCTLR));
 /// ```
 pub fn way(register: SysReg, el2: VirtualEl2) -> Way {
-    let mut rows = rows().iter();
-    match rows.find(|row| row.matches(register)) {
+    match table::find(register) {
         Some(row) => {
             let way = match el2 {
                 VirtualEl2::Vhe => row.vhe,

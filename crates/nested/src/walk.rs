@@ -44,6 +44,13 @@ pub struct StageTwoRegisters {
     pub vttbr: Vttbr,
 }
 
+impl StageTwoRegisters {
+    /// Whether stage 2 is on. HCR_EL2.DC acts as VM too (DDI 0487, D24.2, HCR_EL2.DC).
+    pub const fn is_on(&self) -> bool {
+        self.hcr & (hcr::VM | hcr::DC) != 0
+    }
+}
+
 /// Whether L2's addresses are translated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StageTwo {
@@ -56,11 +63,10 @@ pub enum StageTwo {
 impl StageTwo {
     /// What the registers ask for, on the hardware that L1 was shown.
     pub fn new(registers: &StageTwoRegisters, advertised: &Advertised) -> Self {
-        // HCR_EL2.DC acts as VM too (DDI 0487, D24.2, HCR_EL2.DC).
-        if registers.hcr & (hcr::VM | hcr::DC) == 0 {
-            Self::Off
-        } else {
+        if registers.is_on() {
             Self::On(Walker::new(registers, advertised))
+        } else {
+            Self::Off
         }
     }
 }

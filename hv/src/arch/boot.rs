@@ -8,6 +8,7 @@ use core::ops::Range;
 
 use droste_arm64::Pa;
 
+use super::vcpu::VectorTable;
 use super::mmu::MmuRegisters;
 use super::{MAX_CPUS, cache, mmu, mrs};
 
@@ -102,25 +103,15 @@ extern "C" fn boot_tables(device_tree: u64) -> *const MmuRegisters {
 /// The boot CPU under its own stage 1.
 #[unsafe(no_mangle)]
 extern "C" fn primary_main(device_tree: u64) -> ! {
-    set_vectors();
+    VectorTable::Plain.load();
     crate::boot::primary(Pa(device_tree))
 }
 
 /// A secondary CPU under stage 1. `cpu` is the index that [`start_secondary`] was given.
 #[unsafe(no_mangle)]
 extern "C" fn secondary_main(cpu: u64) -> ! {
-    set_vectors();
+    VectorTable::Plain.load();
     crate::boot::secondary(cpu as usize)
-}
-
-fn set_vectors() {
-    // SAFETY: `vectors` is the table of vectors.s, 2 KiB-aligned, in text that is never unmapped.
-    unsafe {
-        core::arch::asm!(
-            "adrp {v}, vectors", "add {v}, {v}, :lo12:vectors", "msr vbar_el2, {v}", "isb",
-            v = out(reg) _, options(nostack, preserves_flags)
-        );
-    }
 }
 
 /// What `secondary_entry` reads with the MMU off. Field offsets are fixed there.

@@ -23,6 +23,39 @@ unsafe extern "C" {
     fn enter_first_guest(state: *mut Registers, cpu: u64) -> !;
 }
 
+/// The tables of `vectors.s`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum VectorTable {
+    /// For any guest.
+    Plain,
+    /// For a guest that has EL2 with VHE: what its kernel does most often is done at once.
+    Vhe,
+}
+
+impl VectorTable {
+    /// Makes it this CPU's.
+    pub(super) fn load(self) {
+        macro_rules! load {
+            ($table:literal) => {
+                core::arch::asm!(
+                    concat!("adrp {v}, ", $table),
+                    concat!("add {v}, {v}, :lo12:", $table),
+                    "msr vbar_el2, {v}",
+                    "isb",
+                    v = out(reg) _, options(nostack, preserves_flags)
+                )
+            };
+        }
+        // SAFETY: both are tables of vectors.s, 2 KiB-aligned, in text that is never unmapped.
+        unsafe {
+            match self {
+                Self::Plain => load!("vectors"),
+                Self::Vhe => load!("vectors_el2"),
+            }
+        }
+    }
+}
+
 /// What `vectors.s` saves and restores at each exit; it knows the offsets.
 #[repr(C)]
 #[derive(Default)]
@@ -108,6 +141,8 @@ pub(crate) struct Control {
     pub(crate) cntvoff: u64,
     /// VNCR_EL2, of a virtual CPU with EL2.
     pub(crate) vncr: Option<u64>,
+    /// Where its exits go.
+    pub(crate) vectors: VectorTable,
     /// CPTR_EL2, MDCR_EL2 and CNTHCTL_EL2.
     pub(crate) traps: Traps,
 }
@@ -224,6 +259,7 @@ impl Control {
             }
         }
         self.traps.load();
+        self.vectors.load();
     }
 }
 

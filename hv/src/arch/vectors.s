@@ -15,6 +15,11 @@
 .macro from_guest handler
     .balign 0x80
     stp     x0, x1, [sp, #-16]!
+    save    \handler
+.endm
+
+// x0 and x1 are on the stack.
+.macro save handler
     mrs     x0, tpidr_el2
     stp     x2, x3, [x0, #16]
     stp     x4, x5, [x0, #32]
@@ -53,6 +58,74 @@ vectors:
     from_guest handle_irq
     from_guest handle_irq
     from_guest handle_serror
+
+// Those of a guest with VHE, whose virtual EL2 invalidates its own kernel's pages by the ten thousand: that instruction
+// is carried out at once.
+.balign 0x800
+.global vectors_el2
+vectors_el2:
+    from_el2 0
+    from_el2 1
+    from_el2 2
+    from_el2 3
+    from_el2 4
+    from_el2 5
+    from_el2 6
+    from_el2 7
+    .balign 0x80
+    stp     x0, x1, [sp, #-16]!
+    mrs     x0, esr_el2
+    mov     w1, #0x2006                 // TLBI VAALE1IS, trapped, any register
+    movk    w1, #0x621e, lsl #16
+    and     w0, w0, #0xfffffc1f
+    cmp     w0, w1
+    b.eq    tlbi_vaale1is
+    b       save_sync
+    from_guest handle_irq
+    from_guest handle_irq
+    from_guest handle_serror
+    from_guest handle_sync
+    from_guest handle_irq
+    from_guest handle_irq
+    from_guest handle_serror
+
+save_sync:
+    save    handle_sync
+
+// TLBI VAALE1IS means virtual EL2's own stage 1 while HCR_EL2.E2H and TGE are 1, and that is the hardware's EL1&0
+// under this VMID. Under its guest TGE is 0. Single steps and branch types are left to the handler, which steps over.
+tlbi_vaale1is:
+    mrs     x0, S3_4_C2_C2_0            // VNCR_EL2: its register page
+    ldr     x0, [x0, #0x78]             // HCR_EL2; E2H is RES1
+    tbz     x0, #27, save_sync
+    mrs     x0, spsr_el2
+    tbnz    x0, #21, save_sync          // SS
+    tbnz    x0, #11, save_sync          // BTYPE
+    tbnz    x0, #10, save_sync
+    mrs     x0, esr_el2
+    adr     x1, tlbi_by_register
+    ubfx    x0, x0, #5, #5
+    add     x1, x1, x0, lsl #3
+    ldr     x0, [sp]
+    br      x1
+tlbi_by_register:
+    tlbi    vaale1is, x0
+    b       tlbi_done
+    ldr     x0, [sp, #8]
+    b       tlbi_by_register
+.irp n, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30
+    tlbi    vaale1is, x\n
+    b       tlbi_done
+.endr
+    tlbi    vaale1is, xzr
+tlbi_done:
+    mrs     x0, elr_el2
+    add     x0, x0, #4
+    msr     elr_el2, x0
+    ldp     x0, x1, [sp], #16
+    eret
+    dsb     nsh
+    isb
 
 exit_guest:
     mrs     x2, elr_el2

@@ -3,10 +3,10 @@
 use droste_arm64::esr::Esr;
 use droste_arm64::exception::{Injection, take_to_el1};
 use droste_arm64::sysreg::{HPFAR_EL2, VBAR_EL2};
-use droste_nested::eret::{self, Form};
+use droste_nested::eret;
 use droste_nested::exception::{
     Cause, Controls, Exception, Origin, Running, Target, hardware_pstate, level, take_to_el2,
-    target,
+    target, virtual_pstate,
 };
 use droste_nested::registers::{Known, Loaded};
 
@@ -44,8 +44,9 @@ pub(super) fn take(state: &mut VcpuState, what: Exception) {
 }
 
 /// ERET at virtual EL2.
-pub(super) fn eret(state: &mut VcpuState, esr: Esr) {
-    let (_, pstate) = running(state);
+#[inline]
+pub(super) fn eret(state: &mut VcpuState) {
+    let pstate = virtual_pstate(state.registers.pstate, Running::VirtualEl2);
     let (spsr, elr) = Hardware::return_state();
     let el2 = el2(state);
     let back = eret::eret(&eret::From {
@@ -55,11 +56,11 @@ pub(super) fn eret(state: &mut VcpuState, esr: Esr) {
         hcr: el2.hcr(),
         bits: el2.bits,
     });
+    state.registers.pc = back.pc;
+    state.registers.pstate = hardware_pstate(back.pstate);
     if back.running == Running::Guest {
         world::to_guest(state);
     }
-    state.registers.pc = back.pc;
-    state.registers.pstate = hardware_pstate(back.pstate);
 }
 
 /// Makes the loaded virtual CPU take what its own instruction caused, at the level whose affair it is.

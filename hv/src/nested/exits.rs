@@ -21,12 +21,20 @@ use crate::sysreg;
 
 /// A synchronous exception.
 pub(crate) fn synchronous(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
-    let mut state = match el2(&mut state).loaded {
-        Loaded::El2 => of_host(state, esr),
-        Loaded::El1 => of_guest(state, esr),
-    };
-    settle(&mut state);
-    state
+    match el2(&mut state).loaded {
+        // What virtual EL2 returns to may be its guest, with an interrupt that waits.
+        Loaded::El2 if esr.ec() != Ec::ERET => of_host(state, esr),
+        Loaded::El2 => {
+            state.vcpu.counters.count(Exit::Return);
+            deliver::eret(&mut state);
+            state
+        }
+        Loaded::El1 => {
+            let mut state = of_guest(state, esr);
+            settle(&mut state);
+            state
+        }
+    }
 }
 
 /// Lets the virtual CPU that is to be entered take what waits for its virtual EL2, if it has one.
@@ -39,10 +47,6 @@ pub(crate) fn settle(state: &mut VcpuState) {
 /// Of virtual EL2, or of EL0 in its translation regime.
 fn of_host(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     match esr.ec() {
-        Ec::ERET => {
-            state.vcpu.counters.count(Exit::Return);
-            deliver::eret(&mut state, esr);
-        }
         Ec::SYSREG => {
             state.vcpu.counters.count(Exit::SystemRegister);
             registers::access(&mut state, esr);

@@ -15,7 +15,7 @@ use droste_arm64::sysreg::{
 };
 use droste_arm64::vncr::{Nv1, RegisterPage, Slot, slot};
 use droste_nested::exception::{Cause, Exception, Target, level, target};
-use droste_nested::registers::{Known, Loaded, VirtualEl2};
+use droste_nested::registers::{Known, Loaded};
 use droste_vdev::gic::{Gic, Ich, Interface, Intid, Kicks, Signal, Vmcr};
 use droste_vdev::timer::{Pair, Parked, Registers};
 use spin::mutex::TicketMutexGuard;
@@ -273,6 +273,12 @@ pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
     el2.interrupts.is_due = true;
     let own = el2.interrupts.own;
     has_own || vm.gic.lock().signal(me, &own, gic::size()).is_some()
+}
+
+/// What the counter of a timer of L1's EL1 stands at, whose compare value is in `compare`.
+pub(super) fn count_of(page: RegisterPage<'_>, compare: Slot) -> u64 {
+    let offset = if compare == CNTV_CVAL { page.read(CNTVOFF) } else { 0 };
+    timer::now().wrapping_sub(offset)
 }
 
 /// What virtual EL2 reads of a register that follows from its list registers.

@@ -2,10 +2,10 @@
 
 use droste_arm64::esr::{Direction, Esr, SysRegAccess};
 use droste_arm64::exception::Injection;
-use droste_nested::registers::{Affects, Way, timer_compare, timer_value, way};
+use droste_nested::registers::{Affects, Known, Way, timer_compare, timer_value, way};
 use droste_nested::tlbi::{Instruction, Invalidation, Regime, VirtualLevel};
 
-use super::{deliver, el2, interrupts};
+use super::{El2, deliver, el2, interrupts};
 use crate::arch::el2::{self as hardware, Hardware};
 use crate::arch::timer;
 use crate::arch::vcpu::VcpuState;
@@ -19,39 +19,45 @@ pub(super) fn access(state: &mut VcpuState, esr: Esr) {
     if access.register.op0() == INSTRUCTION {
         return instruction(state, esr, access);
     }
-    let way = way(access.register, el2(state).kind);
-    match way {
+    match way(access.register, el2(state).kind) {
         Way::AsAtEl1 => return sysreg::access(state, esr),
-        Way::Trapped(register) | Way::Twin(register) | Way::Redirected(register) => {
-            let done = match access.direction {
-                Direction::Read => el2(state)
-                    .read(register)
-                    .map(|value| state.registers.set(access.rt, value)),
-                Direction::Write => {
-                    let value = state.registers.get(access.rt);
-                    let el2 = el2(state);
-                    let affects = el2.view(&mut Hardware).write(register, value);
-                    affects.map(|affects| {
-                        if affects.contains(&Affects::HostStage1) {
-                            el2.load_stage1();
-                        }
-                    })
-                }
-            };
-            if done.is_none() {
-                return undefined(state, access);
+        Way::Trapped(register) | Way::Twin(register) => match access.direction {
+            Direction::Read => {
+                let value = read(el2(state), register);
+                state.registers.set(access.rt, value);
             }
-        }
+            Direction::Write => {
+                let value = state.registers.get(access.rt);
+                let el2 = el2(state);
+                let affects = el2.view(&mut Hardware).set(register, value);
+                if affects.is_some_and(|affects| affects.contains(&Affects::HostStage1)) {
+                    el2.load_stage1();
+                }
+            }
+        },
         Way::TimerValue(compare) => {
             let now = timer::now();
             match access.direction {
                 Direction::Read => {
-                    let value = el2(state).read(compare).unwrap_or(0);
+                    let value = read(el2(state), compare);
                     state.registers.set(access.rt, timer_value(value, now));
                 }
                 Direction::Write => {
                     let value = timer_compare(state.registers.get(access.rt), now);
-                    el2(state).view(&mut Hardware).write(compare, value);
+                    el2(state).view(&mut Hardware).set(compare, value);
+                }
+            }
+        }
+        Way::GuestTimerValue(compare) => {
+            let page = el2(state).page;
+            let now = interrupts::count_of(page, compare);
+            match access.direction {
+                Direction::Read => {
+                    let value = timer_value(page.read(compare), now);
+                    state.registers.set(access.rt, value);
+                }
+                Direction::Write => {
+                    page.write(compare, timer_compare(state.registers.get(access.rt), now));
                 }
             }
         }
@@ -59,6 +65,7 @@ pub(super) fn access(state: &mut VcpuState, esr: Esr) {
             let value = interrupts::computed(el2(state), register);
             state.registers.set(access.rt, value);
         }
+        // The hardware goes to the page by itself.
         Way::InMemory(slot) => {
             let page = el2(state).page;
             match access.direction {
@@ -66,9 +73,14 @@ pub(super) fn access(state: &mut VcpuState, esr: Esr) {
                 Direction::Write => page.write(slot, state.registers.get(access.rt)),
             }
         }
-        Way::Vgic(_) | Way::Undefined => return undefined(state, access),
+        Way::Vgic(_) | Way::Redirected(_) | Way::Undefined => return undefined(state, access),
     }
     state.registers.skip(esr.instruction_bytes());
+}
+
+/// Reads a register that is no constant.
+fn read(el2: &mut El2, register: Known) -> u64 {
+    el2.get(register)
 }
 
 /// A system instruction.

@@ -91,7 +91,8 @@ impl El2 {
     }
 }
 
-/// Makes the loaded virtual CPU's hardware that of virtual EL2's guest.
+/// Makes the loaded virtual CPU's hardware that of virtual EL2's guest, whose state it has.
+#[inline(never)]
 pub(super) fn to_guest(state: &mut VcpuState) {
     interrupts::take_back(state);
     let vm = state.vcpu.vm;
@@ -104,6 +105,7 @@ pub(super) fn to_guest(state: &mut VcpuState) {
     state.set_control(control);
     load_context(state);
     interrupts::switch(state);
+    interrupts::settle(state);
 }
 
 /// Makes the loaded virtual CPU's hardware that of virtual EL2.

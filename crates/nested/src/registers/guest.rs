@@ -25,28 +25,32 @@ const fn in_page(register: SysReg) -> GuestRegister {
 }
 
 /// All of them, features that L1 is not shown aside.
-pub fn guest_registers() -> &'static [GuestRegister] {
-    const ALL: &[GuestRegister] = &[
-        in_page(CPACR_EL1),
-        in_page(CONTEXTIDR_EL1),
-        in_page(SCTLR_EL1),
-        in_page(TCR_EL1),
-        in_page(AFSR0_EL1),
-        in_page(AFSR1_EL1),
-        in_page(ESR_EL1),
-        in_page(MAIR_EL1),
-        in_page(AMAIR_EL1),
-        in_page(SPSR_EL1),
-        in_page(CNTV_CVAL_EL0),
-        in_page(CNTV_CTL_EL0),
-        in_page(CNTP_CVAL_EL0),
-        in_page(CNTP_CTL_EL0),
-        in_page(TTBR0_EL1),
-        in_page(TTBR1_EL1),
-        in_page(FAR_EL1),
-        in_page(ELR_EL1),
-        in_page(SP_EL1),
-        in_page(VBAR_EL1),
-    ];
-    ALL
+pub const fn guest_registers() -> &'static [GuestRegister] {
+    &GUEST_REGISTERS
 }
+
+/// The number of these registers.
+pub(super) const GUEST_COUNT: usize = GUEST_REGISTERS.len();
+
+pub(super) static GUEST_REGISTERS: [GuestRegister; 20] = [
+    in_page(CPACR_EL1),
+    in_page(CONTEXTIDR_EL1),
+    in_page(SCTLR_EL1),
+    in_page(TCR_EL1),
+    in_page(AFSR0_EL1),
+    in_page(AFSR1_EL1),
+    in_page(ESR_EL1),
+    in_page(MAIR_EL1),
+    in_page(AMAIR_EL1),
+    in_page(SPSR_EL1),
+    in_page(CNTV_CVAL_EL0),
+    in_page(CNTV_CTL_EL0),
+    in_page(CNTP_CVAL_EL0),
+    in_page(CNTP_CTL_EL0),
+    in_page(TTBR0_EL1),
+    in_page(TTBR1_EL1),
+    in_page(FAR_EL1),
+    in_page(ELR_EL1),
+    in_page(SP_EL1),
+    in_page(VBAR_EL1),
+];

@@ -315,7 +315,7 @@ const ICH_AP1R: SysReg = SysReg::new(3, 4, 12, 9, 0);
 const ICH_LR0: SysReg = SysReg::new(3, 4, 12, 12, 0);
 
 // DDI 0487, D24.2, D24.3 and D24.10, the fields of each register; IHI 0069, 12.4.
-static RULES: [Rule; 41] = rules! {
+pub(super) static RULES: [Rule; 41] = rules! {
     VPIDR_EL2: page(LOW_32, 0); Reset::Midr; [Identity]; "32 bits";
     VMPIDR_EL2: page(0xff_41ff_ffff, 1 << 31); Reset::Mpidr; [Identity]; "bit 31 is RES1";
     HCR_EL2: page(HCR, hcr::RW | hcr::E2H) => page(HCR, hcr::RW); ZERO; [Context, Traps, Interrupts];

@@ -101,6 +101,19 @@ fn what_the_page_has_is_in_memory_or_belongs_to_a_hidden_feature() {
 }
 
 #[test]
+fn the_index_finds_the_row_of_every_encoding_that_has_one() {
+    for register in encodings() {
+        let searched = rows().iter().find(|row| row.matches(register));
+        let found = super::table::find(register);
+        assert_eq!(
+            found.map(|row| row.name),
+            searched.map(|row| row.name),
+            "{register}"
+        );
+    }
+}
+
+#[test]
 fn redirection_is_as_the_architecture_has_it() {
     // D8.14.6.1, TFSR_EL2 aside, which is MTE's.
     let mut found: Vec<_> = ways(VirtualEl2::Vhe)
@@ -138,7 +151,7 @@ fn without_vhe_there_are_no_aliases_and_no_second_table() {
         );
     }
     assert_eq!(way(TTBR1_EL2, VirtualEl2::Nvhe), Way::Undefined);
-    assert_eq!(way(SCTLR_EL1, VirtualEl2::Vhe), Way::Twin(SCTLR_EL2));
+    assert_eq!(way(SCTLR_EL1, VirtualEl2::Vhe), Way::Twin(Known::new(SCTLR_EL2)));
     assert!(matches!(way(SCTLR_EL1, VirtualEl2::Nvhe), Way::InMemory(s) if s.offset() == 0x110));
 }
 
@@ -147,7 +160,7 @@ fn every_register_that_a_way_names_has_a_rule_of_this_kind() {
     for el2 in KINDS {
         for &(register, way) in ways(el2) {
             let named = match way {
-                Way::Trapped(named) | Way::Twin(named) => named,
+                Way::Trapped(named) | Way::Twin(named) => named.register(),
                 Way::Redirected(_) => register,
                 _ => continue,
             };
@@ -186,7 +199,7 @@ fn every_rule_is_reached_and_keeps_nothing_of_bits_that_are_fixed() {
                 continue;
             }
             let is_reached = ways.iter().any(|&&(register, way)| match way {
-                Way::Trapped(named) | Way::Twin(named) => named == rule.register,
+                Way::Trapped(named) | Way::Twin(named) => named.register() == rule.register,
                 _ => place_in(rule.register, rule.count, register).is_some(),
             });
             assert!(is_reached, "{}", rule.name);

@@ -1,10 +1,47 @@
 //! Reading and writing a register of virtual EL2 wherever it is.
 
 use droste_arm64::sysreg::SysReg;
-use droste_arm64::vncr::RegisterPage;
+use droste_arm64::vncr::{RegisterPage, Slot};
 
 use super::rules::{RULE_COUNT, find, page_slot};
-use super::{Affects, Home, Reset, VirtualEl2, guest_registers, rules};
+use super::guest::{GUEST_COUNT, GUEST_REGISTERS};
+use super::rules::RULES;
+use super::{Affects, GuestRegister, Home, Layout, Reset, VirtualEl2, rules};
+
+/// The moves of a change of worlds, unrolled over both tables at compile time: at run time each is a register access and
+/// a load or store, and no table is looked at.
+macro_rules! unrolled {
+    (park, $view:ident, $kind:ident) => {{
+        each_rule!(park_rule, $view, $kind);
+        each_guest!(load_guest, $view);
+        each_rule!(load_guest_rule, $view, $kind);
+    }};
+    (load, $view:ident, $kind:ident) => {{
+        each_guest!(park_guest, $view);
+        each_rule!(park_guest_rule, $view, $kind);
+        each_rule!(load_rule, $view, $kind);
+    }};
+}
+macro_rules! each_rule {
+    ($move:ident, $view:ident, $kind:ident) => {
+        each_rule!($move, $view, $kind:
+            0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38
+            39 40)
+    };
+    ($move:ident, $view:ident, $kind:ident: $($n:literal)*) => {{
+        const { assert!([$($n),*].len() == RULE_COUNT, "every rule has its number here") };
+        $($view.$move($n, const { &RULES[$n].$kind });)*
+    }};
+}
+macro_rules! each_guest {
+    ($move:ident, $view:ident) => {
+        each_guest!($move, $view: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19)
+    };
+    ($move:ident, $view:ident: $($n:literal)*) => {{
+        const { assert!([$($n),*].len() == GUEST_COUNT, "every register has its number here") };
+        $($view.$move(const { &GUEST_REGISTERS[$n] });)*
+    }};
+}
 
 /// Whose registers the hardware's EL1 has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,18 +73,40 @@ pub struct File([u64; RULE_COUNT]);
 /// use droste_nested::registers::Known;
 /// const HCR: Known = Known::new(HCR_EL2);
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Known(usize, SysReg);
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Known {
+    register: SysReg,
+    /// The number of its rule.
+    rule: u8,
+    /// Its place in the page, if it has one there.
+    slot: Option<Slot>,
+}
 
 impl Known {
+    /// The register.
+    pub const fn register(self) -> SysReg {
+        self.register
+    }
+
     /// Looks `register` up, at compile time where it is a constant.
     ///
     /// # Panics
     /// If virtual EL2 has no such register.
     pub const fn new(register: SysReg) -> Self {
-        match find(register) {
-            Some(n) => Self(n, register),
+        match Self::find(register) {
+            Some(known) => known,
             None => panic!("no register of virtual EL2"),
+        }
+    }
+
+    const fn find(register: SysReg) -> Option<Self> {
+        match find(register) {
+            Some(n) => Some(Self {
+                register,
+                rule: n as u8,
+                slot: page_slot(register),
+            }),
+            None => None,
         }
     }
 }
@@ -135,22 +194,24 @@ impl<T: Twins> View<'_, T> {
     /// The register's value as an MRS at virtual EL2 gives it. `None` where this EL2 has no such register or its value
     /// is computed at each read.
     pub fn read(&self, register: SysReg) -> Option<u64> {
-        self.read_at(find(register)?, register)
+        self.read_known(Known::find(register)?)
     }
 
-    /// As [`read`](Self::read), of a register that was looked up before.
-    #[inline]
-    pub fn get(&self, Known(n, register): Known) -> u64 {
-        self.read_at(n, register).unwrap_or(0)
+    /// As [`read`](Self::read), of a register that was looked up before; 0 where this EL2 has none. Where the register
+    /// is a constant, a few instructions are left.
+    #[inline(always)]
+    pub fn get(&self, register: Known) -> u64 {
+        self.read_known(register).unwrap_or(0)
     }
 
-    #[inline]
-    fn read_at(&self, n: usize, register: SysReg) -> Option<u64> {
+    #[inline(always)]
+    fn read_known(&self, Known { rule, slot, .. }: Known) -> Option<u64> {
+        let n = usize::from(rule);
         let layout = rules()[n].layout(self.el2);
         let parked = self.file.0[n];
         let value = match layout.home {
             Home::Absent => return None,
-            Home::Page => self.page.read(page_slot(register)?),
+            Home::Page => self.page.read(slot?),
             Home::File => parked,
             Home::Twin(twin) => match self.loaded {
                 // What the hardware has, ISTATUS of a timer and the like included.
@@ -172,14 +233,23 @@ impl<T: Twins> View<'_, T> {
     /// Writes the register as an MSR at virtual EL2 does, and tells what depends on it. `None`, and nothing is written,
     /// where [`read`](Self::read) has none.
     pub fn write(&mut self, register: SysReg, value: u64) -> Option<&'static [Affects]> {
-        let n = find(register)?;
+        self.set(Known::find(register)?, value)
+    }
+
+    /// As [`write`](Self::write), of a register that was looked up before.
+    pub fn set(
+        &mut self,
+        Known { rule: n, slot, .. }: Known,
+        value: u64,
+    ) -> Option<&'static [Affects]> {
+        let n = usize::from(n);
         let rule = &rules()[n];
         let layout = rule.layout(self.el2);
         let value = layout.keep(value);
         let parked = &mut self.file.0[n];
         match (layout.home, self.loaded) {
             (Home::Absent, _) => return None,
-            (Home::Page, _) => self.page.write(page_slot(register)?, value),
+            (Home::Page, _) => self.page.write(slot?, value),
             (Home::Twin(twin), Loaded::El2) | (Home::Guest(twin), Loaded::El1) => {
                 self.twins.set(twin, value);
             }
@@ -196,53 +266,80 @@ impl<T: Twins> View<'_, T> {
 
     /// From EL2's registers in the hardware to L1's EL1's: EL2's go to the file, and EL1's come from the page and the
     /// file. Nothing where it is done already.
+    #[inline]
     pub fn park(&mut self) {
         if self.loaded == Loaded::El1 {
             return;
         }
-        for (rule, parked) in rules().iter().zip(&mut self.file.0) {
-            let layout = rule.layout(self.el2);
-            match layout.home {
-                Home::Twin(twin) => *parked = layout.keep(self.twins.get(twin)),
-                Home::Split { twin, mask } => {
-                    *parked = self.twins.get(twin) & mask | *parked & !mask;
-                }
-                Home::Guest(_) | Home::Page | Home::File | Home::Absent => {}
-            }
-        }
-        for guest in guest_registers() {
-            self.twins.set(guest.register, self.page.read(guest.slot));
-        }
-        for (rule, parked) in rules().iter().zip(&self.file.0) {
-            if let Home::Guest(twin) = rule.layout(self.el2).home {
-                self.twins.set(twin, *parked);
-            }
+        match self.el2 {
+            VirtualEl2::Vhe => unrolled!(park, self, vhe),
+            VirtualEl2::Nvhe => unrolled!(park, self, nvhe),
         }
         self.loaded = Loaded::El1;
     }
 
     /// From L1's EL1's registers in the hardware to EL2's; the reverse of [`park`](Self::park). With E2H = 0 what
     /// [`host_stage1`](super::host_stage1) gives is to be loaded as well.
+    #[inline]
     pub fn load(&mut self) {
         if self.loaded == Loaded::El2 {
             return;
         }
-        for guest in guest_registers() {
-            self.page.write(guest.slot, self.twins.get(guest.register));
-        }
-        for (rule, parked) in rules().iter().zip(&mut self.file.0) {
-            if let Home::Guest(twin) = rule.layout(self.el2).home {
-                *parked = self.twins.get(twin);
-            }
-        }
-        for (rule, parked) in rules().iter().zip(&self.file.0) {
-            match rule.layout(self.el2).home {
-                Home::Twin(twin) => self.twins.set(twin, *parked),
-                Home::Split { twin, mask } => self.twins.set(twin, *parked & mask),
-                Home::Guest(_) | Home::Page | Home::File | Home::Absent => {}
-            }
+        match self.el2 {
+            VirtualEl2::Vhe => unrolled!(load, self, vhe),
+            VirtualEl2::Nvhe => unrolled!(load, self, nvhe),
         }
         self.loaded = Loaded::El2;
+    }
+
+    /// Takes one of EL2's registers out of the hardware. A layout that is a constant leaves one move.
+    #[inline(always)]
+    fn park_rule(&mut self, n: usize, layout: &Layout) {
+        match layout.home {
+            Home::Twin(twin) => self.file.0[n] = layout.keep(self.twins.get(twin)),
+            Home::Split { twin, mask } => {
+                self.file.0[n] = self.twins.get(twin) & mask | self.file.0[n] & !mask;
+            }
+            Home::Guest(_) | Home::Page | Home::File | Home::Absent => {}
+        }
+    }
+
+    /// Puts one of EL2's registers into the hardware.
+    #[inline(always)]
+    fn load_rule(&mut self, n: usize, layout: &Layout) {
+        match layout.home {
+            Home::Twin(twin) => self.twins.set(twin, self.file.0[n]),
+            Home::Split { twin, mask } => self.twins.set(twin, self.file.0[n] & mask),
+            Home::Guest(_) | Home::Page | Home::File | Home::Absent => {}
+        }
+    }
+
+    /// Puts a register of L1's EL1 that the page has no place for into the hardware.
+    #[inline(always)]
+    fn load_guest_rule(&mut self, n: usize, layout: &Layout) {
+        if let Home::Guest(twin) = layout.home {
+            self.twins.set(twin, self.file.0[n]);
+        }
+    }
+
+    /// Takes such a register out of the hardware.
+    #[inline(always)]
+    fn park_guest_rule(&mut self, n: usize, layout: &Layout) {
+        if let Home::Guest(twin) = layout.home {
+            self.file.0[n] = self.twins.get(twin);
+        }
+    }
+
+    /// Puts a register of L1's EL1 from the page into the hardware.
+    #[inline(always)]
+    fn load_guest(&mut self, guest: &GuestRegister) {
+        self.twins.set(guest.register, self.page.read(guest.slot));
+    }
+
+    /// Takes a register of L1's EL1 out of the hardware into the page.
+    #[inline(always)]
+    fn park_guest(&mut self, guest: &GuestRegister) {
+        self.page.write(guest.slot, self.twins.get(guest.register));
     }
 }
 
