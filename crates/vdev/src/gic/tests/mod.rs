@@ -5,6 +5,7 @@ mod ich;
 mod machine;
 mod nested;
 mod random;
+mod random_nested;
 mod registers;
 mod signal;
 mod timers;

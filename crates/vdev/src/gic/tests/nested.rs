@@ -115,7 +115,7 @@ fn another_virtual_cpus_interrupt_is_not_lent_but_can_be_ended() {
     let kicks = machine.fire(1, 45);
     machine.follow(kicks);
     assert_eq!(machine.ack(1), Some(45));
-    machine.sync(1);
+    let _ = machine.sync(1);
     let mut guest = ich(&[PENDING | linked(45) | 9]);
     let (mut hardware, _) = enter(&mut machine, &guest);
     assert_eq!(hardware.lrs[0], PENDING | EOI | 9);

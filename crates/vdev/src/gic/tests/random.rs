@@ -15,14 +15,14 @@ use alloc::vec::Vec;
 use droste_arm64::esr::AccessSize;
 use proptest::prelude::*;
 
-const VCPUS: usize = 3;
+pub(super) const VCPUS: usize = 3;
 /// Interrupts in play: two SGIs, a timer PPI, a level SPI, two edge SPIs and a physical SPI.
 const NUMBERS: [usize; 7] = [0, 9, 27, 33, 40, 41, 45];
 const LEVEL: usize = 33;
 const PHYSICAL: [usize; 2] = [27, 45];
 
 #[derive(Clone, Copy, Debug)]
-enum Event {
+pub(super) enum Event {
     Pend(usize, usize),
     Line(Line),
     Fire(usize, usize),
@@ -68,7 +68,7 @@ fn common() -> BoxedStrategy<Event> {
 }
 
 /// With the guest's more violent interventions.
-fn violent() -> BoxedStrategy<Event> {
+pub(super) fn violent() -> BoxedStrategy<Event> {
     prop_oneof![
         12 => common(),
         1 => (0..VCPUS, number()).prop_map(|(v, n)| Event::ClearPending(v, n)),
@@ -80,7 +80,7 @@ fn violent() -> BoxedStrategy<Event> {
 }
 
 /// Priorities that all differ, so that nesting is deep.
-fn prepare(list_registers: usize) -> Machine {
+pub(super) fn prepare(list_registers: usize) -> Machine {
     let mut machine = Machine::new(VCPUS, 32, list_registers);
     for (n, &number) in NUMBERS.iter().enumerate() {
         set_priority(&mut machine, number, 0xb0 - 0x10 * n as u8);
@@ -107,7 +107,7 @@ fn set_priority(machine: &mut Machine, number: usize, priority: u8) {
 }
 
 /// A bit of a register, wherever the interrupt's bank is.
-fn write_bit(machine: &mut Machine, vcpu: usize, register: u64, number: usize) -> Kicks {
+pub(super) fn write_bit(machine: &mut Machine, vcpu: usize, register: u64, number: usize) -> Kicks {
     let (frame, offset) = if number < 32 {
         let base = vcpu as u64 * 0x2_0000 + 0x1_0000;
         (Frame::Redistributors, base + register)
@@ -121,7 +121,7 @@ fn write_bit(machine: &mut Machine, vcpu: usize, register: u64, number: usize) -
 }
 
 /// Does what `event` says except for acknowledging and ending.
-fn apply(machine: &mut Machine, event: Event) -> Kicks {
+pub(super) fn apply(machine: &mut Machine, event: Event) -> Kicks {
     match event {
         Event::Pend(v, n) => machine.gic.pend(v, intid(n)),
         Event::Line(line) => machine.gic.set_line(0, intid(LEVEL), line),
@@ -169,25 +169,25 @@ enum Physical {
 
 /// One interrupt as the architecture describes it, no list registers anywhere.
 #[derive(Clone, Default)]
-struct State {
+pub(super) struct State {
     is_disabled: bool,
     latch: bool,
     line: bool,
     physical: Physical,
-    active_on: Option<usize>,
+    pub(super) active_on: Option<usize>,
     priority: u8,
     target: usize,
 }
 
 impl State {
-    fn take(&mut self, by: usize) {
+    pub(super) fn take(&mut self, by: usize) {
         (self.latch, self.active_on) = (false, Some(by));
         if self.physical == Physical::Fired {
             self.physical = Physical::Taken;
         }
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.active_on = None;
         if self.physical == Physical::Taken {
             self.physical = Physical::Ended;
@@ -196,10 +196,10 @@ impl State {
 }
 
 /// The plain model: by interrupt, and by virtual CPU for private ones.
-struct Plain(BTreeMap<(usize, usize), State>);
+pub(super) struct Plain(BTreeMap<(usize, usize), State>);
 
 impl Plain {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut states = BTreeMap::new();
         for (n, number) in NUMBERS.into_iter().enumerate() {
             for vcpu in 0..VCPUS {
@@ -218,13 +218,13 @@ impl Plain {
         (if number < 32 { vcpu } else { 0 }, number)
     }
 
-    fn at(&mut self, vcpu: usize, number: usize) -> &mut State {
+    pub(super) fn at(&mut self, vcpu: usize, number: usize) -> &mut State {
         self.0
             .get_mut(&Self::key(vcpu, number))
             .expect("it is in play")
     }
 
-    fn apply(&mut self, event: Event, did_fire: bool) {
+    pub(super) fn apply(&mut self, event: Event, did_fire: bool) {
         match event {
             Event::Pend(v, n) | Event::SetPending(v, n) | Event::Sgi(_, v, n) => {
                 self.at(v, n).latch = true;
@@ -270,8 +270,30 @@ impl Plain {
         }
     }
 
+    /// Compares all that the guest can read, and the physical interrupts. Every virtual CPU has folded.
+    pub(super) fn check(&mut self, machine: &Machine) {
+        self.check_physical(&machine.physical_active);
+        for (&(v, number), state) in &self.0 {
+            let word = |register| {
+                let offset = register + 4 * (number as u64 / 32);
+                let bits = if number < 32 {
+                    machine.read_private(v, register)
+                } else {
+                    machine.read(offset)
+                };
+                bits >> (number % 32) & 1 != 0
+            };
+            assert_eq!(word(ISPENDR), state.latch || state.line, "pending {number}");
+            assert_eq!(
+                word(ISACTIVER),
+                state.active_on.is_some(),
+                "active {number}"
+            );
+        }
+    }
+
     /// What virtual CPU `vcpu` may acknowledge while it runs at `limit`: the pending ones of highest priority.
-    fn signalled(&self, vcpu: usize, limit: u8) -> Vec<usize> {
+    pub(super) fn signalled(&self, vcpu: usize, limit: u8) -> Vec<usize> {
         let pending = self.0.iter().filter(|&(_, state)| {
             (state.latch || state.line)
                 && !state.is_disabled
@@ -330,30 +352,13 @@ fn run_promptly(list_registers: usize, events: &[Event]) {
         }
         // What ended without a maintenance interrupt is seen late, and so is what waits for it on another.
         machine.follow(Kicks::one(0) | Kicks::one(1) | Kicks::one(2));
-        plain.check_physical(&machine.physical_active);
-        for (&(v, number), state) in &plain.0 {
-            let word = |register| {
-                let offset = register + 4 * (number as u64 / 32);
-                let bits = if number < 32 {
-                    machine.read_private(v, register)
-                } else {
-                    machine.read(offset)
-                };
-                bits >> (number % 32) & 1 != 0
-            };
-            assert_eq!(word(ISPENDR), state.latch || state.line, "pending {number}");
-            assert_eq!(
-                word(ISACTIVER),
-                state.active_on.is_some(),
-                "active {number}"
-            );
-        }
+        plain.check(&machine);
     }
     quiesce(&mut machine);
 }
 
 /// Lets the guest take and end all that is left; then no physical interrupt may stand active.
-fn quiesce(machine: &mut Machine) {
+pub(super) fn quiesce(machine: &mut Machine) {
     let kicks = machine.gic.set_line(0, intid(LEVEL), Line::Low);
     machine.follow(kicks);
     for vcpu in 0..VCPUS {

@@ -1,0 +1,336 @@
+//! A guest hypervisor that lists what it likes, its own guest that takes and ends it, and random events around them,
+//! against two plain models: the interrupts of the guest hypervisor, and its list registers as hardware would have
+//! them were it at EL2.
+
+use super::machine::Machine;
+use super::random::{Event, Plain, VCPUS, apply, prepare, quiesce, violent};
+use crate::Line;
+use crate::gic::{Ich, Kicks};
+use alloc::vec;
+use alloc::vec::Vec;
+use proptest::prelude::*;
+
+/// The virtual CPU whose PPI 27 is a physical one.
+const HYPERVISOR: usize = 1;
+const COUNT: usize = 4;
+/// What list registers claim: that PPI, the physical SPI, others that exist, an SGI, and none.
+const CLAIMS: [u64; 8] = [27, 45, 40, 33, 9, 63, 64, 1023];
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Around(Event),
+    /// The guest hypervisor drops the priority of what runs and leaves it active.
+    Drop,
+    /// It lists an interrupt: slot, the state bits and what they mean, INTID.
+    List(usize, u64, u64),
+    Request(u64),
+    Enter,
+    Leave,
+    /// Its guest acknowledges what is most urgent.
+    Take,
+    /// It deactivates the interrupt of a slot, if it is active.
+    Deactivate(usize),
+    DeactivateUnlisted,
+    Groups(u64),
+}
+
+fn list() -> impl Strategy<Value = Step> {
+    let claim = proptest::sample::select(&CLAIMS[..]);
+    let link = prop_oneof![
+        3 => claim.prop_map(|claim| 1 << 61 | claim << 32),
+        1 => Just(1 << 41),
+        1 => Just(0),
+    ];
+    (0..COUNT, 0..4u64, 0..4u64, link).prop_map(|(slot, state, priority, link)| {
+        let lr = state << 62 | priority << 54 | link | 1 << 60;
+        Step::List(slot, lr, 0x20 + slot as u64)
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => violent().prop_map(Step::Around),
+        1 => Just(Step::Around(Event::Fire(HYPERVISOR, 27))),
+        2 => Just(Step::Around(Event::Ack(HYPERVISOR))),
+        2 => Just(Step::Drop),
+        4 => list(),
+        1 => (0..0x100u64, any::<bool>())
+            .prop_map(|(bits, on)| Step::Request(bits & !1 | u64::from(on))),
+        4 => Just(Step::Enter),
+        2 => Just(Step::Leave),
+        6 => Just(Step::Take),
+        4 => (0..COUNT).prop_map(Step::Deactivate),
+        1 => Just(Step::DeactivateUnlisted),
+        1 => (0..4u64).prop_map(Step::Groups),
+    ]
+}
+
+/// The list register that a CPU interface takes next: pending alone, the most urgent, then the first.
+fn next(lrs: &[u64; 16]) -> Option<usize> {
+    let pending = (0..COUNT).filter(|&slot| lrs[slot] >> 62 == 1);
+    pending.min_by_key(|&slot| (lrs[slot] >> 48 & 0xff, slot))
+}
+
+/// Whether hardware with these registers raises the maintenance interrupt (IHI 0069, ICH_MISR_EL2).
+fn maintenance(ich: &Ich) -> bool {
+    let asks = |bit: u32| ich.hcr >> bit & 1 != 0;
+    let on = |group: u32| ich.interface.vmcr.0 >> group & 1 != 0;
+    let lrs = &ich.lrs[..COUNT];
+    let ended = |lr: &u64| lr >> 61 == 0 && lr >> 41 & 1 != 0;
+    asks(0)
+        && (lrs.iter().any(ended)
+            || asks(1) && lrs.iter().filter(|&lr| lr >> 62 != 0).count() < 2
+            || asks(2) && ich.hcr >> 27 & 31 != 0
+            || asks(3) && !lrs.iter().any(|lr| lr >> 62 == 1)
+            || (0..2).any(|group| asks(4 + 2 * group) && on(group))
+            || (0..2).any(|group| asks(5 + 2 * group) && !on(group)))
+}
+
+struct World {
+    machine: Machine,
+    plain: Plain,
+    /// The guest hypervisor's registers.
+    guest: Ich,
+    /// The same as they should be, once folded.
+    expected: Ich,
+    hardware: Ich,
+    is_below: bool,
+    /// Whether its line was high when its guest was entered.
+    was_high: bool,
+    /// Whether the physical interrupt said so before it folded.
+    is_noticed: bool,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut guest = Ich::RESET;
+        guest.hcr = 1;
+        guest.interface.vmcr.0 = 0xff00_0003;
+        Self {
+            machine: prepare(16),
+            plain: Plain::new(),
+            guest,
+            expected: guest,
+            hardware: Ich::RESET,
+            is_below: false,
+            was_high: false,
+            is_noticed: false,
+        }
+    }
+
+    fn enter(&mut self) {
+        let gic = &mut self.machine.gic;
+        let used = gic.enter_nested(HYPERVISOR, &self.guest, &mut self.hardware);
+        assert!(self.hardware.lrs[used..].iter().all(|&lr| lr == 0));
+        assert!(!maintenance(&self.hardware), "it would never run");
+        self.was_high = maintenance(&self.expected);
+        self.is_noticed = false;
+        self.is_below = true;
+        self.check_links();
+    }
+
+    fn leave(&mut self) -> Kicks {
+        let gic = &mut self.machine.gic;
+        let kicks = gic.leave_nested(HYPERVISOR, &self.hardware, &mut self.guest);
+        self.is_below = false;
+        while let Some(physical) = self.machine.gic.take_deactivation(HYPERVISOR) {
+            let was_active = self.machine.physical_active.remove(&physical.number());
+            assert!(was_active, "{physical:?} deactivated twice");
+        }
+        assert_eq!(self.guest, self.expected);
+        let line = self.guest.maintenance(COUNT);
+        assert_eq!(line.is_high(), maintenance(&self.expected));
+        assert!(
+            self.was_high || self.is_noticed || line == Line::Low,
+            "a rise unseen"
+        );
+        kicks
+    }
+
+    /// Whoever is kicked folds and goes on as before.
+    fn follow(&mut self, mut kicks: Kicks) {
+        while let Some(vcpu) = kicks.iter().next() {
+            kicks = kicks.without(vcpu);
+            if vcpu == HYPERVISOR && self.is_below {
+                kicks |= self.leave().without(HYPERVISOR);
+                self.enter();
+            } else {
+                kicks |= self.machine.sync(vcpu).without(vcpu);
+            }
+        }
+    }
+
+    /// A physical interrupt in hardware's list registers is active, the hypervisor's own, and there once.
+    fn check_links(&self) {
+        let mut named: Vec<u64> = Vec::new();
+        let others = (0..VCPUS).filter(|&vcpu| vcpu != HYPERVISOR);
+        let lists = others.map(|vcpu| &self.machine.cpus[vcpu].lrs);
+        for lr in lists.flatten().chain(&self.hardware.lrs) {
+            if lr >> 62 != 0 && lr >> 61 & 1 != 0 {
+                named.push(lr >> 32 & 0x1fff);
+            }
+        }
+        for (slot, lr) in self.hardware.lrs.iter().enumerate() {
+            if lr >> 62 == 0 || lr >> 61 & 1 == 0 {
+                continue;
+            }
+            assert_ne!(lr >> 62, 3, "no state of a linked one");
+            let number = lr >> 32 & 0x1fff;
+            assert_eq!(
+                number,
+                self.guest.lrs[slot] >> 32 & 0x1fff,
+                "a claim that holds"
+            );
+            assert!(self.machine.physical_active.contains(&(number as usize)));
+            assert_eq!(named.iter().filter(|&&n| n == number).count(), 1);
+        }
+    }
+
+    fn deactivate_in_hardware(&mut self, slot: usize) {
+        let lr = &mut self.hardware.lrs[slot];
+        *lr &= !(1 << 63);
+        if *lr >> 61 & 1 != 0 {
+            let number = *lr as usize >> 32 & 0x1fff;
+            let was_active = self.machine.physical_active.remove(&number);
+            assert!(was_active, "another's");
+        }
+    }
+
+    fn deactivate_in_models(&mut self, slot: usize) {
+        let lr = &mut self.expected.lrs[slot];
+        *lr &= !(1 << 63);
+        let claim = *lr as usize >> 32 & 0x1fff;
+        if *lr >> 61 & 1 != 0 && [27, 33, 40, 45].contains(&claim) {
+            self.plain.at(HYPERVISOR, claim).end();
+        }
+    }
+
+    /// The guest's guest does something, at which hardware may raise the maintenance interrupt.
+    fn below(&mut self, step: Step) {
+        match step {
+            Step::Take => {
+                let slot = next(&self.hardware.lrs);
+                assert_eq!(slot, next(&self.expected.lrs));
+                if let Some(slot) = slot {
+                    self.hardware.lrs[slot] ^= 3 << 62;
+                    self.expected.lrs[slot] ^= 3 << 62;
+                }
+            }
+            Step::Deactivate(slot) => {
+                let is_active = self.hardware.lrs[slot] >> 63 != 0;
+                assert_eq!(is_active, self.expected.lrs[slot] >> 63 != 0);
+                if is_active {
+                    self.deactivate_in_hardware(slot);
+                    self.deactivate_in_models(slot);
+                }
+            }
+            Step::DeactivateUnlisted => {
+                for ich in [&mut self.hardware, &mut self.expected] {
+                    let count = ich.hcr >> 27 & 31;
+                    ich.hcr = ich.hcr & !(31 << 27) | (count + 1 & 31) << 27;
+                }
+            }
+            Step::Groups(enables) => {
+                for ich in [&mut self.hardware, &mut self.expected] {
+                    ich.interface.vmcr.0 = ich.interface.vmcr.0 & !3 | enables;
+                }
+            }
+            _ => {}
+        }
+        if maintenance(&self.hardware) {
+            self.is_noticed = true;
+            self.follow(Kicks::one(HYPERVISOR));
+        }
+    }
+
+    /// The guest hypervisor does something at virtual EL2.
+    fn above(&mut self, step: Step) {
+        match step {
+            Step::Drop => {
+                self.machine.cpus[HYPERVISOR].running.pop();
+            }
+            Step::List(slot, lr, intid) => {
+                self.guest.lrs[slot] = lr | intid;
+                self.expected.lrs[slot] = lr | intid;
+            }
+            Step::Request(requests) => {
+                let count = self.guest.hcr & 16 << 27;
+                self.guest.hcr = requests | count;
+                self.expected.hcr = requests | count;
+            }
+            Step::Enter => {
+                let kicks = self.machine.fold(HYPERVISOR);
+                self.enter();
+                self.follow(kicks.without(HYPERVISOR));
+            }
+            _ => {}
+        }
+    }
+
+    fn around(&mut self, event: Event) {
+        match event {
+            Event::Ack(HYPERVISOR) | Event::End(HYPERVISOR) | Event::Priority(..)
+                if self.is_below => {}
+            Event::Ack(v) => {
+                let running = &self.machine.cpus[v].running;
+                let limit = running.last().map_or(0xff, |&(_, priority)| priority);
+                let expected = self.plain.signalled(v, limit);
+                match self.machine.ack(v) {
+                    Some(number) => {
+                        assert!(expected.contains(&number), "{number} of {expected:?}");
+                        self.plain.at(v, number).take(v);
+                    }
+                    None => assert_eq!(expected, [], "on {v}"),
+                }
+            }
+            Event::End(v) => {
+                if let Some(number) = self.machine.end(v) {
+                    let state = self.plain.at(v, number);
+                    if state.active_on == Some(v) {
+                        state.end();
+                    }
+                }
+            }
+            _ => {
+                let could_fire = match event {
+                    Event::Fire(_, n) => !self.machine.physical_active.contains(&n),
+                    _ => false,
+                };
+                let kicks = apply(&mut self.machine, event);
+                self.plain.apply(event, could_fire);
+                self.follow(kicks);
+            }
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Around(event) => self.around(event),
+            Step::Leave if self.is_below => {
+                let kicks = self.leave();
+                self.follow(kicks | Kicks::one(HYPERVISOR));
+            }
+            _ if self.is_below => self.below(step),
+            _ => self.above(step),
+        }
+        self.follow(Kicks::one(0) | Kicks::one(1) | Kicks::one(2));
+        if self.is_below {
+            self.check_links();
+        }
+        self.plain.check(&self.machine);
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_guest_hypervisor_cannot_tell_its_list_registers_from_hardware(
+        steps in proptest::collection::vec(step(), 0..200),
+    ) {
+        let mut world = World::new();
+        for &step in &steps {
+            world.step(step);
+        }
+        world.step(Step::Leave);
+        quiesce(&mut world.machine);
+    }
+}
