@@ -70,8 +70,10 @@ pub(super) const fn defined(memory: u8, has_xs: bool) -> u8 {
             1 if has_xs => memory,
             _ => memory & 0xc,
         },
-        _ if memory & 0xf == 0 => NON_CACHEABLE,
-        _ => memory,
+        _ => match memory & 0xf {
+            0 => NON_CACHEABLE,
+            _ => memory,
+        },
     }
 }
 

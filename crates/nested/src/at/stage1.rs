@@ -26,7 +26,7 @@ use crate::walk::{FaultKind, WalkFault};
 pub(super) use control::Control;
 pub use control::StageOneRegisters;
 
-use control::{Half, Switch};
+use control::{Gate, Half, Switch};
 use permissions::{Limits, permits};
 
 /// One walk.
@@ -83,7 +83,7 @@ impl Walk<'_> {
         let mut table = shape.root;
         loop {
             let value = read(table | shape.offset(level, self.request.va), level)?;
-            let raw = RawDescriptor(if control.is_big_endian {
+            let raw = RawDescriptor(if control.is_big_endian() {
                 value.swap_bytes()
             } else {
                 value
@@ -113,8 +113,12 @@ impl Walk<'_> {
         let no_start = fault(FaultKind::Translation, Level::L0);
         let half = &self.control.half;
         let granule = half.granule.ok_or(no_start)?;
-        let is_closed = half.is_closed || half.is_closed_to_el0 && self.request.is_of_el0();
-        if is_closed || !half.sizes.contains(&half.input_bits) || !half.has(self.request.va) {
+        let is_open = match half.gate {
+            Gate::Open => true,
+            Gate::ClosedToEl0 => !self.request.is_of_el0(),
+            Gate::Closed => false,
+        };
+        if !is_open || !half.sizes.contains(&half.input_bits) || !half.has(self.request.va) {
             return Err(no_start);
         }
         Ok(granule)
@@ -157,7 +161,7 @@ impl Walk<'_> {
             memory: defined((control.mair >> (index * 8)) as u8, control.has_xs),
             shareability: raw.attributes(shape.format).shareability,
         };
-        if control.is_cached {
+        if control.is_cached() {
             attributes
         } else {
             attributes.uncached()

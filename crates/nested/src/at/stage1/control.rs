@@ -46,8 +46,7 @@ pub(in crate::at) struct Control {
     pub(super) switch: Switch,
     pub(super) layout: Layout,
     pub(super) half: Half,
-    pub(super) is_big_endian: bool,
-    pub(super) is_cached: bool,
+    sctlr: u64,
     /// PSTATE.PAN heeds what EL0 may execute.
     pub(super) has_epan: bool,
     pub(super) has_xs: bool,
@@ -70,12 +69,19 @@ pub(super) struct Half {
     pub(super) ttbr: u64,
     /// TBI.
     pub(super) ignores_top_byte: bool,
-    /// EPD.
-    pub(super) is_closed: bool,
-    /// E0PD.
-    pub(super) is_closed_to_el0: bool,
+    pub(super) gate: Gate,
     /// HPD.
     pub(super) ignores_table_permissions: bool,
+}
+
+/// Who may use a half's table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Gate {
+    Open,
+    /// E0PD.
+    ClosedToEl0,
+    /// EPD.
+    Closed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,8 +117,7 @@ impl Control {
             switch: switch(request.regime, registers.sctlr, hcr),
             layout,
             half: Half::new(&fields, request.va, registers, advertised),
-            is_big_endian: registers.sctlr & SCTLR_EE != 0,
-            is_cached: registers.sctlr & SCTLR_C != 0,
+            sctlr: registers.sctlr,
             has_epan: advertised.has_epan() && registers.sctlr & SCTLR_EPAN != 0,
             has_xs: advertised.has_xs(),
             updates: fields.updates(advertised),
@@ -120,6 +125,16 @@ impl Control {
             physical_bits,
             mair: registers.mair,
         }
+    }
+
+    /// Whether the tables are.
+    pub(super) const fn is_big_endian(&self) -> bool {
+        self.sctlr & SCTLR_EE != 0
+    }
+
+    /// Whether Normal memory may be.
+    pub(super) const fn is_cached(&self) -> bool {
+        self.sctlr & SCTLR_C != 0
     }
 }
 
@@ -150,6 +165,17 @@ impl Fields {
 
     const fn is_set(&self, shift: u32) -> bool {
         self.field(shift, 1) != 0
+    }
+
+    /// By where EPD and E0PD stand.
+    const fn gate(&self, closed: u32, closed_to_el0: u32) -> Gate {
+        if self.is_set(closed) {
+            Gate::Closed
+        } else if self.is_set(closed_to_el0) {
+            Gate::ClosedToEl0
+        } else {
+            Gate::Open
+        }
     }
 
     const fn output(&self) -> PaRange {
@@ -197,7 +223,9 @@ impl Half {
         if let Some(granule) = half.granule {
             half.sizes = sizes(granule, advertised);
         }
-        half.is_closed_to_el0 &= advertised.has_e0pd();
+        if half.gate == Gate::ClosedToEl0 && !advertised.has_e0pd() {
+            half.gate = Gate::Open;
+        }
         half.ignores_table_permissions &= advertised.has_hpds();
         half
     }
@@ -205,8 +233,7 @@ impl Half {
     fn alone(fields: &Fields, registers: &StageOneRegisters) -> Self {
         Self {
             ignores_top_byte: fields.is_set(20),
-            is_closed: false,
-            is_closed_to_el0: false,
+            gate: Gate::Open,
             ignores_table_permissions: fields.is_set(24),
             ..Self::lower(fields, registers)
         }
@@ -225,8 +252,7 @@ impl Half {
             sizes: NO_SIZE,
             ttbr: registers.ttbr0,
             ignores_top_byte: fields.is_set(37),
-            is_closed: fields.is_set(7),
-            is_closed_to_el0: fields.is_set(55),
+            gate: fields.gate(7, 55),
             ignores_table_permissions: fields.is_set(41),
         }
     }
@@ -244,8 +270,7 @@ impl Half {
             sizes: NO_SIZE,
             ttbr: registers.ttbr1,
             ignores_top_byte: fields.is_set(38),
-            is_closed: fields.is_set(23),
-            is_closed_to_el0: fields.is_set(56),
+            gate: fields.gate(23, 56),
             ignores_table_permissions: fields.is_set(42),
         }
     }
