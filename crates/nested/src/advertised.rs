@@ -173,6 +173,40 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn stage_1_has_granules_of_its_own() {
+        let mut shown = plain();
+        // 16 KiB at stage 2 alone.
+        shown.ids.mmfr0 |= 2 << 32;
+        assert!(shown.has_stage1_granule(Granule::Kib4));
+        for granule in [Granule::Kib16, Granule::Kib64] {
+            assert!(rich().has_stage1_granule(granule) && !shown.has_stage1_granule(granule));
+            let effective = shown.effective_stage1_granule(Some(granule));
+            assert_eq!(effective, Some(Granule::Kib4));
+        }
+        shown.ids.mmfr0 |= 15 << 28;
+        assert_eq!(shown.effective_stage1_granule(None), None);
+    }
+
+    #[test]
+    fn each_feature_of_stage_1_has_its_own_field() {
+        let with = |mmfr1, mmfr2| {
+            let mut shown = plain();
+            (shown.ids.mmfr1, shown.ids.mmfr2) = (mmfr1, mmfr2);
+            [
+                shown.has_hpds(),
+                shown.has_epan(),
+                shown.has_wide_virtual_addresses(),
+                shown.has_e0pd(),
+            ]
+        };
+        assert_eq!(with(2 << 20, 0), [false; 4]);
+        assert_eq!(with(1 << 12, 0), [true, false, false, false]);
+        assert_eq!(with(3 << 20, 0), [false, true, false, false]);
+        assert_eq!(with(0, 1 << 16), [false, false, true, false]);
+        assert_eq!(with(0, 1 << 60), [false, false, false, true]);
+    }
+
+    #[test]
     fn each_feature_has_its_own_field() {
         assert!(rich().has_small_tables() && !plain().has_small_tables());
         assert!(rich().has_outer_tlbi() && !plain().has_outer_tlbi());

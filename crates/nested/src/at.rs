@@ -272,7 +272,7 @@ fn faulted(fault: WalkFault, stage: Stage, va: u64) -> Outcome {
     const F: u64 = 1;
     let status = fault.status_code();
     if fault.kind == FaultKind::ExternalAbort {
-        return Outcome::Exception(external_abort(status, va));
+        return Outcome::Exception(external_abort(status, stage, va));
     }
     let place = match stage {
         Stage::One => 0,
@@ -282,13 +282,19 @@ fn faulted(fault: WalkFault, stage: Stage, va: u64) -> Outcome {
     Outcome::Par(place | RES1 | status << 1 | F)
 }
 
-/// A data abort at virtual EL2 of its own: CM and WnR are set for AT (D24.2, ESR_EL2, ISS encoding for a Data Abort).
-const fn external_abort(status: u64, va: u64) -> Exception {
+/// A data abort at virtual EL2 of its own: CM and WnR are set for AT, S1PTW for stage 2 on a walk of stage 1 (D24.2,
+/// ESR_EL2, ISS encoding for a Data Abort; J1.1, AArch64.FaultSyndrome).
+const fn external_abort(status: u64, stage: Stage, va: u64) -> Exception {
     const IL: u64 = 1 << 25;
     const CM: u64 = 1 << 8;
+    const S1PTW: u64 = 1 << 7;
     const WNR: u64 = 1 << 6;
+    let walk = match stage {
+        Stage::TwoOnWalk => S1PTW,
+        Stage::One | Stage::Two => 0,
+    };
     Exception::Synchronous {
-        esr: Esr((Ec::DATA_ABORT_SAME.0 as u64) << 26 | IL | CM | WNR | status),
+        esr: Esr((Ec::DATA_ABORT_SAME.0 as u64) << 26 | IL | CM | walk | WNR | status),
         far: Some(va),
         hpfar: None,
     }

@@ -247,10 +247,10 @@ fn an_external_abort_is_taken_and_not_reported() {
             kind: FaultKind::ExternalAbort,
             level,
         };
-        for walks in [
-            told(Err(StageOneStop::Fault(fault)), Ok(None)),
-            told(Err(StageOneStop::OnStageTwo(fault)), Ok(None)),
-            told(Ok(ONE), Err(fault)),
+        for (walks, on_walk) in [
+            (told(Err(StageOneStop::Fault(fault)), Ok(None)), false),
+            (told(Err(StageOneStop::OnStageTwo(fault)), Ok(None)), true),
+            (told(Ok(ONE), Err(fault)), false),
         ] {
             let mut walks = walks;
             let outcome = translate(at(4, 8, 4), 0x1234, 0, &mut walks);
@@ -262,6 +262,7 @@ fn an_external_abort_is_taken_and_not_reported() {
                 (Ec::DATA_ABORT_SAME, Some(0x1234), None)
             );
             assert!(esr.is_cache_maintenance() && esr.is_write());
+            assert_eq!(esr.0 >> 7 & 1 != 0, on_walk);
             let expected = FaultStatus::ExternalOnWalk {
                 level: level.number(),
             };

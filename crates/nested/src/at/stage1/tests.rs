@@ -98,10 +98,19 @@ fn registers(q: &Question) -> Registers {
     }
 }
 
-fn given(q: &Question, shown: &Shown, memory: impl Fn(u64) -> Option<u64>) -> Outcome {
+fn instruction(q: &Question) -> At {
     let (op1, crm, op2) = q.at;
-    let at = At::decode(SysReg::new(1, op1, 7, crm, op2)).expect("an AT");
-    execute(at, q.va, &registers(q), &advertised(shown), &Image(memory))
+    At::decode(SysReg::new(1, op1, 7, crm, op2)).expect("an AT")
+}
+
+fn given(q: &Question, shown: &Shown, memory: impl Fn(u64) -> Option<u64>) -> Outcome {
+    execute(
+        instruction(q),
+        q.va,
+        &registers(q),
+        &advertised(shown),
+        &Image(memory),
+    )
 }
 
 fn assert_is(outcome: Outcome, expected: Answer) {

@@ -93,11 +93,22 @@ impl Built {
     }
 
     fn ask(&self, q: &Question, shown: &Shown) -> Outcome {
-        given(q, shown, |at| {
+        self.execute(q, &registers(q), shown)
+    }
+
+    fn execute(&self, q: &Question, registers: &Registers, shown: &Shown) -> Outcome {
+        let memory = |at| {
             let is_memory = (ROOT..ROOT + 0x400_0000).contains(&at)
                 || (STAGE_2_ROOT..STAGE_2_ROOT + 4096).contains(&at);
             is_memory.then(|| self.0.get(&at).copied().unwrap_or(0))
-        })
+        };
+        execute(
+            instruction(q),
+            q.va,
+            registers,
+            &advertised(shown),
+            &Image(memory),
+        )
     }
 }
 
@@ -461,6 +472,28 @@ fn el1_s_tables_are_behind_stage_2() {
     assert_eq!(old.par(&both), fault(0x09) | ON_WALK);
     let nowhere = built(block(0x8000_0000, 3), block(0, 3));
     assert_is(nowhere.ask(&both, &FULL), Answer::Abort(0x15));
+}
+
+#[test]
+fn a_store_that_stage_2_would_make_dirty_is_permitted_and_does_not() {
+    let clean = block(0, 1) | 1 << 51;
+    let q = Question {
+        at: S12E1W,
+        vm: true,
+        sctlr: 0,
+        ..plain(0x8000_1000)
+    };
+    let built = Built::default().set(STAGE_2_ROOT + 2 * 8, clean & !(1 << 10));
+    for (updates, expected) in [
+        (0, fault(0x09) | STAGE_2),
+        (1 << 21, fault(0x0d) | STAGE_2),
+        (3 << 21, 0x1000 | 1 << 11 | 2 << 7),
+    ] {
+        let mut registers = registers(&q);
+        registers.stage_two.vtcr.0 |= updates;
+        let outcome = built.execute(&q, &registers, &FULL);
+        assert_eq!(outcome, Outcome::Par(expected));
+    }
 }
 
 #[test]
