@@ -41,6 +41,45 @@ impl Advertised {
             .or_else(|| Granule::ALL.into_iter().find(is_advertised))
     }
 
+    /// The granule that stands for TG0 or TG1 of stage 1, `None` being their reserved encodings: as
+    /// [`effective_granule`](Self::effective_granule) has it for stage 2 (DDI 0487, D24.2, TCR_EL1.TG0).
+    pub(crate) fn effective_stage1_granule(&self, asked: Option<Granule>) -> Option<Granule> {
+        let is_advertised = |granule: &Granule| self.has_stage1_granule(*granule);
+        asked
+            .filter(is_advertised)
+            .or_else(|| Granule::ALL.into_iter().find(is_advertised))
+    }
+
+    /// Whether stage 1 supports `granule` (ID_AA64MMFR0_EL1.TGranN).
+    pub const fn has_stage1_granule(&self, granule: Granule) -> bool {
+        const NO: u64 = 15;
+        match granule {
+            Granule::Kib4 => self.ids.mmfr0 >> 28 & 15 != NO,
+            Granule::Kib16 => self.ids.mmfr0 >> 20 & 15 != 0,
+            Granule::Kib64 => self.ids.mmfr0 >> 24 & 15 != NO,
+        }
+    }
+
+    /// Whether virtual addresses have 52 bits with the 64 KiB granule (ID_AA64MMFR2_EL1.VARange, FEAT_LVA).
+    pub const fn has_wide_virtual_addresses(&self) -> bool {
+        self.ids.mmfr2 >> 16 & 15 != 0
+    }
+
+    /// Whether permissions of stage-1 tables can be switched off (ID_AA64MMFR1_EL1.HPDS, FEAT_HPDS).
+    pub const fn has_hpds(&self) -> bool {
+        self.ids.mmfr1 >> 12 & 15 != 0
+    }
+
+    /// Whether PAN can heed what EL0 may execute (ID_AA64MMFR1_EL1.PAN, FEAT_PAN3).
+    pub const fn has_epan(&self) -> bool {
+        self.ids.mmfr1 >> 20 & 15 >= 3
+    }
+
+    /// Whether a half of the addresses can be closed to EL0 (ID_AA64MMFR2_EL1.E0PD, FEAT_E0PD).
+    pub const fn has_e0pd(&self) -> bool {
+        self.ids.mmfr2 >> 60 & 15 != 0
+    }
+
     /// The descriptors' layout at a granule, where VTCR_EL2.DS is `ds`.
     ///
     /// At 64 KiB bits \[15:12\] are read as an address wherever FEAT_LPA is advertised, whatever VTCR_EL2.PS: an output
@@ -71,6 +110,11 @@ impl Advertised {
 
     /// Whether TLBI has nXS forms (ID_AA64ISAR1_EL1.XS, FEAT_XS).
     pub const fn has_nxs_tlbi(&self) -> bool {
+        self.has_xs()
+    }
+
+    /// Whether memory types have the XS attribute (ID_AA64ISAR1_EL1.XS, FEAT_XS).
+    pub const fn has_xs(&self) -> bool {
         self.isar1 >> 56 & 15 != 0
     }
 }
@@ -126,6 +170,40 @@ pub(crate) mod tests {
         let mut none = plain();
         none.ids.mmfr0 |= 15 << 28;
         assert_eq!(none.effective_granule(Some(Granule::Kib4)), None);
+    }
+
+    #[test]
+    fn stage_1_has_granules_of_its_own() {
+        let mut shown = plain();
+        // 16 KiB at stage 2 alone.
+        shown.ids.mmfr0 |= 2 << 32;
+        assert!(shown.has_stage1_granule(Granule::Kib4));
+        for granule in [Granule::Kib16, Granule::Kib64] {
+            assert!(rich().has_stage1_granule(granule) && !shown.has_stage1_granule(granule));
+            let effective = shown.effective_stage1_granule(Some(granule));
+            assert_eq!(effective, Some(Granule::Kib4));
+        }
+        shown.ids.mmfr0 |= 15 << 28;
+        assert_eq!(shown.effective_stage1_granule(None), None);
+    }
+
+    #[test]
+    fn each_feature_of_stage_1_has_its_own_field() {
+        let with = |mmfr1, mmfr2| {
+            let mut shown = plain();
+            (shown.ids.mmfr1, shown.ids.mmfr2) = (mmfr1, mmfr2);
+            [
+                shown.has_hpds(),
+                shown.has_epan(),
+                shown.has_wide_virtual_addresses(),
+                shown.has_e0pd(),
+            ]
+        };
+        assert_eq!(with(2 << 20, 0), [false; 4]);
+        assert_eq!(with(1 << 12, 0), [true, false, false, false]);
+        assert_eq!(with(3 << 20, 0), [false, true, false, false]);
+        assert_eq!(with(0, 1 << 16), [false, false, true, false]);
+        assert_eq!(with(0, 1 << 60), [false, false, false, true]);
     }
 
     #[test]

@@ -1,24 +1,32 @@
 //! AT at virtual EL2: which translation is asked for, and PAR_EL1 from what the walks found (DDI 0487, C5.4; D24.2, PAR_EL1;
 //! J1.1, AArch64.AT and AArch64.EncodePAR).
 //!
-//! HCR_EL2.{NV, AT} make all forms trap. The walks of L1's tables are behind [`Walks`]: of stage 1 under virtual EL2's
-//! registers or its EL1's, and of stage 2 under virtual EL2's. Everything of L2's is behind both, so a descriptor of
-//! stage 1 may itself fault at stage 2.
+//! HCR_EL2.{NV, AT} make all forms trap. [`execute`] does one; the walks of L1's tables are behind [`Walks`]: of stage 1
+//! under virtual EL2's registers or its EL1's, and of stage 2 under virtual EL2's. Everything of L2's is behind both, so
+//! a descriptor of stage 1 may itself fault at stage 2.
+//!
+//! Rule: tables stay as they are. Where hardware may set an access flag the walk goes on as if it had: AT may set it or
+//! not, as a speculative access may (D8.5 "Hardware management of the Access flag"). The dirty state it must not change
+//! (J1.1, AArch64.S1Translate).
 
 mod attributes;
+mod execute;
+mod stage1;
 #[cfg(test)]
 mod tests;
 
-use droste_arm64::Level;
 use droste_arm64::desc::{MemoryType, Shareability};
 use droste_arm64::esr::{Direction, Ec, Esr};
+use droste_arm64::hcr;
 use droste_arm64::sysreg::SysReg;
 
 use crate::exception::{Exception, is_in_host};
-use crate::walk::{FaultKind, Stop, WalkFault};
+use crate::walk::{FaultKind, WalkFault};
 use crate::{L1Ipa, L2Ipa};
 
 pub use attributes::{Attributes, combine};
+pub use execute::{Registers, execute};
+pub use stage1::StageOneRegisters;
 
 /// Which stages an instruction translates by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -155,10 +163,8 @@ pub struct StageOneLeaf {
 pub enum StageOneStop {
     /// A fault of stage 1's own.
     Fault(WalkFault),
-    /// Stage 2 refused the read of a descriptor.
+    /// Stage 2 refused the read of a descriptor. The level is stage 2's.
     OnStageTwo(WalkFault),
-    /// A descriptor changed under the walk.
-    Raced,
 }
 
 /// Where stage 2 leads.
@@ -183,9 +189,12 @@ pub trait Walks {
     /// Walks stage 2, for data; `None` where it is off.
     ///
     /// # Errors
-    /// A fault, or a descriptor that changed under the walk.
-    fn stage_two(&mut self, ipa: L2Ipa, direction: Direction)
-    -> Result<Option<StageTwoLeaf>, Stop>;
+    /// A fault of stage 2.
+    fn stage_two(
+        &mut self,
+        ipa: L2Ipa,
+        direction: Direction,
+    ) -> Result<Option<StageTwoLeaf>, WalkFault>;
 }
 
 /// How an AT instruction ends.
@@ -195,8 +204,6 @@ pub enum Outcome {
     Par(u64),
     /// Virtual EL2 takes this instead: an external abort is not reported in PAR_EL1.
     Exception(Exception),
-    /// A descriptor changed meanwhile: the instruction is to be executed again.
-    Again,
 }
 
 /// Translates `va` as `at` asks, where virtual EL2's HCR_EL2 is `hcr`, as its rule keeps it.
@@ -215,7 +222,6 @@ pub fn translate(at: At, va: u64, hcr: u64, walks: &mut impl Walks) -> Outcome {
         Ok(leaf) => leaf,
         Err(StageOneStop::Fault(fault)) => return faulted(fault, Stage::One, va),
         Err(StageOneStop::OnStageTwo(fault)) => return faulted(fault, Stage::TwoOnWalk, va),
-        Err(StageOneStop::Raced) => return Outcome::Again,
     };
     // With E2H and TGE both 1, HCR_EL2.VM and DC count as 0.
     if at.stages == Stages::One || is_in_host(hcr) {
@@ -224,11 +230,16 @@ pub fn translate(at: At, va: u64, hcr: u64, walks: &mut impl Walks) -> Outcome {
     match walks.stage_two(L2Ipa(one.output), at.direction) {
         Ok(None) => Outcome::Par(success(one.output, one.attributes)),
         Ok(Some(two)) => {
-            let attributes = combine(one.attributes, two.memory, two.shareability);
+            let both = combine(one.attributes, two.memory, two.shareability);
+            // DDI 0487, J1.1, S2DCacheEnabled.
+            let attributes = if hcr & hcr::CD != 0 {
+                both.uncached()
+            } else {
+                both
+            };
             Outcome::Par(success(two.output.0, attributes))
         }
-        Err(Stop::Fault(fault)) => faulted(fault, Stage::Two, va),
-        Err(Stop::Raced) => Outcome::Again,
+        Err(fault) => faulted(fault, Stage::Two, va),
     }
 }
 
@@ -259,9 +270,9 @@ fn faulted(fault: WalkFault, stage: Stage, va: u64) -> Outcome {
     const S: u64 = 1 << 9;
     const PTW: u64 = 1 << 8;
     const F: u64 = 1;
-    let status = status_code(fault);
+    let status = fault.status_code();
     if fault.kind == FaultKind::ExternalAbort {
-        return Outcome::Exception(external_abort(status, va));
+        return Outcome::Exception(external_abort(status, stage, va));
     }
     let place = match stage {
         Stage::One => 0,
@@ -271,33 +282,20 @@ fn faulted(fault: WalkFault, stage: Stage, va: u64) -> Outcome {
     Outcome::Par(place | RES1 | status << 1 | F)
 }
 
-/// A data abort at virtual EL2 of its own: CM and WnR are set for AT (D24.2, ESR_EL2, ISS encoding for a Data Abort).
-const fn external_abort(status: u64, va: u64) -> Exception {
+/// A data abort at virtual EL2 of its own: CM and WnR are set for AT, S1PTW for stage 2 on a walk of stage 1 (D24.2,
+/// ESR_EL2, ISS encoding for a Data Abort; J1.1, AArch64.FaultSyndrome).
+const fn external_abort(status: u64, stage: Stage, va: u64) -> Exception {
     const IL: u64 = 1 << 25;
     const CM: u64 = 1 << 8;
+    const S1PTW: u64 = 1 << 7;
     const WNR: u64 = 1 << 6;
+    let walk = match stage {
+        Stage::TwoOnWalk => S1PTW,
+        Stage::One | Stage::Two => 0,
+    };
     Exception::Synchronous {
-        esr: Esr((Ec::DATA_ABORT_SAME.0 as u64) << 26 | IL | CM | WNR | status),
+        esr: Esr((Ec::DATA_ABORT_SAME.0 as u64) << 26 | IL | CM | walk | WNR | status),
         far: Some(va),
         hpfar: None,
-    }
-}
-
-/// The six bits of FST, which are those of DFSC (D24.2, PAR_EL1; J1.3, EncodeLDFSC).
-const fn status_code(fault: WalkFault) -> u64 {
-    let (first, below_zero) = match fault.kind {
-        FaultKind::AddressSize => (0b00_0000, 0b10_1001),
-        FaultKind::Translation => (0b00_0100, 0b10_1011),
-        // A walk ends at no leaf at level -1.
-        FaultKind::AccessFlag => (0b00_1000, 0b00_1000),
-        FaultKind::Permission => (0b00_1100, 0b00_1100),
-        FaultKind::ExternalAbort => (0b01_0100, 0b01_0011),
-    };
-    match fault.level {
-        Level::Minus1 => below_zero,
-        Level::L0 => first,
-        Level::L1 => first + 1,
-        Level::L2 => first + 2,
-        Level::L3 => first + 3,
     }
 }

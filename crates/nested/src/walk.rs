@@ -25,6 +25,9 @@ use droste_stage2::{Access, Privilege};
 use crate::{Advertised, Exchange, ExternalAbort, GuestMemory, L1Ipa, L2Ipa};
 
 mod shape;
+mod stop;
+
+pub use stop::{FaultKind, Stop, WalkFault};
 
 use shape::{Shape, effective_vtcr};
 
@@ -68,45 +71,6 @@ impl StageTwo {
         } else {
             Self::Off
         }
-    }
-}
-
-/// A stage-2 fault of the guest's table.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct WalkFault {
-    /// What is wrong.
-    pub kind: FaultKind,
-    /// The level where.
-    pub level: Level,
-}
-
-/// What is wrong with a walk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FaultKind {
-    /// The root, a table or the output lies beyond the output size.
-    AddressSize,
-    /// An invalid or reserved descriptor, an input too wide, or registers that no walk can start by.
-    Translation,
-    /// The access flag is clear and L1 does not let hardware set it.
-    AccessFlag,
-    /// The leaf forbids the access.
-    Permission,
-    /// A descriptor is not in memory.
-    ExternalAbort,
-}
-
-/// Why a walk has no leaf.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stop {
-    /// L1 is to be told.
-    Fault(WalkFault),
-    /// The descriptor changed between its reading and the update of its flags: L2 tries again.
-    Raced,
-}
-
-impl Stop {
-    const fn fault(kind: FaultKind, level: Level) -> Self {
-        Self::Fault(WalkFault { kind, level })
     }
 }
 
@@ -212,13 +176,41 @@ impl Walker {
         ipa: L2Ipa,
         access: Access,
     ) -> Result<GuestLeaf, Stop> {
-        let no_start = Stop::fault(FaultKind::Translation, Level::L0);
-        let shape = self.shape.ok_or(no_start)?;
+        let found = self.find(memory, ipa, access).map_err(Stop::Fault)?;
+        if found.used != found.raw {
+            self.update(memory, &found)?;
+        }
+        Ok(self.decode(&found, ipa))
+    }
+
+    /// The leaf that [`translate`](Self::translate) gives, but leaves its flags as they are.
+    ///
+    /// # Errors
+    /// A fault of the guest's table.
+    pub fn look(
+        &self,
+        memory: &impl GuestMemory,
+        ipa: L2Ipa,
+        access: Access,
+    ) -> Result<GuestLeaf, WalkFault> {
+        let found = self.find(memory, ipa, access)?;
+        Ok(self.decode(&found, ipa))
+    }
+
+    /// Walks to the leaf of `ipa` and judges it for one access.
+    fn find(
+        &self,
+        memory: &impl GuestMemory,
+        ipa: L2Ipa,
+        access: Access,
+    ) -> Result<Found<'_>, WalkFault> {
+        let no_start = WalkFault::new(FaultKind::Translation, Level::L0);
+        let shape = self.shape.as_ref().ok_or(no_start)?;
         if exceeds(ipa.0, shape.input_bits) {
             return Err(no_start);
         }
         if exceeds(shape.root.0, shape.output_bits) {
-            return Err(Stop::fault(FaultKind::AddressSize, Level::L0));
+            return Err(WalkFault::new(FaultKind::AddressSize, Level::L0));
         }
         let mut level = shape.start;
         let mut table = shape.root;
@@ -227,17 +219,23 @@ impl Walker {
             let raw = self.read(memory, at, level)?;
             match (raw.kind(shape.format, level), level.next()) {
                 (Kind::Leaf, _) => {
-                    let found = Found { at, raw, level };
-                    return self.leaf(memory, &shape, &found, ipa, access);
+                    let used = self.judge(shape, raw, level, access)?;
+                    return Ok(Found {
+                        shape,
+                        at,
+                        raw,
+                        used,
+                        level,
+                    });
                 }
                 (Kind::Table, Some(below)) => {
                     table = L1Ipa(raw.table_address(shape.format).0);
                     if exceeds(table.0, shape.output_bits) {
-                        return Err(Stop::fault(FaultKind::AddressSize, level));
+                        return Err(WalkFault::new(FaultKind::AddressSize, level));
                     }
                     level = below;
                 }
-                _ => return Err(Stop::fault(FaultKind::Translation, level)),
+                _ => return Err(WalkFault::new(FaultKind::Translation, level)),
             }
         }
     }
@@ -247,10 +245,10 @@ impl Walker {
         memory: &impl GuestMemory,
         at: L1Ipa,
         level: Level,
-    ) -> Result<RawDescriptor, Stop> {
+    ) -> Result<RawDescriptor, WalkFault> {
         match memory.read(at) {
             Ok(value) => Ok(RawDescriptor(self.in_table_order(value))),
-            Err(ExternalAbort) => Err(Stop::fault(FaultKind::ExternalAbort, level)),
+            Err(ExternalAbort) => Err(WalkFault::new(FaultKind::ExternalAbort, level)),
         }
     }
 
@@ -264,30 +262,25 @@ impl Walker {
     }
 
     /// Judges the leaf in the order of faults (DDI 0487, D8 "MMU fault prioritization from a single address
-    /// translation stage"): output size, access flag, permission.
-    fn leaf(
+    /// translation stage"): output size, access flag, permission. Gives it with the flags that the access sets.
+    fn judge(
         &self,
-        memory: &impl GuestMemory,
         shape: &Shape,
-        found: &Found,
-        ipa: L2Ipa,
+        raw: RawDescriptor,
+        level: Level,
         access: Access,
-    ) -> Result<GuestLeaf, Stop> {
-        let &Found { raw, level, .. } = found;
+    ) -> Result<RawDescriptor, WalkFault> {
         if exceeds(raw.output(shape.format, level).0, shape.output_bits) {
-            return Err(Stop::fault(FaultKind::AddressSize, level));
+            return Err(WalkFault::new(FaultKind::AddressSize, level));
         }
         if !raw.is_accessed() && self.updates == HardwareUpdates::Nothing {
-            return Err(Stop::fault(FaultKind::AccessFlag, level));
+            return Err(WalkFault::new(FaultKind::AccessFlag, level));
         }
-        let now = self.after_use(raw, access);
-        if !self.permits(now, access) {
-            return Err(Stop::fault(FaultKind::Permission, level));
+        let used = self.after_use(raw, access);
+        if !self.permits(used, access) {
+            return Err(WalkFault::new(FaultKind::Permission, level));
         }
-        if now != raw {
-            self.update(memory, found, now)?;
-        }
-        Ok(self.decode(shape, now, level, ipa))
+        Ok(used)
     }
 
     /// The leaf with the flags that the access makes hardware set.
@@ -324,21 +317,22 @@ impl Walker {
         }
     }
 
-    fn update(
-        &self,
-        memory: &impl GuestMemory,
-        found: &Found,
-        new: RawDescriptor,
-    ) -> Result<(), Stop> {
+    fn update(&self, memory: &impl GuestMemory, found: &Found<'_>) -> Result<(), Stop> {
         let expected = self.in_table_order(found.raw.0);
-        match memory.compare_exchange(found.at, expected, self.in_table_order(new.0)) {
+        let new = self.in_table_order(found.used.0);
+        match memory.compare_exchange(found.at, expected, new) {
             Ok(Exchange::Done) => Ok(()),
             Ok(Exchange::Differs) => Err(Stop::Raced),
-            Err(ExternalAbort) => Err(Stop::fault(FaultKind::ExternalAbort, found.level)),
+            Err(ExternalAbort) => {
+                let fault = WalkFault::new(FaultKind::ExternalAbort, found.level);
+                Err(Stop::Fault(fault))
+            }
         }
     }
 
-    fn decode(&self, shape: &Shape, raw: RawDescriptor, level: Level, ipa: L2Ipa) -> GuestLeaf {
+    fn decode(&self, found: &Found<'_>, ipa: L2Ipa) -> GuestLeaf {
+        let &Found { shape, level, .. } = found;
+        let raw = found.used;
         let output = raw.output(shape.format, level).0;
         let (extent, bytes) = shape.extent(raw, level, ipa, output);
         GuestLeaf {
@@ -360,9 +354,12 @@ impl Walker {
 }
 
 /// A leaf descriptor and where it was.
-struct Found {
+struct Found<'a> {
+    shape: &'a Shape,
     at: L1Ipa,
     raw: RawDescriptor,
+    /// With the flags that the access sets.
+    used: RawDescriptor,
     level: Level,
 }
 

@@ -20,6 +20,29 @@ const WRITE_BACK_ALLOCATE: u8 = 0b1111;
 const HALF_NON_CACHEABLE: u8 = 0b0100;
 
 impl Attributes {
+    /// Device-nGnRnE, as memory is without stage 1 (J1.1, AArch64.S1DisabledOutput).
+    pub(super) const STRONGLY_ORDERED: Self = Self {
+        memory: 0,
+        shareability: Shareability::Outer,
+    };
+
+    /// Normal Write-Back, as memory is without stage 1 under HCR_EL2.DC.
+    pub(super) const DEFAULT_CACHEABLE: Self = Self {
+        memory: joined((WRITE_BACK_ALLOCATE, WRITE_BACK_ALLOCATE)),
+        shareability: Shareability::Non,
+    };
+
+    /// With caches off: Normal memory is Non-cacheable, Device stays.
+    pub(super) const fn uncached(self) -> Self {
+        if is_device(self.memory) {
+            return self;
+        }
+        Self {
+            memory: NON_CACHEABLE,
+            ..self
+        }
+    }
+
     /// PAR_EL1.SH: Device memory and Normal memory that no cache holds are Outer Shareable (J1.3,
     /// PAREncodeShareability).
     pub const fn reported_shareability(self) -> u8 {
@@ -34,6 +57,23 @@ impl Attributes {
             wider(self.shareability, Shareability::Non)
         };
         shareability as u8
+    }
+}
+
+/// The field of MAIR that `memory` stands for: itself, or for a reserved one, which may be any other, the strictest of
+/// its kind (D24.2, MAIR_EL1; J1.3, S1DecodeMemAttrs). Tagged memory is of FEAT_MTE2, which L1 is not shown.
+pub(super) const fn defined(memory: u8, has_xs: bool) -> u8 {
+    match memory {
+        0x40 | 0xa0 if has_xs => memory,
+        _ if is_device(memory) => match memory & 3 {
+            0 => memory,
+            1 if has_xs => memory,
+            _ => memory & 0xc,
+        },
+        _ => match memory & 0xf {
+            0 => NON_CACHEABLE,
+            _ => memory,
+        },
     }
 }
 

@@ -4,9 +4,9 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
+use droste_arm64::Level;
 use droste_arm64::desc::{Cacheability, Device};
 use droste_arm64::esr::FaultStatus;
-use droste_arm64::hcr;
 
 const HOST: u64 = hcr::E2H | hcr::TGE;
 const LEVELS: [Level; 5] = [Level::Minus1, Level::L0, Level::L1, Level::L2, Level::L3];
@@ -18,7 +18,7 @@ const WB_INNER: Attributes = Attributes {
 /// Walks that answer as they are told and note what they are asked.
 struct Told {
     one: Result<StageOneLeaf, StageOneStop>,
-    two: Result<Option<StageTwoLeaf>, Stop>,
+    two: Result<Option<StageTwoLeaf>, WalkFault>,
     asked: Vec<StageOneRequest>,
     asked_two: Vec<(L2Ipa, Direction)>,
 }
@@ -32,13 +32,16 @@ impl Walks for Told {
         &mut self,
         ipa: L2Ipa,
         direction: Direction,
-    ) -> Result<Option<StageTwoLeaf>, Stop> {
+    ) -> Result<Option<StageTwoLeaf>, WalkFault> {
         self.asked_two.push((ipa, direction));
         self.two
     }
 }
 
-fn told(one: Result<StageOneLeaf, StageOneStop>, two: Result<Option<StageTwoLeaf>, Stop>) -> Told {
+fn told(
+    one: Result<StageOneLeaf, StageOneStop>,
+    two: Result<Option<StageTwoLeaf>, WalkFault>,
+) -> Told {
     Told {
         one,
         two,
@@ -153,6 +156,30 @@ fn both_stages_report_the_last_output_and_what_both_make_of_memory() {
 }
 
 #[test]
+fn with_cd_what_both_stages_make_normal_is_uncached() {
+    let write_back = StageTwoLeaf {
+        memory: MemoryType::ForceWriteBack,
+        ..TWO
+    };
+    let device = StageTwoLeaf {
+        memory: MemoryType::Device(Device::NGnRE),
+        ..TWO
+    };
+    let memory = |two, hcr| {
+        let outcome = translate(at(4, 8, 4), 0, hcr, &mut told(Ok(ONE), Ok(two)));
+        let Outcome::Par(par) = outcome else {
+            panic!("{outcome:?}");
+        };
+        (par >> 56, par >> 7 & 3)
+    };
+    assert_eq!(memory(Some(write_back), 0), (0xff, 3));
+    assert_eq!(memory(Some(write_back), hcr::CD), (0x44, 2));
+    assert_eq!(memory(Some(device), hcr::CD), (4, 2));
+    // Without stage 2 it has no effect.
+    assert_eq!(memory(None, hcr::CD), (0xff, 3));
+}
+
+#[test]
 fn where_stage_2_is_off_both_stages_are_stage_1() {
     let par = Outcome::Par(0xff << 56 | 0x4000_1000 | 1 << 11 | 3 << 7);
     let mut off = told(Ok(ONE), Ok(None));
@@ -188,7 +215,7 @@ fn each_fault_is_reported_where_it_arose() {
             for (walks, place) in [
                 (told(Err(StageOneStop::Fault(fault)), Ok(None)), 0b00),
                 (told(Err(StageOneStop::OnStageTwo(fault)), Ok(None)), 0b11),
-                (told(Ok(ONE), Err(Stop::Fault(fault))), 0b10),
+                (told(Ok(ONE), Err(fault)), 0b10),
             ] {
                 let mut walks = walks;
                 let Outcome::Par(par) = translate(at(4, 8, 4), 0x123, 0, &mut walks) else {
@@ -220,10 +247,10 @@ fn an_external_abort_is_taken_and_not_reported() {
             kind: FaultKind::ExternalAbort,
             level,
         };
-        for walks in [
-            told(Err(StageOneStop::Fault(fault)), Ok(None)),
-            told(Err(StageOneStop::OnStageTwo(fault)), Ok(None)),
-            told(Ok(ONE), Err(Stop::Fault(fault))),
+        for (walks, on_walk) in [
+            (told(Err(StageOneStop::Fault(fault)), Ok(None)), false),
+            (told(Err(StageOneStop::OnStageTwo(fault)), Ok(None)), true),
+            (told(Ok(ONE), Err(fault)), false),
         ] {
             let mut walks = walks;
             let outcome = translate(at(4, 8, 4), 0x1234, 0, &mut walks);
@@ -235,20 +262,13 @@ fn an_external_abort_is_taken_and_not_reported() {
                 (Ec::DATA_ABORT_SAME, Some(0x1234), None)
             );
             assert!(esr.is_cache_maintenance() && esr.is_write());
+            assert_eq!(esr.0 >> 7 & 1 != 0, on_walk);
             let expected = FaultStatus::ExternalOnWalk {
                 level: level.number(),
             };
             assert_eq!(esr.fault_status(), expected);
         }
     }
-}
-
-#[test]
-fn a_descriptor_that_changed_makes_the_instruction_run_again() {
-    let mut one = told(Err(StageOneStop::Raced), Ok(None));
-    let mut two = told(Ok(ONE), Err(Stop::Raced));
-    assert_eq!(translate(at(4, 8, 4), 0, 0, &mut one), Outcome::Again);
-    assert_eq!(translate(at(4, 8, 4), 0, 0, &mut two), Outcome::Again);
 }
 
 /// Memory as the manual's pseudocode has it.

@@ -509,6 +509,22 @@ fn a_descriptor_is_old_or_new_but_never_both() {
 }
 
 #[test]
+fn a_look_finds_the_leaf_of_a_walk_and_changes_nothing() {
+    let old = NO_AF & !(2 << 6) | 1 << 51;
+    let memory = Sparse::new(MEMORY);
+    let at = chain(&memory, 0x1000, &[30, 21, 12], 9, old | 0x5000);
+    let managed = walker(&registers(KIB4 | VTCR_HA | VTCR_HD), &rich());
+    let look = |walker: &Walker| walker.look(&memory, L2Ipa(0x1000), Access::Write);
+    let seen = look(&managed).expect("mapped");
+    assert_eq!(memory.get(at), old | 0x5000);
+    let plain = look(&walker(&registers(KIB4), &rich()));
+    assert_eq!(plain, Err(WalkFault::new(FaultKind::AccessFlag, Level::L3)));
+    let walked = managed.translate(&memory, L2Ipa(0x1000), Access::Write);
+    assert_eq!(walked, Ok(seen));
+    assert_ne!(memory.get(at), old | 0x5000);
+}
+
+#[test]
 fn dirty_state_is_hardwares_where_l1_lets_it() {
     const DBM: u64 = 1 << 51;
     let memory = Sparse::new(MEMORY);

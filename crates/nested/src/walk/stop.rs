@@ -1,0 +1,42 @@
+//! How a walk ends without a leaf.
+
+use droste_arm64::Level;
+
+/// A fault of L1's tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WalkFault {
+    /// What is wrong.
+    pub kind: FaultKind,
+    /// The level where.
+    pub level: Level,
+}
+
+impl WalkFault {
+    pub(crate) const fn new(kind: FaultKind, level: Level) -> Self {
+        Self { kind, level }
+    }
+}
+
+/// What is wrong with a walk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FaultKind {
+    /// The root, a table or the output lies beyond the output size.
+    AddressSize,
+    /// An invalid or reserved descriptor, an input too wide, or registers that no walk can start by.
+    Translation,
+    /// The access flag is clear and L1 does not let hardware set it.
+    AccessFlag,
+    /// The leaf forbids the access.
+    Permission,
+    /// A descriptor is not in memory.
+    ExternalAbort,
+}
+
+/// Why a walk has no leaf.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// L1 is to be told.
+    Fault(WalkFault),
+    /// The descriptor changed between its reading and the update of its flags: L2 tries again.
+    Raced,
+}
