@@ -38,6 +38,10 @@ read! {
     mpidr = "mpidr_el1";
     /// ID_AA64PFR0_EL1, which a hypervisor traps.
     id_aa64pfr0 = "id_aa64pfr0_el1";
+    /// ID_AA64MMFR0_EL1: address sizes and granules.
+    id_aa64mmfr0 = "id_aa64mmfr0_el1";
+    /// CurrentEL, the level in bits 3 and 2.
+    current_el = "CurrentEL";
     /// ID_AA64ISAR0_EL1: atomics and the like.
     id_aa64isar0 = "id_aa64isar0_el1";
     /// ESR_EL1: why the last exception came.
@@ -85,6 +89,12 @@ write! {
     set_os_lock = "oslar_el1";
     /// DISR_EL1: an SError that ESB deferred.
     set_disr = "S3_0_C12_C1_1";
+}
+
+/// Whether this is EL2.
+#[inline]
+pub fn is_el2() -> bool {
+    current_el() == 2 << 2
 }
 
 macro_rules! plain {

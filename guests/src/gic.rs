@@ -5,6 +5,8 @@ use crate::mmio::{Device, GICD};
 
 /// The virtual timer's PPI.
 pub const VIRTUAL_TIMER: u32 = 27;
+/// The PPI of EL2's physical timer.
+pub const HYPERVISOR_TIMER: u32 = 26;
 /// The INTID that says "nothing pending".
 pub const SPURIOUS: u32 = 1023;
 

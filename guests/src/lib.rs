@@ -16,12 +16,16 @@ pub mod encode;
 #[cfg(target_os = "none")]
 mod machine {
     core::arch::global_asm!(include_str!("start.s"));
+    core::arch::global_asm!(include_str!("el2.s"));
     core::arch::global_asm!(include_str!("fpu.s"));
+    core::arch::global_asm!(include_str!("programs.s"));
 }
 #[cfg(target_os = "none")]
 pub mod console;
 #[cfg(target_os = "none")]
 pub mod cpu;
+#[cfg(target_os = "none")]
+pub mod el2;
 pub mod fpu;
 #[cfg(target_os = "none")]
 pub mod gic;
@@ -30,9 +34,13 @@ pub mod map;
 #[cfg(target_os = "none")]
 pub mod mmio;
 #[cfg(target_os = "none")]
+pub mod programs;
+#[cfg(target_os = "none")]
 pub mod psci;
 #[cfg(target_os = "none")]
 pub mod smp;
+#[cfg(target_os = "none")]
+pub mod stage2;
 #[cfg(target_os = "none")]
 pub mod trap;
 #[cfg(target_os = "none")]

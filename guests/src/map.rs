@@ -4,12 +4,15 @@
 //! The windows are how a guest touches what is not its own: a Device window lets every alignment mistake be stage
 //! 1's, a Normal window carries unaligned, exclusive, atomic and vector accesses to stage 2.
 
+use crate::RAM_BASE;
 use core::arch::asm;
 use core::cell::UnsafeCell;
 
 const GIB: u64 = 1 << 30;
 /// Level 1 entries 510 and 511 of a walk that starts there, so 39-bit addresses.
 const FIRST_WINDOW: usize = 510;
+/// The entry before them.
+const EL0_ALIAS: usize = 509;
 /// The widest output address of a descriptor with 4 KiB granules and no FEAT_LPA2 (DDI 0487, D8.3).
 pub const OUTPUT_BITS: u32 = 48;
 
@@ -65,6 +68,25 @@ pub fn open(window: Window, ipa: u64) -> u64 {
         );
     }
     address + (ipa & (GIB - 1))
+}
+
+/// Makes the first GiB of RAM readable, writable and executable to EL0, and gives the distance of those addresses from
+/// the guest physical ones. What EL0 can write EL1 and EL2 do not execute (DDI 0487, D8.4).
+pub fn open_to_el0() -> u64 {
+    const FOR_ALL: u64 = 0x705 | 1 << 6;
+    // SAFETY: the entry was never valid, so that nothing is to be forgotten.
+    unsafe {
+        let entry = LEVEL1.0.get().cast::<u64>().add(EL0_ALIAS);
+        asm!(
+            "str {descriptor}, [{entry}]",
+            "dsb ish",
+            "isb",
+            entry = in(reg) entry,
+            descriptor = in(reg) RAM_BASE | FOR_ALL,
+            options(nostack, preserves_flags),
+        );
+    }
+    EL0_ALIAS as u64 * GIB - RAM_BASE
 }
 
 /// UXN: EL0 executes nothing here.

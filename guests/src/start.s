@@ -60,6 +60,8 @@ secondary_start:
 
 // Identity map by `level1_table`, caches on, vectors set, interrupts masked. Touches no memory.
 enable_mmu:
+    mrs     x1, CurrentEL
+    tbnz    x1, #3, enable_mmu_el2
     msr     daifset, #0xf
     msr     spsel, #1
     adr     x1, vectors

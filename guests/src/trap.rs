@@ -1,6 +1,6 @@
 //! Exceptions: which vector, and the interrupted registers, which a handler may change.
 
-use crate::{cpu, println, psci};
+use crate::{cpu, el2, println, psci};
 use core::panic::PanicInfo;
 
 /// The interrupted state; `start.s` stores and loads it in this layout.
@@ -34,15 +34,22 @@ pub enum Kind {
     SError,
 }
 
+impl Kind {
+    /// Of the vector with this number.
+    pub fn of(vector: u64) -> Self {
+        match vector & 3 {
+            0 => Self::Synchronous,
+            1 => Self::Irq,
+            2 => Self::Fiq,
+            _ => Self::SError,
+        }
+    }
+}
+
 impl Vector {
     /// What kind of exception it was.
     pub fn kind(self) -> Kind {
-        match self.0 & 3 {
-            0 => Kind::Synchronous,
-            1 => Kind::Irq,
-            2 => Kind::Fiq,
-            _ => Kind::SError,
-        }
+        Kind::of(self.0)
     }
 }
 
@@ -58,16 +65,24 @@ extern "C" fn droste_guest_trap(frame: &mut Frame, vector: u64) {
 
 /// Reports an exception that the guest has no use for, and switches off.
 pub fn unexpected(vector: Vector, frame: &Frame) -> ! {
+    let (esr, far) = if cpu::is_el2() {
+        (el2::esr(), el2::far())
+    } else {
+        (cpu::esr(), cpu::far())
+    };
     println!(
-        "guest: failed: unexpected {:?} exception, vector {}, ESR {:#x}, FAR {:#x}, ELR {:#x}, SPSR {:#x}",
+        "guest: failed: unexpected {:?} exception, vector {}, ESR {esr:#x}, FAR {far:#x}, ELR {:#x}, SPSR {:#x}",
         vector.kind(),
         vector.0,
-        cpu::esr(),
-        cpu::far(),
         frame.elr,
         frame.spsr
     );
     psci::system_off();
+}
+
+/// [`unexpected`] as the handler of a guest that expects nothing.
+pub fn unexpected_always(vector: Vector, frame: &mut Frame) {
+    unexpected(vector, frame);
 }
 
 /// A guest's own mistake, or a failure it found.

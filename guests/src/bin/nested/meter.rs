@@ -1,0 +1,80 @@
+//! Sections between marks, and the account of what came out wrong.
+
+use core::fmt::Display;
+use droste_guests::{cpu, println};
+
+/// How often a section repeats what it measures.
+pub(crate) const TIMES: u32 = 1000;
+/// How often it does so before, uncounted.
+const WARM_UP: u32 = 100;
+const BEGIN: u32 = 1;
+const END: u32 = 14;
+/// Makes the tool print the exits since the last, and forget them.
+const PRINT_EXITS: u32 = 15;
+
+/// Counts sections and failures.
+pub(crate) struct Meter {
+    sections: u32,
+    failures: u32,
+}
+
+impl Meter {
+    /// None so far.
+    pub(crate) fn new() -> Self {
+        Self {
+            sections: 0,
+            failures: 0,
+        }
+    }
+
+    /// Does `what` uncounted, and then [`TIMES`] times between marks.
+    pub(crate) fn section(&mut self, name: &str, mut what: impl FnMut()) {
+        for _ in 0..WARM_UP {
+            what();
+        }
+        self.counted(name, TIMES, what);
+    }
+
+    /// Does `what`, `times` times between marks.
+    pub(crate) fn counted(&mut self, name: &str, times: u32, mut what: impl FnMut()) {
+        self.at_once(name, times, || {
+            for _ in 0..times {
+                what();
+            }
+        });
+    }
+
+    /// Does `what`, which does `times` of something by itself, between marks.
+    pub(crate) fn at_once(&mut self, name: &str, times: u32, what: impl FnOnce()) {
+        cpu::mark::<PRINT_EXITS>();
+        cpu::mark::<BEGIN>();
+        what();
+        cpu::mark::<END>();
+        cpu::mark::<PRINT_EXITS>();
+        println!("nested: section {name} {times}");
+        self.sections += 1;
+    }
+
+    /// Whether `found` is as it must be; a difference is a failure.
+    pub(crate) fn expect(&mut self, what: impl Display, found: u64, wanted: u64) {
+        if found != wanted {
+            self.failures += 1;
+            println!("nested: failed: {what}: {found:#x} instead of {wanted:#x}");
+        }
+    }
+
+    /// Takes over what another found.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.failures += other.failures;
+    }
+
+    /// Says how it went.
+    pub(crate) fn report(&self) {
+        println!("nested: {} sections", self.sections);
+        if self.failures == 0 {
+            println!("nested: ok");
+        } else {
+            println!("nested: {} failures", self.failures);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+// What guests run at EL1, EL0 and EL2 under the eye of their own EL2: loops that come back with every round, and need
+// no stack. Position-independent and without data.
+
+    .section .text.programs, "ax"
+    .balign 64
+
+// HVC #0x2a, again and again.
+    .globl  program_hvc
+program_hvc:
+    hvc     #0x2a
+    b       program_hvc
+
+// SVC #0x17, again and again.
+    .globl  program_svc
+program_svc:
+    svc     #0x17
+    b       program_svc
+
+// x1 = the word at x0, again and again.
+    .globl  program_load
+program_load:
+    ldr     w1, [x0]
+    b       program_load
+
+// x1 = the word at x0, x2 times, then HVC #0.
+    .globl  program_load_and_count
+program_load_and_count:
+    ldr     w1, [x0]
+    subs    x2, x2, #1
+    b.ne    program_load_and_count
+    hvc     #0
+    b       program_load_and_count
+
+// Stores to x2 addresses from x0 on, x1 bytes apart, then HVC #0.
+    .globl  program_touch
+program_touch:
+    str     x0, [x0]
+    add     x0, x0, x1
+    subs    x2, x2, #1
+    b.ne    program_touch
+    hvc     #0
+    b       program_touch
+
+// x1 = ID_AA64PFR0_EL1, again and again.
+    .globl  program_identify
+program_identify:
+    mrs     x1, id_aa64pfr0_el1
+    b       program_identify
+
+// Nothing, for ever.
+    .globl  program_spin
+program_spin:
+    b       program_spin
