@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: what Droste costs, in instructions. `exits` is told here, `stage2` in its own module.
+//! `cargo xtask bench`: what Droste costs, in instructions. `exits` is told here, `nested` and `stage2` in their own
+//! modules.
 //!
 //! Instructions are counted by a QEMU plugin (`xtask/plugin/elcount.c`), so the figures with one CPU are exact and the
 //! same on every host. What is compared:
@@ -13,6 +14,7 @@
 //!   instruction and the same on both sides; the hypervisor's own start and end are in it.
 
 mod figures;
+mod nested;
 mod runs;
 mod stage2;
 mod trace;
@@ -33,6 +35,8 @@ const KIB: f64 = 1024.0;
 pub(crate) enum Bench {
     /// Cost of each exit to EL2, of start-up, of a Linux boot, and the sizes
     Exits(Options),
+    /// Cost of a guest that is a hypervisor: its own EL2, and what it runs
+    Nested(Options),
     /// Cost of guests' memory: mapping, unmapping, faults, dirty logs, beside other crates
     Stage2(Options),
 }
@@ -58,6 +62,7 @@ pub(crate) struct Options {
 pub(crate) fn run(bench: Bench) -> Result<(), Failure> {
     match bench {
         Bench::Exits(options) => exits(&options),
+        Bench::Nested(options) => nested::run(&options),
         Bench::Stage2(options) => stage2::run(&options),
     }
 }
@@ -65,9 +70,14 @@ pub(crate) fn run(bench: Bench) -> Result<(), Failure> {
 fn exits(options: &Options) -> Result<(), Failure> {
     let parts = Parts::gather(options.qemu.as_deref())?;
     let figures = measure(&parts, &Linux::gather()?)?;
-    print!("{}", figures::table(&figures));
+    publish(options, &figures)
+}
+
+/// Prints and writes figures, and judges them.
+fn publish(options: &Options, figures: &[Figure]) -> Result<(), Failure> {
+    print!("{}", figures::table(figures));
     if let Some(file) = &options.json {
-        droste::files::write(file, format!("{:#}\n", figures::json(&figures)).as_bytes())?;
+        droste::files::write(file, format!("{:#}\n", figures::json(figures)).as_bytes())?;
     }
     let missed = figures.iter().filter(|f| f.is_missed());
     judge(options, missed.map(|f| f.name.as_str()))

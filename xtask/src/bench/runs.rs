@@ -40,7 +40,7 @@ pub(crate) struct Parts {
     qemu: PathBuf,
     plugin: PathBuf,
     hypervisor: PathBuf,
-    exits: PathBuf,
+    setup: Setup,
     /// Where boot images and traces are written.
     folder: PathBuf,
 }
@@ -78,7 +78,7 @@ impl Linux {
 }
 
 impl Parts {
-    /// Builds plugin, hypervisor and guest, and brings QEMU (or takes `qemu`).
+    /// Builds plugin and hypervisor, and brings QEMU (or takes `qemu`).
     ///
     /// # Errors
     /// If one cannot be had.
@@ -90,8 +90,8 @@ impl Parts {
             qemu: setup.qemu(qemu)?,
             plugin: trace::build(&folder)?,
             hypervisor: setup.hypervisor()?,
-            exits: setup.guest("exits")?,
             folder,
+            setup,
         })
     }
 
@@ -101,13 +101,26 @@ impl Parts {
     /// # Errors
     /// If the guest does not come to its end.
     pub(crate) fn exits(&self, vcpus: u32) -> Result<Run, Failure> {
-        let kernel = droste::files::read(&self.exits)?;
+        let kernel = droste::files::read(&self.setup.guest("exits")?)?;
         let vm = VmSpec {
             vcpus,
             memory: (GUEST_MIB << 20) + PAGED_BYTES,
             ..vm("exits", &kernel)
         };
         self.on_droste(&format!("exits-{vcpus}"), &vm, "exits: done")
+    }
+
+    /// The guest that is a hypervisor, with this kind of EL2 and one CPU.
+    ///
+    /// # Errors
+    /// If it does not say that all came out right.
+    pub(crate) fn nested(&self, el2: droste_image::El2) -> Result<Run, Failure> {
+        let kernel = droste::files::read(&self.setup.guest("nested")?)?;
+        let vm = VmSpec {
+            el2,
+            ..vm("nested", &kernel)
+        };
+        self.on_droste(&format!("nested-{}", el2.as_str()), &vm, "nested: ok")
     }
 
     /// Debian's kernel and busybox from the first instruction to power-off, on Droste with one vCPU.

@@ -10,6 +10,10 @@ use std::process::Command;
 const SOURCE: &str = "xtask/plugin/elcount.c";
 /// The classes of instructions that EL2 answers for: its own, and those of an EL0 under it.
 const EL2_CLASSES: [&str; 2] = ["el2", "host_el0"];
+/// The marks at which a stage begins and ends, and the one at which the plugin prints exits and starts them anew.
+const STAGE_BEGIN: u64 = 1;
+const STAGE_END: u64 = 14;
+const PRINT_EXITS: u64 = 15;
 
 /// Compiles the plugin into `folder` with `$CC`, or `cc`.
 ///
@@ -35,6 +39,32 @@ pub(crate) struct Counts {
     pub(crate) all: u64,
 }
 
+/// One kind of exit to EL2, and what EL2 spent on all of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Exit {
+    /// The class that was left: `vel2`, `el1` or `el0`.
+    pub(crate) from: String,
+    /// `sync`, `irq`, `fiq` or `serror`.
+    pub(crate) kind: String,
+    /// ESR_EL2.EC of a synchronous one, else 0.
+    pub(crate) class: u64,
+    /// The class that was entered then.
+    pub(crate) to: String,
+    /// How many there were.
+    pub(crate) count: u64,
+    /// EL2 instructions until the entry, all together.
+    pub(crate) el2: u64,
+}
+
+/// What happened from a mark 1 to the mark 14 after it, in a guest that then has mark 15 print the exits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Stage {
+    /// Instructions.
+    pub(crate) counts: Counts,
+    /// Exits.
+    pub(crate) exits: Vec<Exit>,
+}
+
 /// What the plugin saw in one run of QEMU.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
@@ -42,6 +72,8 @@ pub(crate) struct Trace {
     pub(crate) first_guest: Option<Counts>,
     /// Marks in the order of their execution.
     pub(crate) marks: Vec<(u64, Counts)>,
+    /// The exits that the plugin printed at each [`PRINT_EXITS`].
+    prints: Vec<Vec<Exit>>,
     /// At the end.
     pub(crate) total: Counts,
 }
@@ -59,7 +91,12 @@ impl Trace {
                 .map_err(|e| Failure::new(format!("the plugin wrote no JSON: {e}: {line}")))?;
             match event["event"].as_str() {
                 Some("first_guest") => trace.first_guest = Some(counts(&event)?),
-                Some("mark") => trace.marks.push((number(&event, "mark")?, counts(&event)?)),
+                Some("mark") => trace.mark(&event)?,
+                Some("exit") => {
+                    if let Some(print) = trace.prints.last_mut() {
+                        print.push(exit(&event)?);
+                    }
+                }
                 Some("total") => {
                     trace.total = counts(&event)?;
                     is_whole = true;
@@ -86,6 +123,34 @@ impl Trace {
         }
     }
 
+    fn mark(&mut self, event: &Value) -> Result<(), Failure> {
+        let mark = number(event, "mark")?;
+        self.marks.push((mark, counts(event)?));
+        if mark == PRINT_EXITS {
+            self.prints.push(Vec::new());
+        }
+        Ok(())
+    }
+
+    /// The stages, in their order.
+    ///
+    /// # Errors
+    /// If one has no end, or no exits printed behind it.
+    pub(crate) fn stages(&self) -> Result<Vec<Stage>, Failure> {
+        let is_print = |(mark, _): &&(u64, Counts)| *mark == PRINT_EXITS;
+        let begins = (0..self.marks.len()).filter(|at| self.marks[*at].0 == STAGE_BEGIN);
+        let stages = begins.map(|at| match self.marks[at..] {
+            [(_, begin), (STAGE_END, end), (PRINT_EXITS, _), ..] => Ok(Stage {
+                counts: end.since(begin),
+                exits: self.prints[self.marks[..at].iter().filter(is_print).count()].clone(),
+            }),
+            _ => Err(Failure::new(
+                "a stage's mark 1 is not followed by 14 and 15",
+            )),
+        });
+        stages.collect()
+    }
+
     /// What was executed from the last mark `mark` to the mark after it.
     ///
     /// # Errors
@@ -96,11 +161,34 @@ impl Trace {
         let (begin, end) = ends.ok_or_else(|| {
             Failure::new(format!("mark {mark} did not come, or nothing after it"))
         })?;
-        Ok(Counts {
-            el2: end.el2 - begin.el2,
-            all: end.all - begin.all,
-        })
+        Ok(end.since(begin))
     }
+}
+
+impl Counts {
+    /// What was executed since `before`.
+    fn since(self, before: Self) -> Self {
+        Self {
+            el2: self.el2 - before.el2,
+            all: self.all - before.all,
+        }
+    }
+}
+
+/// An exit's line.
+fn exit(event: &Value) -> Result<Exit, Failure> {
+    let word = |key: &str| {
+        let word = event[key].as_str().map(str::to_owned);
+        word.ok_or_else(|| Failure::new(format!("the plugin's line has no word {key:?}: {event}")))
+    };
+    Ok(Exit {
+        from: word("from")?,
+        kind: word("kind")?,
+        class: number(event, "ec")?,
+        to: word("to")?,
+        count: number(event, "count")?,
+        el2: number(event, "el2")?,
+    })
 }
 
 fn number(value: &Value, key: &str) -> Result<u64, Failure> {
@@ -160,6 +248,45 @@ mod tests {
         let trace = Trace::parse(RUN).expect("a whole run");
         assert!(trace.section(14).is_err());
         assert!(trace.section(2).is_err());
+    }
+
+    #[test]
+    fn a_stage_has_the_exits_that_are_printed_behind_it_and_no_others() {
+        let mark = |mark: u64, el2: u64| {
+            format!(
+                "{{\"event\":\"mark\",\"mark\":{mark},\"cpus\":[{{\"el2\":{el2},\"vel2\":9}}]}}\n"
+            )
+        };
+        let exit = |class: u64| {
+            format!(
+                "{{\"event\":\"exit\",\"from\":\"vel2\",\"kind\":\"sync\",\"ec\":{class},\"to\":\"el1\",\
+                 \"count\":2,\"el2\":20,\"least\":9,\"most\":11}}\n"
+            )
+        };
+        let total = "{\"event\":\"total\",\"cpus\":[{\"el2\":1000}]}\n";
+        let stage = |class, el2| {
+            [
+                mark(15, el2),
+                exit(63),
+                mark(1, el2),
+                mark(14, el2 + 30),
+                mark(15, el2 + 30),
+                exit(class),
+            ]
+            .concat()
+        };
+        let text = [exit(1), stage(26, 100), stage(22, 500), total.to_owned()].concat();
+        let stages = Trace::parse(&text)
+            .expect("a whole run")
+            .stages()
+            .expect("two stages");
+        let seen: Vec<_> = stages
+            .iter()
+            .map(|s| (s.counts.el2, s.exits.len(), s.exits[0].class))
+            .collect();
+        assert_eq!(seen, [(30, 1, 26), (30, 1, 22)]);
+        let cut = [mark(1, 0), mark(15, 9), total.to_owned()].concat();
+        assert!(Trace::parse(&cut).expect("a whole run").stages().is_err());
     }
 
     #[test]

@@ -43,7 +43,7 @@ fn registers(meter: &mut Meter) {
         el2::hpfar();
     });
     meter.section("timer-write", || {
-        el2::set_cnthp_tval(u64::from(u32::MAX) >> 1)
+        el2::set_cnthp_tval(u64::from(u32::MAX) >> 1);
     });
     meter.section("timer-read", || {
         el2::cnthp_tval();
