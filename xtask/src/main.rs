@@ -28,9 +28,9 @@ enum Chore {
     /// Measure the hypervisor, in instructions
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// Run random programs against the stage-2 crate on all CPUs
+    /// Run random programs against the stage-2 and nested crates on all CPUs
     Soak(soak::Options),
-    /// Take the stage-2 crate's safeguards away one by one, and see whether tests notice
+    /// Take safeguards of stage 2 and nested guests away one by one, and see whether tests notice
     Mutants(mutants::Options),
     /// Let a fuzzer choose programs for the stage-2 crate
     Fuzz(fuzz::Options),

@@ -1,5 +1,7 @@
-//! `cargo xtask mutants`: takes the stage-2 crate's safeguards away one by one, and sees whether tests notice.
+//! `cargo xtask mutants`: takes safeguards of stage 2 and of nested guests away one by one, and sees whether tests notice.
 
+mod nested;
+mod stage2;
 mod table;
 
 use std::fs;
@@ -9,10 +11,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::workspace::{self, Failure};
-use table::{MUTANTS, Mutant};
+use table::{Mutant, SUBJECTS, Subject};
 
 /// What the mutants are tested with.
-const CRATES: [&str; 4] = ["arm64", "stage2", "mmu-model", "trials"];
+const CRATES: [&str; 5] = ["arm64", "stage2", "nested", "mmu-model", "trials"];
 /// In percent: what a mutant breaks shows early or not at all.
 const TRIALS: &str = "4";
 /// A mutant that has not ended by then has made something endless.
@@ -27,6 +29,9 @@ pub(crate) struct Options {
     /// Run those whose name holds this
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
+    /// Run those of this crate: stage2 or nested
+    #[arg(long, value_name = "CRATE")]
+    of: Option<String>,
 }
 
 /// What became of a mutant.
@@ -42,36 +47,50 @@ enum End {
 /// # Errors
 /// If one survives that has no reason to, does not compile, or the crates fail without any.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let is_chosen = |mutant: &&Mutant| {
-        let only = options.only.as_deref();
-        only.is_none_or(|name| mutant.name.contains(name))
+    let only = |given: &Option<String>, name: &str| {
+        let given = given.as_deref();
+        given.is_none_or(|part| name.contains(part))
     };
-    let chosen: Vec<&Mutant> = MUTANTS.iter().filter(is_chosen).collect();
+    let subjects = SUBJECTS
+        .iter()
+        .filter(|subject| only(&options.of, subject.name));
+    let chosen: Vec<(&Subject, Vec<&Mutant>)> = subjects
+        .map(|subject| {
+            let mutants = subject.mutants.iter();
+            let mutants = mutants.filter(|mutant| only(&options.only, mutant.name));
+            (subject, mutants.collect())
+        })
+        .filter(|(_, mutants): &(_, Vec<_>)| !mutants.is_empty())
+        .collect();
     if options.list {
-        for mutant in chosen {
-            println!("{:36} {}", mutant.name, mutant.file);
+        for (subject, mutants) in &chosen {
+            for mutant in mutants {
+                println!("{:40} {}", mutant.name, subject.path(mutant));
+            }
         }
         return Ok(());
     }
     let folder = copy()?;
-    if let End::Caught(test) = judge(&folder)? {
-        return Err(Failure::new(format!(
-            "{test} fails without any mutant: mend that first"
-        )));
-    }
     let mut survivors = Vec::new();
-    for mutant in chosen {
-        let start = Instant::now();
-        let end = try_one(&folder, mutant)?;
-        let seconds = start.elapsed().as_secs();
-        match (&end, mutant.harmless) {
-            (End::Caught(test), _) => println!("{:36} {seconds:4} s  {test}", mutant.name),
-            (End::Survived, Some(reason)) => {
-                println!("{:36} {seconds:4} s  harmless: {reason}", mutant.name);
-            }
-            (End::Survived, None) => {
-                println!("{:36} {seconds:4} s  SURVIVED", mutant.name);
-                survivors.push(mutant.name);
+    for (subject, mutants) in &chosen {
+        if let End::Caught(test) = judge(&folder, subject)? {
+            return Err(Failure::new(format!(
+                "{test} fails without any mutant: mend that first"
+            )));
+        }
+        for mutant in mutants {
+            let start = Instant::now();
+            let end = try_one(&folder, subject, mutant)?;
+            let seconds = start.elapsed().as_secs();
+            match (&end, mutant.harmless) {
+                (End::Caught(test), _) => println!("{:40} {seconds:4} s  {test}", mutant.name),
+                (End::Survived, Some(reason)) => {
+                    println!("{:40} {seconds:4} s  harmless: {reason}", mutant.name);
+                }
+                (End::Survived, None) => {
+                    println!("{:40} {seconds:4} s  SURVIVED", mutant.name);
+                    survivors.push(mutant.name);
+                }
             }
         }
     }
@@ -148,8 +167,8 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text).map_err(|e| cannot("write", path, &e))
 }
 
-fn try_one(folder: &Path, mutant: &Mutant) -> Result<End, Failure> {
-    let path = folder.join("crates/stage2/src").join(mutant.file);
+fn try_one(folder: &Path, subject: &Subject, mutant: &Mutant) -> Result<End, Failure> {
+    let path = folder.join(subject.path(mutant));
     let source = workspace::read(&path)?;
     if source.matches(mutant.old).count() != 1 {
         return Err(Failure::new(format!(
@@ -158,29 +177,30 @@ fn try_one(folder: &Path, mutant: &Mutant) -> Result<End, Failure> {
         )));
     }
     write(&path, &source.replacen(mutant.old, mutant.new, 1))?;
-    let end = judge(folder);
+    let end = judge(folder, subject);
     write(&path, &source)?;
     end
 }
 
-/// Tests the copy: the trials first, because they name what is broken.
-fn judge(folder: &Path) -> Result<End, Failure> {
-    for package in ["droste-trials", "droste-stage2"] {
-        if let End::Caught(test) = test(folder, package)? {
+/// Tests the copy.
+fn judge(folder: &Path, subject: &Subject) -> Result<End, Failure> {
+    for tests in subject.tests {
+        if let End::Caught(test) = test(folder, tests)? {
             return Ok(End::Caught(test));
         }
     }
     Ok(End::Survived)
 }
 
-/// Tests a package until something fails.
-fn test(folder: &Path, package: &str) -> Result<End, Failure> {
+/// Runs tests until something fails.
+fn test(folder: &Path, tests: &[&str]) -> Result<End, Failure> {
     let log = folder.join("log");
     let file = fs::File::create(&log).map_err(|e| cannot("write", &log, &e))?;
     let both = file.try_clone().map_err(|e| cannot("write", &log, &e))?;
     let mut child = workspace::cargo();
     child
-        .args(["test", "--package", package, "--tests"])
+        .arg("test")
+        .args(tests)
         .current_dir(folder)
         .env("CARGO_TARGET_DIR", folder.join("build"))
         .env("DROSTE_TRIALS", TRIALS)

@@ -94,9 +94,6 @@ impl Model {
         self.adopt(at, new);
         self.check_replaced(&at, old, new, made);
         self.check_made(&at, new);
-        if new & CONTIGUOUS != 0 && shape.run_entries(level) > 1 {
-            self.memory.frame_mut(word).has_runs = true;
-        }
         if self.memory.frame(word).has_runs {
             self.check_run(&at, place, new);
         }

@@ -2,7 +2,7 @@
 
 use droste_arm64::{Ipa, Pa};
 
-use crate::descriptor::{Malformed, Meaning};
+use crate::descriptor::{CONTIGUOUS, Malformed, Meaning};
 use crate::ghost::Kind;
 use crate::memory::{FRAME_WORDS, Ownership, Pieces, Place};
 use crate::model::Model;
@@ -169,6 +169,9 @@ impl Model {
     pub(crate) fn adopt(&mut self, at: Branch, raw: u64) {
         let shape = self.trees[at.tree].shape;
         self.check_descriptor(&at, raw);
+        if raw & CONTIGUOUS != 0 && shape.run_entries(at.level) > 1 {
+            self.memory.frame_mut(at.word).has_runs = true;
+        }
         let Meaning::Table(table) = shape.meaning(raw, at.level) else {
             return;
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use droste_mmu_model::{Rule, Violation};
 
 use crate::Program;
+use crate::shrink::Trial;
 
 /// What a program did.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -94,26 +95,26 @@ impl fmt::Display for Problem {
 
 /// A program that failed. Displayed it can be saved, read and run again.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Failure {
+pub struct Failure<P = Program> {
     /// What was broken.
     pub problem: Problem,
     /// The step at which it showed, from 0; as many as there are steps when it was after the last.
     pub step: usize,
     /// The program.
-    pub program: Program,
+    pub program: P,
 }
 
-impl fmt::Display for Failure {
+impl<P: Trial> fmt::Display for Failure<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in self.problem.to_string().lines() {
             writeln!(f, "# {line}")?;
         }
-        match self.program.steps.get(self.step) {
+        match self.program.steps().get(self.step) {
             Some(step) => writeln!(f, "# at step {}: {step}", self.step)?,
             None => writeln!(f, "# after the last step")?,
         }
-        self.program.fmt(f)
+        fmt::Display::fmt(&self.program, f)
     }
 }
 
-impl std::error::Error for Failure {}
+impl<P: Trial> std::error::Error for Failure<P> {}

@@ -105,7 +105,7 @@ const GUEST_TLBIS: [(GuestTlbi, &str); 4] = [
     (GuestTlbi::Asid, "asid"),
     (GuestTlbi::All, "all"),
 ];
-const KINDS: [(AccessKind, &str); 4] = [
+pub(crate) const KINDS: [(AccessKind, &str); 4] = [
     (AccessKind::Read, "read"),
     (AccessKind::Write, "write"),
     (AccessKind::ExecuteEl1, "execute1"),
@@ -262,7 +262,8 @@ impl Step {
 }
 
 impl Operation {
-    fn parse(fields: &Fields<'_>) -> Result<Self, ParseError> {
+    /// The operation of a line.
+    pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, ParseError> {
         let ipa = || fields.number("ipa").map(Ipa);
         let to = || fields.number("to").map(Ipa);
         let bytes = || fields.number("bytes");

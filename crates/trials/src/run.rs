@@ -21,6 +21,7 @@ use crate::Program;
 use crate::failure::{Failure, Problem, Report};
 use crate::operation::{Operation, Step};
 use crate::sabotage::Sabotage;
+use crate::shrink::Trial;
 use machine::Run;
 
 /// Runs a program.
@@ -36,10 +37,22 @@ pub fn run(program: &Program) -> Result<Report, Box<Failure>> {
 /// # Errors
 /// What was broken first.
 pub fn run_with(program: &Program, sabotage: Sabotage) -> Result<Report, Box<Failure>> {
+    guarded(program, program.world.check(), |at| {
+        execute(program, sabotage, at)
+    })
+}
+
+/// Executes a program whose world was checked, and makes a failure of what goes wrong, panics too. The execution says
+/// at which step it is.
+pub(crate) fn guarded<P: Trial>(
+    program: &P,
+    check: Result<(), String>,
+    execute: impl FnOnce(&Cell<usize>) -> Result<Report, Problem>,
+) -> Result<Report, Box<Failure<P>>> {
     let at = Cell::new(0);
-    let ran = match program.world.check() {
+    let ran = match check {
         Err(message) => Err(Problem::World(message)),
-        Ok(()) => catch_unwind(AssertUnwindSafe(|| execute(program, sabotage, &at)))
+        Ok(()) => catch_unwind(AssertUnwindSafe(|| execute(&at)))
             .unwrap_or_else(|payload| Err(Problem::Panic(message(payload.as_ref())))),
     };
     ran.map_err(|problem| {

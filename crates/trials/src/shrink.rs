@@ -1,5 +1,7 @@
 //! Makes a failing program small: fewer steps, a plainer world, smaller ranges, as long as the same thing fails.
 
+use std::fmt;
+
 use crate::Program;
 use crate::failure::{Failure, Report};
 use crate::operation::{Area, Operation, Step};
@@ -8,14 +10,32 @@ use crate::world::World;
 /// Rounds of all reductions; each ends earlier when it finds nothing.
 const ROUNDS: usize = 4;
 
+/// A program as a value that can be made smaller.
+pub trait Trial: Clone + PartialEq + fmt::Debug + fmt::Display {
+    /// What happens in it, one after the other.
+    type Step: Copy + fmt::Display;
+
+    /// The steps.
+    fn steps(&self) -> &Vec<Self::Step>;
+
+    /// The steps, to be changed.
+    fn steps_mut(&mut self) -> &mut Vec<Self::Step>;
+
+    /// This in plainer worlds, each in one respect.
+    fn plainer(&self) -> Vec<Self>;
+
+    /// A step made smaller, each time in one respect.
+    fn smaller(step: Self::Step) -> Vec<Self::Step>;
+}
+
 /// The smallest program that this finds to fail as `failure` does under `judge`.
-pub fn shrink(
-    failure: &Failure,
-    judge: impl Fn(&Program) -> Result<Report, Box<Failure>>,
-) -> Failure {
+pub fn shrink<P: Trial>(
+    failure: &Failure<P>,
+    judge: impl Fn(&P) -> Result<Report, Box<Failure<P>>>,
+) -> Failure<P> {
     let mut best = failure.clone();
-    best.program.steps.truncate(failure.step + 1);
-    let still = |program: &Program| {
+    best.program.steps_mut().truncate(failure.step + 1);
+    let still = |program: &P| {
         let found = *judge(program).err()?;
         found.problem.is_like(&failure.problem).then_some(found)
     };
@@ -36,10 +56,10 @@ pub fn shrink(
     best
 }
 
-type Still<'a> = dyn Fn(&Program) -> Option<Failure> + 'a;
+type Still<'a, P> = dyn Fn(&P) -> Option<Failure<P>> + 'a;
 
 /// Keeps a program if it still fails, without what follows the failing step.
-fn take(best: &mut Failure, program: &Program, still: &Still<'_>) -> bool {
+fn take<P: Trial>(best: &mut Failure<P>, program: &P, still: &Still<'_, P>) -> bool {
     if *program == best.program {
         return false;
     }
@@ -48,22 +68,22 @@ fn take(best: &mut Failure, program: &Program, still: &Still<'_>) -> bool {
     };
     *best = found;
     let length = best.step + 1;
-    if best.program.steps.len() > length {
-        best.program.steps.truncate(length);
+    if best.program.steps().len() > length {
+        best.program.steps_mut().truncate(length);
     }
     true
 }
 
 /// Delta debugging: leaves out ever smaller runs of steps.
-fn fewer_steps(best: &mut Failure, still: &Still<'_>) {
-    let mut chunk = best.program.steps.len().div_ceil(2).max(1);
+fn fewer_steps<P: Trial>(best: &mut Failure<P>, still: &Still<'_, P>) {
+    let mut chunk = best.program.steps().len().div_ceil(2).max(1);
     loop {
-        let mut start = best.program.steps.len();
+        let mut start = best.program.steps().len();
         while start > 0 {
-            start = start.saturating_sub(chunk).min(best.program.steps.len());
-            let end = (start + chunk).min(best.program.steps.len());
+            start = start.saturating_sub(chunk).min(best.program.steps().len());
+            let end = (start + chunk).min(best.program.steps().len());
             let mut program = best.program.clone();
-            program.steps.drain(start..end);
+            program.steps_mut().drain(start..end);
             take(best, &program, still);
         }
         if chunk == 1 {
@@ -73,58 +93,97 @@ fn fewer_steps(best: &mut Failure, still: &Still<'_>) {
     }
 }
 
-fn plainer_world(best: &mut Failure, still: &Still<'_>) {
-    for feature in best.program.world.features.clone() {
-        let mut program = best.program.clone();
-        program.world.features.retain(|&other| other != feature);
-        take(best, &program, still);
-    }
-    let changes: [fn(&mut World); 5] = [
-        |world| world.bbm = 0,
-        |world| world.cpus = (world.cpus - 1).max(1),
-        |world| world.vms.truncate(world.vms.len().saturating_sub(1).max(1)),
-        |world| world.vms.iter_mut().for_each(|vm| vm.contexts = 1),
-        |world| {
-            world
-                .vms
-                .iter_mut()
-                .for_each(|vm| vm.vcpus = (vm.vcpus - 1).max(1));
-        },
-    ];
-    for change in changes {
-        let mut program = best.program.clone();
-        change(&mut program.world);
-        take(best, &program, still);
+fn plainer_world<P: Trial>(best: &mut Failure<P>, still: &Still<'_, P>) {
+    let mut index = 0;
+    while let Some(program) = best.program.plainer().get(index) {
+        if !take(best, program, still) {
+            index += 1;
+        }
     }
 }
 
-fn smaller_steps(best: &mut Failure, still: &Still<'_>) {
+fn smaller_steps<P: Trial>(best: &mut Failure<P>, still: &Still<'_, P>) {
     for index in 0.. {
-        let Some(&step) = best.program.steps.get(index) else {
+        let Some(&step) = best.program.steps().get(index) else {
             return;
         };
-        for smaller in [
-            Step { cpu: 0, ..step },
-            Step { vm: 0, ..step },
-            Step {
-                operation: sized(step.operation, |_| 0x1_0000),
-                ..step
-            },
-            Step {
-                operation: sized(step.operation, |_| 0x1000),
-                ..step
-            },
-            Step {
-                operation: sized(step.operation, |bytes| bytes / 2),
-                ..step
-            },
-        ] {
+        for smaller in P::smaller(step) {
             let mut program = best.program.clone();
-            if let Some(place) = program.steps.get_mut(index) {
+            if let Some(place) = program.steps_mut().get_mut(index) {
                 *place = smaller;
             }
             take(best, &program, still);
         }
+    }
+}
+
+impl Trial for Program {
+    type Step = Step;
+
+    fn steps(&self) -> &Vec<Step> {
+        &self.steps
+    }
+
+    fn steps_mut(&mut self) -> &mut Vec<Step> {
+        &mut self.steps
+    }
+
+    fn plainer(&self) -> Vec<Self> {
+        let worlds = self.world.plainer().into_iter();
+        let with = |world| Self {
+            world,
+            steps: self.steps.clone(),
+        };
+        worlds.map(with).collect()
+    }
+
+    fn smaller(step: Step) -> Vec<Step> {
+        let operations = step.operation.smaller().into_iter();
+        let operations = operations.map(|operation| Step { operation, ..step });
+        [Step { cpu: 0, ..step }, Step { vm: 0, ..step }]
+            .into_iter()
+            .chain(operations)
+            .collect()
+    }
+}
+
+impl World {
+    /// This with less, each time of one thing.
+    pub(crate) fn plainer(&self) -> Vec<Self> {
+        let without = self.features.iter().map(|&feature| {
+            let mut world = self.clone();
+            world.features.retain(|&other| other != feature);
+            world
+        });
+        let changes: [fn(&mut Self); 5] = [
+            |world| world.bbm = 0,
+            |world| world.cpus = (world.cpus - 1).max(1),
+            |world| world.vms.truncate(world.vms.len().saturating_sub(1).max(1)),
+            |world| world.vms.iter_mut().for_each(|vm| vm.contexts = 1),
+            |world| {
+                world
+                    .vms
+                    .iter_mut()
+                    .for_each(|vm| vm.vcpus = (vm.vcpus - 1).max(1));
+            },
+        ];
+        let others = changes.iter().map(|change| {
+            let mut world = self.clone();
+            change(&mut world);
+            world
+        });
+        without.chain(others).collect()
+    }
+}
+
+impl Operation {
+    /// This on smaller ranges.
+    pub(crate) fn smaller(self) -> Vec<Self> {
+        vec![
+            sized(self, |_| 0x1_0000),
+            sized(self, |_| 0x1000),
+            sized(self, |bytes| bytes / 2),
+        ]
     }
 }
 

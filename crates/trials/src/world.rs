@@ -286,17 +286,7 @@ impl World {
             .into_iter()
             .find(|pa| u64::from(pa.bits()) == pa_bits)
             .ok_or_else(|| fields.wrong("pa"))?;
-        let names = fields.word("with")?;
-        let features = names
-            .split(',')
-            .filter(|name| !name.is_empty())
-            .map(|name| {
-                let known = Feature::ALL.iter().find(|(_, known)| *known == name);
-                known
-                    .map(|&(feature, _)| feature)
-                    .ok_or_else(|| fields.wrong("with"))
-            })
-            .collect::<Result<_, _>>()?;
+        let features = Self::features(fields, "with")?;
         Ok(Self {
             cpus: fields.small("cpus")?,
             bbm: fields.small("bbm")?,
@@ -305,6 +295,21 @@ impl World {
             seed: fields.number("seed")?,
             vms: Vec::new(),
         })
+    }
+
+    /// The features that a field lists.
+    pub(crate) fn features(fields: &Fields<'_>, name: &str) -> Result<Vec<Feature>, ParseError> {
+        let listed = fields.word(name)?.split(',');
+        let feature = |word| {
+            let known = Feature::ALL.iter().find(|(_, known)| *known == word);
+            known
+                .map(|&(feature, _)| feature)
+                .ok_or_else(|| fields.wrong(name))
+        };
+        listed
+            .filter(|word| !word.is_empty())
+            .map(feature)
+            .collect()
     }
 }
 

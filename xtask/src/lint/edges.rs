@@ -14,7 +14,12 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("droste-mmu-model", &["droste-arm64"]),
     (
         "droste-trials",
-        &["droste-arm64", "droste-mmu-model", "droste-stage2"],
+        &[
+            "droste-arm64",
+            "droste-mmu-model",
+            "droste-nested",
+            "droste-stage2",
+        ],
     ),
     (
         "droste-hv",

@@ -1,10 +1,12 @@
-//! The mutants: each takes one safeguard of the stage-2 crate away.
+//! What a mutant is, and which crates have some.
+
+use super::{nested, stage2};
 
 /// A change of one place in the source that tests must notice.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mutant {
     pub(super) name: &'static str,
-    /// In `crates/stage2/src`.
+    /// In the crate's `src`.
     pub(super) file: &'static str,
     /// Occurs once.
     pub(super) old: &'static str,
@@ -13,7 +15,7 @@ pub(super) struct Mutant {
     pub(super) harmless: Option<&'static str>,
 }
 
-const fn mutant(
+pub(super) const fn mutant(
     name: &'static str,
     file: &'static str,
     old: &'static str,
@@ -28,539 +30,40 @@ const fn mutant(
     }
 }
 
-pub(super) const MUTANTS: &[Mutant] = &[
-    // Barriers.
-    mutant(
-        "settle-no-first-dsb",
-        "invalidate.rs",
-        "        machine.dsb(Dsb::Ish);\n        let plan = Plan",
-        "        let plan = Plan",
-    ),
-    mutant(
-        "plan-no-dsb-before-combined",
-        "invalidate.rs",
-        "        machine.dsb(Dsb::Ish);\n        issue(machine, Tlbi::Vmalle1is, counts);",
-        "        issue(machine, Tlbi::Vmalle1is, counts);",
-    ),
-    mutant(
-        "plan-no-dsb-after-combined",
-        "invalidate.rs",
-        "issue(machine, Tlbi::Vmalle1is, counts);\n        machine.dsb(Dsb::Ish);",
-        "issue(machine, Tlbi::Vmalle1is, counts);",
-    ),
-    mutant(
-        "plan-no-dsb-after-vmid",
-        "invalidate.rs",
-        "issue(machine, Tlbi::Vmalls12e1is, counts);\n                machine.dsb(Dsb::Ish);",
-        "issue(machine, Tlbi::Vmalls12e1is, counts);",
-    ),
-    mutant(
-        "settle-no-isb",
-        "invalidate.rs",
-        "        machine.isb();\n        if self.locks",
-        "        if self.locks",
-    ),
-    mutant(
-        "unlock-no-dsb",
-        "invalidate.rs",
-        "            unlock(table, machine, top, self.span);\n            machine.dsb(Dsb::Ishst);",
-        "            unlock(table, machine, top, self.span);",
-    ),
-    mutant(
-        "forget-no-dsb-between",
-        "invalidate.rs",
-        "        machine.dsb(Dsb::Nsh);\n        machine.tlbi(Tlbi::Vmalle1);",
-        "        machine.tlbi(Tlbi::Vmalle1);",
-    ),
-    mutant(
-        "forget-no-dsb-after",
-        "invalidate.rs",
-        "        machine.tlbi(Tlbi::Vmalle1);\n        machine.dsb(Dsb::Nsh);",
-        "        machine.tlbi(Tlbi::Vmalle1);",
-    ),
-    mutant(
-        "under-no-isb",
-        "machine.rs",
-        "        machine.set_vttbr(to.vttbr);\n    }\n    machine.isb();",
-        "        machine.set_vttbr(to.vttbr);\n    }",
-    ),
-    mutant(
-        "under-keeps-vtcr",
-        "machine.rs",
-        "        machine.set_vtcr(to.vtcr);",
-        "",
-    ),
-    mutant(
-        "map-no-dsb",
-        "map.rs",
-        "            machine.dsb(Dsb::Ishst);\n            result",
-        "            result",
-    ),
-    mutant(
-        "map-links-without-dsb",
-        "map.rs",
-        "            self.machine.dsb(Dsb::Ishst);\n            self.machine\n                .write(place.entry, self.table.link(place.level, child));",
-        "            self.machine\n                .write(place.entry, self.table.link(place.level, child));",
-    ),
-    mutant(
-        "fault-links-without-dsb",
-        "fault.rs",
-        "            machine.zero(table, self.geometry.page_bytes());\n            machine.dsb(Dsb::Ishst);",
-        "            machine.zero(table, self.geometry.page_bytes());",
-    ),
-    mutant(
-        "fault-no-dsb",
-        "fault.rs",
-        "        window.fill_others(machine, self, at);\n        machine.dsb(Dsb::Ishst);",
-        "        window.fill_others(machine, self, at);",
-    ),
-    mutant(
-        "split-links-without-dsb",
-        "split.rs",
-        "            self.fill_from(machine, child, place.level, raw);\n            machine.dsb(Dsb::Ishst);",
-        "            self.fill_from(machine, child, place.level, raw);",
-    ),
-    mutant(
-        "root-no-dsb",
-        "table.rs",
-        "        machine.zero(root, align);\n        machine.dsb(Dsb::Ishst);",
-        "        machine.zero(root, align);",
-    ),
-    mutant(
-        "root-not-zeroed",
-        "table.rs",
-        "        machine.zero(root, align);\n",
-        "",
-    ),
-    mutant(
-        "fault-table-not-zeroed",
-        "fault.rs",
-        "            machine.zero(table, self.geometry.page_bytes());\n",
-        "",
-    ),
-    // TLB invalidations.
-    mutant(
-        "plan-no-combined",
-        "invalidate.rs",
-        "        issue(machine, Tlbi::Vmalle1is, counts);\n",
-        "",
-    ),
-    mutant(
-        "plan-no-vmid",
-        "invalidate.rs",
-        "                issue(machine, Tlbi::Vmalls12e1is, counts);\n",
-        "",
-    ),
-    mutant(
-        "plan-no-address",
-        "invalidate.rs",
-        "                    issue(machine, Tlbi::Ipas2e1is(operand), counts);",
-        "                    let _ = operand;",
-    ),
-    mutant(
-        "plan-one-address-less",
-        "invalidate.rs",
-        "for index in 0..*count {",
-        "for index in 1..*count {",
-    ),
-    mutant(
-        "plan-wrong-stride",
-        "invalidate.rs",
-        "        let stride = table.geometry.entry_bytes(leaf.unwrap_or(Level::L3));",
-        "        let stride = table.geometry.entry_bytes(leaf.unwrap_or(Level::L2));",
-    ),
-    mutant(
-        "plan-hint-for-tables",
-        "invalidate.rs",
-        "let hint = leaf.filter(|_| table.ids.has_ttl());",
-        "let hint = leaf.or(Some(Level::L3)).filter(|_| table.ids.has_ttl());",
-    ),
-    mutant(
-        "plan-hint-without-ttl",
-        "invalidate.rs",
-        "let hint = leaf.filter(|_| table.ids.has_ttl());",
-        "let hint = leaf;",
-    ),
-    mutant(
-        "plan-range-too-long",
-        "invalidate.rs",
-        "if pages > RangeCover::MAX_PAGES {",
-        "if pages > u64::MAX - 1 {",
-    ),
-    mutant(
-        "forget-no-stage2",
-        "invalidate.rs",
-        "        machine.tlbi(Tlbi::Ipas2e1(operand));\n",
-        "        let _ = operand;\n",
-    ),
-    mutant(
-        "forget-no-combined",
-        "invalidate.rs",
-        "        machine.tlbi(Tlbi::Vmalle1);\n",
-        "",
-    ),
-    mutant(
-        "conflict-not-forgotten",
-        "invalidate.rs",
-        "        machine.tlbi(Tlbi::Vmalls12e1);\n",
-        "",
-    ),
-    mutant(
-        "only-the-first-context",
-        "invalidate.rs",
-        "for context in users.contexts {",
-        "for context in users.contexts.iter().take(1) {",
-    ),
-    // What owes an invalidation.
-    mutant(
-        "unmap-owes-nothing",
-        "unmap.rs",
-        "        cleared.owe(debt, first, 1 << shift, level);",
-        "        let _ = cleared;",
-    ),
-    mutant(
-        "unmap-table-owes-nothing",
-        "unmap.rs",
-        "        debt.add_table(Span {",
-        "        debt.add_leaves(Span {\n            start: hole.start, end: hole.end }, Level::L3);\n        let _ = (Span {",
-    ),
-    mutant(
-        "protect-owes-nothing",
-        "protect.rs",
-        "        changed.owe(debt, first, bytes, Level::L3);",
-        "        let _ = changed;",
-    ),
-    mutant(
-        "split-owes-nothing",
-        "split.rs",
-        "        debt.add_leaves(place.span(self.geometry), place.level);\n        Change::Done",
-        "        Change::Done",
-    ),
-    mutant(
-        "unfold-owes-nothing",
-        "split.rs",
-        "        debt.add_leaves(place.run(self.geometry), place.level);\n        Change::Done",
-        "        Change::Done",
-    ),
-    mutant(
-        "collapse-owes-one-level",
-        "split.rs",
-        "        debt.add_table(place.span(self.table.geometry));",
-        "        debt.add_leaves(place.span(self.table.geometry), place.level);",
-    ),
-    mutant(
-        "map-over-owes-nothing",
-        "map.rs",
-        "        self.debt.add_leaves(place.span(geometry), place.level);",
-        "",
-    ),
-    // The break.
-    mutant(
-        "map-without-break",
-        "map.rs",
-        "                .write(place.entry, locked(new.not_contiguous()));",
-        "                .write(place.entry, new.not_contiguous());",
-    ),
-    mutant(
-        "map-over-table-without-break",
-        "map.rs",
-        "                self.machine.write(place.entry, locked(leaf));",
-        "                self.machine.write(place.entry, leaf);",
-    ),
-    mutant(
-        "map-output-in-place",
-        "map.rs",
-        "        if raw.is_valid() && differs_in_permissions(found, new) {",
-        "        if raw.is_valid() {",
-    ),
-    mutant(
-        "split-without-break",
-        "split.rs",
-        "            machine.write(place.entry, locked(link));",
-        "            machine.write(place.entry, link);",
-    ),
-    mutant(
-        "unfold-without-break",
-        "split.rs",
-        "is_of_run.then(|| locked(leaf.not_contiguous()))",
-        "is_of_run.then(|| leaf.not_contiguous())",
-    ),
-    mutant(
-        "collapse-without-break",
-        "split.rs",
-        "            self.machine.write(place.entry, locked(block));",
-        "            self.machine.write(place.entry, block);",
-    ),
-    mutant(
-        "resize-live-at-level-1",
-        "invalidate.rs",
-        "        matches!(self.ids.bbm(), Bbm::Level2)",
-        "        !matches!(self.ids.bbm(), Bbm::Level0)",
-    ),
-    mutant(
-        "never-unlocked",
-        "invalidate.rs",
-        "            machine.write(entry, found);",
-        "            let _ = found;",
-    ),
-    mutant(
-        "unlocked-after-the-link",
-        "invalidate.rs",
-        "        if let (true, Some(below)) = (found.is_table(level), level.next()) {",
-        "        if is_locked(raw) {\n            machine.write(entry, found);\n        }\n        \
-         if let (true, Some(below)) = (found.is_table(level), level.next()) {",
-    ),
-    // Page reuse.
-    mutant(
-        "pages-before-invalidation",
-        "owed.rs",
-        "        debt.settle(table, machine, users);\n        table.give_pages(machine, supply, &mut debt.pages);",
-        "        table.give_pages(machine, supply, &mut debt.pages);\n        debt.settle(table, machine, users);",
-    ),
-    mutant(
-        "race-loses-page",
-        "fault.rs",
-        "                self.give_page(pages, table);\n                return Ok(None);",
-        "                return Ok(None);",
-    ),
-    // Edges.
-    mutant(
-        "unmap-no-first-cut",
-        "split.rs",
-        "        self.cut(machine, supply, span.start, debt)?;\n",
-        "",
-    ),
-    mutant(
-        "unmap-no-last-cut",
-        "split.rs",
-        "            self.cut(machine, supply, span.end, debt)?;",
-        "",
-    ),
-    Mutant {
-        harmless: Some(
-            "the entry found for the address past the top begins at that address, so nothing is cut",
-        ),
-        ..mutant(
-            "unmap-cuts-at-the-top",
-            "split.rs",
-            "        if span.end.0 < self.geometry.ipa_bits().bytes() {",
-            "        if span.end.0 != 0 {",
-        )
+/// A crate, its mutants, and what tests them.
+pub(super) struct Subject {
+    /// The folder in `crates`.
+    pub(super) name: &'static str,
+    pub(super) mutants: &'static [Mutant],
+    /// Arguments of `cargo test`, one call after the other: the trials first, because they name what is broken.
+    pub(super) tests: &'static [&'static [&'static str]],
+}
+
+pub(super) const SUBJECTS: [Subject; 2] = [
+    Subject {
+        name: "stage2",
+        mutants: stage2::MUTANTS,
+        tests: &[
+            &["--package", "droste-trials", "--tests"],
+            &["--package", "droste-stage2", "--tests"],
+        ],
     },
-    mutant(
-        "collapse-over-hole",
-        "split.rs",
-        "            is_within(raw, expected)\n",
-        "            raw == RawDescriptor::EMPTY || is_within(raw, expected)\n",
-    ),
-    mutant(
-        "collapse-misaligned",
-        "split.rs",
-        "        if !output.is_aligned(geometry.entry_bytes(level)) {",
-        "        if !output.is_aligned(geometry.page_bytes()) {",
-    ),
-    mutant(
-        "collapse-beyond-range",
-        "split.rs",
-        "                && self.span.covers(span)\n",
-        "",
-    ),
-    mutant(
-        "protect-part-of-a-run",
-        "protect.rs",
-        "            let span = self.with_whole_runs(machine, span);\n",
-        "",
-    ),
-    mutant(
-        "relax-one-of-a-run",
-        "fault.rs",
-        "        for index in 0..self.geometry.run_entries(place.level) {\n            let entry = first.entry + index * 8;\n            Self::update",
-        "        for index in 0..1 {\n            let entry = first.entry + index * 8;\n            Self::update",
-    ),
-    mutant(
-        "map-unfolds-no-edge",
-        "map.rs",
-        "        self.unfold_edges();\n",
-        "",
-    ),
-    mutant(
-        "run-over-what-is-there",
-        "map.rs",
-        "        if fits && (0..entries).all(is_empty) {",
-        "        if fits && ((0..entries).all(is_empty) || fits) {",
-    ),
-    // Permissions, the log, slots.
-    mutant(
-        "read-only-slot-marked-by-hardware",
-        "sizing.rs",
-        "    let leaf = if leaf.can_write() && ids.has_hardware_dirty() {",
-        "    let leaf = if ids.has_hardware_dirty() {",
-    ),
-    mutant(
-        "neighbours-are-written",
-        "sizing.rs",
-        "            others: unwritten,",
-        "            others: written,",
-    ),
-    mutant(
-        "logged-block",
-        "sizing.rs",
-        "    if slot.log == DirtyLog::On {\n        return Level::L3;\n    }\n",
-        "",
-    ),
-    mutant(
-        "logged-write-keeps-block",
-        "fault.rs",
-        "        if is_several && (is_logged || is_long || !is_within) {",
-        "        if is_several && (is_long || !is_within) {",
-    ),
-    mutant(
-        "relax-beyond-slot",
-        "fault.rs",
-        "        if is_several && (is_logged || is_long || !is_within) {",
-        "        if is_several && (is_logged || is_long) {",
-    ),
-    mutant(
-        "window-beyond-slot",
-        "sizing.rs",
-        "            let end = (fault.ipa.align_down(around) + around).min(slot.end());",
-        "            let end = fault.ipa.align_down(around) + around;",
-    ),
-    mutant(
-        "any-output-is-answered",
-        "fault.rs",
-        "        if raw.output(self.geometry.format(), place.level) != slot.output(place.ipa) {",
-        "        if slot.output(place.ipa) == raw.output(self.geometry.format(), place.level) && ipa.0 == 1 {",
-    ),
-    mutant(
-        "sequence-not-checked",
-        "fault.rs",
-        "        if proposal.sequence != sequence {",
-        "        if proposal.sequence != sequence && proposal.fault.ipa.0 == 1 {",
-    ),
-    mutant(
-        "slot-permissions-not-checked",
-        "fault.rs",
-        "        if slot.attributes.permits(access) {",
-        "        if slot.attributes.permits(access) || access == Access::Write {",
-    ),
-    mutant(
-        "dirty-says-nothing",
-        "protect.rs",
-        "                report(first + index * bytes, bytes);\n                changed.add(index);\n            }\n        }\n",
-        "                let _ = &report;\n                changed.add(index);\n            }\n        }\n",
-    ),
-    mutant(
-        "age-wakes-locked-entries",
-        "protect.rs",
-        "                let is_young_leaf = raw.is_valid() && raw.is_accessed();",
-        "                let is_young_leaf = raw.is_accessed();",
-    ),
-    // Contexts and VMIDs.
-    mutant(
-        "last-vcpu-not-checked",
-        "context.rs",
-        "        if before != u64::from(vcpu.0) {",
-        "        if before == NOBODY {",
-    ),
-    mutant(
-        "last-vcpu-not-noted",
-        "context.rs",
-        "            last.store(u64::from(vcpu.0), Ordering::Relaxed);\n",
-        "",
-    ),
-    mutant(
-        "private-entries-stay",
-        "context.rs",
-        "        machine.tlbi(Tlbi::Vmalle1);\n",
-        "",
-    ),
-    mutant(
-        "private-no-isb-first",
-        "context.rs",
-        "        machine.isb();\n        machine.tlbi(Tlbi::Vmalle1);",
-        "        machine.tlbi(Tlbi::Vmalle1);",
-    ),
-    mutant(
-        "rollover-invalidates-nothing",
-        "vmid.rs",
-        "        machine.tlbi(Tlbi::Alle1is);\n",
-        "",
-    ),
-    mutant(
-        "rollover-no-dsb-after",
-        "vmid.rs",
-        "        machine.tlbi(Tlbi::Alle1is);\n        machine.dsb(Dsb::Ish);",
-        "        machine.tlbi(Tlbi::Alle1is);",
-    ),
-    mutant(
-        "rollover-reserves-nothing",
-        "vmid.rs",
-        "        numbers.mark_reserved();\n",
-        "",
-    ),
-    mutant(
-        "reserved-not-renewed",
-        "vmid.rs",
-        "            if numbers.renew_reserved(stale, renewed) {",
-        "            if numbers.renew_reserved(stale, renewed) && stale == 1 {",
-    ),
-    mutant(
-        "vmid-0-given-out",
-        "vmid.rs",
-        "        self.taken[0] = 1;\n        self.next = 1;",
-        "        self.next = 0;",
-    ),
-    mutant(
-        "generation-not-checked",
-        "vmid.rs",
-        "            && self.is_current(wanted)\n",
-        "            && wanted != NONE\n",
-    ),
-    mutant(
-        "stale-tag-counts-as-live",
-        "vmid.rs",
-        "        (self.is_current(tag) || numbers.reserved.contains(&tag))",
-        "        (tag != NONE || numbers.reserved.contains(&tag))",
-    ),
-    mutant(
-        "reserved-is-not-live",
-        "vmid.rs",
-        "        (self.is_current(tag) || numbers.reserved.contains(&tag))",
-        "        (self.is_current(tag) && !numbers.reserved.contains(&tag))",
-    ),
-    // What the last looks at the crate found.
-    mutant(
-        "context-named-twice",
-        "invalidate.rs",
-        "            marks == table.contexts,",
-        "            marks == table.contexts || users.contexts.len() > 1,",
-    ),
-    mutant(
-        "execution-cleans-without-bound",
-        "fault.rs",
-        "is_execute && maintenance.is_by_size() && unit.bytes() > MAX_CLEAN",
-        "is_execute && maintenance.is_by_size() && unit.bytes() > MAX_CLEAN && unit.bytes() == 0",
-    ),
-    mutant(
-        "collapse-widens-at-once",
-        "split.rs",
-        "                switch = Switch::ByBreak;",
-        "                switch = Switch::Direct;",
-    ),
-    mutant(
-        "protected-from-faults-alone",
-        "protect.rs",
-        "                        protected.not_dirty_managed()",
-        "                        protected",
-    ),
-    mutant(
-        "runs-marked-by-hardware",
-        "protect.rs",
-        "is_by_hardware && !protected.is_contiguous()",
-        "is_by_hardware",
-    ),
+    Subject {
+        name: "nested",
+        mutants: nested::MUTANTS,
+        tests: &[
+            &["--package", "droste-trials", "--test", "nested*"],
+            &["--package", "droste-nested", "--tests"],
+        ],
+    },
 ];
+
+impl Subject {
+    /// Where a mutant's text is, from the workspace's root.
+    pub(super) fn path(&self, mutant: &Mutant) -> String {
+        format!("crates/{}/src/{}", self.name, mutant.file)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -568,8 +71,12 @@ mod tests {
 
     #[test]
     fn every_mutant_changes_one_place_and_has_a_name_of_its_own() {
-        for (index, mutant) in MUTANTS.iter().enumerate() {
-            let path = format!("crates/stage2/src/{}", mutant.file);
+        let all = SUBJECTS.iter().flat_map(|subject| {
+            let mutants = subject.mutants.iter();
+            mutants.map(move |mutant| (subject, mutant))
+        });
+        for (index, (subject, mutant)) in all.clone().enumerate() {
+            let path = subject.path(mutant);
             let source = crate::workspace::read(&path).expect("a file of the crate");
             let count = source.matches(mutant.old).count();
             assert_eq!(
@@ -578,9 +85,8 @@ mod tests {
                 mutant.name
             );
             assert_ne!(mutant.old, mutant.new, "{}", mutant.name);
-            let is_known = MUTANTS[..index]
-                .iter()
-                .any(|other| other.name == mutant.name);
+            let mut before = all.clone().take(index);
+            let is_known = before.any(|(_, other)| other.name == mutant.name);
             assert!(!is_known, "{} is there twice", mutant.name);
         }
     }

@@ -2,7 +2,7 @@
 
 use droste_arm64::Pa;
 use droste_arm64::barrier::Dsb;
-use droste_mmu_model::{Bbm, Config, Malformed, Missing, Model, Rule};
+use droste_mmu_model::{Bbm, Config, Malformed, Missing, Model, Rule, Vcpu};
 
 use crate::rig::*;
 
@@ -94,6 +94,25 @@ fn a_protection_of_one_entry_is_none_while_its_neighbours_are_writable() {
 #[test]
 fn an_entry_taken_out_of_a_run_is_still_translated_by_its_neighbours() {
     let mut model = with_run(config());
+    model.write(0, at(3), 0);
+    flush(&mut model, ipa(3));
+    read_faults(&mut model, 1, ipa(3));
+    broken(&model, Rule::WrongTranslation);
+}
+
+#[test]
+fn a_run_that_was_made_before_its_table_was_linked_is_one_as_well() {
+    let mut model = Model::new(config());
+    for index in 0..16 {
+        model.write(0, at(index), member(index));
+    }
+    model.dsb(0, Dsb::Ishst);
+    model.write(0, Pa(T2), table(T3));
+    model.write(0, Pa(ROOT), table(T2));
+    model.dsb(0, Dsb::Ishst);
+    model.set_vtcr(1, VTCR);
+    model.set_vttbr(1, vttbr(1, ROOT));
+    model.enter(1, Vcpu::new(1));
     model.write(0, at(3), 0);
     flush(&mut model, ipa(3));
     read_faults(&mut model, 1, ipa(3));

@@ -3,7 +3,7 @@
 use droste_arm64::esr::Esr;
 use droste_arm64::{Ipa, Va};
 use droste_mmu_model::{
-    Access, AccessKind, Effect, FaultKind, Form, Outcome, Scope, Stage1Entry, Tagging, Tlbi,
+    Access, AccessKind, Effect, Form, Outcome, Scope, Stage1Entry, Tagging, Tlbi,
 };
 use droste_stage2::{Decision, Dsb, Error, Fault, Outcome as Answer, Privilege, Reason, handle};
 
@@ -11,6 +11,7 @@ use crate::failure::Problem;
 use crate::operation::GuestTlbi;
 use crate::oracle::Verdict;
 use crate::run::machine::{Decided, Inside, Run};
+use crate::syndrome::{CONFLICT, abort, esr};
 
 /// An access that is made again more often makes no progress.
 const MAX_TRIES: usize = 24;
@@ -36,29 +37,6 @@ enum Answered {
 fn wrong(rule: &'static str, detail: String) -> Problem {
     Problem::Oracle { rule, detail }
 }
-
-/// ESR_EL2 as hardware would write it (DDI 0487, D24.2): class, status code, and WnR for a write.
-fn esr(kind: AccessKind, fault: FaultKind, level: i8) -> Option<Esr> {
-    let status = match (fault, level) {
-        (FaultKind::Translation, -1) => 0x2b,
-        (FaultKind::Translation, level) => 0x04 | level.unsigned_abs(),
-        (FaultKind::AccessFlag, level) => 0x08 | level.unsigned_abs(),
-        (FaultKind::Permission, level) => 0x0c | level.unsigned_abs(),
-        _ => return None,
-    };
-    Some(abort(kind, status.into()))
-}
-
-const fn abort(kind: AccessKind, status: u64) -> Esr {
-    Esr(match kind {
-        AccessKind::Read => 0x24 << 26,
-        AccessKind::Write => 0x24 << 26 | 1 << 6,
-        AccessKind::ExecuteEl1 | AccessKind::ExecuteEl0 => 0x20 << 26,
-    } | status)
-}
-
-/// The conflict abort's status code.
-const CONFLICT: u64 = 0x30;
 
 impl Run<'_> {
     /// Where a virtual CPU finds an IPA: its own map is flat but for what [`stage1`](Self::stage1) changed.

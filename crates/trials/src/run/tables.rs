@@ -34,7 +34,7 @@ fn judge(
 }
 
 impl Area {
-    pub(super) const fn range(self) -> Range<u64> {
+    pub(crate) const fn range(self) -> Range<u64> {
         self.ipa.0..self.ipa.0.wrapping_add(self.bytes)
     }
 }

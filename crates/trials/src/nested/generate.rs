@@ -1,0 +1,554 @@
+//! Makes up nested programs. They come back to few addresses, and L1 mostly does what it should: break, invalidate,
+//! make. A step that is missing makes it forget.
+
+use droste_arm64::desc::{S2ap, Xn};
+use droste_arm64::{Ipa, Level, Pa, PaRange};
+use droste_mmu_model::{AccessKind, Form, Scope};
+use droste_stage2::{Attributes, DirtyLog, Slot};
+
+use crate::choices::Choices;
+use crate::nested::layout::{LEAF_TABLES, SHAPES, TableShape};
+use crate::nested::operation::{Operation, Step, Write};
+use crate::nested::program::Program;
+use crate::nested::tlbi::{L1Tlbi, NAMES};
+use crate::nested::world::{Space, Updates, World};
+use crate::operation::{Area, Operation as OfMemory};
+use crate::world::{Feature, World as Machine};
+
+/// L1's memory: a large slot, one that fits no block, one that is read-only, and a device that L1 was given.
+const RAM: u64 = 0x8000_0000;
+const ODD: u64 = 0xe000_0000;
+const ROM: u64 = 0xf000_0000;
+const DEVICE: u64 = 0xf800_0000;
+/// Nothing is there.
+const HOLE: u64 = 0x1_4000_0000;
+/// No table is there, and no memory for one.
+const NO_TABLE: u64 = 0x6000_0000;
+
+const SLOTS: [Slot; 4] = [
+    Slot::new(Ipa(RAM), Pa(0x9_0000_0000), 0x4000_0000, Attributes::RAM),
+    Slot::new(Ipa(ODD), Pa(0xa_0000_3000), 0x40_0000, Attributes::RAM),
+    Slot::new(Ipa(ROM), Pa(0xb_0000_0000), 0x40_0000, Attributes::ROM),
+    Slot::new(
+        Ipa(DEVICE),
+        Pa(0xc_0000_0000),
+        0x20_0000,
+        Attributes::DEVICE,
+    ),
+];
+
+/// A program of at most about `length` steps. Bytes end it when they end.
+pub fn generate(choices: &mut Choices<'_>, length: usize) -> Program {
+    let world = world(choices);
+    let mut author = Author {
+        choices,
+        world: &world,
+        spaces: [0; 4],
+        steps: Vec::with_capacity(length + 16),
+    };
+    author.begin();
+    while author.steps.len() < length && !author.choices.is_exhausted() {
+        author.go_on();
+    }
+    let steps = author.steps;
+    Program { world, steps }
+}
+
+fn world(choices: &mut Choices<'_>) -> World {
+    let machine_wide = Feature::ALL
+        .iter()
+        .map(|&(feature, _)| feature)
+        .filter(|feature| !matches!(feature, Feature::Lpa2 | Feature::Stage1));
+    let mut features: Vec<Feature> = machine_wide.collect();
+    let shown = features
+        .clone()
+        .into_iter()
+        .filter(|_| choices.once_in(2))
+        .collect();
+    features.retain(|feature| choices.once_in(if *feature == Feature::Caches { 4 } else { 2 }));
+    let cpus = choices.pick(&[2, 1, 2, 3]);
+    let tables: Vec<TableShape> = (0..=choices.below(2))
+        .map(|_| choices.pick(&SHAPES))
+        .collect();
+    let spaces = (0..=choices.below(4))
+        .map(|number| Space {
+            vmid: choices.pick(&[1, 2, 1, 0x101]),
+            table: (number == 0 || !choices.once_in(5)).then(|| choices.below(2) as u8),
+            updates: choices.pick(&[Updates::Nothing, Updates::AccessFlag, Updates::Dirty]),
+        })
+        .collect();
+    World {
+        machine: Machine {
+            cpus,
+            bbm: choices.below(3) as u8,
+            pa: PaRange::Bits48,
+            features,
+            seed: choices.word(),
+            vms: Vec::new(),
+        },
+        shown,
+        pages: choices.pick(&[24, 4, 6, 10, 60]),
+        places: cpus + choices.below(3) as u8,
+        records: choices.pick(&[64, 1, 3, 12]),
+        tables,
+        spaces,
+    }
+}
+
+/// Where in L1's tables something stands, and what of L2's addresses it translates.
+#[derive(Clone, Copy)]
+struct At {
+    table: u8,
+    level: u8,
+    index: u16,
+    count: u16,
+    ipa: u64,
+    bytes: u64,
+}
+
+/// Writes the steps.
+struct Author<'c, 'a, 'w> {
+    choices: &'c mut Choices<'a>,
+    world: &'w World,
+    /// Who runs on each CPU, as far as the steps say.
+    spaces: [u8; 4],
+    steps: Vec<Step>,
+}
+
+impl Author<'_, '_, '_> {
+    fn push(&mut self, cpu: u8, operation: Operation) {
+        self.steps.push(Step { cpu, operation });
+    }
+
+    fn cpu(&mut self) -> u8 {
+        self.choices.below(self.world.machine.cpus.into()) as u8
+    }
+
+    /// Slots, and the tables above the places that are used.
+    fn begin(&mut self) {
+        for slot in SLOTS {
+            self.push(0, Operation::Memory(OfMemory::AddSlot(slot)));
+        }
+        let (rooms, ..) = self.world.rooms();
+        for (number, shape) in self.world.tables.iter().enumerate() {
+            for level in shape.start..2 {
+                let value = rooms[number].table(level + 1, 0) | 3;
+                self.write(number as u8, level, 0, value);
+            }
+            if shape.start < 3 {
+                for block in 0..2 {
+                    self.write(
+                        number as u8,
+                        2,
+                        block,
+                        rooms[number].table(3, block.into()) | 3,
+                    );
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, table: u8, level: u32, index: u16, value: u64) {
+        let write = Write {
+            table,
+            level: level as u8,
+            index,
+            count: 1,
+            value,
+        };
+        self.push(0, Operation::Write(write));
+    }
+
+    fn go_on(&mut self) {
+        match self.choices.below(20) {
+            0..=6 => self.access(),
+            7..=9 => self.change_well(),
+            10 => self.change_badly(),
+            11 => self.invalidate_anything(),
+            12..=13 => self.enter(),
+            14..=16 => self.disturb(),
+            17..=18 => self.interleave(),
+            _ => self.relink(),
+        }
+    }
+
+    fn spot(&mut self, cpu: u8) -> Ipa {
+        let space = self.spaces[usize::from(cpu) % 4];
+        let spots = self.world.spots(space.into());
+        Ipa(self.choices.pick(&spots) | self.choices.below(0x200) << 3)
+    }
+
+    fn kind(&mut self) -> AccessKind {
+        self.choices.pick(&[
+            AccessKind::Read,
+            AccessKind::Write,
+            AccessKind::Write,
+            AccessKind::ExecuteEl1,
+            AccessKind::ExecuteEl0,
+        ])
+    }
+
+    fn access(&mut self) {
+        let cpu = self.cpu();
+        let (ipa, kind) = (self.spot(cpu), self.kind());
+        self.push(cpu, Operation::Access(ipa, kind));
+    }
+
+    fn enter(&mut self) {
+        let cpu = self.cpu();
+        if self.choices.once_in(8) {
+            return self.push(cpu, Operation::Leave);
+        }
+        let space = self.choices.below(self.world.spaces.len() as u64) as u8;
+        self.spaces[usize::from(cpu) % 4] = space;
+        let vcpu = if self.choices.once_in(4) {
+            self.cpu()
+        } else {
+            cpu
+        };
+        self.push(cpu, Operation::Enter { space, vcpu });
+    }
+
+    /// A place for leaves: a page, a run of pages, a block, a run of blocks.
+    fn place(&mut self) -> At {
+        let table = self.choices.below(self.world.tables.len() as u64) as u8;
+        let shape = self.world.tables[usize::from(table)];
+        let level = match (shape.start, self.choices.below(6)) {
+            (3, _) | (_, 0..=3) => 3,
+            (0 | 1, 5) if shape.page_shift == 12 => 1,
+            _ => 2,
+        };
+        let run = shape.run(level);
+        let index = match level {
+            3 => {
+                let page = self
+                    .choices
+                    .pick(&[0, 1, 2, run - 1, run, shape.entries() - 1]);
+                let tables = if shape.start == 3 { 1 } else { LEAF_TABLES - 1 };
+                self.choices.below(tables) * shape.entries() + page
+            }
+            2 => 1 + self.choices.below(3),
+            _ => 1,
+        };
+        let is_run = level == 3 && self.choices.once_in(4);
+        let (index, count) = if is_run {
+            (index & !(run - 1), run)
+        } else {
+            (index, 1)
+        };
+        let bytes = shape.bytes(level);
+        let number = if level == 3 {
+            index / shape.entries()
+        } else {
+            0
+        };
+        let inside = if level == 3 {
+            index % shape.entries()
+        } else {
+            index
+        };
+        At {
+            table,
+            level: level as u8,
+            index: index as u16,
+            count: count as u16,
+            ipa: shape.base() + number * shape.bytes(2) + inside * bytes,
+            bytes,
+        }
+    }
+
+    /// A descriptor of a leaf, or of nothing that is one.
+    fn leaf(&mut self, at: At) -> u64 {
+        let size = at.bytes * u64::from(at.count);
+        let slot = self
+            .choices
+            .pick(&[RAM, RAM, RAM, RAM, ODD, ROM, DEVICE, HOLE]);
+        let offset = if slot == RAM { 0x4000_0000 } else { 0x40_0000 };
+        let few = self
+            .choices
+            .pick(&[0, 1, 2, 3, 5, 0x10, 0x1ff, 0x200, 0x3f0, 0x1fff]);
+        let wrong = if self.choices.once_in(40) { 1 << 42 } else { 0 };
+        let output = (slot + few * 0x1000 % offset) & !(size - 1) | wrong;
+        let s2ap = self.choices.pick(&[3, 3, 3, 1, 2, 0]) << 6;
+        let xn = self.choices.pick(&[0, 0, 1, 2, 3]) << 53;
+        let accessed = u64::from(!self.choices.once_in(6)) << 10;
+        let dbm = u64::from(self.choices.once_in(3)) << 51;
+        // Alone it is an error of L1's.
+        let contiguous = u64::from(at.count > 1) << 52;
+        let kind = if at.level == 3 { 3 } else { 1 };
+        output | contiguous | dbm | xn | accessed | 3 << 8 | s2ap | 0b1111 << 2 | kind
+    }
+
+    fn write_at(&mut self, cpu: u8, at: At, value: u64) {
+        let write = Write {
+            table: at.table,
+            level: at.level,
+            index: at.index,
+            count: at.count,
+            value,
+        };
+        self.push(cpu, Operation::Write(write));
+    }
+
+    /// Break, invalidate, make. In between somebody may look.
+    fn change_well(&mut self) {
+        let (cpu, at) = (self.cpu(), self.place());
+        self.write_at(cpu, at, 0);
+        self.invalidate(cpu, at);
+        if self.choices.once_in(3) {
+            self.access();
+        }
+        let leaf = self.leaf(at);
+        self.write_at(cpu, at, leaf);
+        self.access_to(at);
+    }
+
+    fn access_to(&mut self, at: At) {
+        let cpu = self.cpu();
+        let inside = self.choices.below(at.bytes * u64::from(at.count) / 8) * 8;
+        let ipa = self.choices.pick(&[at.ipa, at.ipa, at.ipa + inside]);
+        let kind = self.kind();
+        self.push(cpu, Operation::Access(Ipa(ipa), kind));
+    }
+
+    /// A change of which no TLB is told.
+    fn change_badly(&mut self) {
+        let (cpu, at) = (self.cpu(), self.place());
+        let value = match self.choices.below(4) {
+            0 => 0,
+            1 => self.choices.word() << 2,
+            _ => self.leaf(at),
+        };
+        self.write_at(cpu, at, value);
+        self.access_to(at);
+    }
+
+    /// The entries of level 2 lead to another table, or to none.
+    fn relink(&mut self) {
+        let (cpu, at) = (self.cpu(), self.place());
+        let shape = self.world.tables[usize::from(at.table)];
+        if shape.start == 3 {
+            return self.access();
+        }
+        let (rooms, ..) = self.world.rooms();
+        let table = rooms[usize::from(at.table)].table(3, self.choices.below(LEAF_TABLES));
+        let table = if self.choices.once_in(12) {
+            NO_TABLE
+        } else {
+            table
+        };
+        let block = self.choices.below(4);
+        let at = At {
+            level: 2,
+            index: block as u16,
+            count: 1,
+            ipa: shape.base() + block * shape.bytes(2),
+            bytes: shape.bytes(2),
+            ..at
+        };
+        self.write_at(cpu, at, 0);
+        if !self.choices.once_in(8) {
+            self.invalidate(cpu, at);
+        }
+        self.write_at(cpu, at, table | 3);
+        self.access_to(at);
+    }
+
+    fn scope(&mut self) -> Scope {
+        if self.world.shows(Feature::TlbiRange) {
+            self.choices
+                .pick(&[Scope::Inner, Scope::Inner, Scope::Outer, Scope::Local])
+        } else {
+            self.choices
+                .pick(&[Scope::Inner, Scope::Inner, Scope::Local])
+        }
+    }
+
+    fn space_of(&mut self, table: u8) -> u8 {
+        let tables = self.world.tables.len() as u8;
+        let spaces = self.world.spaces.iter().zip(0..);
+        let its: Vec<u8> = spaces
+            .filter(|(space, _)| space.table.is_some_and(|of| of % tables == table))
+            .map(|(_, number)| number)
+            .collect();
+        if its.is_empty() {
+            0
+        } else {
+            self.choices.pick(&its)
+        }
+    }
+
+    fn tlbi(&mut self, cpu: u8, space: u8, form: Form, operand: u64) {
+        let scope = self.scope();
+        let is_nxs = self.choices.once_in(8);
+        let tlbi = L1Tlbi {
+            form,
+            scope,
+            is_nxs,
+            operand,
+        };
+        self.push(cpu, Operation::Tlbi(space, tlbi));
+    }
+
+    /// An invalidation that takes what was at a place, in one of the ways that there are; for one of its spaces, and
+    /// now and then for all.
+    fn invalidate(&mut self, cpu: u8, at: At) {
+        let space = self.space_of(at.table);
+        match self.choices.below(10) {
+            0 => self.tlbi(cpu, space, Form::Vmalls12e1, 0),
+            1 => return self.tlbi(cpu, space, Form::Alle1, 0),
+            2..=3 if self.world.shows(Feature::TlbiRange) => {
+                let form = self.choices.pick(&[Form::Ripas2e1, Form::Ripas2le1]);
+                let operand = self.range_operand(at);
+                self.tlbi(cpu, space, form, operand);
+            }
+            _ => {
+                let form = self
+                    .choices
+                    .pick(&[Form::Ipas2e1, Form::Ipas2e1, Form::Ipas2le1]);
+                let count = if self.choices.once_in(2) {
+                    1
+                } else {
+                    u64::from(at.count.min(4))
+                };
+                for n in 0..count {
+                    let operand = self.address_operand(at, n);
+                    self.tlbi(cpu, space, form, operand);
+                }
+            }
+        }
+        if !self.choices.once_in(4) {
+            self.tlbi(cpu, space, Form::Vmalle1, 0);
+        }
+    }
+
+    /// TG of the table's granule.
+    fn tg(&self, at: At) -> u64 {
+        match self.world.tables[usize::from(at.table)].page_shift {
+            12 => 1,
+            14 => 2,
+            _ => 3,
+        }
+    }
+
+    /// IPA\[51:12\] and TTL: the level, another one, or none.
+    fn address_operand(&mut self, at: At, number: u64) -> u64 {
+        let inside = if self.choices.once_in(2) {
+            0
+        } else {
+            self.choices.below(at.bytes >> 12)
+        };
+        let level = self.choices.pick(&[at.level, at.level, at.level, 2, 3]);
+        let ttl = if self.world.shows(Feature::Ttl) && self.choices.once_in(2) {
+            self.tg(at) << 2 | u64::from(level)
+        } else {
+            0
+        };
+        ttl << 44 | (((at.ipa + number * at.bytes) >> 12) + inside)
+    }
+
+    /// TG, SCALE, NUM, TTL and BaseADDR of the place, or of more than that.
+    fn range_operand(&mut self, at: At) -> u64 {
+        let shape = self.world.tables[usize::from(at.table)];
+        let pages = (at.bytes * u64::from(at.count)) >> shape.page_shift;
+        let mut scale = 0;
+        while pages > 32 << (5 * scale + 1) && scale < 3 {
+            scale += 1;
+        }
+        let num = (pages.div_ceil(1 << (5 * scale + 1)) - 1 + self.choices.below(2)).min(31);
+        let level = if self.choices.once_in(3) {
+            u64::from(at.level)
+        } else {
+            0
+        };
+        self.tg(at) << 46 | scale << 44 | num << 39 | level << 37 | at.ipa >> shape.page_shift
+    }
+
+    fn invalidate_anything(&mut self) {
+        let (cpu, at) = (self.cpu(), self.place());
+        let (form, _) = self.choices.pick(&NAMES);
+        let operand = match form {
+            Form::Ripas2e1 | Form::Ripas2le1 => self.range_operand(at),
+            Form::Ipas2e1 | Form::Ipas2le1 => self.address_operand(at, 0),
+            _ => 0,
+        };
+        let space = self.choices.below(self.world.spaces.len() as u64) as u8;
+        self.tlbi(cpu, space, form, operand);
+    }
+
+    /// A fault is decided, something happens, and then it is done.
+    fn interleave(&mut self) {
+        let cpu = self.cpu();
+        let (ipa, kind) = (self.spot(cpu), self.kind());
+        self.push(cpu, Operation::Access(ipa, AccessKind::Read));
+        self.push(cpu, Operation::Resolve(ipa, kind));
+        match self.choices.below(4) {
+            0 => self.disturb(),
+            1 => self.change_well(),
+            2 => self.invalidate_anything(),
+            _ => {}
+        }
+        self.push(cpu, Operation::Install);
+    }
+
+    /// L0 does something to L1's memory.
+    fn disturb(&mut self) {
+        let cpu = self.cpu();
+        let slot = self.choices.pick(&[RAM, RAM, RAM, ODD, ROM]);
+        let few = self
+            .choices
+            .pick(&[0, 1, 2, 3, 5, 0x10, 0x1ff, 0x200, 0x3f0, 0x1fff]);
+        let bytes = self
+            .choices
+            .pick(&[0x1000, 0x1000, 0x3000, 0x20_0000, 0x40_0000]);
+        let limit = if slot == RAM { 0x4000_0000 } else { 0x40_0000 };
+        let ipa =
+            Ipa((slot + few * 0x1000 % limit) & !(if bytes > 0x3000 { bytes - 1 } else { 0xfff }));
+        let of = Area { ipa, bytes };
+        let operation = match self.choices.below(16) {
+            0..=4 => OfMemory::Unmap(of),
+            5..=8 => OfMemory::Dirty(of),
+            9..=10 => OfMemory::Age(of),
+            11 => OfMemory::Split(of, Level::L3),
+            12 => OfMemory::Collapse(
+                Area {
+                    ipa: ipa.align_down(0x20_0000),
+                    bytes: 0x20_0000,
+                },
+                Level::L2,
+            ),
+            13 => return self.change_slot(cpu, ipa),
+            14 => OfMemory::SetLog(ipa, self.choices.pick(&[DirtyLog::On, DirtyLog::Off])),
+            _ => OfMemory::SetAttributes(ipa, self.attributes()),
+        };
+        self.push(cpu, Operation::Memory(operation));
+    }
+
+    fn attributes(&mut self) -> Attributes {
+        let executes: &[Xn] = if self.world.machine.has(Feature::Xnx) {
+            &[Xn::Everywhere, Xn::Nowhere, Xn::OnlyEl0, Xn::OnlyEl1]
+        } else {
+            &[Xn::Everywhere, Xn::Nowhere]
+        };
+        Attributes {
+            access: self
+                .choices
+                .pick(&[S2ap::ReadWrite, S2ap::ReadOnly, S2ap::ReadWrite]),
+            execute: self.choices.pick(executes),
+            ..Attributes::RAM
+        }
+    }
+
+    /// A slot goes, and comes back with other memory behind it.
+    fn change_slot(&mut self, cpu: u8, ipa: Ipa) {
+        let slot = SLOTS.into_iter().rev().find(|slot| slot.ipa <= ipa);
+        let slot = slot.expect("all addresses are above the first slot's");
+        self.push(cpu, Operation::Memory(OfMemory::RemoveSlot(ipa)));
+        self.access();
+        let pa = Pa(slot.pa.0 ^ self.choices.below(2) << 36);
+        self.push(
+            cpu,
+            Operation::Memory(OfMemory::AddSlot(Slot { pa, ..slot })),
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! What a nested program can do, and how it is written down.
+
+use std::fmt;
+
+use droste_arm64::Ipa;
+use droste_mmu_model::AccessKind;
+
+use crate::nested::tlbi::{L1Tlbi, NAMES, SCOPES};
+use crate::operation::{KINDS, Operation as OfMemory};
+use crate::text::{Fields, ParseError, name_of};
+
+/// One operation, by one CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// The CPU; counts on from 0 past the world's last.
+    pub cpu: u8,
+    /// What it does.
+    pub operation: Operation,
+}
+
+/// Descriptors of L1's, one after the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Write {
+    /// The table's number; counts on from 0 past the last.
+    pub table: u8,
+    /// The level.
+    pub level: u8,
+    /// The first descriptor, from that of the first address in the upper half of the address space.
+    pub index: u16,
+    /// How many.
+    pub count: u16,
+    /// What the first holds. If it is valid, each leads to where the one before ends.
+    pub value: u64,
+}
+
+/// What is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// L1 enters a guest here.
+    Enter {
+        /// The guest's number; counts on from 0 past the last.
+        space: u8,
+        /// The virtual CPU's.
+        vcpu: u8,
+    },
+    /// The CPU leaves L2 for good.
+    Leave,
+    /// L1 writes into a table, with the barrier that it owes.
+    Write(Write),
+    /// L1 invalidates, with the registers of the guest of this number, and waits.
+    Tlbi(u8, L1Tlbi),
+    /// L2 makes an access, and its faults are answered until it succeeds or is refused.
+    Access(Ipa, AccessKind),
+    /// L2 takes a fault here if it can, and what to do is decided, not done.
+    Resolve(Ipa, AccessKind),
+    /// What was decided is done.
+    Install,
+    /// Something that droste-stage2's programs do happens to L1's memory: to its slots or the canonical table.
+    Memory(OfMemory),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cpu={} {}", self.cpu, self.operation)
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Enter { space, vcpu } => write!(f, "enter space={space} vcpu={vcpu}"),
+            Self::Leave => write!(f, "leave"),
+            Self::Write(write) => write!(
+                f,
+                "write table={} level={} index={} count={} value={:#x}",
+                write.table, write.level, write.index, write.count, write.value
+            ),
+            Self::Tlbi(space, tlbi) => write!(
+                f,
+                "tlbi space={space} form={} scope={} nxs={} operand={:#x}",
+                name_of(&tlbi.form, &NAMES),
+                name_of(&tlbi.scope, &SCOPES),
+                u8::from(tlbi.is_nxs),
+                tlbi.operand
+            ),
+            Self::Access(ipa, kind) => write!(f, "access ipa={ipa} kind={}", name_of(kind, &KINDS)),
+            Self::Resolve(ipa, kind) => {
+                write!(f, "resolve ipa={ipa} kind={}", name_of(kind, &KINDS))
+            }
+            Self::Install => write!(f, "install"),
+            Self::Memory(operation) => operation.fmt(f),
+        }
+    }
+}
+
+impl Step {
+    /// The step of a line.
+    pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, ParseError> {
+        Ok(Self {
+            cpu: fields.small("cpu")?,
+            operation: Operation::parse(fields)?,
+        })
+    }
+}
+
+impl Operation {
+    fn parse(fields: &Fields<'_>) -> Result<Self, ParseError> {
+        let number = |name| u16::try_from(fields.number(name)?).map_err(|_| fields.wrong(name));
+        let ipa = || fields.number("ipa").map(Ipa);
+        Ok(match fields.verb {
+            "enter" => Self::Enter {
+                space: fields.small("space")?,
+                vcpu: fields.small("vcpu")?,
+            },
+            "leave" => Self::Leave,
+            "write" => Self::Write(Write {
+                table: fields.small("table")?,
+                level: fields.small("level")?,
+                index: number("index")?,
+                count: number("count")?,
+                value: fields.number("value")?,
+            }),
+            "tlbi" => Self::Tlbi(
+                fields.small("space")?,
+                L1Tlbi {
+                    form: fields.named("form", &NAMES)?,
+                    scope: fields.named("scope", &SCOPES)?,
+                    is_nxs: fields.number("nxs")? != 0,
+                    operand: fields.number("operand")?,
+                },
+            ),
+            "access" => Self::Access(ipa()?, fields.named("kind", &KINDS)?),
+            "resolve" => Self::Resolve(ipa()?, fields.named("kind", &KINDS)?),
+            "install" => Self::Install,
+            _ => Self::Memory(OfMemory::parse(fields)?),
+        })
+    }
+
+    /// This with less, each time of one thing.
+    pub(crate) fn smaller(self) -> Vec<Self> {
+        match self {
+            Self::Write(write) => vec![
+                Self::Write(Write { count: 1, ..write }),
+                Self::Write(Write { value: 0, ..write }),
+            ],
+            Self::Memory(operation) => {
+                let smaller = operation.smaller().into_iter();
+                smaller.map(Self::Memory).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}

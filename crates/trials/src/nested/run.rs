@@ -1,0 +1,110 @@
+//! Runs nested programs: a hypervisor around `droste-nested`, as small as it can be, and the judges.
+
+mod faults;
+mod host;
+mod hypervisor;
+mod judge;
+mod l1;
+mod l2;
+
+use std::cell::{Cell, RefCell};
+
+use droste_mmu_model::Model;
+
+use crate::failure::{Failure, Problem, Report};
+use crate::nested::Program;
+use crate::nested::operation::{Operation, Step};
+use crate::run::guarded;
+use hypervisor::Run;
+
+/// A duty that the hypervisor around the crate fails to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lapse {
+    /// Invalidations by L1 are not emulated.
+    Tlbi,
+    /// Those by VMID act on one context alone.
+    OneContext,
+    /// Fills leave no record.
+    Insert,
+    /// Changes of the canonical table are not noted.
+    Note,
+    /// What changes in the canonical table does not change in shadows.
+    Visit,
+    /// Tickets are taken when fills are done.
+    Ticket,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Sabotage {
+    /// Nothing.
+    #[default]
+    None,
+    /// The machine does not do what it is told.
+    Machine(crate::Sabotage),
+    /// The hypervisor does not do what it should.
+    Hypervisor(Lapse),
+}
+
+/// Runs a program.
+///
+/// # Errors
+/// What was broken first.
+pub fn run(program: &Program) -> Result<Report, Box<Failure<Program>>> {
+    run_with(program, Sabotage::None)
+}
+
+/// Runs a program with something that goes wrong.
+///
+/// # Errors
+/// What was broken first.
+pub fn run_with(program: &Program, sabotage: Sabotage) -> Result<Report, Box<Failure<Program>>> {
+    guarded(program, program.world.check(), |at| {
+        execute(program, sabotage, at)
+    })
+}
+
+fn execute(program: &Program, sabotage: Sabotage, at: &Cell<usize>) -> Result<Report, Problem> {
+    let host = RefCell::new(Model::new(program.world.config()));
+    let virtual_hardware = RefCell::new(Model::new(program.world.virtual_config()));
+    let skipped = Cell::new(0);
+    let mut run = Run::new(
+        &program.world,
+        (&host, &virtual_hardware),
+        sabotage,
+        &skipped,
+    );
+    for (index, step) in program.steps.iter().enumerate() {
+        at.set(index);
+        run.begin(step);
+        run.step(step)?;
+        run.check(step)?;
+    }
+    at.set(program.steps.len());
+    run.finish()
+}
+
+impl Run<'_> {
+    fn step(&mut self, step: &Step) -> Result<(), Problem> {
+        let cpu = usize::from(step.cpu) % self.cpus.len();
+        match step.operation {
+            Operation::Enter { space, vcpu } => {
+                self.enter(cpu, space.into(), vcpu.into());
+                Ok(())
+            }
+            Operation::Leave => {
+                self.leave(cpu);
+                Ok(())
+            }
+            Operation::Write(write) => {
+                self.write(&write);
+                Ok(())
+            }
+            Operation::Tlbi(space, tlbi) => self.tlbi(cpu, space.into(), tlbi),
+            Operation::Access(ipa, kind) => self.access(cpu, ipa, kind),
+            Operation::Resolve(ipa, kind) => self.resolve(cpu, ipa, kind),
+            Operation::Install => self.install(cpu),
+            Operation::Memory(operation) => self.memory(cpu, operation),
+        }
+    }
+}

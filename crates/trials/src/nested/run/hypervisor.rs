@@ -1,0 +1,405 @@
+//! The state of a nested run: L1's memory, the pool of contexts and what holds them, CPUs and who is inside.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::mem::replace;
+
+use droste_arm64::IdRegisters;
+use droste_arm64::tlbi::Tlbi;
+use droste_mmu_model::{Model, Vcpu};
+use droste_nested::pool::{Entry, Grant, Key, Place, Pool};
+use droste_nested::reverse::{Owner, Record, Reverse};
+use droste_nested::{
+    Advertised, Changes, Composed, Host, Shadow, StageTwo, StageTwoRegisters, Ticket,
+};
+use droste_stage2::{
+    Context, Dsb, Fault, Geometry, Machine, Quota, Regime, Slots, Table, Users, VcpuId,
+    VmidAllocator, under,
+};
+
+use crate::bridge::{Cpu, Pool as Pages};
+use crate::choices::Choices;
+use crate::failure::{Problem, Report};
+use crate::nested::operation::Step;
+use crate::nested::run::judge::VirtualHardware;
+use crate::nested::run::{Lapse, Sabotage};
+use crate::nested::world::{CANONICAL_PAGES, ROOT_BYTES, World};
+use crate::sabotage::Hindered;
+use crate::world::MAX_CPUS;
+
+/// HCR_EL2.FB and BSU = Inner Shareable, as [`droste_stage2::context`] asks.
+const HCR: u64 = 1 << 9 | 1 << 10;
+
+pub(super) type Hands<'m> = Hindered<'m, Cpu<'m>>;
+pub(super) type Supply<'m> = Quota<Pages<'m>>;
+
+/// Who is inside on a CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Inside {
+    pub(super) space: usize,
+    pub(super) place: Place,
+    vcpu: u32,
+}
+
+/// A fill that is decided and not done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub(super) ticket: Ticket,
+    pub(super) fault: Fault,
+    pub(super) composed: Composed,
+    /// Changes until then of anything that could make it stale.
+    pub(super) changes: u64,
+}
+
+/// One CPU.
+#[derive(Default)]
+pub(super) struct OneCpu {
+    pub(super) inside: Option<Inside>,
+    pub(super) pending: Option<Pending>,
+}
+
+/// What is at a place.
+pub(super) enum Holder {
+    Nothing,
+    Shadow(Box<Shadow<MAX_CPUS>>),
+    /// A context of the canonical table.
+    Canonical(Context<MAX_CPUS>),
+}
+
+impl Holder {
+    pub(super) const fn context(&self) -> Option<&Context<MAX_CPUS>> {
+        match self {
+            Self::Nothing => None,
+            Self::Shadow(shadow) => Some(shadow.context()),
+            Self::Canonical(context) => Some(context),
+        }
+    }
+}
+
+/// L1's memory.
+pub(super) struct Canonical<'m> {
+    pub(super) table: Table,
+    /// That of virtual EL2 itself.
+    own: Context<MAX_CPUS>,
+    pub(super) slots: Slots,
+    pub(super) supply: Supply<'m>,
+}
+
+impl<'m> Canonical<'m> {
+    /// What an operation of the table needs, borrowed apart.
+    pub(super) fn with_users<R>(
+        &mut self,
+        places: &[Holder],
+        vmids: &VmidAllocator<MAX_CPUS>,
+        work: impl FnOnce(&mut Table, &mut Supply<'m>, &Slots, &Users<'_, MAX_CPUS>) -> R,
+    ) -> R {
+        let mut contexts = vec![&self.own];
+        for holder in places {
+            if let Holder::Canonical(context) = holder {
+                contexts.push(context);
+            }
+        }
+        let users = Users {
+            vmids,
+            contexts: &contexts,
+        };
+        work(&mut self.table, &mut self.supply, &self.slots, &users)
+    }
+}
+
+pub(super) struct Run<'m> {
+    pub(super) world: &'m World,
+    pub(super) ids: IdRegisters,
+    pub(super) advertised: Advertised,
+    pub(super) host: &'m RefCell<Model>,
+    pub(super) hardware: VirtualHardware<'m>,
+    sabotage: Sabotage,
+    skipped: &'m Cell<u64>,
+    pub(super) geometry: Geometry,
+    pub(super) vmids: Box<VmidAllocator<MAX_CPUS>>,
+    pub(super) canonical: Canonical<'m>,
+    /// Pages for shadows.
+    pub(super) supply: Supply<'m>,
+    pub(super) contexts: Pool<Vec<Entry>>,
+    pub(super) places: Vec<Holder>,
+    pub(super) reverse: Reverse<Vec<Record>, Vec<Owner>>,
+    pub(super) changes: Changes,
+    /// How often anything was taken from shadows or from L1.
+    pub(super) taken: u64,
+    pub(super) cpus: Vec<OneCpu>,
+    /// Pages of L1's memory that L2 stored to since they were last reported.
+    pub(super) written: BTreeSet<u64>,
+    pub(super) luck: Choices<'static>,
+    pub(super) report: Report,
+}
+
+impl<'m> Run<'m> {
+    pub(super) fn new(
+        world: &'m World,
+        (host, hardware): (&'m RefCell<Model>, &'m RefCell<Model>),
+        sabotage: Sabotage,
+        skipped: &'m Cell<u64>,
+    ) -> Self {
+        let (ids, geometry) = (world.machine.ids(), world.geometry());
+        for cpu in 0..=world.looker() {
+            host.borrow_mut().set_hcr(cpu, HCR);
+        }
+        let (root, places) = (World::root(None), usize::from(world.places));
+        host.borrow_mut().claim(root, ROOT_BYTES);
+        let machine = Cpu::new(host, 0);
+        let mut table = Table::new(&machine, root, geometry, &ids).expect("roots are aligned");
+        let (for_canonical, for_shadows) = world.supplies();
+        let pages =
+            |first, count| Quota::new(count, Pages::new(host, first, count, geometry.page_bytes()));
+        let vmids = Box::new(VmidAllocator::new());
+        vmids.widen(ids.vmid_bits());
+        Self {
+            world,
+            advertised: world.advertised(),
+            host,
+            hardware: VirtualHardware::new(hardware),
+            sabotage,
+            skipped,
+            geometry,
+            vmids,
+            canonical: Canonical {
+                own: Context::new(&mut table),
+                table,
+                slots: Slots::new(geometry),
+                supply: pages(for_canonical, CANONICAL_PAGES),
+            },
+            supply: pages(for_shadows, world.pages),
+            contexts: Pool::new(vec![Entry::UNUSED; places]),
+            places: (0..places).map(|_| Holder::Nothing).collect(),
+            reverse: Reverse::new(
+                vec![Record::UNUSED; world.records.into()],
+                vec![Owner::UNUSED; places],
+            ),
+            changes: Changes::new(),
+            taken: 0,
+            cpus: (0..world.machine.cpus).map(|_| OneCpu::default()).collect(),
+            written: BTreeSet::new(),
+            luck: Choices::seeded(world.machine.seed),
+            report: Report::default(),
+            ids,
+        }
+    }
+
+    /// Decisions of a step depend on the step itself, so that removing others around it changes little.
+    pub(super) fn begin(&mut self, step: &Step) {
+        let mut hash = self.world.machine.seed ^ 0xcbf2_9ce4_8422_2325;
+        for byte in step.to_string().bytes() {
+            hash = (hash ^ u64::from(byte))
+                .wrapping_mul(0x0100_0000_01b3)
+                .rotate_left(23);
+        }
+        self.luck = Choices::seeded(hash);
+    }
+
+    pub(super) fn lapses(&self, lapse: Lapse) -> bool {
+        self.sabotage == Sabotage::Hypervisor(lapse)
+    }
+
+    pub(super) fn hands(&self, cpu: usize) -> Hands<'m> {
+        let sabotage = match self.sabotage {
+            Sabotage::Machine(sabotage) => sabotage,
+            _ => crate::Sabotage::None,
+        };
+        Hindered::new(Cpu::new(self.host, cpu), sabotage, self.skipped)
+    }
+
+    /// Brings the CPU to EL2 for `work`, and back into L2 if it was there.
+    pub(super) fn at_el2<R>(
+        &mut self,
+        cpu: usize,
+        work: impl FnOnce(&mut Self, &Hands<'m>) -> R,
+    ) -> R {
+        let hands = self.hands(cpu);
+        let Some(inside) = self.cpus[cpu].inside else {
+            return work(self, &hands);
+        };
+        self.host.borrow_mut().exit(cpu);
+        let result = work(self, &hands);
+        self.host.borrow_mut().enter(cpu, Vcpu::new(inside.vcpu));
+        result
+    }
+
+    pub(super) fn registers(&self, space: usize) -> StageTwoRegisters {
+        let spaces = &self.world.spaces;
+        self.world.registers(spaces[space % spaces.len()])
+    }
+
+    /// A virtual CPU enters one of L1's guests here; it leaves the CPU where it was.
+    pub(super) fn enter(&mut self, cpu: usize, space: usize, vcpu: u32) {
+        let space = space % self.world.spaces.len();
+        let vcpu = vcpu % u32::from(self.world.machine.cpus);
+        self.report.operations += 1;
+        self.leave(cpu);
+        let is_it = |one: &OneCpu| one.inside.is_some_and(|inside| inside.vcpu == vcpu);
+        if let Some(before) = self.cpus.iter().position(is_it) {
+            self.leave(before);
+        }
+        let place = self.context(cpu, space);
+        let hands = self.hands(cpu);
+        let vtcr = self.geometry.vtcr(&self.ids);
+        if hands.vtcr() != vtcr {
+            hands.set_vtcr(vtcr);
+        }
+        let context = self.places[place.index()].context();
+        let context = context.expect("it was made");
+        context.enter(&hands, &self.vmids, cpu, VcpuId(vcpu));
+        self.cpus[cpu].inside = Some(Inside { space, place, vcpu });
+        self.host.borrow_mut().enter(cpu, Vcpu::new(vcpu));
+    }
+
+    /// The CPU leaves L2.
+    pub(super) fn leave(&mut self, cpu: usize) {
+        self.cpus[cpu].pending = None;
+        if let Some(inside) = self.cpus[cpu].inside.take() {
+            self.host.borrow_mut().exit(cpu);
+            self.contexts.release(inside.place);
+        }
+    }
+
+    /// Whoever is inside on a CPU; somebody enters where nobody is.
+    pub(super) fn ensure_inside(&mut self, cpu: usize) -> Inside {
+        if self.cpus[cpu].inside.is_none() {
+            self.enter(cpu, 0, cpu as u32);
+        }
+        self.cpus[cpu].inside.expect("it has entered")
+    }
+
+    /// The context of a guest, with one more user.
+    fn context(&mut self, cpu: usize, space: usize) -> Place {
+        let registers = self.registers(space);
+        let key = Key::new(&registers, &self.advertised);
+        let grant = self.contexts.acquire(key);
+        let grant = grant.expect("there are as many places as CPUs");
+        let place = grant.place();
+        let format = match StageTwo::new(&registers, &self.advertised) {
+            StageTwo::Off => None,
+            StageTwo::On(walker) => Some(walker.format()),
+        };
+        let hands = self.hands(cpu);
+        if let Grant::Reused { .. } = grant {
+            self.empty(&hands, place);
+        }
+        let is_known = matches!(grant, Grant::Known(_));
+        let (index, geometry) = (place.index(), self.geometry);
+        let before = replace(&mut self.places[index], Holder::Nothing);
+        self.places[index] = match (before, format) {
+            (before, _) if is_known => before,
+            (Holder::Shadow(mut shadow), Some(format)) => {
+                shadow.rededicate(format);
+                Holder::Shadow(shadow)
+            }
+            (before, format) => {
+                self.retire(&hands, place, before);
+                let root = World::root(Some(index));
+                match format {
+                    None => Holder::Canonical(Context::new(&mut self.canonical.table)),
+                    Some(format) => {
+                        self.host.borrow_mut().claim(root, ROOT_BYTES);
+                        let shadow = Shadow::new(&hands, root, geometry, &self.ids, format);
+                        Holder::Shadow(Box::new(shadow.expect("roots are aligned")))
+                    }
+                }
+            }
+        };
+        place
+    }
+
+    /// Takes all from the shadow at a place, if there is one.
+    pub(super) fn empty(&mut self, hands: &Hands<'m>, place: Place) {
+        self.taken += 1;
+        self.with_shadow(hands, place, Shadow::clear);
+        self.reverse.forget(place);
+    }
+
+    /// Does something with the shadow at a place, if there is one.
+    pub(super) fn with_shadow<R>(
+        &mut self,
+        hands: &Hands<'m>,
+        place: Place,
+        act: impl FnOnce(
+            &mut Shadow<MAX_CPUS>,
+            &mut Host<'_, Hands<'m>, Supply<'m>, MAX_CPUS>,
+        ) -> Result<R, droste_stage2::Error>,
+    ) -> Option<R> {
+        let Holder::Shadow(shadow) = &mut self.places[place.index()] else {
+            return None;
+        };
+        let mut host = Host {
+            machine: hands,
+            supply: &mut self.supply,
+            vmids: &self.vmids,
+        };
+        Some(act(shadow, &mut host).expect("it needs no page, and breaks no rule"))
+    }
+
+    /// Ends what was at a place. Its VMID's entries are invalidated; no rule asks for it, but the model judges each VMID
+    /// that has entries as if it might run again.
+    fn retire(&mut self, hands: &Hands<'m>, place: Place, holder: Holder) {
+        if let Some(vttbr) = holder
+            .context()
+            .and_then(|context| self.vmids.live(context))
+        {
+            let vtcr = self.geometry.vtcr(&self.ids);
+            under(hands, Regime { vtcr, vttbr }, || {
+                hands.tlbi(Tlbi::Vmalls12e1is);
+                hands.dsb(Dsb::Ish);
+            });
+        }
+        match holder {
+            Holder::Nothing => {}
+            Holder::Canonical(context) => context.retire(&mut self.canonical.table),
+            Holder::Shadow(shadow) => {
+                let mut host = Host {
+                    machine: hands,
+                    supply: &mut self.supply,
+                    vmids: &self.vmids,
+                };
+                let root = shadow.retire(&mut host).expect("it needs no page");
+                self.host.borrow_mut().release(root, ROOT_BYTES);
+                self.reverse.forget(place);
+            }
+        }
+    }
+
+    /// Everybody leaves, everything is freed.
+    pub(super) fn finish(mut self) -> Result<Report, Problem> {
+        self.drop_memory(0)?;
+        self.probe_all()?;
+        for cpu in 0..self.cpus.len() {
+            self.leave(cpu);
+        }
+        let hands = self.hands(0);
+        for place in self.contexts.places().collect::<Vec<_>>() {
+            let holder = replace(&mut self.places[place.index()], Holder::Nothing);
+            self.retire(&hands, place, holder);
+        }
+        let (left, records) = (self.supply.left(), self.reverse.used());
+        let canonical = self.canonical.supply.left();
+        if (left, canonical, records) != (self.world.pages, CANONICAL_PAGES, 0) {
+            return Err(Problem::Oracle {
+                rule: "all pages and records come back",
+                detail: format!("{left} and {canonical} pages are there, {records} records in use"),
+            });
+        }
+        self.host
+            .borrow_mut()
+            .release(World::root(None), ROOT_BYTES);
+        self.violation_found()?;
+        self.report.rollovers = self.vmids.rollovers();
+        self.report.verbs = self.host.borrow().steps();
+        self.canonical.own.retire(&mut self.canonical.table);
+        Ok(self.report)
+    }
+
+    pub(super) fn violation_found(&self) -> Result<(), Problem> {
+        match self.host.borrow().violation() {
+            None => Ok(()),
+            Some(violation) => Err(Problem::Violation(*violation)),
+        }
+    }
+}
