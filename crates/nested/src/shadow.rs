@@ -271,6 +271,10 @@ impl<const CPUS: usize> Shadow<CPUS> {
         host: &mut Host<'_, M, S, CPUS>,
     ) -> Result<(), Error> {
         self.invalidations = self.invalidations.wrapping_add(1);
+        if self.filled == Extents::NONE {
+            // Nothing was mapped since it was empty, not even a table.
+            return Ok(());
+        }
         self.filled = Extents::NONE;
         self.in_pieces = Extents::NONE;
         let owed = self.table.free(host.machine);

@@ -226,7 +226,8 @@ fn touch(from: u64, stride: u64, count: u64) {
 fn preemption(meter: &mut Meter) {
     let mut world = World::new(programs::spin(), mode::EL1H, L2);
     let mut preempt = |meter: &mut Meter| {
-        interrupt_in(1000);
+        // Longer than the way into the L2 takes.
+        interrupt_in(20_000);
         world.run();
         end_interrupt(meter);
     };
