@@ -310,13 +310,7 @@ impl Pages {
             freed: None,
         }
     }
-
-    /// The whole stretch that they are part of.
-    pub(crate) fn area(&self) -> &Region {
-        &self.area
-    }
 }
-
 impl PageSupply for Pages {
     fn take(&mut self) -> Option<Pa> {
         if let Some(page) = self.freed {

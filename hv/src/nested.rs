@@ -23,7 +23,8 @@ use alloc::format;
 
 use droste_arm64::sysreg::{
     HCR_EL2, ID_AA64ISAR0_EL1, ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1,
-    ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, SCTLR_EL1, SCTLR_EL2, SysReg, VTCR_EL2, VTTBR_EL2,
+    ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, SCTLR_EL1, SCTLR_EL2, SysReg, VTCR_EL2,
+    VTTBR_EL2,
 };
 use droste_arm64::vncr::{Nv1, PAGE_BYTES, RegisterPage, Slot, slot};
 use droste_arm64::{Granule, Pa, Vtcr, Vttbr, hcr};
@@ -43,12 +44,17 @@ use crate::vm::BuildError;
 use contexts::{Contexts, Held};
 use interrupts::Interrupts;
 
-const SCTLR_EL1_SLOT: Slot = slot(SCTLR_EL1, Nv1::Set).expect("it is in the page");
+const SCTLR_EL1_SLOT: Slot = in_page(SCTLR_EL1);
 const SCTLR_EL1_RESET: u64 = 0x30d0_0800;
 const HCR: Known = Known::new(HCR_EL2);
 const SCTLR: Known = Known::new(SCTLR_EL2);
 const VTCR: Known = Known::new(VTCR_EL2);
 const VTTBR: Known = Known::new(VTTBR_EL2);
+
+/// The place of a register in the register page.
+const fn in_page(register: SysReg) -> Slot {
+    slot(register, Nv1::Set).expect("it is in the page")
+}
 
 /// What a virtual machine has whose guest is a hypervisor.
 pub(crate) struct Nested {

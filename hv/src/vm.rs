@@ -15,8 +15,8 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use droste_arm64::{Ipa, hcr};
 use droste_devtree::{Device, Guest, GuestEl2, GuestInterrupts, Interrupt, Trigger};
 use droste_image::{Console, El2, OnReboot, VmImage};
-use droste_vdev::gic::{self as vgic_model, Gic, GicConfig, Intid};
 use droste_vdev::Affinity;
+use droste_vdev::gic::{self as vgic_model, Gic, GicConfig, Intid};
 use droste_vdev::psci::Firmware;
 use spin::Once;
 use spin::mutex::TicketMutex;
@@ -36,9 +36,9 @@ use crate::guest_memory::{GuestMemory, Stage2Stats};
 use crate::guest_uart::GuestUart;
 use crate::loader::{self, LoadError};
 use crate::machine::machine;
-use crate::vcpu::{Phase, Vcpu};
 use crate::nested::contexts::Contexts;
 use crate::nested::{self, Nested};
+use crate::vcpu::{Phase, Vcpu};
 use crate::{console, mmio, power, vgic};
 
 pub(crate) use crate::guest_memory::Resolution;
@@ -199,7 +199,9 @@ impl Vm {
     /// The contexts of its guests; it has EL2.
     pub(crate) fn contexts(&self) -> &Contexts {
         let nested = self.nested.as_ref();
-        &nested.expect("a virtual CPU has EL2 where its machine has").contexts
+        &nested
+            .expect("a virtual CPU has EL2 where its machine has")
+            .contexts
     }
 
     /// What its stage 2 did so far.

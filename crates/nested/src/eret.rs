@@ -66,10 +66,9 @@ impl Switch {
     pub const fn between(from: Running, to: Running) -> Self {
         match (from, to) {
             (Running::Guest, Running::Guest)
-            | (
-                Running::VirtualEl2 | Running::HostEl0,
-                Running::VirtualEl2 | Running::HostEl0,
-            ) => Self::Nothing,
+            | (Running::VirtualEl2 | Running::HostEl0, Running::VirtualEl2 | Running::HostEl0) => {
+                Self::Nothing
+            }
             (Running::Guest, _) | (_, Running::Guest) => Self::World,
         }
     }

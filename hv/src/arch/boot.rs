@@ -8,8 +8,8 @@ use core::ops::Range;
 
 use droste_arm64::Pa;
 
-use super::vcpu::VectorTable;
 use super::mmu::MmuRegisters;
+use super::vcpu::VectorTable;
 use super::{MAX_CPUS, cache, mmu, mrs};
 
 core::arch::global_asm!(include_str!("boot.s"));

@@ -93,6 +93,12 @@ impl Hardware {
         (mrs!("spsr_el1"), mrs!("elr_el1"))
     }
 
+    /// Writes PAR_EL1.
+    pub(crate) fn set_par(value: u64) {
+        // SAFETY: as in `Twins::set`.
+        unsafe { msr!("par_el1", value) }
+    }
+
     /// Loads what stands for the stage 1 of an EL2 without FEAT_VHE.
     pub(crate) fn load_stage1(stage1: &HostStage1) {
         // SAFETY: as in `Twins::set`.

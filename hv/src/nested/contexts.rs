@@ -18,9 +18,7 @@ use droste_nested::{
     Abort, Advertised, CanonicalLeaf, Changes, Composed, Host, L1, L1Ipa, Shadow, StageTwo,
     StageTwoRegisters, Syndrome, Ticket, Verdict,
 };
-use droste_stage2::{
-    Context, Error, Fault, PageCache, PageSupply, Reason, VcpuId, scheme, under,
-};
+use droste_stage2::{Context, Error, Fault, PageCache, PageSupply, Reason, VcpuId, scheme, under};
 use spin::RwLock;
 use spin::mutex::{SpinMutex, TicketMutex};
 
@@ -109,7 +107,9 @@ impl Contexts {
             without_table: SpinMutex::new(Pool::new(vec![Entry::UNUSED; WITHOUT_TABLE])),
             changes: Changes::new(),
             pages: TicketMutex::new(Pages::new(area, range.start + roots..range.end)),
-            caches: (0..vcpus).map(|_| SpinMutex::new(PageCache::new())).collect(),
+            caches: (0..vcpus)
+                .map(|_| SpinMutex::new(PageCache::new()))
+                .collect(),
         })
     }
 
@@ -272,7 +272,9 @@ impl Contexts {
             }
             Invalidation::Vmid(vmid) => {
                 self.each_shadow(vmid, |shadow| {
-                    let done = shadow.write().clear(&mut self.host(&mut *self.pages.lock()));
+                    let done = shadow
+                        .write()
+                        .clear(&mut self.host(&mut *self.pages.lock()));
                     done.expect("nothing can fail in emptying a table");
                 });
                 self.each_without_table(memory, vmid, StageOne::All);

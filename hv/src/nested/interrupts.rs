@@ -13,22 +13,18 @@ use droste_arm64::sysreg::{
     CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVOFF_EL2, ICH_EISR_EL2, ICH_ELRSR_EL2, ICH_HCR_EL2,
     ICH_MISR_EL2, ICH_VMCR_EL2, SysReg,
 };
-use droste_arm64::vncr::{Nv1, RegisterPage, Slot, slot};
+use droste_arm64::vncr::{RegisterPage, Slot};
 use droste_nested::exception::{Cause, Exception, Target, level, target};
 use droste_nested::registers::{Known, Loaded};
 use droste_vdev::gic::{Gic, Ich, Interface, Intid, Kicks, Signal, Vmcr};
 use droste_vdev::timer::{Pair, Parked, Registers};
 use spin::mutex::TicketMutexGuard;
 
-use super::{El2, deliver, el2};
-use crate::arch::{gic, timer};
+use super::{El2, deliver, el2, in_page};
 use crate::arch::vcpu::VcpuState;
+use crate::arch::{gic, timer};
 use crate::machine::machine;
 use crate::{sched, vgic};
-
-const fn in_page(register: SysReg) -> Slot {
-    slot(register, Nv1::Set).expect("it is in the page")
-}
 
 const ICH_HCR: Slot = in_page(ICH_HCR_EL2);
 const ICH_VMCR: Slot = in_page(ICH_VMCR_EL2);
@@ -122,7 +118,10 @@ impl El2 {
                 let read = |slot| self.page.read(slot);
                 let physical = timer(read(CNTP_CTL), read(CNTP_CVAL), 0);
                 let offset = read(CNTVOFF);
-                (Pair::El1, [physical, timer(read(CNTV_CTL), read(CNTV_CVAL), offset)])
+                (
+                    Pair::El1,
+                    [physical, timer(read(CNTV_CTL), read(CNTV_CVAL), offset)],
+                )
             }
             Loaded::El1 => {
                 let [control, compare] = CNTHP.map(|register| self.get(register));
@@ -268,7 +267,9 @@ pub(crate) fn resume(state: &mut VcpuState) {
 pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
     const PENDING: u64 = 1 << 62;
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
-    let has_own = vgic::read_lists(state).iter().any(|list| list & PENDING != 0);
+    let has_own = vgic::read_lists(state)
+        .iter()
+        .any(|list| list & PENDING != 0);
     let el2 = el2(state);
     el2.interrupts.is_due = true;
     let own = el2.interrupts.own;
@@ -277,7 +278,11 @@ pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
 
 /// What the counter of a timer of L1's EL1 stands at, whose compare value is in `compare`.
 pub(super) fn count_of(page: RegisterPage<'_>, compare: Slot) -> u64 {
-    let offset = if compare == CNTV_CVAL { page.read(CNTVOFF) } else { 0 };
+    let offset = if compare == CNTV_CVAL {
+        page.read(CNTVOFF)
+    } else {
+        0
+    };
     timer::now().wrapping_sub(offset)
 }
 

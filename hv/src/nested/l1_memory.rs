@@ -1,7 +1,7 @@
 //! A guest hypervisor's memory, as far as walks of its tables read it.
 
-use droste_arm64::desc::RawDescriptor;
 use droste_arm64::Pa;
+use droste_arm64::desc::RawDescriptor;
 use droste_nested::{Exchange, ExternalAbort, GuestMemory as Readable, L1Ipa};
 use droste_stage2::{Access, Machine, Memory};
 

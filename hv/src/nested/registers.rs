@@ -2,10 +2,17 @@
 
 use droste_arm64::esr::{Direction, Esr, SysRegAccess};
 use droste_arm64::exception::Injection;
+use droste_arm64::sysreg::{
+    MAIR_EL1, MAIR_EL2, SCTLR_EL1, SCTLR_EL2, TCR_EL1, TCR_EL2, TTBR0_EL1, TTBR0_EL2, TTBR1_EL1,
+    TTBR1_EL2,
+};
+use droste_arm64::vncr::Slot;
+use droste_nested::at::{At, Outcome, Regime, Registers, StageOneRegisters, execute};
 use droste_nested::registers::{Affects, Known, Way, timer_compare, timer_value, way};
-use droste_nested::tlbi::{Instruction, Invalidation, Regime, VirtualLevel};
+use droste_nested::tlbi::{self, Instruction, Invalidation, VirtualLevel};
 
-use super::{El2, deliver, el2, interrupts};
+use super::l1_memory::L1Memory;
+use super::{El2, deliver, el2, in_page, interrupts, running};
 use crate::arch::el2::{self as hardware, Hardware};
 use crate::arch::timer;
 use crate::arch::vcpu::VcpuState;
@@ -88,21 +95,75 @@ fn instruction(state: &mut VcpuState, esr: Esr, access: SysRegAccess) {
     let vm = state.vcpu.vm;
     let contexts = vm.contexts();
     let advertised = &contexts.advertised;
-    let Some(tlbi) = Instruction::decode(access.register, VirtualLevel::El2, advertised) else {
-        return sysreg::access(state, esr);
+    let Some(instruction) = Instruction::decode(access.register, VirtualLevel::El2, advertised)
+    else {
+        return match At::decode(access.register) {
+            Some(at) => translate(state, esr, (at, access.rt)),
+            None => sysreg::access(state, esr),
+        };
     };
     let operand = state.registers.get(access.rt);
     let stage2 = el2(state).stage2();
-    let what = tlbi.invalidation(operand, VirtualLevel::El2, &stage2, advertised);
+    let what = instruction.invalidation(operand, VirtualLevel::El2, &stage2, advertised);
     match what {
         Invalidation::Stage1 {
-            regime: Regime::VirtualEl2,
+            regime: tlbi::Regime::VirtualEl2,
             of,
         } => hardware::invalidate_stage1(of),
         what => contexts.invalidate(&vm.memory, &what),
     }
     state.registers.skip(esr.instruction_bytes());
 }
+
+/// AT, whose result is in PAR_EL1.
+#[inline(never)]
+fn translate(state: &mut VcpuState, esr: Esr, (at, rt): (At, u8)) {
+    let (_, pstate) = running(state);
+    let vm = state.vcpu.vm;
+    let va = state.registers.get(rt);
+    let el2 = el2(state);
+    let stage_two = el2.stage2();
+    let [sctlr, tcr, ttbr0, ttbr1, mair] = match at.regime(stage_two.hcr) {
+        Regime::El2 => OF_EL2.map(|register| el2.get(register)),
+        Regime::El1 => OF_EL1.map(|slot| el2.page.read(slot)),
+    };
+    let registers = Registers {
+        stage_one: StageOneRegisters {
+            sctlr,
+            tcr,
+            ttbr0,
+            ttbr1,
+            mair,
+        },
+        stage_two,
+        pstate,
+    };
+    let memory = L1Memory(&vm.memory);
+    match execute(at, va, &registers, &vm.contexts().advertised, &memory) {
+        Outcome::Par(par) => {
+            Hardware::set_par(par);
+            state.registers.skip(esr.instruction_bytes());
+        }
+        Outcome::Exception(exception) => deliver::take(state, exception),
+    }
+}
+
+const OF_EL2: [Known; 5] = [
+    Known::new(SCTLR_EL2),
+    Known::new(TCR_EL2),
+    Known::new(TTBR0_EL2),
+    Known::new(TTBR1_EL2),
+    Known::new(MAIR_EL2),
+];
+
+/// What of L1's EL1 is in the page while virtual EL2 runs.
+const OF_EL1: [Slot; 5] = [
+    in_page(SCTLR_EL1),
+    in_page(TCR_EL1),
+    in_page(TTBR0_EL1),
+    in_page(TTBR1_EL1),
+    in_page(MAIR_EL1),
+];
 
 fn undefined(state: &mut VcpuState, access: SysRegAccess) {
     state.vcpu.vm.complain(format_args!(

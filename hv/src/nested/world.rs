@@ -2,8 +2,8 @@
 
 use droste_arm64::hcr;
 use droste_arm64::sysreg::{
-    CNTHCTL_EL2, CNTV_CTL_EL0, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, ICH_HCR_EL2, MDCR_EL2, SCTLR_EL2, TCR_EL2, TTBR0_EL2,
-    VMPIDR_EL2, VPIDR_EL2,
+    CNTHCTL_EL2, CNTV_CTL_EL0, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, ICH_HCR_EL2, MDCR_EL2, SCTLR_EL2,
+    TCR_EL2, TTBR0_EL2, VMPIDR_EL2, VPIDR_EL2,
 };
 use droste_nested::forward::{self, Controls};
 use droste_nested::registers::{Known, Loaded, Twins, VirtualEl2, host_stage1};
@@ -26,14 +26,8 @@ const TTBR0: Known = Known::new(TTBR0_EL2);
 
 /// What HCR_EL2 of virtual EL2 says beside its traps, and hardware is to do for its guest: virtual interrupts, and how
 /// EL1's stage 1 and caches are.
-const FOR_GUEST: u64 = hcr::VF
-    | hcr::VI
-    | hcr::VSE
-    | hcr::FB
-    | hcr::DC
-    | hcr::CD
-    | hcr::ID
-    | 3 << 10; // BSU
+const FOR_GUEST: u64 =
+    hcr::VF | hcr::VI | hcr::VSE | hcr::FB | hcr::DC | hcr::CD | hcr::ID | 3 << 10; // BSU
 
 impl El2 {
     /// Virtual EL2's trap controls.

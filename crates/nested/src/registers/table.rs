@@ -46,7 +46,8 @@ const fn guest_timer_value(compare: SysReg) -> Way {
 pub(super) fn find(register: SysReg) -> Option<&'static Row> {
     let at = index(register)?;
     let n = usize::from(INDEX[at]).checked_sub(1)?;
-    ROWS.get(n).filter(|row| place_in(row.first, row.count, register).is_some())
+    ROWS.get(n)
+        .filter(|row| place_in(row.first, row.count, register).is_some())
 }
 
 /// Values of CRn, CRm and op2, for each of the values of op1 that a row has.

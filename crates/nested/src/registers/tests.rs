@@ -151,7 +151,10 @@ fn without_vhe_there_are_no_aliases_and_no_second_table() {
         );
     }
     assert_eq!(way(TTBR1_EL2, VirtualEl2::Nvhe), Way::Undefined);
-    assert_eq!(way(SCTLR_EL1, VirtualEl2::Vhe), Way::Twin(Known::new(SCTLR_EL2)));
+    assert_eq!(
+        way(SCTLR_EL1, VirtualEl2::Vhe),
+        Way::Twin(Known::new(SCTLR_EL2))
+    );
     assert!(matches!(way(SCTLR_EL1, VirtualEl2::Nvhe), Way::InMemory(s) if s.offset() == 0x110));
 }
 

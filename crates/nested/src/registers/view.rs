@@ -3,9 +3,9 @@
 use droste_arm64::sysreg::SysReg;
 use droste_arm64::vncr::{RegisterPage, Slot};
 
-use super::rules::{RULE_COUNT, find, page_slot};
 use super::guest::{GUEST_COUNT, GUEST_REGISTERS};
 use super::rules::RULES;
+use super::rules::{RULE_COUNT, find, page_slot};
 use super::{Affects, GuestRegister, Home, Layout, Reset, VirtualEl2, rules};
 
 /// The moves of a change of worlds, unrolled over both tables at compile time: at run time each is a register access and
