@@ -10,8 +10,8 @@
 //! (J1.1, AArch64.S1Translate).
 
 mod attributes;
-mod execute;
 mod stage1;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -25,8 +25,8 @@ use crate::walk::{FaultKind, WalkFault};
 use crate::{L1Ipa, L2Ipa};
 
 pub use attributes::{Attributes, combine};
-pub use execute::{Registers, execute};
 pub use stage1::StageOneRegisters;
+pub use tables::{Registers, execute};
 
 /// Which stages an instruction translates by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

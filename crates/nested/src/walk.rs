@@ -248,7 +248,7 @@ impl Walker {
     ) -> Result<RawDescriptor, WalkFault> {
         match memory.read(at) {
             Ok(value) => Ok(RawDescriptor(self.in_table_order(value))),
-            Err(ExternalAbort) => Err(WalkFault::new(FaultKind::ExternalAbort, level)),
+            Err(ExternalAbort) => Err(WalkFault::external(level)),
         }
     }
 
@@ -323,16 +323,12 @@ impl Walker {
         match memory.compare_exchange(found.at, expected, new) {
             Ok(Exchange::Done) => Ok(()),
             Ok(Exchange::Differs) => Err(Stop::Raced),
-            Err(ExternalAbort) => {
-                let fault = WalkFault::new(FaultKind::ExternalAbort, found.level);
-                Err(Stop::Fault(fault))
-            }
+            Err(ExternalAbort) => Err(Stop::Fault(WalkFault::external(found.level))),
         }
     }
 
     fn decode(&self, found: &Found<'_>, ipa: L2Ipa) -> GuestLeaf {
-        let &Found { shape, level, .. } = found;
-        let raw = found.used;
+        let (shape, raw, level) = (found.shape, found.used, found.level);
         let output = raw.output(shape.format, level).0;
         let (extent, bytes) = shape.extent(raw, level, ipa, output);
         GuestLeaf {

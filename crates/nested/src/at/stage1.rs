@@ -54,18 +54,15 @@ impl Walk<'_> {
     fn untranslated(&self, attributes: Attributes) -> Result<StageOneLeaf, StageOneStop> {
         let control = self.control;
         let va = self.request.va;
-        let checked = if control.half.ignores_top_byte {
+        let output = if control.half.ignores_top_byte {
             without_top_byte(va)
         } else {
             va
         };
-        if exceeds(checked, control.physical_bits) {
+        if exceeds(output, control.physical_bits) {
             return Err(fault(FaultKind::AddressSize, Level::L0));
         }
-        Ok(StageOneLeaf {
-            output: without_top_byte(va),
-            attributes,
-        })
+        Ok(StageOneLeaf { output, attributes })
     }
 
     fn walk(
@@ -106,9 +103,6 @@ impl Walk<'_> {
     }
 
     /// The granule, where a walk can start. All that forbids it is a translation fault at level 0.
-    ///
-    /// TxSZ outside its limits is a fault, which hardware without FEAT_LVA may also take for the limit (J1.1,
-    /// AArch64.S1TxSZFaults).
     fn check_start(&self) -> Result<Granule, StageOneStop> {
         let no_start = fault(FaultKind::Translation, Level::L0);
         let half = &self.control.half;
@@ -118,7 +112,7 @@ impl Walk<'_> {
             Gate::ClosedToEl0 => !self.request.is_of_el0(),
             Gate::Closed => false,
         };
-        if !is_open || !half.sizes.contains(&half.input_bits) || !half.has(self.request.va) {
+        if !is_open || !half.has(self.request.va) {
             return Err(no_start);
         }
         Ok(granule)

@@ -15,6 +15,11 @@ impl WalkFault {
     pub(crate) const fn new(kind: FaultKind, level: Level) -> Self {
         Self { kind, level }
     }
+
+    /// A descriptor of `level` is not in memory.
+    pub(crate) const fn external(level: Level) -> Self {
+        Self::new(FaultKind::ExternalAbort, level)
+    }
 }
 
 /// What is wrong with a walk.

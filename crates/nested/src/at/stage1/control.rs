@@ -33,7 +33,7 @@ pub(in crate::at) enum Switch {
 
 /// Whose layout TCR and descriptors have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Layout {
+enum Layout {
     /// EL1&0's or EL2&0's: two halves, and EL0.
     WithEl0,
     /// EL2's.
@@ -44,7 +44,6 @@ pub(super) enum Layout {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::at) struct Control {
     pub(super) switch: Switch,
-    pub(super) layout: Layout,
     pub(super) half: Half,
     sctlr: u64,
     /// PSTATE.PAN heeds what EL0 may execute.
@@ -62,10 +61,9 @@ pub(in crate::at) struct Control {
 pub(super) struct Half {
     /// The bits of an address above the input.
     kind: HalfKind,
+    /// `None` where there is none, or none for so wide an input: no walk can start.
     pub(super) granule: Option<Granule>,
     pub(super) input_bits: u32,
-    /// What `input_bits` may be.
-    pub(super) sizes: RangeInclusive<u32>,
     pub(super) ttbr: u64,
     /// TBI.
     pub(super) ignores_top_byte: bool,
@@ -115,7 +113,6 @@ impl Control {
         let physical_bits = advertised.physical_bits().min(48);
         Self {
             switch: switch(request.regime, registers.sctlr, hcr),
-            layout,
             half: Half::new(&fields, request.va, registers, advertised),
             sctlr: registers.sctlr,
             has_epan: advertised.has_epan() && registers.sctlr & SCTLR_EPAN != 0,
@@ -219,10 +216,9 @@ impl Half {
             (Layout::WithEl0, HalfKind::Lower) => Self::lower(fields, registers),
             (Layout::WithEl0, HalfKind::Upper) => Self::upper(fields, registers),
         };
-        half.granule = advertised.effective_stage1_granule(half.granule);
-        if let Some(granule) = half.granule {
-            half.sizes = sizes(granule, advertised);
-        }
+        half.granule = advertised
+            .effective_stage1_granule(half.granule)
+            .filter(|&granule| sizes(granule, advertised).contains(&half.input_bits));
         if half.gate == Gate::ClosedToEl0 && !advertised.has_e0pd() {
             half.gate = Gate::Open;
         }
@@ -249,7 +245,6 @@ impl Half {
                 _ => None,
             },
             input_bits: 64 - fields.field(0, 0x3f) as u32,
-            sizes: NO_SIZE,
             ttbr: registers.ttbr0,
             ignores_top_byte: fields.is_set(37),
             gate: fields.gate(7, 55),
@@ -267,7 +262,6 @@ impl Half {
                 _ => None,
             },
             input_bits: 64 - fields.field(16, 0x3f) as u32,
-            sizes: NO_SIZE,
             ttbr: registers.ttbr1,
             ignores_top_byte: fields.is_set(38),
             gate: fields.gate(23, 56),
@@ -275,7 +269,8 @@ impl Half {
         }
     }
 
-    /// Whether all bits of `va` above the input say that it is of this half (J1.1, AArch64.VAIsOutOfRange).
+    /// Whether all bits of `va` above the input say that it is of this half (J1.1, AArch64.VAIsOutOfRange). There must be
+    /// a granule, so that there are such bits.
     pub(super) const fn has(&self, va: u64) -> bool {
         let ignored = if self.ignores_top_byte { 8 } else { 0 };
         let above = (va << ignored).cast_signed() >> ignored >> self.input_bits;
@@ -286,11 +281,9 @@ impl Half {
     }
 }
 
-#[expect(clippy::reversed_empty_ranges, reason = "no width is in it")]
-const NO_SIZE: RangeInclusive<u32> = 1..=0;
-
 /// Widths of an input: T0SZ and T1SZ of at least 16, or with FEAT_LVA 12 at 64 KiB, and at most 39, or with FEAT_TTST 48,
-/// and 47 at 64 KiB (J1.1, AArch64.S1MinTxSZ and AArch64.MaxTxSZ).
+/// and 47 at 64 KiB (J1.1, AArch64.S1MinTxSZ and AArch64.MaxTxSZ). Others are a fault, which hardware without FEAT_LVA
+/// may also take for the limit (J1.1, AArch64.S1TxSZFaults).
 const fn sizes(granule: Granule, advertised: &Advertised) -> RangeInclusive<u32> {
     let least = match (advertised.has_small_tables(), granule) {
         (false, _) => 25,

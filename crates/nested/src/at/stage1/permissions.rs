@@ -5,7 +5,7 @@ use droste_arm64::HardwareUpdates;
 use droste_arm64::desc::RawDescriptor;
 use droste_arm64::esr::Direction;
 
-use super::control::{Control, Layout};
+use super::control::Control;
 use crate::at::{Pan, StageOneRequest};
 
 /// AP\[1\]: EL0 has access too.
@@ -34,7 +34,7 @@ impl Limits {
     }
 }
 
-/// Whether a leaf permits what is asked.
+/// Whether a leaf permits what is asked. EL2 with E2H = 0 has no EL0: no request of it is EL0's or heeds PAN.
 pub(super) const fn permits(
     control: &Control,
     leaf: RawDescriptor,
@@ -44,9 +44,6 @@ pub(super) const fn permits(
     match request.direction {
         Direction::Write if !is_writable(control, leaf, limits) => return false,
         Direction::Read | Direction::Write => {}
-    }
-    if matches!(control.layout, Layout::Alone) {
-        return true;
     }
     let is_el0s = leaf.0 & AP_EL0 != 0 && !limits.has(AP_TABLE_NO_EL0);
     if request.is_of_el0() {

@@ -132,9 +132,9 @@ impl<G: GuestMemory> Walks for Tables<'_, G> {
 
 impl<G: GuestMemory> Tables<'_, G> {
     fn read(&self, descriptor: L1Ipa, level: Level) -> Result<u64, StageOneStop> {
-        self.memory.read(descriptor).map_err(|ExternalAbort| {
-            StageOneStop::Fault(WalkFault::new(FaultKind::ExternalAbort, level))
-        })
+        self.memory
+            .read(descriptor)
+            .map_err(|ExternalAbort| StageOneStop::Fault(WalkFault::external(level)))
     }
 
     /// Where stage 2 leads a walk of stage 1.
