@@ -32,7 +32,7 @@ use droste_image as image;
 use droste_nested::exception::{PstateBits, Running, level, virtual_pstate};
 use droste_nested::id::{self, Shape};
 use droste_nested::registers::{File, Known, Loaded, View, VirtualEl2};
-use droste_nested::{Advertised, StageTwoRegisters};
+use droste_nested::{Advertised, StageTwo, StageTwoRegisters, Walker};
 
 use crate::arch::el2::{Hardware, REGISTER_PAGE, has_register_page, register_page};
 use crate::arch::id::IdRegisters;
@@ -159,6 +159,8 @@ pub(crate) struct El2 {
     own: Control,
     /// The context of the guest's world, kept until another is asked for.
     held: Option<Held>,
+    /// How its guest's table is read, for the registers that say so.
+    walker: Option<(StageTwoRegisters, Walker)>,
     interrupts: Interrupts,
 }
 
@@ -195,6 +197,7 @@ impl El2 {
             bits,
             own,
             held: None,
+            walker: None,
             interrupts: Interrupts::RESET,
         };
         (Box::new(el2), own)
@@ -237,6 +240,23 @@ impl El2 {
             sctlr: self.get(SCTLR),
             vtcr: Vtcr(self.get(VTCR)),
             vttbr: Vttbr(self.get(VTTBR)),
+        }
+    }
+}
+
+/// How L1's table for its guest is read; `None` where there is none.
+fn walker(state: &mut VcpuState) -> Option<Walker> {
+    let advertised = &state.vcpu.vm.contexts().advertised;
+    let el2 = el2(state);
+    let registers = el2.stage2();
+    match el2.walker {
+        Some((of, walker)) if of == registers => Some(walker),
+        _ => {
+            let StageTwo::On(walker) = StageTwo::new(&registers, advertised) else {
+                return None;
+            };
+            el2.walker = Some((registers, walker));
+            Some(walker)
         }
     }
 }

@@ -16,7 +16,7 @@ use droste_nested::shadow::Ahead;
 use droste_nested::tlbi::{Invalidation, Regime, StageOne};
 use droste_nested::{
     Abort, Advertised, CanonicalLeaf, Changes, Composed, Host, L1, L1Ipa, Shadow, StageTwo,
-    StageTwoRegisters, Syndrome, Ticket, Verdict,
+    StageTwoRegisters, Syndrome, Ticket, Verdict, Walker,
 };
 use droste_stage2::{Context, Error, Fault, PageCache, PageSupply, Reason, VcpuId, scheme, under};
 use spin::RwLock;
@@ -184,19 +184,17 @@ impl Contexts {
         }
     }
 
-    /// Answers a stage-2 fault of L2, which virtual CPU `vcpu` runs under `held`, a shadow.
+    /// Answers a stage-2 fault of L2, which virtual CPU `vcpu` runs under `held`, a shadow of the table that `walker`
+    /// reads.
     pub(crate) fn resolve(
         &self,
         memory: &GuestMemory,
         (held, vcpu): (Held, usize),
-        registers: &StageTwoRegisters,
+        walker: &Walker,
         abort: &Abort,
     ) -> Result<Answer, Error> {
-        let StageTwo::On(walker) = StageTwo::new(registers, &self.advertised) else {
-            return Ok(Answer::Other);
-        };
         let l1 = L1 {
-            walker: &walker,
+            walker,
             memory: &L1Memory(memory),
             slots: &memory.slots,
             scheme: scheme(&memory.ids),

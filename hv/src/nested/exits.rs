@@ -12,7 +12,7 @@ use droste_nested::{Abort, L2Ipa};
 use droste_stage2::Reason;
 
 use super::contexts::Answer;
-use super::{deliver, el2, interrupts, registers, running};
+use super::{deliver, el2, interrupts, registers, running, walker};
 use crate::arch::exception::Fault;
 use crate::arch::vcpu::VcpuState;
 use crate::exit::{self, Place};
@@ -111,7 +111,8 @@ fn as_it_is(esr: Esr) -> Exception {
 
 /// An abort of L1's EL1 or EL0, or of L2.
 fn abort(state: &mut VcpuState, esr: Esr) {
-    let Some(held) = el2(state).held.filter(|held| held.key.has_table()) else {
+    let held = el2(state).held.filter(|held| held.key.has_table());
+    let Some((held, walker)) = held.zip(walker(state)) else {
         return exit::abort(state, esr);
     };
     let far = Fault::address();
@@ -129,9 +130,8 @@ fn abort(state: &mut VcpuState, esr: Esr) {
     };
     let vm = state.vcpu.vm;
     let me = state.vcpu.index;
-    let stage2 = el2(state).stage2();
     let contexts = vm.contexts();
-    let answer = contexts.resolve(&vm.memory, (held, me), &stage2, &abort);
+    let answer = contexts.resolve(&vm.memory, (held, me), &walker, &abort);
     match answer {
         Ok(Answer::Retry) => state.vcpu.counters.count(Exit::Stage2),
         Ok(Answer::Guest(syndrome)) => {

@@ -16,6 +16,7 @@ use droste_arm64::sysreg::{
 use droste_arm64::vncr::{RegisterPage, Slot};
 use droste_nested::exception::{Cause, Exception, Target, level, target};
 use droste_nested::registers::{Known, Loaded};
+use droste_vdev::Line;
 use droste_vdev::gic::{Gic, Ich, Interface, Intid, Kicks, Signal, Vmcr};
 use droste_vdev::timer::{Pair, Parked, Registers};
 use spin::mutex::TicketMutexGuard;
@@ -44,13 +45,10 @@ fn nth(first: Slot, n: usize) -> Slot {
     Slot::new(first.offset() + 8 * n as u16).expect("groups are within the page")
 }
 
-/// Virtual EL2's own settings and list registers.
-fn read_ich(page: RegisterPage<'_>) -> Ich {
+/// Virtual EL2's own settings and list registers, those that exist.
+fn read_ich(page: RegisterPage<'_>, ich: &mut Ich) {
     let size = gic::size();
-    let mut ich = Ich {
-        hcr: page.read(ICH_HCR),
-        ..Ich::RESET
-    };
+    ich.hcr = page.read(ICH_HCR);
     ich.interface.vmcr = Vmcr(page.read(ICH_VMCR));
     for n in 0..size.active_priorities() {
         ich.interface.ap0r[n] = page.read(nth(ICH_AP0R, n));
@@ -59,7 +57,6 @@ fn read_ich(page: RegisterPage<'_>) -> Ich {
     for n in 0..size.list_registers() {
         ich.lrs[n] = page.read(nth(ICH_LR, n));
     }
-    ich
 }
 
 fn write_ich(page: RegisterPage<'_>, ich: &Ich) {
@@ -77,9 +74,13 @@ fn write_ich(page: RegisterPage<'_>, ich: &Ich) {
 
 /// What of a virtual CPU with EL2 its interrupts are.
 pub(crate) struct Interrupts {
-    /// Whether the list registers are its guest's. Then its own CPU interface is `own`.
+    /// Whether the list registers are its guest's. Then its own CPU interface is `own`, and what it had set for its
+    /// guest `guest`: virtual EL2 does not run meanwhile.
     has_guests_lists: bool,
     own: Interface,
+    guest: Ich,
+    /// What its maintenance interrupt's line is.
+    maintenance: Line,
     /// Whether something may have become pending for virtual EL2 since it was looked at last.
     is_due: bool,
     /// When the next of the timers that are not in the hardware fires, in ticks of the physical counter.
@@ -90,6 +91,8 @@ impl Interrupts {
     pub(super) const RESET: Self = Self {
         has_guests_lists: false,
         own: Interface::RESET,
+        guest: Ich::RESET,
+        maintenance: Line::Low,
         is_due: false,
         deadline: None,
     };
@@ -181,30 +184,37 @@ pub(super) fn take_back(state: &mut VcpuState) {
 /// Puts the guest's list registers into the hardware.
 fn enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
     let me = state.vcpu.index;
-    let guest = read_ich(el2(state).page);
+    let El2 {
+        interrupts, page, ..
+    } = el2(state);
+    read_ich(*page, &mut interrupts.guest);
     let mut hardware = Ich::RESET;
-    let used = gic.enter_nested(me, &guest, &mut hardware);
+    let used = gic.enter_nested(me, &interrupts.guest, &mut hardware);
+    interrupts.has_guests_lists = true;
+    interrupts.is_due = true;
     vgic::write_lists(state, &hardware.lrs, used);
     gic::write_interface(&hardware.interface);
     gic::set_virtual_hcr(hardware.hcr);
-    let interrupts = &mut el2(state).interrupts;
-    interrupts.has_guests_lists = true;
-    interrupts.is_due = true;
 }
 
 /// Takes the guest's list registers back into the register page. What the hardware holds has no meaning afterwards.
 pub(crate) fn leave(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     let me = state.vcpu.index;
-    let page = el2(state).page;
-    let mut guest = read_ich(page);
     let hardware = Ich {
         hcr: gic::read_virtual_hcr(),
         interface: gic::read_interface(),
         lrs: vgic::read_lists(state),
     };
-    let kicks = gic.leave_nested(me, &hardware, &mut guest);
-    write_ich(page, &guest);
-    let line = guest.maintenance(gic::list_registers());
+    let El2 {
+        interrupts, page, ..
+    } = el2(state);
+    let kicks = gic.leave_nested(me, &hardware, &mut interrupts.guest);
+    write_ich(*page, &interrupts.guest);
+    let line = interrupts.guest.maintenance(gic::list_registers());
+    if line == interrupts.maintenance {
+        return kicks;
+    }
+    interrupts.maintenance = line;
     kicks | gic.set_line(me, Intid::MAINTENANCE, line)
 }
 
@@ -290,10 +300,12 @@ pub(super) fn count_of(page: RegisterPage<'_>, compare: Slot) -> u64 {
 pub(super) fn computed(el2: &El2, register: SysReg) -> u64 {
     let size = gic::size();
     let count = size.list_registers();
+    let mut ich = Ich::RESET;
+    read_ich(el2.page, &mut ich);
     match register {
-        ICH_MISR_EL2 => read_ich(el2.page).misr(count),
-        ICH_EISR_EL2 => read_ich(el2.page).eisr(count),
-        ICH_ELRSR_EL2 => read_ich(el2.page).elrsr(count),
+        ICH_MISR_EL2 => ich.misr(count),
+        ICH_EISR_EL2 => ich.eisr(count),
+        ICH_ELRSR_EL2 => ich.elrsr(count),
         _ => size.for_guest().0,
     }
 }

@@ -36,9 +36,16 @@ impl Gic {
     ) -> TimerSwitch {
         let state = &mut self.vcpus[vcpu];
         let mut switch = TimerSwitch::default();
+        let physical_ppis = physical.map(|intid| 1 << (intid.number() & 31));
+        let is_owed = state.owed[0] & (physical_ppis[0] | physical_ppis[1]) != 0;
+        let is_high = parked.iter().any(|line| line.is_high());
+        if !is_high && !is_owed && state.private.is_at_rest(TIMERS) {
+            // Nothing is behind any of the four, as mostly: both pairs are low.
+            return switch;
+        }
         let mut touched = 0;
         for n in [0, 1] {
-            let physical_mask = 1 << (physical[n].number() & 31);
+            let physical_mask = physical_ppis[n];
             let (out, into) = (loaded.other().intids()[n], loaded.intids()[n]);
             let bank = &mut state.private;
             let was_active = bank.park(out.number(), parked[n].is_high());
@@ -62,7 +69,24 @@ impl Gic {
     }
 }
 
+/// The interrupts of all four timers, a bit each.
+const TIMERS: u32 = {
+    let mut mask = 0;
+    let mut pairs = [Pair::El1, Pair::El2].as_slice();
+    while let [pair, rest @ ..] = pairs {
+        let [physical, virt] = pair.intids();
+        mask |= 1 << physical.number() | 1 << virt.number();
+        pairs = rest;
+    }
+    mask
+};
+
 impl Bank {
+    /// Whether nothing is pending, active, on the line or in hardware of `mask`.
+    const fn is_at_rest(&self, mask: u32) -> bool {
+        (self.hw | self.line | self.latch | self.active | self.listed) & mask == 0
+    }
+
     /// The level-sensitive physical interrupt behind interrupt `bit` goes to another: `is_high` says its level from now
     /// on. Gives whether the physical one stands active.
     ///
