@@ -28,8 +28,8 @@
 use droste_arm64::desc::Format;
 use droste_arm64::{IdRegisters, Ipa, Pa};
 use droste_stage2::{
-    Cause, Context, Error, Fault, Geometry, Machine, Mapping, Owed, PageCache, PageSupply, Table,
-    Users, VmidAllocator, Walk,
+    Cause, Context, Error, Fault, Geometry, Hole, Machine, Mapping, Owed, PageCache, PageSupply,
+    Table, Users, VmidAllocator, Walk,
 };
 
 use crate::L2Ipa;
@@ -184,6 +184,13 @@ impl<const CPUS: usize> Shadow<CPUS> {
             bytes,
             composed.attributes(),
         );
+        if self.table.map_hole(host.machine, &mapping)? == Hole::Filled {
+            self.filled.add(composed.mark);
+            if bytes < composed.guest_bytes {
+                self.in_pieces.add(composed.mark);
+            }
+            return Ok(Filled::Mapped);
+        }
         self.note_split(host.machine, mapping.ipa, bytes);
         self.filled.add(composed.mark);
         let owed = self.table.map(host.machine, host.supply, &mapping);

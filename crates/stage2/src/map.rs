@@ -101,7 +101,7 @@ impl Table {
         self.owe(debt, result)
     }
 
-    fn check_mapping(&self, mapping: &Mapping) -> Result<(), Error> {
+    pub(crate) fn check_mapping(&self, mapping: &Mapping) -> Result<(), Error> {
         self.span(mapping.ipa, mapping.bytes)?;
         self.geometry
             .check_output(mapping.ipa, mapping.pa, mapping.bytes)?;

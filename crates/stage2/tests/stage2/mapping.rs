@@ -2,7 +2,7 @@
 
 use droste_arm64::desc::S2ap;
 use droste_arm64::{Granule, Ipa, Level, Pa};
-use droste_stage2::{Attributes, Error, Mapping, Memory, Runs, Table};
+use droste_stage2::{Attributes, Error, Hole, Mapping, Memory, Runs, Table};
 
 use crate::bench::{
     self, AF, Bench, DBM, GIB, ISHST, MIB2, PAGE, RAM_BLOCK, RAM_PAGE, READ_BLOCK, READ_PAGE, ROOT,
@@ -32,6 +32,47 @@ fn a_new_table_is_cleared_before_walks_can_see_it() {
     let geometry = bench::geometry(Granule::Kib4, 40, &plain());
     Table::new(&recorder, Pa(ROOT), geometry, &plain()).expect("aligned");
     assert_eq!(recorder.take_trace(), [Zero(ROOT, 2 * PAGE), ISHST]);
+}
+
+#[test]
+fn a_leaf_over_an_empty_entry_is_written_as_a_mapping_writes_it() {
+    let page = |n: u64| ram(GIB + n * PAGE, 8 * GIB + n * PAGE, PAGE);
+    let (one, two) = [(); 2].map(|()| Recorder::new(Granule::Kib4)).into();
+    let (mut bench, mut other) = (Bench::new(&one, &plain()), Bench::new(&two, &plain()));
+    bench.map(&page(0));
+    other.map(&page(0));
+    one.take_trace();
+    assert_eq!(bench.table.map_hole(&one, &page(1)), Ok(Hole::Filled));
+    let trace = one.take_trace();
+    assert_eq!(trace.len(), 2, "one store, one barrier");
+    assert_eq!(trace, other.map(&page(1)).before);
+}
+
+#[test]
+fn what_is_no_single_empty_entry_is_left_to_the_general_way() {
+    let recorder = Recorder::new(Granule::Kib4);
+    let mut bench = Bench::new(&recorder, &plain());
+    let page = ram(GIB, 8 * GIB, PAGE);
+    // No table, then a leaf in the way, then more than an entry, part of one, an output that is not as aligned, a run.
+    assert_eq!(bench.table.map_hole(&recorder, &page), Ok(Hole::Other));
+    bench.map(&page);
+    for mapping in [
+        page,
+        ram(GIB + MIB2, 8 * GIB, 2 * MIB2),
+        ram(GIB + MIB2, 8 * GIB, PAGE),
+        ram(GIB + MIB2, 8 * GIB + PAGE, MIB2),
+        runs(ram(GIB + MIB2, 8 * GIB, MIB2)),
+    ] {
+        recorder.take_trace();
+        assert_eq!(bench.table.map_hole(&recorder, &mapping), Ok(Hole::Other));
+        assert_eq!(recorder.take_trace(), []);
+    }
+    assert!(
+        bench
+            .table
+            .map_hole(&recorder, &ram(1 << 40, 0, PAGE))
+            .is_err()
+    );
 }
 
 #[test]
