@@ -143,15 +143,11 @@ pub(crate) fn take_interrupts(cpu: &'static Cpu, mut state: Option<&mut VcpuStat
                 gic::deactivate(i);
             }
             (state, i) if i == timer.hypervisor.intid => {
-                // Off until the scheduler, which follows on a shared CPU and in idleness, sees who is due.
-                arch::timer::set_deadline(None);
                 report::print_if_due(cpu);
                 if let Some(state) = state {
                     nested::interrupts::drive_timers(state);
                 }
-                if !cpu.is_shared() {
-                    sched::arm(cpu, None);
-                }
+                sched::timer_is_due(cpu);
                 gic::deactivate(i);
             }
             (_, i) if i == machine().uart_intid => {

@@ -159,8 +159,10 @@ pub(crate) struct El2 {
     own: Control,
     /// The context of the guest's world, kept until another is asked for.
     held: Option<Held>,
-    /// How its guest's table is read, for the registers that say so.
-    walker: Option<(StageTwoRegisters, Walker)>,
+    /// The registers of its guest's stage 2, as they were when that was entered last.
+    guests: StageTwoRegisters,
+    /// How they say that its guest's table is read, once it was asked.
+    walker: Option<Walker>,
     interrupts: Interrupts,
 }
 
@@ -197,6 +199,12 @@ impl El2 {
             bits,
             own,
             held: None,
+            guests: StageTwoRegisters {
+                hcr: 0,
+                sctlr: 0,
+                vtcr: Vtcr(0),
+                vttbr: Vttbr(0),
+            },
             walker: None,
             interrupts: Interrupts::RESET,
         };
@@ -244,21 +252,17 @@ impl El2 {
     }
 }
 
-/// How L1's table for its guest is read; `None` where there is none.
+/// How L1's table for its guest is read, while that runs; `None` where there is none.
+#[inline]
 fn walker(state: &mut VcpuState) -> Option<Walker> {
     let advertised = &state.vcpu.vm.contexts().advertised;
     let el2 = el2(state);
-    let registers = el2.stage2();
-    match el2.walker {
-        Some((of, walker)) if of == registers => Some(walker),
-        _ => {
-            let StageTwo::On(walker) = StageTwo::new(&registers, advertised) else {
-                return None;
-            };
-            el2.walker = Some((registers, walker));
-            Some(walker)
-        }
+    if el2.walker.is_none()
+        && let StageTwo::On(walker) = StageTwo::new(&el2.guests, advertised)
+    {
+        el2.walker = Some(walker);
     }
+    el2.walker
 }
 
 /// A virtual CPU's EL2, where it is known to have one.

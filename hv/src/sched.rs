@@ -126,6 +126,15 @@ pub(crate) fn arm(cpu: &'static Cpu, end_of_turn: Option<u64>) {
     set_timer(cpu);
 }
 
+/// The EL2 timer has fired. On a shared CPU and in idleness the scheduler follows and sees who is due: off until then.
+pub(crate) fn timer_is_due(cpu: &'static Cpu) {
+    if cpu.is_shared() {
+        timer::set_deadline(None);
+    } else if cpu.due.load(Ordering::Relaxed) <= timer::now() {
+        arm(cpu, None);
+    }
+}
+
 /// Sets the EL2 timer anew where timers of the loaded virtual CPU that are not in the hardware have another deadline.
 pub(crate) fn rearm(state: &VcpuState) {
     let deadline = state.el2.as_ref().and_then(|el2| el2.deadline());

@@ -145,6 +145,19 @@ impl<G: GuestMemory> L1<'_, G> {
     ) -> Verdict {
         let at = leaf.output_of(abort.ipa);
         let found = canonical(at);
+        // The common case, without what else the slots could say. A walk may not go wherever a load may.
+        if fault.origin == Origin::Program
+            && let Some(found) = &found
+            && permits(found, fault.access)
+            && let Some(slot) = self.slots.find(at.ipa())
+            && slot.attributes.permits(fault.access)
+            && let Some(composed) = compose(leaf, found, abort.ipa, self.scheme)
+        {
+            return Verdict::Fill {
+                fault: *fault,
+                composed,
+            };
+        }
         let permits = |leaf: &CanonicalLeaf| permits(leaf, fault.access);
         let of_l1 = Fault {
             ipa: at.ipa(),

@@ -8,7 +8,7 @@
 //! 1. Take a [`Ticket`], under the shadow's lock for reading.
 //! 2. Without that lock, [judge](crate::L1::judge) the fault: walk L1's table, look at the canonical one.
 //! 3. [Insert](crate::Reverse::insert) the region into the reverse map.
-//! 4. [`Shadow::fill`] under the shadow's lock for writing. If L1 invalidated or L0 changed memory since the ticket,
+//! 4. [`Shadow::fill_hole`] and, where that is not enough, [`Shadow::fill`], under the shadow's lock for writing. If L1 invalidated or L0 changed memory since the ticket,
 //!    what was found may be stale, and L2 tries again.
 //!
 //! An invalidation by L1 is complete once [`Shadow::invalidate`] or [`Shadow::clear`] has returned for every context of
@@ -156,6 +156,33 @@ impl<const CPUS: usize> Shadow<CPUS> {
         }
     }
 
+    /// Maps what was composed for a fault of this shadow where that is one leaf, nothing is in its place and its table is
+    /// there, as mostly. It takes no page. `None` where there is more to do: [`fill`](Self::fill) does it.
+    ///
+    /// # Errors
+    /// As [`fill`](Self::fill), but for [`Error::NoTablePage`].
+    #[inline]
+    pub fn fill_hole<M: Machine>(
+        &mut self,
+        machine: &M,
+        (ticket, changes): (Ticket, &Changes),
+        fault: &Fault,
+        composed: &Composed,
+    ) -> Result<Option<Filled>, Error> {
+        if ticket != self.ticket(changes) {
+            return Ok(Some(Filled::Void));
+        }
+        let mapping = self.mapping(fault, composed);
+        if self.table.map_hole(machine, &mapping)? == Hole::Other {
+            return Ok(None);
+        }
+        self.filled.add(composed.mark);
+        if mapping.bytes < composed.guest_bytes {
+            self.in_pieces.add(composed.mark);
+        }
+        Ok(Some(Filled::Mapped))
+    }
+
     /// Maps what was composed for a fault of this shadow, all of it or the part around the fault that one exit may
     /// take.
     ///
@@ -175,23 +202,8 @@ impl<const CPUS: usize> Shadow<CPUS> {
         if fault.cause == Cause::AccessFlag {
             self.drop_unaccessed(host, fault.ipa)?;
         }
-        let bytes = composed.bytes.min(self.largest);
-        // Within the region, at a multiple of what is mapped.
-        let offset = fault.ipa.0 & (composed.bytes - 1) & !(bytes - 1);
-        let mapping = Mapping::new(
-            Ipa(composed.ipa.0 | offset),
-            Pa(composed.output.0 | offset),
-            bytes,
-            composed.attributes(),
-        );
-        if self.table.map_hole(host.machine, &mapping)? == Hole::Filled {
-            self.filled.add(composed.mark);
-            if bytes < composed.guest_bytes {
-                self.in_pieces.add(composed.mark);
-            }
-            return Ok(Filled::Mapped);
-        }
-        self.note_split(host.machine, mapping.ipa, bytes);
+        let mapping = self.mapping(fault, composed);
+        self.note_split(host.machine, mapping.ipa, mapping.bytes);
         self.filled.add(composed.mark);
         let owed = self.table.map(host.machine, host.supply, &mapping);
         let result = settle(owed, host, &self.context);
@@ -201,6 +213,20 @@ impl<const CPUS: usize> Shadow<CPUS> {
         }
         result?;
         Ok(Filled::Mapped)
+    }
+
+    /// What of a composed region one exit maps: all of it, or the part around the fault.
+    #[inline]
+    fn mapping(&self, fault: &Fault, composed: &Composed) -> Mapping {
+        let bytes = composed.bytes.min(self.largest);
+        // Within the region, at a multiple of what is mapped.
+        let offset = fault.ipa.0 & (composed.bytes - 1) & !(bytes - 1);
+        Mapping::new(
+            Ipa(composed.ipa.0 | offset),
+            Pa(composed.output.0 | offset),
+            bytes,
+            composed.attributes(),
+        )
     }
 
     /// Takes what an invalidation of stage 2 by L1 names.

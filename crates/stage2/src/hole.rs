@@ -23,7 +23,8 @@ impl Table {
     /// As [`map`](Self::map), but for [`Error::NoTablePage`].
     pub fn map_hole<M: Machine>(&mut self, machine: &M, mapping: &Mapping) -> Result<Hole, Error> {
         self.check_mapping(mapping)?;
-        let (place, raw) = self.descend_ahead(machine, mapping.ipa);
+        // A locked entry ends the walk, and is not empty.
+        let (place, raw) = self.descend(machine, mapping.ipa);
         let geometry = self.geometry;
         let is_one = mapping.bytes == geometry.entry_bytes(place.level)
             && mapping.ipa == place.ipa

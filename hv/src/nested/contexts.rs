@@ -195,7 +195,7 @@ impl Contexts {
     ) -> Result<Answer, Error> {
         let l1 = L1 {
             walker,
-            memory: &L1Memory(memory),
+            memory: &L1Memory::new(memory),
             slots: &memory.slots,
             scheme: scheme(&memory.ids),
         };
@@ -237,6 +237,14 @@ impl Contexts {
         fault: &Fault,
         composed: &Composed,
     ) -> Result<(), Error> {
+        let now = (ticket, &self.changes);
+        if shadow
+            .write()
+            .fill_hole(&Hardware, now, fault, composed)?
+            .is_some()
+        {
+            return Ok(());
+        }
         let mut cache = self.caches[vcpu].lock();
         if !cache.is_full() && cache.fill(&mut *self.pages.lock(), fault.ipa).is_err() {
             // The quota is used up. What every shadow holds can be had again.
@@ -250,7 +258,7 @@ impl Contexts {
             supply: &mut *pages,
         };
         let mut host = self.host(&mut supply);
-        shadow.fill(&mut host, (ticket, &self.changes), fault, composed)?;
+        shadow.fill(&mut host, now, fault, composed)?;
         Ok(())
     }
 

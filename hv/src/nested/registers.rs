@@ -138,7 +138,7 @@ fn translate(state: &mut VcpuState, esr: Esr, (at, rt): (At, u8)) {
         stage_two,
         pstate,
     };
-    let memory = L1Memory(&vm.memory);
+    let memory = L1Memory::new(&vm.memory);
     match execute(at, va, &registers, &vm.contexts().advertised, &memory) {
         Outcome::Par(par) => {
             Hardware::set_par(par);

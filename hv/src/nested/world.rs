@@ -77,6 +77,7 @@ impl El2 {
     }
 
     /// Loads what stands for its stage 1, where that is of another form than EL1's.
+    #[inline]
     pub(super) fn load_stage1(&mut self) {
         if self.kind == VirtualEl2::Nvhe {
             let [sctlr, tcr, ttbr0, cptr] = [SCTLR, TCR, TTBR0, CPTR].map(|r| self.get(r));
@@ -92,6 +93,10 @@ pub(super) fn to_guest(state: &mut VcpuState) {
     let vm = state.vcpu.vm;
     let el2 = el2(state);
     let stage2 = el2.stage2();
+    if stage2 != el2.guests {
+        el2.guests = stage2;
+        el2.walker = None;
+    }
     el2.view(&mut Hardware).park();
     el2.loaded = Loaded::El1;
     let control = el2.of_guest();
