@@ -17,7 +17,8 @@ use droste_arm64::desc::{Format, OutputFormat};
 use droste_arm64::sysreg::SysReg;
 use droste_arm64::{Granule, Level, Vmid, VmidBits, hcr};
 
-use crate::{Advertised, L2Ipa, StageTwo, StageTwoRegisters};
+use crate::walk::format;
+use crate::{Advertised, L2Ipa, StageTwoRegisters};
 
 mod encoding;
 
@@ -320,8 +321,10 @@ pub fn guest_vmid(registers: &StageTwoRegisters, advertised: &Advertised) -> Vmi
 /// at \[39:36\]; TTL at \[47:44\] with the granule above the level. A hint of another granule than the table's, or of a
 /// level without leaves, is none.
 fn address(operand: u64, registers: &StageTwoRegisters, advertised: &Advertised) -> Range {
-    let format = format(registers, advertised);
-    let is_hint = format.is_some_and(|format| tg(operand >> 46) == Some(format.granule()));
+    let hinted = tg(operand >> 46).and_then(|granule| {
+        let format = format(registers, advertised)?;
+        (granule == format.granule()).then_some(format)
+    });
     let pages = if advertised.ids.pa_range().bits() < 52 {
         0xf_ffff_ffff
     } else {
@@ -330,7 +333,7 @@ fn address(operand: u64, registers: &StageTwoRegisters, advertised: &Advertised)
     Range {
         from: L2Ipa((operand & pages) << 12),
         bytes: 1 << 12,
-        level: hint(operand >> 44, format.filter(|_| is_hint), advertised),
+        level: hint(operand >> 44, hinted, advertised),
     }
 }
 
@@ -373,18 +376,6 @@ const fn tg(bits: u64) -> Option<Granule> {
         2 => Some(Granule::Kib16),
         3 => Some(Granule::Kib64),
         _ => None,
-    }
-}
-
-/// The layout of L1's table; `None` where it has none.
-fn format(registers: &StageTwoRegisters, advertised: &Advertised) -> Option<Format> {
-    let on = StageTwoRegisters {
-        hcr: registers.hcr | hcr::VM,
-        ..*registers
-    };
-    match StageTwo::new(&on, advertised) {
-        StageTwo::On(walker) => walker.format(),
-        StageTwo::Off => None,
     }
 }
 

@@ -29,6 +29,7 @@ mod stop;
 
 pub use stop::{FaultKind, Stop, WalkFault};
 
+pub(crate) use shape::format;
 use shape::{Shape, effective_vtcr};
 
 /// SCTLR_EL2.EE: L1's table walks are big-endian.

@@ -3,7 +3,7 @@
 //! L1's RAM stays where it is while L1 runs, so no shadow has to follow a change of the canonical table: what the
 //! library's reverse map is for does not happen here. When L1 restarts, every shadow is emptied.
 //!
-//! Locks are taken in this order: a pool's; a virtual CPU's pages taken ahead; a shadow's; then the canonical table's,
+//! Locks are taken in this order: a virtual CPU's pages taken ahead; the pools'; a shadow's; then the canonical table's,
 //! or that of the pages for shadows; last the VMID numbers'.
 
 use alloc::format;
@@ -61,13 +61,30 @@ pub(crate) enum Answer {
     Other,
 }
 
+/// Where each context is.
+struct Pools {
+    /// Those with a table of L1's: shadows.
+    with_table: Pool<Vec<Entry>>,
+    /// Those without: contexts of the canonical table, from its second one on.
+    without_table: Pool<Vec<Entry>>,
+}
+
+impl Pools {
+    fn of(&mut self, key: Key) -> &mut Pool<Vec<Entry>> {
+        if key.has_table() {
+            &mut self.with_table
+        } else {
+            &mut self.without_table
+        }
+    }
+}
+
 /// The contexts of one virtual machine's guests.
 pub(crate) struct Contexts {
     /// What L1 is shown.
     pub(crate) advertised: Advertised,
-    with_table: SpinMutex<Pool<Vec<Entry>>>,
+    pools: SpinMutex<Pools>,
     shadows: Vec<RwLock<Shadow<MAX_CPUS>>>,
-    without_table: SpinMutex<Pool<Vec<Entry>>>,
     changes: Changes,
     pages: TicketMutex<Pages>,
     /// By virtual CPU: pages taken ahead.
@@ -102,9 +119,11 @@ impl Contexts {
         let shadows = (0..count).map(shadow).collect::<Result<_, _>>();
         Ok(Self {
             advertised,
-            with_table: SpinMutex::new(Pool::new(vec![Entry::UNUSED; count])),
+            pools: SpinMutex::new(Pools {
+                with_table: Pool::new(vec![Entry::UNUSED; count]),
+                without_table: Pool::new(vec![Entry::UNUSED; WITHOUT_TABLE]),
+            }),
             shadows: shadows.map_err(|error| BuildError(format!("shadow tables: {error}")))?,
-            without_table: SpinMutex::new(Pool::new(vec![Entry::UNUSED; WITHOUT_TABLE])),
             changes: Changes::new(),
             pages: TicketMutex::new(Pages::new(area, range.start + roots..range.end)),
             caches: (0..vcpus)
@@ -135,41 +154,31 @@ impl Contexts {
 
     #[inline(never)]
     fn acquire(&self, memory: &GuestMemory, key: Key, registers: &StageTwoRegisters) -> Held {
-        const ENOUGH: &str = "there are more contexts than virtual CPUs";
-        let place = if let StageTwo::On(walker) = StageTwo::new(registers, &self.advertised) {
-            let mut pool = self.with_table.lock();
-            let grant = pool.acquire(key).expect(ENOUGH);
-            let place = grant.place();
-            if !matches!(grant, Grant::Known(_)) {
-                // Under the pool's lock: nobody else finds the place before it is what its key says.
-                let mut shadow = self.shadows[place.index()].write();
-                let done = shadow.clear(&mut self.host(&mut *self.pages.lock()));
-                done.expect("nothing can fail in emptying a table");
-                shadow.rededicate(walker.format());
+        let mut pools = self.pools.lock();
+        let grant = pools.of(key).acquire(key);
+        let grant = grant.expect("there are more contexts than virtual CPUs");
+        let place = grant.place();
+        // Under the pools' lock: nobody else finds the place before it is what its key says.
+        match (grant, StageTwo::new(registers, &self.advertised)) {
+            (Grant::New(_) | Grant::Reused { .. }, StageTwo::On(walker)) => {
+                let shadow = &self.shadows[place.index()];
+                self.clear(shadow);
+                shadow.write().rededicate(walker.format());
             }
-            place
-        } else {
-            let mut pool = self.without_table.lock();
-            let grant = pool.acquire(key).expect(ENOUGH);
-            if let Grant::Reused { place, .. } = grant {
+            (Grant::Reused { .. }, StageTwo::Off) => {
                 Self::under(memory, memory.context(1 + place.index()), || {
                     el2::invalidate_stage1(StageOne::All);
                     el2::complete_invalidation();
                 });
             }
-            grant.place()
-        };
+            (Grant::Known(_), _) | (Grant::New(_), StageTwo::Off) => {}
+        }
         Held { key, place }
     }
 
     /// Ends a use.
     pub(crate) fn release(&self, held: Held) {
-        let pool = if held.key.has_table() {
-            &self.with_table
-        } else {
-            &self.without_table
-        };
-        pool.lock().release(held.place);
+        self.pools.lock().of(held.key).release(held.place);
     }
 
     /// Loads a context on physical CPU `cpu` for virtual CPU `vcpu`.
@@ -277,51 +286,59 @@ impl Contexts {
                 }
             }
             Invalidation::Vmid(vmid) => {
-                self.each_shadow(vmid, |shadow| {
-                    let done = shadow
-                        .write()
-                        .clear(&mut self.host(&mut *self.pages.lock()));
-                    done.expect("nothing can fail in emptying a table");
-                });
-                self.each_without_table(memory, vmid, StageOne::All);
+                let pools = self.pools.lock();
+                self.each_shadow(&pools, vmid, |shadow| self.clear(shadow));
+                Self::each_without_table(&pools, memory, vmid, StageOne::All);
             }
-            Invalidation::Stage2 { vmid, range } => self.each_shadow(vmid, |shadow| {
-                let mut shadow = shadow.write();
-                let mut pages = self.pages.lock();
-                let done = shadow.invalidate(&mut self.host(&mut *pages), &range);
-                done.expect("no leaf is cut, so nothing can fail");
-            }),
+            Invalidation::Stage2 { vmid, range } => {
+                let pools = self.pools.lock();
+                self.each_shadow(&pools, vmid, |shadow| {
+                    let mut shadow = shadow.write();
+                    let mut pages = self.pages.lock();
+                    let done = shadow.invalidate(&mut self.host(&mut *pages), &range);
+                    done.expect("no leaf is cut, so nothing can fail");
+                });
+            }
             Invalidation::Stage1 {
                 regime: Regime::Vmid(vmid),
                 of,
             } => {
-                self.each_shadow(vmid, |shadow| {
+                let pools = self.pools.lock();
+                self.each_shadow(&pools, vmid, |shadow| {
                     Self::forget_stage1(memory, shadow.read().context(), of);
                 });
-                self.each_without_table(memory, vmid, of);
+                Self::each_without_table(&pools, memory, vmid, of);
             }
         }
     }
 
     /// Empties every shadow; each is there still.
     pub(crate) fn clear_all(&self) {
-        for shadow in &self.shadows {
-            let mut shadow = shadow.write();
-            let done = shadow.clear(&mut self.host(&mut *self.pages.lock()));
-            done.expect("nothing can fail in emptying a table");
+        let pools = self.pools.lock();
+        for place in pools.with_table.places() {
+            self.clear(&self.shadows[place.index()]);
         }
     }
 
-    fn each_shadow(&self, vmid: Vmid, mut act: impl FnMut(&RwLock<Shadow<MAX_CPUS>>)) {
-        let pool = self.with_table.lock();
-        for place in pool.with_vmid(vmid) {
+    fn clear(&self, shadow: &RwLock<Shadow<MAX_CPUS>>) {
+        let mut shadow = shadow.write();
+        let done = shadow.clear(&mut self.host(&mut *self.pages.lock()));
+        done.expect("nothing can fail in emptying a table");
+    }
+
+    fn each_shadow(
+        &self,
+        pools: &Pools,
+        vmid: Vmid,
+        mut act: impl FnMut(&RwLock<Shadow<MAX_CPUS>>),
+    ) {
+        for place in pools.with_table.with_vmid(vmid) {
             act(&self.shadows[place.index()]);
         }
     }
 
-    fn each_without_table(&self, memory: &GuestMemory, vmid: Vmid, of: StageOne) {
-        let pool = self.without_table.lock();
-        for place in pool.with_vmid(vmid) {
+    fn each_without_table(pools: &Pools, memory: &GuestMemory, vmid: Vmid, of: StageOne) {
+        for place in pools.without_table.with_vmid(vmid) {
             Self::forget_stage1(memory, memory.context(1 + place.index()), of);
         }
     }

@@ -165,6 +165,8 @@ const OF_EL1: [Slot; 5] = [
     in_page(MAIR_EL1),
 ];
 
+#[cold]
+#[inline(never)]
 fn undefined(state: &mut VcpuState, access: SysRegAccess) {
     state.vcpu.vm.complain(format_args!(
         "{:?} of {} is undefined at virtual EL2",

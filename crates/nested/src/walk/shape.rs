@@ -88,6 +88,12 @@ impl Shape {
     }
 }
 
+/// The layout of descriptors that the registers ask for, whether or not a walk can start with them.
+pub(crate) fn format(registers: &StageTwoRegisters, advertised: &Advertised) -> Option<Format> {
+    let vtcr = effective_vtcr(registers.vtcr, advertised);
+    Some(advertised.format(vtcr.granule()?, ds(vtcr)))
+}
+
 /// VTCR_EL2 with a granule that is advertised, and without the fields of features that are not.
 pub(super) fn effective_vtcr(vtcr: Vtcr, advertised: &Advertised) -> Vtcr {
     let ids = &advertised.ids;
