@@ -32,4 +32,6 @@ programs! {
     identify = "program_identify";
     /// Nothing, for ever.
     spin = "program_spin";
+    /// Vectors for an EL1 whose EL2 traps SMC: SMC #0x100 and the number of the vector, then ERET.
+    vectors = "program_vectors";
 }

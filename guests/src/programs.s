@@ -51,3 +51,13 @@ program_identify:
     .globl  program_spin
 program_spin:
     b       program_spin
+
+// Vectors for an EL1 whose EL2 traps SMC: SMC #0x100 and the number of the vector.
+    .balign 2048
+    .globl  program_vectors
+program_vectors:
+    .irp    number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    .balign 128
+    smc     #(0x100 + \number)
+    eret
+    .endr

@@ -24,6 +24,11 @@ pub enum Leaf {
 }
 
 impl Leaf {
+    /// The bits of a page's descriptor, its output address aside.
+    pub const fn page(self) -> u64 {
+        self.bits() | 3
+    }
+
     const fn bits(self) -> u64 {
         const AF: u64 = 1 << 10;
         const SH_INNER: u64 = 3 << 8;
