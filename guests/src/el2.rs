@@ -151,6 +151,8 @@ registers! {
     cnthv_ctl, set_cnthv_ctl = "S3_4_C14_C3_1";
     /// CNTHV_TVAL_EL2.
     cnthv_tval, set_cnthv_tval = "S3_4_C14_C3_0";
+    /// ICH_HCR_EL2: control of the virtual CPU interface.
+    ich_hcr, set_ich_hcr = "S3_4_C12_C11_0";
     /// ICC_SRE_EL2.
     icc_sre, set_icc_sre = "S3_4_C12_C9_5";
     /// PAR_EL1: what AT found.

@@ -39,6 +39,7 @@ pub mod mmio;
 pub mod programs;
 #[cfg(target_os = "none")]
 pub mod psci;
+pub mod random;
 #[cfg(target_os = "none")]
 pub mod smp;
 #[cfg(target_os = "none")]

@@ -46,6 +46,8 @@ impl Leaf {
 /// Bytes of a leaf, by its level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Size {
+    /// Level 1: 1 GiB.
+    Gib,
     /// Level 2: 2 MiB.
     Block,
     /// Level 3: 4 KiB.
@@ -53,8 +55,13 @@ pub enum Size {
 }
 
 impl Size {
+    const fn bytes(self) -> usize {
+        1 << (39 - 9 * self.level())
+    }
+
     const fn level(self) -> u32 {
         match self {
+            Self::Gib => 1,
             Self::Block => 2,
             Self::Page => 3,
         }
@@ -131,12 +138,7 @@ impl Tables {
         size: Size,
         leaf: Leaf,
     ) {
-        let step = if size == Size::Page {
-            0x1000
-        } else {
-            0x20_0000
-        };
-        for offset in (0..bytes).step_by(step) {
+        for offset in (0..bytes).step_by(size.bytes()) {
             self.map(root, ipa + offset, output + offset, size, leaf);
         }
     }
