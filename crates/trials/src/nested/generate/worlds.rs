@@ -21,14 +21,24 @@ pub(super) fn world(choices: &mut Choices<'_>) -> World {
         .collect();
     features.retain(|feature| choices.once_in(if *feature == Feature::Caches { 4 } else { 2 }));
     let cpus = choices.pick(&[2, 1, 2, 3]);
-    let tables: Vec<TableShape> = (0..=choices.below(2))
-        .map(|_| choices.pick(&SHAPES))
-        .collect();
+    let shape = choices.pick(&SHAPES);
+    let tables: Vec<TableShape> = match choices.below(4) {
+        0 => vec![shape],
+        1 => vec![shape, choices.pick(&SHAPES)],
+        _ => vec![shape, shape],
+    };
+    let updates = choices.pick(&[Updates::Nothing, Updates::AccessFlag, Updates::Dirty]);
     let spaces = (0..=choices.below(4))
         .map(|number| Space {
             vmid: choices.pick(&[1, 2, 1, 0x101]),
             table: (number == 0 || !choices.once_in(5)).then(|| choices.below(2) as u8),
-            updates: choices.pick(&[Updates::Nothing, Updates::AccessFlag, Updates::Dirty]),
+            updates: choices.pick(&[
+                updates,
+                updates,
+                Updates::Nothing,
+                Updates::AccessFlag,
+                Updates::Dirty,
+            ]),
         })
         .collect();
     World {
