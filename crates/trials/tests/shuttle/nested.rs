@@ -112,8 +112,8 @@ impl World {
             (ROOT + 0x2000, table(LEAVES)),
             (ROOT + 0x2008, RAM | BLOCK | A_BLOCK),
             (LEAVES, RAM | A_PAGE),
-            (LEAVES + 8, RAM + PAGE | A_PAGE),
-            (LEAVES + 16, RAM + 2 * PAGE | A_PAGE),
+            (LEAVES + 8, (RAM + PAGE) | A_PAGE),
+            (LEAVES + 16, (RAM + 2 * PAGE) | A_PAGE),
         ];
         let first = root(2).0 >> 12;
         Arc::new(Self {
@@ -350,7 +350,7 @@ impl World {
         let mut canonical = self.canonical.write().expect("as above");
         let mut supply = self.supply();
         let owed = canonical.dirty(&machine, Ipa(RAM), RAM_BYTES, |ipa, bytes| {
-            leaves.push((ipa.0, bytes))
+            leaves.push((ipa.0, bytes));
         });
         let users = Users {
             vmids: &self.vmids,
@@ -465,7 +465,7 @@ fn a_fill_beside_an_invalidation_by_l1_ends_well() {
         world.write(LEAVES + 8, 0);
         world.invalidate(0, PAGE);
         assert_eq!(world.touch(0, PAGE, AccessKind::Read), None);
-        world.write(LEAVES + 8, RAM + 7 * PAGE | A_PAGE);
+        world.write(LEAVES + 8, (RAM + 7 * PAGE) | A_PAGE);
         assert_eq!(
             world.touch(0, PAGE, AccessKind::Read),
             Some(Pa(MEMORY + 7 * PAGE))
