@@ -12,5 +12,6 @@ mod guests;
 mod kvm;
 mod linux;
 mod neighbours;
+mod nested;
 mod refusals;
 mod stage;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use droste::qemu::Session;
 use droste::setup::Setup;
 use droste::setup::guest::KERNEL_PACKAGE;
+use droste_image::El2;
 use serde_json::Value;
 
 /// What every Linux is told, as in the example.
@@ -31,6 +32,9 @@ pub(crate) struct Parts {
     pub(crate) fp: PathBuf,
     hostile: PathBuf,
     neighbours: PathBuf,
+    nested: PathBuf,
+    vel2: PathBuf,
+    hostile_el2: PathBuf,
 }
 
 /// The parts. The first to ask brings what is missing.
@@ -51,6 +55,9 @@ fn gather() -> droste::Result<Parts> {
         fp: setup.guest("fp")?,
         hostile: setup.guest("hostile")?,
         neighbours: setup.guest("neighbours")?,
+        nested: setup.guest("nested")?,
+        vel2: setup.guest("vel2")?,
+        hostile_el2: setup.guest("hostile-el2")?,
     })
 }
 
@@ -85,6 +92,20 @@ impl Drop for Turn {
     }
 }
 
+/// What a Debian is that is a hypervisor.
+pub(crate) struct Host {
+    /// Its EL2.
+    pub(crate) el2: El2,
+    /// Its virtual CPUs.
+    pub(crate) vcpus: u32,
+    /// Its memory in MiB.
+    pub(crate) memory_mib: u32,
+    /// Its disks, as in a description.
+    pub(crate) disks: Vec<String>,
+    /// More words for its kernel, with a space before.
+    pub(crate) words: String,
+}
+
 /// A directory with descriptions of virtual machines.
 pub(crate) struct Stage {
     dir: tempfile::TempDir,
@@ -116,6 +137,29 @@ impl Stage {
         self.vm(name, &keys);
     }
 
+    /// Adds a Debian that is a hypervisor, with what its own guests need on its first disk.
+    pub(crate) fn hypervisor(&mut self, host: &Host) {
+        let Host {
+            el2, memory_mib, ..
+        } = *host;
+        let (el2, mode) = match el2 {
+            El2::Nvhe => ("nvhe", " kvm-arm.mode=nvhe"),
+            _ => ("vhe", ""),
+        };
+        let disks: Vec<String> = host.disks.iter().map(|disk| format!("{disk:?}")).collect();
+        self.vm(
+            "linux",
+            &format!(
+                "vcpus = {}\nmemory = \"{memory_mib}M\"\nkernel = \"debian:{KERNEL_PACKAGE}\"\n\
+                 initrd = \"debian:busybox-static\"\ncmdline = \"{LINUX_WORDS}{mode}{}\"\n\
+                 el2 = \"{el2}\"\ndisk = [{}]\n",
+                host.vcpus,
+                host.words,
+                disks.join(", ")
+            ),
+        );
+    }
+
     /// Adds the guest that watches its floating-point registers.
     pub(crate) fn fp(&mut self, name: &str, vcpus: u32) {
         self.bare(name, vcpus, &parts().fp, "");
@@ -131,6 +175,22 @@ impl Stage {
         self.bare(role, vcpus, &parts().neighbours, role);
     }
 
+    /// Adds a guest at EL2, of one virtual CPU, and named for what it is: `nested` does what hypervisors do, `vel2` holds
+    /// EL2 to the architecture, `hostile-el2` means harm.
+    pub(crate) fn bare_hypervisor(&mut self, guest: &str, el2: El2) {
+        let parts = parts();
+        let kernel = match guest {
+            "nested" => &parts.nested,
+            "vel2" => &parts.vel2,
+            "hostile-el2" => &parts.hostile_el2,
+            _ => panic!("there is no guest {guest}"),
+        };
+        let el2 = el2.as_str();
+        let vcpus = if guest == "hostile-el2" { 2 } else { 1 };
+        self.bare(guest, vcpus, kernel, el2);
+        self.key(guest, &format!("el2 = \"{el2}\""));
+    }
+
     fn bare(&mut self, name: &str, vcpus: u32, kernel: &Path, cmdline: &str) {
         let kernel = kernel.display();
         self.vm(
@@ -139,6 +199,13 @@ impl Stage {
                 "vcpus = {vcpus}\nmemory = \"128M\"\nkernel = \"{kernel}\"\ncmdline = \"{cmdline}\"\n"
             ),
         );
+    }
+
+    /// Adds a line to a description.
+    fn key(&self, name: &str, line: &str) {
+        let file = self.path(&format!("{name}.toml"));
+        let text = fs::read_to_string(&file).expect("read");
+        self.put(&file, format!("{text}{line}\n").as_bytes());
     }
 
     fn vm(&mut self, name: &str, keys: &str) {
@@ -281,6 +348,20 @@ pub(crate) struct Terminal<'a> {
 }
 
 impl Terminal<'_> {
+    /// Asks for Droste's report, and returns the number before the words `unit`.
+    pub(crate) fn report(&mut self, unit: &str) -> u64 {
+        let before = self.session.transcript().len();
+        self.keys("\x1ds");
+        self.wait_for("EL2 memory: ");
+        self.keys("\n");
+        let said = self.session.transcript().get(before..).unwrap_or_default();
+        let number = said
+            .split_once(unit)
+            .and_then(|(rest, _)| rest.rsplit(' ').next());
+        let number = number.and_then(|number| number.parse().ok());
+        number.unwrap_or_else(|| panic!("no number before {unit:?} in\n{said}"))
+    }
+
     /// Waits until something is said.
     pub(crate) fn wait_for(&mut self, marker: &str) {
         self.session
