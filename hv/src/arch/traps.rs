@@ -41,6 +41,14 @@ impl Traps {
         }
     }
 
+    /// Lets EL2 itself at the vector registers: CPTR_EL2 of a guest hypervisor whose guest may not have them stops EL2 as
+    /// well (DDI 0487, "CPTR_EL2", TFP).
+    pub(super) fn open_vectors() {
+        // SAFETY: EL2's own traps.
+        unsafe { msr!("cptr_el2", Self::own().cptr) }
+        isb();
+    }
+
     /// Puts them into this CPU.
     pub(super) fn load(self) {
         // SAFETY: EL2's own traps, and others of guests' EL1 and EL0.
