@@ -50,6 +50,8 @@ read! {
     far = "far_el1";
     /// The virtual counter, in ticks of [`counter_frequency`].
     counter = "cntvct_el0";
+    /// The physical counter, in ticks of [`counter_frequency`].
+    physical_counter = "cntpct_el0";
     /// Ticks of the counter per second.
     counter_frequency = "cntfrq_el0";
     /// MDSCR_EL1: debug control.

@@ -151,6 +151,8 @@ registers! {
     cnthv_ctl, set_cnthv_ctl = "S3_4_C14_C3_1";
     /// CNTHV_TVAL_EL2.
     cnthv_tval, set_cnthv_tval = "S3_4_C14_C3_0";
+    /// ICH_HCR_EL2: control of the virtual CPU interface.
+    ich_hcr, set_ich_hcr = "S3_4_C12_C11_0";
     /// ICC_SRE_EL2.
     icc_sre, set_icc_sre = "S3_4_C12_C9_5";
     /// PAR_EL1: what AT found.
@@ -248,6 +250,9 @@ maintenance! {
     tlbi_vae2is(page) = "tlbi vae2is";
     /// TLBI IPAS2E1IS: one page of stage 2.
     tlbi_ipas2e1is(page) = "tlbi ipas2e1is";
+    /// TLBI RIPAS2E1IS: a range of stage 2, of FEAT_TLBIRANGE. By number, since the assembler knows the name from Armv8.4
+    /// on alone.
+    tlbi_ripas2e1is(range) = "sys #4, c8, c0, #2";
     /// AT S1E1R.
     at_s1e1r(address) = "at s1e1r";
     /// AT S1E2R.
@@ -306,9 +311,10 @@ pub struct World {
     pub esr: u64,
     /// FAR_EL2 when it was left.
     pub far: u64,
+    left_hcr: u64,
 }
 
-const _: () = assert!(size_of::<World>() == 312);
+const _: () = assert!(size_of::<World>() == 320);
 
 impl World {
     /// At `pc` with `pstate`; `hcr` is without RW and E2H, which are as they are.
@@ -323,6 +329,7 @@ impl World {
             vector: 0,
             esr: 0,
             far: 0,
+            left_hcr: 0,
         }
     }
 
@@ -331,6 +338,11 @@ impl World {
     pub fn run(&mut self) {
         // SAFETY: the world's code is the guest's own affair, and `el2_enter` keeps what the calling convention asks for.
         unsafe { el2_enter(self) };
+    }
+
+    /// HCR_EL2 when it was left: VSE clears when the SError is taken.
+    pub fn left_hcr(&self) -> u64 {
+        self.left_hcr
     }
 
     /// The vector, 0 to 15.

@@ -131,6 +131,8 @@ leave_world:
     stp     x1, x2, [x0, #288]
     str     x3, [x0, #304]
     msr     tpidr_el2, xzr
+    mrs     x2, hcr_el2
+    str     x2, [x0, #312]
     ldp     x2, x1, [x0, #272]
     msr     hcr_el2, x2
     isb

@@ -1,5 +1,7 @@
 //! The floating-point and SIMD state as data: patterns to fill it with, and what is in it.
 
+use crate::random::Random;
+
 /// V0 to V31, FPCR and FPSR; `fpu.s` loads and stores them in this layout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C, align(16))]
@@ -23,13 +25,8 @@ unsafe extern "C" {
 impl State {
     /// A state in which every register differs from every other, and from those of another `seed`.
     pub fn pattern(seed: u64) -> Self {
-        let mut next = seed;
-        let mut random = || {
-            // A step of SplitMix64: each output comes of another input, so that no two are alike.
-            next = next.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (next ^ next >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed ^ mixed >> 27
-        };
+        let mut numbers = Random::new(seed);
+        let mut random = || numbers.next();
         Self {
             v: core::array::from_fn(|_| u128::from(random()) << 64 | u128::from(random())),
             fpcr: random() & FPCR_BITS,

@@ -7,6 +7,10 @@ use crate::mmio::{Device, GICD};
 pub const VIRTUAL_TIMER: u32 = 27;
 /// The PPI of EL2's physical timer.
 pub const HYPERVISOR_TIMER: u32 = 26;
+/// The PPI of EL2's virtual timer.
+pub const HYPERVISOR_VIRTUAL_TIMER: u32 = 28;
+/// The PPI by which the virtual CPU interface asks EL2 for maintenance.
+pub const MAINTENANCE: u32 = 25;
 /// The INTID that says "nothing pending".
 pub const SPURIOUS: u32 = 1023;
 

@@ -21,6 +21,8 @@ mod machine {
     core::arch::global_asm!(include_str!("programs.s"));
 }
 #[cfg(target_os = "none")]
+pub mod checks;
+#[cfg(target_os = "none")]
 pub mod console;
 #[cfg(target_os = "none")]
 pub mod cpu;
@@ -37,6 +39,7 @@ pub mod mmio;
 pub mod programs;
 #[cfg(target_os = "none")]
 pub mod psci;
+pub mod random;
 #[cfg(target_os = "none")]
 pub mod smp;
 #[cfg(target_os = "none")]

@@ -26,10 +26,14 @@ programs! {
     load = "program_load";
     /// x2 loads of a word at x0 into x1, then HVC #0.
     load_and_count = "program_load_and_count";
+    /// Loads from x0 and stores to x1, of several widths, x2 times a page further on, then HVC #0.
+    prowl = "program_prowl";
     /// Stores to x2 addresses from x0 on, x1 bytes apart, then HVC #0.
     touch = "program_touch";
     /// Reads of ID_AA64PFR0_EL1 into x1, again and again.
     identify = "program_identify";
     /// Nothing, for ever.
     spin = "program_spin";
+    /// Vectors for an EL1 whose EL2 traps SMC: SMC #0x100 and the number of the vector, then ERET.
+    vectors = "program_vectors";
 }

@@ -31,6 +31,23 @@ program_load_and_count:
     hvc     #0
     b       program_load_and_count
 
+// A load from x0 and a store to x1, of each width and of pairs, x2 times, then HVC #0.
+    .globl  program_prowl
+program_prowl:
+    ldr     x3, [x0]
+    ldrb    w4, [x0, #1]
+    ldp     x4, x5, [x0, #16]
+    str     x3, [x1]
+    stp     x4, x5, [x1, #16]
+    dc      civac, x0
+    ldxr    x6, [x0]
+    add     x0, x0, #0x1000
+    add     x1, x1, #0x1000
+    subs    x2, x2, #1
+    b.ne    program_prowl
+    hvc     #0
+    b       program_prowl
+
 // Stores to x2 addresses from x0 on, x1 bytes apart, then HVC #0.
     .globl  program_touch
 program_touch:
@@ -51,3 +68,13 @@ program_identify:
     .globl  program_spin
 program_spin:
     b       program_spin
+
+// Vectors for an EL1 whose EL2 traps SMC: SMC #0x100 and the number of the vector.
+    .balign 2048
+    .globl  program_vectors
+program_vectors:
+    .irp    number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    .balign 128
+    smc     #(0x100 + \number)
+    eret
+    .endr

@@ -24,6 +24,11 @@ pub enum Leaf {
 }
 
 impl Leaf {
+    /// The bits of a page's descriptor, its output address aside.
+    pub const fn page(self) -> u64 {
+        self.bits() | 3
+    }
+
     const fn bits(self) -> u64 {
         const AF: u64 = 1 << 10;
         const SH_INNER: u64 = 3 << 8;
@@ -41,6 +46,8 @@ impl Leaf {
 /// Bytes of a leaf, by its level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Size {
+    /// Level 1: 1 GiB.
+    Gib,
     /// Level 2: 2 MiB.
     Block,
     /// Level 3: 4 KiB.
@@ -48,8 +55,13 @@ pub enum Size {
 }
 
 impl Size {
+    const fn bytes(self) -> usize {
+        1 << (39 - 9 * self.level())
+    }
+
     const fn level(self) -> u32 {
         match self {
+            Self::Gib => 1,
             Self::Block => 2,
             Self::Page => 3,
         }
@@ -126,12 +138,7 @@ impl Tables {
         size: Size,
         leaf: Leaf,
     ) {
-        let step = if size == Size::Page {
-            0x1000
-        } else {
-            0x20_0000
-        };
-        for offset in (0..bytes).step_by(step) {
+        for offset in (0..bytes).step_by(size.bytes()) {
             self.map(root, ipa + offset, output + offset, size, leaf);
         }
     }

@@ -58,7 +58,9 @@ pub(crate) fn update(state: &mut VcpuState, change: impl FnOnce(&mut Gic, usize)
             el2.look_again();
             change(&mut gic, me)
         } else {
-            let others = fold(state, &mut gic) | change(&mut gic, me);
+            let folded = fold(state, &mut gic);
+            let others =
+                folded | interrupts::look_at_levels(state, &mut gic) | change(&mut gic, me);
             fill(state, &mut gic);
             others
         }

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: LLVM's fuzzer chooses programs for the stage-2 crate, guided by the code that they reach.
+//! `cargo xtask fuzz`: LLVM's fuzzer chooses programs for the stage-2 and nested crates, guided by the code that they reach.
 //!
 //! The coverage that it needs comes from LLVM's own pass, which the stable compiler has: no nightly toolchain.
 
@@ -19,12 +19,15 @@ const FLAGS: [&str; 5] = [
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
 ];
 
-/// For how long.
+/// For how long, and which programs.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// How long, in seconds
     #[arg(default_value_t = 60)]
     seconds: u64,
+    /// Choose nested programs
+    #[arg(long)]
+    nested: bool,
 }
 
 /// Builds the fuzzer and runs it. What it learned stays in its corpus.
@@ -34,7 +37,8 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let folder = workspace::root().join(FOLDER);
     let target = workspace::root().join("target/fuzz");
-    let corpus = folder.join("corpus/programs");
+    let name = if options.nested { "nested" } else { "programs" };
+    let corpus = folder.join("corpus").join(name);
     fs::create_dir_all(&corpus)
         .map_err(|e| Failure::new(format!("cannot make {}: {e}", corpus.display())))?;
     if Command::new("c++").arg("--version").output().is_err() {
@@ -50,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         .env("CARGO_TARGET_DIR", &target)
         .env("RUSTFLAGS", FLAGS.join(" "));
     workspace::run(&mut build)?;
-    let mut fuzz = Command::new(target.join(host).join("release/programs"));
+    let mut fuzz = Command::new(target.join(host).join("release").join(name));
     fuzz.arg(format!("-max_total_time={}", options.seconds))
         .args(["-max_len=2048", "-len_control=20", "-timeout=60"])
         .arg(corpus);

@@ -32,7 +32,7 @@ enum Chore {
     Soak(soak::Options),
     /// Take safeguards of stage 2 and nested guests away one by one, and see whether tests notice
     Mutants(mutants::Options),
-    /// Let a fuzzer choose programs for the stage-2 crate
+    /// Let a fuzzer choose programs for the stage-2 and nested crates
     Fuzz(fuzz::Options),
 }
 

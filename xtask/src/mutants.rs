@@ -142,8 +142,21 @@ fn copy() -> Result<PathBuf, Failure> {
     Ok(folder)
 }
 
+/// Copies a folder over what an earlier run left.
 fn copy_folder(from: &Path, to: &Path) -> Result<(), Failure> {
     fs::create_dir_all(to).map_err(|e| cannot("make", to, &e))?;
+    for entry in fs::read_dir(to).map_err(|e| cannot("read", to, &e))? {
+        let path = entry.map_err(|e| cannot("read", to, &e))?.path();
+        let source = path.file_name().map(|name| from.join(name));
+        let is_stale =
+            source.is_none_or(|source| source.is_dir() != path.is_dir() || !source.exists());
+        match (is_stale, path.is_dir()) {
+            (false, _) => Ok(()),
+            (true, true) => fs::remove_dir_all(&path),
+            (true, false) => fs::remove_file(&path),
+        }
+        .map_err(|e| cannot("remove", &path, &e))?;
+    }
     for entry in fs::read_dir(from).map_err(|e| cannot("read", from, &e))? {
         let path = entry.map_err(|e| cannot("read", from, &e))?.path();
         let Some(name) = path.file_name() else {

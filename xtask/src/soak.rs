@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use droste_trials::{
-    Choices, Failure as Broken, Program, Report, Stopwatch, World, generate, shrink,
+    Choices, Failure as Broken, Program, Report, Stopwatch, Trial, generate, nested, shrink,
 };
 
 use crate::workspace::{self, Failure};
@@ -33,15 +33,63 @@ pub(crate) struct Options {
     replay: Option<PathBuf>,
 }
 
+/// A kind of programs.
+struct Kind {
+    name: &'static str,
+    /// Runs the program of a seed, and says what its world is like.
+    run: fn(u64) -> (String, Result<Report, Finding>),
+}
+
+/// What a program broke.
+struct Finding {
+    problem: String,
+    /// Makes the program small, and gives its text.
+    shrunk: Box<dyn FnOnce() -> String + Send>,
+}
+
+/// Seeds go to them in turn.
+const KINDS: [Kind; 2] = [
+    Kind {
+        name: "stage2",
+        run: |seed| {
+            let program = generate(&mut Choices::seeded(seed), LENGTH);
+            (kind(&program), found(&program, droste_trials::run))
+        },
+    },
+    Kind {
+        name: "nested",
+        run: |seed| {
+            let program = nested::generate(&mut Choices::seeded(seed), LENGTH);
+            (kind(&program), found(&program, nested::run))
+        },
+    },
+];
+
+fn found<P: Trial + Send + 'static>(
+    program: &P,
+    run: fn(&P) -> Result<Report, Box<Broken<P>>>,
+) -> Result<Report, Finding> {
+    run(program).map_err(|broken| Finding {
+        problem: broken.problem.to_string(),
+        shrunk: Box::new(move || shrink(&broken, run).to_string()),
+    })
+}
+
 /// What all threads have done so far.
 #[derive(Default)]
 struct Sum {
+    of: [OfKind; KINDS.len()],
+    broken: Option<Finding>,
+}
+
+/// And with programs of one kind.
+#[derive(Default)]
+struct OfKind {
     report: Report,
     programs: u64,
     worlds: BTreeSet<String>,
     /// CPU time of all threads.
     time: Duration,
-    broken: Option<Box<Broken>>,
 }
 
 /// Runs programs until the time is up or one fails.
@@ -58,15 +106,21 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 fn replay(file: &PathBuf) -> Result<(), Failure> {
     let text = fs::read_to_string(file)
         .map_err(|e| Failure::new(format!("cannot read {}: {e}", file.display())))?;
-    let program: Program = text
-        .parse()
-        .map_err(|e| Failure::new(format!("{}: {e}", file.display())))?;
-    match droste_trials::run(&program) {
+    let wrong = |e| Failure::new(format!("{}: {e}", file.display()));
+    // L1 has a line of its own.
+    let result = if text.lines().any(|line| line.starts_with("l1 ")) {
+        let program: nested::Program = text.parse().map_err(wrong)?;
+        nested::run(&program).map_err(|broken| broken.to_string())
+    } else {
+        let program: Program = text.parse().map_err(wrong)?;
+        droste_trials::run(&program).map_err(|broken| broken.to_string())
+    };
+    match result {
         Ok(report) => {
             println!("nothing is broken: {} operations", report.operations);
             Ok(())
         }
-        Err(broken) => Err(Failure::new(broken.to_string())),
+        Err(broken) => Err(Failure::new(broken)),
     }
 }
 
@@ -93,24 +147,25 @@ fn soak(options: &Options) -> Result<(), Failure> {
     say(&sum);
     match sum.broken {
         None => Ok(()),
-        Some(broken) => Err(report(&broken)),
+        Some(broken) => Err(report(broken)),
     }
 }
 
 /// Runs the program of a seed, and says whether to go on.
 fn work(seed: u64, sum: &Mutex<Sum>) -> bool {
+    let which = (seed % KINDS.len() as u64) as usize;
     let watch = Stopwatch::start();
-    let program = generate(&mut Choices::seeded(seed), LENGTH);
-    let result = droste_trials::run(&program);
+    let (world, result) = (KINDS[which].run)(seed);
     let time = watch.elapsed();
     let Ok(mut sum) = sum.lock() else {
         return false;
     };
-    sum.programs += 1;
-    sum.time += time;
-    sum.worlds.insert(kind(&program.world));
+    let of = &mut sum.of[which];
+    of.programs += 1;
+    of.time += time;
+    of.worlds.insert(world);
     match result {
-        Ok(report) => sum.report = sum.report.plus(report),
+        Ok(report) => of.report = of.report.plus(report),
         Err(broken) => {
             println!("seed {seed} fails: {}", broken.problem);
             sum.broken.get_or_insert(broken);
@@ -119,38 +174,40 @@ fn work(seed: u64, sum: &Mutex<Sum>) -> bool {
     sum.broken.is_none()
 }
 
-/// What a world is like, but for its seed and sizes.
-fn kind(world: &World) -> String {
-    let plain = World {
-        seed: 0,
-        ..world.clone()
-    };
-    let text = plain.to_string();
-    let words = text.split_whitespace();
-    let told = words.filter(|word| !word.starts_with("quota=") && !word.starts_with("vcpus="));
+/// What the world of a program is like, but for its seed and sizes.
+fn kind(program: &impl Trial) -> String {
+    const SIZES: [&str; 6] = ["seed=", "quota=", "vcpus=", "pages=", "records=", "vmid="];
+    let text = program.to_string();
+    // Steps name a CPU first.
+    let world = text.lines().take_while(|line| !line.starts_with("cpu="));
+    let words = world.flat_map(str::split_whitespace);
+    let told = words.filter(|word| !SIZES.iter().any(|size| word.starts_with(size)));
     told.collect::<Vec<_>>().join(" ")
 }
 
 fn say(sum: &Sum) {
-    let Report {
-        operations,
-        accesses,
-        faults,
-        rollovers,
-        verbs,
-    } = sum.report;
-    let rate = sum.report.rate(sum.time);
-    println!(
-        "{} programs in {} kinds of worlds: {operations} operations, {rate} per second and core of CPU time; \
-         {faults} faults, {accesses} accesses judged, {rollovers} rollovers, {verbs} verbs",
-        sum.programs,
-        sum.worlds.len()
-    );
+    for (kind, of) in KINDS.iter().zip(&sum.of) {
+        let Report {
+            operations,
+            accesses,
+            faults,
+            rollovers,
+            verbs,
+        } = of.report;
+        let rate = of.report.rate(of.time);
+        println!(
+            "{}: {} programs in {} kinds of worlds: {operations} operations, {rate} per second and core of CPU time; \
+             {faults} faults, {accesses} accesses judged, {rollovers} rollovers, {verbs} verbs",
+            kind.name,
+            of.programs,
+            of.worlds.len()
+        );
+    }
 }
 
-fn report(broken: &Broken) -> Failure {
+fn report(broken: Finding) -> Failure {
     println!("shrinking");
-    let small = shrink(broken, droste_trials::run).to_string();
+    let small = (broken.shrunk)();
     println!("{small}");
     let path = workspace::root().join(FILE);
     match fs::write(&path, small) {

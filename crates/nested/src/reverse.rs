@@ -11,6 +11,8 @@
 //! 3. What it looks for is what became less: write protection takes whole leaves, so it looks for the leaves that
 //!    [`Table::dirty`](droste_stage2::Table::dirty) reports. A shadow is then writable only where the canonical table
 //!    is, and so the dirty log of the one holds what is stored through the other.
+//! 4. Whoever clears a shadow and forgets it keeps the map locked in between. A fill that begins meanwhile would
+//!    otherwise lose its record and keep its mapping.
 //!
 //! A fill that looked at the canonical table before the change then either has its record in here in time, and the
 //! shadow's lock makes the other wait for it, or finds its ticket void. Locks are taken in the order reverse map,

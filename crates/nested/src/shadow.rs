@@ -95,8 +95,6 @@ pub struct Shadow<const CPUS: usize> {
     guest: Option<Format>,
     /// The largest part of a leaf that one fill maps, in bytes.
     largest: u64,
-    /// Whether hardware makes leaves writable that are only write-protected.
-    has_hardware_dirty: bool,
     /// Leaves of L1's that were filled since the shadow was empty, and those of them that are held in pieces.
     filled: Extents,
     in_pieces: Extents,
@@ -122,7 +120,6 @@ impl<const CPUS: usize> Shadow<CPUS> {
             table,
             guest,
             largest: largest(ids),
-            has_hardware_dirty: ids.has_hardware_dirty(),
             filled: Extents::NONE,
             in_pieces: Extents::NONE,
             invalidations: 0,
@@ -267,8 +264,8 @@ impl<const CPUS: usize> Shadow<CPUS> {
     /// Takes the permission to write from a region that the [reverse map](crate::Reverse::visit) names: the next store
     /// faults, and is noted in the canonical table.
     ///
-    /// Where hardware manages dirty state, a table that is write-protected has it note stores in that table itself. A
-    /// shadow's would be lost there, so the region is unmapped in place of that.
+    /// Hardware that manages dirty state does not note it here either, where it would be lost: see
+    /// [`Table::write_protect`].
     ///
     /// # Errors
     /// As [`Table::write_protect`].
@@ -278,9 +275,6 @@ impl<const CPUS: usize> Shadow<CPUS> {
         ipa: L2Ipa,
         bytes: u64,
     ) -> Result<(), Error> {
-        if self.has_hardware_dirty {
-            return self.unmap(host, ipa, bytes);
-        }
         let owed = self.table.write_protect(host.machine, ipa.ipa(), bytes);
         settle(owed, host, &self.context)
     }

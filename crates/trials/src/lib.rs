@@ -1,10 +1,13 @@
-//! Trials: random and exhaustive programs that drive [`droste_stage2`] against [`droste_mmu_model`].
+//! Trials: random and exhaustive programs that drive [`droste_stage2`] and [`droste_nested`] against
+//! [`droste_mmu_model`].
 //!
 //! A [`Program`] is a world (machine features, virtual machines, their tables' shapes) and a list of operations: maps,
 //! unmaps, guest accesses with the faults that they take, slots that come and go, virtual CPUs that migrate,
 //! VMIDs that run out. [`run`] executes it: the library's code on the model's CPUs, beside an oracle that knows pages
 //! and nothing of tables. Three judges look on: the model (break-before-make, stale entries, pages reused too early,
 //! VMIDs that mean two things), the oracle (what each page may lead to and permit), and the page account at the end.
+//!
+//! For guests that are hypervisors there are programs of another kind, in [`nested`].
 //!
 //! A [`Failure`] names the rule, the step, and the program as text. [`shrink`] makes it small, and the text runs again.
 //!

@@ -1,9 +1,9 @@
 //! Mistakes that others made: for each, the library does it right, and the judges see it done wrong.
 //!
-//! Left to the crates for nested guests, because they need a guest's own tables: a shadow pool moved under a user,
-//! the VNCR page invalidated without the lock or raced with a TLBI, a TG0 that the guest writes and the CPU lacks,
-//! walker limits against the PA size, a guest table that points to itself, to MMIO, outside its memory or to a page
-//! being unmapped, AT with an empty root.
+//! Left to `nested_mistakes.rs` and the tests of `droste-nested`, because they need a guest's own tables: a shadow pool
+//! moved under a user, a TG0 that the guest writes and the CPU lacks, walker limits against the PA size, a guest table
+//! that points to itself, to MMIO, outside its memory or to a page being unmapped, AT with an empty root. Left to the
+//! hypervisor, which holds it: the VNCR page invalidated without the lock or raced with a TLBI.
 
 use std::cell::RefCell;
 

@@ -191,16 +191,17 @@ fn a_table_that_contains_itself_ends_like_any_other() {
 
 #[test]
 fn contexts_come_and_go_with_their_places() {
-    let mut steps = MAP.to_owned();
-    for (space, ipa) in [(1, "0x8000001008"), (2, "0x80005008"), (0, "0x8000001008")].repeat(3) {
-        steps.push_str(&format!(
+    let turns = [(1, "0x8000001008"), (2, "0x80005008"), (0, "0x8000001008")].repeat(3);
+    let turns = turns.iter().map(|(space, ipa)| {
+        format!(
             "cpu=0 enter space={space} vcpu=0\n\
              cpu=0 access ipa={ipa} kind=write\n\
              cpu=1 enter space={} vcpu=1\n\
              cpu=1 access ipa={ipa} kind=read\n",
             (space + 1) % 3
-        ));
-    }
+        )
+    });
+    let steps = MAP.to_owned() + &turns.collect::<String>();
     for places in [2, 3] {
         let text = program("ttl,range", 64, &steps).to_string();
         let text = text.replace("places=3", &format!("places={places}"));

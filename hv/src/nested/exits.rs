@@ -76,7 +76,7 @@ fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
         _ => {}
     }
     let Some(event) = Event::decode(esr) else {
-        return exit::common(state, esr);
+        return raised(state, esr);
     };
     let from = level(state.registers.pstate);
     let controls = el2(&mut state).controls();
@@ -98,6 +98,21 @@ fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
         }
         _ => exit::common(state, esr),
     }
+}
+
+/// What no trap bit is about. With TGE and E2H = 0 the hardware takes from EL0 what it would give EL1: it is virtual EL2's.
+fn raised(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
+    if el2(&mut state).hcr() & hcr::TGE == 0 {
+        return exit::common(state, esr);
+    }
+    state.vcpu.counters.count(Exit::Forwarded);
+    let exception = Exception::Synchronous {
+        esr,
+        far: Some(Fault::address()),
+        hpfar: None,
+    };
+    deliver::take(&mut state, exception);
+    state
 }
 
 /// The exception that the hardware took, for virtual EL2.

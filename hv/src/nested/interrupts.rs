@@ -81,6 +81,8 @@ pub(crate) struct Interrupts {
     guest: Ich,
     /// What its maintenance interrupt's line is.
     maintenance: Line,
+    /// Whether a timer that is not in the hardware drives its line high.
+    is_timer_high: bool,
     /// Whether something may have become pending for virtual EL2 since it was looked at last.
     is_due: bool,
     /// When the next of the timers that are not in the hardware fires, in ticks of the physical counter.
@@ -93,6 +95,7 @@ impl Interrupts {
         own: Interface::RESET,
         guest: Ich::RESET,
         maintenance: Line::Low,
+        is_timer_high: false,
         is_due: false,
         deadline: None,
     };
@@ -109,7 +112,7 @@ impl El2 {
         self.interrupts.is_due = true;
     }
 
-    /// The timers that are not in the hardware.
+    /// The timers that are not in the hardware; their deadline and lines are noted.
     fn parked_timers(&mut self) -> (Pair, Parked) {
         let timer = |control, compare, offset| Registers {
             control,
@@ -133,7 +136,10 @@ impl El2 {
                 (Pair::El2, [physical, timer(control, compare, 0)])
             }
         };
-        (pair, Parked::at(&registers, timer::now()))
+        let parked = Parked::at(&registers, timer::now());
+        self.interrupts.deadline = parked.deadline;
+        self.interrupts.is_timer_high = parked.lines.contains(&Line::High);
+        (pair, parked)
     }
 }
 
@@ -145,7 +151,6 @@ pub(super) fn switch(state: &mut VcpuState) {
     let mut gic = vm.gic.lock();
     let el2 = el2(state);
     let (parked, now) = el2.parked_timers();
-    el2.interrupts.deadline = now.deadline;
     let timers = gic.switch_timers(me, parked.other(), physical_timers(), now.lines);
     let hcr = el2.hcr();
     let takes_over = el2.loaded == Loaded::El1 && hcr & (hcr::IMO | hcr::FMO) != 0;
@@ -218,6 +223,27 @@ pub(crate) fn leave(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     kicks | gic.set_line(me, Intid::MAINTENANCE, line)
 }
 
+/// Lowers the lines whose cause virtual EL2 has taken away in memory, which nobody sees: it ends their interrupts, and
+/// would have them again and again.
+pub(crate) fn look_at_levels(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
+    let me = state.vcpu.index;
+    let Some(el2) = state.el2.as_mut().filter(|el2| el2.is_loaded()) else {
+        return Kicks::NONE;
+    };
+    let mut kicks = Kicks::NONE;
+    if el2.interrupts.is_timer_high {
+        let (pair, parked) = el2.parked_timers();
+        kicks = gic.drive_timers(me, pair, parked.lines);
+    }
+    if el2.interrupts.maintenance.is_high() {
+        let mut ich = Ich::RESET;
+        read_ich(el2.page, &mut ich);
+        el2.interrupts.maintenance = ich.maintenance(gic::list_registers());
+        kicks = kicks | gic.set_line(me, Intid::MAINTENANCE, el2.interrupts.maintenance);
+    }
+    kicks
+}
+
 /// Looks at the guest's list registers while it stays: a maintenance interrupt says that there is something to see.
 pub(crate) fn look(state: &mut VcpuState) {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
@@ -257,7 +283,6 @@ pub(crate) fn drive_timers(state: &mut VcpuState) {
         return;
     };
     let (pair, parked) = el2.parked_timers();
-    el2.interrupts.deadline = parked.deadline;
     vgic::update(state, |gic, me| gic.drive_timers(me, pair, parked.lines));
     sched::rearm(state);
 }

@@ -88,7 +88,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "invalidation-ends-a-page-early",
         "shadow.rs",
         "        let end = range.from.0.saturating_add(range.bytes);",
-        "        let end = range.from.0.saturating_add(range.bytes - 1);",
+        "        let end = range.from.0.saturating_add(range.bytes.saturating_sub(0x1000).max(1));",
     ),
     mutant(
         "invalidation-does-not-round-up",
@@ -133,10 +133,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "        let _ = host.machine.vtcr();\n        Ok(())",
     ),
     mutant(
-        "protection-left-to-hardware",
+        "protection-left-out",
         "shadow.rs",
-        "        if self.has_hardware_dirty {\n            return self.unmap(host, ipa, bytes);\n        }\n",
-        "",
+        "        let owed = self.table.write_protect(host.machine, ipa.ipa(), bytes);",
+        "        let owed = self.table.write_protect(host.machine, ipa.ipa(), bytes.min(1));",
     ),
     // The reverse map.
     mutant(
@@ -326,7 +326,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "canonical-permission-not-asked",
         "fault.rs",
         "                    .filter(permits)\n",
-        "                    .filter(|leaf| permits(leaf, fault.access) || leaf.bytes != 0)\n",
+        "",
     ),
     mutant(
         "fault-of-the-guest-at-level-3",

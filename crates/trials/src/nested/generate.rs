@@ -2,18 +2,22 @@
 //! make. A step that is missing makes it forget.
 
 use droste_arm64::desc::{S2ap, Xn};
-use droste_arm64::{Ipa, Level, Pa, PaRange};
-use droste_mmu_model::{AccessKind, Form, Scope};
+use droste_arm64::{Ipa, Level, Pa};
+use droste_mmu_model::AccessKind;
 use droste_stage2::{Attributes, DirtyLog, Slot};
 
 use crate::choices::Choices;
-use crate::nested::layout::{LEAF_TABLES, SHAPES, TableShape};
+use crate::nested::layout::LEAF_TABLES;
 use crate::nested::operation::{Operation, Step, Write};
 use crate::nested::program::Program;
-use crate::nested::tlbi::{L1Tlbi, NAMES};
-use crate::nested::world::{Space, Updates, World};
+use crate::nested::world::World;
 use crate::operation::{Area, Operation as OfMemory};
-use crate::world::{Feature, World as Machine};
+use crate::world::Feature;
+
+mod invalidations;
+mod worlds;
+
+use worlds::world;
 
 /// L1's memory: a large slot, one that fits no block, one that is read-only, and a device that L1 was given.
 const RAM: u64 = 0x8000_0000;
@@ -52,47 +56,6 @@ pub fn generate(choices: &mut Choices<'_>, length: usize) -> Program {
     }
     let steps = author.steps;
     Program { world, steps }
-}
-
-fn world(choices: &mut Choices<'_>) -> World {
-    let machine_wide = Feature::ALL
-        .iter()
-        .map(|&(feature, _)| feature)
-        .filter(|feature| !matches!(feature, Feature::Lpa2 | Feature::Stage1));
-    let mut features: Vec<Feature> = machine_wide.collect();
-    let shown = features
-        .clone()
-        .into_iter()
-        .filter(|_| choices.once_in(2))
-        .collect();
-    features.retain(|feature| choices.once_in(if *feature == Feature::Caches { 4 } else { 2 }));
-    let cpus = choices.pick(&[2, 1, 2, 3]);
-    let tables: Vec<TableShape> = (0..=choices.below(2))
-        .map(|_| choices.pick(&SHAPES))
-        .collect();
-    let spaces = (0..=choices.below(4))
-        .map(|number| Space {
-            vmid: choices.pick(&[1, 2, 1, 0x101]),
-            table: (number == 0 || !choices.once_in(5)).then(|| choices.below(2) as u8),
-            updates: choices.pick(&[Updates::Nothing, Updates::AccessFlag, Updates::Dirty]),
-        })
-        .collect();
-    World {
-        machine: Machine {
-            cpus,
-            bbm: choices.below(3) as u8,
-            pa: PaRange::Bits48,
-            features,
-            seed: choices.word(),
-            vms: Vec::new(),
-        },
-        shown,
-        pages: choices.pick(&[24, 4, 6, 10, 60]),
-        places: cpus + choices.below(3) as u8,
-        records: choices.pick(&[64, 1, 3, 12]),
-        tables,
-        spaces,
-    }
 }
 
 /// Where in L1's tables something stands, and what of L2's addresses it translates.
@@ -210,8 +173,15 @@ impl Author<'_, '_, '_> {
     }
 
     /// A place for leaves: a page, a run of pages, a block, a run of blocks.
-    fn place(&mut self) -> At {
-        let table = self.choices.below(self.world.tables.len() as u64) as u8;
+    /// Mostly in the table of who is on the CPU.
+    fn place(&mut self, cpu: u8) -> At {
+        let tables = self.world.tables.len() as u8;
+        let space = self.spaces[usize::from(cpu) % 4];
+        let own = self.world.spaces[usize::from(space)].table;
+        let table = match own {
+            Some(table) if !self.choices.once_in(4) => table % tables,
+            _ => self.choices.below(tables.into()) as u8,
+        };
         let shape = self.world.tables[usize::from(table)];
         let level = match (shape.start, self.choices.below(6)) {
             (3, _) | (_, 0..=3) => 3,
@@ -292,7 +262,8 @@ impl Author<'_, '_, '_> {
 
     /// Break, invalidate, make. In between somebody may look.
     fn change_well(&mut self) {
-        let (cpu, at) = (self.cpu(), self.place());
+        let cpu = self.cpu();
+        let at = self.place(cpu);
         self.write_at(cpu, at, 0);
         self.invalidate(cpu, at);
         if self.choices.once_in(3) {
@@ -300,11 +271,15 @@ impl Author<'_, '_, '_> {
         }
         let leaf = self.leaf(at);
         self.write_at(cpu, at, leaf);
-        self.access_to(at);
+        self.access_to(cpu, at);
     }
 
-    fn access_to(&mut self, at: At) {
-        let cpu = self.cpu();
+    fn access_to(&mut self, cpu: u8, at: At) {
+        let cpu = if self.choices.once_in(2) {
+            self.cpu()
+        } else {
+            cpu
+        };
         let inside = self.choices.below(at.bytes * u64::from(at.count) / 8) * 8;
         let ipa = self.choices.pick(&[at.ipa, at.ipa, at.ipa + inside]);
         let kind = self.kind();
@@ -313,19 +288,21 @@ impl Author<'_, '_, '_> {
 
     /// A change of which no TLB is told.
     fn change_badly(&mut self) {
-        let (cpu, at) = (self.cpu(), self.place());
+        let cpu = self.cpu();
+        let at = self.place(cpu);
         let value = match self.choices.below(4) {
             0 => 0,
             1 => self.choices.word() << 2,
             _ => self.leaf(at),
         };
         self.write_at(cpu, at, value);
-        self.access_to(at);
+        self.access_to(cpu, at);
     }
 
     /// The entries of level 2 lead to another table, or to none.
     fn relink(&mut self) {
-        let (cpu, at) = (self.cpu(), self.place());
+        let cpu = self.cpu();
+        let at = self.place(cpu);
         let shape = self.world.tables[usize::from(at.table)];
         if shape.start == 3 {
             return self.access();
@@ -351,144 +328,42 @@ impl Author<'_, '_, '_> {
             self.invalidate(cpu, at);
         }
         self.write_at(cpu, at, table | 3);
-        self.access_to(at);
+        self.access_to(cpu, at);
     }
 
-    fn scope(&mut self) -> Scope {
-        if self.world.shows(Feature::TlbiRange) {
-            self.choices
-                .pick(&[Scope::Inner, Scope::Inner, Scope::Outer, Scope::Local])
-        } else {
-            self.choices
-                .pick(&[Scope::Inner, Scope::Inner, Scope::Local])
-        }
-    }
-
-    fn space_of(&mut self, table: u8) -> u8 {
-        let tables = self.world.tables.len() as u8;
-        let spaces = self.world.spaces.iter().zip(0..);
-        let its: Vec<u8> = spaces
-            .filter(|(space, _)| space.table.is_some_and(|of| of % tables == table))
-            .map(|(_, number)| number)
-            .collect();
-        if its.is_empty() {
-            0
-        } else {
-            self.choices.pick(&its)
-        }
-    }
-
-    fn tlbi(&mut self, cpu: u8, space: u8, form: Form, operand: u64) {
-        let scope = self.scope();
-        let is_nxs = self.choices.once_in(8);
-        let tlbi = L1Tlbi {
-            form,
-            scope,
-            is_nxs,
-            operand,
-        };
-        self.push(cpu, Operation::Tlbi(space, tlbi));
-    }
-
-    /// An invalidation that takes what was at a place, in one of the ways that there are; for one of its spaces, and
-    /// now and then for all.
-    fn invalidate(&mut self, cpu: u8, at: At) {
-        let space = self.space_of(at.table);
-        match self.choices.below(10) {
-            0 => self.tlbi(cpu, space, Form::Vmalls12e1, 0),
-            1 => return self.tlbi(cpu, space, Form::Alle1, 0),
-            2..=3 if self.world.shows(Feature::TlbiRange) => {
-                let form = self.choices.pick(&[Form::Ripas2e1, Form::Ripas2le1]);
-                let operand = self.range_operand(at);
-                self.tlbi(cpu, space, form, operand);
-            }
-            _ => {
-                let form = self
-                    .choices
-                    .pick(&[Form::Ipas2e1, Form::Ipas2e1, Form::Ipas2le1]);
-                let count = if self.choices.once_in(2) {
-                    1
-                } else {
-                    u64::from(at.count.min(4))
-                };
-                for n in 0..count {
-                    let operand = self.address_operand(at, n);
-                    self.tlbi(cpu, space, form, operand);
-                }
-            }
-        }
-        if !self.choices.once_in(4) {
-            self.tlbi(cpu, space, Form::Vmalle1, 0);
-        }
-    }
-
-    /// TG of the table's granule.
-    fn tg(&self, at: At) -> u64 {
-        match self.world.tables[usize::from(at.table)].page_shift {
-            12 => 1,
-            14 => 2,
-            _ => 3,
-        }
-    }
-
-    /// IPA\[51:12\] and TTL: the level, another one, or none.
-    fn address_operand(&mut self, at: At, number: u64) -> u64 {
-        let inside = if self.choices.once_in(2) {
-            0
-        } else {
-            self.choices.below(at.bytes >> 12)
-        };
-        let level = self.choices.pick(&[at.level, at.level, at.level, 2, 3]);
-        let ttl = if self.world.shows(Feature::Ttl) && self.choices.once_in(2) {
-            self.tg(at) << 2 | u64::from(level)
-        } else {
-            0
-        };
-        ttl << 44 | (((at.ipa + number * at.bytes) >> 12) + inside)
-    }
-
-    /// TG, SCALE, NUM, TTL and BaseADDR of the place, or of more than that.
-    fn range_operand(&mut self, at: At) -> u64 {
-        let shape = self.world.tables[usize::from(at.table)];
-        let pages = (at.bytes * u64::from(at.count)) >> shape.page_shift;
-        let mut scale = 0;
-        while pages > 32 << (5 * scale + 1) && scale < 3 {
-            scale += 1;
-        }
-        let num = (pages.div_ceil(1 << (5 * scale + 1)) - 1 + self.choices.below(2)).min(31);
-        let level = if self.choices.once_in(3) {
-            u64::from(at.level)
-        } else {
-            0
-        };
-        self.tg(at) << 46 | scale << 44 | num << 39 | level << 37 | at.ipa >> shape.page_shift
-    }
-
-    fn invalidate_anything(&mut self) {
-        let (cpu, at) = (self.cpu(), self.place());
-        let (form, _) = self.choices.pick(&NAMES);
-        let operand = match form {
-            Form::Ripas2e1 | Form::Ripas2le1 => self.range_operand(at),
-            Form::Ipas2e1 | Form::Ipas2le1 => self.address_operand(at, 0),
-            _ => 0,
-        };
-        let space = self.choices.below(self.world.spaces.len() as u64) as u8;
-        self.tlbi(cpu, space, form, operand);
-    }
-
-    /// A fault is decided, something happens, and then it is done.
+    /// A fault is decided, something happens to what was found, and then it is done.
     fn interleave(&mut self) {
-        let cpu = self.cpu();
-        let (ipa, kind) = (self.spot(cpu), self.kind());
-        self.push(cpu, Operation::Access(ipa, AccessKind::Read));
-        self.push(cpu, Operation::Resolve(ipa, kind));
+        let (cpu, by) = (self.cpu(), self.cpu());
+        let at = self.place(cpu);
+        let kind = self.kind();
+        let leaf = self.leaf(at);
+        self.write_at(cpu, at, 0);
+        self.invalidate(cpu, at);
+        self.write_at(cpu, at, leaf);
+        if self.choices.once_in(2) {
+            self.push(cpu, Operation::Access(Ipa(at.ipa), AccessKind::Read));
+        }
+        self.push(cpu, Operation::Resolve(Ipa(at.ipa), kind));
         match self.choices.below(4) {
             0 => self.disturb(),
-            1 => self.change_well(),
-            2 => self.invalidate_anything(),
+            1 => {
+                self.write_at(by, at, 0);
+                self.invalidate(by, at);
+            }
+            2 => {
+                let from = Ipa(leaf & 0xff_ffff_f000);
+                self.push(
+                    by,
+                    Operation::Memory(OfMemory::Unmap(Area {
+                        ipa: from,
+                        bytes: 0x1000,
+                    })),
+                );
+            }
             _ => {}
         }
         self.push(cpu, Operation::Install);
+        self.push(cpu, Operation::Access(Ipa(at.ipa), kind));
     }
 
     /// L0 does something to L1's memory.

@@ -1,6 +1,6 @@
 //! Sections between marks, and the account of what came out wrong.
 
-use core::fmt::Display;
+use droste_guests::checks::Checks;
 use droste_guests::{cpu, println};
 
 /// How often a section repeats what it measures.
@@ -12,10 +12,10 @@ const END: u32 = 14;
 /// Makes the tool print the exits since the last, and forget them.
 const PRINT_EXITS: u32 = 15;
 
-/// Counts sections and failures.
+/// Counts sections, and has the account of checks.
 pub(crate) struct Meter {
     sections: u32,
-    failures: u32,
+    pub(crate) checks: Checks,
 }
 
 impl Meter {
@@ -23,7 +23,7 @@ impl Meter {
     pub(crate) fn new() -> Self {
         Self {
             sections: 0,
-            failures: 0,
+            checks: Checks::new("nested"),
         }
     }
 
@@ -55,26 +55,9 @@ impl Meter {
         self.sections += 1;
     }
 
-    /// Whether `found` is as it must be; a difference is a failure.
-    pub(crate) fn expect(&mut self, what: impl Display, found: u64, wanted: u64) {
-        if found != wanted {
-            self.failures += 1;
-            println!("nested: failed: {what}: {found:#x} instead of {wanted:#x}");
-        }
-    }
-
-    /// Takes over what another found.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.failures += other.failures;
-    }
-
     /// Says how it went.
     pub(crate) fn report(&self) {
         println!("nested: {} sections", self.sections);
-        if self.failures == 0 {
-            println!("nested: ok");
-        } else {
-            println!("nested: {} failures", self.failures);
-        }
+        self.checks.report();
     }
 }

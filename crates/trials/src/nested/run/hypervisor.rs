@@ -63,7 +63,7 @@ pub(super) enum Holder {
     Nothing,
     Shadow(Box<Shadow<MAX_CPUS>>),
     /// A context of the canonical table.
-    Canonical(Context<MAX_CPUS>),
+    Canonical(Box<Context<MAX_CPUS>>),
 }
 
 impl Holder {
@@ -297,7 +297,7 @@ impl<'m> Run<'m> {
                 self.retire(&hands, place, before);
                 let root = World::root(Some(index));
                 match format {
-                    None => Holder::Canonical(Context::new(&mut self.canonical.table)),
+                    None => Holder::Canonical(Box::new(Context::new(&mut self.canonical.table))),
                     Some(format) => {
                         self.host.borrow_mut().claim(root, ROOT_BYTES);
                         let shadow = Shadow::new(&hands, root, geometry, &self.ids, format);

@@ -1,54 +1,22 @@
-//! CPUs as threads, their verbs and atomics in every order that a scheduler finds. Only with `--cfg droste_shuttle`;
-//! `interleavings.rs` runs them so.
-
-#![cfg(droste_shuttle)]
+//! Faults, unmapping, logs and VMIDs of one virtual machine beside each other.
 
 use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Level, Pa, Va};
 use droste_mmu_model::{Access, AccessKind, Bbm, Config, Effect, FaultKind, Features, Model, Vcpu};
 use droste_stage2::{
     Attributes, Context, Decision, DirtyLog, Error, Fault, Geometry, Machine, Outcome, PageCache,
-    PageSupply, Privilege, Slot, Slots, Table, Users, VcpuId, VmidAllocator,
+    Privilege, Slot, Slots, Table, Users, VcpuId, VmidAllocator,
 };
 use droste_trials::{Cpu, Share};
-use shuttle::scheduler::{PctScheduler, RandomScheduler};
-use shuttle::sync::{Arc, Mutex, MutexGuard, RwLock};
-use shuttle::{Config as Limits, Runner, thread};
+use shuttle::sync::{Arc, Mutex, RwLock};
+use shuttle::thread;
 
-const CPUS: usize = 3;
+use crate::{CPUS, PAGE, Shared, Supply, in_many_orders};
+
 const RAM: u64 = 0x4000_0000;
 const MEMORY: u64 = 0x1_0000_0000;
 const TABLES: u64 = 0x8000_0000;
-const PAGE: u64 = 0x1000;
 const BLOCK: u64 = 0x20_0000;
-const SCHEDULES: usize = 25;
-
-struct Shared(Mutex<Model>);
-
-impl Share for Shared {
-    fn with<R>(&self, verb: impl FnOnce(&mut Model) -> R) -> R {
-        verb(&mut self.0.lock().expect("no test goes on after a panic"))
-    }
-}
-
-/// Pages for tables, while their lock is held.
-struct Supply<'w> {
-    model: &'w Shared,
-    free: MutexGuard<'w, Vec<Pa>>,
-}
-
-impl PageSupply for Supply<'_> {
-    fn take(&mut self) -> Option<Pa> {
-        let page = self.free.pop()?;
-        self.model.with(|model| model.claim(page, PAGE));
-        Some(page)
-    }
-
-    fn give(&mut self, page: Pa) {
-        self.model.with(|model| model.release(page, PAGE));
-        self.free.push(page);
-    }
-}
 
 /// A virtual machine of one slot of two blocks, whose virtual CPUs run on as many CPUs.
 struct World {
@@ -256,23 +224,7 @@ impl World {
 
 /// Runs CPUs beside each other in many orders.
 fn beside(bbm: u64, updates: Updates, cpus: fn(usize, &World)) {
-    let trial = move || {
-        let world = World::new(bbm, updates);
-        let threads: Vec<_> = (0..CPUS)
-            .map(|cpu| {
-                let world = world.clone();
-                thread::spawn(move || cpus(cpu, &world))
-            })
-            .collect();
-        for thread in threads {
-            thread.join().expect("it does not panic");
-        }
-        world.end();
-    };
-    let mut limits = Limits::new();
-    limits.stack_size = 0x10_0000;
-    Runner::new(RandomScheduler::new(SCHEDULES), limits.clone()).run(trial);
-    Runner::new(PctScheduler::new(3, SCHEDULES), limits).run(trial);
+    in_many_orders(move || World::new(bbm, updates), cpus, World::end);
 }
 
 const BLOCK_LEVEL: Level = Level::L2;
