@@ -3,7 +3,10 @@
 //! The guest `nested` does one thing in each of its sections, with either kind of EL2. A figure is all that EL2
 //! executes in a section over the times that the thing is done; or, where a thing is more than one exit, what one kind
 //! of exit takes until the entry that answers it. The peer's figures are Linux KVM's for the same kind of exit, with a
-//! Linux above it.
+//! Linux above it. With a Linux above Droste there are the figures of [`linux`].
+
+mod disks;
+mod linux;
 
 use super::figures::Figure;
 use super::runs::{Parts, Run};
@@ -179,6 +182,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         name: format!("E2H = 0: {}", figure.name),
         ..figure
     }));
+    figures.extend(linux::measure(&parts)?);
     publish(options, &figures)
 }
 

@@ -32,6 +32,8 @@ const PAGED_BYTES: u64 = (2 << 20) - (64 << 10);
 const RAM_BASE: u64 = 0x4000_0000;
 /// The guest's command line: its own self-tests and random placement would only add to both sides.
 const LINUX_ARGUMENTS: &str = "console=ttyAMA0 cryptomgr.notests nokaslr droste.self-report";
+/// The command line of one that is a hypervisor: that of `examples/hypervisor.toml`, without random placement.
+const HYPERVISOR_ARGUMENTS: &str = "console=ttyAMA0 loglevel=5 cryptomgr.notests panic=5 nokaslr";
 /// A run that takes longer than this hangs.
 const LIMIT: Duration = Duration::from_mins(10);
 
@@ -47,7 +49,8 @@ pub(crate) struct Parts {
 
 /// Debian's kernel, and the RAM disk that goes with it.
 pub(crate) struct Linux {
-    kernel: PathBuf,
+    /// An arm64 `Image`.
+    pub(crate) kernel: PathBuf,
     initrd: PathBuf,
 }
 
@@ -121,6 +124,21 @@ impl Parts {
             ..vm("nested", &kernel)
         };
         self.on_droste(&format!("nested-{}", el2.as_str()), &vm, "nested: ok")
+    }
+
+    /// Debian's kernel as a hypervisor at virtual EL2 with VHE, one vCPU and this RAM disk, until it switches itself off.
+    ///
+    /// # Errors
+    /// If it does not say at its end that it went through all its stages.
+    pub(crate) fn hypervisor(&self, linux: &Linux, initrd: &[u8]) -> Result<Run, Failure> {
+        let kernel = droste::files::read(&linux.kernel)?;
+        let vm = VmSpec {
+            initrd: Some(initrd),
+            bootargs: HYPERVISOR_ARGUMENTS,
+            el2: droste_image::El2::Vhe,
+            ..vm("hypervisor", &kernel)
+        };
+        self.on_droste("hypervisor", &vm, "nested: off")
     }
 
     /// Debian's kernel and busybox from the first instruction to power-off, on Droste with one vCPU.
