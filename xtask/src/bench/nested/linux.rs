@@ -24,7 +24,7 @@ const NONE: [u64; 1] = [0];
 /// Exits of one kind: who was left, how, and who was entered.
 struct Kind {
     from: &'static [&'static str],
-    kind: &'static str,
+    how: &'static str,
     classes: &'static [u64],
     to: &'static [&'static str],
 }
@@ -35,7 +35,7 @@ const HYPERCALL: Kind = synchronous(&L2, &HVC, &L1);
 const ABORT: Kind = synchronous(&L2, &ABORTS, &L1);
 const INTERRUPT: Kind = Kind {
     from: &L2,
-    kind: "irq",
+    how: "irq",
     classes: &NONE,
     to: &L1,
 };
@@ -47,7 +47,7 @@ const fn synchronous(
 ) -> Kind {
     Kind {
         from,
-        kind: "sync",
+        how: "sync",
         classes,
         to,
     }
@@ -163,7 +163,7 @@ fn hypercalls(run: &Run, stages: &[Stage]) -> Result<Vec<Figure>, Failure> {
 fn sum(stage: &Stage, kind: &Kind) -> (u64, u64) {
     let is_meant = |e: &&Exit| {
         kind.from.contains(&&*e.from)
-            && e.kind == kind.kind
+            && e.kind == kind.how
             && kind.classes.contains(&e.class)
             && kind.to.contains(&&*e.to)
     };
