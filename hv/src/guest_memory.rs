@@ -299,6 +299,7 @@ pub(crate) struct Pages {
     area: Region,
     fresh: Range<u64>,
     freed: Option<Pa>,
+    taken: u64,
 }
 
 impl Pages {
@@ -308,19 +309,34 @@ impl Pages {
             area,
             fresh,
             freed: None,
+            taken: 0,
         }
     }
+
+    /// How many are taken: parts of tables, and those taken ahead.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Bytes set aside for them, and for the roots beside them.
+    pub(crate) fn area_bytes(&self) -> u64 {
+        let range = self.area.range();
+        range.end - range.start
+    }
 }
+
 impl PageSupply for Pages {
     fn take(&mut self) -> Option<Pa> {
         if let Some(page) = self.freed {
             let next = self.area.read_u64(page);
             self.freed = (next != 0).then_some(Pa(next));
+            self.taken += 1;
             return Some(page);
         }
         let page = Pa(self.fresh.start);
         (!self.fresh.is_empty()).then(|| {
             self.fresh.start += PAGE;
+            self.taken += 1;
             page
         })
     }
@@ -329,5 +345,6 @@ impl PageSupply for Pages {
         self.area
             .write_u64(page, self.freed.map_or(0, |next| next.0));
         self.freed = Some(page);
+        self.taken -= 1;
     }
 }

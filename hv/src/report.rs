@@ -93,6 +93,16 @@ fn print_vm(vm: &Vm) {
         s.table.tlbi_vmid,
         s.private_invalidations
     );
+    if let Some(shadows) = vm.shadows() {
+        log::info!(
+            "{}: shadow stage 2: {} of {} in use, {} table pages of {} KiB",
+            vm.name(),
+            shadows.in_use,
+            shadows.count,
+            shadows.table_pages,
+            shadows.table_bytes / 1024
+        );
+    }
 }
 
 fn exits(vm: &Vm, class: usize) -> u64 {
@@ -177,9 +187,17 @@ fn write_vm(f: &mut fmt::Formatter<'_>, vm: &Vm) -> fmt::Result {
     )?;
     write!(
         f,
-        ",\"tlbi\":{{\"address\":{},\"range\":{},\"combined\":{},\"vmid\":{},\"private\":{}}}}}}}",
+        ",\"tlbi\":{{\"address\":{},\"range\":{},\"combined\":{},\"vmid\":{},\"private\":{}}}}}",
         t.tlbi_address, t.tlbi_range, t.tlbi_combined, t.tlbi_vmid, s.private_invalidations
-    )
+    )?;
+    if let Some(shadows) = vm.shadows() {
+        write!(
+            f,
+            ",\"shadows\":{{\"in_use\":{},\"count\":{},\"table_pages\":{},\"table_bytes\":{}}}",
+            shadows.in_use, shadows.count, shadows.table_pages, shadows.table_bytes
+        )?;
+    }
+    write!(f, "}}")
 }
 
 /// The end of a machine on which Droste found a bug of its own: the tool hears of it, a person reads it.

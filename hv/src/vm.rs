@@ -36,7 +36,7 @@ use crate::guest_memory::{GuestMemory, Stage2Stats};
 use crate::guest_uart::GuestUart;
 use crate::loader::{self, LoadError};
 use crate::machine::machine;
-use crate::nested::contexts::Contexts;
+use crate::nested::contexts::{Contexts, ShadowStats};
 use crate::nested::{self, Nested};
 use crate::vcpu::{Phase, Vcpu};
 use crate::{console, mmio, power, vgic};
@@ -207,6 +207,11 @@ impl Vm {
     /// What its stage 2 did so far.
     pub(crate) fn stage2(&self) -> Stage2Stats {
         self.memory.stats()
+    }
+
+    /// What its guests hold; `None` if it has no EL2.
+    pub(crate) fn shadows(&self) -> Option<ShadowStats> {
+        Some(self.nested.as_ref()?.contexts.stats())
     }
 
     /// Its tree, with the RAM disk at `initrd`.

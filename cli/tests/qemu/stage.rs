@@ -31,6 +31,15 @@ pub(crate) struct Parts {
     pub(crate) fp: PathBuf,
     hostile: PathBuf,
     neighbours: PathBuf,
+    at_el2: [(&'static str, PathBuf); 3],
+}
+
+impl Parts {
+    /// A guest that is a hypervisor, by its name.
+    pub(crate) fn at_el2(&self, name: &str) -> &Path {
+        let found = self.at_el2.iter().find(|(of, _)| *of == name);
+        &found.expect("there is such a guest").1
+    }
 }
 
 /// The parts. The first to ask brings what is missing.
@@ -51,6 +60,11 @@ fn gather() -> droste::Result<Parts> {
         fp: setup.guest("fp")?,
         hostile: setup.guest("hostile")?,
         neighbours: setup.guest("neighbours")?,
+        at_el2: [
+            ("nested", setup.guest("nested")?),
+            ("vel2", setup.guest("vel2")?),
+            ("hostile-el2", setup.guest("hostile-el2")?),
+        ],
     })
 }
 
@@ -129,6 +143,17 @@ impl Stage {
     /// Adds a guest that spoils or watches what guests share, named for its role.
     pub(crate) fn neighbour(&mut self, role: &str, vcpus: u32) {
         self.bare(role, vcpus, &parts().neighbours, role);
+    }
+
+    /// Adds a guest that is a hypervisor, with this kind of EL2.
+    pub(crate) fn at_el2(&mut self, name: &str, kind: &str, vcpus: u32) {
+        let kernel = parts().at_el2(name).display();
+        self.vm(
+            name,
+            &format!(
+                "vcpus = {vcpus}\nmemory = \"128M\"\nkernel = \"{kernel}\"\nel2 = \"{kind}\"\n"
+            ),
+        );
     }
 
     fn bare(&mut self, name: &str, vcpus: u32, kernel: &Path, cmdline: &str) {

@@ -224,6 +224,11 @@ impl<S: DerefMut<Target = [Entry]>> Pool<S> {
         (0..self.granted).map(Place)
     }
 
+    /// How many places have a user.
+    pub fn in_use(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.users > 0).count()
+    }
+
     /// A place without a key: one never granted, or else the one idle for longest.
     fn vacate(&mut self) -> Option<Grant> {
         let quota = u32::try_from(self.entries.len()).unwrap_or(NONE);

@@ -196,16 +196,18 @@ impl VcpuState {
         self.el1.save();
         self.timers.save();
         self.interface = gic::read_interface();
+        self.control.traps.open_vectors();
         self.vectors.save();
     }
 
     /// Puts the guest's registers into the hardware. Its stage 2 and its list registers come separately.
     pub(crate) fn load(&self) {
+        self.control.traps.open_vectors();
+        self.vectors.load();
         self.control.load();
         self.el1.load();
         self.timers.load();
         gic::write_interface(&self.interface);
-        self.vectors.load();
         self.load_debug();
         isb();
     }

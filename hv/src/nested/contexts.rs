@@ -79,6 +79,19 @@ impl Pools {
     }
 }
 
+/// What a virtual machine's guests hold of EL2's memory, for the report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShadowStats {
+    /// Shadows that virtual CPUs run under, or were left under by EL1.
+    pub(crate) in_use: usize,
+    /// Shadows that there are.
+    pub(crate) count: usize,
+    /// Pages that are part of a shadow's table, or taken ahead for one.
+    pub(crate) table_pages: u64,
+    /// Bytes set aside for shadows: the VM's quota.
+    pub(crate) table_bytes: u64,
+}
+
 /// The contexts of one virtual machine's guests.
 pub(crate) struct Contexts {
     /// What L1 is shown.
@@ -324,6 +337,18 @@ impl Contexts {
         let mut shadow = shadow.write();
         let done = shadow.clear(&mut self.host(&mut *self.pages.lock()));
         done.expect("nothing can fail in emptying a table");
+    }
+
+    /// What is held now.
+    pub(crate) fn stats(&self) -> ShadowStats {
+        let in_use = self.pools.lock().with_table.in_use();
+        let pages = self.pages.lock();
+        ShadowStats {
+            in_use,
+            count: self.shadows.len(),
+            table_pages: pages.taken(),
+            table_bytes: pages.area_bytes(),
+        }
     }
 
     fn each_shadow(

@@ -250,6 +250,7 @@ pub(crate) fn look(state: &mut VcpuState) {
     let kicks = {
         let mut gic = vm.gic.lock();
         let kicks = leave(state, &mut gic);
+        vgic::deactivate_owed(&mut gic, me);
         enter(state, &mut gic);
         kicks
     };

@@ -224,3 +224,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn places_with_a_user_are_counted_once_each() {
+    let mut pool = pool(3);
+    assert_eq!(pool.in_use(), 0);
+    let place = pool.acquire(key(1, 0)).expect("room").place();
+    pool.acquire(key(1, 0)).expect("known");
+    pool.acquire(key(2, 0)).expect("room");
+    assert_eq!(pool.in_use(), 2);
+    pool.release(place);
+    assert_eq!(pool.in_use(), 2);
+    pool.release(place);
+    assert_eq!(pool.in_use(), 1);
+}

@@ -126,6 +126,7 @@ impl World {
         self.was_high = maintenance(&self.expected);
         self.is_noticed = false;
         self.is_below = true;
+        self.machine.below = Some(HYPERVISOR);
         self.check_links();
     }
 
@@ -133,6 +134,7 @@ impl World {
         let gic = &mut self.machine.gic;
         let kicks = gic.leave_nested(HYPERVISOR, &self.hardware, &mut self.guest);
         self.is_below = false;
+        self.machine.below = None;
         while let Some(physical) = self.machine.gic.take_deactivation(HYPERVISOR) {
             let was_active = self.machine.physical_active.remove(&physical.number());
             assert!(was_active, "{physical:?} deactivated twice");
