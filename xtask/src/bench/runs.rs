@@ -128,7 +128,7 @@ impl Parts {
         self.on_droste(&format!("nested-{}", el2.as_str()), &vm, "nested: ok")
     }
 
-    /// Debian's kernel as a hypervisor at virtual EL2 with VHE, one vCPU and this RAM disk, until it switches itself off.
+    /// Debian's kernel as a hypervisor at virtual EL2 with VHE, with one vCPU and this RAM disk, until its power-off.
     ///
     /// # Errors
     /// If it does not say at its end that it went through all its stages.
