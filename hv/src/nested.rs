@@ -232,7 +232,7 @@ impl El2 {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn get(&mut self, register: Known) -> u64 {
         self.view(&mut Hardware).get(register)
     }
