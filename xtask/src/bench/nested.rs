@@ -40,6 +40,8 @@ struct Row {
     peer: Option<f64>,
 }
 
+/// ESR_EL2.EC (DDI 0487, D24.2).
+const INSTRUCTION_ABORT: u64 = 0x20;
 const DATA_ABORT: u64 = 0x24;
 const HVC: u64 = 0x16;
 const SYSREG: u64 = 0x18;

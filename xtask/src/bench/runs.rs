@@ -23,8 +23,10 @@ const DETERMINISTIC: [&str; 6] = [
     "-rtc",
     "base=2026-01-01,clock=vm",
 ];
-/// Memory of the virtual machine, in MiB, and of the machine around it.
+/// Memory of the virtual machine, in MiB, and of the machine around it, which has what the virtual machine has in whole
+/// GiB more. A hypervisor has more: a Linux with less than 512 MiB to itself gives its guests no huge pages.
 const GUEST_MIB: u64 = 512;
+const HYPERVISOR_MIB: u64 = 1024;
 const HOST_MIB: u64 = 1024;
 /// What the guest of exits has more: an end of RAM that no 2 MiB block fits, so that it is mapped by 4 KiB pages.
 const PAGED_BYTES: u64 = (2 << 20) - (64 << 10);
@@ -126,7 +128,7 @@ impl Parts {
         self.on_droste(&format!("nested-{}", el2.as_str()), &vm, "nested: ok")
     }
 
-    /// Debian's kernel as a hypervisor at virtual EL2 with VHE, one vCPU and this RAM disk, until it switches itself off.
+    /// Debian's kernel as a hypervisor at virtual EL2 with VHE, with one vCPU and this RAM disk, until its power-off.
     ///
     /// # Errors
     /// If it does not say at its end that it went through all its stages.
@@ -136,6 +138,7 @@ impl Parts {
             initrd: Some(initrd),
             bootargs: HYPERVISOR_ARGUMENTS,
             el2: droste_image::El2::Vhe,
+            memory: HYPERVISOR_MIB << 20,
             ..vm("hypervisor", &kernel)
         };
         self.on_droste("hypervisor", &vm, "nested: off")
@@ -192,6 +195,7 @@ impl Parts {
         let machine = Machine {
             initrd: Some(image_file),
             append: format!("droste.report={nonce} droste.no-reboot"),
+            memory_mib: HOST_MIB + (vm.memory >> 30 << 10),
             ..self.machine(&self.hypervisor, vm.vcpus)
         };
         let (output, trace) = self.count(name, machine, marker)?;

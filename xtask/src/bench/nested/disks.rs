@@ -63,8 +63,8 @@ pub(super) fn l1(linux: &Linux) -> Result<Vec<u8>, Failure> {
     ])
 }
 
-/// A program for 64-bit Arm Linux that executes these marks, one behind the other, and exits: an ELF file of one segment.
-/// Marks are hints, which EL0 may execute (DDI 0487, C6.2, "HINT").
+/// A program for 64-bit Arm Linux that executes these marks in order and exits: an ELF file of one segment. Marks are
+/// hints, which EL0 may execute (DDI 0487, C6.2, "HINT").
 fn mark_program(marks: &[u32]) -> Vec<u8> {
     const HINT_0X60: u32 = 0xd503_2c1f;
     const EXIT_WITH_0: [u32; 3] = [0xd280_0000, 0xd280_0ba8, 0xd400_0001];

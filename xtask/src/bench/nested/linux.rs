@@ -9,34 +9,30 @@ use super::super::figures::Figure;
 use super::super::runs::{Linux, Parts, Run};
 use super::super::trace::{Exit, Stage};
 use super::super::{self as bench, INSTRUCTIONS, described, number};
-use super::disks;
+use super::{DATA_ABORT, ERET, HVC, INSTRUCTION_ABORT, disks};
 use crate::workspace::Failure;
 
 const L2: [&str; 2] = ["el1", "el0"];
 const L1: [&str; 1] = ["vel2"];
-/// ESR_EL2.EC (DDI 0487, D24.2): aborts of instruction fetches and of data accesses from lower exception levels.
-const ABORTS: [u64; 2] = [0x20, 0x24];
-const HVC: [u64; 1] = [0x16];
-const ERET: [u64; 1] = [0x1a];
-/// What an interrupt has for a class.
-const NONE: [u64; 1] = [0];
+/// Aborts of L2's instruction fetches and of its data accesses.
+const ABORTS: [u64; 2] = [INSTRUCTION_ABORT, DATA_ABORT];
 
-/// Exits of one kind: who was left, how, and who was entered.
+/// Exits of one kind: who was left, by which vector and ESR_EL2.EC (0 if it has none), and who was entered.
 struct Kind {
     from: &'static [&'static str],
-    how: &'static str,
+    vector: &'static str,
     classes: &'static [u64],
     to: &'static [&'static str],
 }
 
 const FILL: Kind = synchronous(&L2, &ABORTS, &L2);
-const ENTRY: Kind = synchronous(&L1, &ERET, &L2);
-const HYPERCALL: Kind = synchronous(&L2, &HVC, &L1);
+const ENTRY: Kind = synchronous(&L1, &[ERET], &L2);
+const HYPERCALL: Kind = synchronous(&L2, &[HVC], &L1);
 const ABORT: Kind = synchronous(&L2, &ABORTS, &L1);
 const INTERRUPT: Kind = Kind {
     from: &L2,
-    how: "irq",
-    classes: &NONE,
+    vector: "irq",
+    classes: &[0],
     to: &L1,
 };
 
@@ -47,7 +43,7 @@ const fn synchronous(
 ) -> Kind {
     Kind {
         from,
-        how: "sync",
+        vector: "sync",
         classes,
         to,
     }
@@ -163,7 +159,7 @@ fn hypercalls(run: &Run, stages: &[Stage]) -> Result<Vec<Figure>, Failure> {
 fn sum(stage: &Stage, kind: &Kind) -> (u64, u64) {
     let is_meant = |e: &&Exit| {
         kind.from.contains(&&*e.from)
-            && e.kind == kind.how
+            && e.kind == kind.vector
             && kind.classes.contains(&e.class)
             && kind.to.contains(&&*e.to)
     };
