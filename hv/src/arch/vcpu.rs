@@ -225,8 +225,8 @@ impl VcpuState {
         self.control.load();
     }
 
-    /// HCR_EL2.VSE of the guest, which is loaded: whether a virtual SError is pending.
-    pub(crate) fn serror(&self) -> u64 {
+    /// HCR_EL2.VSE of the loaded guest: whether a virtual SError is pending.
+    pub(crate) fn loaded_serror() -> u64 {
         mrs!("hcr_el2") & hcr::VSE
     }
 

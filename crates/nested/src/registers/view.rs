@@ -54,7 +54,7 @@ pub enum Loaded {
 
 /// The hardware's EL1 and EL0 registers, while a virtual CPU is loaded; its saved copy of them otherwise.
 ///
-/// Only registers that a [`Home`] or [`guest_registers`] names are asked for.
+/// Only registers that a [`Home`] or [`guest_registers`](super::guest_registers) names are asked for.
 pub trait Twins {
     /// The value of `register`.
     fn get(&self, register: SysReg) -> u64;
