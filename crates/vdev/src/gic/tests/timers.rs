@@ -101,8 +101,8 @@ fn an_active_timer_stays_active_and_its_link_goes_and_comes() {
     let mut machine = Machine::new(1, 0, 4);
     fire(&mut machine, El1);
     assert_eq!(machine.ack(0), Some(27));
-    for _ in 0..2 {
-        assert_eq!(switch(&mut machine, El2, High).clear_active, 1 << 27);
+    for level in [High, Low, High] {
+        assert_eq!(switch(&mut machine, El2, level).clear_active, 1 << 27);
         assert_eq!(machine.read_private(0, ISACTIVER) >> 27 & 1, 1);
         assert_eq!(machine.ack(0), None, "it is active");
         assert_eq!(switch(&mut machine, El1, Low).set_active, 1 << 27);
