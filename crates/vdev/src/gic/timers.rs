@@ -1,7 +1,7 @@
 //! Timers' interrupts as their timers move into and out of hardware. [`Pair`]'s module has the scheme.
 
 use super::bank::Bank;
-use super::state::At;
+use super::state::{At, Vcpu};
 use super::{Gic, Intid, Kicks};
 use crate::line::Line;
 use crate::timer::Pair;
@@ -26,7 +26,7 @@ impl Gic {
     /// the answer.
     ///
     /// # Panics
-    /// If a list register holds one of the four interrupts.
+    /// If a list register holds one of the four interrupts and there is something to do.
     pub fn switch_timers(
         &mut self,
         vcpu: usize,
@@ -36,6 +36,9 @@ impl Gic {
     ) -> TimerSwitch {
         let state = &mut self.vcpus[vcpu];
         let mut switch = TimerSwitch::default();
+        if state.is_idle(physical) && parked == [Line::Low; 2] {
+            return switch;
+        }
         let mut touched = 0;
         for n in [0, 1] {
             let physical_mask = 1 << (physical[n].number() & 31);
@@ -59,6 +62,18 @@ impl Gic {
     pub fn drive_timers(&mut self, vcpu: usize, parked: Pair, lines: [Line; 2]) -> Kicks {
         let [physical, virt] = parked.intids();
         self.set_line(vcpu, physical, lines[0]) | self.set_line(vcpu, virt, lines[1])
+    }
+}
+
+impl Vcpu {
+    /// Whether no timer's interrupt is active, high, or stands active as one of `physical`: mostly so.
+    fn is_idle(&self, physical: [Intid; 2]) -> bool {
+        let mask = |intids: [Intid; 2]| intids.iter().fold(0, |m, i| m | 1 << (i.number() & 31));
+        let guest = mask(Pair::El1.intids()) | mask(Pair::El2.intids());
+        let Bank {
+            active, line, hw, ..
+        } = self.private;
+        (active | line | hw) & guest == 0 && self.owed[0] & mask(physical) == 0
     }
 }
 

@@ -229,7 +229,7 @@ impl World {
             Step::DeactivateUnlisted => {
                 for ich in [&mut self.hardware, &mut self.expected] {
                     let count = ich.hcr >> 27 & 31;
-                    ich.hcr = ich.hcr & !(31 << 27) | (count + 1 & 31) << 27;
+                    ich.hcr = ich.hcr & !(31 << 27) | ((count + 1) & 31) << 27;
                 }
             }
             Step::Groups(enables) => {
