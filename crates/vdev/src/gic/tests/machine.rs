@@ -69,8 +69,8 @@ pub(super) struct Machine {
     pub(super) cpus: Vec<Cpu>,
     /// Physical interrupts that stand active.
     pub(super) physical_active: BTreeSet<usize>,
-    /// The virtual CPU whose own guest runs, if one's does: its list registers are not this machine's to fill.
-    pub(super) below: Option<usize>,
+    /// One whose own guest runs, and whose kicks therefore somebody else follows.
+    pub(super) is_below: Option<usize>,
 }
 
 impl Machine {
@@ -91,7 +91,7 @@ impl Machine {
                 vcpus
             ],
             physical_active: BTreeSet::new(),
-            below: None,
+            is_below: None,
         };
         machine.write(0, 0, 3);
         for word in 1..32 {
@@ -174,7 +174,7 @@ impl Machine {
     pub(super) fn follow(&mut self, mut kicks: Kicks) {
         while let Some(vcpu) = kicks.iter().next() {
             kicks = kicks.without(vcpu);
-            if self.below != Some(vcpu) {
+            if self.is_below != Some(vcpu) {
                 kicks |= self.sync(vcpu).without(vcpu);
             }
         }
