@@ -41,7 +41,7 @@ impl Gic {
         }
         let mut touched = 0;
         for n in [0, 1] {
-            let physical_mask = physical_ppis[n];
+            let physical_mask = 1 << (physical[n].number() & 31);
             let (out, into) = (loaded.other().intids()[n], loaded.intids()[n]);
             let bank = &mut state.private;
             let was_active = bank.park(out.number(), parked[n].is_high());
@@ -78,11 +78,6 @@ impl Vcpu {
 }
 
 impl Bank {
-    /// Whether nothing is pending, active, on the line or in hardware of `mask`.
-    const fn is_at_rest(&self, mask: u32) -> bool {
-        (self.hw | self.line | self.latch | self.active | self.listed) & mask == 0
-    }
-
     /// The level-sensitive physical interrupt behind interrupt `bit` goes to another: `is_high` says its level from now
     /// on. Gives whether the physical one stands active.
     ///
