@@ -308,7 +308,7 @@ fn bootargs(vm: &PlannedVm, words: &Words) -> String {
         .disks
         .iter()
         .find_map(|disk| disk.value.monitor());
-    let l2 = monitor.map(|monitor| L2::new(monitor).to_string());
+    let l2 = monitor.map(|monitor| L2::new(&[monitor]).to_string());
     if words.self_report {
         all.push("droste.self-report");
         all.extend(l2.as_deref());

@@ -96,7 +96,7 @@ impl Provisions {
 /// ```
 /// use droste::setup::monitor::{L2, Monitor};
 ///
-/// let mut l2 = L2::new(Monitor::Vmm);
+/// let mut l2 = L2::new(&[Monitor::Vmm]);
 /// assert_eq!(l2.to_string(), "droste.l2=vmm");
 /// l2.vcpus = 2;
 /// l2.parallel = 2;
@@ -104,8 +104,8 @@ impl Provisions {
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct L2 {
-    /// What starts them.
-    pub monitor: Monitor,
+    /// What starts them, in turn.
+    pub monitors: Vec<Monitor>,
     /// Virtual CPUs of each.
     pub vcpus: u32,
     /// Memory of each, in MiB.
@@ -117,25 +117,29 @@ pub struct L2 {
     pub parallel: u32,
     /// How often that is done.
     pub count: u32,
+    /// How much of their memory is swapped out over and over, in MiB; 0 is none. The host needs a disk for it.
+    pub reclaim_mib: u32,
 }
 
 impl L2 {
     /// One Linux, as small as it is started unless somebody says.
-    pub fn new(monitor: Monitor) -> Self {
+    pub fn new(monitors: &[Monitor]) -> Self {
         Self {
-            monitor,
+            monitors: monitors.to_vec(),
             vcpus: 1,
             memory_mib: MEMORY_MIB,
             kernel: None,
             parallel: 1,
             count: 1,
+            reclaim_mib: 0,
         }
     }
 }
 
 impl fmt::Display for L2 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "droste.l2={}", self.monitor.word())?;
+        let monitors: Vec<_> = self.monitors.iter().map(|monitor| monitor.word()).collect();
+        write!(f, "droste.l2={}", monitors.join(","))?;
         if let Some(kernel) = &self.kernel {
             write!(f, " droste.l2.kernel={kernel}")?;
         }
@@ -144,6 +148,7 @@ impl fmt::Display for L2 {
             ("memory", self.memory_mib, MEMORY_MIB),
             ("parallel", self.parallel, 1),
             ("count", self.count, 1),
+            ("reclaim", self.reclaim_mib, 0),
         ] {
             if value != default {
                 write!(f, " droste.l2.{name}={value}")?;
@@ -177,15 +182,16 @@ mod tests {
     #[test]
     fn the_guest_knows_every_word() {
         let l2 = L2 {
-            monitor: Monitor::Qemu,
+            monitors: vec![Monitor::Qemu, Monitor::Vmm],
             vcpus: 2,
             memory_mib: 64,
             kernel: Some("fp".into()),
             parallel: 3,
             count: 4,
+            reclaim_mib: 5,
         };
         let words = l2.to_string();
-        assert_eq!(words.split(' ').count(), 6, "{words}");
+        assert_eq!(words.split(' ').count(), 7, "{words}");
         for word in words.split(' ') {
             let (name, _) = word.split_once('=').expect("a name and a value");
             let asked = format!("$(value {name}");

@@ -39,7 +39,7 @@ fn host(monitor: Monitor, words: &str) -> droste::Result<Machine> {
 
 /// Runs a host that starts what is asked for, and returns all that was said, which has to begin well.
 fn runs(l2: &L2) -> String {
-    let machine = host(l2.monitor, &format!("droste.self-report {l2}"));
+    let machine = host(Monitor::Vmm, &format!("droste.self-report {l2}"));
     let machine = machine.unwrap_or_else(|error| panic!("{error}"));
     let _turn = Turn::wait(2);
     let session = Session::start(machine.command(), LIMIT).expect("QEMU starts");
@@ -50,7 +50,7 @@ fn runs(l2: &L2) -> String {
 
 #[test]
 fn two_linuxes_run_on_the_small_monitor_beside_each_other() {
-    let mut l2 = L2::new(Monitor::Vmm);
+    let mut l2 = L2::new(&[Monitor::Vmm]);
     (l2.vcpus, l2.parallel) = (2, 2);
     let output = runs(&l2);
     for number in 1..=2 {
@@ -62,7 +62,7 @@ fn two_linuxes_run_on_the_small_monitor_beside_each_other() {
 
 #[test]
 fn a_bare_metal_guest_runs_on_the_small_monitor() {
-    let mut l2 = L2::new(Monitor::Vmm);
+    let mut l2 = L2::new(&[Monitor::Vmm]);
     (l2.vcpus, l2.kernel) = (2, Some("fp".into()));
     let output = runs(&l2);
     must_say(
@@ -73,7 +73,7 @@ fn a_bare_metal_guest_runs_on_the_small_monitor() {
 
 #[test]
 fn a_guest_that_does_not_end_well_fails_its_host() {
-    let mut l2 = L2::new(Monitor::Vmm);
+    let mut l2 = L2::new(&[Monitor::Vmm]);
     l2.kernel = Some("nothing".into());
     let output = runs(&l2);
     must_say(

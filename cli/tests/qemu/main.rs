@@ -13,5 +13,6 @@ mod guests;
 mod kvm;
 mod linux;
 mod neighbours;
+mod nested;
 mod refusals;
 mod stage;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use droste::qemu::Session;
 use droste::setup::Setup;
 use droste::setup::guest::KERNEL_PACKAGE;
+use droste_image::El2;
 use serde_json::Value;
 
 /// What every Linux is told, as in the example.
@@ -99,6 +100,20 @@ impl Drop for Turn {
     }
 }
 
+/// What a Debian is that is a hypervisor.
+pub(crate) struct Host {
+    /// Its EL2.
+    pub(crate) el2: El2,
+    /// Its virtual CPUs.
+    pub(crate) vcpus: u32,
+    /// Its memory in MiB.
+    pub(crate) memory_mib: u32,
+    /// Its disks, as in a description.
+    pub(crate) disks: Vec<String>,
+    /// More words for its kernel, with a space before.
+    pub(crate) words: String,
+}
+
 /// A directory with descriptions of virtual machines.
 pub(crate) struct Stage {
     dir: tempfile::TempDir,
@@ -128,6 +143,29 @@ impl Stage {
              initrd = \"debian:busybox-static\"\ncmdline = \"{LINUX_WORDS}\"\n{keys}\n"
         );
         self.vm(name, &keys);
+    }
+
+    /// Adds a Debian that is a hypervisor, with what its own guests need on its first disk.
+    pub(crate) fn hypervisor(&mut self, host: &Host) {
+        let Host {
+            el2, memory_mib, ..
+        } = *host;
+        let (el2, mode) = match el2 {
+            El2::Nvhe => ("nvhe", " kvm-arm.mode=nvhe"),
+            _ => ("vhe", ""),
+        };
+        let disks: Vec<String> = host.disks.iter().map(|disk| format!("{disk:?}")).collect();
+        self.vm(
+            "linux",
+            &format!(
+                "vcpus = {}\nmemory = \"{memory_mib}M\"\nkernel = \"debian:{KERNEL_PACKAGE}\"\n\
+                 initrd = \"debian:busybox-static\"\ncmdline = \"{LINUX_WORDS}{mode}{}\"\n\
+                 el2 = \"{el2}\"\ndisk = [{}]\n",
+                host.vcpus,
+                host.words,
+                disks.join(", ")
+            ),
+        );
     }
 
     /// Adds the guest that watches its floating-point registers.
@@ -306,6 +344,20 @@ pub(crate) struct Terminal<'a> {
 }
 
 impl Terminal<'_> {
+    /// Asks for Droste's report, and returns the number before the words `unit`.
+    pub(crate) fn report(&mut self, unit: &str) -> u64 {
+        let before = self.session.transcript().len();
+        self.keys("\x1ds");
+        self.wait_for("EL2 memory: ");
+        self.keys("\n");
+        let said = self.session.transcript().get(before..).unwrap_or_default();
+        let number = said
+            .split_once(unit)
+            .and_then(|(rest, _)| rest.rsplit(' ').next());
+        let number = number.and_then(|number| number.parse().ok());
+        number.unwrap_or_else(|| panic!("no number before {unit:?} in\n{said}"))
+    }
+
     /// Waits until something is said.
     pub(crate) fn wait_for(&mut self, marker: &str) {
         self.session

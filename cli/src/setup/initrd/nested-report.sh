@@ -2,18 +2,22 @@
 # Examines this machine as a host of virtual machines: starts guests of its own, called L2, has each examine itself, and
 # says how that went. The last line is `guest: nested ok`, or `guest: nested failed: why`; the exit code says the same.
 #
-# Words of the command line: droste.l2=vmm|qemu is the monitor, droste.l2.vcpus and droste.l2.memory (MiB) are each one's,
-# droste.l2.kernel is a kernel of the disk in place of Linux, droste.l2.parallel says how many run beside each other, and
-# droste.l2.count how often that is done.
+# Words of the command line: droste.l2=vmm|qemu is the monitor, or a list of several, with commas, that take turns;
+# droste.l2.vcpus and droste.l2.memory (MiB) are each one's; droste.l2.kernel is a kernel of the disk in place of Linux;
+# droste.l2.parallel says how many run beside each other, and droste.l2.count how often that is done; droste.l2.reclaim
+# is how many MiB of their memory are taken from them, over and over, to a disk that has nothing on it.
 
 . /etc/words
 
-monitor=$(value droste.l2)
+monitors=$(value droste.l2 | tr , ' ')
 vcpus=$(value droste.l2.vcpus 1)
 memory=$(value droste.l2.memory 128)
 kernel=$(value droste.l2.kernel)
 count=$(value droste.l2.count 1)
 parallel=$(value droste.l2.parallel 1)
+reclaim=$(value droste.l2.reclaim)
+# The control group that the L2s are in when their memory is taken.
+group=/sys/fs/cgroup/l2
 
 fail() {
     echo "guest: nested failed: $1"
@@ -34,10 +38,49 @@ relay() {
     '
 }
 
+# The monitor whose turn L2 $1 is.
+monitor() {
+    number=$1
+    set -- $monitors
+    shift $(((number - 1) % $#))
+    echo "$1"
+}
+
+# Starts the program $@, where memory is taken from, if it is.
+governed() {
+    if [ -n "$reclaim" ]; then
+        sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$@"
+    else
+        "$@"
+    fi
+}
+
+# Makes a swap space of the first disk that is not in use, and takes memory from the L2s from now on.
+start_reclaim() {
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup && mkdir "$group" || fail "there are no control groups"
+    for disk in /dev/vd*; do
+        grep -q "^$disk " /proc/mounts || break
+    done
+    mkswap "$disk" >/dev/null && swapon "$disk" || fail "no disk can be swapped to"
+    while sleep 0.1; do
+        # It fails where less is to be had.
+        echo "${reclaim}M" >"$group/memory.reclaim"
+    done 2>/dev/null &
+}
+
+# Says how many pages went, and came back.
+report_reclaim() {
+    out=$(sed -n 's/^pswpout //p' /proc/vmstat)
+    in=$(sed -n 's/^pswpin //p' /proc/vmstat)
+    echo "guest: L2: $out pages swapped out, $in in"
+    [ "$out" -gt 0 ] && [ "$in" -gt 0 ] || fail "no memory was taken"
+}
+
 # Starts L2 $1 and waits for its end.
 start() {
     begin=$(now)
-    l2 -v "$monitor" -c "$vcpus" -m "$memory" ${kernel:+-k "$kernel"} ${kernel:-droste.self-report} \
+    monitor=$(monitor "$1")
+    governed l2 -v "$monitor" -c "$vcpus" -m "$memory" ${kernel:+-k "$kernel"} ${kernel:-droste.self-report} \
         </dev/null 2>&1 | relay "$1"
     status=$?
     seconds=$(awk -v from="$begin" -v to="$(now)" 'BEGIN { printf "%.2f", to - from }')
@@ -55,6 +98,7 @@ echo "guest: kvm: ${kvm:-not initialized}"
 [ -e /dev/kvm ] || fail "there is no /dev/kvm"
 free=$(sed -n 's/^MemAvailable: *//p' /proc/meminfo)
 echo "guest: L2: $count times $parallel, $free available"
+[ -z "$reclaim" ] || start_reclaim
 
 number=0
 for _ in $(seq "$count"); do
@@ -69,4 +113,5 @@ for _ in $(seq "$count"); do
     done
     [ -z "$failed" ] || fail "an L2 did not end well"
 done
+[ -z "$reclaim" ] || report_reclaim
 echo "guest: nested ok"

@@ -1,0 +1,187 @@
+//! Guests that are hypervisors: Linux with KVM and guests of its own, called L2, on either kind of EL2; what else they
+//! must bear; and bare-metal guests at EL2.
+//!
+//! A boot tests as much as it can at once: how many virtual CPUs, which processor, which EL2 and which monitor go
+//! together is spread over the cases so that each value meets each.
+
+use std::fs::File;
+
+use droste::setup::monitor::{L2, Monitor};
+use droste_image::El2;
+
+use crate::stage::{Ended, Host, PROMPT, Stage, Terminal, must_say};
+
+/// An L1 with its L2s takes a tenth of this on an idle host.
+const LIMIT: u64 = 400;
+/// The L2's prompt.
+const L2_PROMPT: &str = "l2:~# ";
+
+/// A host for two L2s with Debian's QEMU, whose files it keeps in memory.
+fn host(el2: El2, vcpus: u32) -> Host {
+    Host {
+        el2,
+        vcpus,
+        memory_mib: 768,
+        disks: vec!["debian:qemu-system-arm".into()],
+        words: String::new(),
+    }
+}
+
+/// Linux on `cpus` processors of this kind starts the L2s, whose each must come to its good end; looks at what the
+/// record says.
+fn starts(host: &Host, l2: &L2, cpu: &str, cpus: u32) -> Ended {
+    let mut stage = Stage::new();
+    stage.hypervisor(host);
+    runs(&stage, host, l2, cpu, cpus)
+}
+
+fn runs(stage: &Stage, host: &Host, l2: &L2, cpu: &str, cpus: u32) -> Ended {
+    let ended = stage
+        .run_on(cpus)
+        .within(LIMIT)
+        .with(&["--cpu", cpu, "--append", &l2.to_string()])
+        .succeeds(&["guest: exception level: EL2", "guest: nested ok"]);
+    let mode = match host.el2 {
+        El2::Nvhe => "guest: kvm: Hyp nVHE mode initialized successfully",
+        _ => "guest: kvm: VHE mode initialized successfully",
+    };
+    let online = format!("guest: cpus: {} online", host.vcpus);
+    must_say(&ended.output, &[&online, mode]);
+    for number in 1..=l2.parallel * l2.count {
+        let monitors = &l2.monitors;
+        let monitor = match monitors[(number as usize - 1) % monitors.len()] {
+            Monitor::Vmm => "vmm",
+            Monitor::Qemu => "qemu",
+        };
+        let online = format!("[L2.{number}] guest: cpus: {} online", l2.vcpus);
+        let end = format!("guest: L2.{number}: {monitor}, {} vCPUs: ok", l2.vcpus);
+        must_say(&ended.output, &[&online, &end]);
+    }
+    let linux = ended.record["vms"]
+        .as_array()
+        .and_then(|vms| vms.iter().find(|vm| vm["name"] == "linux"));
+    let linux = linux.expect("a record of it");
+    assert!(linux["exits"]["eret"].as_u64() > Some(0), "{linux}");
+    assert_eq!(linux["shadows"]["in_use"], 0, "{linux}");
+    ended
+}
+
+/// By both monitors, side by side where there are two.
+fn l2(vcpus: u32, parallel: u32) -> L2 {
+    let mut l2 = L2::new(&[Monitor::Vmm, Monitor::Qemu]);
+    (l2.vcpus, l2.parallel, l2.count) = (vcpus, parallel, 2 / parallel);
+    l2
+}
+
+#[test]
+fn linux_with_vhe_runs_two_guests_at_once_on_a_processor_with_every_feature() {
+    let ended = starts(&host(El2::Vhe, 2), &l2(2, 2), "max", 2);
+    assert!(ended.all_off(&["linux"]), "{}", ended.record);
+}
+
+#[test]
+fn linux_without_vhe_runs_two_guests_at_once_on_a_neoverse_n2() {
+    let ended = starts(&host(El2::Nvhe, 2), &l2(1, 2), "neoverse-n2", 2);
+    assert!(ended.all_off(&["linux"]), "{}", ended.record);
+}
+
+#[test]
+fn linux_with_vhe_on_one_cpu_runs_guests_of_two_virtual_cpus_on_a_neoverse_n2() {
+    let mut l2 = l2(2, 1);
+    (l2.monitors, l2.count) = (vec![Monitor::Vmm], 1);
+    let ended = starts(&host(El2::Vhe, 1), &l2, "neoverse-n2", 1);
+    assert!(ended.all_off(&["linux"]), "{}", ended.record);
+}
+
+/// The other virtual machine has no EL2, and there are three virtual CPUs for one processor.
+#[test]
+fn linux_without_vhe_shares_a_processor_with_a_neighbour_who_gets_his_part() {
+    let host = host(El2::Nvhe, 2);
+    let mut l2 = l2(1, 1);
+    (l2.monitors, l2.count) = (vec![Monitor::Vmm], 1);
+    let mut stage = Stage::new();
+    stage.hypervisor(&host);
+    stage.neighbour("steady", 1);
+    let ended = runs(&stage, &host, &l2, "max", 1);
+    assert!(ended.all_off(&["linux", "steady"]), "{}", ended.record);
+    must_say(&ended.output, &["[steady] neighbours: ok"]);
+}
+
+#[test]
+fn guests_keep_their_memory_while_linux_swaps_it_out() {
+    let mut host = host(El2::Vhe, 2);
+    host.memory_mib = 384;
+    host.disks = vec!["droste:vmm".into(), "swap".into()];
+    let mut l2 = L2::new(&[Monitor::Vmm]);
+    (l2.vcpus, l2.parallel, l2.memory_mib, l2.reclaim_mib) = (2, 2, 96, 16);
+    let mut stage = Stage::new();
+    let swap = File::create(stage.path("swap")).expect("created");
+    swap.set_len(256 << 20).expect("sized");
+    stage.hypervisor(&host);
+    let ended = runs(&stage, &host, &l2, droste::qemu::CPU, 2);
+    assert!(ended.all_off(&["linux"]), "{}", ended.record);
+}
+
+/// Starts an L2 and kills its monitor as soon as it says something, so many times.
+fn kill(terminal: &mut Terminal<'_>, times: u32, monitor: &str) {
+    terminal.shell_says(
+        &format!(
+            "for n in $(seq {times}); do l2 -v {monitor} -c 2 </dev/null >/tmp/said 2>&1 & \
+             until [ -s /tmp/said ]; do usleep 20000; done; kill -9 $!; wait $!; rm /tmp/said; done; \
+             echo all $n are dea''d"
+        ),
+        &format!("all {times} are dead"),
+    );
+}
+
+/// Types into an L2 and ends it.
+fn type_into(terminal: &mut Terminal<'_>, monitor: &str, end: &str) {
+    terminal.shell(&format!("l2 -v {monitor}"));
+    terminal.wait_for(L2_PROMPT);
+    terminal.keys("echo $((6 * 7)) at $(hostname)\n");
+    terminal.wait_for("42 at l2");
+    terminal.wait_for(L2_PROMPT);
+    terminal.keys(end);
+}
+
+#[test]
+fn a_guests_guest_can_be_typed_into_killed_and_started_again_across_a_reboot() {
+    const PAGES: &str = " table pages of ";
+    let mut stage = Stage::new();
+    stage.hypervisor(&host(El2::Vhe, 2));
+    let mut terminal = stage.run_on(2).within(LIMIT).on_terminal();
+    type_into(&mut terminal, "qemu", "poweroff\n");
+    // By then every shadow has been used.
+    kill(&mut terminal, 20, "vmm");
+    let before = terminal.report(PAGES);
+    kill(&mut terminal, 20, "vmm");
+    let after = terminal.report(PAGES);
+    assert!(
+        before > 0 && after <= before + before / 4,
+        "{before}, then {after} pages"
+    );
+    terminal.shell("reboot");
+    terminal.wait_for("linux: restarts");
+    terminal.wait_for("'l2' starts a virtual machine");
+    // Nothing is left of what was before but pages that virtual CPUs have taken ahead.
+    let anew = terminal.report(PAGES);
+    assert!(anew < before / 4, "{before}, then {anew} pages");
+    type_into(&mut terminal, "vmm", "poweroff\n");
+    type_into(&mut terminal, "vmm", "\x01\x01x");
+    terminal.wait_for("ended from the keyboard");
+    let output = terminal.power_off();
+    must_say(&output, &[PROMPT, "linux: powered off"]);
+}
+
+#[test]
+fn el2_on_a_processor_that_cannot_virtualize_it_is_refused() {
+    let mut stage = Stage::new();
+    stage.at_el2("nested", "vhe", 1);
+    let said = stage.run_on(1).with(&["--cpu", "cortex-a72"]).fails();
+    must_say(
+        &said,
+        &[
+            "droste: error: nested: it is to have EL2 (vhe), which takes FEAT_NV2, and these CPUs have none",
+        ],
+    );
+}
