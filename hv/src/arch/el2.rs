@@ -40,10 +40,6 @@ pub(crate) struct Hardware;
 macro_rules! twins {
     ($($register:ident = $name:literal;)*) => {
         impl Twins for Hardware {
-            #[expect(
-                clippy::inline_always,
-                reason = "left to the compiler it is a call, and a trap costs a quarter more"
-            )]
             #[inline(always)]
             fn get(&self, register: SysReg) -> u64 {
                 match register {
@@ -52,10 +48,6 @@ macro_rules! twins {
                 }
             }
 
-            #[expect(
-                clippy::inline_always,
-                reason = "left to the compiler it is a call, and a trap costs a quarter more"
-            )]
             #[inline(always)]
             fn set(&mut self, register: SysReg, value: u64) {
                 // SAFETY: these act on EL1 and EL0 alone, where the guest may hold any value it likes.
