@@ -40,7 +40,7 @@ pub(crate) struct Hardware;
 macro_rules! twins {
     ($($register:ident = $name:literal;)*) => {
         impl Twins for Hardware {
-            #[inline]
+            #[inline(always)]
             fn get(&self, register: SysReg) -> u64 {
                 match register {
                     $($register => mrs!($name),)*
@@ -48,7 +48,7 @@ macro_rules! twins {
                 }
             }
 
-            #[inline]
+            #[inline(always)]
             fn set(&mut self, register: SysReg, value: u64) {
                 // SAFETY: these act on EL1 and EL0 alone, where the guest may hold any value it likes.
                 unsafe {

@@ -199,12 +199,20 @@ impl<T: Twins> View<'_, T> {
 
     /// As [`read`](Self::read), of a register that was looked up before; 0 where this EL2 has none. Where the register
     /// is a constant, a few instructions are left.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
+    #[inline(always)]
     pub fn get(&self, register: Known) -> u64 {
         self.read_known(register).unwrap_or(0)
     }
 
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
+    #[inline(always)]
     fn read_known(&self, Known { rule, slot, .. }: Known) -> Option<u64> {
         let n = usize::from(rule);
         let layout = rules()[n].layout(self.el2);
@@ -293,7 +301,11 @@ impl<T: Twins> View<'_, T> {
     }
 
     /// Takes one of EL2's registers out of the hardware. A layout that is a constant leaves one move.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
+    #[inline(always)]
     fn park_rule(&mut self, n: usize, layout: &Layout) {
         match layout.home {
             Home::Twin(twin) => self.file.0[n] = layout.keep(self.twins.get(twin)),
@@ -305,7 +317,11 @@ impl<T: Twins> View<'_, T> {
     }
 
     /// Puts one of EL2's registers into the hardware.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
+    #[inline(always)]
     fn load_rule(&mut self, n: usize, layout: &Layout) {
         match layout.home {
             Home::Twin(twin) => self.twins.set(twin, self.file.0[n]),
@@ -315,7 +331,11 @@ impl<T: Twins> View<'_, T> {
     }
 
     /// Puts a register of L1's EL1 that the page has no place for into the hardware.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
+    #[inline(always)]
     fn load_guest_rule(&mut self, n: usize, layout: &Layout) {
         if let Home::Guest(twin) = layout.home {
             self.twins.set(twin, self.file.0[n]);
@@ -323,7 +343,11 @@ impl<T: Twins> View<'_, T> {
     }
 
     /// Takes such a register out of the hardware.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
+    #[inline(always)]
     fn park_guest_rule(&mut self, n: usize, layout: &Layout) {
         if let Home::Guest(twin) = layout.home {
             self.file.0[n] = self.twins.get(twin);
@@ -331,13 +355,21 @@ impl<T: Twins> View<'_, T> {
     }
 
     /// Puts a register of L1's EL1 from the page into the hardware.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
+    #[inline(always)]
     fn load_guest(&mut self, guest: GuestRegister) {
         self.twins.set(guest.register, self.page.read(guest.slot));
     }
 
     /// Takes a register of L1's EL1 out of the hardware into the page.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
+    #[inline(always)]
     fn park_guest(&mut self, guest: GuestRegister) {
         self.page.write(guest.slot, self.twins.get(guest.register));
     }
