@@ -36,6 +36,16 @@ pub enum Disk {
     Monitor(Monitor),
 }
 
+impl Disk {
+    /// The monitor on it, if there is one.
+    pub fn monitor(&self) -> Option<Monitor> {
+        match self {
+            Self::File(_) => None,
+            Self::Monitor(monitor) => Some(*monitor),
+        }
+    }
+}
+
 /// One virtual machine as its file describes it; every value is within its limits, but for a name that is missing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Description {

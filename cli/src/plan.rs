@@ -11,7 +11,7 @@ use crate::error::{Context, Result};
 use crate::files;
 use crate::qemu::{Device, DeviceKind, TRANSPORTS_PER_VM};
 use crate::setup::Setup;
-use crate::setup::monitor::{Monitor, Provisions};
+use crate::setup::monitor::{L2, Monitor, Provisions};
 use crate::setup::{guest, initrd};
 
 /// Memory of the machine beyond the virtual machines' and the boot image, in MiB: the emulated machine puts the image
@@ -303,8 +303,15 @@ fn bootargs(vm: &PlannedVm, words: &Words) -> String {
     if !vm.devices.is_empty() {
         all.push("droste.virtio");
     }
+    let monitor = vm
+        .description
+        .disks
+        .iter()
+        .find_map(|disk| disk.value.monitor());
+    let l2 = monitor.map(|monitor| L2::new(&[monitor]).to_string());
     if words.self_report {
         all.push("droste.self-report");
+        all.extend(l2.as_deref());
     }
     all.extend(words.append.as_deref());
     all.retain(|word| !word.is_empty());
@@ -398,6 +405,36 @@ mod tests {
         let image = BootImage::parse(&file).expect("parsed");
         let kinds: Vec<El2> = image.vms().map(|vm| vm.expect("sound").el2).collect();
         assert_eq!(kinds, [El2::Vhe, El2::None, El2::Nvhe]);
+    }
+
+    #[test]
+    fn a_guest_with_a_monitor_is_told_to_use_it_when_it_examines_itself() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("vm.toml");
+        let text =
+            "name = \"vm\"\nkernel = \"Image\"\ndisk = [\"disk\", \"debian:qemu-system-arm\"]\n";
+        files::write(&file, text.as_bytes()).expect("written");
+        let (vms, _) = load(&[file], &Overrides::default());
+        let located = Located {
+            kernel: Some("Image".into()),
+            monitors: vec!["monitor.img".into()],
+            ..Located::default()
+        };
+        let plan = Plan::new(vms.into_iter().map(|vm| (vm, located.clone())).collect());
+        let told = |self_report| {
+            let words = Words {
+                self_report,
+                append: Some("droste.l2=vmm".into()),
+            };
+            bootargs(&plan.vms[0], &words)
+        };
+        assert_eq!(
+            told(true),
+            "droste.virtio droste.self-report droste.l2=qemu droste.l2=vmm"
+        );
+        assert_eq!(told(false), "droste.virtio droste.l2=vmm");
+        let disk = DeviceKind::ReadOnlyDisk("monitor.img".into());
+        assert_eq!(plan.devices()[1].kind, disk);
     }
 
     #[test]

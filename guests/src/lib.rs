@@ -1,13 +1,14 @@
 //! What the bare-metal test guests share: the way from the boot protocol into Rust, exceptions, an identity map,
 //! a console, the GIC, PSCI and the device tree.
 //!
-//! A guest is a flat arm64 `Image` that runs at EL1. It declares itself with [`guest!`], prints what it finds on the
+//! A guest is a flat arm64 `Image` that runs at EL1, or at EL2 if it is a hypervisor itself. It
+//! declares itself with [`guest!`], prints what it finds on the
 //! PL011, says its own success marker and ends by PSCI SYSTEM_OFF, whatever happens: a panic says so and switches
 //! off as well. The same images run under Droste and on the bare machine that QEMU calls `virt`.
 //!
-//! Unsafe code is confined to the modules that talk to the machine: [`cpu`], [`fpu`], [`map`], [`mmio`], [`smp`],
-//! [`trap`], [`tree`] (the boot protocol's pointer), and what a guest itself must execute raw. [`encode`] builds
-//! instructions and is plain logic, tested on the host, as are [`fpu`]'s patterns.
+//! Unsafe code is confined to the modules that talk to the machine: [`cpu`], [`el2`], [`fpu`], [`map`], [`mmio`],
+//! [`smp`], [`stage2`], [`trap`], [`tree`] (the boot protocol's pointer), and what a guest itself must execute raw.
+//! [`encode`] builds instructions and is plain logic, tested on the host, as are [`random`] and [`fpu`]'s patterns.
 
 #![cfg_attr(not(test), no_std)]
 

@@ -232,6 +232,10 @@ impl El2 {
         }
     }
 
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
     #[inline(always)]
     fn get(&mut self, register: Known) -> u64 {
         self.view(&mut Hardware).get(register)

@@ -56,7 +56,9 @@ pub(crate) fn update(state: &mut VcpuState, change: impl FnOnce(&mut Gic, usize)
         if let Some(el2) = state.el2.as_mut().filter(|el2| el2.has_guests_lists()) {
             // Its own interrupts wait in the GIC while those of its guest are in the list registers.
             el2.look_again();
-            change(&mut gic, me)
+            let kicks = change(&mut gic, me);
+            deactivate_owed(&mut gic, me);
+            kicks
         } else {
             let folded = fold(state, &mut gic);
             let others =
@@ -76,9 +78,14 @@ pub(crate) fn fill(state: &mut VcpuState, gic: &mut Gic) {
     write_lists(state, &lists, fill.used);
     gic::set_maintenance(fill.hcr);
     if fill.has_deactivations {
-        while let Some(intid) = gic.take_deactivation(me) {
-            gic::deactivate(intid.number() as u32);
-        }
+        deactivate_owed(gic, me);
+    }
+}
+
+/// Deactivates physical interrupts that the loaded virtual CPU has ended in a way that hardware does not see.
+pub(crate) fn deactivate_owed(gic: &mut Gic, me: usize) {
+    while let Some(intid) = gic.take_deactivation(me) {
+        gic::deactivate(intid.number() as u32);
     }
 }
 

@@ -11,6 +11,7 @@
  *                and the EL2 instructions until the entry: sum, least, most
  *   sysreg       exits of class 0x18 again, by register and direction
  *   transition   how often one class followed another
+ *   unanswered   an exit after which nothing below EL2 has run on the CPU: what EL2 has executed since
  *   total        the counts of all CPUs at the end; the last line
  *   failed_reads how many register reads failed; what is above is then not to be trusted
  * Mark 15 prints the exits so far and starts them anew.
@@ -88,9 +89,10 @@ size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *, void *, size_t);
 
 EXPORT int qemu_plugin_version = 4;
 
-/* Who executes. From VEL2 on it is a guest of EL2. NOBODY is a CPU that has not started. */
-enum class { NOBODY, EL3, EL2, HOST_EL0, VEL2, EL1, EL0, CLASSES };
-static const char *const class_names[CLASSES] = { "nobody", "el3", "el2", "host_el0", "vel2", "el1", "el0" };
+/* Who executes. From VEL2 on it is a guest of EL2. NOBODY is a CPU that has not started. VEL0, EL0 under virtual EL2,
+ * is told from EL0 where exits are accounted only: QEMU translates both alike, so their instructions count as EL0's. */
+enum class { NOBODY, EL3, EL2, HOST_EL0, VEL2, EL1, EL0, VEL0, CLASSES };
+static const char *const class_names[CLASSES] = { "nobody", "el3", "el2", "host_el0", "vel2", "el1", "el0", "vel0" };
 
 enum { MAX_CPUS = 8, VECTORS = 16, EXCEPTION_CLASSES = 64, SYSREG_SLOTS = 4096 };
 enum { EC_SYSREG = 0x18, VECTOR_KIND_MASK = 3, KIND_SYNCHRONOUS = 0 };
@@ -192,11 +194,17 @@ static enum class current_class(void)
     }
 }
 
+/* The class of whoever is left or entered, as EL2 has the registers for it. */
+static enum class account_class(enum class class)
+{
+    return class == EL0 && read_register(registers.hcr) >> 42 & 1 ? VEL0 : class;
+}
+
 static void print_counts(unsigned cpu)
 {
     const cpu_state *state = state_of(cpu);
     fputc('{', out);
-    for (int k = EL3; k < CLASSES; k++) {
+    for (int k = EL3; k < VEL0; k++) {
         fprintf(out, "%s\"%s\":%" PRIu64, k == EL3 ? "" : ",", class_names[k], state->executed[k]);
     }
     fputc('}', out);
@@ -219,7 +227,7 @@ static void open_exit_of(unsigned cpu, enum class from, unsigned vector)
     bool is_synchronous = (vector & VECTOR_KIND_MASK) == KIND_SYNCHRONOUS;
     open_exits[cpu] = (open_exit){
         .is_open = true,
-        .from = from,
+        .from = account_class(from),
         .vector = vector,
         .exception_class = is_synchronous ? esr >> 26 & 63 : 0,
         .syndrome = esr & 0x1ffffff,
@@ -245,7 +253,7 @@ static void account_sysreg(const open_exit *e, uint64_t spent)
 static void close_exit_of(unsigned cpu, enum class to)
 {
     open_exit *e = &open_exits[cpu];
-    exit_account *account = &exits[e->from][e->vector][e->exception_class][to];
+    exit_account *account = &exits[e->from][e->vector][e->exception_class][account_class(to)];
     uint64_t spent = state_of(cpu)->executed[EL2] - e->el2_before;
     account->least = !account->count || spent < account->least ? spent : account->least;
     account->most = spent > account->most ? spent : account->most;
@@ -309,6 +317,17 @@ static void print_exits(void)
         fprintf(out, "{\"event\":\"failed_reads\",\"count\":%" PRIu64 "}\n", failed_reads);
     }
     fflush(out);
+}
+
+static void print_unanswered(void)
+{
+    for (unsigned cpu = 0; cpu < MAX_CPUS; cpu++) {
+        const open_exit *e = &open_exits[cpu];
+        if (e->is_open) {
+            fprintf(out, "{\"event\":\"unanswered\",\"cpu\":%u,\"from\":\"%s\",\"ec\":%u,\"el2\":%" PRIu64 "}\n", cpu,
+                    class_names[e->from], e->exception_class, state_of(cpu)->executed[EL2] - e->el2_before);
+        }
+    }
 }
 
 static void on_mark(unsigned cpu, void *user)
@@ -375,6 +394,7 @@ static void on_exit_of_qemu(plugin_id id, void *user)
                         class_names[from], class_names[to], transitions[from][to]);
             }
     print_exits();
+    print_unanswered();
     fputs("{\"event\":\"total\",", out);
     print_all_counts();
     pthread_mutex_unlock(&lock);

@@ -196,7 +196,7 @@ fn sizes(run: &Run) -> Result<Vec<Figure>, Failure> {
 /// A section as the guest names it: `exits: section MARK NAME TIMES`.
 #[derive(PartialEq, Eq, Debug)]
 struct Section<'a> {
-    mark: u64,
+    mark: u32,
     name: &'a str,
     times: u64,
 }
@@ -232,8 +232,8 @@ fn sections(console: &str) -> Result<Vec<Section<'_>>, Failure> {
 }
 
 /// What a section of the guest is called in the table.
-fn described(section: &str) -> String {
-    let known = match section {
+fn described(section: &str) -> &str {
+    match section {
         "uart-read" => "UART flag register read",
         "id-register" => "trapped ID register read",
         "timer-wfi" => "sleep until the timer, with its interrupt",
@@ -242,8 +242,7 @@ fn described(section: &str) -> String {
         "fault-4k" => "first touch of a 4 KiB page of RAM, and of its 15 neighbours",
         "ipi-wfi" => "IPI to a vCPU that sleeps, both CPUs",
         other => other,
-    };
-    known.to_owned()
+    }
 }
 
 /// A count as a measure.

@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use droste_image::VMS_MAX;
 use droste_image::kernel::{Header, KernelError, Placement};
+use droste_image::{El2, VMS_MAX};
 
 use super::{Description, Diagnostic, Disk, Place};
 use crate::qemu::{TRANSPORTS_PER_VM, VMS_WITH_DEVICES_MAX};
@@ -120,6 +120,10 @@ impl<'a> Inspection<'a> {
     fn disks(&mut self, vm: &'a Description) {
         for disk in &vm.disks {
             let Disk::File(file) = &disk.value else {
+                if vm.el2 == El2::None {
+                    let message = "the disk is for a hypervisor, and this machine has no EL2";
+                    self.find(&disk.place, message.into(), "add el2 = \"vhe\"".into());
+                }
                 continue;
             };
             let Some(len) = self.length(file, &disk.place) else {
@@ -309,6 +313,19 @@ mod tests {
         put(&dir, "disk", &[0; 1024]);
         let text = "name = \"a\"\nkernel = \"Image\"\ninitrd = \"initrd\"\ndisk = \"disk\"\n";
         assert_eq!(findings(&dir, &[text]), [] as [String; 0]);
+    }
+
+    #[test]
+    fn a_disk_for_a_hypervisor_needs_an_el2() {
+        let dir = directory();
+        let text = "name = \"a\"\nkernel = \"Image\"\ndisk = \"droste:vmm\"\n";
+        let found = one(&dir, text);
+        assert!(
+            found.contains("0.toml:3:8: the disk is for a hypervisor"),
+            "{found}"
+        );
+        let text = format!("{text}el2 = \"nvhe\"\n");
+        assert_eq!(findings(&dir, &[&text]), [] as [String; 0]);
     }
 
     #[test]

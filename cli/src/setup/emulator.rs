@@ -110,3 +110,114 @@ fn needed(elf: &[u8]) -> object::Result<Vec<String>> {
         .map(|entry| Ok(String::from_utf8_lossy(entry.string(endian, strings)?).into_owned()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An ELF file that is linked with these libraries, of sections alone: their names, and the table that points to them.
+    fn linked_with(libraries: &[&str]) -> Vec<u8> {
+        let mut names = vec![0];
+        let mut table = Vec::new();
+        for library in libraries {
+            // DT_NEEDED, and where its name starts.
+            table.extend([1, names.len() as u64].map(u64::to_le_bytes).concat());
+            names.extend(library.bytes().chain([0]));
+        }
+        table.extend([0; 16]);
+        let (names_at, table_at) = (64, 64 + names.len() as u64);
+        let sections_at = table_at + table.len() as u64;
+        let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\xb7\0\x01\0\0\0".to_vec();
+        for field in [0, 0, sections_at] {
+            file.extend(u64::to_le_bytes(field));
+        }
+        file.extend(0_u32.to_le_bytes());
+        for field in [64_u16, 56, 0, 64, 3, 1] {
+            file.extend(field.to_le_bytes());
+        }
+        file.extend(&names);
+        file.extend(&table);
+        file.extend([0; 64]);
+        // SHT_STRTAB, and SHT_DYNAMIC with section 1 as its strings: kind, place, length, strings, size of an entry.
+        for (kind, at, len, strings, entry) in [
+            (3_u32, names_at, names.len() as u64, 0_u32, 0_u64),
+            (6, table_at, table.len() as u64, 1, 16),
+        ] {
+            file.extend([0, kind].map(u32::to_le_bytes).concat());
+            file.extend([0, 0, at, len].map(u64::to_le_bytes).concat());
+            file.extend([strings, 0].map(u32::to_le_bytes).concat());
+            file.extend([1, entry].map(u64::to_le_bytes).concat());
+        }
+        file
+    }
+
+    fn kept(files: &[(&str, Vec<u8>)]) -> Result<Vec<String>> {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (path, bytes) in files {
+            let path = dir.path().join("unpacked").join(path);
+            files::make_dir(path.parent().expect("below")).expect("made");
+            files::write(&path, bytes).expect("written");
+        }
+        let libraries = dir.path().join("unpacked/usr/lib");
+        std::os::unix::fs::symlink("libz.so.1.3", libraries.join("libz.so.1")).expect("linked");
+        let kept = keep(&dir.path().join("unpacked"), &dir.path().join("kept"))?;
+        let mut names: Vec<String> = fs::read_dir(kept)
+            .expect("listed")
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    #[test]
+    fn the_program_is_kept_with_all_that_its_libraries_need() {
+        let names = kept(&[
+            (
+                "usr/bin/qemu-system-aarch64",
+                linked_with(&["libz.so.1", "libc.so.6"]),
+            ),
+            ("usr/bin/qemu-system-arm", linked_with(&["libc.so.6"])),
+            ("usr/lib/libz.so.1.3", linked_with(&["libc.so.6"])),
+            ("usr/lib/libc.so.6", linked_with(&["ld-linux-aarch64.so.1"])),
+            ("usr/lib/ld-linux-aarch64.so.1", linked_with(&[])),
+            ("usr/lib/libgtk.so.3", linked_with(&[])),
+        ]);
+        let expected = [
+            "ld-linux-aarch64.so.1",
+            "libc.so.6",
+            "libz.so.1",
+            "qemu-system-aarch64",
+        ];
+        assert_eq!(names, Ok(expected.map(String::from).into()));
+    }
+
+    #[test]
+    fn a_library_that_no_package_has_is_named() {
+        let error = kept(&[
+            ("usr/bin/qemu-system-aarch64", linked_with(&["libz.so.1"])),
+            ("usr/lib/libz.so.1.3", linked_with(&["libnone.so.2"])),
+        ]);
+        let expected = "the packages of qemu-system-arm lack libnone.so.2";
+        assert_eq!(
+            error.map_err(|error| error.to_string()),
+            Err(expected.into())
+        );
+    }
+
+    #[test]
+    fn of_two_libraries_the_one_where_loaders_look_first_is_taken() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for path in [
+            "usr/lib/a/b/libx.so",
+            "usr/lib/libx.so",
+            "usr/lib/z/libx.so",
+        ] {
+            let path = dir.path().join(path);
+            files::make_dir(path.parent().expect("below")).expect("made");
+            files::write(&path, b"").expect("written");
+        }
+        let found = by_name(dir.path()).expect("listed");
+        assert_eq!(found["libx.so"], dir.path().join("usr/lib/libx.so"));
+    }
+}

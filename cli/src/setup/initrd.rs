@@ -116,8 +116,27 @@ fn archive(busybox: &[u8], modules: &[(String, Vec<u8>)]) -> io::Result<Vec<u8>>
     for (name, bytes) in modules {
         entries.insert(format!("lib/modules/{name}"), Entry::File(bytes));
     }
+    write(&entries)
+}
+
+/// A RAM disk with more programs: behind `initrd`, an archive with them, each as its path and bytes. A path that the RAM
+/// disk has already is replaced; its folder must be there.
+///
+/// # Errors
+/// If a program is larger than 4 GiB.
+pub fn with_programs(initrd: &[u8], programs: &[(&str, &[u8])]) -> io::Result<Vec<u8>> {
+    let mut out = initrd.to_vec();
+    // The kernel looks for the next archive at a multiple of 4.
+    out.resize(out.len().next_multiple_of(4), 0);
+    let programs = programs.iter();
+    let entries = programs.map(|(path, bytes)| ((*path).to_owned(), Entry::Program(bytes)));
+    out.extend(write(&entries.collect())?);
+    Ok(out)
+}
+
+fn write(entries: &BTreeMap<String, Entry<'_>>) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
-    for (inode, (path, entry)) in (1..).zip(&entries) {
+    for (inode, (path, entry)) in (1..).zip(entries) {
         append(&mut out, inode, path, entry)?;
     }
     newc::trailer(&mut out)?;
@@ -200,6 +219,17 @@ mod tests {
         );
         assert_eq!(find("dev/console").1, 0o020_600);
         assert_eq!(find("lib/modules/00-virtio.ko").2, b"module");
+    }
+
+    #[test]
+    fn more_programs_stand_behind_a_ram_disk_of_any_length() {
+        for length in 0..5 {
+            let before = vec![7; length];
+            let both = with_programs(&before, &[("init", b"other")]).expect("built");
+            assert_eq!(both[..length], before);
+            let behind = listing(&both[length.next_multiple_of(4)..]);
+            assert_eq!(behind, [("init".into(), 0o100_755, b"other".to_vec())]);
+        }
     }
 
     #[test]

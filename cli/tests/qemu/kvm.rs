@@ -9,7 +9,7 @@ use droste::setup::monitor::{L2, Monitor, Provisions};
 use std::time::Duration;
 
 /// A host and its guest must have ended within this; it takes a tenth on an idle machine.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_mins(4);
 /// Memory of the host, in MiB.
 const MEMORY_MIB: u64 = 1024;
 

@@ -8,6 +8,7 @@
 mod bugs;
 mod console;
 mod devices;
+mod el2;
 mod guests;
 mod kvm;
 mod linux;

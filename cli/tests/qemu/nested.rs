@@ -172,56 +172,10 @@ fn a_guests_guest_can_be_typed_into_killed_and_started_again_across_a_reboot() {
     must_say(&output, &[PROMPT, "linux: powered off"]);
 }
 
-/// Runs a bare-metal guest at either kind of EL2.
-fn is_ok(guest: &str, cpu: &str) {
-    for el2 in [El2::Vhe, El2::Nvhe] {
-        let mut stage = Stage::new();
-        stage.bare_hypervisor(guest, el2);
-        let vhe = u8::from(el2 == El2::Vhe);
-        let (begin, end) = (format!("{guest}: E2H = {vhe}"), format!("{guest}: ok"));
-        let run = stage.run_on(1).with(&["--cpu", cpu]).within(LIMIT);
-        let ended = run.succeeds(&[&begin, &end]);
-        assert!(ended.all_off(&[guest]), "{}", ended.record);
-        assert!(!ended.output.contains(": failed: "), "{}", ended.output);
-    }
-}
-
-#[test]
-fn a_bare_hypervisor_finds_its_worlds_as_it_left_them() {
-    is_ok("nested", "max");
-    is_ok("nested", "neoverse-n2");
-}
-
-#[test]
-fn virtual_el2_is_as_the_architecture_has_it() {
-    is_ok("vel2", "max");
-    is_ok("vel2", "neoverse-n2");
-}
-
-#[test]
-fn a_hostile_hypervisor_is_withstood() {
-    is_ok("hostile-el2", "max");
-}
-
-#[test]
-fn a_neighbour_does_not_feel_a_hostile_hypervisor() {
-    let mut stage = Stage::new();
-    stage.bare_hypervisor("hostile-el2", El2::Vhe);
-    stage.neighbour("steady", 1);
-    let ended = stage.run_on(1).within(LIMIT).succeeds(&[]);
-    assert!(
-        ended.all_off(&["hostile-el2", "steady"]),
-        "{}",
-        ended.record
-    );
-    must_say(&ended.output, &["[steady] neighbours: ok"]);
-    must_say(&ended.output, &["hostile-el2: ok"]);
-}
-
 #[test]
 fn el2_on_a_processor_that_cannot_virtualize_it_is_refused() {
     let mut stage = Stage::new();
-    stage.bare_hypervisor("nested", El2::Vhe);
+    stage.at_el2("nested", "vhe", 1);
     let said = stage.run_on(1).with(&["--cpu", "cortex-a72"]).fails();
     must_say(
         &said,

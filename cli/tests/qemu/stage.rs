@@ -32,9 +32,15 @@ pub(crate) struct Parts {
     pub(crate) fp: PathBuf,
     hostile: PathBuf,
     neighbours: PathBuf,
-    nested: PathBuf,
-    vel2: PathBuf,
-    hostile_el2: PathBuf,
+    at_el2: [(&'static str, PathBuf); 3],
+}
+
+impl Parts {
+    /// A guest that is a hypervisor, by its name.
+    pub(crate) fn at_el2(&self, name: &str) -> &Path {
+        let found = self.at_el2.iter().find(|(of, _)| *of == name);
+        &found.expect("there is such a guest").1
+    }
 }
 
 /// The parts. The first to ask brings what is missing.
@@ -55,9 +61,11 @@ fn gather() -> droste::Result<Parts> {
         fp: setup.guest("fp")?,
         hostile: setup.guest("hostile")?,
         neighbours: setup.guest("neighbours")?,
-        nested: setup.guest("nested")?,
-        vel2: setup.guest("vel2")?,
-        hostile_el2: setup.guest("hostile-el2")?,
+        at_el2: [
+            ("nested", setup.guest("nested")?),
+            ("vel2", setup.guest("vel2")?),
+            ("hostile-el2", setup.guest("hostile-el2")?),
+        ],
     })
 }
 
@@ -175,20 +183,15 @@ impl Stage {
         self.bare(role, vcpus, &parts().neighbours, role);
     }
 
-    /// Adds a guest at EL2, of one virtual CPU, and named for what it is: `nested` does what hypervisors do, `vel2` holds
-    /// EL2 to the architecture, `hostile-el2` means harm.
-    pub(crate) fn bare_hypervisor(&mut self, guest: &str, el2: El2) {
-        let parts = parts();
-        let kernel = match guest {
-            "nested" => &parts.nested,
-            "vel2" => &parts.vel2,
-            "hostile-el2" => &parts.hostile_el2,
-            _ => panic!("there is no guest {guest}"),
-        };
-        let el2 = el2.as_str();
-        let vcpus = if guest == "hostile-el2" { 2 } else { 1 };
-        self.bare(guest, vcpus, kernel, el2);
-        self.key(guest, &format!("el2 = \"{el2}\""));
+    /// Adds a guest that is a hypervisor, with this kind of EL2.
+    pub(crate) fn at_el2(&mut self, name: &str, kind: &str, vcpus: u32) {
+        let kernel = parts().at_el2(name).display();
+        self.vm(
+            name,
+            &format!(
+                "vcpus = {vcpus}\nmemory = \"128M\"\nkernel = \"{kernel}\"\nel2 = \"{kind}\"\n"
+            ),
+        );
     }
 
     fn bare(&mut self, name: &str, vcpus: u32, kernel: &Path, cmdline: &str) {
@@ -199,13 +202,6 @@ impl Stage {
                 "vcpus = {vcpus}\nmemory = \"128M\"\nkernel = \"{kernel}\"\ncmdline = \"{cmdline}\"\n"
             ),
         );
-    }
-
-    /// Adds a line to a description.
-    fn key(&self, name: &str, line: &str) {
-        let file = self.path(&format!("{name}.toml"));
-        let text = fs::read_to_string(&file).expect("read");
-        self.put(&file, format!("{text}{line}\n").as_bytes());
     }
 
     fn vm(&mut self, name: &str, keys: &str) {

@@ -41,11 +41,12 @@ impl Traps {
         }
     }
 
-    /// Lets EL2 itself at the vector registers: CPTR_EL2 of a guest hypervisor whose guest may not have them stops EL2 as
-    /// well (DDI 0487, "CPTR_EL2", TFP).
-    pub(super) fn open_vectors() {
-        // SAFETY: EL2's own traps.
-        unsafe { msr!("cptr_el2", Self::own().cptr) }
+    /// Lets EL2 use vector registers, which a guest hypervisor's trap of its own guest's would take from EL2 as well, until
+    /// the traps are loaded (DDI 0487, D24.2, CPTR_EL2.TFP).
+    pub(super) fn open_vectors(self) {
+        const TFP: u64 = 1 << 10;
+        // SAFETY: EL2's own traps, less one.
+        unsafe { msr!("cptr_el2", self.cptr & !TFP) }
         isb();
     }
 

@@ -196,13 +196,13 @@ impl VcpuState {
         self.el1.save();
         self.timers.save();
         self.interface = gic::read_interface();
-        Traps::open_vectors();
+        self.control.traps.open_vectors();
         self.vectors.save();
     }
 
     /// Puts the guest's registers into the hardware. Its stage 2 and its list registers come separately.
     pub(crate) fn load(&self) {
-        Traps::open_vectors();
+        self.control.traps.open_vectors();
         self.vectors.load();
         self.control.load();
         self.el1.load();
@@ -225,8 +225,8 @@ impl VcpuState {
         self.control.load();
     }
 
-    /// HCR_EL2.VSE of the guest, which is loaded: whether a virtual SError is pending.
-    pub(crate) fn serror(&self) -> u64 {
+    /// HCR_EL2.VSE of the loaded guest: whether a virtual SError is pending.
+    pub(crate) fn loaded_serror() -> u64 {
         mrs!("hcr_el2") & hcr::VSE
     }
 

@@ -279,7 +279,7 @@ impl Contexts {
             cache: &mut cache,
             supply: &mut *pages,
         };
-        let mut host = self.host(&mut supply);
+        let mut host = host(&mut supply);
         shadow.fill(&mut host, now, fault, composed)?;
         Ok(())
     }
@@ -308,7 +308,7 @@ impl Contexts {
                 self.each_shadow(&pools, vmid, |shadow| {
                     let mut shadow = shadow.write();
                     let mut pages = self.pages.lock();
-                    let done = shadow.invalidate(&mut self.host(&mut *pages), &range);
+                    let done = shadow.invalidate(&mut host(&mut *pages), &range);
                     done.expect("no leaf is cut, so nothing can fail");
                 });
             }
@@ -335,7 +335,7 @@ impl Contexts {
 
     fn clear(&self, shadow: &RwLock<Shadow<MAX_CPUS>>) {
         let mut shadow = shadow.write();
-        let done = shadow.clear(&mut self.host(&mut *self.pages.lock()));
+        let done = shadow.clear(&mut host(&mut *self.pages.lock()));
         done.expect("nothing can fail in emptying a table");
     }
 
@@ -379,12 +379,13 @@ impl Contexts {
             under(&Hardware, droste_stage2::Regime { vtcr, vttbr }, body);
         }
     }
+}
 
-    fn host<'a, S: PageSupply>(&self, supply: &'a mut S) -> Host<'a, Hardware, S, MAX_CPUS> {
-        Host {
-            machine: &Hardware,
-            supply,
-            vmids: &VMIDS,
-        }
+/// The machine, with pages from `supply`.
+fn host<S: PageSupply>(supply: &mut S) -> Host<'_, Hardware, S, MAX_CPUS> {
+    Host {
+        machine: &Hardware,
+        supply,
+        vmids: &VMIDS,
     }
 }

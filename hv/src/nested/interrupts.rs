@@ -182,6 +182,7 @@ pub(super) fn take_back(state: &mut VcpuState) {
     } else {
         vgic::fold(state, &mut gic)
     };
+    vgic::deactivate_owed(&mut gic, me);
     drop(gic);
     vgic::kick(vm, kicks.without(me));
 }
@@ -239,7 +240,7 @@ pub(crate) fn look_at_levels(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
         let mut ich = Ich::RESET;
         read_ich(el2.page, &mut ich);
         el2.interrupts.maintenance = ich.maintenance(gic::list_registers());
-        kicks = kicks | gic.set_line(me, Intid::MAINTENANCE, el2.interrupts.maintenance);
+        kicks |= gic.set_line(me, Intid::MAINTENANCE, el2.interrupts.maintenance);
     }
     kicks
 }
@@ -250,6 +251,7 @@ pub(crate) fn look(state: &mut VcpuState) {
     let kicks = {
         let mut gic = vm.gic.lock();
         let kicks = leave(state, &mut gic);
+        vgic::deactivate_owed(&mut gic, me);
         enter(state, &mut gic);
         kicks
     };

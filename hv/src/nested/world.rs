@@ -110,7 +110,7 @@ pub(super) fn to_guest(state: &mut VcpuState) {
 /// Makes the loaded virtual CPU's hardware that of virtual EL2.
 pub(super) fn to_host(state: &mut VcpuState) {
     interrupts::take_back(state);
-    let serror = state.serror();
+    let serror = VcpuState::loaded_serror();
     let el2 = el2(state);
     el2.view(&mut Hardware).load();
     el2.loaded = Loaded::El2;

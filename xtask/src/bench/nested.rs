@@ -3,7 +3,10 @@
 //! The guest `nested` does one thing in each of its sections, with either kind of EL2. A figure is all that EL2
 //! executes in a section over the times that the thing is done; or, where a thing is more than one exit, what one kind
 //! of exit takes until the entry that answers it. The peer's figures are Linux KVM's for the same kind of exit, with a
-//! Linux above it.
+//! Linux above it. With a Linux above Droste there are the figures of [`linux`].
+
+mod disks;
+mod linux;
 
 use super::figures::Figure;
 use super::runs::{Parts, Run};
@@ -37,6 +40,8 @@ struct Row {
     peer: Option<f64>,
 }
 
+/// ESR_EL2.EC (DDI 0487, D24.2).
+const INSTRUCTION_ABORT: u64 = 0x20;
 const DATA_ABORT: u64 = 0x24;
 const HVC: u64 = 0x16;
 const SYSREG: u64 = 0x18;
@@ -179,6 +184,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         name: format!("E2H = 0: {}", figure.name),
         ..figure
     }));
+    figures.extend(linux::measure(&parts)?);
     publish(options, &figures)
 }
 

@@ -23,8 +23,10 @@ const DETERMINISTIC: [&str; 6] = [
     "-rtc",
     "base=2026-01-01,clock=vm",
 ];
-/// Memory of the virtual machine, in MiB, and of the machine around it.
+/// Memory of the virtual machine, in MiB, and of the machine around it, which has what the virtual machine has in whole
+/// GiB more. A hypervisor has more: a Linux with less than 512 MiB to itself gives its guests no huge pages.
 const GUEST_MIB: u64 = 512;
+const HYPERVISOR_MIB: u64 = 1024;
 const HOST_MIB: u64 = 1024;
 /// What the guest of exits has more: an end of RAM that no 2 MiB block fits, so that it is mapped by 4 KiB pages.
 const PAGED_BYTES: u64 = (2 << 20) - (64 << 10);
@@ -32,6 +34,8 @@ const PAGED_BYTES: u64 = (2 << 20) - (64 << 10);
 const RAM_BASE: u64 = 0x4000_0000;
 /// The guest's command line: its own self-tests and random placement would only add to both sides.
 const LINUX_ARGUMENTS: &str = "console=ttyAMA0 cryptomgr.notests nokaslr droste.self-report";
+/// The command line of one that is a hypervisor: that of `examples/hypervisor.toml`, without random placement.
+const HYPERVISOR_ARGUMENTS: &str = "console=ttyAMA0 loglevel=5 cryptomgr.notests panic=5 nokaslr";
 /// A run that takes longer than this hangs.
 const LIMIT: Duration = Duration::from_mins(10);
 
@@ -47,7 +51,8 @@ pub(crate) struct Parts {
 
 /// Debian's kernel, and the RAM disk that goes with it.
 pub(crate) struct Linux {
-    kernel: PathBuf,
+    /// An arm64 `Image`.
+    pub(crate) kernel: PathBuf,
     initrd: PathBuf,
 }
 
@@ -123,6 +128,22 @@ impl Parts {
         self.on_droste(&format!("nested-{}", el2.as_str()), &vm, "nested: ok")
     }
 
+    /// Debian's kernel as a hypervisor at virtual EL2 with VHE, with one vCPU and this RAM disk, until its power-off.
+    ///
+    /// # Errors
+    /// If it does not say at its end that it went through all its stages.
+    pub(crate) fn hypervisor(&self, linux: &Linux, initrd: &[u8]) -> Result<Run, Failure> {
+        let kernel = droste::files::read(&linux.kernel)?;
+        let vm = VmSpec {
+            initrd: Some(initrd),
+            bootargs: HYPERVISOR_ARGUMENTS,
+            el2: droste_image::El2::Vhe,
+            memory: HYPERVISOR_MIB << 20,
+            ..vm("hypervisor", &kernel)
+        };
+        self.on_droste("hypervisor", &vm, "nested: off")
+    }
+
     /// Debian's kernel and busybox from the first instruction to power-off, on Droste with one vCPU.
     ///
     /// # Errors
@@ -174,6 +195,7 @@ impl Parts {
         let machine = Machine {
             initrd: Some(image_file),
             append: format!("droste.report={nonce} droste.no-reboot"),
+            memory_mib: HOST_MIB + (vm.memory >> 30 << 10),
             ..self.machine(&self.hypervisor, vm.vcpus)
         };
         let (output, trace) = self.count(name, machine, marker)?;

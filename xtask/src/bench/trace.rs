@@ -10,10 +10,9 @@ use std::process::Command;
 const SOURCE: &str = "xtask/plugin/elcount.c";
 /// The classes of instructions that EL2 answers for: its own, and those of an EL0 under it.
 const EL2_CLASSES: [&str; 2] = ["el2", "host_el0"];
-/// The marks at which a stage begins and ends, and the one at which the plugin prints exits and starts them anew.
-const STAGE_BEGIN: u64 = 1;
-const STAGE_END: u64 = 14;
-const PRINT_EXITS: u64 = 15;
+/// The mark that ends a stage, and the one at which the plugin prints exits and starts them anew. All others begin one.
+pub(crate) const STAGE_END: u32 = 14;
+pub(crate) const PRINT_EXITS: u32 = 15;
 
 /// Compiles the plugin into `folder` with `$CC`, or `cc`.
 ///
@@ -42,7 +41,7 @@ pub(crate) struct Counts {
 /// One kind of exit to EL2, and what EL2 spent on all of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Exit {
-    /// The class that was left: `vel2`, `el1` or `el0`.
+    /// The class that was left: `vel2`, its `vel0`, `el1` or `el0`.
     pub(crate) from: String,
     /// `sync`, `irq`, `fiq` or `serror`.
     pub(crate) kind: String,
@@ -56,9 +55,11 @@ pub(crate) struct Exit {
     pub(crate) el2: u64,
 }
 
-/// What happened from a mark 1 to the mark 14 after it, in a guest that then has mark 15 print the exits.
+/// What happened from a mark to the [`STAGE_END`] after it, in a guest that then has [`PRINT_EXITS`] print the exits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Stage {
+    /// The mark that began it.
+    pub(crate) mark: u32,
     /// Instructions.
     pub(crate) counts: Counts,
     /// Exits.
@@ -71,9 +72,11 @@ pub(crate) struct Trace {
     /// When the first instruction below EL2 was about to run.
     pub(crate) first_guest: Option<Counts>,
     /// Marks in the order of their execution.
-    pub(crate) marks: Vec<(u64, Counts)>,
+    pub(crate) marks: Vec<(u32, Counts)>,
     /// The exits that the plugin printed at each [`PRINT_EXITS`].
     prints: Vec<Vec<Exit>>,
+    /// What EL2 executed after the last exit of all: nothing below it ran any more.
+    pub(crate) afterwards: u64,
     /// At the end.
     pub(crate) total: Counts,
 }
@@ -97,6 +100,7 @@ impl Trace {
                         print.push(exit(&event)?);
                     }
                 }
+                Some("unanswered") => trace.afterwards += number(&event, "el2")?,
                 Some("total") => {
                     trace.total = counts(&event)?;
                     is_whole = true;
@@ -124,7 +128,7 @@ impl Trace {
     }
 
     fn mark(&mut self, event: &Value) -> Result<(), Failure> {
-        let mark = number(event, "mark")?;
+        let mark = number(event, "mark")? as u32;
         self.marks.push((mark, counts(event)?));
         if mark == PRINT_EXITS {
             self.prints.push(Vec::new());
@@ -137,25 +141,42 @@ impl Trace {
     /// # Errors
     /// If one has no end, or no exits printed behind it.
     pub(crate) fn stages(&self) -> Result<Vec<Stage>, Failure> {
-        let is_print = |(mark, _): &&(u64, Counts)| *mark == PRINT_EXITS;
-        let begins = (0..self.marks.len()).filter(|at| self.marks[*at].0 == STAGE_BEGIN);
-        let stages = begins.map(|at| match self.marks[at..] {
-            [(_, begin), (STAGE_END, end), (PRINT_EXITS, _), ..] => Ok(Stage {
-                counts: end.since(begin),
-                exits: self.prints[self.marks[..at].iter().filter(is_print).count()].clone(),
-            }),
-            _ => Err(Failure::new(
-                "a stage's mark 1 is not followed by 14 and 15",
-            )),
-        });
+        let is_print = |(mark, _): &&(u32, Counts)| *mark == PRINT_EXITS;
+        let is_begin = |at: &usize| ![STAGE_END, PRINT_EXITS].contains(&self.marks[*at].0);
+        let stages = (0..self.marks.len())
+            .filter(is_begin)
+            .map(|at| match self.marks[at..] {
+                [(mark, begin), (STAGE_END, end), (PRINT_EXITS, _), ..] => Ok(Stage {
+                    mark,
+                    counts: end.since(begin),
+                    exits: self.prints[self.marks[..at].iter().filter(is_print).count()].clone(),
+                }),
+                _ => Err(Failure::new("a stage's mark is not followed by 14 and 15")),
+            });
         stages.collect()
+    }
+
+    /// What happened from the first instruction below EL2 to the first [`PRINT_EXITS`].
+    ///
+    /// # Errors
+    /// If one of the two did not come.
+    pub(crate) fn first_stage(&self) -> Result<Stage, Failure> {
+        let end = self.marks.iter().find(|(mark, _)| *mark == PRINT_EXITS);
+        match (self.first_guest, end, self.prints.first()) {
+            (Some(begin), Some((_, end)), Some(exits)) => Ok(Stage {
+                mark: 0,
+                counts: end.since(begin),
+                exits: exits.clone(),
+            }),
+            _ => Err(Failure::new("no guest ran and marked an end")),
+        }
     }
 
     /// What was executed from the last mark `mark` to the mark after it.
     ///
     /// # Errors
     /// If there is no such mark, or none after it.
-    pub(crate) fn section(&self, mark: u64) -> Result<Counts, Failure> {
+    pub(crate) fn section(&self, mark: u32) -> Result<Counts, Failure> {
         let begin = self.marks.iter().rposition(|(m, _)| *m == mark);
         let ends = begin.and_then(|at| Some((self.marks[at].1, self.marks.get(at + 1)?.1)));
         let (begin, end) = ends.ok_or_else(|| {

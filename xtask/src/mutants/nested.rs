@@ -7,8 +7,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "fill-checks-no-ticket",
         "shadow.rs",
-        "        if ticket != self.ticket(changes) {",
-        "        if ticket != self.ticket(changes) && self.largest == 0 {",
+        "        if ticket != self.ticket(changes) {\n            return Ok(Filled::Void);",
+        "        if ticket != self.ticket(changes) && self.largest == 0 {\n            return Ok(Filled::Void);",
+    ),
+    mutant(
+        "fill-of-a-hole-checks-no-ticket",
+        "shadow.rs",
+        "        if ticket != self.ticket(changes) {\n            return Ok(Some(Filled::Void));",
+        "        if ticket != self.ticket(changes) && self.largest == 0 {\n            return Ok(Some(Filled::Void));",
     ),
     mutant(
         "ticket-knows-no-invalidation",
@@ -31,8 +37,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "clear-voids-no-ticket",
         "shadow.rs",
-        "        self.invalidations = self.invalidations.wrapping_add(1);\n        self.filled",
-        "        self.filled",
+        "        self.invalidations = self.invalidations.wrapping_add(1);\n        if self.filled",
+        "        if self.filled",
+    ),
+    mutant(
+        "clear-thinks-that-nothing-is-there",
+        "shadow.rs",
+        "        if self.filled == Extents::NONE {",
+        "        if self.in_pieces == Extents::NONE {",
     ),
     // Fills.
     mutant(
@@ -56,13 +68,25 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "fill-remembers-no-leaf",
         "shadow.rs",
-        "        self.filled.add(composed.mark);\n",
-        "",
+        "        self.filled.add(composed.mark);\n        let owed",
+        "        let owed",
+    ),
+    mutant(
+        "fill-of-a-hole-remembers-no-leaf",
+        "shadow.rs",
+        "        self.filled.add(composed.mark);\n        if",
+        "        if",
+    ),
+    mutant(
+        "fill-of-a-hole-knows-no-pieces",
+        "shadow.rs",
+        "        if mapping.bytes < composed.guest_bytes {",
+        "        if mapping.bytes < composed.bytes {",
     ),
     mutant(
         "fill-notes-no-split",
         "shadow.rs",
-        "        self.note_split(host.machine, mapping.ipa, bytes);\n",
+        "        self.note_split(host.machine, mapping.ipa, mapping.bytes);\n",
         "",
     ),
     mutant(
@@ -203,14 +227,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "key-without-table",
         "pool.rs",
-        "            StageTwo::On(_) => Some((Vttbr(registers.vttbr.0 & !CNP), registers.vtcr)),",
-        "            StageTwo::On(_) => Some((Vttbr(0), registers.vtcr)),",
+        "        let table = (Vttbr(registers.vttbr.0 & !CNP), registers.vtcr);",
+        "        let table = (Vttbr(0), registers.vtcr);",
     ),
     mutant(
         "key-without-shape",
         "pool.rs",
-        "            StageTwo::On(_) => Some((Vttbr(registers.vttbr.0 & !CNP), registers.vtcr)),",
-        "            StageTwo::On(_) => Some((Vttbr(registers.vttbr.0 & !CNP), Vtcr(0))),",
+        "        let table = (Vttbr(registers.vttbr.0 & !CNP), registers.vtcr);",
+        "        let table = (Vttbr(registers.vttbr.0 & !CNP), Vtcr(0));",
     ),
     mutant(
         "key-with-cnp",
@@ -221,8 +245,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "key-ignores-stage-2-off",
         "pool.rs",
-        "            StageTwo::Off => None,",
-        "            StageTwo::Off => Some((Vttbr(registers.vttbr.0 & !CNP), registers.vtcr)),",
+        "            table: registers.is_on().then_some(table),",
+        "            table: Some(table),",
     ),
     mutant(
         "place-in-use-is-reused",
@@ -386,8 +410,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "hint-of-another-granule",
         "tlbi.rs",
-        "        level: hint(operand >> 44, format.filter(|_| is_hint), advertised),",
-        "        level: hint(operand >> 44, format, advertised),",
+        "        (granule == format.granule()).then_some(format)",
+        "        (granule.page_shift() != 0).then_some(format)",
     ),
     mutant(
         "hint-that-is-not-advertised",
@@ -459,14 +483,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "walk-checks-no-output",
         "walk.rs",
-        "        if exceeds(raw.output(shape.format, level).0, shape.output_bits) {\n            return Err(Stop::fault(FaultKind::AddressSize, level));\n        }\n",
+        "        if exceeds(raw.output(shape.format, level).0, shape.output_bits) {\n            return Err(WalkFault::new(FaultKind::AddressSize, level));\n        }\n",
         "",
     ),
     mutant(
         "walk-asks-no-permission",
         "walk.rs",
-        "        if !self.permits(now, access) {",
-        "        if !self.permits(now, access) && level.number() > 3 {",
+        "        if !self.permits(used, access) {",
+        "        if !self.permits(used, access) && level.number() > 3 {",
     ),
     mutant(
         "walk-asks-no-access-flag",
@@ -477,7 +501,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "walk-leaves-flags",
         "walk.rs",
-        "        if now != raw {\n            self.update(memory, found, now)?;\n        }\n",
+        "        if found.used != found.raw {\n            self.update(memory, &found)?;\n        }\n",
         "",
     ),
     mutant(
@@ -495,7 +519,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "walk-fault-at-level-0",
         "walk.rs",
-        "                _ => return Err(Stop::fault(FaultKind::Translation, level)),",
+        "                _ => return Err(WalkFault::new(FaultKind::Translation, level)),",
         "                _ => return Err(no_start),",
     ),
     mutant(

@@ -8,15 +8,13 @@ word() {
     return 1
 }
 
-# The value of the word $1=value on the kernel's command line, else $2.
+# The value of the last word $1=value on the kernel's command line, else $2.
 value() {
+    found=$2
     for word in $(cat /proc/cmdline); do
         case "$word" in
-            "$1="*)
-                echo "${word#*=}"
-                return
-                ;;
+            "$1="*) found=${word#*=} ;;
         esac
     done
-    echo "$2"
+    echo "$found"
 }

@@ -104,7 +104,7 @@ fn what_the_page_has_is_in_memory_or_belongs_to_a_hidden_feature() {
 fn the_index_finds_the_row_of_every_encoding_that_has_one() {
     for register in encodings() {
         let searched = rows().iter().find(|row| row.matches(register));
-        let found = super::table::find(register);
+        let found = table::find(register);
         assert_eq!(
             found.map(|row| row.name),
             searched.map(|row| row.name),

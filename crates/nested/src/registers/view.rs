@@ -39,7 +39,7 @@ macro_rules! each_guest {
     };
     ($move:ident, $view:ident: $($n:literal)*) => {{
         const { assert!([$($n),*].len() == GUEST_COUNT, "every register has its number here") };
-        $($view.$move(const { &GUEST_REGISTERS[$n] });)*
+        $($view.$move(const { GUEST_REGISTERS[$n] });)*
     }};
 }
 
@@ -54,7 +54,7 @@ pub enum Loaded {
 
 /// The hardware's EL1 and EL0 registers, while a virtual CPU is loaded; its saved copy of them otherwise.
 ///
-/// Only registers that a [`Home`] or [`guest_registers`] names are asked for.
+/// Only registers that a [`Home`] or [`guest_registers`](super::guest_registers) names are asked for.
 pub trait Twins {
     /// The value of `register`.
     fn get(&self, register: SysReg) -> u64;
@@ -199,11 +199,19 @@ impl<T: Twins> View<'_, T> {
 
     /// As [`read`](Self::read), of a register that was looked up before; 0 where this EL2 has none. Where the register
     /// is a constant, a few instructions are left.
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
     #[inline(always)]
     pub fn get(&self, register: Known) -> u64 {
         self.read_known(register).unwrap_or(0)
     }
 
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
     #[inline(always)]
     fn read_known(&self, Known { rule, slot, .. }: Known) -> Option<u64> {
         let n = usize::from(rule);
@@ -293,6 +301,10 @@ impl<T: Twins> View<'_, T> {
     }
 
     /// Takes one of EL2's registers out of the hardware. A layout that is a constant leaves one move.
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
     #[inline(always)]
     fn park_rule(&mut self, n: usize, layout: &Layout) {
         match layout.home {
@@ -305,6 +317,10 @@ impl<T: Twins> View<'_, T> {
     }
 
     /// Puts one of EL2's registers into the hardware.
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
     #[inline(always)]
     fn load_rule(&mut self, n: usize, layout: &Layout) {
         match layout.home {
@@ -315,6 +331,10 @@ impl<T: Twins> View<'_, T> {
     }
 
     /// Puts a register of L1's EL1 that the page has no place for into the hardware.
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
     #[inline(always)]
     fn load_guest_rule(&mut self, n: usize, layout: &Layout) {
         if let Home::Guest(twin) = layout.home {
@@ -323,6 +343,10 @@ impl<T: Twins> View<'_, T> {
     }
 
     /// Takes such a register out of the hardware.
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
     #[inline(always)]
     fn park_guest_rule(&mut self, n: usize, layout: &Layout) {
         if let Home::Guest(twin) = layout.home {
@@ -331,14 +355,22 @@ impl<T: Twins> View<'_, T> {
     }
 
     /// Puts a register of L1's EL1 from the page into the hardware.
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
     #[inline(always)]
-    fn load_guest(&mut self, guest: &GuestRegister) {
+    fn load_guest(&mut self, guest: GuestRegister) {
         self.twins.set(guest.register, self.page.read(guest.slot));
     }
 
     /// Takes a register of L1's EL1 out of the hardware into the page.
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and a trap costs a quarter more"
+    )]
     #[inline(always)]
-    fn park_guest(&mut self, guest: &GuestRegister) {
+    fn park_guest(&mut self, guest: GuestRegister) {
         self.page.write(guest.slot, self.twins.get(guest.register));
     }
 }

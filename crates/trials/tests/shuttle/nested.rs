@@ -222,6 +222,13 @@ impl World {
                     .lock()
                     .expect("as above")
                     .insert(self.place, &composed);
+                let tickets = (ticket, &self.changes);
+                let hole = self.with_shadow(cpu, |shadow, host| {
+                    shadow.fill_hole(host.machine, tickets, &fault, &composed)
+                });
+                if hole.is_some() {
+                    return true;
+                }
                 let mut cache = PageCache::new();
                 cache
                     .fill(&mut self.supply(), Ipa(ipa))

@@ -195,11 +195,12 @@ impl Ich {
         };
         for (slot, &lr) in self.lrs.iter().enumerate().take(count) {
             let lr = Lr(lr);
-            if lr.state() == 0 {
-                found.ended |= u32::from(lr.is_ended()) << slot;
-            } else {
-                found.valid |= 1 << slot;
-                found.pending |= u32::from(lr.state() == Lr::PENDING) << slot;
+            let mask = 1 << slot;
+            if lr.is_free_without_link() {
+                found.ended |= if lr.asks_maintenance() { mask } else { 0 };
+            } else if lr.state() != 0 {
+                found.valid |= mask;
+                found.pending |= if lr.is_active() { 0 } else { mask };
             }
         }
         found

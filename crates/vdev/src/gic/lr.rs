@@ -74,9 +74,15 @@ impl Lr {
         Self(self.0 & !Self::STATE | other.state())
     }
 
-    /// Free, and yet to be told of: its end asked for a maintenance interrupt.
-    pub(super) fn is_ended(self) -> bool {
-        self.0 & (Self::STATE | Self::HW | Self::EOI) == Self::EOI
+    /// Free, and no physical interrupt was behind it: only then its end may have
+    /// [asked](Self::asks_maintenance) for a maintenance interrupt.
+    pub(super) fn is_free_without_link(self) -> bool {
+        self.0 & (Self::STATE | Self::HW) == 0
+    }
+
+    /// A maintenance interrupt follows its deactivation, if no physical interrupt is behind it.
+    pub(super) fn asks_maintenance(self) -> bool {
+        self.0 & Self::EOI != 0
     }
 
     pub(super) fn is_pending(self) -> bool {

@@ -5,7 +5,8 @@
 //! an [`Ich`]. While L2 runs, the hardware's list registers are a *shadow* of them, one for one, and L1's own interrupts
 //! wait in the [`Gic`]. [`enter_nested`](Gic::enter_nested) makes the shadow,
 //! [`leave_nested`](Gic::leave_nested) folds it back; they come as a pair, between a
-//! [`fold`](Gic::fold) and the next [`fill`](Gic::fill). To see the present state while L2 stays, leave and enter again.
+//! [`fold`](Gic::fold) and the next [`fill`](Gic::fill). To see the present state while L2 stays, as a kick asks for,
+//! leave and enter again.
 //!
 //! # Physical interrupts
 //! A list register of L1's with HW set names one of L1's own interrupts, which L2's deactivation deactivates. Where
@@ -19,7 +20,8 @@
 //! L1's line is a level that [`Ich::maintenance`] computes. L1's requests go to the hardware only to learn when that
 //! level rises. While it is high already, because L1 masks the interrupt, they stay off: else the hardware's would come
 //! again at once and for ever. It cannot fall and rise unseen to any effect: with its interrupt masked L1 sees the level
-//! only after the next leave.
+//! only after the next leave. At virtual EL2 the registers change in memory, unseen: the line is computed anew at each
+//! fold there, so that L1, which ends the interrupt only to find it pending again, is believed from then on.
 //!
 //! # What an L1 does wrong
 //! Two list registers in use for one virtual interrupt are UNPREDICTABLE (IHI 0069, ICH_LR&lt;n&gt;_EL2.vINTID): the later

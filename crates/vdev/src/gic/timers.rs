@@ -1,7 +1,7 @@
 //! Timers' interrupts as their timers move into and out of hardware. [`Pair`]'s module has the scheme.
 
 use super::bank::Bank;
-use super::state::At;
+use super::state::{At, Vcpu};
 use super::{Gic, Intid, Kicks};
 use crate::line::Line;
 use crate::timer::Pair;
@@ -26,7 +26,7 @@ impl Gic {
     /// the answer.
     ///
     /// # Panics
-    /// If a list register holds one of the four interrupts.
+    /// If a list register holds one of the four interrupts and there is something to do.
     pub fn switch_timers(
         &mut self,
         vcpu: usize,
@@ -36,16 +36,12 @@ impl Gic {
     ) -> TimerSwitch {
         let state = &mut self.vcpus[vcpu];
         let mut switch = TimerSwitch::default();
-        let physical_ppis = physical.map(|intid| 1 << (intid.number() & 31));
-        let is_owed = state.owed[0] & (physical_ppis[0] | physical_ppis[1]) != 0;
-        let is_high = parked.iter().any(|line| line.is_high());
-        if !is_high && !is_owed && state.private.is_at_rest(TIMERS) {
-            // Nothing is behind any of the four, as mostly: both pairs are low.
+        if state.is_idle(physical) && parked == [Line::Low; 2] {
             return switch;
         }
         let mut touched = 0;
         for n in [0, 1] {
-            let physical_mask = physical_ppis[n];
+            let physical_mask = 1 << (physical[n].number() & 31);
             let (out, into) = (loaded.other().intids()[n], loaded.intids()[n]);
             let bank = &mut state.private;
             let was_active = bank.park(out.number(), parked[n].is_high());
@@ -69,24 +65,19 @@ impl Gic {
     }
 }
 
-/// The interrupts of all four timers, a bit each.
-const TIMERS: u32 = {
-    let mut mask = 0;
-    let mut pairs = [Pair::El1, Pair::El2].as_slice();
-    while let [pair, rest @ ..] = pairs {
-        let [physical, virt] = pair.intids();
-        mask |= 1 << physical.number() | 1 << virt.number();
-        pairs = rest;
+impl Vcpu {
+    /// Whether no timer's interrupt is active, high, or stands active as one of `physical`: mostly so.
+    fn is_idle(&self, physical: [Intid; 2]) -> bool {
+        let mask = |intids: [Intid; 2]| intids.iter().fold(0, |m, i| m | 1 << (i.number() & 31));
+        let guest = mask(Pair::El1.intids()) | mask(Pair::El2.intids());
+        let Bank {
+            active, line, hw, ..
+        } = self.private;
+        (active | line | hw) & guest == 0 && self.owed[0] & mask(physical) == 0
     }
-    mask
-};
+}
 
 impl Bank {
-    /// Whether nothing is pending, active, on the line or in hardware of `mask`.
-    const fn is_at_rest(&self, mask: u32) -> bool {
-        (self.hw | self.line | self.latch | self.active | self.listed) & mask == 0
-    }
-
     /// The level-sensitive physical interrupt behind interrupt `bit` goes to another: `is_high` says its level from now
     /// on. Gives whether the physical one stands active.
     ///

@@ -31,7 +31,8 @@
 //! # What remains late
 //! Software at virtual EL2 changes its parked EL1 timers in memory (FEAT_NV2, the _EL02 names) unseen. Line and deadline
 //! are those of the last look, so an interrupt that it brings forward this way comes when the hypervisor looks next, and
-//! at the latest when the pair is loaded. With FEAT_ECV, CNTHCTL_EL2.{EL1NVPCT, EL1NVVCT} make such accesses trap.
+//! at the latest when the pair is loaded. One that it takes back this way is gone when it ends the interrupt, since the
+//! hypervisor looks at high lines then. With FEAT_ECV, CNTHCTL_EL2.{EL1NVPCT, EL1NVVCT} make such accesses trap.
 
 use super::{deadline, line};
 use crate::Line;

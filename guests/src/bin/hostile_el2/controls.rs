@@ -63,7 +63,7 @@ pub(crate) fn returns(prowler: &mut Prowler) {
         let pc = match prowler.random.below(3) {
             _ if pstate & 0xc == 8 => UNMAPPED | noise & 0xfffc,
             0 => programs::spin(),
-            1 => SANE_AT + (noise & BLOCK - 1),
+            1 => SANE_AT + noise % BLOCK,
             _ => prowler.random.next(),
         };
         let tge = if noise >> 40 & 1 != 0 { hcr::TGE } else { 0 };

@@ -61,10 +61,8 @@ pub(crate) fn registers(prowler: &mut Prowler) {
 /// Whether this guest cannot go on when it holds anything else: stage 1, vectors, HCR_EL2, the world's pointer, and a
 /// request for a reset.
 fn is_this_guests(name: Name) -> bool {
-    match (name.op1, name.crn, name.crm, name.op2) {
-        (4, 1, 0, _) | (4, 2, 0, _) | (4, 10, ..) | (4, 12, 0, _) => true,
-        (4, 1, 1, 0) | (4, 13, 0, 2) => true,
-        (_, 11 | 15, ..) => true,
-        _ => false,
-    }
+    matches!(
+        (name.op1, name.crn, name.crm, name.op2),
+        (4, 1 | 2 | 12, 0, _) | (4, 10, ..) | (4, 1, 1, 0) | (4, 13, 0, 2) | (_, 11 | 15, ..)
+    )
 }

@@ -14,7 +14,7 @@ use el2::{World, class, hcr, mode};
 pub(crate) const KEPT: u64 = hcr::IMO | hcr::FMO | hcr::AMO | hcr::TSC | hcr::RW;
 pub(crate) const BLOCK: u64 = 0x20_0000;
 /// How long the guest may run at a time, in nanoseconds.
-const TURN_NS: u64 = 50_000;
+const TURN_NS: u64 = 500_000;
 /// Instructions of the guest that are passed over in one probe.
 const SKIPS: u32 = 12;
 /// IPA of a block of the scratch memory in a sane table.

@@ -19,7 +19,7 @@ const UIE: u64 = 1 << 1;
 /// ICH_VMCR_EL2: VENG1, VPMR.
 const VENG1: u64 = 1 << 1;
 const VPMR_ALL: u64 = 0xff << 24;
-/// ICH_LR<n>_EL2: state, HW, group 1, priority 0xa0, EOI of a register without HW.
+/// `ICH_LR<n>_EL2`: state, HW, group 1, priority 0xa0, EOI of a register without HW.
 const PENDING: u64 = 1 << 62;
 const ACTIVE: u64 = 2 << 62;
 const STATE: u64 = 3 << 62;

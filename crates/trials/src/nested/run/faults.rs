@@ -238,8 +238,11 @@ impl<'m> Run<'m> {
 
     /// Does a fill, in the pages that there are: when they run out, shadows are emptied, its own last.
     pub(super) fn fill(&mut self, hands: &Hands<'m>, inside: Inside, pending: &Pending) -> Filled {
-        let mut cache = PageCache::new();
         let own = inside.place.index();
+        if let Some(filled) = self.fill_hole(hands, own, pending) {
+            return filled;
+        }
+        let mut cache = PageCache::new();
         let others = self.contexts.places().filter(|place| place.index() != own);
         let mut victims: Vec<_> = others.chain([inside.place]).collect();
         victims.reverse();
@@ -273,6 +276,23 @@ impl<'m> Run<'m> {
         );
         cache.drain(&mut self.supply);
         filled.expect("there are pages for a fill, and nothing is advertised that hardware lacks")
+    }
+
+    /// The short way of a fill, which is not taken each time: the long one must do without it.
+    fn fill_hole(&mut self, hands: &Hands<'m>, own: usize, pending: &Pending) -> Option<Filled> {
+        let (is_late, is_tried) = (self.lapses(Lapse::Ticket), !self.luck.once_in(3));
+        let Holder::Shadow(shadow) = &mut self.places[own] else {
+            return None;
+        };
+        let ticket = if is_late {
+            shadow.ticket(&self.changes)
+        } else {
+            pending.ticket
+        };
+        let tickets = (ticket, &self.changes);
+        let filled = is_tried
+            .then(|| shadow.fill_hole(hands, tickets, &pending.fault, &pending.composed))?;
+        filled.expect("nothing is advertised that hardware lacks")
     }
 }
 

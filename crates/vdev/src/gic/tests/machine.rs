@@ -69,6 +69,8 @@ pub(super) struct Machine {
     pub(super) cpus: Vec<Cpu>,
     /// Physical interrupts that stand active.
     pub(super) physical_active: BTreeSet<usize>,
+    /// One whose own guest runs, and whose kicks therefore somebody else follows.
+    pub(super) is_below: Option<usize>,
 }
 
 impl Machine {
@@ -89,6 +91,7 @@ impl Machine {
                 vcpus
             ],
             physical_active: BTreeSet::new(),
+            is_below: None,
         };
         machine.write(0, 0, 3);
         for word in 1..32 {
@@ -170,7 +173,10 @@ impl Machine {
 
     pub(super) fn follow(&mut self, mut kicks: Kicks) {
         while let Some(vcpu) = kicks.iter().next() {
-            kicks = kicks.without(vcpu) | self.sync(vcpu).without(vcpu);
+            kicks = kicks.without(vcpu);
+            if self.is_below != Some(vcpu) {
+                kicks |= self.sync(vcpu).without(vcpu);
+            }
         }
     }
 

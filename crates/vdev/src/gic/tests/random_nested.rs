@@ -94,7 +94,6 @@ struct World {
     /// The same as they should be, once folded.
     expected: Ich,
     hardware: Ich,
-    is_below: bool,
     /// Whether its line was high when its guest was entered.
     was_high: bool,
     /// Whether the physical interrupt said so before it folded.
@@ -102,6 +101,10 @@ struct World {
 }
 
 impl World {
+    fn is_below(&self) -> bool {
+        self.machine.is_below.is_some()
+    }
+
     fn new() -> Self {
         let mut guest = Ich::RESET;
         guest.hcr = 1;
@@ -112,7 +115,6 @@ impl World {
             guest,
             expected: guest,
             hardware: Ich::RESET,
-            is_below: false,
             was_high: false,
             is_noticed: false,
         }
@@ -125,14 +127,14 @@ impl World {
         assert!(!maintenance(&self.hardware), "it would never run");
         self.was_high = maintenance(&self.expected);
         self.is_noticed = false;
-        self.is_below = true;
+        self.machine.is_below = Some(HYPERVISOR);
         self.check_links();
     }
 
     fn leave(&mut self) -> Kicks {
         let gic = &mut self.machine.gic;
         let kicks = gic.leave_nested(HYPERVISOR, &self.hardware, &mut self.guest);
-        self.is_below = false;
+        self.machine.is_below = None;
         while let Some(physical) = self.machine.gic.take_deactivation(HYPERVISOR) {
             let was_active = self.machine.physical_active.remove(&physical.number());
             assert!(was_active, "{physical:?} deactivated twice");
@@ -151,7 +153,7 @@ impl World {
     fn follow(&mut self, mut kicks: Kicks) {
         while let Some(vcpu) = kicks.iter().next() {
             kicks = kicks.without(vcpu);
-            if vcpu == HYPERVISOR && self.is_below {
+            if vcpu == HYPERVISOR && self.is_below() {
                 kicks |= self.leave().without(HYPERVISOR);
                 self.enter();
             } else {
@@ -227,7 +229,7 @@ impl World {
             Step::DeactivateUnlisted => {
                 for ich in [&mut self.hardware, &mut self.expected] {
                     let count = ich.hcr >> 27 & 31;
-                    ich.hcr = ich.hcr & !(31 << 27) | (count + 1 & 31) << 27;
+                    ich.hcr = ich.hcr & !(31 << 27) | ((count + 1) & 31) << 27;
                 }
             }
             Step::Groups(enables) => {
@@ -269,8 +271,7 @@ impl World {
 
     fn around(&mut self, event: Event) {
         match event {
-            Event::Ack(HYPERVISOR) | Event::End(HYPERVISOR) | Event::Priority(..)
-                if self.is_below => {}
+            Event::Ack(HYPERVISOR) | Event::End(HYPERVISOR) if self.is_below() => {}
             Event::Ack(v) => {
                 let running = &self.machine.cpus[v].running;
                 let limit = running.last().map_or(0xff, |&(_, priority)| priority);
@@ -306,15 +307,15 @@ impl World {
     fn step(&mut self, step: Step) {
         match step {
             Step::Around(event) => self.around(event),
-            Step::Leave if self.is_below => {
+            Step::Leave if self.is_below() => {
                 let kicks = self.leave();
                 self.follow(kicks | Kicks::one(HYPERVISOR));
             }
-            _ if self.is_below => self.below(step),
+            _ if self.is_below() => self.below(step),
             _ => self.above(step),
         }
         self.follow(Kicks::one(0) | Kicks::one(1) | Kicks::one(2));
-        if self.is_below {
+        if self.is_below() {
             self.check_links();
         }
         self.plain.check(&self.machine);

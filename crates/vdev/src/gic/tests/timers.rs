@@ -1,6 +1,6 @@
 //! Timers' interrupts over the changes between virtual EL2 and what runs below.
 
-use super::machine::{ICACTIVER, ISACTIVER, ISPENDR, Machine, intid};
+use super::machine::{ICACTIVER, ICFGR, ISACTIVER, ISPENDR, Machine, intid};
 use crate::Line::{self, High, Low};
 use crate::gic::{Intid, Kicks, TimerSwitch};
 use crate::timer::Pair::{self, El1, El2};
@@ -101,8 +101,8 @@ fn an_active_timer_stays_active_and_its_link_goes_and_comes() {
     let mut machine = Machine::new(1, 0, 4);
     fire(&mut machine, El1);
     assert_eq!(machine.ack(0), Some(27));
-    for _ in 0..2 {
-        assert_eq!(switch(&mut machine, El2, High).clear_active, 1 << 27);
+    for level in [High, Low, High] {
+        assert_eq!(switch(&mut machine, El2, level).clear_active, 1 << 27);
         assert_eq!(machine.read_private(0, ISACTIVER) >> 27 & 1, 1);
         assert_eq!(machine.ack(0), None, "it is active");
         assert_eq!(switch(&mut machine, El1, Low).set_active, 1 << 27);
@@ -154,7 +154,45 @@ fn an_event_of_the_guests_own_survives_every_switch() {
     assert_eq!(machine.ack(0), Some(27));
     machine.write_private(0, ISPENDR, 1 << 27);
     let _ = switch(&mut machine, El1, Low);
+    let _ = switch(&mut machine, El2, Low);
     machine.write_private(0, ICACTIVER, 1 << 27);
     machine.cpus[0].running.clear();
     assert_eq!(machine.ack(0), Some(27), "again");
+}
+
+#[test]
+fn an_edge_of_a_timer_is_taken_once_wherever_it_rose() {
+    let mut machine = Machine::new(1, 0, 4);
+    machine.write_private(0, ICFGR + 4, 2 << (27 % 16 * 2));
+    // Fired, then parked; risen as it was parked; risen while it is.
+    for (n, has_fired) in [true, false, false].into_iter().enumerate() {
+        let _ = switch(&mut machine, El1, Low);
+        if has_fired {
+            fire(&mut machine, El1);
+        }
+        let level = Line::from_asserted(n < 2);
+        let _ = switch(&mut machine, El2, level);
+        let kicks = machine.gic.drive_timers(0, El1, [Low, High]);
+        machine.follow(kicks);
+        assert_eq!(machine.ack(0), Some(27), "{n}");
+        assert_eq!(machine.end(0), Some(27));
+        assert_eq!(machine.ack(0), None, "{n}");
+        assert_eq!(
+            switch(&mut machine, El1, Low).set_active,
+            0,
+            "hardware's to fire"
+        );
+        assert_eq!(machine.ack(0), None, "{n}");
+    }
+}
+
+#[test]
+fn a_taken_edge_is_not_taken_again_when_its_timer_is_parked() {
+    let mut machine = Machine::new(1, 0, 4);
+    machine.write_private(0, ICFGR + 4, 2 << (27 % 16 * 2));
+    fire(&mut machine, El1);
+    assert_eq!(machine.ack(0), Some(27));
+    let _ = switch(&mut machine, El2, High);
+    assert_eq!(machine.end(0), Some(27));
+    assert_eq!(machine.ack(0), None);
 }
