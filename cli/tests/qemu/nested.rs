@@ -113,7 +113,7 @@ fn guests_keep_their_memory_while_linux_swaps_it_out() {
     host.memory_mib = 384;
     host.disks = vec!["droste:vmm".into(), "swap".into()];
     let mut l2 = L2::new(&[Monitor::Vmm]);
-    (l2.vcpus, l2.memory_mib, l2.reclaim_mib) = (2, 96, 16);
+    (l2.vcpus, l2.memory_mib, l2.reclaim_mib) = (2, 96, 1);
     let mut stage = Stage::new();
     let swap = File::create(stage.path("swap")).expect("created");
     swap.set_len(256 << 20).expect("sized");

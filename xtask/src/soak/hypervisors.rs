@@ -50,7 +50,7 @@ impl Choice {
         l2.vcpus = choices.pick(&[1, 2, 2, 3]);
         l2.parallel = choices.pick(&[1, 2, 3]);
         l2.count = choices.pick(&[1, 2, 4]);
-        l2.reclaim_mib = choices.pick(&[0, 0, 16]);
+        l2.reclaim_mib = choices.pick(&[0, 0, 1]);
         Self {
             cpu: choices.pick(&CPUS),
             cpus: 1 + choices.below(2),

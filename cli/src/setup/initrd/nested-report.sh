@@ -5,7 +5,7 @@
 # Words of the command line: droste.l2=vmm|qemu is the monitor, or a list of several, with commas, that take turns;
 # droste.l2.vcpus and droste.l2.memory (MiB) are each one's; droste.l2.kernel is a kernel of the disk in place of Linux;
 # droste.l2.parallel says how many run beside each other, and droste.l2.count how often that is done; droste.l2.reclaim
-# is how many MiB of their memory are taken from them, over and over, to a disk that has nothing on it.
+# is how many MiB of their memory are taken from them each second, to a disk that has nothing on it.
 
 . /etc/words
 
@@ -63,7 +63,9 @@ start_reclaim() {
         grep -q "^$disk " /proc/mounts || break
     done
     mkswap "$disk" >/dev/null && swapon "$disk" || fail "no disk can be swapped to"
-    while sleep 0.1; do
+    # Read by others first, files do not count as the group's: they would be taken before what has to be swapped.
+    cat /mnt/* >/dev/null
+    while sleep 1; do
         # It fails where less is to be had.
         echo "${reclaim}M" >"$group/memory.reclaim"
     done 2>/dev/null &
