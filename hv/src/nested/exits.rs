@@ -26,7 +26,7 @@ pub(crate) fn synchronous(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState>
         Loaded::El2 if esr.ec() != Ec::ERET => of_host(state, esr),
         Loaded::El2 => {
             state.vcpu.counters.count(Exit::Return);
-            deliver::eret(&mut state);
+            deliver::eret(&mut state, esr);
             state
         }
         Loaded::El1 => {
