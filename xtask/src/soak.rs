@@ -1,4 +1,6 @@
-//! `cargo xtask soak`: random programs on all CPUs, for as long as asked.
+//! `cargo xtask soak`: random programs on all CPUs, for as long as asked; or guests that are hypervisors.
+
+mod hypervisors;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,6 +33,9 @@ pub(crate) struct Options {
     /// Run the program of this file, and nothing else
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
+    /// Run guests that are hypervisors in QEMU, with guests of their own, in place of programs on the model
+    #[arg(long, conflicts_with = "replay")]
+    qemu: bool,
 }
 
 /// A kind of programs.
@@ -131,6 +136,10 @@ fn soak(options: &Options) -> Result<(), Failure> {
     let first = options
         .seed
         .unwrap_or(clock.map_or(0, |time| time.as_secs() << 20));
+    if options.qemu {
+        let start = Instant::now();
+        return hypervisors::run(first, || start.elapsed() < time);
+    }
     let next = AtomicU64::new(first);
     let sum = Mutex::new(Sum::default());
     let start = Instant::now();

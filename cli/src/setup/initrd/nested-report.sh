@@ -57,7 +57,8 @@ governed() {
 
 # Makes a swap space of the first disk that is not in use, and takes memory from the L2s from now on.
 start_reclaim() {
-    mount -t cgroup2 cgroup2 /sys/fs/cgroup && mkdir "$group" || fail "there are no control groups"
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup && echo +memory >/sys/fs/cgroup/cgroup.subtree_control &&
+        mkdir "$group" || fail "there are no control groups for memory"
     for disk in /dev/vd*; do
         grep -q "^$disk " /proc/mounts || break
     done
