@@ -20,7 +20,7 @@ use crate::setup::build::workspace;
     version,
     about = "Run virtual machines, guests that are hypervisors included, on the Droste hypervisor.",
     long_about = "Run virtual machines, guests that are hypervisors included, on the Droste hypervisor.\n\n\
-        Without a subcommand this is `droste run`, and without a description it runs examples/linux.toml: Debian's \
+        Without a subcommand this is `droste run`, and without a description it runs examples/hypervisor.toml: Debian's \
         kernel with a small user space, on Droste, on an Arm machine that QEMU emulates. Whatever is missing (the \
         kernel, QEMU on Debian as root) is fetched first; the second time everything is there.\n\n\
         On a terminal the guest's console is yours: `poweroff` in the guest switches it off, Ctrl-A x ends QEMU. \
@@ -73,7 +73,7 @@ impl Cli {
 /// The descriptions, and what takes the place of their parts.
 #[derive(Debug, Args)]
 struct Vms {
-    /// Descriptions of virtual machines [default: examples/linux.toml]
+    /// Descriptions of virtual machines [default: examples/hypervisor.toml]
     #[arg(value_name = "VM.toml")]
     files: Vec<PathBuf>,
     /// Boot this kernel, an arm64 Image, instead of the described one
@@ -92,7 +92,7 @@ impl Vms {
         }
         let example =
             workspace().map_err(|error| error.help("or name a description: droste run VM.toml"))?;
-        Ok(vec![example.join("examples/linux.toml")])
+        Ok(vec![example.join("examples/hypervisor.toml")])
     }
 
     fn overrides(&self) -> Overrides {

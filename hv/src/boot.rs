@@ -23,7 +23,7 @@ use crate::cpu::{self, Cpu};
 use crate::guest_memory::GuestMemory;
 use crate::machine::{self, machine};
 use crate::memory::{self, Ram};
-use crate::nested::contexts::WITHOUT_TABLE;
+use crate::nested::contexts::without_table;
 use crate::nested::{self, Nested};
 use crate::vm::{BuildError, Outcome, Parts, Vm};
 use crate::{bug, console, logger, mmio, power, report, sched};
@@ -32,7 +32,8 @@ use crate::{bug, console, logger, mmio, power, report, sched};
 const GUEST_RAM: u64 = 0x4000_0000;
 /// How long a CPU may take from PSCI CPU_ON until it is ready, milliseconds.
 const SECONDARY_MS: u64 = 1000;
-/// Most virtual CPUs of all VMs together. Each takes up to 4 KiB of the heap, of 1 MiB in all.
+/// Most virtual CPUs of all VMs together, where those with EL2 count twice. Each takes up to 4 KiB of the heap, of 1 MiB in
+/// all.
 const MAX_VCPUS: usize = 192;
 const GIB: u64 = 1 << 30;
 const BLOCK: u64 = 2 << 20;
@@ -161,6 +162,7 @@ fn build_vms(platform: &Platform, device_tree: Pa) -> Result<(), BuildError> {
         ram: Ram::new(platform, &[layout().all(), range, tree]),
         taken: Vec::new(),
         next_cpu: 0,
+        counted: 0,
         next_id: 0,
     };
     let mut vms = Vec::new();
@@ -205,6 +207,8 @@ struct Builder<'a> {
     /// Pages of devices that earlier VMs drive.
     taken: Vec<Range<u64>>,
     next_cpu: usize,
+    /// Virtual CPUs so far, as [`MAX_VCPUS`] counts them.
+    counted: usize,
     next_id: usize,
 }
 
@@ -223,20 +227,20 @@ impl Builder<'_> {
         slots.push((ram_ipa, ram.range(), Attributes::RAM));
         let vcpus = image.vcpus as usize;
         let el2 = nested::kind_of(image.el2)?;
-        let contexts = 1 + el2.map_or(0, |_| WITHOUT_TABLE);
+        self.counted += if el2.is_some() { 2 * vcpus } else { vcpus };
+        if self.counted > MAX_VCPUS {
+            let why = format!(
+                "with its {vcpus} virtual CPUs there are more than {MAX_VCPUS} in all, where those with EL2 count twice"
+            );
+            return Err(BuildError(why));
+        }
+        let contexts = 1 + el2.map_or(0, |_| without_table(vcpus));
         let memory = GuestMemory::build(&slots, (vcpus, contexts), &mut self.ram)?;
         let ids = identification(memory.pa_range(), el2);
         let nested = el2
             .map(|kind| Nested::build(kind, &memory, &ids, (image.memory, vcpus), &mut self.ram))
             .transpose()?;
         let first = self.next_cpu;
-        if first + image.vcpus as usize > MAX_VCPUS {
-            let why = format!(
-                "with its {} virtual CPUs there are more than {MAX_VCPUS} in all",
-                image.vcpus
-            );
-            return Err(BuildError(why));
-        }
         self.next_cpu += image.vcpus as usize;
         if image.vcpus as usize > cpu::online().count() {
             log::warn!(

@@ -31,7 +31,7 @@ use droste_arm64::{Granule, Pa, Vtcr, Vttbr, hcr};
 use droste_image as image;
 use droste_nested::exception::{PstateBits, Running, level, virtual_pstate};
 use droste_nested::id::{self, Shape};
-use droste_nested::registers::{File, Known, Loaded, View, VirtualEl2};
+use droste_nested::registers::{File, HostStage1, Known, Loaded, View, VirtualEl2, host_stage1};
 use droste_nested::{Advertised, StageTwo, StageTwoRegisters, Walker};
 
 use crate::arch::el2::{Hardware, REGISTER_PAGE, has_register_page, register_page};
@@ -159,6 +159,8 @@ pub(crate) struct El2 {
     own: Control,
     /// The context of the guest's world, kept until another is asked for.
     held: Option<Held>,
+    /// What stands for its stage 1 in the hardware, without VHE.
+    stage1: HostStage1,
     /// The registers of its guest's stage 2, as they were when that was entered last.
     guests: StageTwoRegisters,
     /// How they say that its guest's table is read, once it was asked.
@@ -191,7 +193,7 @@ impl El2 {
             .for_each(|slot| page.write(slot, 0));
         page.write(SCTLR_EL1_SLOT, SCTLR_EL1_RESET);
         let file = File::reset(kind, page, control.midr, control.mpidr);
-        let el2 = Self {
+        let mut el2 = Self {
             kind,
             loaded: Loaded::El2,
             page,
@@ -199,6 +201,7 @@ impl El2 {
             bits,
             own,
             held: None,
+            stage1: host_stage1(0, 0, 0, 0),
             guests: StageTwoRegisters {
                 hcr: 0,
                 sctlr: 0,
@@ -208,6 +211,9 @@ impl El2 {
             walker: None,
             interrupts: Interrupts::RESET,
         };
+        if kind == VirtualEl2::Nvhe {
+            el2.derive_stage1();
+        }
         (Box::new(el2), own)
     }
 

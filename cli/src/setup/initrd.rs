@@ -105,7 +105,7 @@ fn archive(busybox: &[u8], modules: &[(String, Vec<u8>)]) -> io::Result<Vec<u8>>
         ("etc/passwd", Entry::File(b"root::0:0:root:/root:/bin/sh\n")),
         (
             "etc/profile",
-            Entry::File(b"cd /root\nexport PS1='\\h:\\w# '\n"),
+            Entry::File(b"cd /root\nexport PS1=\"$(hostname):\\w# \"\n"),
         ),
         ("etc/self-report", Entry::Program(SELF_REPORT.as_bytes())),
         ("etc/words", Entry::File(WORDS.as_bytes())),

@@ -37,10 +37,27 @@ impl Form {
     }
 }
 
+/// An address as ERETAA and ERETAB return to it, without its authentication code, which is not checked: bits \[63:48\]
+/// become bit 55 (DDI 0487, D8.10, and J1.1, Strip; of addresses up to 48 bits).
+///
+/// ```
+/// use droste_nested::eret::strip;
+/// assert_eq!(strip(0x0035_8000_1234_5678), 0x0000_8000_1234_5678);
+/// assert_eq!(strip(0xffaa_8000_1234_5678), 0xffff_8000_1234_5678);
+/// ```
+pub const fn strip(address: u64) -> u64 {
+    const CODE: u64 = 0xffff << 48;
+    if address >> 55 & 1 != 0 {
+        address | CODE
+    } else {
+        address & !CODE
+    }
+}
+
 /// What stands in virtual EL2's registers when it returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct From {
-    /// ELR_EL2; of ERETAA and ERETAB what its authentication gives.
+    /// ELR_EL2; of ERETAA and ERETAB [without its code](strip).
     pub elr: u64,
     /// SPSR_EL2, as L1 wrote it.
     pub spsr: u64,

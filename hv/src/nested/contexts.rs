@@ -30,8 +30,11 @@ use crate::guest_memory::{GuestMemory, PAGE, Pages, VMIDS, tables_for};
 use crate::memory::Ram;
 use crate::vm::BuildError;
 
-/// Contexts of the canonical table for L1's EL1 with stage 2 off: more VMIDs than these take turns.
-pub(crate) const WITHOUT_TABLE: usize = 3;
+/// Contexts of the canonical table for L1's EL1 with stage 2 off: a virtual CPU holds one at most, and never waits for one.
+pub(crate) const fn without_table(vcpus: usize) -> usize {
+    vcpus + 2
+}
+
 /// Shadows that a virtual machine has at least, and more for each virtual CPU.
 const SHADOWS: usize = 8;
 const SHADOWS_PER_VCPU: usize = 4;
@@ -134,7 +137,7 @@ impl Contexts {
             advertised,
             pools: SpinMutex::new(Pools {
                 with_table: Pool::new(vec![Entry::UNUSED; count]),
-                without_table: Pool::new(vec![Entry::UNUSED; WITHOUT_TABLE]),
+                without_table: Pool::new(vec![Entry::UNUSED; without_table(vcpus)]),
             }),
             shadows: shadows.map_err(|error| BuildError(format!("shadow tables: {error}")))?,
             changes: Changes::new(),
@@ -293,9 +296,11 @@ impl Contexts {
                 ..
             } => {}
             Invalidation::Everything => {
-                self.clear_all();
-                for n in 0..WITHOUT_TABLE {
-                    Self::forget_stage1(memory, memory.context(1 + n), StageOne::All);
+                let pools = self.pools.lock();
+                self.clear_each(&pools);
+                for place in pools.without_table.places() {
+                    let context = memory.context(1 + place.index());
+                    Self::forget_stage1(memory, context, StageOne::All);
                 }
             }
             Invalidation::Vmid(vmid) => {
@@ -327,7 +332,10 @@ impl Contexts {
 
     /// Empties every shadow; each is there still.
     pub(crate) fn clear_all(&self) {
-        let pools = self.pools.lock();
+        self.clear_each(&self.pools.lock());
+    }
+
+    fn clear_each(&self, pools: &Pools) {
         for place in pools.with_table.places() {
             self.clear(&self.shadows[place.index()]);
         }

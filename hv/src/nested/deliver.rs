@@ -3,7 +3,7 @@
 use droste_arm64::esr::Esr;
 use droste_arm64::exception::{Injection, take_to_el1};
 use droste_arm64::sysreg::{HPFAR_EL2, VBAR_EL2};
-use droste_nested::eret;
+use droste_nested::eret::{self, Form};
 use droste_nested::exception::{
     Cause, Controls, Exception, Origin, Running, Target, hardware_pstate, level, take_to_el2,
     target, virtual_pstate,
@@ -45,9 +45,13 @@ pub(super) fn take(state: &mut VcpuState, what: Exception) {
 
 /// ERET at virtual EL2.
 #[inline]
-pub(super) fn eret(state: &mut VcpuState) {
+pub(super) fn eret(state: &mut VcpuState, esr: Esr) {
     let pstate = virtual_pstate(state.registers.pstate, Running::VirtualEl2);
     let (spsr, elr) = Hardware::return_state();
+    let elr = match Form::decode(esr) {
+        Form::Plain => elr,
+        Form::KeyA | Form::KeyB => eret::strip(elr),
+    };
     let el2 = el2(state);
     let back = eret::eret(&eret::From {
         elr,

@@ -12,7 +12,7 @@ use droste_nested::{Abort, L2Ipa};
 use droste_stage2::Reason;
 
 use super::contexts::Answer;
-use super::{deliver, el2, interrupts, registers, running, walker};
+use super::{deliver, el2, interrupts, registers, walker};
 use crate::arch::exception::Fault;
 use crate::arch::vcpu::VcpuState;
 use crate::exit::{self, Place};
@@ -26,7 +26,7 @@ pub(crate) fn synchronous(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState>
         Loaded::El2 if esr.ec() != Ec::ERET => of_host(state, esr),
         Loaded::El2 => {
             state.vcpu.counters.count(Exit::Return);
-            deliver::eret(&mut state);
+            deliver::eret(&mut state, esr);
             state
         }
         Loaded::El1 => {
@@ -136,7 +136,7 @@ fn abort(state: &mut VcpuState, esr: Esr) {
         Place::Moved => return,
         Place::Unknown => return external(state, esr, far),
     };
-    let (_, pstate) = running(state);
+    let pstate = state.registers.pstate;
     let abort = Abort {
         esr,
         far,

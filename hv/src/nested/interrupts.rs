@@ -81,8 +81,8 @@ pub(crate) struct Interrupts {
     guest: Ich,
     /// What its maintenance interrupt's line is.
     maintenance: Line,
-    /// Whether a timer that is not in the hardware drives its line high.
-    is_timer_high: bool,
+    /// What the timers that are not in the hardware drive on their lines.
+    timers: [Line; 2],
     /// Whether something may have become pending for virtual EL2 since it was looked at last.
     is_due: bool,
     /// When the next of the timers that are not in the hardware fires, in ticks of the physical counter.
@@ -95,7 +95,7 @@ impl Interrupts {
         own: Interface::RESET,
         guest: Ich::RESET,
         maintenance: Line::Low,
-        is_timer_high: false,
+        timers: [Line::Low; 2],
         is_due: false,
         deadline: None,
     };
@@ -138,7 +138,7 @@ impl El2 {
         };
         let parked = Parked::at(&registers, timer::now());
         self.interrupts.deadline = parked.deadline;
-        self.interrupts.is_timer_high = parked.lines.contains(&Line::High);
+        self.interrupts.timers = parked.lines;
         (pair, parked)
     }
 }
@@ -232,7 +232,7 @@ pub(crate) fn look_at_levels(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
         return Kicks::NONE;
     };
     let mut kicks = Kicks::NONE;
-    if el2.interrupts.is_timer_high {
+    if el2.interrupts.timers != [Line::Low; 2] {
         let (pair, parked) = el2.parked_timers();
         kicks = gic.drive_timers(me, pair, parked.lines);
     }
@@ -259,13 +259,19 @@ pub(crate) fn look(state: &mut VcpuState) {
 }
 
 /// Lets virtual EL2 take an interrupt of its own that waits while its guest runs and the hardware does not show it.
+#[inline]
 pub(super) fn settle(state: &mut VcpuState) {
+    let interrupts = &el2(state).interrupts;
+    if interrupts.is_due && interrupts.has_guests_lists {
+        take_signal(state);
+    }
+}
+
+#[inline(never)]
+fn take_signal(state: &mut VcpuState) {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
     let from = level(state.registers.pstate);
     let el2 = el2(state);
-    if !(el2.interrupts.has_guests_lists && el2.interrupts.is_due) {
-        return;
-    }
     el2.interrupts.is_due = false;
     let hcr = el2.hcr();
     let signal = vm.gic.lock().signal(me, &el2.interrupts.own, gic::size());
@@ -284,8 +290,11 @@ pub(crate) fn drive_timers(state: &mut VcpuState) {
     let Some(el2) = state.el2.as_mut() else {
         return;
     };
+    let before = el2.interrupts.timers;
     let (pair, parked) = el2.parked_timers();
-    vgic::update(state, |gic, me| gic.drive_timers(me, pair, parked.lines));
+    if parked.lines != before {
+        vgic::update(state, |gic, me| gic.drive_timers(me, pair, parked.lines));
+    }
     sched::rearm(state);
 }
 

@@ -38,6 +38,7 @@ pub(super) fn access(state: &mut VcpuState, esr: Esr) {
                 let el2 = el2(state);
                 let affects = el2.view(&mut Hardware).set(register, value);
                 if affects.is_some_and(|affects| affects.contains(&Affects::HostStage1)) {
+                    el2.derive_stage1();
                     el2.load_stage1();
                 }
             }

@@ -78,11 +78,16 @@ impl El2 {
 
     /// Loads what stands for its stage 1, where that is of another form than EL1's.
     #[inline]
-    pub(super) fn load_stage1(&mut self) {
+    pub(super) fn load_stage1(&self) {
         if self.kind == VirtualEl2::Nvhe {
-            let [sctlr, tcr, ttbr0, cptr] = [SCTLR, TCR, TTBR0, CPTR].map(|r| self.get(r));
-            Hardware::load_stage1(&host_stage1(sctlr, tcr, ttbr0, cptr));
+            Hardware::load_stage1(&self.stage1);
         }
+    }
+
+    /// What stands for its stage 1 in the hardware, from its registers as they are.
+    pub(super) fn derive_stage1(&mut self) {
+        let [sctlr, tcr, ttbr0, cptr] = [SCTLR, TCR, TTBR0, CPTR].map(|r| self.get(r));
+        self.stage1 = host_stage1(sctlr, tcr, ttbr0, cptr);
     }
 }
 
