@@ -176,14 +176,20 @@ impl El2 {
         bits: PstateBits,
         control: Control,
     ) -> (Box<Self>, Control) {
+        let mut traps = control.traps;
         let (nv1, vectors) = match kind {
             VirtualEl2::Vhe => (0, VectorTable::Vhe),
-            VirtualEl2::Nvhe => (hcr::NV1, VectorTable::Plain),
+            VirtualEl2::Nvhe => {
+                // By the name of EL1's physical timer it means its EL1's, and the hardware's is its own.
+                traps.cnthctl &= !world::EL1PCEN;
+                (hcr::NV1, VectorTable::Plain)
+            }
         };
         let own = Control {
             hcr: control.hcr | hcr::NV | hcr::NV2 | hcr::AT | hcr::TTLB | nv1,
             vncr: Some(at.0),
             vectors,
+            traps,
             ..control
         };
         // Of an earlier life nothing is left, L1's EL1 with its MMU off included.

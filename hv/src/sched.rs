@@ -166,6 +166,9 @@ pub(crate) fn discard(mut state: Box<VcpuState>) {
     state.cpu.loaded_due.store(NEVER, Ordering::Relaxed);
     nested::leave(&mut state);
     vgic::unload(&mut state);
+    if state.el2.is_some() {
+        nested::interrupts::lower(&state);
+    }
     state.save();
 }
 

@@ -168,8 +168,8 @@ pub(crate) fn reset_virtio(base: u64) {
 #[inline]
 pub(super) fn read_u64(at: Pa) -> u64 {
     debug_assert!(at.is_aligned(8));
-    // SAFETY: callers pass addresses of table pages that they own, in mapped RAM; the volatile access tolerates the
-    // hardware walker beside it.
+    // SAFETY: callers pass addresses in mapped RAM: of table pages that they own, or of a guest's RAM. The volatile access
+    // tolerates the hardware walker and the guest beside it.
     unsafe { core::ptr::read_volatile(at.0 as *const u64) }
 }
 

@@ -79,9 +79,9 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// When the earlier of the enabled ones is due, in ticks of the physical counter; CNTVOFF_EL2 is 0.
-    pub(super) fn deadline(&self) -> Option<u64> {
-        let virt = deadline(self.virtual_control, self.virtual_compare, 0);
+    /// When the earlier of the enabled ones is due, in ticks of the physical counter, where CNTVOFF_EL2 is `offset`.
+    pub(super) fn deadline(&self, offset: u64) -> Option<u64> {
+        let virt = deadline(self.virtual_control, self.virtual_compare, offset);
         let phys = deadline(self.physical_control, self.physical_compare, 0);
         virt.into_iter().chain(phys).min()
     }

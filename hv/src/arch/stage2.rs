@@ -42,8 +42,8 @@ impl Machine for Hardware {
         expected: RawDescriptor,
         new: RawDescriptor,
     ) -> Result<(), RawDescriptor> {
-        // SAFETY: callers pass descriptors of tables they own: mapped RAM, 8-byte aligned, accessed by CPUs through
-        // this trait alone and by walkers.
+        // SAFETY: callers pass descriptors in mapped RAM, 8-byte aligned: of tables they own, or of a guest's in its RAM.
+        // Walkers and guests may change either at any time.
         let cell = unsafe { AtomicU64::from_ptr(descriptor.0 as *mut u64) };
         match cell.compare_exchange(expected.0, new.0, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => Ok(()),

@@ -1,7 +1,8 @@
 //! A virtual CPU's registers, in memory and in the hardware, and the way into and out of the guest.
 //!
 //! EL2 uses none of EL1's registers and none of the vector registers, so a guest's stay in the hardware across its
-//! exits: only the general registers are saved there. The rest moves when another virtual CPU takes the physical one.
+//! exits: only the general registers are saved there. The rest moves when another virtual CPU takes the physical one, and
+//! some of it when a guest hypervisor's worlds change.
 
 use alloc::boxed::Box;
 
@@ -186,7 +187,7 @@ impl VcpuState {
 
     /// When the earlier of its enabled timers is due, in ticks of the physical counter. Right while it is parked.
     pub(crate) fn timer_deadline(&self) -> Option<u64> {
-        self.timers.deadline()
+        self.timers.deadline(self.control.cntvoff)
     }
 
     /// Takes the guest's registers out of the hardware. Its list registers are folded already.
@@ -245,7 +246,8 @@ fn has_ras() -> bool {
 impl Control {
     fn load(&self) {
         let has_ras = has_ras();
-        // SAFETY: values that `Vm` composed: the guest stays at EL1 and EL0 under stage 2, its interrupts virtual.
+        // SAFETY: values that `Vm` or `El2::of_guest` composed: the guest stays at EL1 and EL0 under stage 2, its
+        // interrupts virtual.
         unsafe {
             msr!("hcr_el2", self.hcr);
             msr!("vtcr_el2", self.vtcr);

@@ -18,7 +18,7 @@ use droste_nested::{
     Abort, Advertised, CanonicalLeaf, Changes, Composed, Host, L1, L1Ipa, Shadow, StageTwo,
     StageTwoRegisters, Syndrome, Ticket, Verdict, Walker,
 };
-use droste_stage2::{Context, Error, Fault, PageCache, PageSupply, Reason, VcpuId, scheme, under};
+use droste_stage2::{Context, Error, Fault, PageCache, PageSupply, VcpuId, scheme, under};
 use spin::RwLock;
 use spin::mutex::{SpinMutex, TicketMutex};
 
@@ -59,7 +59,7 @@ pub(crate) enum Answer {
     /// It leads to this address of L1's, where no memory is: a device, by a load or store.
     Device(L1Ipa),
     /// It gets an external abort.
-    External(Reason),
+    External,
     /// No table answers it.
     Other,
 }
@@ -99,7 +99,8 @@ pub(crate) struct ShadowStats {
 pub(crate) struct Contexts {
     /// What L1 is shown.
     pub(crate) advertised: Advertised,
-    pools: SpinMutex<Pools>,
+    /// Whoever waits comes in turn: L1 can have its virtual CPUs contend at will.
+    pools: TicketMutex<Pools>,
     shadows: Vec<RwLock<Shadow<MAX_CPUS>>>,
     changes: Changes,
     pages: TicketMutex<Pages>,
@@ -135,7 +136,7 @@ impl Contexts {
         let shadows = (0..count).map(shadow).collect::<Result<_, _>>();
         Ok(Self {
             advertised,
-            pools: SpinMutex::new(Pools {
+            pools: TicketMutex::new(Pools {
                 with_table: Pool::new(vec![Entry::UNUSED; count]),
                 without_table: Pool::new(vec![Entry::UNUSED; without_table(vcpus)]),
             }),
@@ -236,7 +237,7 @@ impl Contexts {
                 None => return Ok(Answer::Other),
                 Some(Verdict::Guest(syndrome)) => return Ok(Answer::Guest(syndrome)),
                 Some(Verdict::Device { at, .. }) => return Ok(Answer::Device(at)),
-                Some(Verdict::External(reason)) => return Ok(Answer::External(reason)),
+                Some(Verdict::External(_)) => return Ok(Answer::External),
                 Some(Verdict::Canonical(proposal)) => {
                     memory.install(vcpu, at.ipa(), &proposal)?;
                 }

@@ -9,7 +9,6 @@ use droste_nested::exception::{Exception, level};
 use droste_nested::forward::{Event, Verdict, evaluate};
 use droste_nested::registers::Loaded;
 use droste_nested::{Abort, L2Ipa};
-use droste_stage2::Reason;
 
 use super::contexts::Answer;
 use super::{deliver, el2, interrupts, registers, walker};
@@ -161,7 +160,7 @@ fn abort(state: &mut VcpuState, esr: Esr) {
             );
         }
         Ok(Answer::Device(at)) => exit::device_abort(state, esr, (at.ipa(), far)),
-        Ok(Answer::External(Reason::WalkOutsideMemory | _) | Answer::Other) => {
+        Ok(Answer::External | Answer::Other) => {
             state.vcpu.counters.count(Exit::Outside);
             external(state, esr, far);
         }

@@ -1,6 +1,6 @@
 //! Interrupts and timers of a virtual CPU with EL2, as its worlds change.
 //!
-//! Where virtual EL2 takes its guest's interrupts (HCR_EL2.{IMO, FMO}), the hardware's list registers are its guest's
+//! Where virtual EL2 takes its guest's interrupts (HCR_EL2.{IMO, FMO, TGE}), the hardware's list registers are its guest's
 //! while that runs, made from virtual EL2's own in the register page, and its own interrupts wait in the VM's GIC. Where
 //! it does not, its guest's interrupts are L1's own, and the list registers stay L1's.
 //!
@@ -21,6 +21,7 @@ use droste_vdev::gic::{Gic, Ich, Interface, Intid, Kicks, Signal, Vmcr};
 use droste_vdev::timer::{Pair, Parked, Registers};
 use spin::mutex::TicketMutexGuard;
 
+use super::world::for_guest;
 use super::{El2, deliver, el2, in_page};
 use crate::arch::vcpu::VcpuState;
 use crate::arch::{gic, timer};
@@ -153,7 +154,7 @@ pub(super) fn switch(state: &mut VcpuState) {
     let (parked, now) = el2.parked_timers();
     let timers = gic.switch_timers(me, parked.other(), physical_timers(), now.lines);
     let hcr = el2.hcr();
-    let takes_over = el2.loaded == Loaded::El1 && hcr & (hcr::IMO | hcr::FMO) != 0;
+    let takes_over = el2.loaded == Loaded::El1 && hcr & (hcr::IMO | hcr::FMO | hcr::TGE) != 0;
     if takes_over {
         el2.interrupts.own = gic::read_interface();
         enter(state, &mut gic);
@@ -307,19 +308,34 @@ pub(crate) fn resume(state: &mut VcpuState) {
         enter(state, &mut state.vcpu.vm.gic.lock());
     }
     drive_timers(state);
+    settle(state);
+}
+
+/// Lowers what a virtual CPU that is switched off drives: it comes back with nothing driven.
+pub(crate) fn lower(state: &VcpuState) {
+    let (vm, me) = (state.vcpu.vm, state.vcpu.index);
+    let timers = Pair::El1.intids().into_iter().chain(Pair::El2.intids());
+    let mut gic = vm.gic.lock();
+    let mut kicks = Kicks::NONE;
+    for intid in timers.chain([Intid::MAINTENANCE]) {
+        kicks |= gic.set_line(me, intid, Line::Low);
+    }
+    drop(gic);
+    vgic::kick(vm, kicks.without(me));
 }
 
 /// Whether an interrupt waits that ends a WFI of the guest.
 pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
     const PENDING: u64 = 1 << 62;
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
-    let has_own = vgic::read_lists(state)
+    let has_listed = vgic::read_lists(state)
         .iter()
         .any(|list| list & PENDING != 0);
     let el2 = el2(state);
     el2.interrupts.is_due = true;
     let own = el2.interrupts.own;
-    has_own || vm.gic.lock().signal(me, &own, gic::size()).is_some()
+    let has_virtual = for_guest(el2.hcr()) & (hcr::VI | hcr::VF) != 0;
+    has_listed || has_virtual || vm.gic.lock().signal(me, &own, gic::size()).is_some()
 }
 
 /// What the counter of a timer of L1's EL1 stands at, whose compare value is in `compare`.

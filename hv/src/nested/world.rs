@@ -24,10 +24,22 @@ const SCTLR: Known = Known::new(SCTLR_EL2);
 const TCR: Known = Known::new(TCR_EL2);
 const TTBR0: Known = Known::new(TTBR0_EL2);
 
-/// What HCR_EL2 of virtual EL2 says beside its traps, and hardware is to do for its guest: virtual interrupts, and how
-/// EL1's stage 1 and caches are.
-const FOR_GUEST: u64 =
-    hcr::VF | hcr::VI | hcr::VSE | hcr::FB | hcr::DC | hcr::CD | hcr::ID | 3 << 10; // BSU
+/// CNTHCTL_EL2.EL1PCEN with E2H = 0: EL1's physical timer does not trap.
+pub(super) const EL1PCEN: u64 = 1 << 1;
+
+/// What HCR_EL2 of virtual EL2 says beside its traps, and hardware is to do for its guest: broadcasts, stage 1 that is off,
+/// and virtual interrupts, each where it routes physical ones of the kind to itself (DDI 0487, D24.2, HCR_EL2.{VF, VI,
+/// VSE}). Not CD and ID: cached more than asked is coherent.
+pub(super) const fn for_guest(hcr: u64) -> u64 {
+    const BSU: u64 = 3 << 10;
+    const fn routed(hcr: u64, by: u64, what: u64) -> u64 {
+        if hcr & by != 0 { hcr & what } else { 0 }
+    }
+    hcr & (hcr::FB | BSU | hcr::DC)
+        | routed(hcr, hcr::FMO, hcr::VF)
+        | routed(hcr, hcr::IMO, hcr::VI)
+        | routed(hcr, hcr::AMO, hcr::VSE)
+}
 
 impl El2 {
     /// Virtual EL2's trap controls.
@@ -52,7 +64,7 @@ impl El2 {
                 hcr: own_hcr,
                 cptr: own.traps.cptr,
                 mdcr: own.traps.mdcr,
-                cnthctl: own.traps.cnthctl,
+                cnthctl: own.traps.cnthctl | EL1PCEN,
                 ich_hcr: 0,
             },
             &l1,
@@ -63,7 +75,7 @@ impl El2 {
             VirtualEl2::Vhe => 0,
         };
         Control {
-            hcr: merged.hcr | l1.hcr & FOR_GUEST | tge,
+            hcr: merged.hcr | for_guest(l1.hcr) | tge,
             mpidr: self.get(VMPIDR),
             midr: self.get(VPIDR),
             cntvoff: self.get(CNTVOFF),
@@ -140,8 +152,7 @@ fn load_context(state: &VcpuState) {
 /// HCR_EL2.VSE of virtual EL2 is clear once its guest has taken the SError.
 fn keep_serror(el2: &mut El2, pending: u64) {
     let hcr = el2.get(HCR);
-    if hcr & hcr::VSE != pending {
-        let cleared = hcr & !hcr::VSE | pending;
-        el2.view(&mut Hardware).write(HCR_EL2, cleared);
+    if for_guest(hcr) & hcr::VSE != 0 && pending == 0 {
+        el2.view(&mut Hardware).write(HCR_EL2, hcr & !hcr::VSE);
     }
 }

@@ -34,10 +34,11 @@ pub const fn line(control: u64, compare: u64, offset: u64, now: u64) -> Line {
 /// When the physical counter makes the timer drive its line high: a count that may have passed. `None` if the guest
 /// has it off or masked.
 ///
-/// `offset` is no later than now. A time past the end of the 64-bit counter is the end of the counter.
+/// `offset` is signed: a counter that is ahead of the physical one has a negative one. A time past either end of the
+/// 64-bit counter is that end.
 pub const fn deadline(control: u64, compare: u64, offset: u64) -> Option<u64> {
     if can_fire(control) {
-        Some(compare.saturating_add(offset))
+        Some(compare.saturating_add_signed(offset.cast_signed()))
     } else {
         None
     }
@@ -72,6 +73,15 @@ mod tests {
         assert_eq!(deadline(1, 100, 1000), Some(1100));
         assert_eq!(line(1, 100, 1000, 1099), Line::Low);
         assert_eq!(line(1, 100, 1000, 1100), Line::High);
+    }
+
+    #[test]
+    fn a_counter_that_is_ahead_brings_the_deadline_forward() {
+        let ahead = 50_u64.wrapping_neg();
+        assert_eq!(deadline(1, 1000, ahead), Some(950));
+        assert_eq!(line(1, 1000, ahead, 949), Line::Low);
+        assert_eq!(line(1, 1000, ahead, 950), Line::High);
+        assert_eq!(deadline(1, 20, ahead), Some(0));
     }
 
     #[test]
