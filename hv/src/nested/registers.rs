@@ -8,7 +8,7 @@ use droste_arm64::sysreg::{
 };
 use droste_arm64::vncr::Slot;
 use droste_nested::at::{At, Outcome, Regime, Registers, StageOneRegisters, execute};
-use droste_nested::registers::{Affects, Known, Way, timer_compare, timer_value, way};
+use droste_nested::registers::{Affects, Known, VirtualEl2, Way, timer_compare, timer_value, way};
 use droste_nested::tlbi::{self, Instruction, Invalidation, VirtualLevel};
 
 use super::l1_memory::L1Memory;
@@ -37,7 +37,9 @@ pub(super) fn access(state: &mut VcpuState, esr: Esr) {
                 let value = state.registers.get(access.rt);
                 let el2 = el2(state);
                 let affects = el2.view(&mut Hardware).set(register, value);
-                if affects.is_some_and(|affects| affects.contains(&Affects::HostStage1)) {
+                let is_derived = el2.kind == VirtualEl2::Nvhe
+                    && affects.is_some_and(|affects| affects.contains(&Affects::HostStage1));
+                if is_derived {
                     el2.derive_stage1();
                     el2.load_stage1();
                 }
