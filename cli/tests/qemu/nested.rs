@@ -149,14 +149,15 @@ fn a_guests_guest_can_be_typed_into_killed_and_started_again_across_a_reboot() {
     const PAGES: &str = " table pages of ";
     let mut stage = Stage::new();
     stage.hypervisor(&host(El2::Vhe, 2));
-    let mut terminal = stage.run_on(2).within(LIMIT).on_terminal();
+    let mut terminal = stage.run_on(2).within(2 * LIMIT).on_terminal();
     type_into(&mut terminal, "qemu", "poweroff\n");
-    kill(&mut terminal, 1, "vmm");
+    // A shadow keeps what a guest left until the next guest gets it: these fill every one.
+    kill(&mut terminal, 20, "vmm");
     let before = terminal.report(PAGES);
     kill(&mut terminal, 20, "vmm");
     let after = terminal.report(PAGES);
     assert!(
-        before > 0 && after < 2 * before,
+        before > 0 && after <= before + before / 4,
         "{before}, then {after} pages"
     );
     terminal.shell("reboot");
