@@ -79,7 +79,7 @@ impl Cpu {
 
     /// Whether more than one virtual CPU shares this one.
     pub(crate) fn is_shared(&self) -> bool {
-        self.members().len() > 1
+        self.members.get().is_some_and(|members| members.len() > 1)
     }
 
     /// Makes this CPU leave its guest, or its sleep, and look at what others left for it.

@@ -47,7 +47,7 @@ pub(crate) fn synchronous(mut state: Box<VcpuState>) -> Box<VcpuState> {
         }
         Ec::SYSREG => {
             state.vcpu.counters.count(Exit::SystemRegister);
-            sysreg::access(&mut state, esr);
+            sysreg::access(&mut state, esr, esr.sysreg_access());
         }
         _ => return common(state, esr),
     }

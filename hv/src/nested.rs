@@ -37,7 +37,7 @@ use droste_nested::{Advertised, StageTwo, StageTwoRegisters, Walker};
 use crate::arch::el2::{Hardware, REGISTER_PAGE, has_register_page, register_page};
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
-use crate::arch::vcpu::{Control, VcpuState, VectorTable};
+use crate::arch::vcpu::{Control, Fixed, VcpuState, VectorTable};
 use crate::guest_memory::GuestMemory;
 use crate::memory::Ram;
 use crate::vm::BuildError;
@@ -126,13 +126,13 @@ impl Nested {
     }
 
     /// The EL2 of virtual CPU `index` as it comes out of reset, and its control registers, which without EL2 would be
-    /// `control`.
+    /// `registers`.
     pub(crate) fn reset(
         &self,
         index: usize,
         ids: &IdRegisters,
-        control: Control,
-    ) -> (Box<El2>, Control) {
+        registers: (Fixed, Control),
+    ) -> (Box<El2>, (Fixed, Control)) {
         let [pfr0, pfr1, mmfr1, mmfr2] = [
             ID_AA64PFR0_EL1,
             ID_AA64PFR1_EL1,
@@ -142,7 +142,7 @@ impl Nested {
         .map(|register| ids.get(register));
         let page = register_page(&self.register_pages, index);
         let bits = PstateBits::new(pfr0, pfr1, mmfr1, mmfr2);
-        El2::reset(self.kind, page, bits, control)
+        El2::reset(self.kind, page, bits, registers)
     }
 }
 
@@ -174,8 +174,8 @@ impl El2 {
         kind: VirtualEl2,
         (at, page): (Pa, RegisterPage<'static>),
         bits: PstateBits,
-        control: Control,
-    ) -> (Box<Self>, Control) {
+        (fixed, control): (Fixed, Control),
+    ) -> (Box<Self>, (Fixed, Control)) {
         let mut traps = control.traps;
         let (nv1, vectors) = match kind {
             VirtualEl2::Vhe => (0, VectorTable::Vhe),
@@ -187,10 +187,13 @@ impl El2 {
         };
         let own = Control {
             hcr: control.hcr | hcr::NV | hcr::NV2 | hcr::AT | hcr::TTLB | nv1,
-            vncr: Some(at.0),
-            vectors,
             traps,
             ..control
+        };
+        let fixed = Fixed {
+            vncr: Some(at.0),
+            vectors,
+            ..fixed
         };
         // Of an earlier life nothing is left, L1's EL1 with its MMU off included.
         (0..PAGE_BYTES as u16)
@@ -220,7 +223,7 @@ impl El2 {
         if kind == VirtualEl2::Nvhe {
             el2.derive_stage1();
         }
-        (Box::new(el2), own)
+        (Box::new(el2), (fixed, own))
     }
 
     /// Whether virtual EL2 has the hardware's timers and EL1 registers, and not its guest.

@@ -2,38 +2,28 @@
 
 use droste_arm64::esr::{Direction, Esr, SysRegAccess};
 use droste_arm64::exception::Injection;
-use droste_vdev::gic::Intid;
+use droste_vdev::gic::{Intid, SgiRegister};
 use droste_vdev::sysreg::{Action, action};
 
 use crate::arch::vcpu::VcpuState;
 use crate::{exit, vgic};
 
-/// Carries out the access that `esr` describes; one that no row of the table knows is UNDEFINED.
+/// Carries out `access`, which `esr` tells of; one that no row of the table knows is UNDEFINED.
 #[inline(never)]
-pub(crate) fn access(state: &mut VcpuState, esr: Esr) {
-    let access = esr.sysreg_access();
+pub(crate) fn access(state: &mut VcpuState, esr: Esr, access: SysRegAccess) {
     match action(access) {
-        Action::Undefined => {
-            state.vcpu.vm.complain(format_args!(
-                "{:?} of {} is undefined",
-                access.direction, access.register
-            ));
-            return exit::inject(state, Injection::Undefined);
-        }
+        Action::Undefined => return undefined(state, access),
         Action::Identification => {
             let value = state.vcpu.vm.ids.get(access.register);
             state.registers.set(access.rt, value);
         }
         Action::SendSgi(register) => {
-            let (value, me) = (state.registers.get(access.rt), state.vcpu.index);
-            let kicks = state.vcpu.vm.gic.lock().send_sgi(me, register, value);
-            vgic::deliver(state, kicks);
+            let value = state.registers.get(access.rt);
+            send_sgi(state, register, value);
         }
         Action::Deactivate => {
-            const INTID: u64 = 0xff_ffff;
-            if let Some(intid) = Intid::new((state.registers.get(access.rt) & INTID) as u32) {
-                vgic::update(state, |gic, me| gic.deactivate(me, intid));
-            }
+            let value = state.registers.get(access.rt);
+            deactivate(state, value);
         }
         Action::Debug(register) => match access.direction {
             Direction::Read => {
@@ -50,6 +40,30 @@ pub(crate) fn access(state: &mut VcpuState, esr: Esr) {
         Action::Zero | Action::SetWay => read_as(state, access, 0),
     }
     state.registers.skip(esr.instruction_bytes());
+}
+
+#[inline(never)]
+fn send_sgi(state: &mut VcpuState, register: SgiRegister, value: u64) {
+    let me = state.vcpu.index;
+    let kicks = state.vcpu.vm.gic.lock().send_sgi(me, register, value);
+    vgic::deliver(state, kicks);
+}
+
+#[inline(never)]
+fn deactivate(state: &mut VcpuState, value: u64) {
+    const INTID: u64 = 0xff_ffff;
+    if let Some(intid) = Intid::new((value & INTID) as u32) {
+        vgic::update(state, |gic, me| gic.deactivate(me, intid));
+    }
+}
+
+#[cold]
+fn undefined(state: &mut VcpuState, access: SysRegAccess) {
+    state.vcpu.vm.complain(format_args!(
+        "{:?} of {} is undefined",
+        access.direction, access.register
+    ));
+    exit::inject(state, Injection::Undefined);
 }
 
 fn read_as(state: &mut VcpuState, access: SysRegAccess, value: u64) {

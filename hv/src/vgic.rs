@@ -73,9 +73,8 @@ pub(crate) fn update(state: &mut VcpuState, change: impl FnOnce(&mut Gic, usize)
 /// Fills the loaded virtual CPU's list registers, which have been folded.
 pub(crate) fn fill(state: &mut VcpuState, gic: &mut Gic) {
     let me = state.vcpu.index;
-    let mut lists = [0; MAX_LIST_REGISTERS];
-    let fill = gic.fill(me, virtual_control(), &mut lists);
-    write_lists(state, &lists, fill.used);
+    let fill = gic.fill(me, virtual_control(), &mut state.lists);
+    write_lists(&mut state.lists_used, &state.lists, fill.used);
     gic::set_maintenance(fill.hcr);
     if fill.has_deactivations {
         deactivate_owed(gic, me);
@@ -89,13 +88,16 @@ pub(crate) fn deactivate_owed(gic: &mut Gic, me: usize) {
     }
 }
 
-/// Puts `used` list registers into the hardware, and nothing into others that may hold something.
-pub(crate) fn write_lists(state: &mut VcpuState, lists: &[u64; MAX_LIST_REGISTERS], used: usize) {
-    let written = used.max(state.lists_used);
-    for (n, list) in lists.iter().enumerate().take(written) {
+/// Puts the first `used` of `lists` into the hardware, of which `before` may hold something, and nothing into others.
+#[inline]
+pub(crate) fn write_lists(before: &mut usize, lists: &[u64; MAX_LIST_REGISTERS], used: usize) {
+    for (n, list) in lists.iter().enumerate().take(used) {
         gic::write_list_register(n, *list);
     }
-    state.lists_used = used;
+    for n in used..*before {
+        gic::write_list_register(n, 0);
+    }
+    *before = used;
 }
 
 /// Takes the list registers of the loaded virtual CPU back, before it leaves its CPU.
@@ -109,25 +111,24 @@ pub(crate) fn unload(state: &mut VcpuState) {
             fold(state, &mut gic)
         }
     };
-    write_lists(state, &[0; MAX_LIST_REGISTERS], 0);
+    write_lists(&mut state.lists_used, &state.lists, 0);
     // Neither its requests for maintenance nor its count of ends are the next one's.
     gic::set_virtual_interface_off();
     kick(vm, others.without(me));
 }
 
 /// Takes the loaded virtual CPU's own list registers back.
-pub(crate) fn fold(state: &VcpuState, gic: &mut Gic) -> Kicks {
-    let lists = read_lists(state);
-    gic.fold(state.vcpu.index, &lists, gic::unlisted_ends())
+pub(crate) fn fold(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
+    read_lists(state.lists_used, &mut state.lists);
+    gic.fold(state.vcpu.index, &state.lists, gic::unlisted_ends())
 }
 
-/// The list registers in use.
-pub(crate) fn read_lists(state: &VcpuState) -> [u64; MAX_LIST_REGISTERS] {
-    let mut lists = [0; MAX_LIST_REGISTERS];
-    for (n, list) in lists.iter_mut().enumerate().take(state.lists_used) {
+/// Reads the first `used` list registers.
+#[inline]
+pub(crate) fn read_lists(used: usize, lists: &mut [u64; MAX_LIST_REGISTERS]) {
+    for (n, list) in lists.iter_mut().enumerate().take(used) {
         *list = gic::read_list_register(n);
     }
-    lists
 }
 
 /// The loaded guest's own settings of its CPU interface.

@@ -24,7 +24,7 @@ use spin::mutex::TicketMutex;
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::{Region, Use};
 use crate::arch::traps::Traps;
-use crate::arch::vcpu::{Control, VcpuState, VectorTable};
+use crate::arch::vcpu::{Control, Fixed, VcpuState, VectorTable};
 use crate::arch::{self, gic, timer};
 use crate::complaints::Complaints;
 use crate::cpu::Cpu;
@@ -286,22 +286,24 @@ impl Vm {
         };
         let control = Control {
             hcr: GUEST | shared | self.memory.hcr(),
-            vtcr: self.memory.vtcr(),
             mpidr: Affinity::of_vcpu(index).mpidr(),
             midr: arch::id::midr(),
             cntvoff: 0,
-            vncr: None,
-            vectors: VectorTable::Plain,
             traps: Traps::own(),
         };
-        let (el2, control) = match &self.nested {
-            Some(nested) => {
-                let (el2, control) = nested.reset(index, &self.ids, control);
-                (Some(el2), control)
-            }
-            None => (None, control),
+        let fixed = Fixed {
+            vtcr: self.memory.vtcr(),
+            vncr: None,
+            vectors: VectorTable::Plain,
         };
-        VcpuState::new(vcpu, vcpu.cpu, control, el2, (pc, argument))
+        let (el2, registers) = match &self.nested {
+            Some(nested) => {
+                let (el2, registers) = nested.reset(index, &self.ids, (fixed, control));
+                (Some(el2), registers)
+            }
+            None => (None, (fixed, control)),
+        };
+        VcpuState::new(vcpu, vcpu.cpu, registers, el2, (pc, argument))
     }
 
     /// Whether it is ending.

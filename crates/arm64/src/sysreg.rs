@@ -28,6 +28,12 @@ impl SysReg {
         self.0 == other.0
     }
 
+    /// The register of the same op0, op1 and CRn whose CRm and op2 are 0.
+    #[must_use]
+    pub const fn group(self) -> Self {
+        Self(self.0 & !0x7f)
+    }
+
     /// op0, 2 bits.
     pub const fn op0(self) -> u8 {
         (self.0 >> 14) as u8

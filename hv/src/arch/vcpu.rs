@@ -7,7 +7,7 @@
 use alloc::boxed::Box;
 
 use droste_arm64::hcr;
-use droste_vdev::gic::Interface;
+use droste_vdev::gic::{Interface, MAX_LIST_REGISTERS};
 use droste_vdev::sysreg::DebugRegisters;
 
 use super::registers::{El1, Timers, Vectors};
@@ -115,10 +115,13 @@ pub(crate) struct VcpuState {
     pub(crate) cpu: &'static Cpu,
     /// How many list registers may hold something.
     pub(crate) lists_used: usize,
+    /// What those held when they were read or written last.
+    pub(crate) lists: [u64; MAX_LIST_REGISTERS],
     /// Its debug registers, all of which trap.
     pub(crate) debug: DebugRegisters,
     /// Its EL2, if it has one.
     pub(crate) el2: Option<Box<El2>>,
+    fixed: Fixed,
     control: Control,
     el1: El1,
     timers: Timers,
@@ -127,23 +130,28 @@ pub(crate) struct VcpuState {
     vectors: Vectors,
 }
 
-/// Control registers of EL2 that differ from one virtual CPU to another, or from one of its exception levels to another.
+/// Control registers of EL2 that differ from one virtual CPU to another.
+#[derive(Clone, Copy)]
+pub(crate) struct Fixed {
+    /// VTCR_EL2, of the VM.
+    pub(crate) vtcr: u64,
+    /// VNCR_EL2, of a virtual CPU with EL2.
+    pub(crate) vncr: Option<u64>,
+    /// Where its exits go.
+    pub(crate) vectors: VectorTable,
+}
+
+/// Control registers of EL2 that differ from one of a virtual CPU's exception levels to another as well.
 #[derive(Clone, Copy)]
 pub(crate) struct Control {
     /// HCR_EL2.
     pub(crate) hcr: u64,
-    /// VTCR_EL2, of the VM.
-    pub(crate) vtcr: u64,
     /// VMPIDR_EL2.
     pub(crate) mpidr: u64,
     /// VPIDR_EL2.
     pub(crate) midr: u64,
     /// CNTVOFF_EL2.
     pub(crate) cntvoff: u64,
-    /// VNCR_EL2, of a virtual CPU with EL2.
-    pub(crate) vncr: Option<u64>,
-    /// Where its exits go.
-    pub(crate) vectors: VectorTable,
     /// CPTR_EL2, MDCR_EL2 and CNTHCTL_EL2.
     pub(crate) traps: Traps,
 }
@@ -154,7 +162,7 @@ impl VcpuState {
     pub(crate) fn new(
         vcpu: &'static Vcpu,
         cpu: &'static Cpu,
-        control: Control,
+        (fixed, control): (Fixed, Control),
         el2: Option<Box<El2>>,
         (pc, argument): (u64, u64),
     ) -> Box<Self> {
@@ -172,8 +180,10 @@ impl VcpuState {
             vcpu,
             cpu,
             lists_used: 0,
+            lists: [0; MAX_LIST_REGISTERS],
             debug: DebugRegisters::new(),
             el2,
+            fixed,
             control,
             el1: El1 {
                 sctlr: SCTLR_RES1,
@@ -205,6 +215,7 @@ impl VcpuState {
     pub(crate) fn load(&self) {
         self.control.traps.open_vectors();
         self.vectors.load();
+        self.fixed.load();
         self.control.load();
         self.el1.load();
         self.timers.load();
@@ -243,45 +254,43 @@ fn has_ras() -> bool {
     mrs!("id_aa64pfr0_el1") >> 28 & 0xf != 0
 }
 
-impl Control {
+impl Fixed {
     fn load(&self) {
-        let has_ras = has_ras();
-        // SAFETY: values that `Vm` or `El2::of_guest` composed: the guest stays at EL1 and EL0 under stage 2, its
-        // interrupts virtual.
+        // SAFETY: values that `Vm` or `El2::reset` composed: the guest stays at EL1 and EL0 under stage 2.
         unsafe {
-            msr!("hcr_el2", self.hcr);
             msr!("vtcr_el2", self.vtcr);
-            msr!("vmpidr_el2", self.mpidr);
-            msr!("vpidr_el2", self.midr);
-            msr!("cntvoff_el2", self.cntvoff);
             if let Some(page) = self.vncr {
                 msr!("S3_4_C2_C2_0", page); // VNCR_EL2
             }
-            if has_ras {
+            if has_ras() {
                 // Hidden, but with HCR_EL2.AMO a guest reaches VDISR_EL2 by the name of DISR_EL1 all the same.
                 msr!("S3_4_C12_C1_1", 0u64);
             }
         }
-        self.traps.load();
         self.vectors.load();
+    }
+}
+
+impl Control {
+    #[inline]
+    fn load(&self) {
+        // SAFETY: values that `Vm` or `El2::of_guest` composed: the guest stays at EL1 and EL0 under stage 2, its
+        // interrupts virtual.
+        unsafe {
+            msr!("hcr_el2", self.hcr);
+            msr!("vmpidr_el2", self.mpidr);
+            msr!("vpidr_el2", self.midr);
+            msr!("cntvoff_el2", self.cntvoff);
+        }
+        self.traps.load();
     }
 }
 
 /// Enters a guest on this CPU for the first time; its later exits come to the handlers below.
 pub(crate) fn enter(state: Box<VcpuState>) -> ! {
     let cpu = state.cpu.index as u64;
-    let state = set_current(state);
     // SAFETY: `state` stays valid until an exit's handler takes it back; the stack above is abandoned for good.
-    unsafe { enter_first_guest(state.cast(), cpu) }
-}
-
-/// Names `state` to `vectors.s`, which owns it until the next exit.
-#[inline]
-fn set_current(state: Box<VcpuState>) -> *mut VcpuState {
-    let state = Box::into_raw(state);
-    // SAFETY: TPIDR_EL2 is ours; vectors.s reads the pointer back.
-    unsafe { msr!("tpidr_el2", state) }
-    state
+    unsafe { enter_first_guest(Box::into_raw(state).cast(), cpu) }
 }
 
 macro_rules! handler {
@@ -289,9 +298,9 @@ macro_rules! handler {
         $(#[$doc])*
         #[unsafe(no_mangle)]
         extern "C" fn $name(state: *mut VcpuState) -> *mut VcpuState {
-            // SAFETY: `state` is the box that `set_current` gave away; the guest ran in between and nobody else.
+            // SAFETY: `state` is the box that was entered last; the guest ran in between and nobody else.
             let state = unsafe { Box::from_raw(state) };
-            set_current($function(state))
+            Box::into_raw($function(state))
         }
     };
 }

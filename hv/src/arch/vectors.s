@@ -136,8 +136,9 @@ exit_guest:
     stp     x2, x3, [x0]
     mov     x29, xzr
     blr     x4
-// x0: the `Registers` to enter; TPIDR_EL2 points there already.
+// x0: the `Registers` to enter, which are vectors.s's own until the next exit.
 enter_guest:
+    msr     tpidr_el2, x0
     ldr     x3, [x0, #256]
     ldp     x30, x2, [x0, #240]
     msr     spsr_el2, x3

@@ -15,6 +15,7 @@ use crate::arch::el2::Hardware;
 use crate::arch::exception::ExceptionRegisters;
 use crate::arch::vcpu::VcpuState;
 
+const HPFAR: Known = Known::new(HPFAR_EL2);
 const VBAR: Known = Known::new(VBAR_EL2);
 
 /// Makes the loaded virtual CPU take `what` to virtual EL2.
@@ -36,7 +37,7 @@ pub(super) fn take(state: &mut VcpuState, what: Exception) {
     };
     let entry = take_to_el2(what, origin, &controls);
     if let Some(hpfar) = entry.hpfar {
-        el2.view(&mut Hardware).write(HPFAR_EL2, hpfar);
+        el2.view(&mut Hardware).set(HPFAR, hpfar);
     }
     ExceptionRegisters::set(entry.esr, entry.elr, entry.spsr, entry.far);
     state.registers.pc = entry.pc;
@@ -44,7 +45,7 @@ pub(super) fn take(state: &mut VcpuState, what: Exception) {
 }
 
 /// ERET at virtual EL2.
-#[inline]
+#[inline(never)]
 pub(super) fn eret(state: &mut VcpuState, esr: Esr) {
     let pstate = virtual_pstate(state.registers.pstate, Running::VirtualEl2);
     let (spsr, elr) = Hardware::return_state();

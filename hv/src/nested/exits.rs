@@ -18,17 +18,23 @@ use crate::exit::{self, Place};
 use crate::stats::Exit;
 use crate::sysreg;
 
-/// A synchronous exception.
+/// A synchronous exception. What virtual EL2 does most often has a way of its own.
+#[inline]
 pub(crate) fn synchronous(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
-    match el2(&mut state).loaded {
+    match (el2(&mut state).loaded, esr.ec()) {
+        (Loaded::El2, Ec::SYSREG) => {
+            state.vcpu.counters.count(Exit::SystemRegister);
+            registers::access(&mut state, esr);
+            state
+        }
         // What virtual EL2 returns to may be its guest, with an interrupt that waits.
-        Loaded::El2 if esr.ec() != Ec::ERET => of_host(state, esr),
-        Loaded::El2 => {
+        (Loaded::El2, Ec::ERET) => {
             state.vcpu.counters.count(Exit::Return);
             deliver::eret(&mut state, esr);
             state
         }
-        Loaded::El1 => {
+        (Loaded::El2, _) => of_host(state, esr),
+        (Loaded::El1, _) => {
             let mut state = of_guest(state, esr);
             settle(&mut state);
             state
@@ -44,28 +50,29 @@ pub(crate) fn settle(state: &mut VcpuState) {
 }
 
 /// Of virtual EL2, or of EL0 in its translation regime.
+#[inline(never)]
 fn of_host(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
-    match esr.ec() {
-        Ec::SYSREG => {
-            state.vcpu.counters.count(Exit::SystemRegister);
-            registers::access(&mut state, esr);
-        }
-        Ec::HVC64 => {
-            state.vcpu.counters.count(Exit::Hypercall);
-            if el2(&mut state).hcr() & hcr::HCD != 0 {
-                // The hardware has stepped over it.
-                state.registers.pc = state.registers.pc.wrapping_sub(4);
-                deliver::inject(&mut state, Injection::Undefined);
-            } else {
-                deliver::take(&mut state, as_it_is(esr));
-            }
-        }
-        _ => return exit::common(state, esr),
+    if esr.ec() != Ec::HVC64 {
+        return exit::common(state, esr);
+    }
+    state.vcpu.counters.count(Exit::Hypercall);
+    if el2(&mut state).hcr() & hcr::HCD != 0 {
+        undefined_hvc(&mut state);
+    } else {
+        deliver::take(&mut state, as_it_is(esr));
     }
     state
 }
 
+/// An HVC that is UNDEFINED. The hardware has stepped over it.
+#[cold]
+fn undefined_hvc(state: &mut VcpuState) {
+    state.registers.pc = state.registers.pc.wrapping_sub(4);
+    deliver::inject(state, Injection::Undefined);
+}
+
 /// Of L1's EL1 and EL0, or of L2.
+#[inline(never)]
 fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     match esr.ec() {
         Ec::DATA_ABORT_LOWER | Ec::INSTRUCTION_ABORT_LOWER => {
@@ -86,13 +93,12 @@ fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     }
     match esr.ec() {
         Ec::HVC64 => {
-            state.registers.pc = state.registers.pc.wrapping_sub(4);
-            deliver::inject(&mut state, Injection::Undefined);
+            undefined_hvc(&mut state);
             state
         }
         Ec::SYSREG => {
             state.vcpu.counters.count(Exit::SystemRegister);
-            sysreg::access(&mut state, esr);
+            sysreg::access(&mut state, esr, esr.sysreg_access());
             state
         }
         _ => exit::common(state, esr),

@@ -7,17 +7,21 @@
 //! The hardware's timers of EL1 are in turn those of virtual EL2 and those of its guest. The pair that is not in the
 //! hardware drives its lines as values; its next deadline is kept for the CPU's own timer.
 
+use core::ops::Range;
+
 use droste_arm64::hcr;
 use droste_arm64::sysreg::{
     CNTHP_CTL_EL2, CNTHP_CVAL_EL2, CNTHV_CTL_EL2, CNTHV_CVAL_EL2, CNTP_CTL_EL0, CNTP_CVAL_EL0,
-    CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVOFF_EL2, ICH_EISR_EL2, ICH_ELRSR_EL2, ICH_HCR_EL2,
-    ICH_MISR_EL2, ICH_VMCR_EL2, SysReg,
+    CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVOFF_EL2, ICH_EISR_EL2, ICH_HCR_EL2,
+    ICH_MISR_EL2, ICH_VMCR_EL2, ICH_VTR_EL2, SysReg,
 };
 use droste_arm64::vncr::{RegisterPage, Slot};
 use droste_nested::exception::{Cause, Exception, Target, level, target};
 use droste_nested::registers::{Known, Loaded};
 use droste_vdev::Line;
-use droste_vdev::gic::{Gic, Ich, Interface, Intid, Kicks, Signal, Vmcr};
+use droste_vdev::gic::{
+    Gic, Ich, Interface, Intid, Kicks, MAX_LIST_REGISTERS, Signal, Vmcr,
+};
 use droste_vdev::timer::{Pair, Parked, Registers};
 use spin::mutex::TicketMutexGuard;
 
@@ -48,29 +52,38 @@ fn nth(first: Slot, n: usize) -> Slot {
 
 /// Virtual EL2's own settings and list registers, those that exist.
 fn read_ich(page: RegisterPage<'_>, ich: &mut Ich) {
-    let size = gic::size();
     ich.hcr = page.read(ICH_HCR);
     ich.interface.vmcr = Vmcr(page.read(ICH_VMCR));
-    for n in 0..size.active_priorities() {
+    for n in active_priorities() {
         ich.interface.ap0r[n] = page.read(nth(ICH_AP0R, n));
         ich.interface.ap1r[n] = page.read(nth(ICH_AP1R, n));
     }
-    for n in 0..size.list_registers() {
-        ich.lrs[n] = page.read(nth(ICH_LR, n));
+    read_lists(page, &mut ich.lrs);
+}
+
+/// The list registers that exist.
+fn read_lists(page: RegisterPage<'_>, lrs: &mut [u64; MAX_LIST_REGISTERS]) {
+    for (n, lr) in lrs.iter_mut().enumerate().take(gic::list_registers()) {
+        *lr = page.read(nth(ICH_LR, n));
     }
 }
 
-fn write_ich(page: RegisterPage<'_>, ich: &Ich) {
-    let size = gic::size();
+/// Puts back what its guest may have changed: the settings, and the first `used` list registers.
+fn write_ich(page: RegisterPage<'_>, ich: &Ich, used: usize) {
     page.write(ICH_HCR, ich.hcr);
     page.write(ICH_VMCR, ich.interface.vmcr.0);
-    for n in 0..size.active_priorities() {
+    for n in active_priorities() {
         page.write(nth(ICH_AP0R, n), ich.interface.ap0r[n]);
         page.write(nth(ICH_AP1R, n), ich.interface.ap1r[n]);
     }
-    for n in 0..size.list_registers() {
-        page.write(nth(ICH_LR, n), ich.lrs[n]);
+    for (n, lr) in ich.lrs.iter().enumerate().take(used) {
+        page.write(nth(ICH_LR, n), *lr);
     }
+}
+
+/// Numbers of the registers of active priorities that exist.
+fn active_priorities() -> Range<usize> {
+    0..gic::size().active_priorities()
 }
 
 /// What of a virtual CPU with EL2 its interrupts are.
@@ -80,6 +93,8 @@ pub(crate) struct Interrupts {
     has_guests_lists: bool,
     own: Interface,
     guest: Ich,
+    /// What the hardware has of them, where they are `guest`.
+    hardware: Ich,
     /// What its maintenance interrupt's line is.
     maintenance: Line,
     /// What the timers that are not in the hardware drive on their lines.
@@ -95,6 +110,7 @@ impl Interrupts {
         has_guests_lists: false,
         own: Interface::RESET,
         guest: Ich::RESET,
+        hardware: Ich::RESET,
         maintenance: Line::Low,
         timers: [Line::Low; 2],
         is_due: false,
@@ -190,33 +206,44 @@ pub(super) fn take_back(state: &mut VcpuState) {
 
 /// Puts the guest's list registers into the hardware.
 fn enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
-    let me = state.vcpu.index;
+    let VcpuState {
+        el2: Some(el2),
+        lists_used,
+        vcpu,
+        ..
+    } = state
+    else {
+        return;
+    };
     let El2 {
         interrupts, page, ..
-    } = el2(state);
-    read_ich(*page, &mut interrupts.guest);
-    let mut hardware = Ich::RESET;
-    let used = gic.enter_nested(me, &interrupts.guest, &mut hardware);
-    interrupts.has_guests_lists = true;
-    interrupts.is_due = true;
-    vgic::write_lists(state, &hardware.lrs, used);
+    } = &mut **el2;
+    let Interrupts {
+        guest, hardware, ..
+    } = interrupts;
+    read_ich(*page, guest);
+    let used = gic.enter_nested(vcpu.index, guest, hardware);
     gic::write_interface(&hardware.interface);
     gic::set_virtual_hcr(hardware.hcr);
+    vgic::write_lists(lists_used, &hardware.lrs, used);
+    interrupts.has_guests_lists = true;
+    interrupts.is_due = true;
 }
 
 /// Takes the guest's list registers back into the register page. What the hardware holds has no meaning afterwards.
 pub(crate) fn leave(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
-    let me = state.vcpu.index;
-    let hardware = Ich {
-        hcr: gic::read_virtual_hcr(),
-        interface: gic::read_interface(),
-        lrs: vgic::read_lists(state),
-    };
+    let (me, used) = (state.vcpu.index, state.lists_used);
     let El2 {
         interrupts, page, ..
     } = el2(state);
-    let kicks = gic.leave_nested(me, &hardware, &mut interrupts.guest);
-    write_ich(*page, &interrupts.guest);
+    let Interrupts {
+        guest, hardware, ..
+    } = interrupts;
+    hardware.hcr = gic::read_virtual_hcr();
+    hardware.interface = gic::read_interface();
+    vgic::read_lists(used, &mut hardware.lrs);
+    let kicks = gic.leave_nested(me, hardware, guest);
+    write_ich(*page, guest, used);
     let line = interrupts.guest.maintenance(gic::list_registers());
     if line == interrupts.maintenance {
         return kicks;
@@ -328,9 +355,7 @@ pub(crate) fn lower(state: &VcpuState) {
 pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
     const PENDING: u64 = 1 << 62;
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
-    let has_listed = vgic::read_lists(state)
-        .iter()
-        .any(|list| list & PENDING != 0);
+    let has_listed = (0..state.lists_used).any(|n| gic::read_list_register(n) & PENDING != 0);
     let el2 = el2(state);
     el2.interrupts.is_due = true;
     let own = el2.interrupts.own;
@@ -349,16 +374,25 @@ pub(super) fn count_of(page: RegisterPage<'_>, compare: Slot) -> u64 {
 }
 
 /// What virtual EL2 reads of a register that follows from its list registers.
+#[inline]
 pub(super) fn computed(el2: &El2, register: SysReg) -> u64 {
-    let size = gic::size();
-    let count = size.list_registers();
+    if register == ICH_VTR_EL2 {
+        return gic::size().for_guest().0;
+    }
+    from_lists(el2.page, register)
+}
+
+/// ICH_MISR_EL2, ICH_EISR_EL2 or ICH_ELRSR_EL2.
+#[inline(never)]
+fn from_lists(page: RegisterPage<'_>, register: SysReg) -> u64 {
+    let count = gic::list_registers();
     let mut ich = Ich::RESET;
-    read_ich(el2.page, &mut ich);
+    ich.hcr = page.read(ICH_HCR);
+    read_lists(page, &mut ich.lrs);
     match register {
         ICH_MISR_EL2 => ich.misr(count),
         ICH_EISR_EL2 => ich.eisr(count),
-        ICH_ELRSR_EL2 => ich.elrsr(count),
-        _ => size.for_guest().0,
+        _ => ich.elrsr(count),
     }
 }
 

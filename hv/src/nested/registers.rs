@@ -27,73 +27,87 @@ pub(super) fn access(state: &mut VcpuState, esr: Esr) {
         return instruction(state, esr, access);
     }
     match way(access.register, el2(state).kind) {
-        Way::AsAtEl1 => return sysreg::access(state, esr),
+        Way::AsAtEl1 => return sysreg::access(state, esr, access),
         Way::Trapped(register) | Way::Twin(register) => match access.direction {
             Direction::Read => {
                 let value = read(el2(state), register);
                 state.registers.set(access.rt, value);
             }
-            Direction::Write => {
-                let value = state.registers.get(access.rt);
-                let el2 = el2(state);
-                let affects = el2.view(&mut Hardware).set(register, value);
-                let is_derived = el2.kind == VirtualEl2::Nvhe
-                    && affects.is_some_and(|affects| affects.contains(&Affects::HostStage1));
-                if is_derived {
-                    el2.derive_stage1();
-                    el2.load_stage1();
-                }
-            }
+            Direction::Write => write(state, register, access.rt),
         },
-        Way::TimerValue(compare) => {
-            let now = timer::now();
-            match access.direction {
-                Direction::Read => {
-                    let value = read(el2(state), compare);
-                    state.registers.set(access.rt, timer_value(value, now));
-                }
-                Direction::Write => {
-                    let value = timer_compare(state.registers.get(access.rt), now);
-                    el2(state).view(&mut Hardware).set(compare, value);
-                }
-            }
-        }
-        Way::GuestTimerValue(compare) => {
-            let page = el2(state).page;
-            let now = interrupts::count_of(page, compare);
-            match access.direction {
-                Direction::Read => {
-                    let value = timer_value(page.read(compare), now);
-                    state.registers.set(access.rt, value);
-                }
-                Direction::Write => {
-                    page.write(compare, timer_compare(state.registers.get(access.rt), now));
-                }
-            }
-        }
         Way::Vgic(register) if access.direction == Direction::Read => {
             let value = interrupts::computed(el2(state), register);
             state.registers.set(access.rt, value);
         }
-        // The hardware goes to the page by itself.
-        Way::InMemory(slot) => {
-            let page = el2(state).page;
-            match access.direction {
-                Direction::Read => state.registers.set(access.rt, page.read(slot)),
-                Direction::Write => page.write(slot, state.registers.get(access.rt)),
-            }
-        }
+        Way::TimerValue(compare) => timer_value_of_el2(state, compare, access),
+        Way::GuestTimerValue(compare) => timer_value_of_guest(state, compare, access),
+        Way::InMemory(slot) => in_memory(state, slot, access),
         Way::Vgic(_) | Way::Redirected(_) | Way::Undefined => return undefined(state, access),
     }
     state.registers.skip(esr.instruction_bytes());
 }
 
+/// Writes a register from general register `rt`.
+#[inline(never)]
+fn write(state: &mut VcpuState, register: Known, rt: u8) {
+    let value = state.registers.get(rt);
+    let el2 = el2(state);
+    let affects = el2.view(&mut Hardware).set(register, value);
+    let is_derived = el2.kind == VirtualEl2::Nvhe
+        && affects.is_some_and(|affects| affects.contains(&Affects::HostStage1));
+    if is_derived {
+        el2.derive_stage1();
+        el2.load_stage1();
+    }
+}
+
+#[inline(never)]
+fn timer_value_of_el2(state: &mut VcpuState, compare: Known, access: SysRegAccess) {
+    let now = timer::now();
+    match access.direction {
+        Direction::Read => {
+            let value = read(el2(state), compare);
+            state.registers.set(access.rt, timer_value(value, now));
+        }
+        Direction::Write => {
+            let value = timer_compare(state.registers.get(access.rt), now);
+            el2(state).view(&mut Hardware).set(compare, value);
+        }
+    }
+}
+
+#[inline(never)]
+fn timer_value_of_guest(state: &mut VcpuState, compare: Slot, access: SysRegAccess) {
+    let page = el2(state).page;
+    let now = interrupts::count_of(page, compare);
+    match access.direction {
+        Direction::Read => {
+            let value = timer_value(page.read(compare), now);
+            state.registers.set(access.rt, value);
+        }
+        Direction::Write => {
+            page.write(compare, timer_compare(state.registers.get(access.rt), now));
+        }
+    }
+}
+
+/// A register that the hardware finds in the page by itself, unless it is trapped besides.
+fn in_memory(state: &mut VcpuState, slot: Slot, access: SysRegAccess) {
+    let page = el2(state).page;
+    match access.direction {
+        Direction::Read => state.registers.set(access.rt, page.read(slot)),
+        Direction::Write => page.write(slot, state.registers.get(access.rt)),
+    }
+}
+
 /// Reads a register that is no constant.
+#[inline(never)]
 fn read(el2: &mut El2, register: Known) -> u64 {
     el2.get(register)
 }
 
 /// A system instruction.
+#[inline(never)]
 fn instruction(state: &mut VcpuState, esr: Esr, access: SysRegAccess) {
     let vm = state.vcpu.vm;
     let contexts = vm.contexts();
@@ -102,7 +116,7 @@ fn instruction(state: &mut VcpuState, esr: Esr, access: SysRegAccess) {
     else {
         return match At::decode(access.register) {
             Some(at) => translate(state, esr, (at, access.rt)),
-            None => sysreg::access(state, esr),
+            None => sysreg::access(state, esr, access),
         };
     };
     let operand = state.registers.get(access.rt);

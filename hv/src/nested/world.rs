@@ -2,7 +2,7 @@
 
 use droste_arm64::hcr;
 use droste_arm64::sysreg::{
-    CNTHCTL_EL2, CNTV_CTL_EL0, CNTVOFF_EL2, CPTR_EL2, HCR_EL2, ICH_HCR_EL2, MDCR_EL2, SCTLR_EL2,
+    CNTHCTL_EL2, CNTV_CTL_EL0, CNTVOFF_EL2, CPTR_EL2, ICH_HCR_EL2, MDCR_EL2, SCTLR_EL2,
     TCR_EL2, TTBR0_EL2, VMPIDR_EL2, VPIDR_EL2,
 };
 use droste_nested::forward::{self, Controls};
@@ -84,7 +84,6 @@ impl El2 {
                 mdcr: merged.mdcr,
                 cnthctl: merged.cnthctl,
             },
-            ..own
         }
     }
 
@@ -153,6 +152,6 @@ fn load_context(state: &VcpuState) {
 fn keep_serror(el2: &mut El2, pending: u64) {
     let hcr = el2.get(HCR);
     if for_guest(hcr) & hcr::VSE != 0 && pending == 0 {
-        el2.view(&mut Hardware).write(HCR_EL2, hcr & !hcr::VSE);
+        el2.view(&mut Hardware).set(HCR, hcr & !hcr::VSE);
     }
 }

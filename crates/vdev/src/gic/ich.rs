@@ -196,6 +196,9 @@ impl Ich {
         for (slot, &lr) in self.lrs.iter().enumerate().take(count) {
             let lr = Lr(lr);
             let mask = 1 << slot;
+            if lr.is_idle() {
+                continue;
+            }
             if lr.is_free_without_link() {
                 found.ended |= if lr.asks_maintenance() { mask } else { 0 };
             } else if lr.state() != 0 {

@@ -48,7 +48,7 @@ impl Vcpu {
 impl Gic {
     /// Chooses what the list registers of `vcpu` hold while it runs next. What they held before must have been folded.
     ///
-    /// `vmcr` is the virtual CPU's ICH_VMCR_EL2. All of `lrs` is written, zero past [`Fill::used`].
+    /// `vmcr` is the virtual CPU's ICH_VMCR_EL2. Of `lrs` the first [`Fill::used`] are written.
     ///
     /// # Panics
     /// If the last fill of `vcpu` was not folded, or the last [`enter_nested`](Self::enter_nested) not left: its
@@ -58,7 +58,6 @@ impl Gic {
         assert!(state.used == 0, "a fill follows a fold");
         assert!(!state.shadow.is_entered, "the guest's own guest was left");
         state.is_stale = false;
-        *lrs = [0; MAX_LIST_REGISTERS];
         let mut fill = Fill {
             has_deactivations: state.owed_summary != 0,
             ..Fill::default()

@@ -74,6 +74,11 @@ impl Lr {
         Self(self.0 & !Self::STATE | other.state())
     }
 
+    /// Without state, and without the bit that may ask for a maintenance interrupt: there is nothing to see.
+    pub(super) fn is_idle(self) -> bool {
+        self.0 & (Self::STATE | Self::EOI) == 0
+    }
+
     /// Free, and no physical interrupt was behind it: only then its end may have
     /// [asked](Self::asks_maintenance) for a maintenance interrupt.
     pub(super) fn is_free_without_link(self) -> bool {

@@ -48,7 +48,7 @@ pub(super) struct Shadow {
 
 impl Gic {
     /// Makes the hardware's registers from those that guest hypervisor `vcpu` set, for its own guest to run. Gives the
-    /// number of list registers in use, from the first; `hardware`'s are 0 past that.
+    /// number of list registers in use, from the first; of `hardware`'s only those are written.
     ///
     /// What the hypervisor wants for itself in ICH_HCR_EL2, such as traps, it adds to `hardware.hcr`.
     ///
@@ -63,7 +63,8 @@ impl Gic {
         let lrs = guest.list_registers(count);
         let is_risen = guest.maintenance_of(&lrs).is_high();
         let (mut used, mut loaded, mut is_odd) = (0, 0, false);
-        hardware.lrs = [0; MAX_LIST_REGISTERS];
+        let end = u32::BITS - lrs.valid.leading_zeros();
+        hardware.lrs[..end as usize].fill(0);
         for slot in ones32(lrs.valid) {
             if guest.is_twice(slot, lrs.valid) {
                 is_odd = true;

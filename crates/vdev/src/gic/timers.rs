@@ -36,11 +36,11 @@ impl Gic {
     ) -> TimerSwitch {
         let state = &mut self.vcpus[vcpu];
         let mut switch = TimerSwitch::default();
-        if state.is_idle(physical) && parked == [Line::Low; 2] {
-            return switch;
-        }
         let mut touched = 0;
         for n in [0, 1] {
+            if state.is_idle(n, physical[n]) && !parked[n].is_high() {
+                continue;
+            }
             let physical_mask = 1 << (physical[n].number() & 31);
             let (out, into) = (loaded.other().intids()[n], loaded.intids()[n]);
             let bank = &mut state.private;
@@ -54,7 +54,9 @@ impl Gic {
             state.disown(physical_mask);
             touched |= 1 << out.number() | 1 << into.number();
         }
-        let _ = self.settle(At::Private(vcpu), vcpu, touched);
+        if touched != 0 {
+            let _ = self.settle(At::Private(vcpu), vcpu, touched);
+        }
         switch
     }
 
@@ -66,10 +68,10 @@ impl Gic {
 }
 
 impl Vcpu {
-    /// Whether no timer's interrupt is active, high, or stands active as one of `physical`: mostly so.
-    fn is_idle(&self, physical: [Intid; 2]) -> bool {
-        let mask = |intids: [Intid; 2]| intids.iter().fold(0, |m, i| m | 1 << (i.number() & 31));
-        let guest = mask(Pair::El1.intids()) | mask(Pair::El2.intids());
+    /// Whether neither pair's timer `n` has an interrupt that is active, high, or stands active as `physical`: mostly so.
+    fn is_idle(&self, n: usize, physical: Intid) -> bool {
+        let mask = |intid: Intid| 1 << (intid.number() & 31);
+        let guest = mask(Pair::El1.intids()[n]) | mask(Pair::El2.intids()[n]);
         let Bank {
             active, line, hw, ..
         } = self.private;

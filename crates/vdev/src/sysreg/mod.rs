@@ -53,12 +53,8 @@ pub enum Access {
 /// Which registers a row means: exact op0, op1 and CRn, and inclusive ranges of CRm and op2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pattern {
-    /// op0.
-    pub op0: u8,
-    /// op1.
-    pub op1: u8,
-    /// CRn.
-    pub crn: u8,
+    /// The register of this op0, op1 and CRn whose CRm and op2 are 0.
+    pub group: SysReg,
     /// First and last CRm.
     pub crm: (u8, u8),
     /// First and last op2.
@@ -84,9 +80,7 @@ impl Pattern {
     /// Whether `register` is one of them.
     #[inline]
     pub const fn matches(&self, register: SysReg) -> bool {
-        register.crn() == self.crn
-            && register.op0() == self.op0
-            && register.op1() == self.op1
+        register.group().is(self.group)
             && register.crm() >= self.crm.0
             && register.crm() <= self.crm.1
             && register.op2() >= self.op2.0

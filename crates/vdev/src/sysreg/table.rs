@@ -6,6 +6,7 @@ use super::Action::{
 };
 use super::{DebugRegister, Pattern, Row};
 use crate::gic::SgiRegister;
+use droste_arm64::sysreg::SysReg;
 
 /// All rows, in the order in which they are looked through.
 pub fn rows() -> &'static [Row] {
@@ -26,9 +27,7 @@ macro_rules! rows {
         &[$(Row {
             name: stringify!($name),
             pattern: Pattern {
-                op0: $op0,
-                op1: $op1,
-                crn: $crn,
+                group: SysReg::new($op0, $op1, $crn, 0, 0),
                 crm: ($crm, last!($crm $($crm_last)?)),
                 op2: ($op2, last!($op2 $($op2_last)?)),
             },
@@ -49,13 +48,13 @@ macro_rules! last {
 
 // DDI 0487, C5 and D24; IHI 0069, 12.2. Groups that trap and are UNDEFINED all the same stand here for their reasons.
 static ROWS: &[Row] = rows! {
+    MDSCR_EL1 2 0 0 2, 2: Any, Debug(DebugRegister::Mdscr), "kept; software step works";
     ICC_SGI1R_EL1 3 0 12 11, 5: Write, SendSgi(SgiRegister::Sgi1), "SGIs are the virtual distributor's";
     ICC_SGI0R_EL1 3 0 12 11, 7: Write, SendSgi(SgiRegister::Sgi0), "SGIs are the virtual distributor's";
     ICC_ASGI1R_EL1 3 0 12 11, 6: Write, SendSgi(SgiRegister::AliasedSgi1), "SGIs are the virtual distributor's";
     ICC_DIR_EL1 3 0 12 11, 1: Write, Deactivate, "traps while active interrupts outnumber list registers";
     ICC_SRE_EL1 3 0 12 12, 5: Any, Constant(SRE), "there is no other way than system registers";
     ID_group 3 0 0 1 ..7, 0 ..7: Read, Identification, "the table of id says what a guest sees";
-    MDSCR_EL1 2 0 0 2, 2: Any, Debug(DebugRegister::Mdscr), "kept; software step works";
     OSLAR_EL1 2 0 1 0, 4: Write, Debug(DebugRegister::Oslar), "kept, and seen in OSLSR_EL1";
     OSLSR_EL1 2 0 1 1, 4: Read, Debug(DebugRegister::Oslsr), "the OS lock as the guest set it";
     OSDLR_EL1 2 0 1 3, 4: Any, Zero, "no OS double lock";
