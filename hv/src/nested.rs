@@ -261,6 +261,17 @@ impl El2 {
         self.get(HCR)
     }
 
+    /// How L1's table for its guest is read, while that runs; `None` where there is none.
+    #[inline]
+    fn walker(&mut self, advertised: &Advertised) -> Option<&Walker> {
+        if self.walker.is_none()
+            && let StageTwo::On(walker) = StageTwo::new(&self.guests, advertised)
+        {
+            self.walker = Some(walker);
+        }
+        self.walker.as_ref()
+    }
+
     fn stage2(&mut self) -> StageTwoRegisters {
         StageTwoRegisters {
             hcr: self.get(HCR),
@@ -269,19 +280,6 @@ impl El2 {
             vttbr: Vttbr(self.get(VTTBR)),
         }
     }
-}
-
-/// How L1's table for its guest is read, while that runs; `None` where there is none.
-#[inline]
-fn walker(state: &mut VcpuState) -> Option<Walker> {
-    let advertised = &state.vcpu.vm.contexts().advertised;
-    let el2 = el2(state);
-    if el2.walker.is_none()
-        && let StageTwo::On(walker) = StageTwo::new(&el2.guests, advertised)
-    {
-        el2.walker = Some(walker);
-    }
-    el2.walker
 }
 
 /// A virtual CPU's EL2, where it is known to have one.

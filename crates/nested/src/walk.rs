@@ -177,11 +177,16 @@ impl Walker {
         ipa: L2Ipa,
         access: Access,
     ) -> Result<GuestLeaf, Stop> {
-        let found = self.find(memory, ipa, access).map_err(Stop::Fault)?;
-        if found.used != found.raw {
-            self.update(memory, &found)?;
+        // By reference: what was found is not copied out of the result.
+        match &self.find(memory, ipa, access) {
+            Ok(found) => {
+                if found.used != found.raw {
+                    self.update(memory, found)?;
+                }
+                Ok(self.decode(found, ipa))
+            }
+            Err(fault) => Err(Stop::Fault(*fault)),
         }
-        Ok(self.decode(&found, ipa))
     }
 
     /// The leaf that [`translate`](Self::translate) gives, but leaves its flags as they are.

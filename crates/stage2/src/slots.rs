@@ -188,7 +188,10 @@ impl Slots {
 
     /// The slot that holds an address.
     pub fn find(&self, ipa: Ipa) -> Option<&Slot> {
-        self.place(ipa).and_then(|place| self.sorted.get(place))
+        let used = self.used();
+        let behind = used.partition_point(|slot| slot.ipa <= ipa);
+        used.get(behind.wrapping_sub(1))
+            .filter(|slot| ipa < slot.end())
     }
 
     /// All slots, in order of their guest addresses.
@@ -214,12 +217,8 @@ impl Slots {
     }
 
     fn place(&self, ipa: Ipa) -> Option<usize> {
-        let place = self
-            .used()
-            .partition_point(|slot| slot.ipa <= ipa)
-            .checked_sub(1)?;
-        let slot = self.used().get(place)?;
-        (ipa < slot.end()).then_some(place)
+        let is_it = |slot: &Slot| slot.ipa <= ipa && ipa < slot.end();
+        self.used().iter().position(is_it)
     }
 
     fn changed(&mut self) {

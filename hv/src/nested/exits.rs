@@ -11,7 +11,7 @@ use droste_nested::registers::Loaded;
 use droste_nested::{Abort, L2Ipa};
 
 use super::contexts::Answer;
-use super::{deliver, el2, interrupts, registers, walker};
+use super::{deliver, el2, interrupts, registers};
 use crate::arch::exception::Fault;
 use crate::arch::vcpu::VcpuState;
 use crate::exit::{self, Place};
@@ -131,8 +131,7 @@ fn as_it_is(esr: Esr) -> Exception {
 
 /// An abort of L1's EL1 or EL0, or of L2.
 fn abort(state: &mut VcpuState, esr: Esr) {
-    let held = el2(state).held.filter(|held| held.key.has_table());
-    let Some((held, walker)) = held.zip(walker(state)) else {
+    let Some(held) = el2(state).held.filter(|held| held.key.has_table()) else {
         return exit::abort(state, esr);
     };
     let far = Fault::address();
@@ -151,8 +150,10 @@ fn abort(state: &mut VcpuState, esr: Esr) {
     let vm = state.vcpu.vm;
     let me = state.vcpu.index;
     let contexts = vm.contexts();
-    let answer = contexts.resolve(&vm.memory, (held, me), &walker, &abort);
-    match answer {
+    let Some(walker) = el2(state).walker(&contexts.advertised) else {
+        return exit::abort(state, esr);
+    };
+    match contexts.resolve(&vm.memory, (held, me), walker, &abort) {
         Ok(Answer::Retry) => state.vcpu.counters.count(Exit::Stage2),
         Ok(Answer::Guest(syndrome)) => {
             state.vcpu.counters.count(Exit::Forwarded);

@@ -12,16 +12,14 @@ use core::ops::Range;
 use droste_arm64::hcr;
 use droste_arm64::sysreg::{
     CNTHP_CTL_EL2, CNTHP_CVAL_EL2, CNTHV_CTL_EL2, CNTHV_CVAL_EL2, CNTP_CTL_EL0, CNTP_CVAL_EL0,
-    CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVOFF_EL2, ICH_EISR_EL2, ICH_HCR_EL2,
-    ICH_MISR_EL2, ICH_VMCR_EL2, ICH_VTR_EL2, SysReg,
+    CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVOFF_EL2, ICH_EISR_EL2, ICH_HCR_EL2, ICH_MISR_EL2,
+    ICH_VMCR_EL2, ICH_VTR_EL2, SysReg,
 };
 use droste_arm64::vncr::{RegisterPage, Slot};
 use droste_nested::exception::{Cause, Exception, Target, level, target};
 use droste_nested::registers::{Known, Loaded};
 use droste_vdev::Line;
-use droste_vdev::gic::{
-    Gic, Ich, Interface, Intid, Kicks, MAX_LIST_REGISTERS, Signal, Vmcr,
-};
+use droste_vdev::gic::{Gic, Ich, Interface, Intid, Kicks, MAX_LIST_REGISTERS, Signal, Vmcr};
 use droste_vdev::timer::{Pair, Parked, Registers};
 use spin::mutex::TicketMutexGuard;
 

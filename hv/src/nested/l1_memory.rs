@@ -13,16 +13,19 @@ use crate::guest_memory::GuestMemory;
 /// L1's memory.
 pub(super) struct L1Memory<'a> {
     memory: &'a GuestMemory,
-    /// The slot of the last access: tables are in one, mostly.
+    /// The slot of the last access, before the first one that of lowest address: tables are in one, mostly. It is RAM
+    /// that L1 may read.
     last: Cell<Option<&'a Slot>>,
 }
 
 impl<'a> L1Memory<'a> {
     /// That of the virtual machine of `memory`.
-    pub(super) const fn new(memory: &'a GuestMemory) -> Self {
+    #[inline]
+    pub(super) fn new(memory: &'a GuestMemory) -> Self {
+        let first = memory.slots.iter().next().filter(|slot| is_readable(slot));
         Self {
             memory,
-            last: Cell::new(None),
+            last: Cell::new(first),
         }
     }
 
@@ -33,26 +36,33 @@ impl<'a> L1Memory<'a> {
         {
             return Ok(slot);
         }
-        let slot = self.memory.slots.find(at.ipa()).ok_or(ExternalAbort)?;
+        let slot = self.memory.slots.find(at.ipa());
+        let slot = slot.filter(|slot| is_readable(slot)).ok_or(ExternalAbort)?;
         self.last.set(Some(slot));
         Ok(slot)
     }
 
-    /// Where the 8 bytes at `at` are, if they are RAM that L1 may access so.
+    /// Where the 8 bytes at `at` are, if they are RAM that L1 may read.
     #[inline]
-    fn locate(&self, at: L1Ipa, access: Access) -> Result<Pa, ExternalAbort> {
+    fn locate(&self, at: L1Ipa) -> Result<(&'a Slot, Pa), ExternalAbort> {
         let slot = self.slot(at)?;
-        let is_ram = matches!(slot.attributes.memory, Memory::WriteBack);
-        if !is_ram || !slot.attributes.permits(access) || !at.is_aligned(8) {
+        if !at.is_aligned(8) {
             return Err(ExternalAbort);
         }
-        Ok(Pa(slot.pa.0 + (at.0 - slot.ipa.0)))
+        Ok((slot, Pa(slot.pa.0 + (at.0 - slot.ipa.0))))
     }
+}
+
+/// Whether it is RAM that L1 may read.
+#[inline]
+fn is_readable(slot: &Slot) -> bool {
+    matches!(slot.attributes.memory, Memory::WriteBack) && slot.attributes.permits(Access::Read)
 }
 
 impl Readable for L1Memory<'_> {
     fn read(&self, descriptor: L1Ipa) -> Result<u64, ExternalAbort> {
-        Ok(Hardware.read(self.locate(descriptor, Access::Read)?).0)
+        let (_, at) = self.locate(descriptor)?;
+        Ok(Hardware.read(at).0)
     }
 
     fn compare_exchange(
@@ -61,7 +71,10 @@ impl Readable for L1Memory<'_> {
         expected: u64,
         new: u64,
     ) -> Result<Exchange, ExternalAbort> {
-        let at = self.locate(descriptor, Access::Write)?;
+        let (slot, at) = self.locate(descriptor)?;
+        if !slot.attributes.permits(Access::Write) {
+            return Err(ExternalAbort);
+        }
         let (expected, new) = (RawDescriptor(expected), RawDescriptor(new));
         Ok(match Hardware.compare_exchange(at, expected, new) {
             Ok(()) => Exchange::Done,

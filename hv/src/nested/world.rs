@@ -2,8 +2,8 @@
 
 use droste_arm64::hcr;
 use droste_arm64::sysreg::{
-    CNTHCTL_EL2, CNTV_CTL_EL0, CNTVOFF_EL2, CPTR_EL2, ICH_HCR_EL2, MDCR_EL2, SCTLR_EL2,
-    TCR_EL2, TTBR0_EL2, VMPIDR_EL2, VPIDR_EL2,
+    CNTHCTL_EL2, CNTV_CTL_EL0, CNTVOFF_EL2, CPTR_EL2, ICH_HCR_EL2, MDCR_EL2, SCTLR_EL2, TCR_EL2,
+    TTBR0_EL2, VMPIDR_EL2, VPIDR_EL2,
 };
 use droste_nested::forward::{self, Controls};
 use droste_nested::registers::{Known, Loaded, Twins, VirtualEl2, host_stage1};

@@ -105,6 +105,13 @@ fn the_index_finds_the_row_of_every_encoding_that_has_one() {
     for register in encodings() {
         let searched = rows().iter().find(|row| row.matches(register));
         let found = table::find(register);
+        if register.op0() == 2 {
+            // Not in the index, since what it would say goes without saying.
+            for el2 in [VirtualEl2::Vhe, VirtualEl2::Nvhe] {
+                assert!(searched.is_none() || way(register, el2) == Way::Undefined);
+            }
+            continue;
+        }
         assert_eq!(
             found.map(|row| row.name),
             searched.map(|row| row.name),
