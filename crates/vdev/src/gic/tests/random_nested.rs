@@ -123,7 +123,7 @@ impl World {
     fn enter(&mut self) {
         let gic = &mut self.machine.gic;
         let used = gic.enter_nested(HYPERVISOR, &self.guest, &mut self.hardware);
-        assert!(self.hardware.lrs[used..].iter().all(|&lr| lr == 0));
+        self.hardware.lrs[used..].fill(0);
         assert!(!maintenance(&self.hardware), "it would never run");
         self.was_high = maintenance(&self.expected);
         self.is_noticed = false;
