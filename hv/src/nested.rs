@@ -9,8 +9,10 @@
 //! - [`registers`]: the registers and system instructions that trap.
 //! - [`contexts`]: stage 2 of its guests.
 //! - [`interrupts`]: list registers and timers.
+//! - [`debug`]: MDSCR_EL1, which stands for two registers.
 
 pub(crate) mod contexts;
+pub(crate) mod debug;
 pub(crate) mod deliver;
 pub(crate) mod exits;
 pub(crate) mod interrupts;
@@ -157,6 +159,8 @@ pub(crate) struct El2 {
     bits: PstateBits,
     /// The control registers of virtual EL2's world.
     own: Control,
+    /// Whether MDSCR_EL1 traps there: [`debug`].
+    is_mdscr_trapped: bool,
     /// The context of the guest's world, kept until another is asked for.
     held: Option<Held>,
     /// What stands for its stage 1 in the hardware, without VHE.
@@ -187,7 +191,7 @@ impl El2 {
         };
         let own = Control {
             hcr: control.hcr | hcr::NV | hcr::NV2 | hcr::AT | hcr::TTLB | nv1,
-            traps,
+            traps: traps.with_mdscr_open(),
             ..control
         };
         let fixed = Fixed {
@@ -209,6 +213,7 @@ impl El2 {
             file,
             bits,
             own,
+            is_mdscr_trapped: false,
             held: None,
             stage1: host_stage1(0, 0, 0, 0),
             guests: StageTwoRegisters {

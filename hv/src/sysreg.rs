@@ -6,7 +6,7 @@ use droste_vdev::gic::{Intid, SgiRegister};
 use droste_vdev::sysreg::{Action, action};
 
 use crate::arch::vcpu::VcpuState;
-use crate::{exit, vgic};
+use crate::{exit, nested, vgic};
 
 /// Carries out `access`, which `esr` tells of; one that no row of the table knows is UNDEFINED.
 #[inline(never)]
@@ -33,6 +33,7 @@ pub(crate) fn access(state: &mut VcpuState, esr: Esr, access: SysRegAccess) {
             Direction::Write => {
                 state.debug.write(register, state.registers.get(access.rt));
                 state.load_debug();
+                nested::debug::note(state);
             }
         },
         Action::Constant(value) => read_as(state, access, value),

@@ -15,6 +15,11 @@ pub(crate) struct Traps {
     pub(crate) cnthctl: u64,
 }
 
+/// MDCR_EL2.TDA: traps debug registers.
+const MDCR_TDA: u64 = 1 << 9;
+/// MDCR_EL2.TDCC, of FEAT_FGT: traps the registers of the debug communication channel.
+const MDCR_TDCC: u64 = 1 << 27;
+
 impl Traps {
     /// What EL2 traps for itself.
     pub(crate) fn own() -> Self {
@@ -22,7 +27,7 @@ impl Traps {
         const CPTR_TRACE: u64 = 1 << 20;
         const CPTR_ACTIVITY_MONITORS: u64 = 1 << 30;
         const CNTHCTL_EL1_PHYSICAL: u64 = 0b11; // counter and timer
-        const MDCR_DEBUG: u64 = 1 << 9 | 1 << 10 | 1 << 11; // TDA, TDOSA, TDRA
+        const MDCR_DEBUG: u64 = MDCR_TDA | 1 << 10 | 1 << 11; // and TDOSA, TDRA
         const MDCR_PERFORMANCE: u64 = 1 << 6 | 1 << 5; // TPM, TPMCR
         const MDCR_TRACE_FILTER: u64 = 1 << 19;
         const MDCR_STATISTICAL: u64 = 1 << 14; // TPMS
@@ -38,6 +43,26 @@ impl Traps {
             cptr: CPTR_RES1 | CPTR_TRACE | CPTR_ACTIVITY_MONITORS,
             mdcr: MDCR_DEBUG | MDCR_PERFORMANCE | MDCR_TRACE_FILTER | MDCR_STATISTICAL | counters,
             cnthctl: CNTHCTL_EL1_PHYSICAL,
+        }
+    }
+
+    /// As these, but without the trap of MDSCR_EL1, where fine-grained traps take the other debug registers anyway
+    /// ([`init_cpu`]).
+    pub(crate) fn with_mdscr_open(self) -> Self {
+        if fine_grained_traps() == 0 {
+            return self;
+        }
+        Self {
+            mdcr: self.mdcr & !MDCR_TDA | MDCR_TDCC,
+            ..self
+        }
+    }
+
+    /// The trap of MDSCR_EL1 again.
+    pub(crate) const fn with_mdscr_trapped(self) -> Self {
+        Self {
+            mdcr: self.mdcr | MDCR_TDA,
+            ..self
         }
     }
 
@@ -90,7 +115,7 @@ pub(crate) fn init_cpu() {
             const TRAP_EL1_AND_EL0: u64 = 1 << 49 | 1 << 48;
             msr!("S3_4_C10_C5_0", TRAP_EL1_AND_EL0); // MPAM2_EL2
         }
-        clear_fine_grained_traps();
+        set_fine_grained_traps();
         // Whoever used this CPU before may have left entries under the VMIDs that guests get now.
         core::arch::asm!(
             "isb",
@@ -102,14 +127,25 @@ pub(crate) fn init_cpu() {
     isb();
 }
 
-/// Fine-grained trap registers come out of reset unknown; zero traps nothing but the features whose bits say "do not
-/// trap" when set, none of which guests are shown.
+/// ID_AA64MMFR0_EL1.FGT: 1 with FEAT_FGT, 2 with FEAT_FGT2.
+fn fine_grained_traps() -> u64 {
+    mrs!("S3_0_C0_C7_0") >> 56 & 0xf
+}
+
+/// Fine-grained trap registers come out of reset unknown. Debug registers but MDSCR_EL1 and those of the communication
+/// channel trap. Otherwise zero traps nothing but the features whose bits say "do not trap" when set, none of which
+/// guests are shown.
 ///
 /// # Safety
 ///
 /// At EL2 only.
-unsafe fn clear_fine_grained_traps() {
-    let level = mrs!("S3_0_C0_C7_0") >> 56 & 0xf; // ID_AA64MMFR0_EL1.FGT
+unsafe fn set_fine_grained_traps() {
+    /// DBGBCR, DBGBVR, DBGWCR, DBGWVR, DBGCLAIM, DBGPRCR, OSECCR and OSDLR; besides DBGAUTHSTATUS and OSLSR, which are
+    /// read, or OSLAR, which is written (DDI 0487, D24.2, HDFGRTR_EL2 and HDFGWTR_EL2).
+    const DEBUG: u64 = 0xf | 1 << 5 | 1 << 7 | 1 << 10 | 1 << 11;
+    const DEBUG_READ: u64 = DEBUG | 1 << 6 | 1 << 9;
+    const DEBUG_WRITTEN: u64 = DEBUG | 1 << 8;
+    let level = fine_grained_traps();
     if level == 0 {
         return;
     }
@@ -119,8 +155,8 @@ unsafe fn clear_fine_grained_traps() {
         msr!("S3_4_C1_C1_4", 0u64); // HFGRTR_EL2
         msr!("S3_4_C1_C1_5", 0u64); // HFGWTR_EL2
         msr!("S3_4_C1_C1_6", 0u64); // HFGITR_EL2
-        msr!("S3_4_C3_C1_4", 0u64); // HDFGRTR_EL2
-        msr!("S3_4_C3_C1_5", 0u64); // HDFGWTR_EL2
+        msr!("S3_4_C3_C1_4", DEBUG_READ); // HDFGRTR_EL2
+        msr!("S3_4_C3_C1_5", DEBUG_WRITTEN); // HDFGWTR_EL2
         if has_activity_monitors {
             msr!("S3_4_C3_C1_6", 0u64); // HAFGRTR_EL2
         }

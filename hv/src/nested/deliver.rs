@@ -10,7 +10,7 @@ use droste_nested::exception::{
 };
 use droste_nested::registers::{Known, Loaded};
 
-use super::{SCTLR, el2, running, world};
+use super::{SCTLR, debug, el2, running, world};
 use crate::arch::el2::Hardware;
 use crate::arch::exception::ExceptionRegisters;
 use crate::arch::vcpu::VcpuState;
@@ -53,6 +53,7 @@ pub(super) fn eret(state: &mut VcpuState, esr: Esr) {
         Form::Plain => elr,
         Form::KeyA | Form::KeyB => eret::strip(elr),
     };
+    debug::follow(state);
     let el2 = el2(state);
     let back = eret::eret(&eret::From {
         elr,

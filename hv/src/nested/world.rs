@@ -58,13 +58,14 @@ impl El2 {
     fn of_guest(&mut self) -> Control {
         let l1 = self.controls();
         let own = self.own;
+        let own_traps = own.traps.with_mdscr_trapped();
         let own_hcr = own.hcr & !(hcr::NV | hcr::NV1 | hcr::NV2 | hcr::AT | hcr::TTLB);
         let merged = forward::hardware(
             forward::Hardware {
                 hcr: own_hcr,
-                cptr: own.traps.cptr,
-                mdcr: own.traps.mdcr,
-                cnthctl: own.traps.cnthctl | EL1PCEN,
+                cptr: own_traps.cptr,
+                mdcr: own_traps.mdcr,
+                cnthctl: own_traps.cnthctl | EL1PCEN,
                 ich_hcr: 0,
             },
             &l1,

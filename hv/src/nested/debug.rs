@@ -1,0 +1,67 @@
+//! MDSCR_EL1 of a virtual CPU with EL2.
+//!
+//! By this name a hypervisor means its guest's register as well as its own: it writes the guest's before it enters it, and
+//! its own afterwards. At virtual EL2 the name is a place in the register page (FEAT_NV2; DDI 0487, D8.14.6), whose value
+//! the hardware's register is to have whenever it matters. That is when virtual EL2 returns from an exception, which
+//! traps: software step goes by exception returns, of EL0 and of virtual EL2 itself (D2.12). So it is brought up to date
+//! there, and no access traps. Where one finds debug exceptions within EL2 on (KDE), what is written has effect at once,
+//! and each access traps until they are off.
+//!
+//! What that leaves out: virtual EL2 turns KDE and SS on for itself, and PSTATE.D off, and returns from no exception. It
+//! should step at once, and does so from its next exception return on.
+//!
+//! A CPU without FEAT_FGT has no traps of the other debug registers without MDSCR_EL1's. There each access traps, always.
+
+use droste_arm64::sysreg::SysReg;
+use droste_arm64::vncr::Slot;
+use droste_vdev::sysreg::DebugRegister;
+
+use super::in_page;
+use crate::arch::vcpu::VcpuState;
+
+const MDSCR: Slot = in_page(SysReg::new(2, 0, 0, 2, 2));
+const KDE: u64 = 1 << 13;
+
+/// Virtual EL2 returns from an exception: follows what it has written meanwhile.
+#[inline]
+pub(super) fn follow(state: &mut VcpuState) {
+    if let Some(el2) = &state.el2
+        && el2.page.read(MDSCR) != state.debug.read(DebugRegister::Mdscr)
+    {
+        changed(state);
+    }
+}
+
+#[cold]
+fn changed(state: &mut VcpuState) {
+    if let Some(el2) = &state.el2 {
+        state
+            .debug
+            .write(DebugRegister::Mdscr, el2.page.read(MDSCR));
+        state.load_debug();
+        note(state);
+    }
+}
+
+/// The virtual CPU's debug registers have changed: the page has them, and whether they trap at virtual EL2 follows.
+pub(crate) fn note(state: &mut VcpuState) {
+    let mdscr = state.debug.read(DebugRegister::Mdscr);
+    let Some(el2) = &mut state.el2 else {
+        return;
+    };
+    el2.page.write(MDSCR, mdscr);
+    let is_trapped = mdscr & KDE != 0;
+    if is_trapped == el2.is_mdscr_trapped {
+        return;
+    }
+    el2.is_mdscr_trapped = is_trapped;
+    el2.own.traps = if is_trapped {
+        el2.own.traps.with_mdscr_trapped()
+    } else {
+        el2.own.traps.with_mdscr_open()
+    };
+    if el2.is_loaded() {
+        let own = el2.own;
+        state.set_control(own);
+    }
+}
