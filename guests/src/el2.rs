@@ -281,7 +281,7 @@ pub fn is_vhe() -> bool {
 }
 
 unsafe extern "C" {
-    // `el2.s`: keeps every register but x1 to x3.
+    // `el2.s`: keeps every register but x1 and x2.
     fn el2_leave_vhe();
     fn el2_enter(world: *mut World);
 }

@@ -14,13 +14,16 @@
 
 pub mod encode;
 
+// One text, since macros are known where they are defined.
 #[cfg(target_os = "none")]
-mod machine {
-    core::arch::global_asm!(include_str!("start.s"));
-    core::arch::global_asm!(include_str!("el2.s"));
-    core::arch::global_asm!(include_str!("fpu.s"));
-    core::arch::global_asm!(include_str!("programs.s"));
-}
+core::arch::global_asm!(
+    include_str!("registers.s"),
+    include_str!("levels.s"),
+    include_str!("start.s"),
+    include_str!("el2.s"),
+    include_str!("fpu.s"),
+    include_str!("programs.s"),
+);
 #[cfg(target_os = "none")]
 pub mod checks;
 #[cfg(target_os = "none")]

@@ -10,7 +10,7 @@ use droste_guests::fpu::State;
 use droste_guests::trap::{self, Frame, Kind, Vector};
 use droste_guests::{cpu, map, println};
 
-global_asm!(include_str!("probe.s"));
+global_asm!(include_str!("../../registers.s"), include_str!("probe.s"));
 
 /// Most instructions of a probe, its return included.
 const CODE_WORDS: usize = 12;
