@@ -1,10 +1,11 @@
 //! EL2 for guests that are hypervisors: their own registers, those of the EL1 under them, and worlds to run there.
 //!
-//! A guest that starts at EL2 has E2H = 1 where there is FEAT_VHE; [`leave_vhe`] takes it to E2H = 0. Everything here
-//! works with either: EL2's registers go by their names for EL2, and EL1's by those that reach them.
+//! A guest that starts at EL2 has E2H = 1 where there is FEAT_VHE; the word `nvhe` on its command line takes it
+//! to E2H = 0. Everything here works with either: EL2's registers go by their names for EL2, and EL1's by those that reach them.
 
-use crate::cpu;
 use crate::trap::Kind;
+use crate::tree::Machine;
+use crate::{cpu, println};
 use core::arch::asm;
 
 /// HCR_EL2 (DDI 0487, D24.2).
@@ -286,10 +287,18 @@ unsafe extern "C" {
     fn el2_enter(world: *mut World);
 }
 
-/// Goes to E2H = 0, for a guest that was started with E2H = 1 and shall show what a hypervisor without VHE needs.
-pub fn leave_vhe() {
-    // SAFETY: the map stays the identity, and the routine touches no memory while it is off.
-    unsafe { el2_leave_vhe() };
+/// What a guest that is a hypervisor does first: it goes to E2H = 0 if it shall show what one without VHE needs, and says
+/// which it has.
+///
+/// # Panics
+/// If it does not run at EL2.
+pub fn begin(guest: &str, machine: &Machine) {
+    assert!(cpu::is_el2(), "this guest is a hypervisor: it wants EL2");
+    if machine.has_argument("nvhe") && is_vhe() {
+        // SAFETY: the map stays the identity, and the routine touches no memory while it is off.
+        unsafe { el2_leave_vhe() };
+    }
+    println!("{guest}: E2H = {}", u8::from(is_vhe()));
 }
 
 /// Registers of something that runs under EL2, or at it, between [`run`](World::run) and the next exception to EL2.
@@ -369,6 +378,13 @@ impl World {
     pub fn skip(&mut self) {
         self.pc += 4;
     }
+}
+
+/// Nothing traps but what HCR_EL2 says.
+pub fn open() {
+    set_cptr(if is_vhe() { 3 << 20 } else { 0x33ff });
+    set_mdcr(0);
+    set_cnthctl(if is_vhe() { 0xc03 } else { 3 });
 }
 
 /// EL1 as after a reset: stage 1 off, nothing trapped, no timers.

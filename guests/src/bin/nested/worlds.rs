@@ -3,11 +3,11 @@
 
 use crate::meter::{Meter, TIMES};
 use droste_guests::checks::Checks;
-use droste_guests::mmio::{GICD, UART};
+use droste_guests::mmio::GICD;
 use droste_guests::stage2::{self, Leaf, Root, Size, Tables};
 use droste_guests::trap::Kind;
 use droste_guests::tree::Machine;
-use droste_guests::{RAM_BASE, cpu, el2, gic, map, programs};
+use droste_guests::{BLOCK, cpu, el2, gic, map, programs};
 use el2::{World, class, hcr, mode};
 
 /// CNTHCTL_EL2: EL1 and EL0 have counters and timers. With E2H = 0 they are bits 0 and 1, with E2H = 1 bits 10 and 11,
@@ -15,7 +15,6 @@ use el2::{World, class, hcr, mode};
 pub(crate) const COUNTERS_OPEN: u64 = 0xc03;
 /// HCR_EL2 while the L2 runs.
 const L2: u64 = hcr::VM | hcr::IMO | hcr::FMO | hcr::AMO;
-const BLOCK: u64 = 0x20_0000;
 const PAGE: u64 = 0x1000;
 /// IPA of memory that the L2 has by blocks, and of memory that it has by pages.
 const BLOCKS_AT: u64 = 0x2_0000_0000;
@@ -36,7 +35,7 @@ pub(crate) fn measure(meter: &mut Meter, machine: &Machine) {
     own_el2(meter);
     let mut tables = Tables::take();
     let root = tables.root();
-    map_own(&mut tables, root, machine);
+    tables.map_own(root, machine);
     el2::set_vtcr(stage2::vtcr());
     el2::set_vttbr(root.vttbr(1));
     hypercalls(meter);
@@ -46,21 +45,6 @@ pub(crate) fn measure(meter: &mut Meter, machine: &Machine) {
     devices(meter);
     first_touches(meter, &mut tables, root, machine);
     preemption(meter);
-}
-
-/// The L2 sees this guest's RAM and devices at the same addresses.
-fn map_own(tables: &mut Tables, root: Root, machine: &Machine) {
-    let bytes = machine.ram_bytes.min(1 << 30) & !(BLOCK - 1);
-    tables.map_all(root, RAM_BASE, RAM_BASE, bytes, Size::Block, Leaf::Memory);
-    for device in [GICD, UART] {
-        tables.map(
-            root,
-            device.base(),
-            device.base(),
-            Size::Block,
-            Leaf::Device,
-        );
-    }
 }
 
 /// A round of `world` that must end as a call of `class` with `immediate`, at the next instruction.
@@ -189,12 +173,12 @@ fn devices(meter: &mut Meter) {
 
 /// First touches: of blocks that this guest has touched itself, of pages of such a block, and of blocks that nobody has.
 fn first_touches(meter: &mut Meter, tables: &mut Tables, root: Root, machine: &Machine) {
-    let fresh = (RAM_BASE + machine.ram_bytes / 2).next_multiple_of(BLOCK);
+    let fresh = machine.unused();
     // One block before those for the tables that the first touch brings, and one for the pages.
     let blocks = ((machine.ram_end() - fresh) / BLOCK - 2).min(2 * MOST_BLOCKS) / 2;
     let known = fresh..fresh + (blocks + 2) * BLOCK;
     for block in known.clone().step_by(BLOCK as usize) {
-        // SAFETY: the upper half of RAM is no one's: image and stacks lie in the lower, the device tree is done with.
+        // SAFETY: nothing there is this guest's.
         unsafe { core::ptr::write_volatile(block as *mut u64, 0) };
     }
     let all = (2 * blocks + 1) * BLOCK;

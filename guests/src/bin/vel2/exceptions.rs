@@ -55,28 +55,18 @@ fn calls_and_traps(lab: &mut Lab, level: Where, vector: u64) {
     ];
     for (what, instruction, esr, word) in cases {
         let world = lab.run(level, &[NOP, instruction], [0; 4]);
-        lab.left(
-            format_args!("{what} at {level:?}"),
-            &world,
-            vector,
-            esr,
-            word,
-        );
+        let what = format_args!("{what} at {level:?}");
+        lab.left(what, &world, vector, esr, word);
     }
 }
 
 fn aborts_of_el2(lab: &mut Lab, level: Where, vector: u64) {
     let mut abort = |what: &str, code: &[u32], esr: u64, far: u64, word: u64| {
         let world = lab.run(level, code, [far, 0, 0, 0]);
-        lab.left(
-            format_args!("{what} at {level:?}"),
-            &world,
-            vector,
-            esr,
-            word,
-        );
+        let what = format_args!("{what} at {level:?}");
+        lab.left(what, &world, vector, esr, word);
         lab.checks
-            .expect(format_args!("{what} at {level:?}: FAR_EL2"), world.far, far);
+            .expect(format_args!("{what}: FAR_EL2"), world.far, far);
     };
     let data = class::DATA_SAME << 26 | IL | TRANSLATION_LEVEL_1;
     abort("load", &[NOP, load(3, 1, 0)], data, UNMAPPED + 0x123, 1);
@@ -123,19 +113,10 @@ fn calls_and_undefined_of_el0(lab: &mut Lab, level: Where) {
     ];
     for (what, instruction, esr, word) in cases {
         let world = lab.run(level, &[NOP, instruction], [0; 4]);
-        lab.left(
-            format_args!("{what} at {level:?}"),
-            &world,
-            FROM_BELOW,
-            esr,
-            word,
-        );
-        let pstate = world.pstate;
-        lab.checks.expect(
-            format_args!("{what} at {level:?}: SPSR_EL2"),
-            pstate & 0x1f,
-            0,
-        );
+        let what = format_args!("{what} at {level:?}");
+        lab.left(what, &world, FROM_BELOW, esr, word);
+        lab.checks
+            .expect(format_args!("{what}: SPSR_EL2"), world.pstate & 0x1f, 0);
     }
 }
 

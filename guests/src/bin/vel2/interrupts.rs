@@ -230,22 +230,7 @@ fn maintained(lab: &mut Lab, what: &str, world: &World, wanted: u64) {
     let misr = lab.read(Where::El2, ICH_MISR_EL2);
     lab.checks
         .expect(format_args!("{what}: ICH_MISR_EL2"), misr, wanted);
-    let intid = gic::take().unwrap_or(gic::SPURIOUS);
-    lab.checks.expect(
-        format_args!("{what}: INTID"),
-        intid.into(),
-        gic::MAINTENANCE.into(),
-    );
-    lab.write(Where::El2, ICH_HCR_EL2, 0);
-    if intid != gic::SPURIOUS {
-        gic::end(intid);
-    }
-    let next = gic::take().unwrap_or(gic::SPURIOUS);
-    lab.checks.expect(
-        format_args!("{what}: after it"),
-        next.into(),
-        gic::SPURIOUS.into(),
-    );
+    lab.interrupted(what, gic::MAINTENANCE, ICH_HCR_EL2);
 }
 
 /// WFI of EL1 with a listed interrupt pending returns at once, its mask notwithstanding.

@@ -1,6 +1,6 @@
 //! Registers of EL2, which keep what is written; and those of the EL1 under it, which EL2 and EL1 see alike.
 
-use crate::lab::{Lab, Where, open};
+use crate::lab::{Lab, Where};
 use crate::names::{
     CNTHP_CVAL_EL2, CNTHV_CVAL_EL2, CNTKCTL_EL1, CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTV_CTL_EL0,
     CNTV_CVAL_EL0, CNTVOFF_EL2, CONTEXTIDR_EL1, CONTEXTIDR_EL2, CPACR_EL1, CPTR_EL2, CSSELR_EL1,
@@ -116,7 +116,7 @@ fn twins(lab: &mut Lab) {
         lab.checks
             .expect(format_args!("{of_el1:?} at EL2"), by_el1, by_el2);
     }
-    open();
+    el2::open();
 }
 
 /// The name by which EL2 reaches a register of EL1 or EL0: op1 is 5 with E2H = 1.

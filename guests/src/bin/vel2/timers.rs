@@ -124,22 +124,7 @@ fn interrupts(lab: &mut Lab, timer: &Timer) {
             let control = lab.read(Where::El2, timer.control);
             lab.checks
                 .expect(format_args!("{what}: control"), control, ENABLE | FIRED);
-            let intid = gic::take().unwrap_or(gic::SPURIOUS);
-            lab.checks.expect(
-                format_args!("{what}: INTID"),
-                intid.into(),
-                timer.intid.into(),
-            );
-            lab.write(Where::El2, timer.control, 0);
-            if intid != gic::SPURIOUS {
-                gic::end(intid);
-            }
-            let next = gic::take().unwrap_or(gic::SPURIOUS);
-            lab.checks.expect(
-                format_args!("{what}: after it"),
-                next.into(),
-                gic::SPURIOUS.into(),
-            );
+            lab.interrupted(what, timer.intid, timer.control);
         }
     }
     el2::set_cntvoff(0);
