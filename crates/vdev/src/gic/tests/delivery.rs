@@ -262,8 +262,7 @@ fn only_registers_of_listed_state_ask_for_a_fold() {
 fn a_wfi_ends_only_for_what_the_cpu_interface_would_signal() {
     let mut machine = Machine::new(1, 32, 4);
     machine.priority(40, 0x80);
-    let kicks = machine.gic.set_line(0, intid(40), Line::High);
-    machine.follow(kicks);
+    machine.line(40, Line::High);
     assert!(machine.gic.has_pending(0, ALL_ON));
     assert!(
         !machine.gic.has_pending(0, Vmcr(0xff00_0001)),
