@@ -290,8 +290,8 @@ unsafe extern "C" {
     fn el2_leave_vhe();
 }
 
-/// What a guest that is a hypervisor does first: it goes to E2H = 0 if it shall show what one without VHE needs, and says
-/// which it has.
+/// What a guest that is a hypervisor does first: it goes to E2H = 0 if it shall show what one without VHE needs, and
+/// says which it has.
 ///
 /// # Panics
 /// If it does not run at EL2.

@@ -52,15 +52,9 @@ fn expect_call(meter: &mut Meter, what: &str, world: &mut World, class: u64, imm
     let (pc, pstate) = (world.pc, world.pstate);
     world.run();
     let wanted = class << 26 | 1 << 25 | immediate;
-    meter
-        .checks
-        .expect(format_args!("{what}: ESR_EL2"), world.esr, wanted);
-    meter
-        .checks
-        .expect(format_args!("{what}: ELR_EL2"), world.pc, pc + 4);
-    meter
-        .checks
-        .expect(format_args!("{what}: SPSR_EL2"), world.pstate, pstate);
+    meter.expect(format_args!("{what}: ESR_EL2"), world.esr, wanted);
+    meter.expect(format_args!("{what}: ELR_EL2"), world.pc, pc + 4);
+    meter.expect(format_args!("{what}: SPSR_EL2"), world.pstate, pstate);
     world.pc = pc;
 }
 
@@ -85,9 +79,7 @@ fn hypercalls(meter: &mut Meter) {
     world.x = core::array::from_fn(|n| 0x1111 * n as u64);
     expect_call(meter, "HVC of the L2", &mut world, class::HVC, 0x2a);
     for (n, x) in world.x.into_iter().enumerate() {
-        meter
-            .checks
-            .expect(format_args!("x{n} of the L2"), x, 0x1111 * n as u64);
+        meter.expect(format_args!("x{n} of the L2"), x, 0x1111 * n as u64);
     }
     meter.section("l2-hypercall", || world.run());
 }
@@ -115,12 +107,8 @@ fn registers(meter: &mut Meter) {
     world.run();
     // op0 3, op1 0, CRn 0, CRm 4, op2 0, to x1, read.
     let wanted = class::SYSREG << 26 | 1 << 25 | 3 << 20 | 1 << 5 | 4 << 1 | 1;
-    meter
-        .checks
-        .expect("ID register of the L2: ESR_EL2", world.esr, wanted);
-    meter
-        .checks
-        .expect("ID register of the L2: ELR_EL2", world.pc, pc);
+    meter.expect("ID register of the L2: ESR_EL2", world.esr, wanted);
+    meter.expect("ID register of the L2: ELR_EL2", world.pc, pc);
     meter.section("l2-id-register", || world.run());
 }
 
@@ -132,21 +120,15 @@ fn aborts(meter: &mut Meter) {
     let pc = world.pc;
     world.run();
     let wanted = class::DATA_LOWER << 26 | 1 << 25 | LOAD_UNTRANSLATED;
-    meter
-        .checks
-        .expect("abort of the L2: ESR_EL2", world.esr, wanted);
-    meter
-        .checks
-        .expect("abort of the L2: FAR_EL2", world.far, address);
-    meter.checks.expect(
+    meter.expect("abort of the L2: ESR_EL2", world.esr, wanted);
+    meter.expect("abort of the L2: FAR_EL2", world.far, address);
+    meter.expect(
         "abort of the L2: HPFAR_EL2",
         el2::hpfar(),
         address >> 12 << 4,
     );
-    meter
-        .checks
-        .expect("abort of the L2: ELR_EL2", world.pc, pc);
-    meter.checks.expect("abort of the L2: x1", world.x[1], 7);
+    meter.expect("abort of the L2: ELR_EL2", world.pc, pc);
+    meter.expect("abort of the L2: x1", world.x[1], 7);
     meter.section("l2-abort", || {
         world.run();
         el2::hpfar();
@@ -159,16 +141,14 @@ fn devices(meter: &mut Meter) {
     world.x[0] = GICD.base() + gic::GICD_ISENABLER1 as u64;
     world.x[2] = 1;
     world.run();
-    meter.checks.expect(
+    meter.expect(
         "a device's register to the L2",
         world.x[1],
         GICD.read(gic::GICD_ISENABLER1).into(),
     );
     world.x[2] = TIMES.into();
     meter.at_once("l2-device", TIMES, || world.run());
-    meter
-        .checks
-        .expect("loads that are left to do", world.x[2], 0);
+    meter.expect("loads that are left to do", world.x[2], 0);
 }
 
 /// First touches: of blocks that this guest has touched itself, of pages of such a block, and of blocks that nobody has.
@@ -207,7 +187,7 @@ fn first_touches(meter: &mut Meter, tables: &mut Tables, root: Root, machine: &M
     let last = known.end - BLOCK - BLOCK;
     // SAFETY: memory of the upper half that the L2 has written.
     let seen = unsafe { core::ptr::read_volatile(last as *const u64) };
-    meter.checks.expect(
+    meter.expect(
         "what the L2 wrote",
         seen,
         BLOCKS_AT + (last - fresh - BLOCK),

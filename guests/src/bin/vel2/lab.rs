@@ -101,6 +101,11 @@ impl Lab {
         }
     }
 
+    /// As [`Checks::expect`].
+    pub(crate) fn expect(&mut self, what: impl Display, found: u64, wanted: u64) {
+        self.checks.expect(what, found, wanted);
+    }
+
     /// Another stage 2: RAM as it is, and at [`MEMORY_AT`] the block a page further on.
     pub(crate) fn second_root(&mut self) -> Root {
         let root = self.tables.root();
@@ -179,8 +184,7 @@ impl Lab {
             // Its EL1 takes the SVC.
             self.at_el1(what, world, 8, class::SVC << 26 | IL);
         } else {
-            self.checks
-                .expect(format_args!("{what}: ESR_EL2"), world.esr, class << 26 | IL);
+            self.expect(format_args!("{what}: ESR_EL2"), world.esr, class << 26 | IL);
         }
     }
 
@@ -193,13 +197,11 @@ impl Lab {
         esr: u64,
         nth: u64,
     ) {
-        self.checks
-            .expect(format_args!("{what}: vector"), world.vector(), vector);
-        self.checks
-            .expect(format_args!("{what}: ESR_EL2"), world.esr, esr);
+        self.expect(format_args!("{what}: vector"), world.vector(), vector);
+        self.expect(format_args!("{what}: ESR_EL2"), world.esr, esr);
         let offset = world.pc.wrapping_sub(CODE.address());
         let alias = if offset >= 0x1000 { self.alias } else { 0 };
-        self.checks.expect(
+        self.expect(
             format_args!("{what}: ELR_EL2, from the code's begin"),
             offset.wrapping_sub(alias),
             4 * nth,
@@ -219,20 +221,19 @@ impl Lab {
 
     fn expect_intid(&mut self, what: impl Display, taken: Option<u32>, wanted: u32) {
         let taken = taken.unwrap_or(gic::SPURIOUS);
-        self.checks.expect(what, taken.into(), wanted.into());
+        self.expect(what, taken.into(), wanted.into());
     }
 
     /// The world's EL1 must have taken an exception by this vector of its own, with this ESR_EL1.
     pub(crate) fn at_el1(&mut self, what: impl Display, world: &World, vector: u64, esr: u64) {
         let call = class::SMC << 26 | IL | (0x100 + vector);
-        self.checks.expect(
+        self.expect(
             format_args!("{what}: taken to EL1: ESR_EL2"),
             world.esr,
             call,
         );
         if Kind::of(vector) == Kind::Synchronous {
-            self.checks
-                .expect(format_args!("{what}: ESR_EL1"), el2::esr_el1(), esr);
+            self.expect(format_args!("{what}: ESR_EL1"), el2::esr_el1(), esr);
         }
     }
 }

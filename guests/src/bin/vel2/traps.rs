@@ -63,8 +63,7 @@ fn traps(lab: &mut Lab, what: &str, level: Where, name: Name, access: Access, x1
     let world = lab.run(level, &[ISB, instruction], [0, x1, 0, 0]);
     let what = format_args!("{what}: {access:?} of {name:?} at {level:?}");
     lab.left(what, &world, FROM_BELOW, syndrome(name, access), 1);
-    lab.checks
-        .expect(format_args!("{what}: x1"), world.x[1], x1);
+    lab.expect(format_args!("{what}: x1"), world.x[1], x1);
 }
 
 /// One that must not.
