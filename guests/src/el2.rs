@@ -1,11 +1,16 @@
 //! EL2 for guests that are hypervisors: their own registers, those of the EL1 under them, and worlds to run there.
 //!
-//! A guest that starts at EL2 has E2H = 1 where there is FEAT_VHE; [`leave_vhe`] takes it to E2H = 0. Everything here
-//! works with either: EL2's registers go by their names for EL2, and EL1's by those that reach them.
+//! A guest that starts at EL2 has E2H = 1 where there is FEAT_VHE; the word `nvhe` on its command line takes it to
+//! E2H = 0. Everything here works with either: EL2's registers go by their names for EL2, and EL1's by those that reach
+//! them.
 
-use crate::cpu;
-use crate::trap::Kind;
+use crate::tree::Machine;
+use crate::{cpu, println};
 use core::arch::asm;
+
+mod world;
+
+pub use world::World;
 
 /// HCR_EL2 (DDI 0487, D24.2).
 pub mod hcr {
@@ -281,94 +286,29 @@ pub fn is_vhe() -> bool {
 }
 
 unsafe extern "C" {
-    // `el2.s`: keeps every register but x1 to x3.
+    // `el2.s`: keeps every register but x1 and x2.
     fn el2_leave_vhe();
-    fn el2_enter(world: *mut World);
 }
 
-/// Goes to E2H = 0, for a guest that was started with E2H = 1 and shall show what a hypervisor without VHE needs.
-pub fn leave_vhe() {
-    // SAFETY: the map stays the identity, and the routine touches no memory while it is off.
-    unsafe { el2_leave_vhe() };
+/// What a guest that is a hypervisor does first: it goes to E2H = 0 if it shall show what one without VHE needs, and
+/// says which it has.
+///
+/// # Panics
+/// If it does not run at EL2.
+pub fn begin(guest: &str, machine: &Machine) {
+    assert!(cpu::is_el2(), "this guest is a hypervisor: it wants EL2");
+    if machine.has_argument("nvhe") && is_vhe() {
+        // SAFETY: the map stays the identity, and the routine touches no memory while it is off.
+        unsafe { el2_leave_vhe() };
+    }
+    println!("{guest}: E2H = {}", u8::from(is_vhe()));
 }
 
-/// Registers of something that runs under EL2, or at it, between [`run`](World::run) and the next exception to EL2.
-#[repr(C)]
-#[derive(Clone, Debug)]
-pub struct World {
-    /// x0 to x30.
-    pub x: [u64; 31],
-    /// Where it goes on.
-    pub pc: u64,
-    /// With which state; any value, since an illegal one is an exception.
-    pub pstate: u64,
-    /// HCR_EL2 while it runs. E2H must be as it is.
-    pub hcr: u64,
-    host_hcr: u64,
-    host_sp: u64,
-    vector: u64,
-    /// ESR_EL2 when it was left.
-    pub esr: u64,
-    /// FAR_EL2 when it was left.
-    pub far: u64,
-    left_hcr: u64,
-}
-
-const _: () = assert!(size_of::<World>() == 320);
-
-impl World {
-    /// At `pc` with `pstate`; `hcr` is without RW and E2H, which are as they are.
-    pub fn new(pc: u64, pstate: u64, hcr: u64) -> Self {
-        Self {
-            x: [0; 31],
-            pc,
-            pstate,
-            hcr: hcr | hcr::RW | current_hcr() & hcr::E2H,
-            host_hcr: 0,
-            host_sp: 0,
-            vector: 0,
-            esr: 0,
-            far: 0,
-            left_hcr: 0,
-        }
-    }
-
-    /// Runs it until something comes to EL2.
-    #[inline]
-    pub fn run(&mut self) {
-        // SAFETY: the world's code is the guest's own affair, and `el2_enter` keeps what the calling convention asks for.
-        unsafe { el2_enter(self) };
-    }
-
-    /// HCR_EL2 when it was left: VSE clears when the SError is taken.
-    pub fn left_hcr(&self) -> u64 {
-        self.left_hcr
-    }
-
-    /// The vector, 0 to 15.
-    pub fn vector(&self) -> u64 {
-        self.vector
-    }
-
-    /// What kind of exception it was left by.
-    pub fn kind(&self) -> Kind {
-        Kind::of(self.vector)
-    }
-
-    /// Class of a synchronous exception.
-    pub fn class(&self) -> u64 {
-        self.esr >> 26 & 0x3f
-    }
-
-    /// The low 25 bits of its syndrome.
-    pub fn iss(&self) -> u64 {
-        self.esr & 0x1ff_ffff
-    }
-
-    /// Passes over the instruction that was left at.
-    pub fn skip(&mut self) {
-        self.pc += 4;
-    }
+/// Nothing traps but what HCR_EL2 says.
+pub fn open() {
+    set_cptr(if is_vhe() { 3 << 20 } else { 0x33ff });
+    set_mdcr(0);
+    set_cnthctl(if is_vhe() { 0xc03 } else { 3 });
 }
 
 /// EL1 as after a reset: stage 1 off, nothing trapped, no timers.

@@ -6,7 +6,7 @@
 //! PL011, says its own success marker and ends by PSCI SYSTEM_OFF, whatever happens: a panic says so and switches
 //! off as well. The same images run under Droste and on the bare machine that QEMU calls `virt`.
 //!
-//! Unsafe code is confined to the modules that talk to the machine: [`cpu`], [`el2`], [`fpu`], [`map`], [`mmio`],
+//! Unsafe code is confined to the modules that talk to the machine: [`code`], [`cpu`], [`el2`], [`fpu`], [`map`], [`mmio`],
 //! [`smp`], [`stage2`], [`trap`], [`tree`] (the boot protocol's pointer), and what a guest itself must execute raw.
 //! [`encode`] builds instructions and is plain logic, tested on the host, as are [`random`] and [`fpu`]'s patterns.
 
@@ -14,15 +14,20 @@
 
 pub mod encode;
 
+// One text, since macros are known where they are defined.
 #[cfg(target_os = "none")]
-mod machine {
-    core::arch::global_asm!(include_str!("start.s"));
-    core::arch::global_asm!(include_str!("el2.s"));
-    core::arch::global_asm!(include_str!("fpu.s"));
-    core::arch::global_asm!(include_str!("programs.s"));
-}
+core::arch::global_asm!(
+    include_str!("registers.s"),
+    include_str!("levels.s"),
+    include_str!("start.s"),
+    include_str!("el2.s"),
+    include_str!("fpu.s"),
+    include_str!("programs.s"),
+);
 #[cfg(target_os = "none")]
 pub mod checks;
+#[cfg(target_os = "none")]
+pub mod code;
 #[cfg(target_os = "none")]
 pub mod console;
 #[cfg(target_os = "none")]
@@ -52,6 +57,9 @@ pub mod tree;
 
 /// Base of the virtual machine's RAM, as a guest physical address.
 pub const RAM_BASE: u64 = 0x4000_0000;
+
+/// Bytes of a level 2 block with 4 KiB granules.
+pub const BLOCK: u64 = 0x20_0000;
 
 /// Declares a guest: `main` runs on the first vCPU with the machine's facts, `secondary` on every further one,
 /// `exception` on any exception of either.

@@ -1,6 +1,9 @@
 //! Stage-2 tables of a guest that is a hypervisor: 4 KiB granule, walks from level 1, 39 bits or what the machine has.
 
 use crate::map::address_of;
+use crate::mmio::{GICD, UART};
+use crate::tree::Machine;
+use crate::{BLOCK, RAM_BASE};
 use core::arch::asm;
 use core::cell::UnsafeCell;
 
@@ -126,6 +129,15 @@ impl Tables {
         let kind = if size == Size::Page { 3 } else { 1 };
         let entry = self.entry(root, ipa, size);
         write(entry, output | leaf.bits() | kind);
+    }
+
+    /// Maps the guest's own RAM, or the first GiB of it, and the devices, at the addresses where they are.
+    pub fn map_own(&mut self, root: Root, machine: &Machine) {
+        let bytes = machine.ram_bytes.min(1 << 30) & !(BLOCK - 1);
+        self.map_all(root, RAM_BASE, RAM_BASE, bytes, Size::Block, Leaf::Memory);
+        for at in [GICD.base(), UART.base()] {
+            self.map(root, at, at, Size::Block, Leaf::Device);
+        }
     }
 
     /// Maps `bytes` bytes by leaves of one size.

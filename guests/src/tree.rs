@@ -1,6 +1,6 @@
 //! What a guest asks of its device tree.
 
-use crate::RAM_BASE;
+use crate::{BLOCK, RAM_BASE};
 use dtoolkit::fdt::Fdt;
 
 /// Longest command line kept, in bytes; more is cut.
@@ -27,6 +27,12 @@ impl Machine {
     /// First address past the RAM.
     pub fn ram_end(&self) -> u64 {
         RAM_BASE + self.ram_bytes
+    }
+
+    /// From this block on, to the end of RAM, nothing is the guest's: image and stacks lie in the lower half, and the
+    /// device tree is done with.
+    pub fn unused(&self) -> u64 {
+        (RAM_BASE + self.ram_bytes / 2).next_multiple_of(BLOCK)
     }
 }
 

@@ -1,4 +1,4 @@
-//! ERET at virtual EL2: where it leads, and what has to be switched (DDI 0487, D1.4.4).
+//! ERET at virtual EL2: where it leads (DDI 0487, D1.4.4).
 //!
 //! With HCR_EL2.NV set, ERET, ERETAA and ERETAB trap (D8.14.1). SPSR_EL2 is what L1 wrote, any value at all; one that
 //! names no legal target is an illegal exception return, which stays at virtual EL2 with PSTATE.IL set.
@@ -69,28 +69,6 @@ pub struct From {
     pub bits: PstateBits,
 }
 
-/// What changes in the hardware beside the general registers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Switch {
-    /// Nothing: virtual EL2 goes on, or EL0 in its translation regime.
-    Nothing,
-    /// The EL1 registers, traps, stage-2 context, timers and list registers.
-    World,
-}
-
-impl Switch {
-    /// From `from` to `to`.
-    pub const fn between(from: Running, to: Running) -> Self {
-        match (from, to) {
-            (Running::Guest, Running::Guest)
-            | (Running::VirtualEl2 | Running::HostEl0, Running::VirtualEl2 | Running::HostEl0) => {
-                Self::Nothing
-            }
-            (Running::Guest, _) | (_, Running::Guest) => Self::World,
-        }
-    }
-}
-
 /// The state after the return.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Return {
@@ -100,8 +78,6 @@ pub struct Return {
     pub pstate: u64,
     /// What then runs.
     pub running: Running,
-    /// What has to be switched for it.
-    pub switch: Switch,
 }
 
 /// Returns from virtual EL2 (J1.3, SetPSTATEFromPSR).
@@ -110,7 +86,7 @@ pub struct Return {
 ///
 /// ```
 /// use droste_arm64::hcr;
-/// use droste_nested::eret::{From, Switch, eret};
+/// use droste_nested::eret::{From, eret};
 /// use droste_nested::exception::{PstateBits, Running};
 /// let from = From {
 ///     elr: 0x4000_0000,
@@ -121,10 +97,10 @@ pub struct Return {
 /// };
 /// let to_el1 = eret(&from);
 /// assert_eq!((to_el1.pc, to_el1.pstate), (0x4000_0000, 0x3c5));
-/// assert_eq!((to_el1.running, to_el1.switch), (Running::Guest, Switch::World));
+/// assert_eq!(to_el1.running, Running::Guest);
 /// // With TGE there is no EL1 to return to: PSTATE.IL is set at EL2.
 /// let illegal = eret(&From { hcr: hcr::E2H | hcr::TGE, ..from });
-/// assert_eq!((illegal.pstate, illegal.switch), (0x3c9 | 1 << 20, Switch::Nothing));
+/// assert_eq!((illegal.pstate, illegal.running), (0x3c9 | 1 << 20, Running::VirtualEl2));
 /// ```
 pub const fn eret(from: &From) -> Return {
     let spsr = from.spsr & from.bits.mask();
@@ -139,7 +115,6 @@ pub const fn eret(from: &From) -> Return {
         pc: from.elr,
         pstate: to,
         running,
-        switch: Switch::between(Running::VirtualEl2, running),
     }
 }
 
@@ -186,17 +161,16 @@ mod tests {
             for mode in 0..32 {
                 let back = returning(mode, hcr);
                 let expected = match mode {
-                    0b0000 if hcr == HOST => Some((Running::HostEl0, Switch::Nothing)),
-                    0b0000 => Some((Running::Guest, Switch::World)),
-                    0b0100 | 0b0101 if !is_tge => Some((Running::Guest, Switch::World)),
-                    0b1000 | 0b1001 => Some((Running::VirtualEl2, Switch::Nothing)),
+                    0b0000 if hcr == HOST => Some(Running::HostEl0),
+                    0b0000 => Some(Running::Guest),
+                    0b0100 | 0b0101 if !is_tge => Some(Running::Guest),
+                    0b1000 | 0b1001 => Some(Running::VirtualEl2),
                     _ => None,
                 };
                 let is_illegal = back.pstate & pstate::IL != 0;
                 assert_eq!(is_illegal, expected.is_none(), "{mode:#b} {hcr:#x}");
                 assert_eq!(back.pc, 0x8000_0000);
-                let (running, switch) = expected.unwrap_or((Running::VirtualEl2, Switch::Nothing));
-                assert_eq!((back.running, back.switch), (running, switch));
+                assert_eq!(back.running, expected.unwrap_or(Running::VirtualEl2));
                 let kept = if is_illegal { pstate::EL2H } else { mode };
                 assert_eq!(back.pstate & pstate::MODE, kept, "{mode:#b}");
             }
@@ -268,18 +242,5 @@ mod tests {
         let form = |iss: u64| Form::decode(Esr(0x1a << 26 | 1 << 25 | iss));
         assert_eq!([form(0), form(1)], [Form::Plain; 2]);
         assert_eq!((form(2), form(3)), (Form::KeyA, Form::KeyB));
-    }
-
-    #[test]
-    fn between_the_same_there_is_nothing_to_switch_and_both_ways_are_alike() {
-        let all = [Running::VirtualEl2, Running::HostEl0, Running::Guest];
-        for from in all {
-            for to in all {
-                let switch = Switch::between(from, to);
-                assert_eq!(switch, Switch::between(to, from));
-                let is_world = from.loaded() != to.loaded();
-                assert_eq!(switch == Switch::World, is_world);
-            }
-        }
     }
 }

@@ -131,7 +131,8 @@
 //! Hardware runs virtual EL2 at EL1 with FEAT_NV2: of EL2's registers some are in memory, some in EL1's, some trap.
 //!
 //! - [`registers`] says which, what each keeps of a write, and reads and writes one wherever it is.
-//! - [`exception`] takes exceptions to virtual EL2, [`eret`] returns from it; both say what has to be switched.
+//! - [`exception`] takes exceptions to virtual EL2, [`eret`] returns from it; [`exception::Running`] is what the
+//!   hardware has to be set up for.
 //! - [`forward`] finds the traps of L1's EL1, EL0 and L2 that are virtual EL2's, and what hardware must trap for it.
 //! - [`id`] says what L1 reads of its CPU, and [`at`] what AT gives it.
 //!

@@ -25,9 +25,9 @@ use droste_arm64::desc::{Format, RawDescriptor};
 use droste_arm64::tlbi::{IpaOperand, RangeCover, Tlbi};
 use droste_arm64::{Ipa, Level, Pa};
 
+use crate::counters::Counts;
 use crate::entry::{Span, is_locked, unlocked};
 use crate::machine::{Regime, under};
-use crate::table::Counts;
 use crate::{Context, Dsb, Machine, Table, VmidAllocator};
 
 /// The most invalidations of single addresses before the whole VMID is cheaper.

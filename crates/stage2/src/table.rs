@@ -12,9 +12,9 @@ use core::ops::Range;
 use droste_arm64::desc::{Descriptor, Leaf, LeafAttributes, RawDescriptor, Xn};
 use droste_arm64::{IdRegisters, Ipa, Level, Pa};
 
+use crate::counters::{Counters, Counts};
 use crate::entry::{Place, Span, is_locked, unlocked};
 use crate::invalidate::{Debt, PageList};
-use crate::sync::{AtomicU64, Ordering};
 use crate::{Attributes, Dsb, Error, Geometry, Machine, Owed, PageSupply};
 
 /// What a walk found.
@@ -34,57 +34,6 @@ pub enum Walk {
         /// Level of the invalid entry; the start level outside the address space.
         level: Level,
     },
-}
-
-/// What a table has cost so far.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Counters {
-    /// Faults that changed the table.
-    pub faults: u64,
-    /// Pages that hold tables now, the root not among them.
-    pub table_pages: u64,
-    /// Invalidations of a single address, IPAS2E1IS.
-    pub tlbi_address: u64,
-    /// Invalidations of a range, RIPAS2E1IS.
-    pub tlbi_range: u64,
-    /// Invalidations of combined entries, VMALLE1IS.
-    pub tlbi_combined: u64,
-    /// Invalidations of a whole VMID, VMALLS12E1IS.
-    pub tlbi_vmid: u64,
-    /// Invalidations on one CPU alone, after a permission was widened there.
-    pub tlbi_local: u64,
-}
-
-/// A count that many CPUs add to.
-#[derive(Debug, Default)]
-pub(crate) struct Count(AtomicU64);
-
-impl Count {
-    #[inline]
-    pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    #[inline]
-    fn take(&self, count: u64) {
-        self.0.fetch_sub(count, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// [`Counters`] as they are kept.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) faults: Count,
-    table_pages: Count,
-    pub(crate) tlbi_address: Count,
-    pub(crate) tlbi_range: Count,
-    pub(crate) tlbi_combined: Count,
-    pub(crate) tlbi_vmid: Count,
-    pub(crate) tlbi_local: Count,
 }
 
 /// Whether an invalidation that someone still has to discharge stands in the way of the next operation.
@@ -167,16 +116,7 @@ impl Table {
 
     /// What the table has cost so far.
     pub fn counters(&self) -> Counters {
-        let counts = &self.counts;
-        Counters {
-            faults: counts.faults.get(),
-            table_pages: counts.table_pages.get(),
-            tlbi_address: counts.tlbi_address.get(),
-            tlbi_range: counts.tlbi_range.get(),
-            tlbi_combined: counts.tlbi_combined.get(),
-            tlbi_vmid: counts.tlbi_vmid.get(),
-            tlbi_local: counts.tlbi_local.get(),
-        }
+        self.counts.now()
     }
 
     /// What the table says about an address.

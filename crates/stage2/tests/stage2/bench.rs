@@ -6,7 +6,7 @@ use droste_arm64::tlbi::{IpaOperand, Tlbi};
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Level, Pa};
 use droste_stage2::{
     Attributes, Context, Dsb, Error, Fault, Geometry, Machine, Mapping, Outcome, Owed, PageCache,
-    Privilege, Slot, Slots, Table, Users, VcpuId, VmidAllocator, Walk, handle,
+    Privilege, Runs, Slot, Slots, Table, Users, VcpuId, VmidAllocator, Walk, handle,
 };
 
 use crate::recorder::Event::{self, Dsb as Barrier, Isb, Write};
@@ -56,6 +56,21 @@ pub(crate) fn ram(ipa: u64, pa: u64, bytes: u64) -> Mapping {
     Mapping::new(Ipa(ipa), Pa(pa), bytes, Attributes::RAM)
 }
 
+/// The same by runs of leaves, where it can be.
+pub(crate) fn runs(mapping: Mapping) -> Mapping {
+    Mapping {
+        runs: Runs::Contiguous,
+        ..mapping
+    }
+}
+
+pub(crate) fn read_only(mapping: Mapping) -> Mapping {
+    Mapping {
+        attributes: Attributes::ROM,
+        ..mapping
+    }
+}
+
 /// A TLBI under the VMID of the context with this number, from 1.
 pub(crate) fn tlbi(operation: Tlbi, vmid: u64) -> Event {
     Event::Tlbi(operation, vmid << 48 | ROOT)
@@ -78,7 +93,24 @@ pub(crate) fn invalidated(operations: &[Event]) -> Vec<Event> {
     all
 }
 
-/// The same, and what becomes valid after it.
+/// The same in the contexts with VMIDs 1 and 2, of which the second is loaded, for the leaf of this operand.
+pub(crate) fn invalidated_in_both(operand: u64) -> Vec<Event> {
+    let mut all = Vec::new();
+    for vmid in [1, 2] {
+        all.extend([
+            ISH,
+            Event::SetVttbr(vmid << 48 | ROOT),
+            Isb,
+            by_address(operand, vmid),
+            ISH,
+            tlbi(Tlbi::Vmalle1is, vmid),
+        ]);
+    }
+    all.extend([ISH, Isb]);
+    all
+}
+
+/// As [`invalidated`], and what becomes valid after it.
 pub(crate) fn remade(operations: &[Event], made: &[(u64, u64)]) -> Vec<Event> {
     let mut all = invalidated(operations);
     all.extend(made.iter().map(|(at, value)| Write(*at, *value)));

@@ -2,11 +2,11 @@
 
 use droste_arm64::desc::S2ap;
 use droste_arm64::{Granule, Ipa, Level};
-use droste_stage2::{Attributes, DirtyLog, Mapping, Outcome, Runs};
+use droste_stage2::{Attributes, DirtyLog, Mapping, Outcome};
 
 use crate::bench::{
     AF, Bench, DBM, GIB, MIB2, PAGE, PERMISSION, RAM_BLOCK, RAM_PAGE, READ_BLOCK, READ_PAGE, ROOT,
-    RUN, WRITE, by_address, invalidated, locked, operand, ram,
+    RUN, WRITE, by_address, invalidated, locked, operand, ram, runs,
 };
 use crate::hardware::{plain, with_hardware_dirty, with_ttl};
 use crate::recorder::Event::{Lost, Swap};
@@ -20,13 +20,6 @@ fn pages(count: u64) -> Mapping {
     Mapping {
         largest: Level::L3,
         ..ram(GIB, PA, count * PAGE)
-    }
-}
-
-fn runs(count: u64) -> Mapping {
-    Mapping {
-        runs: Runs::Contiguous,
-        ..pages(count)
     }
 }
 
@@ -92,7 +85,7 @@ fn protecting_covers_what_the_range_touches_of_a_run() {
         (32, 1, 32..33),
     ] {
         let mut bench = Bench::new(&recorder, &plain());
-        bench.map(&runs(34));
+        bench.map(&runs(pages(34)));
         let (reported, _) = bench.dirty(GIB + first * PAGE, count * PAGE);
         let reported: Vec<_> = reported.iter().map(|(ipa, _)| (ipa - GIB) / PAGE).collect();
         assert_eq!(reported, expected.clone().collect::<Vec<_>>());
@@ -181,7 +174,7 @@ fn hardware_does_not_manage_a_run() {
     let mut bench = Bench::new(&recorder, &with_hardware_dirty(plain()));
     bench.slot(GIB, PA, GIB, Attributes::RAM);
     bench.slots.set_log(Ipa(GIB), DirtyLog::On).expect("there");
-    bench.map(&runs(16));
+    bench.map(&runs(pages(16)));
     bench.dirty(GIB, GIB);
     // One TLB entry serves all of a run: it is dirty with the first page stored to, and says nothing of the others.
     for page in 0..16 {
@@ -232,7 +225,7 @@ fn ageing_counts_what_was_used_and_tells_no_tlb() {
 fn ageing_looks_at_each_leaf_of_a_run() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = Bench::new(&recorder, &plain());
-    bench.map(&runs(32));
+    bench.map(&runs(pages(32)));
     assert_eq!(
         bench.table.age(&recorder, Ipa(GIB + 14 * PAGE), 4 * PAGE),
         Ok(4)

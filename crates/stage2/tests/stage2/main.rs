@@ -5,12 +5,14 @@
 mod bench;
 mod contents;
 mod contexts;
+mod contiguous;
 mod faults;
 mod hardware;
 mod logging;
 mod mapping;
 mod recorder;
 mod relaxing;
+mod remapping;
 mod resizing;
 mod shapes;
 mod unmapping;

@@ -1,17 +1,17 @@
 //! Faults that find a leaf: widening, access flags, and the shrinking of logged blocks.
 
 use droste_arm64::desc::{S2ap, Xn};
-use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Granule, IdRegisters, Ipa, Level};
 use droste_stage2::{Attributes, DirtyLog, Ic, Mapping, Outcome, Privilege, Reason, Runs};
 
 use crate::bench::{
     self, AF, Bench, DBM, FETCH, GIB, ISH, ISHST, MIB2, PAGE, PERMISSION, RAM_BLOCK, RAM_PAGE,
     READ, READ_BLOCK, READ_PAGE, ROOT, RUN, S1PTW, TABLE, WRITE, access_flag, by_address,
-    forgotten_here, invalidated, locked, operand, ram, remade, tlbi,
+    forgotten_here, invalidated, invalidated_in_both, locked, operand, ram, read_only, remade,
+    runs,
 };
 use crate::hardware::{plain, with_bbm, with_caches, with_hardware_dirty, with_ttl, with_xnx};
-use crate::recorder::Event::{Clean, Ic as Cache, Isb, Lost, SetVttbr, Swap, Write};
+use crate::recorder::Event::{Clean, Ic as Cache, Lost, Swap, Write};
 use crate::recorder::{Event, Interference, POOL, Recorder};
 
 const RAM: u64 = 4 * GIB;
@@ -254,11 +254,7 @@ fn a_whole_run_is_widened_at_once() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = Bench::new(&recorder, &with_ttl(plain()));
     bench.slot(RAM, PA, GIB, Attributes::RAM);
-    bench.map(&Mapping {
-        runs: Runs::Contiguous,
-        attributes: Attributes::ROM,
-        ..ram(RAM, PA, 32 * PAGE)
-    });
+    bench.map(&runs(read_only(ram(RAM, PA, 32 * PAGE))));
     let (outcome, trace) = bench.fault(WRITE | PERMISSION, RAM + 5 * PAGE);
     assert_eq!(outcome, Ok(Outcome::Relaxed));
     let mut expected: Vec<_> = (0..16)
@@ -345,36 +341,15 @@ fn a_shared_split_invalidates_in_every_context_before_the_link() {
     let geometry = bench::geometry(Granule::Kib4, 40, &ids);
     let mut bench = Bench::with(&recorder, geometry, &ids, 2);
     bench.slot(RAM, PA, GIB, Attributes::ROM);
-    bench.map(&Mapping {
-        attributes: Attributes::ROM,
-        ..ram(RAM, PA, MIB2)
-    });
+    bench.map(&read_only(ram(RAM, PA, MIB2)));
     bench.slots.set_log(Ipa(RAM), DirtyLog::On).expect("there");
     bench
         .slots
         .set_attributes(Ipa(RAM), Attributes::RAM)
         .expect("there");
     let (_, trace) = bench.fault(WRITE | PERMISSION, RAM);
-    let block = operand(2, RAM);
-    let link = Write(POOL, (CHILD + PAGE) | TABLE);
-    let expected = [
-        ISH,
-        SetVttbr(1 << 48 | ROOT),
-        Isb,
-        by_address(block, 1),
-        ISH,
-        tlbi(Tlbi::Vmalle1is, 1),
-        ISH,
-        SetVttbr(2 << 48 | ROOT),
-        Isb,
-        by_address(block, 2),
-        ISH,
-        tlbi(Tlbi::Vmalle1is, 2),
-        ISH,
-        Isb,
-        link,
-        ISHST,
-    ];
+    let mut expected = invalidated_in_both(operand(2, RAM));
+    expected.extend([Write(POOL, (CHILD + PAGE) | TABLE), ISHST]);
     let from = trace.iter().position(|event| *event == ISH).expect("a DSB");
     assert_eq!(trace[from..from + expected.len()], expected);
 }
@@ -441,10 +416,7 @@ fn a_store_to_a_logged_run_makes_single_pages_of_it() {
     for bbm in [0, 2] {
         let recorder = Recorder::new(Granule::Kib4);
         let ids = with_bbm(with_ttl(plain()), bbm);
-        let run = Mapping {
-            runs: Runs::Contiguous,
-            ..ram(RAM, PA, 32 * PAGE)
-        };
+        let run = runs(ram(RAM, PA, 32 * PAGE));
         let mut bench = logged(&recorder, &ids, &run);
         let (outcome, trace) = bench.fault(WRITE | PERMISSION, RAM + 5 * PAGE);
         assert_eq!(outcome, Ok(Outcome::Relaxed));
@@ -472,10 +444,7 @@ fn a_store_to_a_logged_run_makes_single_pages_of_it() {
 #[test]
 fn a_run_that_another_cpu_unfolds_is_left_to_it() {
     let recorder = Recorder::new(Granule::Kib4);
-    let run = Mapping {
-        runs: Runs::Contiguous,
-        ..ram(RAM, PA, 16 * PAGE)
-    };
+    let run = runs(ram(RAM, PA, 16 * PAGE));
     let mut bench = logged(&recorder, &plain(), &run);
     recorder.interference.set(Some(Interference {
         at: POOL + PAGE,

@@ -3,11 +3,11 @@
 use droste_arm64::desc::{S2ap, Xn};
 use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Granule, Ipa, Level};
-use droste_stage2::{Attributes, Error, Mapping, Memory, Runs};
+use droste_stage2::{Attributes, Error, Mapping, Memory};
 
 use crate::bench::{
     Bench, GIB, ISH, ISHST, MIB2, PAGE, RAM_BLOCK, ROOT, RUN, TABLE, by_address, locked, operand,
-    ram, remade, tlbi,
+    ram, remade, runs, tlbi,
 };
 use crate::hardware::{plain, with_bbm, with_hardware_dirty, with_ttl};
 use crate::recorder::Event::{Give, Isb, Swap, Take, Write};
@@ -141,10 +141,7 @@ fn runs_in_the_range_become_single_leaves() {
     let recorder = Recorder::new(Granule::Kib4);
     for (bbm, to) in [(0, Level::L3), (0, Level::L2), (2, Level::L3)] {
         let mut bench = Bench::new(&recorder, &with_bbm(plain(), bbm));
-        bench.map(&Mapping {
-            runs: Runs::Contiguous,
-            ..ram(GIB, PA, 32 * MIB2)
-        });
+        bench.map(&runs(ram(GIB, PA, 32 * MIB2)));
         assert_eq!(bench.split(GIB + 3 * MIB2, MIB2, to).result, Ok(()));
         for block in 0..32 {
             let ipa = GIB + block * MIB2;
@@ -323,10 +320,7 @@ fn a_collapse_never_takes_a_permission_away_and_may_add_the_slots() {
 fn what_was_noted_of_its_use_does_not_keep_a_page() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = Bench::new(&recorder, &with_hardware_dirty(plain()));
-    bench.map(&Mapping {
-        runs: Runs::Contiguous,
-        ..pages(512)
-    });
+    bench.map(&runs(pages(512)));
     // The log is over: some pages were aged, all are managed by hardware and a few were written.
     bench.write_protect(GIB, MIB2);
     bench

@@ -2,14 +2,14 @@
 
 use droste_arm64::tlbi::{RangeOperand, Tlbi};
 use droste_arm64::{Granule, Ipa, Level, Pa};
-use droste_stage2::{Attributes, Error, Machine, Mapping, Regime, Runs, Table, Users, under};
+use droste_stage2::{Attributes, Error, Machine, Mapping, Regime, Table, Users, under};
 
 use crate::bench::{
     self, Bench, GIB, ISH, ISHST, MIB2, PAGE, RAM_BLOCK, RAM_PAGE, ROOT, TABLE, by_address,
-    invalidated, locked, operand, ram, remade, tlbi,
+    invalidated, invalidated_in_both, locked, operand, ram, remade, runs, tlbi,
 };
 use crate::hardware::{plain, with_bbm, with_ranges, with_ttl};
-use crate::recorder::Event::{Give, Isb, SetVtcr, SetVttbr, Swap, Take, Write};
+use crate::recorder::Event::{Give, Isb, SetVtcr, Swap, Take, Write};
 use crate::recorder::{Event, POOL, Recorder};
 
 /// A bench of 40 address bits with this many contexts, the last one loaded.
@@ -263,10 +263,7 @@ fn a_split_that_lacks_pages_unmaps_nothing() {
 fn part_of_a_run_unfolds_it_first() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = Bench::new(&recorder, &with_ttl(plain()));
-    bench.map(&Mapping {
-        runs: Runs::Contiguous,
-        ..ram(GIB, 4 * GIB, 32 * PAGE)
-    });
+    bench.map(&runs(ram(GIB, 4 * GIB, 32 * PAGE)));
     let done = bench.unmap(GIB + 14 * PAGE, 2 * PAGE);
     let child = POOL + PAGE;
     let single = |page: u64| (4 * GIB + page * PAGE) | RAM_PAGE;
@@ -290,10 +287,7 @@ fn part_of_a_run_unfolds_it_first() {
 fn a_whole_run_goes_without_being_unfolded() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = Bench::new(&recorder, &with_ttl(plain()));
-    bench.map(&Mapping {
-        runs: Runs::Contiguous,
-        ..ram(GIB, 4 * GIB, 48 * PAGE)
-    });
+    bench.map(&runs(ram(GIB, 4 * GIB, 48 * PAGE)));
     let done = bench.unmap(GIB + 16 * PAGE, 16 * PAGE);
     let cleared: Vec<_> = (16..32)
         .map(|page| Write(POOL + PAGE + page * 8, 0))
@@ -305,10 +299,7 @@ fn a_whole_run_goes_without_being_unfolded() {
 fn a_run_of_blocks_is_unfolded_before_one_of_them_is_split() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = Bench::new(&recorder, &with_ttl(plain()));
-    bench.map(&Mapping {
-        runs: Runs::Contiguous,
-        ..ram(GIB, 4 * GIB, 16 * MIB2)
-    });
+    bench.map(&runs(ram(GIB, 4 * GIB, 16 * MIB2)));
     assert_eq!(bench.unmap(GIB + 5 * MIB2 + PAGE, PAGE).result, Ok(()));
     for block in 0..16 {
         let ipa = GIB + block * MIB2;
@@ -328,24 +319,7 @@ fn a_context_that_is_not_loaded_is_switched_to_and_back() {
     let done = bench.unmap(GIB, GIB);
     assert_eq!(done.before, [Write(ROOT + 8, 0)]);
     // Context 2 (VMID 2) was entered last and is loaded. Context 3 never had a VMID.
-    let block = operand(1, GIB);
-    let expected = [
-        ISH,
-        SetVttbr(1 << 48 | ROOT),
-        Isb,
-        by_address(block, 1),
-        ISH,
-        tlbi(Tlbi::Vmalle1is, 1),
-        ISH,
-        SetVttbr(2 << 48 | ROOT),
-        Isb,
-        by_address(block, 2),
-        ISH,
-        tlbi(Tlbi::Vmalle1is, 2),
-        ISH,
-        Isb,
-    ];
-    assert_eq!(done.discharge, expected);
+    assert_eq!(done.discharge, invalidated_in_both(operand(1, GIB)));
 }
 
 #[test]

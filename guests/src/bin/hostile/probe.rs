@@ -2,18 +2,16 @@
 //! must not change: general registers, flags, floating point.
 
 use core::arch::global_asm;
-use core::cell::UnsafeCell;
 use core::fmt::Display;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use droste_guests::code::Code;
 use droste_guests::encode::RET;
 use droste_guests::fpu::State;
 use droste_guests::trap::{self, Frame, Kind, Vector};
-use droste_guests::{cpu, map, println};
+use droste_guests::{cpu, println};
 
-global_asm!(include_str!("probe.s"));
+global_asm!(include_str!("../../registers.s"), include_str!("probe.s"));
 
-/// Most instructions of a probe, its return included.
-const CODE_WORDS: usize = 12;
 /// More failures than this are only counted.
 const SHOWN_FAILURES: u32 = 20;
 /// Exceptions after which a probe is taken for a loop.
@@ -38,13 +36,7 @@ unsafe extern "C" {
     fn probe_run(block: *mut Block);
 }
 
-#[repr(C, align(64))]
-struct Shared<T>(UnsafeCell<T>);
-
-// SAFETY: this guest has one vCPU, and its exception handler reads no `T`.
-unsafe impl<T> Sync for Shared<T> {}
-
-static CODE: Shared<[u32; CODE_WORDS]> = Shared(UnsafeCell::new([0; CODE_WORDS]));
+static CODE: Code<16> = Code::empty();
 
 static IS_PROBING: AtomicBool = AtomicBool::new(false);
 static EXCEPTIONS: AtomicU64 = AtomicU64::new(0);
@@ -137,14 +129,7 @@ impl Prober {
         x: [u64; 4],
         may_change: u32,
     ) -> Outcome {
-        let code_at = CODE.0.get().cast::<u32>();
-        assert!(code.len() < CODE_WORDS, "a probe fits its buffer");
-        for (n, word) in code.iter().chain(&[RET]).enumerate() {
-            // SAFETY: inside the buffer, which no reference points to.
-            unsafe { code_at.add(n).write_volatile(*word) };
-        }
-        cpu::sync_instructions(code_at, size_of_val(code) + 4);
-        let outcome = self.run_at(what, map::address_of(code_at), x, may_change);
+        let outcome = self.run_at(what, CODE.write(code, RET), x, may_change);
         if code.len() == 1 && outcome.caught.is_some() && may_change != ANYTHING && outcome.x != x {
             self.fail(
                 what,
@@ -281,11 +266,9 @@ pub(crate) fn exception(vector: Vector, frame: &mut Frame) {
         FIRST_ESR.store(cpu::esr(), Ordering::Relaxed);
         FIRST_FAR.store(cpu::far(), Ordering::Relaxed);
     }
-    let code = map::address_of(CODE.0.get());
-    let is_own_code = (code..code + size_of_val(&CODE) as u64).contains(&frame.elr);
     let was_el1h = frame.spsr & PSTATE_MODE == EL1H_MASKED & PSTATE_MODE;
     let is_whole = frame.spsr & PSTATE_STEP_OR_ILLEGAL == 0 && cpu::esr() >> 26 != SVC_CLASS;
-    frame.elr = if is_own_code && was_el1h && is_whole {
+    frame.elr = if CODE.contains(frame.elr) && was_el1h && is_whole {
         frame.elr + 4
     } else {
         frame.x[30]

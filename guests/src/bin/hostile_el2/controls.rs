@@ -1,8 +1,8 @@
 //! The controls of a guest's world, and returns to it, at random.
 
-use crate::prowler::{BLOCK, KEPT, Prowler, SANE_AT};
+use crate::prowler::{KEPT, Prowler, SANE_AT};
 use droste_guests::stage2;
-use droste_guests::{cpu, el2, programs};
+use droste_guests::{BLOCK, cpu, el2, programs};
 use el2::{World, class, hcr, mode};
 
 const ROUNDS: u32 = 3000;

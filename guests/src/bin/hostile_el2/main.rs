@@ -21,7 +21,7 @@ mod guest {
     use crate::prowler::Prowler;
     use crate::{controls, instructions, tables};
     use droste_guests::tree::Machine;
-    use droste_guests::{cpu, el2, println, trap};
+    use droste_guests::{el2, println, trap};
 
     droste_guests::guest!(main: main, secondary: tables::change_for_ever, exception: trap::unexpected_always);
 
@@ -39,11 +39,7 @@ mod guest {
     ];
 
     fn main(machine: Machine) {
-        assert!(cpu::is_el2(), "this guest is a hypervisor: it wants EL2");
-        if machine.has_argument("nvhe") && el2::is_vhe() {
-            el2::leave_vhe();
-        }
-        println!("hostile-el2: E2H = {}", u8::from(el2::is_vhe()));
+        el2::begin("hostile-el2", &machine);
         let mut prowler = Prowler::new(&machine);
         for (name, stage) in STAGES {
             prowler.calm();

@@ -1,33 +1,26 @@
 //! What the stages share: a guest of this EL2's that loads and stores where it is told, a clock that ends it, and the
 //! account of what it was left by.
 
-use core::cell::UnsafeCell;
+use droste_guests::code::Code;
 use droste_guests::mmio::{GICD, UART};
 use droste_guests::random::Random;
 use droste_guests::stage2::{self, Leaf, Root, Size, Tables};
 use droste_guests::trap::Kind;
 use droste_guests::tree::Machine;
-use droste_guests::{RAM_BASE, console, cpu, el2, gic, map, println, programs};
+use droste_guests::{BLOCK, console, cpu, el2, gic, println, programs};
 use el2::{World, class, hcr, mode};
 
 /// HCR_EL2 while the guest runs, whatever else: interrupts end it, and firmware is not its to call.
 pub(crate) const KEPT: u64 = hcr::IMO | hcr::FMO | hcr::AMO | hcr::TSC | hcr::RW;
-pub(crate) const BLOCK: u64 = 0x20_0000;
 /// How long the guest may run at a time, in nanoseconds.
 const TURN_NS: u64 = 500_000;
 /// Instructions of the guest that are passed over in one probe.
 const SKIPS: u32 = 12;
 /// IPA of a block of the scratch memory in a sane table.
 pub(crate) const SANE_AT: u64 = 0x2_0000_0000;
-const CODE_WORDS: usize = 16;
 
-#[repr(C, align(4096))]
-struct Code(UnsafeCell<[u32; CODE_WORDS]>);
-
-// SAFETY: the first vCPU alone writes and runs it.
-unsafe impl Sync for Code {}
-
-static CODE: Code = Code(UnsafeCell::new([0; CODE_WORDS]));
+/// The first vCPU's.
+static CODE: Code<16> = Code::empty();
 
 /// The equipment.
 pub(crate) struct Prowler {
@@ -50,8 +43,7 @@ impl Prowler {
     pub(crate) fn new(machine: &Machine) -> Self {
         let mut tables = Tables::take();
         let sane = tables.root();
-        let half = (RAM_BASE + machine.ram_bytes / 2).next_multiple_of(BLOCK);
-        let scratch = half..machine.ram_end() & !(BLOCK - 1);
+        let scratch = machine.unused()..machine.ram_end() & !(BLOCK - 1);
         tables.map(sane, own_block(), own_block(), Size::Block, Leaf::ReadOnly);
         tables.map(sane, SANE_AT, scratch.start, Size::Block, Leaf::Memory);
         Self {
@@ -73,9 +65,7 @@ impl Prowler {
         el2::set_vbar_el1(programs::vectors());
         el2::set_vtcr(stage2::vtcr());
         el2::set_vttbr(self.sane.vttbr(1));
-        el2::set_cptr(if el2::is_vhe() { 3 << 20 } else { 0x33ff });
-        el2::set_mdcr(0);
-        el2::set_cnthctl(if el2::is_vhe() { 0xc03 } else { 3 });
+        el2::open();
         el2::set_icc_sre(0xf);
         el2::set_ich_hcr(0);
         console::reset();
@@ -145,14 +135,7 @@ impl Prowler {
     /// Runs `code` at EL2, then SVC.
     pub(crate) fn at_el2(&mut self, code: &[u32], x: [u64; 4]) -> World {
         const SVC: u32 = 0xd4000001;
-        let at = CODE.0.get().cast::<u32>();
-        assert!(code.len() < CODE_WORDS, "the code fits its buffer");
-        for (n, word) in code.iter().chain(&[SVC]).enumerate() {
-            // SAFETY: inside the buffer, which no reference points to.
-            unsafe { at.add(n).write_volatile(*word) };
-        }
-        cpu::sync_instructions(at, size_of_val(code) + 4);
-        let mut world = World::new(map::address_of(at), mode::EL2H, el2::current_hcr());
+        let mut world = World::new(CODE.write(code, SVC), mode::EL2H, el2::current_hcr());
         world.x[..4].copy_from_slice(&x);
         self.probes += 1;
         world.run();
@@ -194,5 +177,5 @@ impl Prowler {
 
 /// The block that holds this guest's image.
 pub(crate) fn own_block() -> u64 {
-    map::address_of(CODE.0.get()) & !(BLOCK - 1)
+    CODE.address() & !(BLOCK - 1)
 }

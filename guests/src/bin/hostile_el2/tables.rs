@@ -1,13 +1,13 @@
 //! Stage-2 tables that no hypervisor should walk without care: that point to themselves, to devices, outside memory, or
 //! anywhere; and such that change while they are walked.
 
-use crate::prowler::{BLOCK, KEPT, Prowler, own_block};
+use crate::prowler::{KEPT, Prowler, own_block};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 use droste_guests::mmio::{GICD, UART};
 use droste_guests::random::Random;
 use droste_guests::stage2::{Leaf, Size, write};
-use droste_guests::{cpu, el2, map, smp};
+use droste_guests::{BLOCK, cpu, el2, map, smp};
 use el2::hcr;
 
 const ENTRIES: usize = 512;

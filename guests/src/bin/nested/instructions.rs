@@ -12,9 +12,7 @@ const ANY_PAGE: u64 = 0x8000_0000 >> 12;
 /// All of it.
 pub(crate) fn measure(meter: &mut Meter) {
     let version = psci::call(psci::VERSION, [0; 3]);
-    meter
-        .checks
-        .expect("PSCI_VERSION, major", version >> 16, PSCI_MAJOR);
+    meter.expect("PSCI_VERSION, major", version >> 16, PSCI_MAJOR);
     meter.section("hypercall", || {
         psci::call(psci::VERSION, [0; 3]);
     });
@@ -38,11 +36,9 @@ fn invalidations(meter: &mut Meter) {
 fn registers(meter: &mut Meter) {
     let cptr = el2::cptr();
     meter.section("cptr-write", || el2::set_cptr(cptr));
-    meter.checks.expect("CPTR_EL2 read back", el2::cptr(), cptr);
+    meter.expect("CPTR_EL2 read back", el2::cptr(), cptr);
     el2::set_hpfar(0x1230);
-    meter
-        .checks
-        .expect("HPFAR_EL2 read back", el2::hpfar(), 0x1230);
+    meter.expect("HPFAR_EL2 read back", el2::hpfar(), 0x1230);
     meter.section("hpfar-read", || {
         el2::hpfar();
     });

@@ -21,16 +21,12 @@ mod guest {
     use crate::meter::Meter;
     use crate::{instructions, worlds};
     use droste_guests::tree::Machine;
-    use droste_guests::{cpu, el2, gic, println, smp, trap};
+    use droste_guests::{el2, gic, smp, trap};
 
     droste_guests::guest!(main: main, secondary: smp::none, exception: trap::unexpected_always);
 
     fn main(machine: Machine) {
-        assert!(cpu::is_el2(), "this guest is a hypervisor: it wants EL2");
-        if machine.has_argument("nvhe") && el2::is_vhe() {
-            el2::leave_vhe();
-        }
-        println!("nested: E2H = {}", u8::from(el2::is_vhe()));
+        el2::begin("nested", &machine);
         el2::set_icc_sre(0xf);
         gic::enable_distributor();
         gic::enable_cpu(0, 1 << gic::HYPERVISOR_TIMER);

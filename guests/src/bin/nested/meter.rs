@@ -1,5 +1,6 @@
 //! Sections between marks, and the account of what came out wrong.
 
+use core::fmt::Display;
 use droste_guests::checks::Checks;
 use droste_guests::{cpu, println};
 
@@ -25,6 +26,11 @@ impl Meter {
             sections: 0,
             checks: Checks::new("nested"),
         }
+    }
+
+    /// As [`Checks::expect`].
+    pub(crate) fn expect(&mut self, what: impl Display, found: u64, wanted: u64) {
+        self.checks.expect(what, found, wanted);
     }
 
     /// Does `what` uncounted, and then [`TIMES`] times between marks.

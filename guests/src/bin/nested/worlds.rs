@@ -3,11 +3,11 @@
 
 use crate::meter::{Meter, TIMES};
 use droste_guests::checks::Checks;
-use droste_guests::mmio::{GICD, UART};
+use droste_guests::mmio::GICD;
 use droste_guests::stage2::{self, Leaf, Root, Size, Tables};
 use droste_guests::trap::Kind;
 use droste_guests::tree::Machine;
-use droste_guests::{RAM_BASE, cpu, el2, gic, map, programs};
+use droste_guests::{BLOCK, cpu, el2, gic, map, programs};
 use el2::{World, class, hcr, mode};
 
 /// CNTHCTL_EL2: EL1 and EL0 have counters and timers. With E2H = 0 they are bits 0 and 1, with E2H = 1 bits 10 and 11,
@@ -15,7 +15,6 @@ use el2::{World, class, hcr, mode};
 pub(crate) const COUNTERS_OPEN: u64 = 0xc03;
 /// HCR_EL2 while the L2 runs.
 const L2: u64 = hcr::VM | hcr::IMO | hcr::FMO | hcr::AMO;
-const BLOCK: u64 = 0x20_0000;
 const PAGE: u64 = 0x1000;
 /// IPA of memory that the L2 has by blocks, and of memory that it has by pages.
 const BLOCKS_AT: u64 = 0x2_0000_0000;
@@ -36,7 +35,7 @@ pub(crate) fn measure(meter: &mut Meter, machine: &Machine) {
     own_el2(meter);
     let mut tables = Tables::take();
     let root = tables.root();
-    map_own(&mut tables, root, machine);
+    tables.map_own(root, machine);
     el2::set_vtcr(stage2::vtcr());
     el2::set_vttbr(root.vttbr(1));
     hypercalls(meter);
@@ -48,35 +47,14 @@ pub(crate) fn measure(meter: &mut Meter, machine: &Machine) {
     preemption(meter);
 }
 
-/// The L2 sees this guest's RAM and devices at the same addresses.
-fn map_own(tables: &mut Tables, root: Root, machine: &Machine) {
-    let bytes = machine.ram_bytes.min(1 << 30) & !(BLOCK - 1);
-    tables.map_all(root, RAM_BASE, RAM_BASE, bytes, Size::Block, Leaf::Memory);
-    for device in [GICD, UART] {
-        tables.map(
-            root,
-            device.base(),
-            device.base(),
-            Size::Block,
-            Leaf::Device,
-        );
-    }
-}
-
 /// A round of `world` that must end as a call of `class` with `immediate`, at the next instruction.
 fn expect_call(meter: &mut Meter, what: &str, world: &mut World, class: u64, immediate: u64) {
     let (pc, pstate) = (world.pc, world.pstate);
     world.run();
     let wanted = class << 26 | 1 << 25 | immediate;
-    meter
-        .checks
-        .expect(format_args!("{what}: ESR_EL2"), world.esr, wanted);
-    meter
-        .checks
-        .expect(format_args!("{what}: ELR_EL2"), world.pc, pc + 4);
-    meter
-        .checks
-        .expect(format_args!("{what}: SPSR_EL2"), world.pstate, pstate);
+    meter.expect(format_args!("{what}: ESR_EL2"), world.esr, wanted);
+    meter.expect(format_args!("{what}: ELR_EL2"), world.pc, pc + 4);
+    meter.expect(format_args!("{what}: SPSR_EL2"), world.pstate, pstate);
     world.pc = pc;
 }
 
@@ -101,9 +79,7 @@ fn hypercalls(meter: &mut Meter) {
     world.x = core::array::from_fn(|n| 0x1111 * n as u64);
     expect_call(meter, "HVC of the L2", &mut world, class::HVC, 0x2a);
     for (n, x) in world.x.into_iter().enumerate() {
-        meter
-            .checks
-            .expect(format_args!("x{n} of the L2"), x, 0x1111 * n as u64);
+        meter.expect(format_args!("x{n} of the L2"), x, 0x1111 * n as u64);
     }
     meter.section("l2-hypercall", || world.run());
 }
@@ -131,12 +107,8 @@ fn registers(meter: &mut Meter) {
     world.run();
     // op0 3, op1 0, CRn 0, CRm 4, op2 0, to x1, read.
     let wanted = class::SYSREG << 26 | 1 << 25 | 3 << 20 | 1 << 5 | 4 << 1 | 1;
-    meter
-        .checks
-        .expect("ID register of the L2: ESR_EL2", world.esr, wanted);
-    meter
-        .checks
-        .expect("ID register of the L2: ELR_EL2", world.pc, pc);
+    meter.expect("ID register of the L2: ESR_EL2", world.esr, wanted);
+    meter.expect("ID register of the L2: ELR_EL2", world.pc, pc);
     meter.section("l2-id-register", || world.run());
 }
 
@@ -148,21 +120,15 @@ fn aborts(meter: &mut Meter) {
     let pc = world.pc;
     world.run();
     let wanted = class::DATA_LOWER << 26 | 1 << 25 | LOAD_UNTRANSLATED;
-    meter
-        .checks
-        .expect("abort of the L2: ESR_EL2", world.esr, wanted);
-    meter
-        .checks
-        .expect("abort of the L2: FAR_EL2", world.far, address);
-    meter.checks.expect(
+    meter.expect("abort of the L2: ESR_EL2", world.esr, wanted);
+    meter.expect("abort of the L2: FAR_EL2", world.far, address);
+    meter.expect(
         "abort of the L2: HPFAR_EL2",
         el2::hpfar(),
         address >> 12 << 4,
     );
-    meter
-        .checks
-        .expect("abort of the L2: ELR_EL2", world.pc, pc);
-    meter.checks.expect("abort of the L2: x1", world.x[1], 7);
+    meter.expect("abort of the L2: ELR_EL2", world.pc, pc);
+    meter.expect("abort of the L2: x1", world.x[1], 7);
     meter.section("l2-abort", || {
         world.run();
         el2::hpfar();
@@ -175,26 +141,24 @@ fn devices(meter: &mut Meter) {
     world.x[0] = GICD.base() + gic::GICD_ISENABLER1 as u64;
     world.x[2] = 1;
     world.run();
-    meter.checks.expect(
+    meter.expect(
         "a device's register to the L2",
         world.x[1],
         GICD.read(gic::GICD_ISENABLER1).into(),
     );
     world.x[2] = TIMES.into();
     meter.at_once("l2-device", TIMES, || world.run());
-    meter
-        .checks
-        .expect("loads that are left to do", world.x[2], 0);
+    meter.expect("loads that are left to do", world.x[2], 0);
 }
 
 /// First touches: of blocks that this guest has touched itself, of pages of such a block, and of blocks that nobody has.
 fn first_touches(meter: &mut Meter, tables: &mut Tables, root: Root, machine: &Machine) {
-    let fresh = (RAM_BASE + machine.ram_bytes / 2).next_multiple_of(BLOCK);
+    let fresh = machine.unused();
     // One block before those for the tables that the first touch brings, and one for the pages.
     let blocks = ((machine.ram_end() - fresh) / BLOCK - 2).min(2 * MOST_BLOCKS) / 2;
     let known = fresh..fresh + (blocks + 2) * BLOCK;
     for block in known.clone().step_by(BLOCK as usize) {
-        // SAFETY: the upper half of RAM is no one's: image and stacks lie in the lower, the device tree is done with.
+        // SAFETY: nothing there is this guest's.
         unsafe { core::ptr::write_volatile(block as *mut u64, 0) };
     }
     let all = (2 * blocks + 1) * BLOCK;
@@ -223,7 +187,7 @@ fn first_touches(meter: &mut Meter, tables: &mut Tables, root: Root, machine: &M
     let last = known.end - BLOCK - BLOCK;
     // SAFETY: memory of the upper half that the L2 has written.
     let seen = unsafe { core::ptr::read_volatile(last as *const u64) };
-    meter.checks.expect(
+    meter.expect(
         "what the L2 wrote",
         seen,
         BLOCKS_AT + (last - fresh - BLOCK),

@@ -55,46 +55,31 @@ fn calls_and_traps(lab: &mut Lab, level: Where, vector: u64) {
     ];
     for (what, instruction, esr, word) in cases {
         let world = lab.run(level, &[NOP, instruction], [0; 4]);
-        lab.left(
-            format_args!("{what} at {level:?}"),
-            &world,
-            vector,
-            esr,
-            word,
-        );
+        let what = format_args!("{what} at {level:?}");
+        lab.left(what, &world, vector, esr, word);
     }
 }
 
 fn aborts_of_el2(lab: &mut Lab, level: Where, vector: u64) {
     let mut abort = |what: &str, code: &[u32], esr: u64, far: u64, word: u64| {
         let world = lab.run(level, code, [far, 0, 0, 0]);
-        lab.left(
-            format_args!("{what} at {level:?}"),
-            &world,
-            vector,
-            esr,
-            word,
-        );
-        lab.checks
-            .expect(format_args!("{what} at {level:?}: FAR_EL2"), world.far, far);
+        let what = format_args!("{what} at {level:?}");
+        lab.left(what, &world, vector, esr, word);
+        lab.expect(format_args!("{what}: FAR_EL2"), world.far, far);
     };
     let data = class::DATA_SAME << 26 | IL | TRANSLATION_LEVEL_1;
     abort("load", &[NOP, load(3, 1, 0)], data, UNMAPPED + 0x123, 1);
     abort("store", &[store(0, 1, 0)], data | WNR, UNMAPPED + 0x456, 0);
     let fetch = lab.run(level, &[BR_X0], [UNMAPPED, 0, 0, 0]);
     let what = format_args!("fetch at {level:?}");
-    lab.checks
-        .expect(what, fetch.esr, FETCH_SAME << 26 | IL | TRANSLATION_LEVEL_1);
-    lab.checks
-        .expect(format_args!("{what}: FAR_EL2"), fetch.far, UNMAPPED);
-    lab.checks
-        .expect(format_args!("{what}: ELR_EL2"), fetch.pc, UNMAPPED);
+    lab.expect(what, fetch.esr, FETCH_SAME << 26 | IL | TRANSLATION_LEVEL_1);
+    lab.expect(format_args!("{what}: FAR_EL2"), fetch.far, UNMAPPED);
+    lab.expect(format_args!("{what}: ELR_EL2"), fetch.pc, UNMAPPED);
     let address = lab.memory + 2;
     let odd = lab.run(level, &[BR_X0], [address, 0, 0, 0]);
     let what = format_args!("odd fetch at {level:?}");
-    lab.checks.expect(what, odd.esr, PC_ALIGNMENT << 26 | IL);
-    lab.checks
-        .expect(format_args!("{what}: FAR_EL2"), odd.far, address);
+    lab.expect(what, odd.esr, PC_ALIGNMENT << 26 | IL);
+    lab.expect(format_args!("{what}: FAR_EL2"), odd.far, address);
 }
 
 fn own_el0(lab: &mut Lab) {
@@ -107,8 +92,7 @@ fn own_el0(lab: &mut Lab) {
     let world = lab.run(Where::HostEl0, &[store(2, 1, 0)], [own, 0, 0, 0]);
     let esr = class::DATA_LOWER << 26 | IL | PERMISSION_LEVEL_1 | WNR;
     lab.left("store to EL2's page at HostEl0", &world, FROM_BELOW, esr, 0);
-    lab.checks
-        .expect("store to EL2's page at HostEl0: FAR_EL2", world.far, own);
+    lab.expect("store to EL2's page at HostEl0: FAR_EL2", world.far, own);
 }
 
 fn calls_and_undefined_of_el0(lab: &mut Lab, level: Where) {
@@ -123,19 +107,9 @@ fn calls_and_undefined_of_el0(lab: &mut Lab, level: Where) {
     ];
     for (what, instruction, esr, word) in cases {
         let world = lab.run(level, &[NOP, instruction], [0; 4]);
-        lab.left(
-            format_args!("{what} at {level:?}"),
-            &world,
-            FROM_BELOW,
-            esr,
-            word,
-        );
-        let pstate = world.pstate;
-        lab.checks.expect(
-            format_args!("{what} at {level:?}: SPSR_EL2"),
-            pstate & 0x1f,
-            0,
-        );
+        let what = format_args!("{what} at {level:?}");
+        lab.left(what, &world, FROM_BELOW, esr, word);
+        lab.expect(format_args!("{what}: SPSR_EL2"), world.pstate & 0x1f, 0);
     }
 }
 
@@ -158,7 +132,7 @@ fn el1_and_el0(lab: &mut Lab) {
             class::HVC << 26 | IL | 0x777,
             2,
         );
-        lab.checks.expect(
+        lab.expect(
             "HVC at EL1: SPSR_EL2",
             world.pstate & !(1 << 12),
             m | 0xa << 28,
@@ -185,8 +159,7 @@ fn el1_and_el0(lab: &mut Lab) {
         esr | syndrome,
         0,
     );
-    lab.checks
-        .expect("abort of El0 at stage 2: SPSR_EL2", world.pstate & 0x1f, 0);
+    lab.expect("abort of El0 at stage 2: SPSR_EL2", world.pstate & 0x1f, 0);
     let world = lab.run(Where::El0, &[hvc(1)], [0; 4]);
     lab.at_el1("HVC at El0", &world, 8, IL);
 }
@@ -198,13 +171,13 @@ fn states(lab: &mut Lab) {
     let before = world.x;
     world.run();
     for (n, (old, new)) in before.iter().zip(&world.x).enumerate().take(30) {
-        lab.checks.expect(format_args!("x{n} over EL1"), *new, *old);
+        lab.expect(format_args!("x{n} over EL1"), *new, *old);
     }
     for daif in [0u64, 0x40, 0x80, 0x100, 0x200, 0x3c0] {
         let mut world: World = lab.world(Where::El1, &[]);
         world.pstate = daif | 5 | 0x5 << 28;
         world.run();
-        lab.checks.expect(
+        lab.expect(
             "masks and flags of EL1",
             world.pstate & 0xf000_03cf,
             daif | 5 | 0x5 << 28,

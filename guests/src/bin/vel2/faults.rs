@@ -61,10 +61,8 @@ fn aborts_at(lab: &mut Lab, what: &str, code: u32, va: u64, ipa: u64, esr: u64) 
     let world = lab.run(Where::El1, &[code], [va, 0x77, 0, 0]);
     let hpfar = el2::hpfar();
     lab.left(what, &world, FROM_BELOW, esr, 0);
-    lab.checks
-        .expect(format_args!("{what}: FAR_EL2"), world.far, va);
-    lab.checks
-        .expect(format_args!("{what}: HPFAR_EL2"), hpfar, ipa >> 12 << 4);
+    lab.expect(format_args!("{what}: FAR_EL2"), world.far, va);
+    lab.expect(format_args!("{what}: HPFAR_EL2"), hpfar, ipa >> 12 << 4);
     world
 }
 
@@ -138,10 +136,8 @@ fn transfers(lab: &mut Lab) {
         let esr = DATA | iss | (TRANSLATION + 1);
         let address = NOTHING_AT + 0x40;
         let world = aborts(lab, what, code, address, esr);
-        lab.checks
-            .expect(format_args!("{what}: x0"), world.x[0], address);
-        lab.checks
-            .expect(format_args!("{what}: x1"), world.x[1], 0x77);
+        lab.expect(format_args!("{what}: x0"), world.x[0], address);
+        lab.expect(format_args!("{what}: x1"), world.x[1], 0x77);
     }
 }
 
@@ -151,14 +147,11 @@ fn fetches(lab: &mut Lab) {
         ("fetch from a device", UART.base(), FETCH | (PERMISSION + 2)),
     ] {
         let world = lab.run(Where::El1, &[BR_X0], [address, 0, 0, 0]);
-        lab.checks.expect(what, world.esr, esr);
-        lab.checks
-            .expect(format_args!("{what}: FAR_EL2"), world.far, address);
-        lab.checks
-            .expect(format_args!("{what}: ELR_EL2"), world.pc, address);
+        lab.expect(what, world.esr, esr);
+        lab.expect(format_args!("{what}: FAR_EL2"), world.far, address);
+        lab.expect(format_args!("{what}: ELR_EL2"), world.pc, address);
         let hpfar = el2::hpfar();
-        lab.checks
-            .expect(format_args!("{what}: HPFAR_EL2"), hpfar, address >> 12 << 4);
+        lab.expect(format_args!("{what}: HPFAR_EL2"), hpfar, address >> 12 << 4);
     }
 }
 
@@ -222,7 +215,7 @@ fn through_stage_1(lab: &mut Lab) {
         4,
         class::DATA_SAME << 26 | IL | (TRANSLATION + 1),
     );
-    lab.checks.expect(
+    lab.expect(
         "stage 1's own fault: FAR_EL1",
         el2::far_el1(),
         stage1::UNMAPPED,
@@ -241,7 +234,7 @@ fn external(lab: &mut Lab) {
         4,
         class::DATA_SAME << 26 | IL | EXTERNAL,
     );
-    lab.checks.expect(
+    lab.expect(
         "nothing at the output: FAR_EL1",
         el2::far_el1(),
         FAR_AT + 0x100,
@@ -263,7 +256,7 @@ fn emulated(lab: &mut Lab) {
         DATA | X1 | 2 << 22 | WNR | (TRANSLATION + 1),
         1,
     );
-    lab.checks.expect("an answer", world.x[1], 0x1357_9bdf);
+    lab.expect("an answer", world.x[1], 0x1357_9bdf);
     world.skip();
     world.run();
     lab.ended("after two answers", Where::El1, &world);
@@ -280,8 +273,7 @@ fn without_stage_2(lab: &mut Lab) {
         lab.hcr = base;
         let world = lab.run(Where::El1, &[load(3, 1, 0)], [MEMORY_AT, 0, 0, 0]);
         lab.ended("load with stage 2 on", Where::El1, &world);
-        lab.checks
-            .expect("what was stored with stage 2 off", world.x[1], value);
+        lab.expect("what was stored with stage 2 off", world.x[1], value);
         aborts(
             lab,
             "nothing with stage 2 on",
@@ -332,7 +324,7 @@ fn maintenance(lab: &mut Lab) {
             stage2::write(entry, output | Leaf::Memory.page());
             let world = lab.run(Where::El1, &[load(3, 1, 0)], [ipa, 0, 0, 0]);
             lab.ended(format_args!("{what}: load"), Where::El1, &world);
-            lab.checks.expect(
+            lab.expect(
                 format_args!("{what}: what is at the page"),
                 world.x[1],
                 value,
@@ -364,8 +356,7 @@ fn two_vmids(lab: &mut Lab) {
             el2::set_vttbr(root.vttbr(vmid));
             let world = lab.run(Where::El1, &[load(3, 1, 0), ISB], [MEMORY_AT, 0, 0, 0]);
             lab.ended("load by VMID", Where::El1, &world);
-            lab.checks
-                .expect(format_args!("memory of VMID {vmid}"), world.x[1], value);
+            lab.expect(format_args!("memory of VMID {vmid}"), world.x[1], value);
         }
     }
     lab.reset();

@@ -64,8 +64,7 @@ fn by_hcr(lab: &mut Lab) {
         lab.at_el1(what, &world, vector, 0);
         if bit == hcr::VSE {
             // Taking it clears it; the world keeps what EL2 gave it.
-            lab.checks
-                .expect("VSE once it is taken", world.left_hcr() & hcr::VSE, 0);
+            lab.expect("VSE once it is taken", world.left_hcr() & hcr::VSE, 0);
         }
         lab.hcr = base;
     }
@@ -86,23 +85,22 @@ fn listed(intid: u64, priority: u64) -> u64 {
 
 fn expect_register(lab: &mut Lab, what: &str, name: Name, wanted: u64) {
     let found = lab.read(Where::El2, name);
-    lab.checks.expect(what, found, wanted);
+    lab.expect(what, found, wanted);
 }
 
 /// Taken, acknowledged, ended, each step seen in the list register.
 fn one_listed(lab: &mut Lab) {
     set_up(lab, 0, &[listed(FIRST, 0xa0)]);
     let elrsr = lab.read(Where::El2, ICH_ELRSR_EL2);
-    lab.checks
-        .expect("ICH_ELRSR_EL2 with one listed", elrsr & 3, 2);
+    lab.expect("ICH_ELRSR_EL2 with one listed", elrsr & 3, 2);
     let mut world = unmasked(lab, &[ISB, ISB, SPIN]);
     world.run();
     lab.at_el1("a listed interrupt", &world, 5, 0);
     let code = [ICC_HPPIR1_EL1.read(2), ICC_IAR1_EL1.read(1), ISB];
     let world = lab.run(Where::El1, &code, [0; 4]);
     lab.ended("acknowledge", Where::El1, &world);
-    lab.checks.expect("ICC_HPPIR1_EL1", world.x[2], FIRST);
-    lab.checks.expect("ICC_IAR1_EL1", world.x[1], FIRST);
+    lab.expect("ICC_HPPIR1_EL1", world.x[2], FIRST);
+    lab.expect("ICC_IAR1_EL1", world.x[1], FIRST);
     expect_register(
         lab,
         "the list register, active",
@@ -113,18 +111,16 @@ fn one_listed(lab: &mut Lab) {
     let code = [ICC_EOIR1_EL1.write(1), ISB, ICC_IAR1_EL1.read(2)];
     let world = lab.run(Where::El1, &code, [0, FIRST, 0, 0]);
     lab.ended("end", Where::El1, &world);
-    lab.checks.expect(
+    lab.expect(
         "ICC_IAR1_EL1 with nothing left",
         world.x[2],
         gic::SPURIOUS.into(),
     );
     let register = lab.read(Where::El2, ICH_LR0_EL2);
-    lab.checks
-        .expect("the list register, ended", register & STATE, 0);
+    lab.expect("the list register, ended", register & STATE, 0);
     expect_register(lab, "ICH_AP1R0_EL2, ended", ICH_AP1R0_EL2, 0);
     let elrsr = lab.read(Where::El2, ICH_ELRSR_EL2);
-    lab.checks
-        .expect("ICH_ELRSR_EL2 with none listed", elrsr & 3, 3);
+    lab.expect("ICH_ELRSR_EL2 with none listed", elrsr & 3, 3);
 }
 
 fn two_by_priority(lab: &mut Lab) {
@@ -140,16 +136,15 @@ fn two_by_priority(lab: &mut Lab) {
     ];
     let world = lab.run(Where::El1, &code, [0; 4]);
     lab.ended("two in turn", Where::El1, &world);
-    lab.checks.expect("the urgent one first", world.x[1], 42);
-    lab.checks.expect("then the other", world.x[2], 41);
-    lab.checks
-        .expect("then none", world.x[3], gic::SPURIOUS.into());
+    lab.expect("the urgent one first", world.x[1], 42);
+    lab.expect("then the other", world.x[2], 41);
+    lab.expect("then none", world.x[3], gic::SPURIOUS.into());
     // EL1's own controls are in ICH_VMCR_EL2.
     let code = [ICC_PMR_EL1.write(1), ICC_IGRPEN1_EL1.write(2), ISB];
     lab.run(Where::El1, &code, [0, 0x50, 0, 0]);
     let vmcr = lab.read(Where::El2, ICH_VMCR_EL2);
-    lab.checks.expect("VPMR as EL1 wrote it", vmcr >> 24, 0x50);
-    lab.checks.expect("VENG1 as EL1 wrote it", vmcr & VENG1, 0);
+    lab.expect("VPMR as EL1 wrote it", vmcr >> 24, 0x50);
+    lab.expect("VENG1 as EL1 wrote it", vmcr & VENG1, 0);
 }
 
 /// HW = 1: EL1's end of interrupt deactivates the hardware's, which EL2 has acknowledged and dropped.
@@ -162,13 +157,11 @@ fn linked(lab: &mut Lab) {
     el2::set_cntv_cval(0);
     el2::set_cntv_ctl(1);
     let world = lab.run(Where::El1, &[SPIN], [0; 4]);
-    lab.checks
-        .expect("the hardware's: vector", world.vector(), IRQ_FROM_BELOW);
+    lab.expect("the hardware's: vector", world.vector(), IRQ_FROM_BELOW);
     let taken = gic::take().unwrap_or(gic::SPURIOUS);
-    lab.checks
-        .expect("the hardware's: INTID", taken.into(), intid);
+    lab.expect("the hardware's: INTID", taken.into(), intid);
     gic::end(gic::VIRTUAL_TIMER);
-    lab.checks.expect(
+    lab.expect(
         "active after the drop",
         (gic::active(0) >> intid & 1).into(),
         1,
@@ -177,22 +170,21 @@ fn linked(lab: &mut Lab) {
     let code = [ICC_IAR1_EL1.read(1), ISB, CNTV_CTL_EL0.write(31), ISB];
     let world = lab.run(Where::El1, &code, [0; 4]);
     lab.ended("acknowledge of a linked one", Where::El1, &world);
-    lab.checks.expect("a linked one", world.x[1], intid);
-    lab.checks.expect(
+    lab.expect("a linked one", world.x[1], intid);
+    lab.expect(
         "active while EL1 handles it",
         (gic::active(0) >> intid & 1).into(),
         1,
     );
     let world = lab.run(Where::El1, &[ICC_EOIR1_EL1.write(1), ISB], [0, intid, 0, 0]);
     lab.ended("end of a linked one", Where::El1, &world);
-    lab.checks.expect(
+    lab.expect(
         "active after EL1's end",
         (gic::active(0) >> intid & 1).into(),
         0,
     );
     let register = lab.read(Where::El2, ICH_LR0_EL2);
-    lab.checks
-        .expect("the linked register, ended", register & STATE, 0);
+    lab.expect("the linked register, ended", register & STATE, 0);
     cpu::set_icc_ctlr(0);
     gic::enable_cpu(0, 0);
 }
@@ -202,7 +194,7 @@ fn underflow(lab: &mut Lab) {
     gic::enable_cpu(0, 1 << gic::MAINTENANCE);
     set_up(lab, UIE, &[listed(41, 0xa0), listed(42, 0x80)]);
     let misr = lab.read(Where::El2, ICH_MISR_EL2);
-    lab.checks.expect("ICH_MISR_EL2 with two listed", misr, 0);
+    lab.expect("ICH_MISR_EL2 with two listed", misr, 0);
     let code = [ICC_IAR1_EL1.read(1), ICC_EOIR1_EL1.write(1), ISB, ISB, SPIN];
     let world = lab.run(Where::El1, &code, [0; 4]);
     maintained(lab, "underflow", &world, 1 << 1);
@@ -216,36 +208,20 @@ fn end_of_interrupt(lab: &mut Lab) {
     let code = [ICC_IAR1_EL1.read(1), ICC_EOIR1_EL1.write(1), ISB, ISB, SPIN];
     let world = lab.run(Where::El1, &code, [0; 4]);
     let eisr = lab.read(Where::El2, ICH_EISR_EL2);
-    lab.checks.expect("ICH_EISR_EL2", eisr, 1);
+    lab.expect("ICH_EISR_EL2", eisr, 1);
     maintained(lab, "end of interrupt", &world, 1);
     gic::enable_cpu(0, 0);
 }
 
 fn maintained(lab: &mut Lab, what: &str, world: &World, wanted: u64) {
-    lab.checks.expect(
+    lab.expect(
         format_args!("{what}: vector"),
         world.vector(),
         IRQ_FROM_BELOW,
     );
     let misr = lab.read(Where::El2, ICH_MISR_EL2);
-    lab.checks
-        .expect(format_args!("{what}: ICH_MISR_EL2"), misr, wanted);
-    let intid = gic::take().unwrap_or(gic::SPURIOUS);
-    lab.checks.expect(
-        format_args!("{what}: INTID"),
-        intid.into(),
-        gic::MAINTENANCE.into(),
-    );
-    lab.write(Where::El2, ICH_HCR_EL2, 0);
-    if intid != gic::SPURIOUS {
-        gic::end(intid);
-    }
-    let next = gic::take().unwrap_or(gic::SPURIOUS);
-    lab.checks.expect(
-        format_args!("{what}: after it"),
-        next.into(),
-        gic::SPURIOUS.into(),
-    );
+    lab.expect(format_args!("{what}: ICH_MISR_EL2"), misr, wanted);
+    lab.interrupted(what, gic::MAINTENANCE, ICH_HCR_EL2);
 }
 
 /// WFI of EL1 with a listed interrupt pending returns at once, its mask notwithstanding.
@@ -255,6 +231,5 @@ fn pending_wakes(lab: &mut Lab) {
     world.pstate |= IRQ_MASK;
     world.run();
     lab.ended("WFI with one listed", Where::El1, &world);
-    lab.checks
-        .expect("no abort in it", world.class(), class::HVC);
+    lab.expect("no abort in it", world.class(), class::HVC);
 }

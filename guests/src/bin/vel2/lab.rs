@@ -1,19 +1,16 @@
 //! Code that is put together on the spot and runs at a level of choice, until an exception comes to EL2.
 
 use crate::names::ISB;
-use core::cell::UnsafeCell;
 use core::fmt::Display;
 use droste_guests::checks::Checks;
+use droste_guests::code::Code;
 use droste_guests::encode::{Name, hvc};
-use droste_guests::mmio::{GICD, UART};
 use droste_guests::stage2::{self, Leaf, Root, Size, Tables};
 use droste_guests::trap::Kind;
 use droste_guests::tree::Machine;
-use droste_guests::{RAM_BASE, cpu, el2, gic, map, programs};
+use droste_guests::{BLOCK, cpu, el2, gic, map, programs};
 use el2::{World, class, hcr, mode};
 
-const BLOCK: u64 = 0x20_0000;
-const CODE_WORDS: usize = 32;
 /// `SVC #0`.
 const SVC: u32 = 0xd4000001;
 
@@ -44,13 +41,7 @@ pub(crate) const IRQ_FROM_BELOW: u64 = 9;
 /// ESR.IL: an instruction of 32 bits.
 pub(crate) const IL: u64 = 1 << 25;
 
-#[repr(C, align(4096))]
-struct Code(UnsafeCell<[u32; CODE_WORDS]>);
-
-// SAFETY: this guest has one vCPU, and no reference to the words.
-unsafe impl Sync for Code {}
-
-static CODE: Code = Code(UnsafeCell::new([0; CODE_WORDS]));
+static CODE: Code<32> = Code::empty();
 
 /// Where code runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,18 +78,8 @@ impl Lab {
     pub(crate) fn new(machine: &Machine) -> Self {
         let mut tables = Tables::take();
         let root = tables.root();
-        let bytes = machine.ram_bytes.min(1 << 30) & !(BLOCK - 1);
-        tables.map_all(root, RAM_BASE, RAM_BASE, bytes, Size::Block, Leaf::Memory);
-        for device in [GICD, UART] {
-            tables.map(
-                root,
-                device.base(),
-                device.base(),
-                Size::Block,
-                Leaf::Device,
-            );
-        }
-        let memory = (RAM_BASE + machine.ram_bytes / 2).next_multiple_of(BLOCK);
+        tables.map_own(root, machine);
+        let memory = machine.unused();
         for (ipa, leaf) in [
             (MEMORY_AT, Leaf::Memory),
             (READ_ONLY_AT, Leaf::ReadOnly),
@@ -120,10 +101,15 @@ impl Lab {
         }
     }
 
+    /// As [`Checks::expect`].
+    pub(crate) fn expect(&mut self, what: impl Display, found: u64, wanted: u64) {
+        self.checks.expect(what, found, wanted);
+    }
+
     /// Another stage 2: RAM as it is, and at [`MEMORY_AT`] the block a page further on.
     pub(crate) fn second_root(&mut self) -> Root {
         let root = self.tables.root();
-        let code = map::address_of(CODE.0.get()) & !(BLOCK - 1);
+        let code = CODE.address() & !(BLOCK - 1);
         self.tables.map(root, code, code, Size::Block, Leaf::Memory);
         let output = self.memory + 0x1000;
         self.tables
@@ -137,7 +123,7 @@ impl Lab {
         el2::set_vbar_el1(programs::vectors());
         el2::set_vtcr(stage2::vtcr());
         el2::set_vttbr(self.root.vttbr(1));
-        open();
+        el2::open();
         self.hcr = hcr::VM | hcr::IMO | hcr::FMO | hcr::AMO | hcr::TSC;
         el2::set_icc_sre(0xf);
         gic::enable_distributor();
@@ -148,18 +134,11 @@ impl Lab {
 
     /// Writes `code` and an end behind it. The world starts with it; HCR_EL2 is as the level asks.
     pub(crate) fn world(&mut self, level: Where, code: &[u32]) -> World {
-        let at = CODE.0.get().cast::<u32>();
         let end = match level {
             Where::El1 => hvc(0),
             _ => SVC,
         };
-        assert!(code.len() < CODE_WORDS, "the code fits its buffer");
-        for (n, word) in code.iter().chain(&[end]).enumerate() {
-            // SAFETY: inside the buffer, which no reference points to.
-            unsafe { at.add(n).write_volatile(*word) };
-        }
-        cpu::sync_instructions(at, size_of_val(code) + 4);
-        let pc = map::address_of(at);
+        let pc = CODE.write(code, end);
         match level {
             Where::El2 => World::new(pc, mode::EL2H, self.host_hcr),
             Where::El2t => World::new(pc, mode::EL2T, self.host_hcr),
@@ -205,8 +184,7 @@ impl Lab {
             // Its EL1 takes the SVC.
             self.at_el1(what, world, 8, class::SVC << 26 | IL);
         } else {
-            self.checks
-                .expect(format_args!("{what}: ESR_EL2"), world.esr, class << 26 | IL);
+            self.expect(format_args!("{what}: ESR_EL2"), world.esr, class << 26 | IL);
         }
     }
 
@@ -219,37 +197,43 @@ impl Lab {
         esr: u64,
         nth: u64,
     ) {
-        self.checks
-            .expect(format_args!("{what}: vector"), world.vector(), vector);
-        self.checks
-            .expect(format_args!("{what}: ESR_EL2"), world.esr, esr);
-        let offset = world.pc.wrapping_sub(map::address_of(CODE.0.get()));
+        self.expect(format_args!("{what}: vector"), world.vector(), vector);
+        self.expect(format_args!("{what}: ESR_EL2"), world.esr, esr);
+        let offset = world.pc.wrapping_sub(CODE.address());
         let alias = if offset >= 0x1000 { self.alias } else { 0 };
-        self.checks.expect(
+        self.expect(
             format_args!("{what}: ELR_EL2, from the code's begin"),
             offset.wrapping_sub(alias),
             4 * nth,
         );
     }
 
+    /// This interrupt, and no other, must be EL2's to take; a zero in `control` ends its cause.
+    pub(crate) fn interrupted(&mut self, what: &str, intid: u32, control: Name) {
+        let taken = gic::take();
+        self.expect_intid(format_args!("{what}: INTID"), taken, intid);
+        self.write(Where::El2, control, 0);
+        if let Some(intid) = taken {
+            gic::end(intid);
+        }
+        self.expect_intid(format_args!("{what}: after it"), gic::take(), gic::SPURIOUS);
+    }
+
+    fn expect_intid(&mut self, what: impl Display, taken: Option<u32>, wanted: u32) {
+        let taken = taken.unwrap_or(gic::SPURIOUS);
+        self.expect(what, taken.into(), wanted.into());
+    }
+
     /// The world's EL1 must have taken an exception by this vector of its own, with this ESR_EL1.
     pub(crate) fn at_el1(&mut self, what: impl Display, world: &World, vector: u64, esr: u64) {
         let call = class::SMC << 26 | IL | (0x100 + vector);
-        self.checks.expect(
+        self.expect(
             format_args!("{what}: taken to EL1: ESR_EL2"),
             world.esr,
             call,
         );
         if Kind::of(vector) == Kind::Synchronous {
-            self.checks
-                .expect(format_args!("{what}: ESR_EL1"), el2::esr_el1(), esr);
+            self.expect(format_args!("{what}: ESR_EL1"), el2::esr_el1(), esr);
         }
     }
-}
-
-/// Nothing traps but what HCR_EL2 says.
-pub(crate) fn open() {
-    el2::set_cptr(if el2::is_vhe() { 3 << 20 } else { 0x33ff });
-    el2::set_mdcr(0);
-    el2::set_cnthctl(if el2::is_vhe() { 0xc03 } else { 3 });
 }

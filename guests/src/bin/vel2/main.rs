@@ -35,7 +35,7 @@ mod guest {
     use crate::lab::Lab;
     use crate::{exceptions, faults, interrupts, registers, returns, timers, translations, traps};
     use droste_guests::tree::Machine;
-    use droste_guests::{cpu, el2, println, smp, trap};
+    use droste_guests::{el2, println, smp, trap};
 
     droste_guests::guest!(main: main, secondary: smp::none, exception: trap::unexpected_always);
 
@@ -53,11 +53,7 @@ mod guest {
     ];
 
     fn main(machine: Machine) {
-        assert!(cpu::is_el2(), "this guest is a hypervisor: it wants EL2");
-        if machine.has_argument("nvhe") && el2::is_vhe() {
-            el2::leave_vhe();
-        }
-        println!("vel2: E2H = {}", u8::from(el2::is_vhe()));
+        el2::begin("vel2", &machine);
         let mut lab = Lab::new(&machine);
         for (name, check) in STAGES {
             println!("vel2: {name}");

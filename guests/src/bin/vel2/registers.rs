@@ -1,6 +1,6 @@
 //! Registers of EL2, which keep what is written; and those of the EL1 under it, which EL2 and EL1 see alike.
 
-use crate::lab::{Lab, Where, open};
+use crate::lab::{Lab, Where};
 use crate::names::{
     CNTHP_CVAL_EL2, CNTHV_CVAL_EL2, CNTKCTL_EL1, CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTV_CTL_EL0,
     CNTV_CVAL_EL0, CNTVOFF_EL2, CONTEXTIDR_EL1, CONTEXTIDR_EL2, CPACR_EL1, CPTR_EL2, CSSELR_EL1,
@@ -36,8 +36,7 @@ fn keeps(lab: &mut Lab, name: Name, value: u64) {
     ];
     let world = lab.run(Where::El2, &code, [0, value, 0, 0]);
     lab.ended(format_args!("{name:?} at EL2"), Where::El2, &world);
-    lab.checks
-        .expect(format_args!("{name:?} after a write"), world.x[2], value);
+    lab.expect(format_args!("{name:?} after a write"), world.x[2], value);
 }
 
 /// Registers and bits of them that every EL2 has.
@@ -65,9 +64,9 @@ fn of_el2(lab: &mut Lab) {
         keeps(lab, name, value);
     }
     let vbar = lab.read(Where::El2, VBAR_EL2);
-    lab.checks.expect("VBAR_EL2, low bits", vbar & 0x7ff, 0);
+    lab.expect("VBAR_EL2, low bits", vbar & 0x7ff, 0);
     let mair = lab.read(Where::El2, MAIR_EL2);
-    lab.checks.expect("MAIR_EL2", mair, 0xff04);
+    lab.expect("MAIR_EL2", mair, 0xff04);
     if el2::is_vhe() {
         keeps(lab, CONTEXTIDR_EL2, 0x1234_5678);
         keeps(lab, TTBR1_EL2, 0x0012_0000_4567_8000);
@@ -103,20 +102,18 @@ fn twins(lab: &mut Lab) {
         let other = value ^ 3 << 20;
         let world = lab.run(Where::El2, &code, [0, value, 0, other]);
         lab.ended(format_args!("{of_el1:?} at EL2"), Where::El2, &world);
-        lab.checks.expect(
+        lab.expect(
             format_args!("{of_el2:?} by the name of EL1"),
             world.x[2],
             value,
         );
-        lab.checks
-            .expect(format_args!("{of_el1:?} at EL2"), world.x[0], other);
+        lab.expect(format_args!("{of_el1:?} at EL2"), world.x[0], other);
     }
     for (of_el1, of_el2) in [(VBAR_EL1, VBAR_EL2), (MAIR_EL1, MAIR_EL2)] {
         let (by_el1, by_el2) = (lab.read(Where::El2, of_el1), lab.read(Where::El2, of_el2));
-        lab.checks
-            .expect(format_args!("{of_el1:?} at EL2"), by_el1, by_el2);
+        lab.expect(format_args!("{of_el1:?} at EL2"), by_el1, by_el2);
     }
-    open();
+    el2::open();
 }
 
 /// The name by which EL2 reaches a register of EL1 or EL0: op1 is 5 with E2H = 1.
@@ -188,13 +185,13 @@ fn both_see_masked(lab: &mut Lab, name: Name, alias: Name, values: (u64, u64), m
         [0, 0, by_el1, 0],
     );
     lab.ended(format_args!("EL1 with {name:?}"), Where::El1, &world);
-    lab.checks.expect(
+    lab.expect(
         format_args!("{name:?} at EL1, written by EL2"),
         world.x[1] & mask,
         by_el2,
     );
     let found = lab.read(Where::El2, alias);
-    lab.checks.expect(
+    lab.expect(
         format_args!("{name:?} at EL2, written by EL1"),
         found & mask,
         by_el1,
@@ -210,13 +207,11 @@ fn identities(lab: &mut Lab) {
         let before = lab.read(Where::El2, of_el2);
         lab.write(Where::El2, of_el2, value);
         let found = lab.read(Where::El1, name);
-        lab.checks
-            .expect(format_args!("{name:?} at EL1"), found, value);
+        lab.expect(format_args!("{name:?} at EL1"), found, value);
         lab.write(Where::El2, of_el2, before);
     }
     for name in [ID_AA64PFR0_EL1, ID_AA64MMFR0_EL1] {
         let (above, below) = (lab.read(Where::El2, name), lab.read(Where::El1, name));
-        lab.checks
-            .expect(format_args!("{name:?} at EL1"), below, above);
+        lab.expect(format_args!("{name:?} at EL1"), below, above);
     }
 }

@@ -57,16 +57,14 @@ fn to_mode(lab: &mut Lab, mode: u64, tge: u64) {
     }
     if level != Where::El0 || tge != 0 {
         let spsr = world.pstate & LOOKED_AT;
-        lab.checks
-            .expect(format_args!("{what}: SPSR_EL2"), spsr, FLAGS | MASKS | mode);
+        lab.expect(format_args!("{what}: SPSR_EL2"), spsr, FLAGS | MASKS | mode);
     }
 }
 
 fn is_illegal(lab: &mut Lab, what: impl core::fmt::Display, world: &World, state: u64) {
     lab.left(&what, world, FROM_EL2H, class::ILLEGAL << 26 | IL, 0);
     let spsr = world.pstate & LOOKED_AT;
-    lab.checks
-        .expect(format_args!("{what}: SPSR_EL2"), spsr, state | ILLEGAL);
+    lab.expect(format_args!("{what}: SPSR_EL2"), spsr, state | ILLEGAL);
 }
 
 /// An SPSR that says IL: legal, and its target raises the exception at once.
@@ -81,7 +79,6 @@ fn illegal_by_spsr(lab: &mut Lab) {
         world.pstate |= ILLEGAL;
         world.run();
         lab.at_el1(format_args!("IL to {level:?}"), &world, vector, esr);
-        lab.checks
-            .expect("IL in SPSR_EL1", el2::spsr_el1() & ILLEGAL, ILLEGAL);
+        lab.expect("IL in SPSR_EL1", el2::spsr_el1() & ILLEGAL, ILLEGAL);
     }
 }

@@ -113,33 +113,16 @@ fn interrupts(lab: &mut Lab, timer: &Timer) {
             } else {
                 IRQ_FROM_BELOW
             };
-            lab.checks.expect(
+            lab.expect(
                 format_args!("{what} at {level:?}: vector"),
                 world.vector(),
                 vector,
             );
             let is_early = u64::from(now() < deadline);
-            lab.checks
-                .expect(format_args!("{what} at {level:?}: early"), is_early, 0);
+            lab.expect(format_args!("{what} at {level:?}: early"), is_early, 0);
             let control = lab.read(Where::El2, timer.control);
-            lab.checks
-                .expect(format_args!("{what}: control"), control, ENABLE | FIRED);
-            let intid = gic::take().unwrap_or(gic::SPURIOUS);
-            lab.checks.expect(
-                format_args!("{what}: INTID"),
-                intid.into(),
-                timer.intid.into(),
-            );
-            lab.write(Where::El2, timer.control, 0);
-            if intid != gic::SPURIOUS {
-                gic::end(intid);
-            }
-            let next = gic::take().unwrap_or(gic::SPURIOUS);
-            lab.checks.expect(
-                format_args!("{what}: after it"),
-                next.into(),
-                gic::SPURIOUS.into(),
-            );
+            lab.expect(format_args!("{what}: control"), control, ENABLE | FIRED);
+            lab.interrupted(what, timer.intid, timer.control);
         }
     }
     el2::set_cntvoff(0);
@@ -154,17 +137,15 @@ fn offset(lab: &mut Lab) {
         let seen = lab.read(Where::El1, CNTVCT_EL0);
         let physical = lab.read(Where::El1, CNTPCT_EL0);
         let passed = seen.wrapping_add(offset).wrapping_sub(before);
-        lab.checks.expect(
+        lab.expect(
             format_args!("virtual time at {offset:#x}"),
             u64::from(passed < SLACK),
             1,
         );
         let passed = physical.wrapping_sub(before);
-        lab.checks
-            .expect("physical time of EL1", u64::from(passed < SLACK), 1);
+        lab.expect("physical time of EL1", u64::from(passed < SLACK), 1);
         let own = lab.read(Where::El2, CNTPCT_EL0).wrapping_sub(before);
-        lab.checks
-            .expect("physical time of EL2", u64::from(own < SLACK), 1);
+        lab.expect("physical time of EL2", u64::from(own < SLACK), 1);
     }
     el2::set_cntvoff(0);
 }
@@ -175,15 +156,11 @@ fn el1_arms_its_own(lab: &mut Lab) {
     let deadline = now() + cpu::counter_frequency() * SHORT_NS / 1_000_000_000;
     let code = [CNTV_CVAL_EL0.write(0), CNTV_CTL_EL0.write(1), SPIN];
     let world = lab.run(Where::El1, &code, [deadline, ENABLE, 0, 0]);
-    lab.checks
-        .expect("EL1's own: vector", world.vector(), IRQ_FROM_BELOW);
-    lab.checks
-        .expect("EL1's own: control", el2::cntv_ctl(), ENABLE | FIRED);
-    lab.checks
-        .expect("EL1's own: compare", el2::cntv_cval(), deadline);
+    lab.expect("EL1's own: vector", world.vector(), IRQ_FROM_BELOW);
+    lab.expect("EL1's own: control", el2::cntv_ctl(), ENABLE | FIRED);
+    lab.expect("EL1's own: compare", el2::cntv_cval(), deadline);
     let intid = gic::take().unwrap_or(gic::SPURIOUS);
-    lab.checks
-        .expect("EL1's own: INTID", intid.into(), gic::VIRTUAL_TIMER.into());
+    lab.expect("EL1's own: INTID", intid.into(), gic::VIRTUAL_TIMER.into());
     el2::set_cntv_ctl(0);
     if intid != gic::SPURIOUS {
         gic::end(intid);

@@ -53,7 +53,7 @@ fn par_after(at: At, address: u64) -> u64 {
 
 fn finds(lab: &mut Lab, what: &str, at: At, address: u64, output: u64) {
     let par = par_after(at, address);
-    lab.checks.expect(
+    lab.expect(
         format_args!("{what} of {address:#x}"),
         par & SUCCESS,
         output | INNER_WRITE_BACK,
@@ -63,7 +63,7 @@ fn finds(lab: &mut Lab, what: &str, at: At, address: u64, output: u64) {
 /// Address alone: stage 1 off, its memory has attributes of its own.
 fn finds_address(lab: &mut Lab, what: &str, at: At, address: u64, output: u64) {
     let par = par_after(at, address);
-    lab.checks.expect(
+    lab.expect(
         format_args!("{what} of {address:#x}"),
         par & (FAILED | ADDRESS),
         output,
@@ -72,7 +72,7 @@ fn finds_address(lab: &mut Lab, what: &str, at: At, address: u64, output: u64) {
 
 fn fails(lab: &mut Lab, what: &str, at: At, address: u64, stage: u64, status: u64) {
     let par = par_after(at, address);
-    lab.checks.expect(
+    lab.expect(
         format_args!("{what} of {address:#x}"),
         par & FAILURE,
         FAILED | status << 1 | stage,

@@ -1,7 +1,7 @@
 //! Traps of EL1 and EL0 to EL2: with the bit set each access comes to EL2 with its syndrome, with the bit clear it does
 //! what it does.
 
-use crate::lab::{FROM_BELOW, IL, Lab, Where, open};
+use crate::lab::{FROM_BELOW, IL, Lab, Where};
 use crate::names::{
     ACTLR_EL1, AIDR_EL1, AMAIR_EL1, CLIDR_EL1, CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTPCT_EL0,
     CNTV_CTL_EL0, CNTVCT_EL0, CONTEXTIDR_EL1, CPACR_EL1, CSSELR_EL1, CTR_EL0, DC_CIVAC, DC_CVAU,
@@ -63,8 +63,7 @@ fn traps(lab: &mut Lab, what: &str, level: Where, name: Name, access: Access, x1
     let world = lab.run(level, &[ISB, instruction], [0, x1, 0, 0]);
     let what = format_args!("{what}: {access:?} of {name:?} at {level:?}");
     lab.left(what, &world, FROM_BELOW, syndrome(name, access), 1);
-    lab.checks
-        .expect(format_args!("{what}: x1"), world.x[1], x1);
+    lab.expect(format_args!("{what}: x1"), world.x[1], x1);
 }
 
 /// One that must not.
@@ -175,7 +174,7 @@ fn floating_point(lab: &mut Lab) {
     }
     el2::set_cptr(all | 1 << 31);
     traps(lab, "TCPAC", Where::El1, CPACR_EL1, Access::Read, 5);
-    open();
+    el2::open();
     let world = lab.run(Where::El1, &[MOVI_V0], [0; 4]);
     lab.ended("floating point that does not trap", Where::El1, &world);
     // CPACR_EL1 comes first, and its trap is EL1's.
@@ -222,7 +221,7 @@ fn by_cnthctl(lab: &mut Lab) {
     passes(lab, "EL1PCTEN", Where::El1, CNTPCT_EL0, Read, 1);
     passes(lab, "EL1PCTEN", Where::El1, CNTVCT_EL0, Read, 1);
     passes(lab, "EL1PTEN", Where::El1, CNTV_CTL_EL0, Read, 1);
-    open();
+    el2::open();
 }
 
 fn by_ich_hcr(lab: &mut Lab) {

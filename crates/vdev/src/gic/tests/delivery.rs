@@ -1,73 +1,12 @@
-//! One event after the other.
+//! What reaches a list register, in which order, and what a guest's registers change about it.
 
 use super::machine::{
     ALL_ON, ICACTIVER, ICENABLER, ICPENDR, ISACTIVER, ISENABLER, ISPENDR, Machine, intid,
 };
 use crate::Line;
-use crate::gic::{Frame, Intid, Kicks, SgiRegister, Vmcr};
+use crate::gic::{Frame, Kicks, Vmcr};
 use alloc::vec;
 use alloc::vec::Vec;
-
-#[test]
-fn an_sgi_reaches_its_target_and_no_other() {
-    let mut machine = Machine::new(3, 0, 4);
-    let kicks = machine.gic.send_sgi(0, SgiRegister::Sgi1, 7 << 24 | 0b100);
-    assert_eq!(kicks, Kicks::one(2));
-    machine.follow(kicks);
-    assert_eq!([machine.ack(0), machine.ack(1)], [None, None]);
-    assert_eq!(machine.ack(2), Some(7));
-    assert_eq!(machine.end(2), Some(7));
-    assert_eq!(machine.ack(2), None, "delivered once");
-}
-
-#[test]
-fn an_sgi_to_self_kicks_the_sender() {
-    let mut machine = Machine::new(2, 0, 4);
-    let kicks = machine.gic.send_sgi(1, SgiRegister::Sgi1, 0b10);
-    assert_eq!(kicks, Kicks::one(1));
-    machine.follow(kicks);
-    assert_eq!(machine.ack(1), Some(0));
-}
-
-#[test]
-fn an_sgi_to_all_others_leaves_out_the_sender() {
-    let mut machine = Machine::new(64, 0, 4);
-    let kicks = machine.gic.send_sgi(17, SgiRegister::Sgi1, 1 << 40);
-    assert_eq!(kicks.bits(), !(1 << 17));
-}
-
-#[test]
-fn an_sgi_to_vcpus_that_do_not_exist_is_dropped() {
-    let mut machine = Machine::new(3, 0, 4);
-    for value in [0xfff8, 1 << 16 | 0xffff, 1 << 32 | 1, !(1 << 40)] {
-        let kicks = machine.gic.send_sgi(0, SgiRegister::Sgi1, value);
-        assert_eq!(kicks, Kicks::NONE, "{value:#x}");
-    }
-}
-
-#[test]
-fn a_group_0_sgi_register_leaves_group_1_alone() {
-    let mut machine = Machine::new(1, 0, 4);
-    let kicks = machine.gic.send_sgi(0, SgiRegister::Sgi0, 1);
-    assert_eq!(kicks, Kicks::NONE);
-    machine.write_private(0, 0x80, 0);
-    let kicks = machine.gic.send_sgi(0, SgiRegister::Sgi0, 1);
-    machine.follow(kicks);
-    assert_eq!(machine.ack(0), Some(0));
-}
-
-#[test]
-fn an_sgi_sent_again_while_active_comes_again() {
-    let mut machine = Machine::new(1, 0, 4);
-    machine.pend(0, 3);
-    assert_eq!(machine.ack(0), Some(3));
-    machine.pend(0, 3);
-    assert_eq!(machine.cpus[0].state_of(3), 3, "active and pending");
-    assert_eq!(machine.end(0), Some(3));
-    assert_eq!(machine.ack(0), Some(3));
-    assert_eq!(machine.end(0), Some(3));
-    assert_eq!(machine.ack(0), None);
-}
 
 #[test]
 fn events_between_the_acknowledge_and_the_fold_are_not_lost() {
@@ -175,99 +114,6 @@ fn a_pending_interrupt_gets_a_list_register_though_active_ones_fill_all() {
 }
 
 #[test]
-fn a_level_still_high_at_its_end_becomes_pending_again() {
-    let mut machine = Machine::new(1, 32, 4);
-    let kicks = machine.gic.set_line(0, intid(33), Line::High);
-    machine.follow(kicks);
-    assert_eq!(machine.ack(0), Some(33));
-    machine.follow(Kicks::one(0));
-    assert_eq!(machine.cpus[0].state_of(33), 2, "active only");
-    assert_eq!(machine.end(0), Some(33));
-    assert_eq!(machine.ack(0), Some(33), "still high");
-    let kicks = machine.gic.set_line(0, intid(33), Line::Low);
-    machine.follow(kicks);
-    assert_eq!(machine.end(0), Some(33));
-    assert_eq!(machine.ack(0), None, "gone");
-}
-
-#[test]
-fn a_level_lowered_by_its_handler_ends_without_a_maintenance_interrupt() {
-    let mut machine = Machine::new(1, 32, 4);
-    let kicks = machine.gic.set_line(0, intid(33), Line::High);
-    machine.follow(kicks);
-    assert_eq!(machine.cpus[0].lrs[0] >> 41 & 1, 1, "it may stay high");
-    assert_eq!(machine.ack(0), Some(33));
-    let kicks = machine.gic.set_line(0, intid(33), Line::Low);
-    machine.follow(kicks);
-    assert_eq!(machine.cpus[0].lrs[0] >> 41 & 1, 0);
-    // It rises again before the end.
-    let kicks = machine.gic.set_line(0, intid(33), Line::High);
-    machine.follow(kicks);
-    assert_eq!(machine.end(0), Some(33));
-    assert_eq!(machine.ack(0), Some(33));
-}
-
-#[test]
-fn a_level_that_falls_before_the_acknowledge_is_withdrawn() {
-    let mut machine = Machine::new(1, 32, 4);
-    let kicks = machine.gic.set_line(0, intid(33), Line::High);
-    machine.follow(kicks);
-    let kicks = machine.gic.set_line(0, intid(33), Line::Low);
-    assert_eq!(kicks, Kicks::one(0));
-    machine.follow(kicks);
-    assert_eq!(machine.ack(0), None);
-}
-
-#[test]
-fn a_level_that_does_not_change_kicks_nobody() {
-    let mut machine = Machine::new(1, 32, 4);
-    assert_eq!(machine.gic.set_line(0, intid(33), Line::Low), Kicks::NONE);
-    let _ = machine.gic.set_line(0, intid(33), Line::High);
-    assert_eq!(machine.gic.set_line(0, intid(33), Line::High), Kicks::NONE);
-}
-
-#[test]
-fn an_edge_is_taken_from_a_rising_line_only() {
-    let mut machine = Machine::new(1, 32, 4);
-    machine.edge(33);
-    for (line, expected) in [
-        (Line::High, Some(33)),
-        (Line::High, None),
-        (Line::Low, None),
-        (Line::High, Some(33)),
-    ] {
-        let kicks = machine.gic.set_line(0, intid(33), line);
-        machine.follow(kicks);
-        assert_eq!(machine.ack(0), expected);
-        machine.end(0);
-    }
-}
-
-#[test]
-fn set_pending_survives_a_low_line_until_the_acknowledge() {
-    let mut machine = Machine::new(1, 32, 4);
-    machine.write(0, ISPENDR + 4, 0b10);
-    machine.follow(Kicks::one(0));
-    assert_eq!(machine.read(ISPENDR + 4), 0b10);
-    assert_eq!(machine.ack(0), Some(33));
-    machine.end(0);
-    machine.follow(Kicks::one(0));
-    assert_eq!(machine.read(ISPENDR + 4), 0);
-}
-
-#[test]
-fn clear_pending_leaves_a_high_level_pending() {
-    let mut machine = Machine::new(1, 32, 4);
-    let kicks = machine.gic.set_line(0, intid(33), Line::High);
-    machine.follow(kicks);
-    machine.write(0, ISPENDR + 4, 0b110);
-    machine.write(0, ICPENDR + 4, 0b110);
-    assert_eq!(machine.read(ISPENDR + 4), 0b010);
-    assert_eq!(machine.ack(0), Some(33));
-    assert_eq!(machine.cpus[0].state_of(34), 0);
-}
-
-#[test]
 fn disabling_takes_an_interrupt_out_of_another_vcpus_list_register() {
     let mut machine = Machine::new(2, 32, 4);
     machine.edge(40);
@@ -351,125 +197,6 @@ fn pending_ones_of_a_disabled_group_do_not_block_the_other() {
 }
 
 #[test]
-fn a_physical_interrupt_is_deactivated_by_the_guest() {
-    let mut machine = Machine::new(1, 0, 4);
-    let kicks = machine.fire(0, 27);
-    machine.follow(kicks);
-    assert_eq!(
-        machine.cpus[0].lrs[0], 0x7000_001b_0000_001b,
-        "HW, group 1, pending"
-    );
-    assert_eq!(machine.ack(0), Some(27));
-    machine.follow(Kicks::one(0));
-    assert!(machine.physical_active.contains(&27));
-    machine.end(0);
-    assert!(machine.physical_active.is_empty());
-    // It fires again before the first was folded.
-    let kicks = machine.fire(0, 27);
-    machine.follow(kicks);
-    assert_eq!(machine.gic.physical_ppis(0), 1 << 27);
-    assert_eq!(machine.ack(0), Some(27));
-    machine.end(0);
-    assert!(machine.physical_active.is_empty());
-    machine.follow(Kicks::one(0));
-    assert_eq!(machine.gic.physical_ppis(0), 0);
-}
-
-#[test]
-fn a_physical_interrupt_waits_in_software_while_the_guest_has_it_disabled() {
-    let mut machine = Machine::new(1, 0, 4);
-    machine.write_private(0, ICENABLER, 1 << 27);
-    let kicks = machine.fire(0, 27);
-    assert_eq!(kicks, Kicks::NONE);
-    assert_eq!(machine.gic.physical_ppis(0), 1 << 27, "still active");
-    machine.write_private(0, ISENABLER, 1 << 27);
-    assert_eq!(machine.ack(0), Some(27));
-    machine.end(0);
-    assert!(machine.physical_active.is_empty());
-}
-
-#[test]
-fn a_physical_interrupt_whose_pending_state_the_guest_clears_can_fire_again() {
-    let mut machine = Machine::new(1, 32, 4);
-    for number in [27, 40] {
-        let kicks = machine.fire(0, number);
-        machine.follow(kicks);
-    }
-    machine.write_private(0, ICPENDR, 1 << 27);
-    machine.write(0, ICPENDR + 4, 1 << 8);
-    assert!(machine.physical_active.is_empty());
-    assert_eq!(machine.ack(0), None);
-}
-
-#[test]
-fn a_physical_interrupt_whose_active_state_the_guest_clears_can_fire_again() {
-    let mut machine = Machine::new(1, 0, 4);
-    let kicks = machine.fire(0, 27);
-    machine.follow(kicks);
-    assert_eq!(machine.ack(0), Some(27));
-    machine.write_private(0, ICACTIVER, 1 << 27);
-    assert!(machine.physical_active.is_empty());
-    assert_eq!(machine.gic.physical_ppis(0), 0);
-}
-
-#[test]
-fn a_physical_interrupt_retracted_is_not_taken_and_deactivated() {
-    let mut machine = Machine::new(1, 0, 4);
-    let kicks = machine.fire(0, 30);
-    machine.follow(kicks);
-    let kicks = machine.gic.retract(0, Intid::PHYSICAL_TIMER);
-    assert_eq!(kicks, Kicks::one(0));
-    machine.follow(kicks);
-    assert_eq!(machine.ack(0), None);
-    assert!(machine.physical_active.is_empty());
-}
-
-#[test]
-fn a_physical_interrupt_pended_by_software_while_active_comes_twice() {
-    let mut machine = Machine::new(1, 0, 4);
-    let kicks = machine.fire(0, 27);
-    machine.follow(kicks);
-    assert_eq!(machine.ack(0), Some(27));
-    machine.write_private(0, ISPENDR, 1 << 27);
-    assert_eq!(machine.cpus[0].state_of(27), 3);
-    machine.end(0);
-    assert_eq!(machine.ack(0), Some(27));
-    machine.end(0);
-    assert_eq!(machine.ack(0), None);
-    assert!(machine.physical_active.is_empty());
-}
-
-#[test]
-fn an_active_state_set_by_the_guest_holds_a_physical_interrupt_back() {
-    let mut machine = Machine::new(1, 0, 4);
-    machine.write_private(0, ISACTIVER, 1 << 27);
-    let kicks = machine.fire(0, 27);
-    machine.follow(kicks);
-    assert_eq!(machine.ack(0), None);
-    machine.write_private(0, ICACTIVER, 1 << 27);
-    assert!(machine.physical_active.contains(&27), "not yet taken");
-    assert_eq!(machine.ack(0), Some(27));
-    machine.end(0);
-    assert!(machine.physical_active.is_empty());
-}
-
-#[test]
-fn a_physical_interrupt_behind_an_active_one_outlives_it_though_disabled() {
-    let mut machine = Machine::new(1, 0, 4);
-    machine.pend(0, 27);
-    assert_eq!(machine.ack(0), Some(27));
-    let kicks = machine.fire(0, 27);
-    machine.follow(kicks);
-    machine.write_private(0, ICENABLER, 1 << 27);
-    assert_eq!(machine.end(0), Some(27));
-    assert!(machine.physical_active.contains(&27), "not yet taken");
-    machine.write_private(0, ISENABLER, 1 << 27);
-    assert_eq!(machine.ack(0), Some(27));
-    machine.end(0);
-    assert!(machine.physical_active.is_empty());
-}
-
-#[test]
 fn requests_for_a_listed_interrupt_take_effect_in_their_order() {
     let mut machine = Machine::new(1, 0, 4);
     machine.pend(0, 3);
@@ -535,8 +262,7 @@ fn only_registers_of_listed_state_ask_for_a_fold() {
 fn a_wfi_ends_only_for_what_the_cpu_interface_would_signal() {
     let mut machine = Machine::new(1, 32, 4);
     machine.priority(40, 0x80);
-    let kicks = machine.gic.set_line(0, intid(40), Line::High);
-    machine.follow(kicks);
+    machine.line(40, Line::High);
     assert!(machine.gic.has_pending(0, ALL_ON));
     assert!(
         !machine.gic.has_pending(0, Vmcr(0xff00_0001)),

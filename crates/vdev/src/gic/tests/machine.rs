@@ -1,5 +1,6 @@
 //! A virtual CPU interface as hardware has it, and a machine of several around one virtual GIC.
 
+use crate::Line;
 use crate::gic::{Fill, Frame, Gic, GicConfig, Intid, Kicks, REDISTRIBUTOR_BYTES, Vmcr};
 use alloc::collections::BTreeSet;
 use alloc::vec;
@@ -159,6 +160,17 @@ impl Machine {
 
     pub(super) fn pend(&mut self, vcpu: usize, number: usize) {
         let kicks = self.gic.pend(vcpu, intid(number));
+        self.follow(kicks);
+    }
+
+    pub(super) fn line(&mut self, number: usize, line: Line) {
+        let kicks = self.gic.set_line(0, intid(number), line);
+        self.follow(kicks);
+    }
+
+    /// [`fire`](Self::fire), every kicked virtual CPU following at once.
+    pub(super) fn fire_and_follow(&mut self, vcpu: usize, physical: usize) {
+        let kicks = self.fire(vcpu, physical);
         self.follow(kicks);
     }
 

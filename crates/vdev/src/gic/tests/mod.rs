@@ -2,10 +2,13 @@
 
 mod delivery;
 mod ich;
+mod lines;
 mod machine;
 mod nested;
+mod physical;
 mod random;
 mod random_nested;
 mod registers;
+mod sgis;
 mod signal;
 mod timers;

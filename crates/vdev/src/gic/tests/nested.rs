@@ -17,8 +17,7 @@ fn linked(physical: u64) -> u64 {
 /// A guest that has taken interrupt 27, with physical 27 behind it, and was left.
 fn with_timer_taken() -> Machine {
     let mut machine = Machine::new(2, 32, 4);
-    let kicks = machine.fire(0, 27);
-    machine.follow(kicks);
+    machine.fire_and_follow(0, 27);
     assert_eq!(machine.ack(0), Some(27));
     let _ = machine.fold(0);
     machine
@@ -112,8 +111,7 @@ fn claims_that_do_not_hold_link_nothing() {
 fn another_virtual_cpus_interrupt_is_not_lent_but_can_be_ended() {
     let mut machine = Machine::new(2, 32, 4);
     machine.route(45, 1);
-    let kicks = machine.fire(1, 45);
-    machine.follow(kicks);
+    machine.fire_and_follow(1, 45);
     assert_eq!(machine.ack(1), Some(45));
     let _ = machine.fold(1);
     let mut guest = ich(&[PENDING | linked(45) | 9]);
@@ -159,8 +157,7 @@ fn pending_and_active_with_a_link_is_ended_by_hand_each_time() {
 #[test]
 fn an_emulated_interrupt_that_is_still_high_is_pending_again_after_its_end() {
     let mut machine = Machine::new(1, 0, 4);
-    let kicks = machine.gic.set_line(0, intid(27), Line::High);
-    machine.follow(kicks);
+    machine.line(27, Line::High);
     assert_eq!(machine.ack(0), Some(27));
     let _ = machine.fold(0);
     let mut guest = ich(&[PENDING | linked(27) | TIMER]);

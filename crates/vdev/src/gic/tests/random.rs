@@ -359,8 +359,7 @@ fn run_promptly(list_registers: usize, events: &[Event]) {
 
 /// Lets the guest take and end all that is left; then no physical interrupt may stand active.
 pub(super) fn quiesce(machine: &mut Machine) {
-    let kicks = machine.gic.set_line(0, intid(LEVEL), Line::Low);
-    machine.follow(kicks);
+    machine.line(LEVEL, Line::Low);
     for vcpu in 0..VCPUS {
         for number in NUMBERS {
             let kicks = write_bit(machine, vcpu, ISENABLER, number);

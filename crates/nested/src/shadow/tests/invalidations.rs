@@ -1,0 +1,113 @@
+//! What goes when L1 invalidates.
+
+use super::*;
+
+#[test]
+fn an_invalidation_without_a_level_takes_l1s_whole_leaf_and_no_more() {
+    // Whole: a block of 2 MiB, found by itself.
+    let mut bench = Bench::new(&hardware(), Granule::Kib4);
+    bench.fill(0, &composed(0, BLOCK, (Level::L2, BLOCK)));
+    bench.fill(BLOCK, &composed(BLOCK, BLOCK, (Level::L2, BLOCK)));
+    bench.invalidate(0x7000, PAGE, None);
+    assert!(!bench.is_mapped(0) && bench.is_mapped(BLOCK));
+    // In pieces: any address of it takes them all.
+    for page in [3, 9, 300] {
+        bench.fill(
+            page * PAGE,
+            &composed(page * PAGE, PAGE, (Level::L2, BLOCK)),
+        );
+    }
+    bench.invalidate(0x7000, PAGE, None);
+    for page in [3, 9, 300] {
+        assert!(!bench.is_mapped(page * PAGE));
+    }
+    assert!(bench.is_mapped(BLOCK));
+}
+
+#[test]
+fn pages_of_l1_go_one_by_one() {
+    let mut bench = Bench::new(&hardware(), Granule::Kib4);
+    for page in 0..4 {
+        bench.fill(page * PAGE, &composed(page * PAGE, PAGE, (Level::L3, PAGE)));
+    }
+    bench.invalidate(PAGE, PAGE, None);
+    bench.invalidate(2 * PAGE, PAGE, Some(Level::L3));
+    let mapped: Vec<bool> = (0..4).map(|page| bench.is_mapped(page * PAGE)).collect();
+    assert_eq!(mapped, [true, false, false, true]);
+}
+
+#[test]
+fn a_level_takes_leaves_of_its_size_and_costs_nothing_where_there_are_none() {
+    let mut bench = Bench::new(&hardware(), Granule::Kib4);
+    for page in [3, 300] {
+        bench.fill(
+            page * PAGE,
+            &composed(page * PAGE, PAGE, (Level::L2, BLOCK)),
+        );
+    }
+    let before = bench.board.tlbis.get();
+    bench.invalidate(3 * PAGE, PAGE, Some(Level::L3));
+    bench.invalidate(3 * PAGE, PAGE, Some(Level::L1));
+    assert!(bench.is_mapped(3 * PAGE) && bench.board.tlbis.get() == before);
+    bench.invalidate(9 * PAGE, PAGE, Some(Level::L2));
+    assert!(!bench.is_mapped(3 * PAGE) && !bench.is_mapped(300 * PAGE));
+}
+
+#[test]
+fn a_page_of_64_kib_goes_by_any_of_its_parts() {
+    for level in [None, Some(Level::L3)] {
+        let mut bench = Bench::new(&hardware(), Granule::Kib64);
+        bench.fill(0x1_3000, &composed(0x1_3000, PAGE, (Level::L3, 0x1_0000)));
+        bench.fill(
+            0x2_0000,
+            &composed(0x2_0000, 0x1_0000, (Level::L3, 0x1_0000)),
+        );
+        bench.invalidate(0x1_0000, PAGE, level);
+        assert!(!bench.is_mapped(0x1_3000) && bench.is_mapped(0x2_5000));
+    }
+}
+
+#[test]
+fn a_run_goes_by_any_of_its_leaves() {
+    let run = Composed {
+        mark: Mark {
+            level: Level::L3,
+            extent: Extent::Run,
+        },
+        guest_bytes: 16 * PAGE,
+        ..composed(0x2000, PAGE, (Level::L3, PAGE))
+    };
+    for level in [None, Some(Level::L3)] {
+        let mut bench = Bench::new(&hardware(), Granule::Kib4);
+        bench.fill(0x2000, &run);
+        bench.invalidate(0xf000, PAGE, level);
+        assert!(!bench.is_mapped(0x2000));
+    }
+}
+
+#[test]
+fn a_leaf_that_a_smaller_one_cuts_goes_whole_afterwards() {
+    // L1 made pages of a block and has not invalidated yet.
+    let mut bench = Bench::new(&hardware(), Granule::Kib4);
+    bench.fill(0, &composed(0, BLOCK, (Level::L2, BLOCK)));
+    let other = Composed {
+        output: Pa(1 << 37),
+        ..composed(0x5000, PAGE, (Level::L3, PAGE))
+    };
+    bench.fill(0x5000, &other);
+    assert!(bench.is_mapped(0x5000) && bench.is_mapped(0x9000));
+    bench.invalidate(0x5000, PAGE, None);
+    assert!(!bench.is_mapped(0x9000));
+}
+
+#[test]
+fn invalidations_at_the_ends_of_the_address_space_take_what_is_there() {
+    let mut bench = Bench::new(&hardware(), Granule::Kib4);
+    let top = (1 << 40) - PAGE;
+    bench.fill(top, &composed(top, PAGE, (Level::L2, BLOCK)));
+    bench.invalidate(1 << 40, u64::MAX, None);
+    bench.invalidate(u64::MAX - PAGE, PAGE, None);
+    assert!(bench.is_mapped(top));
+    bench.invalidate(top - PAGE, u64::MAX, None);
+    assert!(!bench.is_mapped(top));
+}

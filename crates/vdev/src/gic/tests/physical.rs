@@ -1,0 +1,115 @@
+//! Interrupts of the hardware that a guest's list registers deactivate.
+
+use super::machine::{ICACTIVER, ICENABLER, ICPENDR, ISACTIVER, ISENABLER, ISPENDR, Machine};
+use crate::gic::{Intid, Kicks};
+
+#[test]
+fn a_physical_interrupt_is_deactivated_by_the_guest() {
+    let mut machine = Machine::new(1, 0, 4);
+    machine.fire_and_follow(0, 27);
+    assert_eq!(
+        machine.cpus[0].lrs[0], 0x7000_001b_0000_001b,
+        "HW, group 1, pending"
+    );
+    assert_eq!(machine.ack(0), Some(27));
+    machine.follow(Kicks::one(0));
+    assert!(machine.physical_active.contains(&27));
+    machine.end(0);
+    assert!(machine.physical_active.is_empty());
+    // It fires again before the first was folded.
+    machine.fire_and_follow(0, 27);
+    assert_eq!(machine.gic.physical_ppis(0), 1 << 27);
+    assert_eq!(machine.ack(0), Some(27));
+    machine.end(0);
+    assert!(machine.physical_active.is_empty());
+    machine.follow(Kicks::one(0));
+    assert_eq!(machine.gic.physical_ppis(0), 0);
+}
+
+#[test]
+fn a_physical_interrupt_waits_in_software_while_the_guest_has_it_disabled() {
+    let mut machine = Machine::new(1, 0, 4);
+    machine.write_private(0, ICENABLER, 1 << 27);
+    let kicks = machine.fire(0, 27);
+    assert_eq!(kicks, Kicks::NONE);
+    assert_eq!(machine.gic.physical_ppis(0), 1 << 27, "still active");
+    machine.write_private(0, ISENABLER, 1 << 27);
+    assert_eq!(machine.ack(0), Some(27));
+    machine.end(0);
+    assert!(machine.physical_active.is_empty());
+}
+
+#[test]
+fn a_physical_interrupt_whose_pending_state_the_guest_clears_can_fire_again() {
+    let mut machine = Machine::new(1, 32, 4);
+    for number in [27, 40] {
+        machine.fire_and_follow(0, number);
+    }
+    machine.write_private(0, ICPENDR, 1 << 27);
+    machine.write(0, ICPENDR + 4, 1 << 8);
+    assert!(machine.physical_active.is_empty());
+    assert_eq!(machine.ack(0), None);
+}
+
+#[test]
+fn a_physical_interrupt_whose_active_state_the_guest_clears_can_fire_again() {
+    let mut machine = Machine::new(1, 0, 4);
+    machine.fire_and_follow(0, 27);
+    assert_eq!(machine.ack(0), Some(27));
+    machine.write_private(0, ICACTIVER, 1 << 27);
+    assert!(machine.physical_active.is_empty());
+    assert_eq!(machine.gic.physical_ppis(0), 0);
+}
+
+#[test]
+fn a_physical_interrupt_retracted_is_not_taken_and_deactivated() {
+    let mut machine = Machine::new(1, 0, 4);
+    machine.fire_and_follow(0, 30);
+    let kicks = machine.gic.retract(0, Intid::PHYSICAL_TIMER);
+    assert_eq!(kicks, Kicks::one(0));
+    machine.follow(kicks);
+    assert_eq!(machine.ack(0), None);
+    assert!(machine.physical_active.is_empty());
+}
+
+#[test]
+fn a_physical_interrupt_pended_by_software_while_active_comes_twice() {
+    let mut machine = Machine::new(1, 0, 4);
+    machine.fire_and_follow(0, 27);
+    assert_eq!(machine.ack(0), Some(27));
+    machine.write_private(0, ISPENDR, 1 << 27);
+    assert_eq!(machine.cpus[0].state_of(27), 3);
+    machine.end(0);
+    assert_eq!(machine.ack(0), Some(27));
+    machine.end(0);
+    assert_eq!(machine.ack(0), None);
+    assert!(machine.physical_active.is_empty());
+}
+
+#[test]
+fn an_active_state_set_by_the_guest_holds_a_physical_interrupt_back() {
+    let mut machine = Machine::new(1, 0, 4);
+    machine.write_private(0, ISACTIVER, 1 << 27);
+    machine.fire_and_follow(0, 27);
+    assert_eq!(machine.ack(0), None);
+    machine.write_private(0, ICACTIVER, 1 << 27);
+    assert!(machine.physical_active.contains(&27), "not yet taken");
+    assert_eq!(machine.ack(0), Some(27));
+    machine.end(0);
+    assert!(machine.physical_active.is_empty());
+}
+
+#[test]
+fn a_physical_interrupt_behind_an_active_one_outlives_it_though_disabled() {
+    let mut machine = Machine::new(1, 0, 4);
+    machine.pend(0, 27);
+    assert_eq!(machine.ack(0), Some(27));
+    machine.fire_and_follow(0, 27);
+    machine.write_private(0, ICENABLER, 1 << 27);
+    assert_eq!(machine.end(0), Some(27));
+    assert!(machine.physical_active.contains(&27), "not yet taken");
+    machine.write_private(0, ISENABLER, 1 << 27);
+    assert_eq!(machine.ack(0), Some(27));
+    machine.end(0);
+    assert!(machine.physical_active.is_empty());
+}
