@@ -98,6 +98,10 @@ pub mod class {
     pub const DATA_LOWER: u64 = 0x24;
     /// Data abort from EL2.
     pub const DATA_SAME: u64 = 0x25;
+    /// A software step from below.
+    pub const STEP: u64 = 0x32;
+    /// A software step of EL2.
+    pub const STEP_SAME: u64 = 0x33;
     /// BRK.
     pub const BRK: u64 = 0x3c;
 }

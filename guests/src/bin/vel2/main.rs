@@ -8,6 +8,8 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
+mod debug;
+#[cfg(target_os = "none")]
 mod exceptions;
 #[cfg(target_os = "none")]
 mod faults;
@@ -33,7 +35,9 @@ mod traps;
 #[cfg(target_os = "none")]
 mod guest {
     use crate::lab::Lab;
-    use crate::{exceptions, faults, interrupts, registers, returns, timers, translations, traps};
+    use crate::{
+        debug, exceptions, faults, interrupts, registers, returns, timers, translations, traps,
+    };
     use droste_guests::tree::Machine;
     use droste_guests::{el2, println, smp, trap};
 
@@ -41,7 +45,7 @@ mod guest {
 
     type Stage = fn(&mut Lab);
 
-    const STAGES: [(&str, Stage); 8] = [
+    const STAGES: [(&str, Stage); 9] = [
         ("exceptions", exceptions::check),
         ("returns", returns::check),
         ("registers", registers::check),
@@ -50,6 +54,7 @@ mod guest {
         ("translations", translations::check),
         ("timers", timers::check),
         ("interrupts", interrupts::check),
+        ("debug", debug::check),
     ];
 
     fn main(machine: Machine) {

@@ -47,6 +47,7 @@ names! {
     CNTV_CTL_EL0 = 3 3 14 3 1;
     CNTV_CVAL_EL0 = 3 3 14 3 2;
     MDSCR_EL1 = 2 0 0 2 2;
+    OSLAR_EL1 = 2 0 1 0 4;
     MDRAR_EL1 = 2 0 1 0 0;
     OSLSR_EL1 = 2 0 1 1 4;
 
