@@ -9,8 +9,8 @@ use std::time::Duration;
 const KINDS: [(&str, &str); 2] = [("vhe", ""), ("nvhe", "nvhe")];
 /// A hostile guest tries more than a hundred thousand things, most of which trap.
 const HOSTILE_LIMIT: u64 = 300;
-/// The processor of the other tests on the bare machine, and one that is on the market.
-const CPUS: [&str; 2] = [droste::qemu::CPU, "neoverse-n2"];
+/// The processor of the other tests on the bare machine, and two that are on the market: the second has no FEAT_FGT.
+const CPUS: [&str; 3] = [droste::qemu::CPU, "neoverse-n2", "neoverse-v1"];
 
 /// Runs a guest of this name on Droste, alone, with each kind of EL2 on each processor.
 fn is_well_at_virtual_el2(name: &str) {
