@@ -1,6 +1,8 @@
 //! What the architecture does when an exception is taken to EL1, for a hypervisor that takes one on a guest's behalf.
 
-/// A synchronous exception to inject at EL1.
+use crate::esr::Esr;
+
+/// A synchronous exception to inject.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Injection {
     /// The instruction is UNDEFINED (EC 0x00).
@@ -15,6 +17,28 @@ pub enum Injection {
         /// FAR_EL1.
         far: u64,
     },
+}
+
+impl Injection {
+    /// What ESR_ELx says of it; an abort's class is that of one from a lower level.
+    pub const fn esr(self) -> Esr {
+        const EXTERNAL: u64 = 0x10;
+        const IL: u64 = 1 << 25;
+        let (ec, status) = match self {
+            Self::Undefined => (0x00, 0),
+            Self::InstructionAbort { .. } => (0x20, EXTERNAL),
+            Self::DataAbort { .. } => (0x24, EXTERNAL),
+        };
+        Esr(ec << 26 | IL | status)
+    }
+
+    /// What FAR_ELx says of it, if anything.
+    pub const fn far(self) -> Option<u64> {
+        match self {
+            Self::Undefined => None,
+            Self::InstructionAbort { far } | Self::DataAbort { far } => Some(far),
+        }
+    }
 }
 
 /// The state of EL1 right after it took an exception.
@@ -54,8 +78,8 @@ const SCTLR_DSSBS: u64 = 1 << 44;
 /// assert_eq!(entry.pc, 0xffff_8000_0000_0c00);
 /// ```
 pub const fn take_to_el1(what: Injection, from: u64, sctlr: u64, vbar: u64) -> Entry {
-    const EXTERNAL: u64 = 0x10;
-    const IL: u64 = 1 << 25;
+    // An abort from the same level has the next class.
+    const SAME: u64 = 1 << 26;
     let is_el1 = from & (pstate::AARCH32 | 0b1100) == 0b0100;
     let offset = if from & pstate::AARCH32 != 0 {
         0x600
@@ -66,13 +90,12 @@ pub const fn take_to_el1(what: Injection, from: u64, sctlr: u64, vbar: u64) -> E
     } else {
         0x200
     };
-    let (ec, status, far) = match what {
-        Injection::Undefined => (0x00, 0, None),
-        Injection::InstructionAbort { far } => (0x20, EXTERNAL, Some(far)),
-        Injection::DataAbort { far } => (0x24, EXTERNAL, Some(far)),
+    let esr = match what {
+        Injection::InstructionAbort { .. } | Injection::DataAbort { .. } if is_el1 => {
+            what.esr().0 | SAME
+        }
+        _ => what.esr().0,
     };
-    // The class of an abort from EL1 itself follows that of one from EL0.
-    let ec = if is_el1 && ec != 0 { ec + 1 } else { ec };
     let mut to = from & (pstate::NZCV | pstate::DIT | pstate::PAN) | pstate::DAIF | pstate::EL1H;
     if sctlr & SCTLR_SPAN == 0 {
         to |= pstate::PAN;
@@ -83,8 +106,8 @@ pub const fn take_to_el1(what: Injection, from: u64, sctlr: u64, vbar: u64) -> E
     Entry {
         pc: (vbar & !0x7ff).wrapping_add(offset),
         pstate: to,
-        esr: ec << 26 | IL | status,
-        far,
+        esr,
+        far: what.far(),
     }
 }
 

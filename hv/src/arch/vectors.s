@@ -39,39 +39,31 @@
     b       exit_guest
 .endm
 
-.balign 0x800
-.global vectors
-vectors:
-    from_el2 0
-    from_el2 1
-    from_el2 2
-    from_el2 3
-    from_el2 4
-    from_el2 5
-    from_el2 6
-    from_el2 7
-    from_guest handle_sync
+// The first handler is of synchronous exceptions from a guest in AArch64.
+.macro table name, sync:vararg
+    .balign 0x800
+    .global \name
+\name:
+.irp kind, 0, 1, 2, 3, 4, 5, 6, 7
+    from_el2 \kind
+.endr
+    \sync
+.rept 2
     from_guest handle_irq
-    from_guest handle_irq
+.endr
     from_guest handle_serror
     from_guest handle_sync
+.rept 2
     from_guest handle_irq
-    from_guest handle_irq
+.endr
     from_guest handle_serror
+.endm
+
+    table vectors, from_guest handle_sync
 
 // Those of a guest with VHE, whose virtual EL2 invalidates its own kernel's pages by the ten thousand: that instruction
 // is carried out at once.
-.balign 0x800
-.global vectors_el2
-vectors_el2:
-    from_el2 0
-    from_el2 1
-    from_el2 2
-    from_el2 3
-    from_el2 4
-    from_el2 5
-    from_el2 6
-    from_el2 7
+.macro from_guest_with_vhe
     .balign 0x80
     stp     x0, x1, [sp, #-16]!
     mrs     x0, esr_el2
@@ -81,13 +73,9 @@ vectors_el2:
     cmp     w0, w1
     b.eq    tlbi_vaale1is
     b       save_sync
-    from_guest handle_irq
-    from_guest handle_irq
-    from_guest handle_serror
-    from_guest handle_sync
-    from_guest handle_irq
-    from_guest handle_irq
-    from_guest handle_serror
+.endm
+
+    table vectors_el2, from_guest_with_vhe
 
 save_sync:
     save    handle_sync

@@ -80,23 +80,12 @@ pub(crate) fn inject(state: &mut VcpuState, what: Injection) {
     if el2.loaded == Loaded::El1 && target(cause, level(pstate), el2.hcr(), 0) == Target::El1 {
         return to_el1(state, what);
     }
-    take(state, exception(what));
-}
-
-/// The exception to virtual EL2 that stands for `what`, its class that of a lower level.
-fn exception(what: Injection) -> Exception {
-    const EXTERNAL: u64 = 0x10;
-    const IL: u64 = 1 << 25;
-    let abort = |ec: u64, far| Exception::Synchronous {
-        esr: Esr(ec << 26 | IL | EXTERNAL),
-        far: Some(far),
+    let exception = Exception::Synchronous {
+        esr: what.esr(),
+        far: what.far(),
         hpfar: None,
     };
-    match what {
-        Injection::Undefined => Exception::UNDEFINED,
-        Injection::InstructionAbort { far } => abort(0x20, far),
-        Injection::DataAbort { far } => abort(0x24, far),
-    }
+    take(state, exception);
 }
 
 /// Makes the loaded guest take an exception at EL1.
