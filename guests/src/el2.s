@@ -5,7 +5,7 @@
 // As `enable_mmu`, at EL2: with E2H = 1 where there is FEAT_VHE, else with E2H = 0. Touches no memory.
 enable_mmu_el2:
     msr     tpidr_el2, xzr          // no world runs
-    set_vectors 2
+    set_up_level 2
     mrs     x1, id_aa64mmfr1_el1
     ubfx    x1, x1, #8, #4          // VH
     cbz     x1, enable_mmu_without_vhe

@@ -1,7 +1,7 @@
 // What EL1 and EL2 have alike: an identity map, and exception vectors.
 
-// Masks interrupts, sets the vectors of EL\el and the memory types that its map may name. Changes x1.
-    .macro  set_vectors  el
+// Masks interrupts; gives EL\el its vectors and the memory types that its map names. Changes x1.
+    .macro  set_up_level  el
     msr     daifset, #0xf
     msr     spsel, #1
     adrp    x1, vectors_el\el

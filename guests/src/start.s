@@ -62,7 +62,7 @@ secondary_start:
 enable_mmu:
     mrs     x1, CurrentEL
     tbnz    x1, #3, enable_mmu_el2
-    set_vectors 1
+    set_up_level 1
     // TCR: T0SZ, T1SZ 25 (39 bits: walks start at level 1), inner shareable write-back, EPD1, IPS at 32. SCTLR: the
     // RES1 bits of Armv8.0, M, C, SA, I.
     turn_stage1_on 1, level1_table, 32, 0x80993519, 0x30d0180d, vmalle1

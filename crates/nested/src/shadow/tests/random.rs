@@ -21,7 +21,7 @@ const L1_RAM_BYTES: u64 = 0x100_0000;
 const TABLE: u64 = 3;
 const LEAF: u64 = 1 | 1 << 10 | 3 << 8 | 0b1111 << 2;
 
-/// All of it at once: L1 writes its table and invalidates, L2 accesses, L0 takes memory from L1 and gives it back.
+/// One shadow, both tables that it is of, and what finds them.
 struct World {
     bench: Bench,
     canonical: Table,
