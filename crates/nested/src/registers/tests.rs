@@ -88,7 +88,7 @@ fn what_the_page_has_is_in_memory_or_belongs_to_a_hidden_feature() {
             };
             let way = way(name, el2);
             let is_hidden = matches!(way, Way::Undefined | Way::AsAtEl1);
-            // ACTLR_EL1 and MDSCR_EL1 are trapped by HCR_EL2.TACR and MDCR_EL2.TDA before the page is reached.
+            // ACTLR_EL1 is trapped by HCR_EL2.TACR before the page is reached, and so is MDSCR_EL1 where it is.
             let is_trapped_first = ["ACTLR_EL1", "MDSCR_EL1", "VNCR_EL2"].contains(&row.name);
             match row.feature {
                 None | Some("GICv3 CPU interface") if !is_trapped_first => {
