@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use droste_arm64::esr::{Ec, Esr};
+use droste_arm64::esr::{Ec, Esr, FaultStatus};
 use droste_arm64::exception::Injection;
 use droste_arm64::hcr;
 use droste_nested::exception::{Exception, level};
@@ -75,6 +75,9 @@ fn undefined_hvc(state: &mut VcpuState) {
 #[inline(never)]
 fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     match esr.ec() {
+        Ec::DATA_ABORT_LOWER if esr.fault_status() == FaultStatus::Alignment => {
+            return raised(state, esr);
+        }
         Ec::DATA_ABORT_LOWER | Ec::INSTRUCTION_ABORT_LOWER => {
             abort(&mut state, esr);
             return state;
@@ -105,7 +108,7 @@ fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     }
 }
 
-/// What no trap bit is about. With TGE and E2H = 0 the hardware takes from EL0 what it would give EL1: it is virtual EL2's.
+/// What is neither of stage 2 nor of a trap bit. With TGE and E2H = 0 the hardware takes from EL0 what it would give EL1: it is virtual EL2's.
 fn raised(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     if el2(&mut state).hcr() & hcr::TGE == 0 {
         return exit::common(state, esr);
