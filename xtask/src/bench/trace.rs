@@ -136,6 +136,21 @@ impl Trace {
         Ok(())
     }
 
+    /// Takes the first mark for the start of the first guest, where the host is an operating system that marks it.
+    /// What was before it is forgotten.
+    ///
+    /// # Errors
+    /// If the first mark is not [`PRINT_EXITS`].
+    pub(crate) fn begin_at_first_print(mut self) -> Result<Self, Failure> {
+        let Some((PRINT_EXITS, begin)) = self.marks.first().copied() else {
+            return Err(Failure::new("the host did not mark the start of its guest"));
+        };
+        self.first_guest = Some(begin);
+        self.marks.remove(0);
+        self.prints.remove(0);
+        Ok(self)
+    }
+
     /// The stages, in their order.
     ///
     /// # Errors

@@ -59,7 +59,11 @@ pub(super) fn measure(parts: &Parts) -> Result<Vec<Figure>, Failure> {
     figures(&parts.hypervisor(&linux, &initrd)?)
 }
 
-fn figures(run: &Run) -> Result<Vec<Figure>, Failure> {
+/// The figures of a run of L1's marked RAM disk, [`disks::l1`].
+///
+/// # Errors
+/// If it misses a stage.
+pub(in super::super) fn figures(run: &Run) -> Result<Vec<Figure>, Failure> {
     let stages = run.trace.stages()?;
     let [boot, end, operations @ ..] = &stages[..] else {
         return Err(Failure::new("L2 did not mark the end of its boot"));
