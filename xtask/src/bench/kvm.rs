@@ -2,7 +2,7 @@
 //!
 //! One emulated machine, from its start to its power-off. Droste, or a Linux with KVM (L0), starts Debian's stable kernel
 //! at a virtual EL2 (L1). That one examines itself, starts the same kernel as a guest of its own (L2), which examines
-//! itself as well, and all switch off. L1 and L2 are the same bytes on both sides. L0's Linux is the newest of the
+//! itself as well, and all switch off. L1 and L2 are the same bytes on both sides. L0's Linux is the newest of Debian's
 //! archive, with `kvm-arm.mode=nested` and nothing but busybox's init, which starts the project's small monitor at once.
 //! Of L1's command line the console differs: on KVM it is the monitor's serial port.
 //!
@@ -13,7 +13,7 @@
 mod host;
 
 use super::figures::Figure;
-use super::runs::{CONSOLE, HYPERVISOR_WORDS, Linux, Parts, Run, Seconds};
+use super::runs::{CONSOLE, HYPERVISOR_WORDS, Linux, Parts, Run, Seconds, time};
 use super::{INSTRUCTIONS, median, nested, number, publish};
 use crate::workspace::Failure;
 use clap::Args;
@@ -21,6 +21,7 @@ use droste::qemu::Machine;
 use droste::setup::monitor::{L2, Monitor};
 use host::Host;
 use serde_json::Value;
+use std::path::PathBuf;
 
 /// What L1 says at its good end.
 const MARKER: &str = "guest: nested ok";
@@ -31,6 +32,9 @@ pub(crate) struct Comparison {
     /// How often each side is timed
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// L0's Linux, an uncompressed arm64 Image with KVM built in, in place of Debian's newest
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
     #[command(flatten)]
     common: super::Options,
 }
@@ -54,7 +58,7 @@ struct Round {
 /// If a part cannot be had or a run fails.
 pub(crate) fn run(options: &Comparison) -> Result<(), Failure> {
     let parts = Parts::gather(options.common.qemu.as_deref())?;
-    let (linux, host) = (Linux::gather()?, Host::gather()?);
+    let (linux, host) = (Linux::gather()?, Host::gather(options.kernel.as_deref())?);
     println!("KVM: {}", host.release);
     let words = format!(
         "{HYPERVISOR_WORDS} droste.self-report {}",
@@ -69,7 +73,7 @@ pub(crate) fn run(options: &Comparison) -> Result<(), Failure> {
     )?;
     let rounds = (1..=options.rounds)
         .map(|number| {
-            let round = sides.time(&parts)?;
+            let round = sides.time()?;
             println!("round {number}: {round}");
             Ok(round)
         })
@@ -97,10 +101,10 @@ impl Sides {
         })
     }
 
-    fn time(&self, parts: &Parts) -> Result<Round, Failure> {
+    fn time(&self) -> Result<Round, Failure> {
         Ok(Round {
-            droste: parts.time("Droste", self.droste.clone(), MARKER)?,
-            kvm: parts.time("KVM", self.kvm.clone(), MARKER)?,
+            droste: time("Droste", self.droste.clone(), MARKER)?,
+            kvm: time("KVM", self.kvm.clone(), MARKER)?,
         })
     }
 

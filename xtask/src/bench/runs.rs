@@ -151,7 +151,7 @@ impl Parts {
         self.on_droste("hypervisor", &vm, "nested: off")
     }
 
-    /// The machine on which Droste starts such a hypervisor with these arguments, for [`time`](Self::time) and
+    /// The machine on which Droste starts such a hypervisor with these arguments, for [`time`] and
     /// [`count`](Self::count).
     ///
     /// # Errors
@@ -269,26 +269,6 @@ impl Parts {
         }
     }
 
-    /// Runs a machine with one CPU, as [`count`](Self::count) does but without the plugin; how long that takes.
-    ///
-    /// # Errors
-    /// If it does not end well, having said `marker`.
-    pub(crate) fn time(
-        &self,
-        name: &str,
-        mut machine: Machine,
-        marker: &str,
-    ) -> Result<Seconds, Failure> {
-        machine.extra.extend(DETERMINISTIC.map(Into::into));
-        let _step = droste::progress::step(&format!("timing {name}"));
-        let (start, before) = (Instant::now(), children_seconds()?);
-        run_with_deadline(machine.command(), &[marker], LIMIT)?;
-        Ok(Seconds {
-            wall: start.elapsed().as_secs_f64(),
-            processor: children_seconds()? - before,
-        })
-    }
-
     /// Runs a machine with the plugin until it switches itself off, having said `marker`; its output and the counts.
     ///
     /// # Errors
@@ -341,6 +321,21 @@ fn bare_tree() -> Vec<u8> {
         devices: &[],
     }
     .to_bytes()
+}
+
+/// Runs a machine with one CPU, as [`Parts::count`] does but without the plugin; how long that takes.
+///
+/// # Errors
+/// If it does not end well, having said `marker`.
+pub(crate) fn time(name: &str, mut machine: Machine, marker: &str) -> Result<Seconds, Failure> {
+    machine.extra.extend(DETERMINISTIC.map(Into::into));
+    let _step = droste::progress::step(&format!("timing {name}"));
+    let (start, before) = (Instant::now(), children_seconds()?);
+    run_with_deadline(machine.command(), &[marker], LIMIT)?;
+    Ok(Seconds {
+        wall: start.elapsed().as_secs_f64(),
+        processor: children_seconds()? - before,
+    })
 }
 
 /// Seconds of the host's processors that this program's children have used and been waited for (`proc_pid_stat(5)`).

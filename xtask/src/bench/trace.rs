@@ -326,6 +326,23 @@ mod tests {
     }
 
     #[test]
+    fn the_guest_of_an_operating_system_begins_where_the_host_marks_it() {
+        let mark = |mark: u64, el2: u64| {
+            format!("{{\"event\":\"mark\",\"mark\":{mark},\"cpus\":[{{\"el2\":{el2}}}]}}\n")
+        };
+        let exit = "{\"event\":\"exit\",\"from\":\"vel2\",\"kind\":\"sync\",\"ec\":26,\"to\":\"vel2\",\
+                    \"count\":2,\"el2\":20,\"least\":9,\"most\":11}\n";
+        let total = "{\"event\":\"total\",\"cpus\":[{\"el2\":1000}]}\n";
+        let run = [mark(15, 500).as_str(), &mark(15, 540), exit, total].concat();
+        let trace = Trace::parse(&run).expect("a whole run");
+        let stage = trace.begin_at_first_print().expect("it marks");
+        let stage = stage.first_stage().expect("a guest's");
+        assert_eq!((stage.counts.el2, stage.exits.len()), (40, 1));
+        let unmarked = Trace::parse(RUN).expect("a whole run");
+        assert!(unmarked.begin_at_first_print().is_err());
+    }
+
+    #[test]
     fn a_run_that_broke_off_is_an_error() {
         let cut = RUN
             .rsplit_once("{\"event\":\"total\"")
