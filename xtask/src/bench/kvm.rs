@@ -14,6 +14,7 @@ mod host;
 
 use super::figures::Figure;
 use super::runs::{CONSOLE, HYPERVISOR_WORDS, Linux, Parts, Run, Seconds, time};
+use super::trace::Trace;
 use super::{INSTRUCTIONS, median, nested, number, publish};
 use crate::workspace::Failure;
 use clap::Args;
@@ -108,13 +109,25 @@ impl Sides {
         })
     }
 
-    fn count(&self, parts: &Parts) -> Result<[Figure; 2], Failure> {
+    fn count(&self, parts: &Parts) -> Result<[Figure; 3], Failure> {
         let (_, droste) = parts.count("beside-kvm", self.droste.clone(), MARKER)?;
         let (_, kvm) = parts.count("kvm", self.kvm.clone(), MARKER)?;
+        let kvm = kvm.begin_at_first_print()?;
+        let start = |trace: &Trace| {
+            let begin = trace.first_guest;
+            begin
+                .map(|begin| begin.el2)
+                .ok_or_else(|| Failure::new("no guest ran"))
+        };
         let figure = |name: &str, droste, kvm| {
             Figure::new(name, INSTRUCTIONS, number(droste)).peer(number(kvm))
         };
         Ok([
+            figure(
+                "L0's instructions until it starts L1",
+                start(&droste)?,
+                start(&kvm)?,
+            ),
             figure(
                 "L0's instructions, from start to power-off",
                 droste.total.el2,
