@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: what Droste costs, in instructions. `exits` is told here, `nested` and `stage2` in their own
-//! modules.
+//! `cargo xtask bench`: what Droste costs, in instructions. `exits` is told here, `nested`, `kvm` and `stage2` in
+//! their own modules.
 //!
 //! Instructions are counted by a QEMU plugin (`xtask/plugin/elcount.c`), so the figures with one CPU are exact and the
 //! same on every host. What is compared:
@@ -14,6 +14,7 @@
 //!   instruction and the same on both sides; the hypervisor's own start and end are in it.
 
 mod figures;
+mod kvm;
 mod nested;
 mod runs;
 mod stage2;
@@ -37,6 +38,8 @@ pub(crate) enum Bench {
     Exits(Options),
     /// Cost of a guest that is a hypervisor: its own EL2, and what it runs
     Nested(Options),
+    /// Time and instructions of a hypervisor and its guest, on Droste and on Linux's KVM in turn
+    Kvm(kvm::Comparison),
     /// Cost of guests' memory: mapping, unmapping, faults, dirty logs, beside other crates
     Stage2(Options),
 }
@@ -63,6 +66,7 @@ pub(crate) fn run(bench: Bench) -> Result<(), Failure> {
     match bench {
         Bench::Exits(options) => exits(&options),
         Bench::Nested(options) => nested::run(&options),
+        Bench::Kvm(options) => kvm::run(&options),
         Bench::Stage2(options) => stage2::run(&options),
     }
 }

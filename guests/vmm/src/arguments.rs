@@ -8,13 +8,14 @@ use std::path::PathBuf;
 pub const USAGE: &str = "\
 Runs one guest on KVM until it switches itself off.
 
-usage: droste-vmm --kernel FILE [--initrd FILE] [--cmdline WORDS] [--vcpus N] [--memory MIB]
+usage: droste-vmm --kernel FILE [--initrd FILE] [--cmdline WORDS] [--vcpus N] [--memory MIB] [--el2]
 
   --kernel FILE     an arm64 Image, uncompressed
   --initrd FILE     an initial RAM disk
   --cmdline WORDS   the guest's command line
   --vcpus N         virtual CPUs (1)
   --memory MIB      memory in MiB (128)
+  --el2             the guest starts at EL2, with VHE: it can be a hypervisor, if KVM was started with that mode
 
 The guest's serial port is on stdin and stdout. On a terminal, Ctrl-A x ends the guest, and Ctrl-A Ctrl-A sends a Ctrl-A.";
 
@@ -22,6 +23,15 @@ The guest's serial port is on stdin and stdout. On a terminal, Ctrl-A x ends the
 const MEMORY_MIB: u64 = 128;
 /// The most memory, in MiB: RAM ends below 2^39, where the smallest address space that KVM gives has room.
 const MEMORY_MIB_MAX: u64 = 256 << 10;
+
+/// The exception level that a guest starts at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Level {
+    /// It has no EL2.
+    El1,
+    /// It has an EL2 with VHE, and no other kind.
+    El2,
+}
 
 /// What the command line asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +46,8 @@ pub struct Arguments {
     pub vcpus: u32,
     /// Memory in bytes.
     pub memory: u64,
+    /// Where the guest starts.
+    pub level: Level,
 }
 
 impl Arguments {
@@ -52,10 +64,15 @@ impl Arguments {
             cmdline: String::new(),
             vcpus: 1,
             memory: MEMORY_MIB << 20,
+            level: Level::El1,
         };
         while let Some(flag) = words.next() {
             if flag == "--help" {
                 return Ok(None);
+            }
+            if flag == "--el2" {
+                arguments.level = Level::El2;
+                continue;
             }
             let mut value = || {
                 words
@@ -104,13 +121,15 @@ mod tests {
 
     #[test]
     fn every_option_is_read() {
-        let parsed = parse("--kernel Image --initrd disk --cmdline quiet --vcpus 2 --memory 64");
+        let parsed =
+            parse("--kernel Image --initrd disk --cmdline quiet --vcpus 2 --memory 64 --el2");
         let expected = Arguments {
             kernel: "Image".into(),
             initrd: Some("disk".into()),
             cmdline: "quiet".into(),
             vcpus: 2,
             memory: 64 << 20,
+            level: Level::El2,
         };
         assert_eq!(parsed, Ok(Some(expected)));
     }
@@ -119,6 +138,7 @@ mod tests {
     fn a_kernel_alone_is_enough() {
         let parsed = parse("--kernel Image").expect("good").expect("no help");
         assert_eq!((parsed.vcpus, parsed.memory), (1, 128 << 20));
+        assert_eq!(parsed.level, Level::El1);
     }
 
     #[test]

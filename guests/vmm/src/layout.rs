@@ -24,6 +24,9 @@ pub const SERIAL_SPI: u32 = 0;
 /// The first byte of RAM.
 pub const RAM: u64 = 0x4000_0000;
 
+/// The interrupt by which the GIC calls a guest's EL2, counted from the first private one: what KVM has unless told.
+pub const MAINTENANCE_PPI: u32 = 9;
+
 /// vCPUs that the redistributors' addresses have room for below the PL011.
 pub const VCPUS_MAX: u32 = 64;
 /// The device tree has this alignment and no more bytes (Linux, Documentation/arch/arm64/booting.rst).

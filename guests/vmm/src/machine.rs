@@ -48,7 +48,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         .during("KVM makes no virtual machine")?;
     memory.give_to(&vm)?;
     let vcpus = (0..arguments.vcpus)
-        .map(|number| vcpu::create(&vm, number.into()))
+        .map(|number| vcpu::create(&vm, number.into(), arguments.level))
         .collect::<Result<Vec<VcpuFd>, Failure>>()?;
     let _gic = interrupt_controller(&vm)?;
     let affinities = vcpus
@@ -59,6 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         affinities: &affinities,
         memory: arguments.memory,
         cmdline: &arguments.cmdline,
+        level: arguments.level,
         initrd: arguments
             .initrd
             .as_ref()

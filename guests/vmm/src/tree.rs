@@ -1,7 +1,10 @@
 //! The guest's device tree.
 
 use crate::Failure;
-use crate::layout::{GICD, GICD_BYTES, GICR, GICR_BYTES, RAM, SERIAL, SERIAL_BYTES, SERIAL_SPI};
+use crate::arguments::Level;
+use crate::layout::{
+    GICD, GICD_BYTES, GICR, GICR_BYTES, MAINTENANCE_PPI, RAM, SERIAL, SERIAL_BYTES, SERIAL_SPI,
+};
 use vm_fdt::{Error, FdtWriter};
 
 /// The interrupt controller's phandle.
@@ -26,6 +29,8 @@ pub struct Facts<'a> {
     pub memory: u64,
     /// The guest's command line.
     pub cmdline: &'a str,
+    /// The exception level that the guest starts at.
+    pub level: Level,
     /// The RAM disk's address and length in bytes.
     pub initrd: Option<(u64, u64)>,
 }
@@ -48,9 +53,9 @@ fn build(facts: &Facts<'_>) -> Result<Vec<u8>, Error> {
     chosen(&mut tree, facts)?;
     memory(&mut tree, facts.memory)?;
     cpus(&mut tree, facts.affinities)?;
-    psci(&mut tree)?;
+    psci(&mut tree, facts.level)?;
     timer(&mut tree)?;
-    gic(&mut tree, facts.affinities.len() as u64)?;
+    gic(&mut tree, facts)?;
     serial(&mut tree)?;
     tree.end_node(root)?;
     tree.finish()
@@ -89,11 +94,16 @@ fn cpus(tree: &mut FdtWriter, affinities: &[u64]) -> Result<(), Error> {
     tree.end_node(node)
 }
 
-fn psci(tree: &mut FdtWriter) -> Result<(), Error> {
+/// At EL2 an HVC is the guest's own call to itself, so its firmware is called by SMC.
+fn psci(tree: &mut FdtWriter, level: Level) -> Result<(), Error> {
     let node = tree.begin_node("psci")?;
     let compatible = ["arm,psci-1.0", "arm,psci-0.2"].map(String::from);
     tree.property_string_list("compatible", compatible.into())?;
-    tree.property_string("method", "hvc")?;
+    let method = match level {
+        Level::El1 => "hvc",
+        Level::El2 => "smc",
+    };
+    tree.property_string("method", method)?;
     tree.end_node(node)
 }
 
@@ -109,12 +119,16 @@ fn timer(tree: &mut FdtWriter) -> Result<(), Error> {
     tree.end_node(node)
 }
 
-fn gic(tree: &mut FdtWriter, vcpus: u64) -> Result<(), Error> {
+fn gic(tree: &mut FdtWriter, facts: &Facts<'_>) -> Result<(), Error> {
+    let vcpus = facts.affinities.len() as u64;
     let node = tree.begin_node(&format!("interrupt-controller@{GICD:x}"))?;
     tree.property_string("compatible", "arm,gic-v3")?;
     tree.property_null("interrupt-controller")?;
     tree.property_u32("#interrupt-cells", 3)?;
     tree.property_array_u64("reg", &[GICD, GICD_BYTES, GICR, GICR_BYTES * vcpus])?;
+    if facts.level == Level::El2 {
+        tree.property_array_u32("interrupts", &[PPI, MAINTENANCE_PPI, LEVEL_HIGH])?;
+    }
     tree.property_phandle(GIC)?;
     tree.end_node(node)
 }
@@ -141,7 +155,12 @@ mod tests {
     }
 
     fn tree(initrd: Option<(u64, u64)>) -> Vec<u8> {
+        tree_at(Level::El1, initrd)
+    }
+
+    fn tree_at(level: Level, initrd: Option<(u64, u64)>) -> Vec<u8> {
         write(&Facts {
+            level,
             affinities: &[0, 1, 0x100],
             memory: 64 << 20,
             cmdline: "console=ttyS0 quiet",
@@ -172,6 +191,18 @@ mod tests {
         let with = tree(Some((0x4200_0000, 0x1234)));
         assert!(ends.iter().all(|end| holds(&with, end)));
         assert!(!holds(&tree(None), b"linux,initrd-start"));
+    }
+
+    #[test]
+    fn a_guest_at_el2_calls_by_smc_and_has_the_gics_interrupt() {
+        let interrupt = [PPI, MAINTENANCE_PPI, LEVEL_HIGH].map(u32::to_be_bytes);
+        for (level, method, has_interrupt) in
+            [(Level::El1, b"hvc\0", false), (Level::El2, b"smc\0", true)]
+        {
+            let tree = tree_at(level, None);
+            assert!(holds(&tree, method));
+            assert_eq!(holds(&tree, &interrupt.concat()), has_interrupt);
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! One virtual CPU: its first state, and its exits until the guest ends.
 
+use crate::arguments::Level;
 use crate::devices::{Access, Devices};
 use crate::{During as _, Failure};
 use kvm_bindings::{
-    KVM_ARM_VCPU_POWER_OFF, KVM_ARM_VCPU_PSCI_0_2, KVM_REG_ARM_CORE, KVM_REG_ARM64,
-    KVM_REG_ARM64_SYSREG, KVM_REG_SIZE_U64, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN,
-    kvm_vcpu_events, kvm_vcpu_init,
+    KVM_ARM_VCPU_HAS_EL2, KVM_ARM_VCPU_POWER_OFF, KVM_ARM_VCPU_PSCI_0_2, KVM_REG_ARM_CORE,
+    KVM_REG_ARM64, KVM_REG_ARM64_SYSREG, KVM_REG_SIZE_U64, KVM_SYSTEM_EVENT_RESET,
+    KVM_SYSTEM_EVENT_SHUTDOWN, kvm_vcpu_events, kvm_vcpu_init,
 };
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use std::io::Write;
@@ -24,12 +25,15 @@ const AFFINITY: u64 = 0xff_00ff_ffff;
 ///
 /// # Errors
 /// If KVM refuses.
-pub(crate) fn create(vm: &VmFd, number: u64) -> Result<VcpuFd, Failure> {
+pub(crate) fn create(vm: &VmFd, number: u64, level: Level) -> Result<VcpuFd, Failure> {
     let vcpu = vm.create_vcpu(number).during("KVM makes no virtual CPU")?;
     let mut init = kvm_vcpu_init::default();
     vm.get_preferred_target(&mut init)
         .during("KVM knows no kind of virtual CPU")?;
     init.features[0] |= 1 << KVM_ARM_VCPU_PSCI_0_2;
+    if level == Level::El2 {
+        init.features[0] |= 1 << KVM_ARM_VCPU_HAS_EL2;
+    }
     if number > 0 {
         init.features[0] |= 1 << KVM_ARM_VCPU_POWER_OFF;
     }
@@ -50,7 +54,7 @@ pub(crate) fn affinity(vcpu: &VcpuFd) -> Result<u64, Failure> {
 }
 
 /// Lets the first virtual CPU start at `entry` with the device tree's address in X0, as Linux's boot protocol has it.
-/// KVM's reset has left it at EL1 with interrupts masked.
+/// KVM's reset has left it at its highest exception level with interrupts masked.
 ///
 /// # Errors
 /// If KVM refuses.

@@ -5,8 +5,8 @@
 //! of exit takes until the entry that answers it. The peer's figures are Linux KVM's for the same kind of exit, with a
 //! Linux above it. With a Linux above Droste there are the figures of [`linux`].
 
-mod disks;
-mod linux;
+pub(super) mod disks;
+pub(super) mod linux;
 
 use super::figures::Figure;
 use super::runs::{Parts, Run};

@@ -10,7 +10,7 @@ use droste_devtree::{Guest, GuestInterrupts, Interrupt, Trigger};
 use droste_image::{VmSpec, write};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The processor of all figures: FEAT_NV2 and what else there is, without what only costs emulation.
 const CPU: &str = "max,pauth=off,sve=off,sme=off,lpa2=off";
@@ -26,7 +26,7 @@ const DETERMINISTIC: [&str; 6] = [
 /// Memory of the virtual machine, in MiB, and of the machine around it, which has what the virtual machine has in whole
 /// GiB more. A hypervisor has more: a Linux with less than 512 MiB to itself gives its guests no huge pages.
 const GUEST_MIB: u64 = 512;
-const HYPERVISOR_MIB: u64 = 1024;
+pub(crate) const HYPERVISOR_MIB: u64 = 1024;
 const HOST_MIB: u64 = 1024;
 /// What the guest of exits has more: an end of RAM that no 2 MiB block fits, so that it is mapped by 4 KiB pages.
 const PAGED_BYTES: u64 = (2 << 20) - (64 << 10);
@@ -34,8 +34,11 @@ const PAGED_BYTES: u64 = (2 << 20) - (64 << 10);
 const RAM_BASE: u64 = 0x4000_0000;
 /// The guest's command line: its own self-tests and random placement would only add to both sides.
 const LINUX_ARGUMENTS: &str = "console=ttyAMA0 cryptomgr.notests nokaslr droste.self-report";
-/// The command line of one that is a hypervisor: that of `examples/hypervisor.toml`, without random placement.
-const HYPERVISOR_ARGUMENTS: &str = "console=ttyAMA0 loglevel=5 cryptomgr.notests panic=5 nokaslr";
+/// The command line of one that is a hypervisor, without its console: that of `examples/hypervisor.toml`, without random
+/// placement.
+pub(crate) const HYPERVISOR_WORDS: &str = "loglevel=5 cryptomgr.notests panic=5 nokaslr";
+/// The serial port of Droste's virtual machines and of QEMU's `virt`.
+pub(crate) const CONSOLE: &str = "console=ttyAMA0";
 /// A run that takes longer than this hangs.
 const LIMIT: Duration = Duration::from_mins(10);
 
@@ -54,6 +57,15 @@ pub(crate) struct Linux {
     /// An arm64 `Image`.
     pub(crate) kernel: PathBuf,
     initrd: PathBuf,
+}
+
+/// How long a run of QEMU took, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seconds {
+    /// By the clock on the wall.
+    pub(crate) wall: f64,
+    /// Of the host's processors, which other programs do not lengthen much.
+    pub(crate) processor: f64,
 }
 
 /// Counting on one emulated machine.
@@ -134,14 +146,44 @@ impl Parts {
     /// If it does not say at its end that it went through all its stages.
     pub(crate) fn hypervisor(&self, linux: &Linux, initrd: &[u8]) -> Result<Run, Failure> {
         let kernel = droste::files::read(&linux.kernel)?;
-        let vm = VmSpec {
-            initrd: Some(initrd),
-            bootargs: HYPERVISOR_ARGUMENTS,
-            el2: droste_image::El2::Vhe,
-            memory: HYPERVISOR_MIB << 20,
-            ..vm("hypervisor", &kernel)
-        };
+        let arguments = format!("{CONSOLE} {HYPERVISOR_WORDS}");
+        let vm = hypervisor(&kernel, initrd, &arguments);
         self.on_droste("hypervisor", &vm, "nested: off")
+    }
+
+    /// The machine on which Droste starts such a hypervisor with these arguments, for [`time`] and
+    /// [`count`](Self::count).
+    ///
+    /// # Errors
+    /// If a part cannot be read or written.
+    pub(crate) fn droste_with_hypervisor(
+        &self,
+        linux: &Linux,
+        initrd: &[u8],
+        arguments: &str,
+    ) -> Result<Machine, Failure> {
+        let kernel = droste::files::read(&linux.kernel)?;
+        self.droste("beside-kvm", &hypervisor(&kernel, initrd, arguments))
+    }
+
+    /// The same machine with another Linux as the host, which finds what it starts in its RAM disk.
+    ///
+    /// # Errors
+    /// If the RAM disk cannot be written.
+    pub(crate) fn linux_with_hypervisor(
+        &self,
+        kernel: &Path,
+        initrd: &[u8],
+        arguments: &str,
+    ) -> Result<Machine, Failure> {
+        let initrd_file = self.folder.join("kvm.cpio");
+        droste::files::write(&initrd_file, initrd)?;
+        Ok(Machine {
+            initrd: Some(initrd_file),
+            append: arguments.to_owned(),
+            memory_mib: HOST_MIB + HYPERVISOR_MIB,
+            ..self.machine(kernel, 1)
+        })
     }
 
     /// Debian's kernel and busybox from the first instruction to power-off, on Droste with one vCPU.
@@ -186,20 +228,9 @@ impl Parts {
     }
 
     fn on_droste(&self, name: &str, vm: &VmSpec<'_>, marker: &str) -> Result<Run, Failure> {
-        let image =
-            write(&[*vm]).map_err(|e| Failure::new(format!("no boot image for {name}: {e}")))?;
-        let image_file = self.folder.join(format!("{name}.vms.img"));
-        droste::files::write(&image_file, &image)?;
-        // The count must not depend on a random word.
-        let nonce = Nonce::new(0xd705_7e00_d705_7e00);
-        let machine = Machine {
-            initrd: Some(image_file),
-            append: format!("droste.report={nonce} droste.no-reboot"),
-            memory_mib: HOST_MIB + (vm.memory >> 30 << 10),
-            ..self.machine(&self.hypervisor, vm.vcpus)
-        };
+        let machine = self.droste(name, vm)?;
         let (output, trace) = self.count(name, machine, marker)?;
-        let mut filter = Filter::new(&nonce);
+        let mut filter = Filter::new(&nonce());
         let mut shown = Vec::new();
         filter.push(output.as_bytes(), &mut shown);
         let record = filter
@@ -215,6 +246,20 @@ impl Parts {
         })
     }
 
+    /// The machine on which Droste starts this virtual machine.
+    fn droste(&self, name: &str, vm: &VmSpec<'_>) -> Result<Machine, Failure> {
+        let image =
+            write(&[*vm]).map_err(|e| Failure::new(format!("no boot image for {name}: {e}")))?;
+        let image_file = self.folder.join(format!("{name}.vms.img"));
+        droste::files::write(&image_file, &image)?;
+        Ok(Machine {
+            initrd: Some(image_file),
+            append: format!("droste.report={} droste.no-reboot", nonce()),
+            memory_mib: HOST_MIB + (vm.memory >> 30 << 10),
+            ..self.machine(&self.hypervisor, vm.vcpus)
+        })
+    }
+
     fn machine(&self, kernel: &Path, cpus: u32) -> Machine {
         Machine {
             cpu: CPU.to_owned(),
@@ -224,8 +269,11 @@ impl Parts {
         }
     }
 
-    /// Runs a machine with the plugin until it switches itself off, having said `marker`.
-    fn count(
+    /// Runs a machine with the plugin until it switches itself off, having said `marker`; its output and the counts.
+    ///
+    /// # Errors
+    /// If it does not end well, or counts nothing.
+    pub(crate) fn count(
         &self,
         name: &str,
         mut machine: Machine,
@@ -273,6 +321,58 @@ fn bare_tree() -> Vec<u8> {
         devices: &[],
     }
     .to_bytes()
+}
+
+/// Runs a machine with one CPU, as [`Parts::count`] does but without the plugin; how long that takes.
+///
+/// # Errors
+/// If it does not end well, having said `marker`.
+pub(crate) fn time(name: &str, mut machine: Machine, marker: &str) -> Result<Seconds, Failure> {
+    machine.extra.extend(DETERMINISTIC.map(Into::into));
+    let _step = droste::progress::step(&format!("timing {name}"));
+    let (start, before) = (Instant::now(), children_seconds()?);
+    run_with_deadline(machine.command(), &[marker], LIMIT)?;
+    Ok(Seconds {
+        wall: start.elapsed().as_secs_f64(),
+        processor: children_seconds()? - before,
+    })
+}
+
+/// Seconds of the host's processors that this program's children have used and been waited for (`proc_pid_stat(5)`).
+fn children_seconds() -> Result<f64, Failure> {
+    /// USER_HZ, the same on all of Linux's architectures that the project is built on.
+    const TICKS: f64 = 100.0;
+    let stat = workspace::read("/proc/self/stat")?;
+    // The program's name, in parentheses, may hold blanks. Behind it, cutime and cstime are the 14th and 15th words.
+    let words = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: Vec<f64> = words
+        .split_whitespace()
+        .skip(13)
+        .take(2)
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    match ticks[..] {
+        [user, system] => Ok((user + system) / TICKS),
+        _ => Err(Failure::new(format!(
+            "/proc/self/stat has no times: {stat}"
+        ))),
+    }
+}
+
+/// What marks Droste's records. A count must not depend on a random word.
+fn nonce() -> Nonce {
+    Nonce::new(0xd705_7e00_d705_7e00)
+}
+
+/// A virtual machine that is a hypervisor.
+fn hypervisor<'a>(kernel: &'a [u8], initrd: &'a [u8], arguments: &'a str) -> VmSpec<'a> {
+    VmSpec {
+        initrd: Some(initrd),
+        bootargs: arguments,
+        el2: droste_image::El2::Vhe,
+        memory: HYPERVISOR_MIB << 20,
+        ..vm("hypervisor", kernel)
+    }
 }
 
 /// A virtual machine with one vCPU and nothing but its kernel.

@@ -136,6 +136,21 @@ impl Trace {
         Ok(())
     }
 
+    /// Takes the first mark for the start of the first guest, where the host is an operating system that marks it.
+    /// What was before it is forgotten.
+    ///
+    /// # Errors
+    /// If the first mark is not [`PRINT_EXITS`].
+    pub(crate) fn begin_at_first_print(mut self) -> Result<Self, Failure> {
+        let Some((PRINT_EXITS, begin)) = self.marks.first().copied() else {
+            return Err(Failure::new("the host did not mark the start of its guest"));
+        };
+        self.first_guest = Some(begin);
+        self.marks.remove(0);
+        self.prints.remove(0);
+        Ok(self)
+    }
+
     /// The stages, in their order.
     ///
     /// # Errors
@@ -308,6 +323,23 @@ mod tests {
         assert_eq!(seen, [(30, 1, 26), (30, 1, 22)]);
         let cut = [mark(1, 0), mark(15, 9), total.to_owned()].concat();
         assert!(Trace::parse(&cut).expect("a whole run").stages().is_err());
+    }
+
+    #[test]
+    fn the_guest_of_an_operating_system_begins_where_the_host_marks_it() {
+        let mark = |mark: u64, el2: u64| {
+            format!("{{\"event\":\"mark\",\"mark\":{mark},\"cpus\":[{{\"el2\":{el2}}}]}}\n")
+        };
+        let exit = "{\"event\":\"exit\",\"from\":\"vel2\",\"kind\":\"sync\",\"ec\":26,\"to\":\"vel2\",\
+                    \"count\":2,\"el2\":20,\"least\":9,\"most\":11}\n";
+        let total = "{\"event\":\"total\",\"cpus\":[{\"el2\":1000}]}\n";
+        let run = [mark(15, 500).as_str(), &mark(15, 540), exit, total].concat();
+        let trace = Trace::parse(&run).expect("a whole run");
+        let stage = trace.begin_at_first_print().expect("it marks");
+        let stage = stage.first_stage().expect("a guest's");
+        assert_eq!((stage.counts.el2, stage.exits.len()), (40, 1));
+        let unmarked = Trace::parse(RUN).expect("a whole run");
+        assert!(unmarked.begin_at_first_print().is_err());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use droste::setup::initrd::with_programs;
 /// The mark that begins a stage.
 const STAGE_BEGIN: u32 = 1;
 /// What busybox's init runs in place of the shell, and what that is.
-const INITTAB: &str = "::sysinit:/etc/stages\n";
+pub(in super::super) const INITTAB: &str = "::sysinit:/etc/stages\n";
 const STAGES: &str = "etc/stages";
 /// L1's: its boot is over; L2 boots to its own `STAGES` and ends; so does a guest that does one exit after another; the
 /// console has sent all; off.
@@ -36,7 +36,7 @@ poweroff -f
 ///
 /// # Errors
 /// If a part cannot be had.
-pub(super) fn l1(linux: &Linux) -> Result<Vec<u8>, Failure> {
+pub(in super::super) fn l1(linux: &Linux) -> Result<Vec<u8>, Failure> {
     let setup = Setup::new()?;
     let plain = read(&setup.initrd(None)?)?;
     let begin = mark_program(&[PRINT_EXITS, STAGE_BEGIN]);
@@ -63,9 +63,27 @@ pub(super) fn l1(linux: &Linux) -> Result<Vec<u8>, Failure> {
     ])
 }
 
+/// The RAM disk of an L1 that examines itself by the words of its command line, with `linux` for its guests.
+///
+/// # Errors
+/// If a part cannot be had.
+pub(in super::super) fn examining(linux: &Linux) -> Result<Vec<u8>, Failure> {
+    let setup = Setup::new()?;
+    let plain = read(&setup.initrd(None)?)?;
+    with_programs(
+        &plain,
+        &[
+            ("mnt/droste-vmm", &read(&setup.monitor()?)?),
+            ("mnt/kernel", &read(&linux.kernel)?),
+            ("mnt/initrd", &plain),
+        ],
+    )
+    .map_err(|e| Failure::new(format!("cannot build a RAM disk: {e}")))
+}
+
 /// A program for 64-bit Arm Linux that executes these marks in order and exits: an ELF file of one segment. Marks are
 /// hints, which EL0 may execute (DDI 0487, C6.2, "HINT").
-fn mark_program(marks: &[u32]) -> Vec<u8> {
+pub(in super::super) fn mark_program(marks: &[u32]) -> Vec<u8> {
     const HINT_0X60: u32 = 0xd503_2c1f;
     const EXIT_WITH_0: [u32; 3] = [0xd280_0000, 0xd280_0ba8, 0xd400_0001];
     const HEADERS: u64 = 64 + 56;

@@ -3,7 +3,8 @@
 //! One run on one CPU. L1 is Debian's kernel with KVM, and its boot is over where it would show a shell. It starts L2,
 //! the same kernel, whose boot is over likewise and which then switches off; then the guest `exits` in L2's place; and
 //! switches off. All figures are what EL2 executes: L0's part alone. An exit is told by who was left and who entered:
-//! `vel2` and `vel0` are L1's, `el1` and `el0` are L2's.
+//! `vel2` and `vel0` are L1's, `el1` and `el0` are L2's. The peer's figures are those that [`kvm`](super::super::kvm)
+//! measured with Linux 7.3-rc7 as L0.
 
 use super::super::figures::Figure;
 use super::super::runs::{Linux, Parts, Run};
@@ -59,7 +60,11 @@ pub(super) fn measure(parts: &Parts) -> Result<Vec<Figure>, Failure> {
     figures(&parts.hypervisor(&linux, &initrd)?)
 }
 
-fn figures(run: &Run) -> Result<Vec<Figure>, Failure> {
+/// The figures of a run of L1's marked RAM disk, [`disks::l1`].
+///
+/// # Errors
+/// If it misses a stage.
+pub(in super::super) fn figures(run: &Run) -> Result<Vec<Figure>, Failure> {
     let stages = run.trace.stages()?;
     let [boot, end, operations @ ..] = &stages[..] else {
         return Err(Failure::new("L2 did not mark the end of its boot"));
@@ -76,17 +81,18 @@ fn levels(run: &Run, boot: &Stage, end: &Stage) -> Result<Vec<Figure>, Failure> 
     Ok(vec![
         figure("L1 boots to its shell", run.trace.first_stage()?.counts.el2)
             .target(10e6)
-            .peer(85.2e6),
+            .peer(76.2e6),
         figure("L2 boots to its shell", boot.counts.el2)
             .target(6e6)
-            .peer(43.5e6),
+            .peer(108.0e6),
         figure(
             "L2 from there to the end of its monitor's process",
             end.counts.el2,
-        ),
+        )
+        .peer(14.1e6),
         figure("tear-down of L1", run.trace.afterwards)
             .target(1e6)
-            .peer(659e6),
+            .peer(139.2e6),
     ])
 }
 
@@ -105,20 +111,20 @@ fn exits(boot: &Stage) -> Result<Vec<Figure>, Failure> {
     Ok(vec![
         count("L2's boot: shadow fills", fills)
             .target(33.0)
-            .peer(33.0),
-        average("shadow fill", &FILL)?.target(1500.0).peer(8400.0),
+            .peer(20.0),
+        average("shadow fill", &FILL)?.target(1500.0).peer(7261.0),
         average("ERET vEL2 to L2", &ENTRY)?
             .target(1800.0)
-            .peer(15600.0),
+            .peer(13867.0),
         average("HVC of L2 delivered to vEL2", &HYPERCALL)?
             .target(1800.0)
-            .peer(14400.0),
+            .peer(12273.0),
         average("abort of L2 delivered to vEL2", &ABORT)?
             .target(1800.0)
-            .peer(15800.0),
+            .peer(14546.0),
         average("interrupt of L1 delivered to vEL2", &INTERRUPT)?
             .target(1800.0)
-            .peer(17500.0),
+            .peer(16573.0),
     ])
 }
 
@@ -139,12 +145,12 @@ fn hypercalls(run: &Run, stages: &[Stage]) -> Result<Vec<Figure>, Failure> {
                 figures.extend([
                     named("hypercall answered by L1's KVM")
                         .target(7000.0)
-                        .peer(56100.0),
-                    Figure::new(name, "exits", per(count)).peer(8.0),
+                        .peer(40860.0),
+                    Figure::new(name, "exits", per(count)).peer(7.0),
                 ]);
             }
             "vgic-read" => {
-                figures.push(named("MMIO read answered by L1's vGIC").peer(62600.0));
+                figures.push(named("MMIO read answered by L1's vGIC").peer(45697.0));
             }
             name => figures.push(named(described(name))),
         }
