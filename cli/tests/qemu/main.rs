@@ -11,6 +11,7 @@ mod devices;
 mod el2;
 mod ends;
 mod guests;
+mod hostile_l2;
 mod kvm;
 mod linux;
 mod neighbours;

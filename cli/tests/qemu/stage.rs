@@ -33,7 +33,7 @@ pub(crate) struct Parts {
     pub(crate) qemu: PathBuf,
     hypervisor: PathBuf,
     pub(crate) fp: PathBuf,
-    hostile: PathBuf,
+    pub(crate) hostile: PathBuf,
     neighbours: PathBuf,
     at_el2: [(&'static str, PathBuf); 3],
 }
