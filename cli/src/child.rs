@@ -1,5 +1,6 @@
-//! Child processes: what they print, piece by piece or at once, and that they never outlive us.
+//! Child processes: what they print, piece by piece or at once, and that they do not outlive us.
 
+use std::ffi::OsStr;
 use std::io::Read;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::Sender;
@@ -48,7 +49,17 @@ pub(crate) fn forward(mut stream: impl Read + Send + 'static, sender: Sender<Vec
     });
 }
 
-/// A child that dies with this value.
+/// The program and the arguments of a command, to be started by the program `droste` so that the kernel kills it when
+/// the thread that started it has ended, even if by a signal that nobody can catch. What else the command has (its
+/// environment, its streams) is left out, so it is the caller's to add.
+pub fn tied(command: &Command, droste: impl AsRef<OsStr>) -> Command {
+    let mut tied = Command::new(droste);
+    tied.arg("tie").arg(std::process::id().to_string());
+    tied.arg(command.get_program()).args(command.get_args());
+    tied
+}
+
+/// A child that dies with this value. Unless it is [`tied`], it lives on where there is no time to drop values.
 #[derive(Debug)]
 pub(crate) struct Mortal(pub(crate) Child);
 

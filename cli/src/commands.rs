@@ -4,6 +4,7 @@ mod check;
 mod image;
 mod run;
 mod setup;
+mod tie;
 
 use std::path::PathBuf;
 
@@ -52,6 +53,9 @@ enum Verb {
     Image(image::Arguments),
     /// Fetch and build everything that a run needs
     Setup(setup::Arguments),
+    /// Become a program that dies with the process that started it
+    #[command(hide = true)]
+    Tie(tie::Arguments),
 }
 
 impl Cli {
@@ -65,6 +69,7 @@ impl Cli {
             Some(Verb::Check(arguments)) => check::execute(&arguments),
             Some(Verb::Image(arguments)) => image::execute(&arguments),
             Some(Verb::Setup(arguments)) => setup::execute(&arguments),
+            Some(Verb::Tie(arguments)) => tie::execute(&arguments),
             None => run::execute(&self.run),
         }
     }

@@ -3,6 +3,7 @@
 mod machine;
 mod session;
 
+pub use crate::child::tied;
 pub use machine::{
     CPU, Device, DeviceKind, El2, Machine, TRANSPORTS_PER_PAGE, TRANSPORTS_PER_VM,
     VMS_WITH_DEVICES_MAX,

@@ -1,8 +1,10 @@
 //! The command `droste` as a user has it, with a script in place of QEMU: no network, no emulation.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use droste_image::BootImage;
 
@@ -292,4 +294,39 @@ fn the_examples_have_no_findings() {
         .collect();
     let output = Stage::new("").droste(&words);
     assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn what_is_tied_gets_its_arguments_and_dies_with_its_parent() {
+    let droste = env!("CARGO_BIN_EXE_droste");
+    let script = format!("'{droste}' tie $$ sh -c 'echo $0 $$; exec sleep 60' --help & wait");
+    let mut parent = Command::new("sh")
+        .args(["-c", &script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut stdout = BufReader::new(parent.stdout.take().expect("piped"));
+    let mut said = String::new();
+    stdout.read_line(&mut said).expect("read");
+    assert!(said.starts_with("--help "), "{said}");
+    let started = Instant::now();
+    parent.kill().expect("killed");
+    parent.wait().expect("ended");
+    // The output's end is that of the last who had it.
+    stdout.read_to_string(&mut said).expect("read");
+    assert!(started.elapsed() < Duration::from_secs(30), "it lived on");
+}
+
+#[test]
+fn what_cannot_be_tied_or_started_is_named() {
+    let stage = Stage::new("");
+    let error = stderr(&stage.droste(&["tie", "1", "echo"]));
+    assert_eq!(error, "error: echo is not started: its parent has ended\n");
+    let own = std::process::id().to_string();
+    let error = stderr(&stage.droste(&["tie", &own, "/nonexistent/qemu", "-smp", "1"]));
+    assert!(
+        error.starts_with("error: cannot start /nonexistent/qemu: "),
+        "{error}"
+    );
 }

@@ -2,6 +2,7 @@
 
 use crate::{BLOCK, RAM_BASE};
 use dtoolkit::fdt::Fdt;
+use dtoolkit::standard::NodeStandard as _;
 
 /// Longest command line kept, in bytes; more is cut.
 const ARGUMENTS_BYTES: usize = 64;
@@ -13,6 +14,8 @@ pub struct Machine {
     pub ram_bytes: u64,
     /// How many vCPUs there are.
     pub vcpus: usize,
+    /// Where a monitor has put a 16550, a serial port that the guests do not use.
+    pub serial: Option<u64>,
     arguments: [u8; ARGUMENTS_BYTES],
 }
 
@@ -53,6 +56,10 @@ pub(crate) unsafe fn read(device_tree: u64) -> Machine {
         .flatten()
         .and_then(|mut ranges| ranges.find(|r| r.address::<u64>() == Ok(RAM_BASE)))
         .expect("there is RAM at its place");
+    let serial = tree
+        .root()
+        .find_compatible("ns16550a")
+        .find_map(|node| node.reg().ok().flatten()?.next()?.address().ok());
     let mut arguments = [0; ARGUMENTS_BYTES];
     if let Some(text) = tree
         .chosen()
@@ -65,6 +72,7 @@ pub(crate) unsafe fn read(device_tree: u64) -> Machine {
             .for_each(|(to, from)| *to = from);
     }
     Machine {
+        serial,
         ram_bytes: ram.size().expect("the RAM's size has 64 bits"),
         vcpus: tree.cpus().expect("the tree describes CPUs").cpus().count(),
         arguments,

@@ -10,7 +10,7 @@ use super::Vms;
 use crate::error::{Context, Result};
 use crate::files;
 use crate::plan::{Plan, Words};
-use crate::qemu::{CPU, Machine};
+use crate::qemu::{CPU, Machine, tied};
 use crate::record::Nonce;
 use crate::run::{Keyboard, run};
 use crate::setup::Setup;
@@ -113,12 +113,9 @@ pub(super) fn execute(arguments: &Arguments) -> Result<()> {
     if let Some(json) = &arguments.json {
         remove_stale(json)?;
     }
-    let ended = run(
-        machine.command(),
-        &nonce,
-        keyboard,
-        arguments.limit(keyboard),
-    )?;
+    // By its name in /proc this very program is found even if it has been built anew meanwhile.
+    let command = tied(&machine.command(), "/proc/self/exe");
+    let ended = run(command, &nonce, keyboard, arguments.limit(keyboard))?;
     if let (Some(json), Some(record)) = (&arguments.json, &ended.record) {
         files::write(json, record.to_json().as_bytes())?;
     }

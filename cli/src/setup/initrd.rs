@@ -26,6 +26,8 @@ const WORDS: &str = include_str!("initrd/words.sh");
 const L2: &str = include_str!("initrd/l2.sh");
 /// What `droste.l2` on the command line starts.
 pub(super) const NESTED_REPORT: &str = include_str!("initrd/nested-report.sh");
+/// What fills memory and looks at it later.
+const PATTERN: &str = include_str!("initrd/pattern.sh");
 /// What configures a network adapter with the lease that a DHCP server gave.
 const LEASE: &str = include_str!("initrd/lease.sh");
 
@@ -92,6 +94,7 @@ fn archive(busybox: &[u8], modules: &[(String, Vec<u8>)]) -> io::Result<Vec<u8>>
     for (path, entry) in [
         ("bin/busybox", Entry::Program(busybox)),
         ("bin/l2", Entry::Program(L2.as_bytes())),
+        ("bin/pattern", Entry::Program(PATTERN.as_bytes())),
         ("bin/sh", Entry::Link("busybox")),
         ("dev/console", Entry::Device(5, 1)),
         ("dev/null", Entry::Device(1, 3)),
@@ -259,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_scripts_name_the_shell_that_the_archive_holds() {
-        for script in [INIT, SELF_REPORT, LEASE, L2, NESTED_REPORT] {
+        for script in [INIT, SELF_REPORT, LEASE, L2, NESTED_REPORT, PATTERN] {
             assert!(script.starts_with("#!/bin/sh\n"));
         }
     }

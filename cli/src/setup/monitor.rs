@@ -117,7 +117,8 @@ pub struct L2 {
     pub parallel: u32,
     /// How often that is done.
     pub count: u32,
-    /// How much of their memory is swapped out each second, in MiB; 0 is none. The host needs a disk for it.
+    /// How much of their memory is swapped out each second, in MiB, and all of it at the end; 0 is none. The host needs a
+    /// disk for it.
     pub reclaim_mib: u32,
 }
 

@@ -1,8 +1,8 @@
 //! The project's own guests that are hypervisors: what they find at EL2 of a machine without Droste they must find at a
 //! virtual EL2, and none of them harms who is beside it.
 
-use crate::stage::{Ended, Stage, Turn, must_say, parts};
-use droste::qemu::{Machine, run_with_deadline};
+use crate::stage::{DROSTE, Ended, Stage, Turn, must_say, parts};
+use droste::qemu::{Machine, run_with_deadline, tied};
 use std::time::Duration;
 
 /// The kinds of EL2, as descriptions name them, and the word by which a guest on the bare machine makes its own so.
@@ -34,7 +34,7 @@ fn is_well_at_el2(name: &str) {
         };
         let _turn = Turn::wait(1);
         let limit = Duration::from_secs(HOSTILE_LIMIT);
-        run_with_deadline(machine.command(), &[&ok(name)], limit)
+        run_with_deadline(tied(&machine.command(), DROSTE), &[&ok(name)], limit)
             .unwrap_or_else(|error| panic!("{error}"));
     }
 }

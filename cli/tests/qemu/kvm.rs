@@ -1,8 +1,8 @@
 //! Linux at EL2 of a machine without Droste starts a guest of its own: what a guest of Droste's that is a hypervisor runs
 //! is sound by itself.
 
-use crate::stage::{PROMPT, Turn, must_say, parts};
-use droste::qemu::{Device, DeviceKind, Machine, Session};
+use crate::stage::{DROSTE, PROMPT, Turn, must_say, parts};
+use droste::qemu::{Device, DeviceKind, Machine, Session, tied};
 use droste::setup::Setup;
 use droste::setup::guest::KERNEL_PACKAGE;
 use droste::setup::monitor::{L2, Monitor, Provisions};
@@ -42,7 +42,7 @@ fn runs(l2: &L2) -> String {
     let machine = host(Monitor::Vmm, &format!("droste.self-report {l2}"));
     let machine = machine.unwrap_or_else(|error| panic!("{error}"));
     let _turn = Turn::wait(2);
-    let session = Session::start(machine.command(), LIMIT).expect("QEMU starts");
+    let session = Session::start(tied(&machine.command(), DROSTE), LIMIT).expect("QEMU starts");
     let output = session.finish().unwrap_or_else(|error| panic!("{error}"));
     must_say(&output, &BEFORE);
     output
@@ -91,7 +91,8 @@ fn a_guest_that_does_not_end_well_fails_its_host() {
 fn one_can_type_into_linux_on_debians_qemu_and_into_its_host() {
     let machine = host(Monitor::Qemu, "").unwrap_or_else(|error| panic!("{error}"));
     let _turn = Turn::wait(2);
-    let mut session = Session::start_on_terminal(machine.command(), LIMIT).expect("QEMU starts");
+    let mut session =
+        Session::start_on_terminal(tied(&machine.command(), DROSTE), LIMIT).expect("QEMU starts");
     let mut say = |wait: &str, keys: &str| {
         session
             .wait_for(wait)

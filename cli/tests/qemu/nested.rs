@@ -120,6 +120,10 @@ fn guests_keep_their_memory_while_linux_swaps_it_out() {
     stage.hypervisor(&host);
     let ended = runs(&stage, &host, &l2, droste::qemu::CPU, 2);
     assert!(ended.all_off(&["linux"]), "{}", ended.record);
+    must_say(
+        &ended.output,
+        &["[L2.1] guest: memory: 16 MiB are as they were"],
+    );
 }
 
 /// Starts two L2s, kills the monitors of both as soon as each has said something, and does so ten times.

@@ -1,7 +1,8 @@
 //! What the tests share: the parts of a run, the host's processors, and `droste run` in a directory of its own.
 //!
 //! A run ends by `droste run --timeout`, which takes QEMU with it; the session's own deadline lies behind that one and
-//! catches a `droste` that hangs. Silence therefore fails, and no QEMU outlives its test.
+//! catches a `droste` that hangs. Silence therefore fails. `droste` is tied to the thread of its test, and QEMU to
+//! `droste`, so that none outlives its test, however that ends.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,12 +11,14 @@ use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use droste::qemu::Session;
+use droste::qemu::{Session, tied};
 use droste::setup::Setup;
 use droste::setup::guest::KERNEL_PACKAGE;
 use droste_image::El2;
 use serde_json::Value;
 
+/// The command under test.
+pub(crate) const DROSTE: &str = env!("CARGO_BIN_EXE_droste");
 /// What every Linux is told, as in the example.
 const LINUX_WORDS: &str = "console=ttyAMA0 loglevel=5 cryptomgr.notests panic=5";
 /// A run must end within so many seconds unless its test says otherwise. A boot takes a tenth of this on an idle host.
@@ -30,7 +33,7 @@ pub(crate) struct Parts {
     pub(crate) qemu: PathBuf,
     hypervisor: PathBuf,
     pub(crate) fp: PathBuf,
-    hostile: PathBuf,
+    pub(crate) hostile: PathBuf,
     neighbours: PathBuf,
     at_el2: [(&'static str, PathBuf); 3],
 }
@@ -302,14 +305,14 @@ impl<'a> Run<'a> {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_droste"));
+        let mut command = Command::new(DROSTE);
         command.arg("run").args(&self.stage.vms);
         command.arg("--hypervisor").arg(&parts().hypervisor);
         command.args(["--smp", &self.cpus.to_string()]);
         command.args(["--timeout", &self.limit.to_string()]);
         command.arg("--json").arg(self.stage.path("record.json"));
         command.args(&self.words);
-        command
+        tied(&command, DROSTE)
     }
 }
 
@@ -396,6 +399,12 @@ impl Terminal<'_> {
     /// The run must fail; returns the end of what was said.
     pub(crate) fn fails(self) -> String {
         failure(self.session)
+    }
+
+    /// `droste` must not end well, in whatever way; returns what was wrong, with the end of what was said.
+    pub(crate) fn dies(self) -> String {
+        let error = self.session.finish().expect_err("it ended well");
+        error.to_string()
     }
 }
 

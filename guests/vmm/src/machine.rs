@@ -8,10 +8,10 @@ use crate::memory::Memory;
 use crate::tree::{self, Facts};
 use crate::{During as _, Failure, vcpu};
 use kvm_bindings::{
-    KVM_ARM_IRQ_TYPE_SHIFT, KVM_ARM_IRQ_TYPE_SPI, KVM_DEV_ARM_VGIC_CTRL_INIT,
-    KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_GRP_NR_IRQS,
-    KVM_VGIC_V3_ADDR_TYPE_DIST, KVM_VGIC_V3_ADDR_TYPE_REDIST, kvm_create_device, kvm_device_attr,
-    kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3,
+    KVM_ARM_IRQ_TYPE_SHIFT, KVM_ARM_IRQ_TYPE_SPI, KVM_CAP_ARM_NISV_TO_USER,
+    KVM_DEV_ARM_VGIC_CTRL_INIT, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_DEV_ARM_VGIC_GRP_CTRL,
+    KVM_DEV_ARM_VGIC_GRP_NR_IRQS, KVM_VGIC_V3_ADDR_TYPE_DIST, KVM_VGIC_V3_ADDR_TYPE_REDIST,
+    kvm_create_device, kvm_device_attr, kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3, kvm_enable_cap,
 };
 use kvm_ioctls::{DeviceFd, Kvm, VcpuFd, VmFd};
 use std::io::Write as _;
@@ -46,6 +46,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let vm = kvm
         .create_vm_with_ipa_size(ipa_bits)
         .during("KVM makes no virtual machine")?;
+    // An access whose syndrome does not describe it is the guest's affair; otherwise KVM ends the guest for it.
+    vm.enable_cap(&kvm_enable_cap {
+        cap: KVM_CAP_ARM_NISV_TO_USER,
+        ..Default::default()
+    })
+    .during("KVM cannot hand on every access")?;
     memory.give_to(&vm)?;
     let vcpus = (0..arguments.vcpus)
         .map(|number| vcpu::create(&vm, number.into(), arguments.level))

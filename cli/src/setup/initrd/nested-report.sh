@@ -5,7 +5,8 @@
 # Words of the command line: droste.l2=vmm|qemu is the monitor, or a list of several, with commas, that take turns;
 # droste.l2.vcpus and droste.l2.memory (MiB) are each one's; droste.l2.kernel is a kernel of the disk in place of Linux;
 # droste.l2.parallel says how many run beside each other, and droste.l2.count how often that is done; droste.l2.reclaim
-# is how many MiB of their memory are taken from them each second, to a disk that has nothing on it.
+# is how many MiB of their memory are taken from them each second, to a disk that has nothing on it, until half of it is
+# gone. The rest is taken at once when they are idle, having filled a sixth of it, which each then looks at.
 
 . /etc/words
 
@@ -31,8 +32,10 @@ now() {
 
 # Shows the lines of L2 $1, told apart, and fails unless one of them is its good end.
 relay() {
-    awk -v name="$1" -v end="^${kernel:-guest: self-report}:? (ok|done)\$" '
+    take=${reclaim:+"echo ${memory}M >$group/memory.reclaim 2>/dev/null &"}
+    awk -v name="$1" -v end="^${kernel:-guest: self-report}:? (ok|done)\$" -v take="$take" '
         { sub(/\r+$/, ""); print "[L2." name "] " $0 }
+        take && /^guest: memory: .* are filled/ { system(take) }
         $0 ~ end { good = 1 }
         END { exit !good }
     '
@@ -65,7 +68,8 @@ start_reclaim() {
     mkswap "$disk" >/dev/null && swapon "$disk" || fail "no disk can be swapped to"
     # Read by others first, files do not count as the group's: they would be taken before what has to be swapped.
     cat /mnt/* >/dev/null
-    while sleep 1; do
+    for _ in $(seq $((memory / 2 / reclaim))); do
+        sleep 1
         # It fails where less is to be had.
         echo "${reclaim}M" >"$group/memory.reclaim"
     done 2>/dev/null &
@@ -76,7 +80,8 @@ report_reclaim() {
     out=$(sed -n 's/^pswpout //p' /proc/vmstat)
     in=$(sed -n 's/^pswpin //p' /proc/vmstat)
     echo "guest: L2: $out pages swapped out, $in in"
-    [ "$out" -gt 0 ] && [ "$in" -gt 0 ] || fail "no memory was taken"
+    # To look at what they filled, they must have had most of it brought back; a MiB is 256 pages.
+    [ "$in" -ge $((memory / 6 * 128)) ] || fail "too little memory was taken"
 }
 
 # Starts L2 $1 and waits for its end.
@@ -84,7 +89,7 @@ start() {
     begin=$(now)
     monitor=$(monitor "$1")
     governed l2 -v "$monitor" -c "$vcpus" -m "$memory" ${kernel:+-k "$kernel"} ${kernel:-droste.self-report} \
-        </dev/null 2>&1 | relay "$1"
+        ${reclaim:+droste.pattern=$((memory / 6))} </dev/null 2>&1 | relay "$1"
     status=$?
     seconds=$(awk -v from="$begin" -v to="$(now)" 'BEGIN { printf "%.2f", to - from }')
     if [ "$status" = 0 ]; then

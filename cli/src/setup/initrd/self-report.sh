@@ -1,8 +1,15 @@
 #!/bin/sh
 # Examines the machine from inside and says what it found, a line each: `guest: key: value`.
 # The last line is `guest: self-report ok`, or `guest: self-report failed: why`; the exit code says the same.
+#
+# With the word droste.pattern=MIB on the command line so much memory is filled at the end, left alone for some seconds, so
+# that whoever is below can take it away, and looked at.
+
+. /etc/words
 
 reason=
+# How long memory is left alone, in seconds.
+idle=15
 
 say() {
     echo "guest: $1: $2"
@@ -91,13 +98,25 @@ report_networks() {
 
 # Devices that the command line promises must be there.
 report_promises() {
-    grep -q -w droste.virtio /proc/cmdline || return
+    word droste.virtio || return
     for device in /sys/block/vd* /sys/class/net/eth*; do
         [ ! -e "$device" ] || return
     done
     fail "devices were promised, none was found"
 }
 
+# What was written must be there still.
+report_pattern() {
+    [ -n "$pattern" ] || return
+    pattern fill "$pattern" || fail "no $pattern MiB of memory can be filled"
+    say memory "$pattern MiB are filled"
+    sleep "$idle"
+    wrong=$(pattern check "$pattern")
+    say memory "$pattern MiB are ${wrong:-as they were}"
+    [ -z "$wrong" ] || fail "memory has changed: $wrong"
+}
+
+pattern=$(value droste.pattern)
 say kernel "$(uname -r)"
 report_cpus
 say memory "$(sed -n 's/^MemTotal: *//p' /proc/meminfo)"
@@ -107,6 +126,7 @@ report_floating_point
 report_disks
 report_networks
 report_promises
+report_pattern
 if [ -z "$reason" ]; then
     echo "guest: self-report ok"
 else

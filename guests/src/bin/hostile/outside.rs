@@ -177,6 +177,7 @@ fn each_place(machine: &Machine, is_bare: bool, mut f: impl FnMut(Place)) {
     for ipa in DEVICES_OF_OTHERS
         .into_iter()
         .filter(|ipa| !is_bare || *ipa != CONFIGURATION_DEVICE)
+        .filter(|ipa| machine.serial != Some(*ipa))
     {
         f(Place {
             ipa,
