@@ -20,6 +20,8 @@ use crate::workspace::{self, Failure};
 const LIMIT: u64 = 900;
 /// What a run may take around itself.
 const GRACE: Duration = Duration::from_secs(30);
+/// Guests' guests in one run, one after another or at a time.
+const MOST: u32 = 4;
 const CPUS: [&str; 3] = [droste::qemu::CPU, "max", "neoverse-n2"];
 /// Bytes that the guest can swap to.
 const SWAP: u64 = 512 << 20;
@@ -49,7 +51,7 @@ impl Choice {
         let mut l2 = L2::new(monitors);
         l2.vcpus = choices.pick(&[1, 2, 2, 3]);
         l2.parallel = choices.pick(&[1, 2, 3]);
-        l2.count = choices.pick(&[1, 2, 4]);
+        l2.count = choices.pick(&[1, 2, 4]).min(MOST / l2.parallel);
         l2.reclaim_mib = choices.pick(&[0, 0, 1]);
         Self {
             cpu: choices.pick(&CPUS),
