@@ -386,6 +386,7 @@ fn from_lists(page: RegisterPage<'_>, register: SysReg) -> u64 {
     let count = gic::list_registers();
     let mut ich = Ich::RESET;
     ich.hcr = page.read(ICH_HCR);
+    ich.interface.vmcr = Vmcr(page.read(ICH_VMCR));
     read_lists(page, &mut ich.lrs);
     match register {
         ICH_MISR_EL2 => ich.misr(count),
