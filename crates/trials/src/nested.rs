@@ -15,6 +15,9 @@
 //! - a fault that L1 is told of must be one of these;
 //! - an access that comes to nothing else must succeed in the end.
 //!
+//! The second model keeps what L1's tables mean, and L1's memory shows that in the order that SCTLR_EL2.EE gives them.
+//! Where L1 turns the order, each descriptor becomes another one, as if L1 had written it.
+//!
 //! So there is no rule here about TLBIs, sizes or hints to be wrong twice. The canonical table is read by a small
 //! walker of this crate's own.
 //!
@@ -50,7 +53,7 @@ mod world;
 
 pub use generate::generate;
 pub use layout::TableShape;
-pub use operation::{Operation, Step, Write};
+pub use operation::{Operation, Order, Step, Write};
 pub use program::Program;
 pub use run::{Lapse, Sabotage, run, run_with};
 pub use tlbi::L1Tlbi;

@@ -87,6 +87,40 @@ fn an_invalidation_that_is_left_out_is_seen() {
     only_fails_with(Lapse::Tlbi, &steps);
 }
 
+/// L1's tables in the other order, written anew.
+const TURNED: &str = "\
+cpu=0 order to=big
+cpu=0 write table=0 level=1 index=0 count=1 value=0x70010003
+cpu=0 write table=0 level=2 index=0 count=1 value=0x70011003
+";
+
+#[test]
+fn tables_are_read_in_the_order_that_l1_gives_them() {
+    passes(&format!("{TURNED}{MAP}{LOOK}"));
+    let flags = "cpu=0 write table=0 level=3 index=1 count=1 value=0x8000080005377\n";
+    for updates in ["nothing", "af", "dirty"] {
+        let text = program("af,dirty", 64, &format!("{TURNED}{flags}{LOOK}")).to_string();
+        let text = text.replace(
+            "updates=nothing table=0",
+            &format!("updates={updates} table=0"),
+        );
+        let program: Program = text.parse().expect("only a word has changed");
+        run(&program).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+#[test]
+fn a_table_whose_order_is_turned_is_another_one() {
+    let end = "cpu=0 tlbi space=0 form=vmalls12e1 scope=is nxs=0 operand=0x0\n";
+    only_fails_with(
+        Lapse::Tlbi,
+        &format!("{MAP}{LOOK}cpu=0 order to=big\n{end}{LOOK}"),
+    );
+    // Turned back, it is what it was.
+    let back = "cpu=0 order to=big\ncpu=0 order to=little\n";
+    passes(&format!("{MAP}{LOOK}{back}{end}{LOOK}"));
+}
+
 #[test]
 fn an_invalidation_reaches_every_context_of_its_vmid() {
     // The last to be made is the first to be found.

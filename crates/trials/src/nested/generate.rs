@@ -8,7 +8,7 @@ use droste_stage2::{Attributes, DirtyLog, Slot};
 
 use crate::choices::Choices;
 use crate::nested::layout::LEAF_TABLES;
-use crate::nested::operation::{Operation, Step, Write};
+use crate::nested::operation::{Operation, Order, Step, Write};
 use crate::nested::program::Program;
 use crate::nested::world::World;
 use crate::operation::{Area, Operation as OfMemory};
@@ -48,6 +48,7 @@ pub fn generate(choices: &mut Choices<'_>, length: usize) -> Program {
         choices,
         world: &world,
         spaces: [0; 4],
+        order: Order::Little,
         steps: Vec::with_capacity(length + 16),
     };
     author.begin();
@@ -75,6 +76,8 @@ struct Author<'c, 'a, 'w> {
     world: &'w World,
     /// Who runs on each CPU, as far as the steps say.
     spaces: [u8; 4],
+    /// How L1's tables are read, as far as the steps say.
+    order: Order,
     steps: Vec<Step>,
 }
 
@@ -87,11 +90,19 @@ impl Author<'_, '_, '_> {
         self.choices.below(self.world.machine.cpus.into()) as u8
     }
 
-    /// Slots, and the tables above the places that are used.
+    /// Slots and tables.
     fn begin(&mut self) {
         for slot in SLOTS {
             self.push(0, Operation::Memory(OfMemory::AddSlot(slot)));
         }
+        if self.choices.once_in(4) {
+            self.turn_to(0, Order::Big);
+        }
+        self.link();
+    }
+
+    /// The tables above the places that are used.
+    fn link(&mut self) {
         let (rooms, ..) = self.world.rooms();
         for (number, shape) in self.world.tables.iter().enumerate() {
             for level in shape.start..2 {
@@ -131,6 +142,7 @@ impl Author<'_, '_, '_> {
             12..=13 => self.enter(),
             14..=16 => self.disturb(),
             17..=18 => self.interleave(),
+            _ if self.choices.once_in(3) => self.turn(),
             _ => self.relink(),
         }
     }
@@ -329,6 +341,27 @@ impl Author<'_, '_, '_> {
         }
         self.write_at(cpu, at, table | 3);
         self.access_to(cpu, at);
+    }
+
+    fn turn_to(&mut self, cpu: u8, order: Order) {
+        self.order = order;
+        self.push(cpu, Operation::Order(order));
+    }
+
+    /// All of L1's tables become others: their order is turned, and mostly L1 invalidates. Then they are written anew,
+    /// or turned back, so that what was there before is there again.
+    fn turn(&mut self) {
+        let cpu = self.cpu();
+        self.turn_to(cpu, self.order.other());
+        if !self.choices.once_in(3) {
+            self.invalidate_all(cpu);
+        }
+        self.access();
+        if self.choices.once_in(2) {
+            self.turn_to(cpu, self.order.other());
+        } else {
+            self.link();
+        }
     }
 
     /// A fault is decided, something happens to what was found, and then it is done.

@@ -33,6 +33,43 @@ pub struct Write {
     pub value: u64,
 }
 
+/// The order of bytes in L1's tables: SCTLR_EL2.EE.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Order {
+    /// The least significant byte comes first.
+    #[default]
+    Little,
+    /// The most significant byte comes first.
+    Big,
+}
+
+impl Order {
+    /// From what a table means to what a little-endian load finds in memory, or back.
+    pub(crate) const fn in_memory(self, value: u64) -> u64 {
+        match self {
+            Self::Little => value,
+            Self::Big => value.swap_bytes(),
+        }
+    }
+
+    /// Its bit in SCTLR_EL2.
+    pub(crate) const fn sctlr(self) -> u64 {
+        match self {
+            Self::Little => 0,
+            Self::Big => 1 << 25,
+        }
+    }
+
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Little => Self::Big,
+            Self::Big => Self::Little,
+        }
+    }
+}
+
+const ORDERS: [(Order, &str); 2] = [(Order::Little, "little"), (Order::Big, "big")];
+
 /// What is done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Operation {
@@ -45,8 +82,10 @@ pub enum Operation {
     },
     /// The CPU leaves L2 for good.
     Leave,
-    /// L1 writes into a table, with the barrier that it owes.
+    /// L1 writes into a table, with the barrier that it owes, in the order that its tables have then.
     Write(Write),
+    /// L1's tables are read in this order from now on, on all of its CPUs. Their bytes stay what they are.
+    Order(Order),
     /// L1 invalidates, with the registers of the guest of this number, and waits.
     Tlbi(u8, L1Tlbi),
     /// L2 makes an access, and its faults are answered until it succeeds or is refused.
@@ -75,6 +114,7 @@ impl fmt::Display for Operation {
                 "write table={} level={} index={} count={} value={:#x}",
                 write.table, write.level, write.index, write.count, write.value
             ),
+            Self::Order(order) => write!(f, "order to={}", name_of(order, &ORDERS)),
             Self::Tlbi(space, tlbi) => write!(
                 f,
                 "tlbi space={space} form={} scope={} nxs={} operand={:#x}",
@@ -120,6 +160,7 @@ impl Operation {
                 count: number("count")?,
                 value: fields.number("value")?,
             }),
+            "order" => Self::Order(fields.named("to", &ORDERS)?),
             "tlbi" => Self::Tlbi(
                 fields.small("space")?,
                 L1Tlbi {

@@ -100,6 +100,10 @@ impl Run<'_> {
                 self.write(&write);
                 Ok(())
             }
+            Operation::Order(order) => {
+                self.turn(order);
+                Ok(())
+            }
             Operation::Tlbi(space, tlbi) => self.tlbi(cpu, space.into(), tlbi),
             Operation::Access(ipa, kind) => self.access(cpu, ipa, kind),
             Operation::Resolve(ipa, kind) => self.resolve(cpu, ipa, kind),

@@ -8,6 +8,7 @@ use droste_nested::{Advertised, StageTwoRegisters};
 use droste_stage2::Geometry;
 
 use crate::nested::layout::{Room, SHAPES, TableShape, rooms};
+use crate::nested::operation::Order;
 use crate::text::{Fields, ParseError, name_of};
 use crate::world::{Feature, MAX_CPUS, World as Machine};
 
@@ -163,7 +164,7 @@ impl World {
     }
 
     /// What L1 has in its registers for a guest.
-    pub(crate) fn registers(&self, space: Space) -> StageTwoRegisters {
+    pub(crate) fn registers(&self, space: Space, order: Order) -> StageTwoRegisters {
         let table = space
             .table
             .map(|table| usize::from(table) % self.tables.len());
@@ -187,7 +188,7 @@ impl World {
         let root = rooms[table.unwrap_or(0)].root.0;
         StageTwoRegisters {
             hcr: fwb | if table.is_some() { hcr::VM } else { 0 },
-            sctlr: 0,
+            sctlr: order.sctlr(),
             vtcr: Vtcr(shape.vtcr() | vs | updates),
             vttbr: Vttbr(u64::from(space.vmid) << 48 | root),
         }

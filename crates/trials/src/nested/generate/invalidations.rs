@@ -76,6 +76,13 @@ impl Author<'_, '_, '_> {
         }
     }
 
+    /// An invalidation of all tables, or of one guest's.
+    pub(super) fn invalidate_all(&mut self, cpu: u8) {
+        let space = self.choices.below(self.world.spaces.len() as u64) as u8;
+        let form = self.choices.pick(&[Form::Alle1, Form::Vmalls12e1]);
+        self.tlbi(cpu, space, form, 0);
+    }
+
     /// TG of the table's granule.
     fn tg(&self, at: At) -> u64 {
         match self.world.tables[usize::from(at.table)].page_shift {

@@ -226,7 +226,8 @@ impl<'m> Run<'m> {
 
     pub(super) fn registers(&self, space: usize) -> StageTwoRegisters {
         let spaces = &self.world.spaces;
-        self.world.registers(spaces[space % spaces.len()])
+        let order = self.hardware.order();
+        self.world.registers(spaces[space % spaces.len()], order)
     }
 
     /// A virtual CPU enters one of L1's guests here; it leaves the CPU where it was.
