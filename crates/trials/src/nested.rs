@@ -24,6 +24,14 @@
 //! The second model has one CPU for all of L1's, because a shadow serves them all. Where L1 leaves one of its CPUs
 //! with stale entries and no broadcast, others may find them too; `droste_nested::tlbi` says so.
 //!
+//! # VMIDs
+//! Hardware's VMIDs run out in many programs: another virtual machine takes all but a few, on the CPU that looks, while
+//! L1's guests stay inside or come back. What L2 invalidates of its own goes by the VMID that its context has then.
+//!
+//! # What is left out
+//! Stage 1 of L2 is off: its virtual addresses are those that L1's tables translate. An invalidation of stage 1 by L1 is
+//! decoded, and does nothing.
+//!
 //! # What else is judged
 //! The first model looks for its own rules: break-before-make, VMIDs, pages reused while reachable. A page that L2
 //! stored to is in the next harvest of the canonical table. At the end all pages come back, and never are more out

@@ -5,7 +5,7 @@ use std::fmt;
 use droste_arm64::Ipa;
 use droste_mmu_model::AccessKind;
 
-use crate::nested::tlbi::{L1Tlbi, NAMES, SCOPES};
+use crate::nested::tlbi::L1Tlbi;
 use crate::operation::{KINDS, Operation as OfMemory};
 use crate::text::{Fields, ParseError, name_of};
 
@@ -88,13 +88,17 @@ pub enum Operation {
     Order(Order),
     /// L1 invalidates, with the registers of the guest of this number, and waits.
     Tlbi(u8, L1Tlbi),
+    /// L2 invalidates its own stage 1 here, and waits: hardware does it, under the VMID of a shadow. What EL1 cannot
+    /// execute does nothing.
+    GuestTlbi(L1Tlbi),
     /// L2 makes an access, and its faults are answered until it succeeds or is refused.
     Access(Ipa, AccessKind),
     /// L2 takes a fault here if it can, and what to do is decided, not done.
     Resolve(Ipa, AccessKind),
     /// What was decided is done.
     Install,
-    /// Something that droste-stage2's programs do happens to L1's memory: to its slots or the canonical table.
+    /// Something that droste-stage2's programs do happens to L1's memory: to its slots or the canonical table. Or
+    /// VMIDs go to another virtual machine.
     Memory(OfMemory),
 }
 
@@ -115,14 +119,8 @@ impl fmt::Display for Operation {
                 write.table, write.level, write.index, write.count, write.value
             ),
             Self::Order(order) => write!(f, "order to={}", name_of(order, &ORDERS)),
-            Self::Tlbi(space, tlbi) => write!(
-                f,
-                "tlbi space={space} form={} scope={} nxs={} operand={:#x}",
-                name_of(&tlbi.form, &NAMES),
-                name_of(&tlbi.scope, &SCOPES),
-                u8::from(tlbi.is_nxs),
-                tlbi.operand
-            ),
+            Self::Tlbi(space, tlbi) => write!(f, "tlbi space={space} {tlbi}"),
+            Self::GuestTlbi(tlbi) => write!(f, "guest-tlbi {tlbi}"),
             Self::Access(ipa, kind) => write!(f, "access ipa={ipa} kind={}", name_of(kind, &KINDS)),
             Self::Resolve(ipa, kind) => {
                 write!(f, "resolve ipa={ipa} kind={}", name_of(kind, &KINDS))
@@ -161,15 +159,8 @@ impl Operation {
                 value: fields.number("value")?,
             }),
             "order" => Self::Order(fields.named("to", &ORDERS)?),
-            "tlbi" => Self::Tlbi(
-                fields.small("space")?,
-                L1Tlbi {
-                    form: fields.named("form", &NAMES)?,
-                    scope: fields.named("scope", &SCOPES)?,
-                    is_nxs: fields.number("nxs")? != 0,
-                    operand: fields.number("operand")?,
-                },
-            ),
+            "tlbi" => Self::Tlbi(fields.small("space")?, L1Tlbi::parse(fields)?),
+            "guest-tlbi" => Self::GuestTlbi(L1Tlbi::parse(fields)?),
             "access" => Self::Access(ipa()?, fields.named("kind", &KINDS)?),
             "resolve" => Self::Resolve(ipa()?, fields.named("kind", &KINDS)?),
             "install" => Self::Install,

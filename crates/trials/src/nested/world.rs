@@ -121,13 +121,19 @@ impl World {
         }
     }
 
-    /// The number of the CPU that runs no guest.
+    /// The number of the CPU that looks, and runs no guest of this virtual machine.
     pub(crate) fn looker(&self) -> usize {
         usize::from(self.machine.cpus)
     }
 
+    /// The canonical table's, those of all places, and that of another virtual machine.
     const fn roots(&self) -> u64 {
-        self.places as u64 + 1
+        self.places as u64 + 2
+    }
+
+    /// Where the root of another virtual machine's table is.
+    pub(crate) fn neighbours_root(&self) -> Pa {
+        TABLES + ROOT_BYTES * (self.roots() - 1)
     }
 
     /// Where the canonical table's root is, and after it those of all places.

@@ -77,6 +77,16 @@ impl<'m> VirtualHardware<'m> {
         model.dsb(CPU, Dsb::Ish);
     }
 
+    /// L2 invalidates, and waits.
+    pub(super) fn guest_tlbi(&self, registers: &StageTwoRegisters, tlbi: L1Tlbi) {
+        self.load(registers);
+        let mut model = self.model.borrow_mut();
+        model.enter(CPU, Vcpu::new(0));
+        model.guest_tlbi(CPU, tlbi.instruction());
+        model.guest_dsb(CPU, Dsb::Ish);
+        model.exit(CPU);
+    }
+
     fn load(&self, registers: &StageTwoRegisters) {
         let mut model = self.model.borrow_mut();
         model.set_vtcr(CPU, registers.vtcr.0);
