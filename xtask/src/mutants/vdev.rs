@@ -201,4 +201,41 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "        self.latch |= high & !self.active;",
         "        self.latch |= high;",
     ),
+    mutant(
+        "load-forgets-the-active-one",
+        "gic/timers.rs",
+        "        let held = (high | self.active | self.hw) & mask;",
+        "        let held = (high | self.hw) & mask;",
+    ),
+    // More interrupts than list registers.
+    mutant(
+        "active-ones-take-all",
+        "gic/lists.rs",
+        "        let reserved = usize::from(pending.offered != 0);",
+        "        let reserved = usize::from(pending.offered > 1023);",
+    ),
+    mutant(
+        "groups-may-change-unseen",
+        "gic/lists.rs",
+        "            bits |= hcr::on_group_change(vmcr);\n",
+        "",
+    ),
+    mutant(
+        "one-end-for-all",
+        "gic/lists.rs",
+        "        for _ in 0..unlisted_ends.min(31) {",
+        "        for _ in 0..unlisted_ends.min(1) {",
+    ),
+    mutant(
+        "end-of-the-lowest",
+        "gic/lists.rs",
+        "first.map_or(key, |first: u32| first.min(key))",
+        "first.map_or(key, |first: u32| first.max(key))",
+    ),
+    mutant(
+        "end-of-what-is-listed",
+        "gic/lists.rs",
+        "            for bit in ones32(state.wanted[word] & bank.active & !bank.listed) {",
+        "            for bit in ones32(state.wanted[word] & bank.active) {",
+    ),
 ];
