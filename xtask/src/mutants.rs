@@ -1,8 +1,10 @@
-//! `cargo xtask mutants`: takes safeguards of stage 2 and of nested guests away one by one, and sees whether tests notice.
+//! `cargo xtask mutants`: takes safeguards of stage 2, of nested guests and of their interrupts away one by one, and sees
+//! whether tests notice.
 
 mod nested;
 mod stage2;
 mod table;
+mod vdev;
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -14,11 +16,13 @@ use crate::workspace::{self, Failure};
 use table::{Mutant, SUBJECTS, Subject};
 
 /// What the mutants are tested with.
-const CRATES: [&str; 5] = ["arm64", "stage2", "nested", "mmu-model", "trials"];
+const CRATES: [&str; 6] = ["arm64", "stage2", "nested", "mmu-model", "trials", "vdev"];
 /// In percent: what a mutant breaks shows early or not at all.
 const TRIALS: &str = "4";
 /// A mutant that has not ended by then has made something endless.
 const DEADLINE: Duration = Duration::from_mins(5);
+/// Address space of any process of a test, in KiB: an endless list takes all that there is before the deadline.
+const MEMORY: &str = "8388608";
 
 /// Which mutants are run.
 #[derive(clap::Args)]
@@ -29,7 +33,7 @@ pub(crate) struct Options {
     /// Run those whose name holds this
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Run those of this crate: stage2 or nested
+    /// Run those of this crate: stage2, nested or vdev
     #[arg(long, value_name = "CRATE")]
     of: Option<String>,
 }
@@ -211,8 +215,11 @@ fn test(folder: &Path, tests: &[&str]) -> Result<End, Failure> {
     let log = folder.join("log");
     let file = fs::File::create(&log).map_err(|e| cannot("write", &log, &e))?;
     let both = file.try_clone().map_err(|e| cannot("write", &log, &e))?;
-    let mut child = workspace::cargo();
+    let cargo = workspace::cargo();
+    let mut child = Command::new("sh");
     child
+        .args(["-c", "ulimit -v \"$0\" && exec \"$@\"", MEMORY])
+        .arg(cargo.get_program())
         .arg("test")
         .args(tests)
         .current_dir(folder)

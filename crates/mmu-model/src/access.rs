@@ -37,7 +37,7 @@ pub enum FaultKind {
     AccessFlag,
     /// The entry does not permit it.
     Permission,
-    /// The output is wider than VTCR_EL2.PS.
+    /// The output, or the address of a table, is wider than VTCR_EL2.PS.
     AddressSize,
     /// A table is outside the memory for tables.
     External,

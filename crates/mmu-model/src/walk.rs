@@ -91,7 +91,10 @@ impl Model {
                 level,
             },
             EndKind::Outside => Effect::Fault {
-                kind: FaultKind::External,
+                kind: match shape.meaning(end.raw, level) {
+                    Meaning::Table(table) if table >> shape.oa_bits != 0 => FaultKind::AddressSize,
+                    _ => FaultKind::External,
+                },
                 level,
             },
         }

@@ -131,6 +131,7 @@ impl<S: Share> Machine for Cpu<'_, S> {
 pub struct Pool<'m, S = RefCell<Model>> {
     model: &'m S,
     free: Vec<Pa>,
+    count: u64,
     page_bytes: u64,
 }
 
@@ -141,6 +142,7 @@ impl<'m, S: Share> Pool<'m, S> {
         Self {
             model,
             free,
+            count,
             page_bytes,
         }
     }
@@ -158,7 +160,11 @@ impl<S: Share> PageSupply for Pool<'_, S> {
         Some(page)
     }
 
+    /// # Panics
+    /// If more pages come back than went out: a list of them that is a ring has no end.
     fn give(&mut self, page: Pa) {
+        let is_out = (self.free.len() as u64) < self.count;
+        assert!(is_out, "no more pages come back than were taken");
         self.model
             .with(|model| model.release(page, self.page_bytes));
         self.free.push(page);

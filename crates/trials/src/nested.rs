@@ -15,11 +15,22 @@
 //! - a fault that L1 is told of must be one of these;
 //! - an access that comes to nothing else must succeed in the end.
 //!
+//! The second model keeps what L1's tables mean, and L1's memory shows that in the order that SCTLR_EL2.EE gives them.
+//! Where L1 turns the order, each descriptor becomes another one, as if L1 had written it.
+//!
 //! So there is no rule here about TLBIs, sizes or hints to be wrong twice. The canonical table is read by a small
 //! walker of this crate's own.
 //!
 //! The second model has one CPU for all of L1's, because a shadow serves them all. Where L1 leaves one of its CPUs
 //! with stale entries and no broadcast, others may find them too; `droste_nested::tlbi` says so.
+//!
+//! # VMIDs
+//! Hardware's VMIDs run out in many programs: another virtual machine takes all but a few, on the CPU that looks, while
+//! L1's guests stay inside or come back. What L2 invalidates of its own goes by the VMID that its context has then.
+//!
+//! # What is left out
+//! Stage 1 of L2 is off: its virtual addresses are those that L1's tables translate. An invalidation of stage 1 by L1 is
+//! decoded, and does nothing.
 //!
 //! # What else is judged
 //! The first model looks for its own rules: break-before-make, VMIDs, pages reused while reachable. A page that L2
@@ -50,7 +61,7 @@ mod world;
 
 pub use generate::generate;
 pub use layout::TableShape;
-pub use operation::{Operation, Step, Write};
+pub use operation::{Operation, Order, Step, Write};
 pub use program::Program;
 pub use run::{Lapse, Sabotage, run, run_with};
 pub use tlbi::L1Tlbi;

@@ -21,8 +21,8 @@ fn part(number: u64) {
     let rate = report.rate(time);
     println!(
         "{count} nested programs from seed {first}: {} operations, {rate} per second of CPU time; {} faults, {} accesses \
-         judged, {} verbs",
-        report.operations, report.faults, report.accesses, report.verbs
+         judged, {} verbs, {} rollovers of VMIDs",
+        report.operations, report.faults, report.accesses, report.verbs, report.rollovers
     );
     let expected = count * LENGTH as u64 * 3 / 4;
     assert!(report.operations > expected, "most steps do something");

@@ -1,6 +1,7 @@
 //! Mistakes that a hypervisor of hypervisors can make: for each, `droste-nested` does it right, and the judges see it
 //! done wrong.
 
+use droste_mmu_model::Rule;
 use droste_trials::nested::{Lapse, Program, Sabotage, run, run_with};
 use droste_trials::{Failure, Problem};
 
@@ -85,6 +86,58 @@ fn an_invalidation_that_is_left_out_is_seen() {
          cpu=0 tlbi space=0 form=vmalle1 scope=is nxs=0 operand=0x0\n{LOOK}"
     );
     only_fails_with(Lapse::Tlbi, &steps);
+}
+
+/// L1 leaves entries of both stages combined, and L2's own invalidation takes them.
+#[test]
+fn what_l2_invalidates_itself_it_does_not_see_again() {
+    let by_l1 = format!(
+        "{MAP}{LOOK}\
+         cpu=0 write table=0 level=3 index=1 count=1 value=0x0\n\
+         cpu=0 tlbi space=0 form=ipas2e1 scope=is nxs=0 operand=0x8000001\n"
+    );
+    for scope in ["is", "local"] {
+        let by_l2 = format!("cpu=1 guest-tlbi form=vmalle1 scope={scope} nxs=0 operand=0x0\n");
+        let steps = format!("{by_l1}{by_l2}{LOOK}");
+        only_fails_with(Lapse::Tlbi, &steps);
+    }
+    let left = program("", 64, &format!("{by_l1}{LOOK}"));
+    let run = run_with(&left, Sabotage::Hypervisor(Lapse::Tlbi));
+    assert!(run.is_ok(), "L1's hardware could hold them still");
+}
+
+/// L1's tables in the other order, written anew.
+const TURNED: &str = "\
+cpu=0 order to=big
+cpu=0 write table=0 level=1 index=0 count=1 value=0x70010003
+cpu=0 write table=0 level=2 index=0 count=1 value=0x70011003
+";
+
+#[test]
+fn tables_are_read_in_the_order_that_l1_gives_them() {
+    passes(&format!("{TURNED}{MAP}{LOOK}"));
+    let flags = "cpu=0 write table=0 level=3 index=1 count=1 value=0x8000080005377\n";
+    for updates in ["nothing", "af", "dirty"] {
+        let text = program("af,dirty", 64, &format!("{TURNED}{flags}{LOOK}")).to_string();
+        let text = text.replace(
+            "updates=nothing table=0",
+            &format!("updates={updates} table=0"),
+        );
+        let program: Program = text.parse().expect("only a word has changed");
+        run(&program).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
+#[test]
+fn a_table_whose_order_is_turned_is_another_one() {
+    let end = "cpu=0 tlbi space=0 form=vmalls12e1 scope=is nxs=0 operand=0x0\n";
+    only_fails_with(
+        Lapse::Tlbi,
+        &format!("{MAP}{LOOK}cpu=0 order to=big\n{end}{LOOK}"),
+    );
+    // Turned back, it is what it was.
+    let back = "cpu=0 order to=big\ncpu=0 order to=little\n";
+    passes(&format!("{MAP}{LOOK}{back}{end}{LOOK}"));
 }
 
 #[test]
@@ -208,6 +261,23 @@ fn contexts_come_and_go_with_their_places() {
         let program: Program = text.parse().expect("only a number has changed");
         run(&program).unwrap_or_else(|failure| panic!("{failure}"));
     }
+}
+
+/// Guest 0 has number 1. Both CPUs leave it for guest 2, another virtual machine takes all numbers that are left, and
+/// guest 1 gets the first of the next generation.
+#[test]
+fn a_context_is_entered_under_the_number_that_it_has_now() {
+    let away = "cpu=0 enter space=2 vcpu=0\ncpu=1 enter space=2 vcpu=1\n";
+    let others = "cpu=0 pressure count=253\ncpu=0 enter space=1 vcpu=0\n";
+    let back = "cpu=0 enter space=0 vcpu=0\ncpu=1 enter space=0 vcpu=1\n";
+    let steps = format!("{MAP}{LOOK}{away}{others}{back}{LOOK}");
+    passes(&steps);
+    let program = program("", 64, &steps);
+    let report = run(&program).expect("it passes");
+    assert_eq!(report.rollovers, 1);
+    let failure = run_with(&program, Sabotage::Hypervisor(Lapse::Number));
+    let failure = failure.expect_err("the number is another's by now");
+    assert_eq!(failure.problem.rule(), Some(Rule::VmidReused), "{failure}");
 }
 
 #[test]

@@ -481,6 +481,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "",
     ),
     mutant(
+        "walk-is-little-endian",
+        "walk.rs",
+        "            is_big_endian: registers.sctlr & EE != 0,",
+        "            is_big_endian: registers.sctlr & EE != 0 && registers.hcr == 0,",
+    ),
+    mutant(
+        "flags-in-another-order",
+        "walk.rs",
+        "        let new = self.in_table_order(found.used.0);",
+        "        let new = found.used.0;",
+    ),
+    mutant(
         "walk-checks-no-output",
         "walk.rs",
         "        if exceeds(raw.output(shape.format, level).0, shape.output_bits) {\n            return Err(WalkFault::new(FaultKind::AddressSize, level));\n        }\n",

@@ -1,6 +1,6 @@
 //! What a mutant is, and which crates have some.
 
-use super::{nested, stage2};
+use super::{nested, stage2, vdev};
 
 /// A change of one place in the source that tests must notice.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ pub(super) struct Subject {
     pub(super) tests: &'static [&'static [&'static str]],
 }
 
-pub(super) const SUBJECTS: [Subject; 2] = [
+pub(super) const SUBJECTS: [Subject; 3] = [
     Subject {
         name: "stage2",
         mutants: stage2::MUTANTS,
@@ -55,6 +55,11 @@ pub(super) const SUBJECTS: [Subject; 2] = [
             &["--package", "droste-trials", "--test", "nested*"],
             &["--package", "droste-nested", "--tests"],
         ],
+    },
+    Subject {
+        name: "vdev",
+        mutants: vdev::MUTANTS,
+        tests: &[&["--package", "droste-vdev", "--lib"]],
     },
 ];
 

@@ -91,6 +91,26 @@ fn an_address_outside_the_space_faults() {
 }
 
 #[test]
+fn a_table_beyond_the_output_size_is_no_table() {
+    for (at, cause) in [
+        (1 << 40, FaultKind::AddressSize),
+        (1 << 39, FaultKind::External),
+    ] {
+        let mut model = built(config());
+        model.set_vtcr(1, VTCR & !(7 << 16) | 2 << 16);
+        model.write(0, Pa(T2), table(at));
+        model.dsb(0, Dsb::Ish);
+        model.enter(1, Vcpu::new(1));
+        let outcomes = model.access(1, Access::new(Va(0), AccessKind::Read));
+        let fault = Effect::Fault {
+            kind: cause,
+            level: 2,
+        };
+        assert!(outcomes.has(fault), "{outcomes:?}");
+    }
+}
+
+#[test]
 fn without_hardware_help_a_clear_access_flag_faults() {
     let mut model = running(config());
     model.write(0, Pa(T3 + 5 * 8), page(MEMORY) & !ACCESSED);

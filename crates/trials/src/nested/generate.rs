@@ -1,19 +1,19 @@
 //! Makes up nested programs. They come back to few addresses, and L1 mostly does what it should: break, invalidate,
 //! make. A step that is missing makes it forget.
 
-use droste_arm64::desc::{S2ap, Xn};
-use droste_arm64::{Ipa, Level, Pa};
+use droste_arm64::{Ipa, Pa};
 use droste_mmu_model::AccessKind;
-use droste_stage2::{Attributes, DirtyLog, Slot};
+use droste_stage2::{Attributes, Slot};
 
 use crate::choices::Choices;
 use crate::nested::layout::LEAF_TABLES;
-use crate::nested::operation::{Operation, Step, Write};
+use crate::nested::operation::{Operation, Order, Step, Write};
 use crate::nested::program::Program;
 use crate::nested::world::World;
 use crate::operation::{Area, Operation as OfMemory};
 use crate::world::Feature;
 
+mod host;
 mod invalidations;
 mod worlds;
 
@@ -45,9 +45,11 @@ const SLOTS: [Slot; 4] = [
 pub fn generate(choices: &mut Choices<'_>, length: usize) -> Program {
     let world = world(choices);
     let mut author = Author {
+        is_scarce: !world.machine.has(Feature::Vmid16) && choices.once_in(2),
         choices,
         world: &world,
         spaces: [0; 4],
+        order: Order::Little,
         steps: Vec::with_capacity(length + 16),
     };
     author.begin();
@@ -75,6 +77,10 @@ struct Author<'c, 'a, 'w> {
     world: &'w World,
     /// Who runs on each CPU, as far as the steps say.
     spaces: [u8; 4],
+    /// How L1's tables are read, as far as the steps say.
+    order: Order,
+    /// Whether VMIDs run out, again and again.
+    is_scarce: bool,
     steps: Vec<Step>,
 }
 
@@ -87,11 +93,19 @@ impl Author<'_, '_, '_> {
         self.choices.below(self.world.machine.cpus.into()) as u8
     }
 
-    /// Slots, and the tables above the places that are used.
+    /// Slots and tables.
     fn begin(&mut self) {
         for slot in SLOTS {
             self.push(0, Operation::Memory(OfMemory::AddSlot(slot)));
         }
+        if self.choices.once_in(4) {
+            self.turn_to(0, Order::Big);
+        }
+        self.link();
+    }
+
+    /// The tables above the places that are used.
+    fn link(&mut self) {
         let (rooms, ..) = self.world.rooms();
         for (number, shape) in self.world.tables.iter().enumerate() {
             for level in shape.start..2 {
@@ -131,6 +145,7 @@ impl Author<'_, '_, '_> {
             12..=13 => self.enter(),
             14..=16 => self.disturb(),
             17..=18 => self.interleave(),
+            _ if self.choices.once_in(3) => self.turn(),
             _ => self.relink(),
         }
     }
@@ -152,6 +167,9 @@ impl Author<'_, '_, '_> {
     }
 
     fn access(&mut self) {
+        if self.is_scarce && self.choices.once_in(4) {
+            self.enter();
+        }
         let cpu = self.cpu();
         let (ipa, kind) = (self.spot(cpu), self.kind());
         self.push(cpu, Operation::Access(ipa, kind));
@@ -164,6 +182,9 @@ impl Author<'_, '_, '_> {
         }
         let space = self.choices.below(self.world.spaces.len() as u64) as u8;
         self.spaces[usize::from(cpu) % 4] = space;
+        if self.is_scarce && self.choices.once_in(2) {
+            self.use_up();
+        }
         let vcpu = if self.choices.once_in(4) {
             self.cpu()
         } else {
@@ -331,6 +352,27 @@ impl Author<'_, '_, '_> {
         self.access_to(cpu, at);
     }
 
+    fn turn_to(&mut self, cpu: u8, order: Order) {
+        self.order = order;
+        self.push(cpu, Operation::Order(order));
+    }
+
+    /// All of L1's tables become others: their order is turned, and mostly L1 invalidates. Then they are written anew,
+    /// or turned back, so that what was there before is there again.
+    fn turn(&mut self) {
+        let cpu = self.cpu();
+        self.turn_to(cpu, self.order.other());
+        if !self.choices.once_in(3) {
+            self.invalidate_all(cpu);
+        }
+        self.access();
+        if self.choices.once_in(2) {
+            self.turn_to(cpu, self.order.other());
+        } else {
+            self.link();
+        }
+    }
+
     /// A fault is decided, something happens to what was found, and then it is done.
     fn interleave(&mut self) {
         let (cpu, by) = (self.cpu(), self.cpu());
@@ -364,66 +406,5 @@ impl Author<'_, '_, '_> {
         }
         self.push(cpu, Operation::Install);
         self.push(cpu, Operation::Access(Ipa(at.ipa), kind));
-    }
-
-    /// L0 does something to L1's memory.
-    fn disturb(&mut self) {
-        let cpu = self.cpu();
-        let slot = self.choices.pick(&[RAM, RAM, RAM, ODD, ROM]);
-        let few = self
-            .choices
-            .pick(&[0, 1, 2, 3, 5, 0x10, 0x1ff, 0x200, 0x3f0, 0x1fff]);
-        let bytes = self
-            .choices
-            .pick(&[0x1000, 0x1000, 0x3000, 0x20_0000, 0x40_0000]);
-        let limit = if slot == RAM { 0x4000_0000 } else { 0x40_0000 };
-        let ipa =
-            Ipa((slot + few * 0x1000 % limit) & !(if bytes > 0x3000 { bytes - 1 } else { 0xfff }));
-        let of = Area { ipa, bytes };
-        let operation = match self.choices.below(16) {
-            0..=4 => OfMemory::Unmap(of),
-            5..=8 => OfMemory::Dirty(of),
-            9..=10 => OfMemory::Age(of),
-            11 => OfMemory::Split(of, Level::L3),
-            12 => OfMemory::Collapse(
-                Area {
-                    ipa: ipa.align_down(0x20_0000),
-                    bytes: 0x20_0000,
-                },
-                Level::L2,
-            ),
-            13 => return self.change_slot(cpu, ipa),
-            14 => OfMemory::SetLog(ipa, self.choices.pick(&[DirtyLog::On, DirtyLog::Off])),
-            _ => OfMemory::SetAttributes(ipa, self.attributes()),
-        };
-        self.push(cpu, Operation::Memory(operation));
-    }
-
-    fn attributes(&mut self) -> Attributes {
-        let executes: &[Xn] = if self.world.machine.has(Feature::Xnx) {
-            &[Xn::Everywhere, Xn::Nowhere, Xn::OnlyEl0, Xn::OnlyEl1]
-        } else {
-            &[Xn::Everywhere, Xn::Nowhere]
-        };
-        Attributes {
-            access: self
-                .choices
-                .pick(&[S2ap::ReadWrite, S2ap::ReadOnly, S2ap::ReadWrite]),
-            execute: self.choices.pick(executes),
-            ..Attributes::RAM
-        }
-    }
-
-    /// A slot goes, and comes back with other memory behind it.
-    fn change_slot(&mut self, cpu: u8, ipa: Ipa) {
-        let slot = SLOTS.into_iter().rev().find(|slot| slot.ipa <= ipa);
-        let slot = slot.expect("all addresses are above the first slot's");
-        self.push(cpu, Operation::Memory(OfMemory::RemoveSlot(ipa)));
-        self.access();
-        let pa = Pa(slot.pa.0 ^ self.choices.below(2) << 36);
-        self.push(
-            cpu,
-            Operation::Memory(OfMemory::AddSlot(Slot { pa, ..slot })),
-        );
     }
 }

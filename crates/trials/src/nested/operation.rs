@@ -5,7 +5,7 @@ use std::fmt;
 use droste_arm64::Ipa;
 use droste_mmu_model::AccessKind;
 
-use crate::nested::tlbi::{L1Tlbi, NAMES, SCOPES};
+use crate::nested::tlbi::L1Tlbi;
 use crate::operation::{KINDS, Operation as OfMemory};
 use crate::text::{Fields, ParseError, name_of};
 
@@ -33,6 +33,43 @@ pub struct Write {
     pub value: u64,
 }
 
+/// The order of bytes in L1's tables: SCTLR_EL2.EE.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Order {
+    /// The least significant byte comes first.
+    #[default]
+    Little,
+    /// The most significant byte comes first.
+    Big,
+}
+
+impl Order {
+    /// From what a table means to what a little-endian load finds in memory, or back.
+    pub(crate) const fn in_memory(self, value: u64) -> u64 {
+        match self {
+            Self::Little => value,
+            Self::Big => value.swap_bytes(),
+        }
+    }
+
+    /// Its bit in SCTLR_EL2.
+    pub(crate) const fn sctlr(self) -> u64 {
+        match self {
+            Self::Little => 0,
+            Self::Big => 1 << 25,
+        }
+    }
+
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Little => Self::Big,
+            Self::Big => Self::Little,
+        }
+    }
+}
+
+const ORDERS: [(Order, &str); 2] = [(Order::Little, "little"), (Order::Big, "big")];
+
 /// What is done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Operation {
@@ -45,17 +82,23 @@ pub enum Operation {
     },
     /// The CPU leaves L2 for good.
     Leave,
-    /// L1 writes into a table, with the barrier that it owes.
+    /// L1 writes into a table, with the barrier that it owes, in the order that its tables have then.
     Write(Write),
+    /// L1's tables are read in this order from now on, on all of its CPUs. Their bytes stay what they are.
+    Order(Order),
     /// L1 invalidates, with the registers of the guest of this number, and waits.
     Tlbi(u8, L1Tlbi),
+    /// L2 invalidates its own stage 1 here, and waits: hardware does it, under the VMID of a shadow. What EL1 cannot
+    /// execute does nothing.
+    GuestTlbi(L1Tlbi),
     /// L2 makes an access, and its faults are answered until it succeeds or is refused.
     Access(Ipa, AccessKind),
     /// L2 takes a fault here if it can, and what to do is decided, not done.
     Resolve(Ipa, AccessKind),
     /// What was decided is done.
     Install,
-    /// Something that droste-stage2's programs do happens to L1's memory: to its slots or the canonical table.
+    /// Something that droste-stage2's programs do happens to L1's memory: to its slots or the canonical table. Or
+    /// VMIDs go to another virtual machine.
     Memory(OfMemory),
 }
 
@@ -75,14 +118,9 @@ impl fmt::Display for Operation {
                 "write table={} level={} index={} count={} value={:#x}",
                 write.table, write.level, write.index, write.count, write.value
             ),
-            Self::Tlbi(space, tlbi) => write!(
-                f,
-                "tlbi space={space} form={} scope={} nxs={} operand={:#x}",
-                name_of(&tlbi.form, &NAMES),
-                name_of(&tlbi.scope, &SCOPES),
-                u8::from(tlbi.is_nxs),
-                tlbi.operand
-            ),
+            Self::Order(order) => write!(f, "order to={}", name_of(order, &ORDERS)),
+            Self::Tlbi(space, tlbi) => write!(f, "tlbi space={space} {tlbi}"),
+            Self::GuestTlbi(tlbi) => write!(f, "guest-tlbi {tlbi}"),
             Self::Access(ipa, kind) => write!(f, "access ipa={ipa} kind={}", name_of(kind, &KINDS)),
             Self::Resolve(ipa, kind) => {
                 write!(f, "resolve ipa={ipa} kind={}", name_of(kind, &KINDS))
@@ -120,15 +158,9 @@ impl Operation {
                 count: number("count")?,
                 value: fields.number("value")?,
             }),
-            "tlbi" => Self::Tlbi(
-                fields.small("space")?,
-                L1Tlbi {
-                    form: fields.named("form", &NAMES)?,
-                    scope: fields.named("scope", &SCOPES)?,
-                    is_nxs: fields.number("nxs")? != 0,
-                    operand: fields.number("operand")?,
-                },
-            ),
+            "order" => Self::Order(fields.named("to", &ORDERS)?),
+            "tlbi" => Self::Tlbi(fields.small("space")?, L1Tlbi::parse(fields)?),
+            "guest-tlbi" => Self::GuestTlbi(L1Tlbi::parse(fields)?),
             "access" => Self::Access(ipa()?, fields.named("kind", &KINDS)?),
             "resolve" => Self::Resolve(ipa()?, fields.named("kind", &KINDS)?),
             "install" => Self::Install,

@@ -1,5 +1,6 @@
 //! Runs nested programs: a hypervisor around `droste-nested`, as small as it can be, and the judges.
 
+mod contexts;
 mod faults;
 mod host;
 mod hypervisor;
@@ -32,6 +33,8 @@ pub enum Lapse {
     Visit,
     /// Tickets are taken when fills are done.
     Ticket,
+    /// A context is entered under the VMID that it had before.
+    Number,
 }
 
 /// What goes wrong.
@@ -100,7 +103,15 @@ impl Run<'_> {
                 self.write(&write);
                 Ok(())
             }
+            Operation::Order(order) => {
+                self.turn(order);
+                Ok(())
+            }
             Operation::Tlbi(space, tlbi) => self.tlbi(cpu, space.into(), tlbi),
+            Operation::GuestTlbi(tlbi) => {
+                self.guest_tlbi(cpu, tlbi);
+                Ok(())
+            }
             Operation::Access(ipa, kind) => self.access(cpu, ipa, kind),
             Operation::Resolve(ipa, kind) => self.resolve(cpu, ipa, kind),
             Operation::Install => self.install(cpu),

@@ -1,8 +1,12 @@
 //! TLB invalidations as L1 issues them: as the encoding that traps, and as the instruction that the model of L1's
 //! hardware executes (DDI 0487, C5.5).
 
+use std::fmt;
+
 use droste_arm64::sysreg::SysReg;
 use droste_mmu_model::{Completion, Form, Scope, Tlbi};
+
+use crate::text::{Fields, ParseError, name_of};
 
 /// An instruction and its operand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,7 +22,7 @@ pub struct L1Tlbi {
 }
 
 /// The forms that programs use, with their names.
-pub(crate) const NAMES: [(Form, &str); 10] = [
+pub(crate) const NAMES: [(Form, &str); 12] = [
     (Form::Ipas2e1, "ipas2e1"),
     (Form::Ipas2le1, "ipas2le1"),
     (Form::Ripas2e1, "ripas2e1"),
@@ -28,8 +32,13 @@ pub(crate) const NAMES: [(Form, &str); 10] = [
     (Form::Alle1, "alle1"),
     (Form::Alle2, "alle2"),
     (Form::Vae1, "vae1"),
+    (Form::Vaae1, "vaae1"),
+    (Form::Aside1, "aside1"),
     (Form::Vae2, "vae2"),
 ];
+
+/// Those of them that L2 can execute.
+pub(crate) const OF_EL1: [Form; 4] = [Form::Vmalle1, Form::Vae1, Form::Vaae1, Form::Aside1];
 
 pub(crate) const SCOPES: [(Scope, &str); 3] = [
     (Scope::Local, "local"),
@@ -66,6 +75,8 @@ impl L1Tlbi {
                     Form::Alle2 => (4, crm, 0),
                     Form::Vae2 => (4, crm, 1),
                     Form::Vae1 => (0, crm, 1),
+                    Form::Aside1 => (0, crm, 2),
+                    Form::Vaae1 => (0, crm, 3),
                     _ => (0, crm, 0),
                 }
             }
@@ -76,6 +87,11 @@ impl L1Tlbi {
     /// Whether it needs FEAT_TLBIRANGE, with which FEAT_TLBIOS comes.
     pub(crate) const fn needs_ranges(self) -> bool {
         matches!(self.form, Form::Ripas2e1 | Form::Ripas2le1) || matches!(self.scope, Scope::Outer)
+    }
+
+    /// Whether L2 can execute it, on every machine.
+    pub(crate) fn is_of_el1(self) -> bool {
+        OF_EL1.contains(&self.form) && !self.needs_ranges() && !self.is_nxs
     }
 
     /// The instruction.
@@ -94,5 +110,30 @@ impl L1Tlbi {
             },
             operand: if takes_none { 0 } else { self.operand },
         }
+    }
+}
+
+impl fmt::Display for L1Tlbi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "form={} scope={} nxs={} operand={:#x}",
+            name_of(&self.form, &NAMES),
+            name_of(&self.scope, &SCOPES),
+            u8::from(self.is_nxs),
+            self.operand
+        )
+    }
+}
+
+impl L1Tlbi {
+    /// The instruction of a line.
+    pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, ParseError> {
+        Ok(Self {
+            form: fields.named("form", &NAMES)?,
+            scope: fields.named("scope", &SCOPES)?,
+            is_nxs: fields.number("nxs")? != 0,
+            operand: fields.number("operand")?,
+        })
     }
 }

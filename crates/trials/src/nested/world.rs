@@ -8,6 +8,7 @@ use droste_nested::{Advertised, StageTwoRegisters};
 use droste_stage2::Geometry;
 
 use crate::nested::layout::{Room, SHAPES, TableShape, rooms};
+use crate::nested::operation::Order;
 use crate::text::{Fields, ParseError, name_of};
 use crate::world::{Feature, MAX_CPUS, World as Machine};
 
@@ -120,13 +121,19 @@ impl World {
         }
     }
 
-    /// The number of the CPU that runs no guest.
+    /// The number of the CPU that looks, and runs no guest of this virtual machine.
     pub(crate) fn looker(&self) -> usize {
         usize::from(self.machine.cpus)
     }
 
+    /// The canonical table's, those of all places, and that of another virtual machine.
     const fn roots(&self) -> u64 {
-        self.places as u64 + 1
+        self.places as u64 + 2
+    }
+
+    /// Where the root of another virtual machine's table is.
+    pub(crate) fn neighbours_root(&self) -> Pa {
+        TABLES + ROOT_BYTES * (self.roots() - 1)
     }
 
     /// Where the canonical table's root is, and after it those of all places.
@@ -163,7 +170,7 @@ impl World {
     }
 
     /// What L1 has in its registers for a guest.
-    pub(crate) fn registers(&self, space: Space) -> StageTwoRegisters {
+    pub(crate) fn registers(&self, space: Space, order: Order) -> StageTwoRegisters {
         let table = space
             .table
             .map(|table| usize::from(table) % self.tables.len());
@@ -187,7 +194,7 @@ impl World {
         let root = rooms[table.unwrap_or(0)].root.0;
         StageTwoRegisters {
             hcr: fwb | if table.is_some() { hcr::VM } else { 0 },
-            sctlr: 0,
+            sctlr: order.sctlr(),
             vtcr: Vtcr(shape.vtcr() | vs | updates),
             vttbr: Vttbr(u64::from(space.vmid) << 48 | root),
         }

@@ -57,6 +57,11 @@ fn memory_that_is_cleaned_is_filled_a_bit_at_a_time() {
         bench.fill(at, &composed(GIB, GIB, (Level::L1, GIB)));
         let (first, bytes) = bench.shadow.leaf(&bench.board, Ipa(at));
         assert_eq!((first.0, bytes), (at & !(mapped - 1), mapped));
+        let walk = bench.shadow.table().walk(&bench.board, Ipa(at));
+        let Walk::Leaf { leaf, .. } = walk else {
+            panic!("mapped");
+        };
+        assert_eq!(leaf.output, Pa(first.0 | 1 << 38));
         // Of the rest nothing is mapped, and what is goes with L1's leaf.
         bench.invalidate(GIB + 9 * BLOCK, PAGE, None);
         assert!(!bench.is_mapped(at));

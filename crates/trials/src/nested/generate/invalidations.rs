@@ -4,7 +4,7 @@ use droste_mmu_model::{Form, Scope};
 
 use super::{At, Author};
 use crate::nested::operation::Operation;
-use crate::nested::tlbi::{L1Tlbi, NAMES};
+use crate::nested::tlbi::{L1Tlbi, NAMES, OF_EL1};
 use crate::world::Feature;
 
 impl Author<'_, '_, '_> {
@@ -76,6 +76,30 @@ impl Author<'_, '_, '_> {
         }
     }
 
+    /// An invalidation of all tables, or of one guest's.
+    pub(super) fn invalidate_all(&mut self, cpu: u8) {
+        let space = self.choices.below(self.world.spaces.len() as u64) as u8;
+        let form = self.choices.pick(&[Form::Alle1, Form::Vmalls12e1]);
+        self.tlbi(cpu, space, form, 0);
+    }
+
+    /// L2 invalidates what stands for one of its addresses, or all.
+    fn invalidate_as_l2(&mut self, cpu: u8) {
+        let form = self.choices.pick(&OF_EL1);
+        let page = self.spot(cpu).0 >> 12;
+        let tlbi = L1Tlbi {
+            form,
+            scope: self.choices.pick(&[Scope::Inner, Scope::Local]),
+            is_nxs: false,
+            operand: match form {
+                Form::Vae1 | Form::Vaae1 => page,
+                _ => 0,
+            },
+        };
+        self.push(cpu, Operation::GuestTlbi(tlbi));
+        self.access();
+    }
+
     /// TG of the table's granule.
     fn tg(&self, at: At) -> u64 {
         match self.world.tables[usize::from(at.table)].page_shift {
@@ -129,6 +153,9 @@ impl Author<'_, '_, '_> {
 
     pub(super) fn invalidate_anything(&mut self) {
         let cpu = self.cpu();
+        if self.choices.once_in(3) {
+            return self.invalidate_as_l2(cpu);
+        }
         let at = self.place(cpu);
         let (form, _) = self.choices.pick(&NAMES);
         let operand = match form {

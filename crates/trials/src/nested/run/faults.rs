@@ -123,7 +123,7 @@ impl<'m> Run<'m> {
         };
         let (ticket, changes) = (shadow.ticket(&self.changes), self.taken);
         let memory = L1Memory {
-            hardware: self.hardware,
+            hardware: &self.hardware,
             vtcr: registers.vtcr.0,
             kind,
         };

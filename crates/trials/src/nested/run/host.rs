@@ -36,7 +36,7 @@ const EVERYTHING: Area = Area {
 impl<'m> Run<'m> {
     /// An operation on L1's memory. Those that programs of `droste-stage2` alone have do nothing here.
     pub(super) fn memory(&mut self, cpu: usize, operation: OfMemory) -> Result<(), Problem> {
-        self.report.operations += 1;
+        self.report.operations += u64::from(!matches!(operation, OfMemory::Pressure(_)));
         match operation {
             OfMemory::AddSlot(slot) => {
                 // Errors are the affair of droste-stage2's own programs.
@@ -59,6 +59,10 @@ impl<'m> Run<'m> {
                 table.split(hands, supply, of.ipa, of.bytes, to)
             }),
             OfMemory::Collapse(of, largest) => self.collapse(cpu, of, largest),
+            OfMemory::Pressure(count) => {
+                self.pressure(count);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

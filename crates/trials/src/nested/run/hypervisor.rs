@@ -4,18 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::mem::replace;
 
-use droste_arm64::IdRegisters;
-use droste_arm64::tlbi::Tlbi;
+use droste_arm64::{IdRegisters, Vttbr};
 use droste_mmu_model::{Model, Vcpu};
-use droste_nested::pool::{Entry, Grant, Key, Place, Pool};
+use droste_nested::pool::{Entry, Place, Pool};
 use droste_nested::reverse::{Owner, Record, Reverse};
-use droste_nested::{
-    Advertised, Changes, Composed, Host, Shadow, StageTwo, StageTwoRegisters, Ticket,
-};
-use droste_stage2::{
-    Context, Dsb, Fault, Geometry, Machine, Quota, Regime, Slots, Table, Users, VcpuId,
-    VmidAllocator, under,
-};
+use droste_nested::{Advertised, Changes, Composed, Shadow, StageTwoRegisters, Ticket};
+use droste_stage2::{Context, Fault, Geometry, Quota, Slots, Table, Users, VmidAllocator};
 
 use crate::bridge::{Cpu, Pool as Pages};
 use crate::choices::Choices;
@@ -38,7 +32,7 @@ pub(super) type Supply<'m> = Quota<Pages<'m>>;
 pub(super) struct Inside {
     pub(super) space: usize,
     pub(super) place: Place,
-    vcpu: u32,
+    pub(super) vcpu: u32,
 }
 
 /// A fill that is decided and not done.
@@ -122,6 +116,10 @@ pub(super) struct Run<'m> {
     pub(super) supply: Supply<'m>,
     pub(super) contexts: Pool<Vec<Entry>>,
     pub(super) places: Vec<Holder>,
+    /// What each was entered under last.
+    pub(super) entered: Vec<Option<Vttbr>>,
+    /// The table of another virtual machine.
+    pub(super) neighbour: Table,
     pub(super) reverse: Reverse<Vec<Record>, Vec<Owner>>,
     pub(super) changes: Changes,
     /// How often anything was taken from shadows or from L1.
@@ -147,7 +145,9 @@ impl<'m> Run<'m> {
         let (root, places) = (World::root(None), usize::from(world.places));
         host.borrow_mut().claim(root, ROOT_BYTES);
         let machine = Cpu::new(host, 0);
-        let mut table = Table::new(&machine, root, geometry, &ids).expect("roots are aligned");
+        let table = |root| Table::new(&machine, root, geometry, &ids).expect("roots are aligned");
+        host.borrow_mut().claim(world.neighbours_root(), ROOT_BYTES);
+        let (mut table, neighbour) = (table(root), table(world.neighbours_root()));
         let (for_canonical, for_shadows) = world.supplies();
         let pages =
             |first, count| Quota::new(count, Pages::new(host, first, count, geometry.page_bytes()));
@@ -171,6 +171,8 @@ impl<'m> Run<'m> {
             supply: pages(for_shadows, world.pages),
             contexts: Pool::new(vec![Entry::UNUSED; places]),
             places: (0..places).map(|_| Holder::Nothing).collect(),
+            entered: vec![None; places],
+            neighbour,
             reverse: Reverse::new(
                 vec![Record::UNUSED; world.records.into()],
                 vec![Owner::UNUSED; places],
@@ -226,144 +228,8 @@ impl<'m> Run<'m> {
 
     pub(super) fn registers(&self, space: usize) -> StageTwoRegisters {
         let spaces = &self.world.spaces;
-        self.world.registers(spaces[space % spaces.len()])
-    }
-
-    /// A virtual CPU enters one of L1's guests here; it leaves the CPU where it was.
-    pub(super) fn enter(&mut self, cpu: usize, space: usize, vcpu: u32) {
-        let space = space % self.world.spaces.len();
-        let vcpu = vcpu % u32::from(self.world.machine.cpus);
-        self.report.operations += 1;
-        self.leave(cpu);
-        let is_it = |one: &OneCpu| one.inside.is_some_and(|inside| inside.vcpu == vcpu);
-        if let Some(before) = self.cpus.iter().position(is_it) {
-            self.leave(before);
-        }
-        let place = self.context(cpu, space);
-        let hands = self.hands(cpu);
-        let vtcr = self.geometry.vtcr(&self.ids);
-        if hands.vtcr() != vtcr {
-            hands.set_vtcr(vtcr);
-        }
-        let context = self.places[place.index()].context();
-        let context = context.expect("it was made");
-        context.enter(&hands, &self.vmids, cpu, VcpuId(vcpu));
-        self.cpus[cpu].inside = Some(Inside { space, place, vcpu });
-        self.host.borrow_mut().enter(cpu, Vcpu::new(vcpu));
-    }
-
-    /// The CPU leaves L2.
-    pub(super) fn leave(&mut self, cpu: usize) {
-        self.cpus[cpu].pending = None;
-        if let Some(inside) = self.cpus[cpu].inside.take() {
-            self.host.borrow_mut().exit(cpu);
-            self.contexts.release(inside.place);
-        }
-    }
-
-    /// Whoever is inside on a CPU; somebody enters where nobody is.
-    pub(super) fn ensure_inside(&mut self, cpu: usize) -> Inside {
-        if self.cpus[cpu].inside.is_none() {
-            self.enter(cpu, 0, cpu as u32);
-        }
-        self.cpus[cpu].inside.expect("it has entered")
-    }
-
-    /// The context of a guest, with one more user.
-    fn context(&mut self, cpu: usize, space: usize) -> Place {
-        let registers = self.registers(space);
-        let key = Key::new(&registers, &self.advertised);
-        let grant = self.contexts.acquire(key);
-        let grant = grant.expect("there are as many places as CPUs");
-        let place = grant.place();
-        let format = match StageTwo::new(&registers, &self.advertised) {
-            StageTwo::Off => None,
-            StageTwo::On(walker) => Some(walker.format()),
-        };
-        let hands = self.hands(cpu);
-        if let Grant::Reused { .. } = grant {
-            self.empty(&hands, place);
-        }
-        let is_known = matches!(grant, Grant::Known(_));
-        let (index, geometry) = (place.index(), self.geometry);
-        let before = replace(&mut self.places[index], Holder::Nothing);
-        self.places[index] = match (before, format) {
-            (before, _) if is_known => before,
-            (Holder::Shadow(mut shadow), Some(format)) => {
-                shadow.rededicate(format);
-                Holder::Shadow(shadow)
-            }
-            (before, format) => {
-                self.retire(&hands, place, before);
-                let root = World::root(Some(index));
-                match format {
-                    None => Holder::Canonical(Box::new(Context::new(&mut self.canonical.table))),
-                    Some(format) => {
-                        self.host.borrow_mut().claim(root, ROOT_BYTES);
-                        let shadow = Shadow::new(&hands, root, geometry, &self.ids, format);
-                        Holder::Shadow(Box::new(shadow.expect("roots are aligned")))
-                    }
-                }
-            }
-        };
-        place
-    }
-
-    /// Takes all from the shadow at a place, if there is one.
-    pub(super) fn empty(&mut self, hands: &Hands<'m>, place: Place) {
-        self.taken += 1;
-        self.with_shadow(hands, place, Shadow::clear);
-        self.reverse.forget(place);
-    }
-
-    /// Does something with the shadow at a place, if there is one.
-    pub(super) fn with_shadow<R>(
-        &mut self,
-        hands: &Hands<'m>,
-        place: Place,
-        act: impl FnOnce(
-            &mut Shadow<MAX_CPUS>,
-            &mut Host<'_, Hands<'m>, Supply<'m>, MAX_CPUS>,
-        ) -> Result<R, droste_stage2::Error>,
-    ) -> Option<R> {
-        let Holder::Shadow(shadow) = &mut self.places[place.index()] else {
-            return None;
-        };
-        let mut host = Host {
-            machine: hands,
-            supply: &mut self.supply,
-            vmids: &self.vmids,
-        };
-        Some(act(shadow, &mut host).expect("it needs no page, and breaks no rule"))
-    }
-
-    /// Ends what was at a place. Its VMID's entries are invalidated; no rule asks for it, but the model judges each VMID
-    /// that has entries as if it might run again.
-    fn retire(&mut self, hands: &Hands<'m>, place: Place, holder: Holder) {
-        if let Some(vttbr) = holder
-            .context()
-            .and_then(|context| self.vmids.live(context))
-        {
-            let vtcr = self.geometry.vtcr(&self.ids);
-            under(hands, Regime { vtcr, vttbr }, || {
-                hands.tlbi(Tlbi::Vmalls12e1is);
-                hands.dsb(Dsb::Ish);
-            });
-        }
-        match holder {
-            Holder::Nothing => {}
-            Holder::Canonical(context) => context.retire(&mut self.canonical.table),
-            Holder::Shadow(shadow) => {
-                let mut host = Host {
-                    machine: hands,
-                    supply: &mut self.supply,
-                    vmids: &self.vmids,
-                };
-                let root = shadow.retire(&mut host).expect("it needs no page");
-                self.host.borrow_mut().release(root, ROOT_BYTES);
-                self.reverse.forget(place);
-            }
-        }
+        let order = self.hardware.order();
+        self.world.registers(spaces[space % spaces.len()], order)
     }
 
     /// Everybody leaves, everything is freed.

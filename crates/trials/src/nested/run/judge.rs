@@ -1,12 +1,14 @@
 //! What L2 may see: by the model of the hardware that L1 believes to run on, and by the canonical table.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use droste_arm64::barrier::Dsb;
 use droste_arm64::{Ipa, Pa, Va};
 use droste_mmu_model::{Access, AccessKind, Effect, Model, Vcpu};
 use droste_nested::{Exchange, ExternalAbort, GuestMemory, L1Ipa, StageTwoRegisters};
 
+use crate::nested::operation::Order;
 use crate::nested::tlbi::L1Tlbi;
 
 const ACCESSED: u64 = 1 << 10;
@@ -20,31 +22,73 @@ const HD: u64 = 1 << 22;
 const CPU: usize = 0;
 
 /// The hardware that L1 believes to run on, and L1's memory for tables with it.
-#[derive(Clone, Copy)]
-pub(super) struct VirtualHardware<'m>(&'m RefCell<Model>);
+pub(super) struct VirtualHardware<'m> {
+    /// Its memory holds what descriptors mean: the model is little-endian.
+    model: &'m RefCell<Model>,
+    order: Order,
+    /// Where L1 wrote.
+    written: BTreeSet<u64>,
+}
 
 impl<'m> VirtualHardware<'m> {
     pub(super) const fn new(model: &'m RefCell<Model>) -> Self {
-        Self(model)
+        Self {
+            model,
+            order: Order::Little,
+            written: BTreeSet::new(),
+        }
     }
 
     /// L1 writes a descriptor, and waits until walks see it.
-    pub(super) fn write(self, at: u64, value: u64) {
-        let mut model = self.0.borrow_mut();
+    pub(super) fn write(&mut self, at: u64, value: u64) {
+        self.written.insert(at);
+        self.store(at, value);
+    }
+
+    fn store(&self, at: u64, value: u64) {
+        let mut model = self.model.borrow_mut();
         model.write(CPU, Pa(at), value);
         model.dsb(CPU, Dsb::Ish);
     }
 
+    /// The order that tables are read in.
+    pub(super) const fn order(&self) -> Order {
+        self.order
+    }
+
+    /// L1 turns that order. Leaves come first: nothing is walked meanwhile, and what TLBs may hold of a table is what
+    /// was in it before.
+    pub(super) fn turn(&mut self, order: Order) {
+        if order == self.order {
+            return;
+        }
+        self.order = order;
+        for &at in self.written.iter().rev() {
+            let value = self.model.borrow_mut().read(CPU, Pa(at));
+            self.store(at, value.swap_bytes());
+        }
+    }
+
     /// L1 invalidates, and waits.
-    pub(super) fn tlbi(self, registers: &StageTwoRegisters, tlbi: L1Tlbi) {
+    pub(super) fn tlbi(&self, registers: &StageTwoRegisters, tlbi: L1Tlbi) {
         self.load(registers);
-        let mut model = self.0.borrow_mut();
+        let mut model = self.model.borrow_mut();
         model.tlbi(CPU, tlbi.instruction());
         model.dsb(CPU, Dsb::Ish);
     }
 
-    fn load(self, registers: &StageTwoRegisters) {
-        let mut model = self.0.borrow_mut();
+    /// L2 invalidates, and waits.
+    pub(super) fn guest_tlbi(&self, registers: &StageTwoRegisters, tlbi: L1Tlbi) {
+        self.load(registers);
+        let mut model = self.model.borrow_mut();
+        model.enter(CPU, Vcpu::new(0));
+        model.guest_tlbi(CPU, tlbi.instruction());
+        model.guest_dsb(CPU, Dsb::Ish);
+        model.exit(CPU);
+    }
+
+    fn load(&self, registers: &StageTwoRegisters) {
+        let mut model = self.model.borrow_mut();
         model.set_vtcr(CPU, registers.vtcr.0);
         model.set_vttbr(CPU, registers.vttbr.0);
         model.isb(CPU);
@@ -52,31 +96,32 @@ impl<'m> VirtualHardware<'m> {
 
     /// Everything that it could make of an access of L2, with stage 2 on.
     pub(super) fn access(
-        self,
+        &self,
         registers: &StageTwoRegisters,
         ipa: Ipa,
         kind: AccessKind,
     ) -> Vec<Effect> {
         self.load(registers);
-        let mut model = self.0.borrow_mut();
+        let mut model = self.model.borrow_mut();
         model.enter(CPU, Vcpu::new(0));
         let outcomes = model.access(CPU, Access::new(Va(ipa.0), kind));
         model.exit(CPU);
         outcomes.iter().map(|outcome| outcome.effect).collect()
     }
 
-    fn has(self, at: u64) -> bool {
-        let model = self.0.borrow();
+    fn has(&self, at: u64) -> bool {
+        let model = self.model.borrow();
         let config = model.config();
         (config.base.0..config.base.0 + (config.pages << 12)).contains(&at)
     }
 
-    fn get(self, at: u64) -> Option<u64> {
-        self.has(at).then(|| self.0.borrow_mut().read(CPU, Pa(at)))
+    fn get(&self, at: u64) -> Option<u64> {
+        self.has(at)
+            .then(|| self.model.borrow_mut().read(CPU, Pa(at)))
     }
 
     /// The leaf that translates an address now.
-    pub(super) fn leaf(self, registers: &StageTwoRegisters, ipa: Ipa) -> Option<u64> {
+    pub(super) fn leaf(&self, registers: &StageTwoRegisters, ipa: Ipa) -> Option<u64> {
         let vtcr = registers.vtcr.0;
         let page_shift = match vtcr >> 14 & 3 {
             0 => 12,
@@ -92,21 +137,24 @@ impl<'m> VirtualHardware<'m> {
 }
 
 /// L1's memory as the crate sees it, while it walks for one access.
-pub(super) struct L1Memory<'m> {
-    pub(super) hardware: VirtualHardware<'m>,
+pub(super) struct L1Memory<'a, 'm> {
+    pub(super) hardware: &'a VirtualHardware<'m>,
     pub(super) vtcr: u64,
     pub(super) kind: AccessKind,
 }
 
-impl GuestMemory for L1Memory<'_> {
+impl GuestMemory for L1Memory<'_, '_> {
     fn read(&self, at: L1Ipa) -> Result<u64, ExternalAbort> {
-        self.hardware.get(at.0).ok_or(ExternalAbort)
+        let value = self.hardware.get(at.0).ok_or(ExternalAbort)?;
+        Ok(self.hardware.order.in_memory(value))
     }
 
     /// # Panics
     /// If hardware would not write that.
     fn compare_exchange(&self, at: L1Ipa, old: u64, new: u64) -> Result<Exchange, ExternalAbort> {
-        let found = self.read(at)?;
+        let found = self.hardware.get(at.0).ok_or(ExternalAbort)?;
+        let order = self.hardware.order;
+        let (old, new) = (order.in_memory(old), order.in_memory(new));
         let may_mark = self.vtcr & HD != 0 && old & DBM != 0 && self.kind == AccessKind::Write;
         let allowed =
             (if self.vtcr & HA != 0 { ACCESSED } else { 0 }) | if may_mark { CAN_WRITE } else { 0 };
@@ -118,7 +166,7 @@ impl GuestMemory for L1Memory<'_> {
         if found != old {
             return Ok(Exchange::Differs);
         }
-        self.hardware.write(at.0, new);
+        self.hardware.store(at.0, new);
         Ok(Exchange::Done)
     }
 }

@@ -4,7 +4,7 @@ use droste_nested::tlbi::Range;
 use droste_nested::{Instruction, Invalidation, VirtualLevel};
 
 use crate::failure::Problem;
-use crate::nested::operation::Write;
+use crate::nested::operation::{Order, Write};
 use crate::nested::run::Lapse;
 use crate::nested::run::hypervisor::{Hands, Run};
 use crate::nested::tlbi::L1Tlbi;
@@ -25,6 +25,12 @@ impl<'m> Run<'m> {
             let at = rooms[number].entry(level, u64::from(write.index) + n);
             self.hardware.write(at, write.value.wrapping_add(n * step));
         }
+    }
+
+    /// L1 has its tables read in this order.
+    pub(super) fn turn(&mut self, order: Order) {
+        self.report.operations += 1;
+        self.hardware.turn(order);
     }
 
     /// An invalidation, emulated as it traps, and executed by the hardware that L1 believes to run on.

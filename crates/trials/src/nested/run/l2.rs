@@ -1,5 +1,6 @@
 //! What L2 does: accesses, and the faults that they take.
 
+use droste_arm64::barrier::Dsb;
 use droste_arm64::esr::Esr;
 use droste_arm64::{Ipa, Pa, Va};
 use droste_mmu_model::{Access, AccessKind, Effect, Outcome};
@@ -10,6 +11,7 @@ use crate::failure::Problem;
 use crate::nested::run::faults::{Answered, wrong};
 use crate::nested::run::hypervisor::{Holder, Inside, Run};
 use crate::nested::run::judge::canonical;
+use crate::nested::tlbi::L1Tlbi;
 use crate::nested::world::World;
 use crate::syndrome::{CONFLICT, abort, esr};
 
@@ -54,6 +56,24 @@ impl Run<'_> {
             "an access that both tables permit succeeds in the end",
             format!("{kind:?} of {ipa} in {inside:?} on CPU {cpu} still faults"),
         ))
+    }
+
+    /// An invalidation that hardware executes for L2: the real one under the VMID of L2's context, and L1's under that
+    /// which L1 gave it. With L1's stage 2 off that one is not said to have any.
+    pub(super) fn guest_tlbi(&mut self, cpu: usize, tlbi: L1Tlbi) {
+        if !tlbi.is_of_el1() {
+            return;
+        }
+        let inside = self.ensure_inside(cpu);
+        self.report.operations += 1;
+        let mut host = self.host.borrow_mut();
+        host.guest_tlbi(cpu, tlbi.instruction());
+        host.guest_dsb(cpu, Dsb::Ish);
+        drop(host);
+        let registers = self.registers(inside.space);
+        if registers.is_on() {
+            self.hardware.guest_tlbi(&registers, tlbi);
+        }
     }
 
     /// One of the things that hardware could make of an access, all of which must be allowed.

@@ -93,6 +93,20 @@ fn nested_active_interrupts_outnumber_the_list_registers() {
     }
 }
 
+/// A maintenance interrupt comes when it comes: the guest may have ended more by then.
+#[test]
+fn all_ends_that_were_counted_are_seen_the_most_urgent_first() {
+    let mut machine = Machine::new(1, 32, 1);
+    for n in 0..5 {
+        machine.priority(40 + n, (9 - n as u8) * 8);
+    }
+    machine.write(0, ISACTIVER + 4, 0x1f << 8);
+    let lrs = machine.cpus[0].lrs;
+    assert_eq!(machine.cpus[0].listed(), vec![44]);
+    let _ = machine.gic.fold(0, &lrs, 3);
+    assert_eq!(machine.read(ISACTIVER + 4), 0b1_0001 << 8);
+}
+
 #[test]
 fn a_pending_interrupt_gets_a_list_register_though_active_ones_fill_all() {
     let mut machine = Machine::new(1, 32, 2);

@@ -1,0 +1,241 @@
+//! The mutants of `droste-vdev`: each breaks one thing in how a guest hypervisor's interrupts and timers share the
+//! hardware's.
+
+use super::table::{Mutant, mutant};
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    // List registers of a guest hypervisor's guest, on the way in.
+    mutant(
+        "nested-lends-what-another-holds",
+        "gic/nested.rs",
+        "            At::Shared(index) => usize::from(self.shared[index].holder[bit]) == vcpu,",
+        "            At::Shared(_) => true,",
+    ),
+    mutant(
+        "nested-lends-pending-and-active",
+        "gic/nested.rs",
+        "        let can_lend = is_mine && lr.state() != Lr::PENDING | Lr::ACTIVE;",
+        "        let can_lend = is_mine;",
+    ),
+    mutant(
+        "nested-links-sgis",
+        "gic/nested.rs",
+        "            .filter(|intid| !intid.is_sgi())\n",
+        "",
+    ),
+    mutant(
+        "nested-by-hand-asks-for-nothing",
+        "gic/nested.rs",
+        "            lr.plain().with_eoi_maintenance()",
+        "            lr.plain()",
+    ),
+    mutant(
+        "nested-requests-under-a-high-line",
+        "gic/nested.rs",
+        "        let requests = if is_risen || is_odd {",
+        "        let requests = if is_odd {",
+    ),
+    mutant(
+        "nested-requests-that-count-otherwise",
+        "gic/nested.rs",
+        "        let requests = if is_risen || is_odd {",
+        "        let requests = if is_risen || is_odd && used > 16 {",
+    ),
+    mutant(
+        "nested-lists-one-twice",
+        "gic/nested.rs",
+        "            if guest.is_twice(slot, lrs.valid) {",
+        "            if guest.is_twice(slot, 0) {",
+    ),
+    mutant(
+        "nested-reserved-bits-stay",
+        "gic/nested.rs",
+        "                None => lr.sanitized().0,",
+        "                None => lr.0,",
+    ),
+    mutant(
+        "nested-interface-as-it-is",
+        "gic/nested.rs",
+        "        hardware.interface = guest.interface.sanitized();",
+        "        hardware.interface = guest.interface;",
+    ),
+    mutant(
+        "nested-traps-are-dropped",
+        "gic/nested.rs",
+        "(hcr::EN | hcr::TRAPS | hcr::EOI_COUNT | requests)",
+        "(hcr::EN | hcr::EOI_COUNT | requests)",
+    ),
+    mutant(
+        "nested-count-begins-anew",
+        "gic/nested.rs",
+        "(hcr::EN | hcr::TRAPS | hcr::EOI_COUNT | requests)",
+        "(hcr::EN | hcr::TRAPS | requests)",
+    ),
+    // And back.
+    mutant(
+        "nested-count-is-lost",
+        "gic/nested.rs",
+        "        guest.hcr = guest.hcr & !hcr::EOI_COUNT | hardware.hcr & hcr::EOI_COUNT;\n",
+        "",
+    ),
+    mutant(
+        "nested-keeps-what-it-was-lent",
+        "gic/nested.rs",
+        "            if lent & mask != 0 {",
+        "            if lent & mask != 0 && slot >= MAX_LIST_REGISTERS {",
+    ),
+    mutant(
+        "nested-takes-back-active-always",
+        "gic/nested.rs",
+        "        let state = if lr.state() == 0 { 0 } else { Lr::ACTIVE };",
+        "        let state = Lr::ACTIVE | lr.0 & 0;",
+    ),
+    mutant(
+        "nested-takes-back-as-pending",
+        "gic/nested.rs",
+        "        let state = if lr.state() == 0 { 0 } else { Lr::ACTIVE };",
+        "        let state = lr.state();",
+    ),
+    mutant(
+        "nested-deactivates-only-what-is-free",
+        "gic/nested.rs",
+        "    after.state() == 0 || before.state() == BOTH && after.state() != BOTH",
+        "    after.state() == 0 && before.state() <= BOTH",
+    ),
+    mutant(
+        "nested-never-deactivates-by-hand",
+        "gic/nested.rs",
+        "            } else if by_hand & mask != 0 && is_deactivated(before, after) {",
+        "            } else if by_hand & mask != 0 && is_deactivated(before, after) && slot >= MAX_LIST_REGISTERS {",
+    ),
+    // What a guest hypervisor reads of its interface.
+    mutant(
+        "misr-without-ended",
+        "gic/ich.rs",
+        "        let mut conditions = EOI & u64::from(lrs.ended != 0);",
+        "        let mut conditions = EOI & u64::from(lrs.ended > 0xffff);",
+    ),
+    mutant(
+        "misr-underflow-at-none",
+        "gic/ich.rs",
+        "        if lrs.valid & lrs.valid.wrapping_sub(1) == 0 {",
+        "        if lrs.valid == 0 {",
+    ),
+    mutant(
+        "misr-active-is-pending",
+        "gic/ich.rs",
+        "                found.pending |= if lr.is_active() { 0 } else { mask };",
+        "                found.pending |= mask;",
+    ),
+    mutant(
+        "misr-groups-the-other-way",
+        "gic/ich.rs",
+        "        conditions | self.hcr & hcr::GROUP_CHANGES & !still_to_come",
+        "        conditions | self.hcr & hcr::GROUP_CHANGES & still_to_come",
+    ),
+    // What is signalled while no list register holds it.
+    mutant(
+        "signal-of-what-is-active",
+        "gic/signal.rs",
+        " & bank.deliverable(self.enables) & !bank.active;",
+        " & bank.deliverable(self.enables);",
+    ),
+    mutant(
+        "signal-of-a-group-that-is-off",
+        "gic/signal.rs",
+        "                if vmcr.is_group_enabled(is_group1) && first",
+        "                if first",
+    ),
+    mutant(
+        "signal-at-the-mask",
+        "gic/signal.rs",
+        "        let is_let_through = priority < vmcr.priority_mask()",
+        "        let is_let_through = priority <= vmcr.priority_mask()",
+    ),
+    mutant(
+        "signal-preempts-its-equal",
+        "gic/signal.rs",
+        "priority & group_mask < running & group_mask)",
+        "priority & group_mask <= running & group_mask)",
+    ),
+    mutant(
+        "signal-by-another-binary-point",
+        "gic/signal.rs",
+        "            bpr1.saturating_sub(1)",
+        "            bpr1",
+    ),
+    // Timers that change places.
+    mutant(
+        "timers-idle-while-one-is-owed",
+        "gic/timers.rs",
+        "        (active | line | hw) & guest == 0 && self.owed[0] & mask(physical) == 0",
+        "        (active | line | hw) & guest == 0 && mask(physical) != 0",
+    ),
+    mutant(
+        "timers-owe-still",
+        "gic/timers.rs",
+        "            state.disown(physical_mask);\n",
+        "",
+    ),
+    mutant(
+        "timers-leave-it-active",
+        "gic/timers.rs",
+        "            } else if was_active || state.owed[0] & physical_mask != 0 {",
+        "            } else if was_active && state.owed[0] & physical_mask != 0 {",
+    ),
+    mutant(
+        "park-keeps-what-fired",
+        "gic/timers.rs",
+        "        self.latch &= !(held & !self.edge & !self.active);\n",
+        "",
+    ),
+    mutant(
+        "park-sees-no-edge",
+        "gic/timers.rs",
+        "        self.latch |= high & !self.line & self.edge & !held;\n",
+        "",
+    ),
+    mutant(
+        "load-fires-over-an-active-one",
+        "gic/timers.rs",
+        "        self.latch |= high & !self.active;",
+        "        self.latch |= high;",
+    ),
+    mutant(
+        "load-forgets-the-active-one",
+        "gic/timers.rs",
+        "        let held = (high | self.active | self.hw) & mask;",
+        "        let held = (high | self.hw) & mask;",
+    ),
+    // More interrupts than list registers.
+    mutant(
+        "active-ones-take-all",
+        "gic/lists.rs",
+        "        let reserved = usize::from(pending.offered != 0);",
+        "        let reserved = usize::from(pending.offered > 1023);",
+    ),
+    mutant(
+        "groups-may-change-unseen",
+        "gic/lists.rs",
+        "            bits |= hcr::on_group_change(vmcr);\n",
+        "",
+    ),
+    mutant(
+        "one-end-for-all",
+        "gic/lists.rs",
+        "        for _ in 0..unlisted_ends.min(31) {",
+        "        for _ in 0..unlisted_ends.min(1) {",
+    ),
+    mutant(
+        "end-of-the-lowest",
+        "gic/lists.rs",
+        "first.map_or(key, |first: u32| first.min(key))",
+        "first.map_or(key, |first: u32| first.max(key))",
+    ),
+    mutant(
+        "end-of-what-is-listed",
+        "gic/lists.rs",
+        "            for bit in ones32(state.wanted[word] & bank.active & !bank.listed) {",
+        "            for bit in ones32(state.wanted[word] & bank.active) {",
+    ),
+];
