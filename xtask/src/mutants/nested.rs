@@ -513,7 +513,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "walk-leaves-flags",
         "walk.rs",
-        "        if found.used != found.raw {\n            self.update(memory, &found)?;\n        }\n",
+        "                if found.used != found.raw {\n                    self.update(memory, found)?;\n                }\n",
         "",
     ),
     mutant(

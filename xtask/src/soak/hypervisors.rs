@@ -17,7 +17,7 @@ use droste_trials::Choices;
 use crate::workspace::{self, Failure};
 
 /// A run that takes longer than this hangs, in seconds; it takes a tenth on an idle host.
-const LIMIT: u64 = 900;
+const LIMIT: u64 = 1800;
 /// What a run may take around itself.
 const GRACE: Duration = Duration::from_secs(30);
 /// Guests' guests in one run, one after another or at a time.
