@@ -8,13 +8,14 @@
 //! - [`deliver`]: exceptions taken to virtual EL2, and the returns from it.
 //! - [`registers`]: the registers and system instructions that trap.
 //! - [`contexts`]: stage 2 of its guests.
-//! - [`interrupts`]: list registers and timers.
+//! - [`interrupts`]: list registers and timers; [`ich`] is what L1 set of them.
 //! - [`debug`]: MDSCR_EL1, which stands for two registers.
 
 pub(crate) mod contexts;
 pub(crate) mod debug;
 pub(crate) mod deliver;
 pub(crate) mod exits;
+mod ich;
 pub(crate) mod interrupts;
 mod l1_memory;
 mod registers;

@@ -7,34 +7,26 @@
 //! The hardware's timers of EL1 are in turn those of virtual EL2 and those of its guest. The pair that is not in the
 //! hardware drives its lines as values; its next deadline is kept for the CPU's own timer.
 
-use core::ops::Range;
-
 use droste_arm64::hcr;
 use droste_arm64::sysreg::{
     CNTHP_CTL_EL2, CNTHP_CVAL_EL2, CNTHV_CTL_EL2, CNTHV_CVAL_EL2, CNTP_CTL_EL0, CNTP_CVAL_EL0,
-    CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVOFF_EL2, ICH_EISR_EL2, ICH_HCR_EL2, ICH_MISR_EL2,
-    ICH_VMCR_EL2, ICH_VTR_EL2, SysReg,
+    CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVOFF_EL2,
 };
 use droste_arm64::vncr::{RegisterPage, Slot};
 use droste_nested::exception::{Cause, Exception, Target, level, target};
 use droste_nested::registers::{Known, Loaded};
 use droste_vdev::Line;
-use droste_vdev::gic::{Gic, Ich, Interface, Intid, Kicks, MAX_LIST_REGISTERS, Signal, Vmcr};
+use droste_vdev::gic::{Gic, Ich, Interface, Intid, Kicks, Signal};
 use droste_vdev::timer::{Pair, Parked, Registers};
 use spin::mutex::TicketMutexGuard;
 
 use super::world::for_guest;
-use super::{El2, deliver, el2, in_page};
+use super::{El2, deliver, el2, ich, in_page};
 use crate::arch::vcpu::VcpuState;
 use crate::arch::{gic, timer};
 use crate::machine::machine;
 use crate::{sched, vgic};
 
-const ICH_HCR: Slot = in_page(ICH_HCR_EL2);
-const ICH_VMCR: Slot = in_page(ICH_VMCR_EL2);
-const ICH_AP0R: Slot = in_page(SysReg::new(3, 4, 12, 8, 0));
-const ICH_AP1R: Slot = in_page(SysReg::new(3, 4, 12, 9, 0));
-const ICH_LR: Slot = in_page(SysReg::new(3, 4, 12, 12, 0));
 const CNTP_CTL: Slot = in_page(CNTP_CTL_EL0);
 const CNTP_CVAL: Slot = in_page(CNTP_CVAL_EL0);
 const CNTV_CTL: Slot = in_page(CNTV_CTL_EL0);
@@ -42,47 +34,6 @@ const CNTV_CVAL: Slot = in_page(CNTV_CVAL_EL0);
 const CNTVOFF: Slot = in_page(CNTVOFF_EL2);
 const CNTHP: [Known; 2] = [Known::new(CNTHP_CTL_EL2), Known::new(CNTHP_CVAL_EL2)];
 const CNTHV: [Known; 2] = [Known::new(CNTHV_CTL_EL2), Known::new(CNTHV_CVAL_EL2)];
-
-/// Slot `n` behind `first`.
-fn nth(first: Slot, n: usize) -> Slot {
-    Slot::new(first.offset() + 8 * n as u16).expect("groups are within the page")
-}
-
-/// Virtual EL2's own settings and list registers, those that exist.
-fn read_ich(page: RegisterPage<'_>, ich: &mut Ich) {
-    ich.hcr = page.read(ICH_HCR);
-    ich.interface.vmcr = Vmcr(page.read(ICH_VMCR));
-    for n in active_priorities() {
-        ich.interface.ap0r[n] = page.read(nth(ICH_AP0R, n));
-        ich.interface.ap1r[n] = page.read(nth(ICH_AP1R, n));
-    }
-    read_lists(page, &mut ich.lrs);
-}
-
-/// The list registers that exist.
-fn read_lists(page: RegisterPage<'_>, lrs: &mut [u64; MAX_LIST_REGISTERS]) {
-    for (n, lr) in lrs.iter_mut().enumerate().take(gic::list_registers()) {
-        *lr = page.read(nth(ICH_LR, n));
-    }
-}
-
-/// Puts back what its guest may have changed: the settings, and the first `used` list registers.
-fn write_ich(page: RegisterPage<'_>, ich: &Ich, used: usize) {
-    page.write(ICH_HCR, ich.hcr);
-    page.write(ICH_VMCR, ich.interface.vmcr.0);
-    for n in active_priorities() {
-        page.write(nth(ICH_AP0R, n), ich.interface.ap0r[n]);
-        page.write(nth(ICH_AP1R, n), ich.interface.ap1r[n]);
-    }
-    for (n, lr) in ich.lrs.iter().enumerate().take(used) {
-        page.write(nth(ICH_LR, n), *lr);
-    }
-}
-
-/// Numbers of the registers of active priorities that exist.
-fn active_priorities() -> Range<usize> {
-    0..gic::size().active_priorities()
-}
 
 /// What of a virtual CPU with EL2 its interrupts are.
 pub(crate) struct Interrupts {
@@ -219,7 +170,7 @@ fn enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
     let Interrupts {
         guest, hardware, ..
     } = interrupts;
-    read_ich(*page, guest);
+    ich::read(*page, guest);
     let used = gic.enter_nested(vcpu.index, guest, hardware);
     gic::write_interface(&hardware.interface);
     gic::set_virtual_hcr(hardware.hcr);
@@ -241,7 +192,7 @@ pub(crate) fn leave(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     hardware.interface = gic::read_interface();
     vgic::read_lists(used, &mut hardware.lrs);
     let kicks = gic.leave_nested(me, hardware, guest);
-    write_ich(*page, guest, used);
+    ich::write(*page, guest, used);
     let line = interrupts.guest.maintenance(gic::list_registers());
     if line == interrupts.maintenance {
         return kicks;
@@ -264,7 +215,7 @@ pub(crate) fn look_at_levels(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     }
     if el2.interrupts.maintenance.is_high() {
         let mut ich = Ich::RESET;
-        read_ich(el2.page, &mut ich);
+        ich::read(el2.page, &mut ich);
         el2.interrupts.maintenance = ich.maintenance(gic::list_registers());
         kicks |= gic.set_line(me, Intid::MAINTENANCE, el2.interrupts.maintenance);
     }
@@ -369,30 +320,6 @@ pub(super) fn count_of(page: RegisterPage<'_>, compare: Slot) -> u64 {
         0
     };
     timer::now().wrapping_sub(offset)
-}
-
-/// What virtual EL2 reads of a register that follows from its list registers.
-#[inline]
-pub(super) fn computed(el2: &El2, register: SysReg) -> u64 {
-    if register == ICH_VTR_EL2 {
-        return gic::size().for_guest().0;
-    }
-    from_lists(el2.page, register)
-}
-
-/// ICH_MISR_EL2, ICH_EISR_EL2 or ICH_ELRSR_EL2.
-#[inline(never)]
-fn from_lists(page: RegisterPage<'_>, register: SysReg) -> u64 {
-    let count = gic::list_registers();
-    let mut ich = Ich::RESET;
-    ich.hcr = page.read(ICH_HCR);
-    ich.interface.vmcr = Vmcr(page.read(ICH_VMCR));
-    read_lists(page, &mut ich.lrs);
-    match register {
-        ICH_MISR_EL2 => ich.misr(count),
-        ICH_EISR_EL2 => ich.eisr(count),
-        _ => ich.elrsr(count),
-    }
 }
 
 fn physical_timers() -> [Intid; 2] {

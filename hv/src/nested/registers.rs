@@ -12,7 +12,7 @@ use droste_nested::registers::{Affects, Known, VirtualEl2, Way, timer_compare, t
 use droste_nested::tlbi::{self, Instruction, Invalidation, VirtualLevel};
 
 use super::l1_memory::L1Memory;
-use super::{El2, deliver, el2, in_page, interrupts, running};
+use super::{El2, deliver, el2, ich, in_page, interrupts, running};
 use crate::arch::el2::{self as hardware, Hardware};
 use crate::arch::timer;
 use crate::arch::vcpu::VcpuState;
@@ -36,7 +36,7 @@ pub(super) fn access(state: &mut VcpuState, esr: Esr) {
             Direction::Write => write(state, register, access.rt),
         },
         Way::Vgic(register) if access.direction == Direction::Read => {
-            let value = interrupts::computed(el2(state), register);
+            let value = ich::computed(el2(state).page, register);
             state.registers.set(access.rt, value);
         }
         Way::TimerValue(compare) => timer_value_of_el2(state, compare, access),
