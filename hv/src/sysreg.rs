@@ -31,6 +31,7 @@ pub(crate) fn access(state: &mut VcpuState, esr: Esr, access: SysRegAccess) {
                 state.registers.set(access.rt, value);
             }
             Direction::Write => {
+                nested::debug::follow(state);
                 state.debug.write(register, state.registers.get(access.rt));
                 state.load_debug();
                 nested::debug::note(state);

@@ -237,6 +237,12 @@ impl VcpuState {
         self.control.load();
     }
 
+    /// Replaces the traps of the guest, which is loaded, and nothing else.
+    pub(crate) fn set_traps(&mut self, traps: Traps) {
+        self.control.traps = traps;
+        traps.load();
+    }
+
     /// HCR_EL2.VSE of the loaded guest: whether a virtual SError is pending.
     pub(crate) fn loaded_serror() -> u64 {
         mrs!("hcr_el2") & hcr::VSE
@@ -262,10 +268,6 @@ impl Fixed {
             if let Some(page) = self.vncr {
                 msr!("S3_4_C2_C2_0", page); // VNCR_EL2
             }
-            if has_ras() {
-                // Hidden, but with HCR_EL2.AMO a guest reaches VDISR_EL2 by the name of DISR_EL1 all the same.
-                msr!("S3_4_C12_C1_1", 0u64);
-            }
         }
         self.vectors.load();
     }
@@ -281,6 +283,10 @@ impl Control {
             msr!("vmpidr_el2", self.mpidr);
             msr!("vpidr_el2", self.midr);
             msr!("cntvoff_el2", self.cntvoff);
+            if has_ras() {
+                // Hidden, but with HCR_EL2.AMO a guest reaches VDISR_EL2 by the name of DISR_EL1 all the same.
+                msr!("S3_4_C12_C1_1", 0u64);
+            }
         }
         self.traps.load();
     }

@@ -22,9 +22,10 @@ use crate::arch::vcpu::VcpuState;
 const MDSCR: Slot = in_page(SysReg::new(2, 0, 0, 2, 2));
 const KDE: u64 = 1 << 13;
 
-/// Virtual EL2 returns from an exception: follows what it has written meanwhile.
+/// Follows what virtual EL2 has written meanwhile: it returns from an exception, or another debug register of its is about
+/// to change.
 #[inline]
-pub(super) fn follow(state: &mut VcpuState) {
+pub(crate) fn follow(state: &mut VcpuState) {
     if let Some(el2) = &state.el2
         && el2.page.read(MDSCR) != state.debug.read(DebugRegister::Mdscr)
     {
@@ -61,7 +62,7 @@ pub(crate) fn note(state: &mut VcpuState) {
         el2.own.traps.with_mdscr_open()
     };
     if el2.is_loaded() {
-        let own = el2.own;
-        state.set_control(own);
+        let traps = el2.own.traps;
+        state.set_traps(traps);
     }
 }

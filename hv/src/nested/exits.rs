@@ -75,10 +75,15 @@ fn undefined_hvc(state: &mut VcpuState) {
 #[inline(never)]
 fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     match esr.ec() {
-        Ec::DATA_ABORT_LOWER if esr.fault_status() == FaultStatus::Alignment => {
-            return raised(state, esr);
-        }
         Ec::DATA_ABORT_LOWER | Ec::INSTRUCTION_ABORT_LOWER => {
+            // Stage 1 that is off raises these, and Droste's stage 2 neither.
+            let is_of_stage1 = matches!(
+                esr.fault_status(),
+                FaultStatus::Alignment | FaultStatus::AddressSize { .. }
+            );
+            if is_of_stage1 && el2(&mut state).hcr() & hcr::TGE != 0 {
+                return raised(state, esr);
+            }
             abort(&mut state, esr);
             return state;
         }

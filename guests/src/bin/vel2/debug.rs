@@ -27,6 +27,7 @@ const STEPPED: u64 = STEPPED_NOTHING | 1 << 24;
 pub(crate) fn check(lab: &mut Lab) {
     lab.write(Where::El2, OSLAR_EL1, 0);
     values(lab);
+    beside_the_lock(lab);
     el2::set_mdcr(TDE);
     if el2::is_vhe() {
         steps(lab, Where::HostEl0, SS);
@@ -49,6 +50,22 @@ fn values(lab: &mut Lab) {
             let what = format_args!("MDSCR_EL1 at {reader:?}, written at {writer:?}");
             lab.expect(what, found, value);
         }
+    }
+}
+
+/// The OS lock is another register: a write of it leaves what was written before.
+fn beside_the_lock(lab: &mut Lab) {
+    for value in [TDCC, 0] {
+        let code = [
+            MDSCR_EL1.write(1),
+            ISB,
+            OSLAR_EL1.write(2),
+            ISB,
+            MDSCR_EL1.read(3),
+        ];
+        let world = lab.run(Where::El2, &code, [0, value, 0, !value]);
+        let found = world.x[3];
+        lab.expect("MDSCR_EL1 behind a write of OSLAR_EL1", found, value);
     }
 }
 

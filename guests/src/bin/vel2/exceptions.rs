@@ -16,6 +16,8 @@ const UNMAPPED: u64 = 500 << 30;
 /// Fault status: translation fault and permission fault at level 1 (DDI 0487, D24.2, "ESR_EL2", DFSC).
 const TRANSLATION_LEVEL_1: u64 = 0b00_0101;
 const PERMISSION_LEVEL_1: u64 = 0b00_1101;
+/// SCTLR_EL1.A.
+const CHECK_ALIGNMENT: u64 = 1 << 1;
 /// Fault status: alignment fault.
 const ALIGNMENT: u64 = 0b10_0001;
 const WNR: u64 = 1 << 6;
@@ -120,15 +122,24 @@ fn el0_under_tge(lab: &mut Lab) {
     let hcr = core::mem::replace(&mut lab.hcr, hcr::TGE);
     calls_and_undefined_of_el0(lab, Where::El0);
     // Told to check alignment, for not every emulator does so unasked where stage 1 is off and all is Device memory.
-    const A: u64 = 1 << 1;
     let sctlr = lab.read(Where::El2, SCTLR_EL1);
-    lab.write(Where::El2, SCTLR_EL1, sctlr | A);
+    lab.write(Where::El2, SCTLR_EL1, sctlr | CHECK_ALIGNMENT);
     let far = lab.memory + 1;
     let world = lab.run(Where::El0, &[NOP, load(3, 1, 0)], [far, 0, 0, 0]);
     let esr = class::DATA_LOWER << 26 | IL | ALIGNMENT;
     lab.left("odd load at EL0 under TGE", &world, FROM_BELOW, esr, 1);
     lab.expect("odd load at EL0 under TGE: FAR_EL2", world.far, far);
     lab.write(Where::El2, SCTLR_EL1, sctlr);
+    // Beyond what any processor has for physical addresses.
+    let far = 1 << 53;
+    let world = lab.run(Where::El0, &[NOP, load(3, 1, 0)], [far, 0, 0, 0]);
+    let esr = class::DATA_LOWER << 26 | IL;
+    lab.left("far load at EL0 under TGE", &world, FROM_BELOW, esr, 1);
+    lab.expect("far load at EL0 under TGE: FAR_EL2", world.far, far);
+    let world = lab.run(Where::El0, &[BR_X0], [far, 0, 0, 0]);
+    let esr = class::FETCH_LOWER << 26 | IL;
+    lab.expect("far fetch at EL0 under TGE: ESR_EL2", world.esr, esr);
+    lab.expect("far fetch at EL0 under TGE: FAR_EL2", world.far, far);
     lab.hcr = hcr;
 }
 
