@@ -36,13 +36,17 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Err(Error::new(format!("{name} failed ({})", output.status)).because(last.join("\n  ")))
 }
 
-/// Passes a stream on piece by piece, in a thread of its own, until it ends or nobody listens.
-pub(crate) fn forward(mut stream: impl Read + Send + 'static, sender: Sender<Vec<u8>>) {
+/// Passes a stream on piece by piece, each as `wrap` makes it, in a thread of its own, until it ends or nobody listens.
+pub(crate) fn forward<T: Send + 'static>(
+    mut stream: impl Read + Send + 'static,
+    sender: Sender<T>,
+    wrap: fn(Vec<u8>) -> T,
+) {
     thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(count @ 1..) = stream.read(&mut buffer) {
             let piece = buffer.get(..count).unwrap_or_default().to_vec();
-            if sender.send(piece).is_err() {
+            if sender.send(wrap(piece)).is_err() {
                 return;
             }
         }

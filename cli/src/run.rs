@@ -72,7 +72,7 @@ pub fn run(
     let mut child = Mortal(child);
     let (sender, output) = mpsc::channel();
     if let Some(stdout) = child.0.stdout.take() {
-        forward(stdout, sender);
+        forward(stdout, sender, |piece| piece);
     }
     let mut filter = Filter::new(nonce);
     let end = pump(

@@ -16,6 +16,14 @@ use crate::terminal;
 
 /// How much of the output an error shows, in bytes.
 const TAIL: usize = 2000;
+/// How long what is said on stderr waits for the end of a line on stdout.
+const HELD: Duration = Duration::from_millis(200);
+
+/// A piece of what a child says.
+enum Piece {
+    Stdout(Vec<u8>),
+    Stderr(Vec<u8>),
+}
 
 /// A running child, and all that it has said.
 ///
@@ -36,13 +44,15 @@ const TAIL: usize = 2000;
 pub struct Session {
     child: Mortal,
     stdin: Option<File>,
-    output: Receiver<Vec<u8>>,
+    output: Receiver<Piece>,
     deadline: Instant,
     limit: Duration,
     /// All output so far, with what is not UTF-8 replaced.
     transcript: String,
     /// Bytes at the end of the output that may be the start of a character.
     pending: Vec<u8>,
+    /// What came on stderr within a line of stdout, whose reader would not know the line again.
+    aside: Vec<u8>,
     /// Where the search for the next marker starts in the transcript.
     seen: usize,
 }
@@ -74,10 +84,10 @@ impl Session {
         let mut child = command.spawn().context(|| format!("cannot start {name}"))?;
         let (sender, output) = mpsc::channel();
         if let Some(stdout) = child.stdout.take() {
-            forward(stdout, sender.clone());
+            forward(stdout, sender.clone(), Piece::Stdout);
         }
         if let Some(stderr) = child.stderr.take() {
-            forward(stderr, sender);
+            forward(stderr, sender, Piece::Stderr);
         }
         Ok(Self {
             stdin: keyboard.or_else(|| Some(OwnedFd::from(child.stdin.take()?).into())),
@@ -87,6 +97,7 @@ impl Session {
             limit,
             transcript: String::new(),
             pending: Vec::new(),
+            aside: Vec::new(),
             seen: 0,
         })
     }
@@ -144,18 +155,44 @@ impl Session {
     /// Adds one piece of output to the transcript; `false` at its end.
     fn receive(&mut self) -> Result<bool> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        match self.output.recv_timeout(left) {
+        let is_held = !self.aside.is_empty();
+        let piece = self
+            .output
+            .recv_timeout(if is_held { left.min(HELD) } else { left });
+        match piece {
             // A child that talks on and on is late as well.
-            Ok(bytes) if !left.is_zero() => {
-                self.pending.extend(bytes);
-                self.take_text();
+            Ok(piece) if !left.is_zero() => {
+                match piece {
+                    Piece::Stdout(bytes) => {
+                        self.pending.extend(bytes);
+                        self.take_text();
+                    }
+                    Piece::Stderr(bytes) => self.aside.extend(bytes),
+                }
+                if self.transcript.is_empty() || self.transcript.ends_with('\n') {
+                    self.take_aside();
+                }
                 Ok(true)
             }
-            Err(RecvTimeoutError::Disconnected) => Ok(false),
+            Err(RecvTimeoutError::Timeout) if is_held && !left.is_zero() => {
+                self.take_aside();
+                Ok(true)
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                self.take_aside();
+                Ok(false)
+            }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {
+                self.take_aside();
                 Err(self.error(&format!("it took longer than {} s", self.limit.as_secs())))
             }
         }
+    }
+
+    /// Adds to the transcript what came on stderr.
+    fn take_aside(&mut self) {
+        let aside = std::mem::take(&mut self.aside);
+        self.transcript.push_str(&String::from_utf8_lossy(&aside));
     }
 
     /// Moves whole characters from the pending bytes to the transcript.
@@ -218,6 +255,17 @@ mod tests {
         let output = run_with_deadline(shell("echo one; echo two"), &["one", "two"], LATE);
         assert_eq!(output, Ok("one\ntwo\n".into()));
         assert!(run_with_deadline(shell("echo two; echo one"), &["one", "two"], LATE).is_err());
+    }
+
+    #[test]
+    fn what_is_said_on_stderr_leaves_a_line_whole() {
+        let script = "printf one; echo aside >&2; sleep 0.05; echo -two; echo end >&2";
+        let output = run_with_deadline(shell(script), &["one-two", "aside"], LATE);
+        assert_eq!(output, Ok("one-two\naside\nend\n".into()));
+        // But it does not wait for ever.
+        let script = "printf one; echo aside >&2; read line";
+        let mut session = Session::start(shell(script), LATE).expect("started");
+        session.wait_for("aside").expect("said");
     }
 
     #[test]

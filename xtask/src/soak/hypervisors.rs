@@ -22,6 +22,9 @@ const LIMIT: u64 = 1800;
 const GRACE: Duration = Duration::from_secs(30);
 /// Guests' guests in one run, one after another or at a time.
 const MOST: u32 = 4;
+/// Their virtual CPUs that run at a time. With more, each waits for the others' turns at every call from one to another,
+/// and their kernels take it for a lockup.
+const VCPUS_PER_CPU: u32 = 3;
 const CPUS: [&str; 3] = [droste::qemu::CPU, "max", "neoverse-n2"];
 /// Bytes that the guest can swap to.
 const SWAP: u64 = 512 << 20;
@@ -52,10 +55,12 @@ impl Choice {
         l2.vcpus = choices.pick(&[1, 2, 2, 3]);
         l2.parallel = choices.pick(&[1, 2, 3]);
         l2.count = choices.pick(&[1, 2, 4]).min(MOST / l2.parallel);
+        let cpus = 1 + choices.below(2) as u32;
+        l2.parallel = l2.parallel.min(VCPUS_PER_CPU * cpus / l2.vcpus);
         l2.reclaim_mib = choices.pick(&[0, 0, 1]);
         Self {
             cpu: choices.pick(&CPUS),
-            cpus: 1 + choices.below(2),
+            cpus: cpus.into(),
             vcpus: 1 + choices.below(3),
             el2: choices.pick(&["vhe", "nvhe"]),
             l2,
