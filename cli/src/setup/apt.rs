@@ -195,6 +195,19 @@ pub fn source_lines(mirror: &str, suites: &[&str], architecture: Option<&str>) -
     suites.iter().map(line).collect()
 }
 
+/// The first package whose name starts so of those that a package depends on, by what `apt-cache show` says of it.
+pub fn dependency<'a>(control: &'a str, prefix: &str) -> Option<&'a str> {
+    let depends = control
+        .lines()
+        .find_map(|line| line.strip_prefix("Depends:"))?;
+    let names = depends
+        .split([',', '|'])
+        .filter_map(|item| item.split_whitespace().next());
+    names
+        .map(|name| name.trim_end_matches(":arm64"))
+        .find(|name| name.starts_with(prefix))
+}
+
 /// `package | version | address suite/component architecture Packages`, a line per version, newest first.
 pub fn parse_madison(table: &str) -> Vec<(String, String)> {
     let row = |line: &str| {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::apt::Apt;
+use super::apt::{Apt, dependency};
 use super::cache::Cache;
 use super::modules::Modules;
 use crate::error::{Context, Error, Result};
@@ -78,10 +78,12 @@ pub fn kernel(cache: &Cache, package: &str) -> Result<Kernel> {
         let _step = progress::step(&format!("fetching the guest's kernel ({package})"));
         let apt = Apt::open(&dir.join("apt"), &["stable"], Some("arm64"))
             .map_err(|e| instead(e, "kernel"))?;
-        let versioned = versioned_kernel(&apt.show(package)?).unwrap_or_else(|| package.to_owned());
+        // A package without files, such as `linux-image-arm64`, stands for the one that it depends on.
+        let control = apt.show(package)?;
+        let versioned = dependency(&control, "linux-image-").unwrap_or(package);
         let unpacked = dir.join("unpacked");
-        apt.unpack(&versioned, &unpacked)?;
-        keep_kernel(&unpacked, &dir.join("kept"), &versioned)
+        apt.unpack(versioned, &unpacked)?;
+        keep_kernel(&unpacked, &dir.join("kept"), versioned)
     })?;
     Ok(Kernel { dir })
 }
@@ -118,20 +120,6 @@ fn entry(package: &str) -> String {
 
 fn instead(error: Error, flag: &str) -> Error {
     error.help(format!("or bring your own with --{flag} FILE"))
-}
-
-/// The package that a package without files, such as `linux-image-arm64`, stands for: its first dependency of that kind.
-fn versioned_kernel(control: &str) -> Option<String> {
-    let depends = control
-        .lines()
-        .find_map(|line| line.strip_prefix("Depends:"))?;
-    let names = depends
-        .split([',', '|'])
-        .filter_map(|item| item.split_whitespace().next());
-    names
-        .map(|name| name.trim_end_matches(":arm64"))
-        .find(|name| name.starts_with("linux-image-"))
-        .map(String::from)
 }
 
 /// Moves what a guest needs of an unpacked kernel package to `kept`: the image and the modules, unpacked and numbered
@@ -177,12 +165,12 @@ mod tests {
     fn a_package_without_files_stands_for_the_versioned_one() {
         let control = "Package: linux-image-cloud-arm64\nDepends: linux-image-6.12.1+deb13-cloud-arm64 (= 6.12.1-1), x\n";
         assert_eq!(
-            versioned_kernel(control).as_deref(),
+            dependency(control, "linux-image-"),
             Some("linux-image-6.12.1+deb13-cloud-arm64")
         );
         let control =
             "Package: linux-image-6.12.1-arm64\nDepends: kmod, linux-base | initramfs-tools\n";
-        assert_eq!(versioned_kernel(control), None);
+        assert_eq!(dependency(control, "linux-image-"), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::super::trace::PRINT_EXITS;
 use crate::workspace::Failure;
 use droste::files::read;
 use droste::setup::Setup;
-use droste::setup::apt::Apt;
+use droste::setup::apt::{Apt, dependency};
 use droste::setup::guest::KERNEL_PACKAGE;
 use droste::setup::initrd::with_programs;
 use std::fs;
@@ -124,19 +124,6 @@ fn newest(versions: &[(String, String)]) -> Result<&str, String> {
         ));
     }
     Ok(version)
-}
-
-/// The first package that this one depends on whose name starts so.
-fn dependency<'a>(control: &'a str, prefix: &str) -> Option<&'a str> {
-    let depends = control
-        .lines()
-        .find_map(|line| line.strip_prefix("Depends:"))?;
-    let names = depends
-        .split([',', '|'])
-        .filter_map(|item| item.split_whitespace().next());
-    names
-        .map(|name| name.trim_end_matches(":arm64"))
-        .find(|name| name.starts_with(prefix))
 }
 
 /// The kernel below an unpacked package: in `boot` with its release behind its name, or with its modules.
