@@ -160,8 +160,6 @@ pub(crate) struct El2 {
     bits: PstateBits,
     /// The control registers of virtual EL2's world.
     own: Control,
-    /// Whether MDSCR_EL1 traps there: [`debug`].
-    is_mdscr_trapped: bool,
     /// The context of the guest's world, kept until another is asked for.
     held: Option<Held>,
     /// What stands for its stage 1 in the hardware, without VHE.
@@ -214,7 +212,6 @@ impl El2 {
             file,
             bits,
             own,
-            is_mdscr_trapped: false,
             held: None,
             stage1: host_stage1(0, 0, 0, 0),
             guests: StageTwoRegisters {

@@ -113,6 +113,7 @@ registers! {
     ICC_ASGI1R_EL1 = 3 0 12 11 6;
     ICC_SGI0R_EL1 = 3 0 12 11 7;
     ICC_SRE_EL1 = 3 0 12 12 5;
+    MDSCR_EL1 = 2 0 0 2 2;
     OSLAR_EL1 = 2 0 1 0 4;
     OSLSR_EL1 = 2 0 1 1 4;
     OSDLR_EL1 = 2 0 1 3 4;

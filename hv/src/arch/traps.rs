@@ -5,7 +5,7 @@ use droste_arm64::hcr;
 use super::{isb, mrs, msr};
 
 /// EL2's traps that a guest hypervisor may add to.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Traps {
     /// CPTR_EL2.
     pub(crate) cptr: u64,

@@ -12,15 +12,14 @@
 //!
 //! A CPU without FEAT_FGT has no traps of the other debug registers without MDSCR_EL1's. There each access traps, always.
 
-use droste_arm64::sysreg::SysReg;
+use droste_arm64::sysreg::MDSCR_EL1;
 use droste_arm64::vncr::Slot;
 use droste_vdev::sysreg::DebugRegister;
 
 use super::in_page;
 use crate::arch::vcpu::VcpuState;
 
-const MDSCR: Slot = in_page(SysReg::new(2, 0, 0, 2, 2));
-const KDE: u64 = 1 << 13;
+const MDSCR: Slot = in_page(MDSCR_EL1);
 
 /// Follows what virtual EL2 has written meanwhile: it returns from an exception, or another debug register of its is about
 /// to change.
@@ -46,23 +45,21 @@ fn changed(state: &mut VcpuState) {
 
 /// The virtual CPU's debug registers have changed: the page has them, and whether they trap at virtual EL2 follows.
 pub(crate) fn note(state: &mut VcpuState) {
-    let mdscr = state.debug.read(DebugRegister::Mdscr);
     let Some(el2) = &mut state.el2 else {
         return;
     };
-    el2.page.write(MDSCR, mdscr);
-    let is_trapped = mdscr & KDE != 0;
-    if is_trapped == el2.is_mdscr_trapped {
-        return;
-    }
-    el2.is_mdscr_trapped = is_trapped;
-    el2.own.traps = if is_trapped {
+    el2.page
+        .write(MDSCR, state.debug.read(DebugRegister::Mdscr));
+    let traps = if state.debug.are_within_level() {
         el2.own.traps.with_mdscr_trapped()
     } else {
         el2.own.traps.with_mdscr_open()
     };
+    if traps == el2.own.traps {
+        return;
+    }
+    el2.own.traps = traps;
     if el2.is_loaded() {
-        let traps = el2.own.traps;
         state.set_traps(traps);
     }
 }

@@ -77,6 +77,11 @@ impl DebugRegisters {
         }
     }
 
+    /// MDSCR_EL1.KDE: whether there may be debug exceptions within the level that takes them.
+    pub const fn are_within_level(&self) -> bool {
+        self.mdscr & MDSCR_KDE != 0
+    }
+
     /// What the CPU's MDSCR_EL1 holds while the virtual CPU runs, the CPU's own OS lock unlocked. With the guest's OS
     /// lock locked there are no debug exceptions (DDI 0487, D2, on the OS Lock); breakpoints and watchpoints never match.
     pub const fn hardware_mdscr(&self) -> u64 {

@@ -6,10 +6,8 @@ use Direction::{Read, Write};
 use droste_arm64::PaRange;
 use droste_arm64::sysreg::{
     ACTLR_EL1, DC_CISW, DC_CSW, DC_ISW, ICC_ASGI1R_EL1, ICC_SGI0R_EL1, ICC_SGI1R_EL1, ICC_SRE_EL1,
-    ID_AA64DFR0_EL1, OSDLR_EL1, OSLAR_EL1, OSLSR_EL1,
+    ID_AA64DFR0_EL1, MDSCR_EL1, OSDLR_EL1, OSLAR_EL1, OSLSR_EL1,
 };
-
-const MDSCR_EL1: SysReg = SysReg::new(2, 0, 0, 2, 2);
 
 fn of(register: SysReg, direction: Direction) -> Action {
     action(SysRegAccess {
