@@ -2,6 +2,7 @@
 
 mod machine;
 mod session;
+mod transcript;
 
 pub use crate::child::tied;
 pub use machine::{
