@@ -18,8 +18,9 @@ use crate::{bug, exit, nested, report, vgic};
 
 /// A deadline that is none.
 const NEVER: u64 = u64::MAX;
-/// How long a virtual CPU runs while others want its CPU, milliseconds.
-const SLICE_MS: u64 = 10;
+/// How long a virtual CPU runs while others want its CPU, milliseconds. So long may one spin for a lock whose holder
+/// waits for its turn, where WFE does not trap: QEMU's never does.
+const SLICE_MS: u64 = 2;
 
 /// Takes `current` off `cpu` where another member should run, and waits where none can. Returns whom to run.
 ///

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use droste::qemu::{Session, tied};
 use droste::setup::Setup;
@@ -130,6 +130,7 @@ pub(super) fn run(first: u64, goes_on: impl Fn() -> bool) -> Result<(), Failure>
         let choice = Choice::of(seed);
         println!("seed {seed}: {choice:?}");
         let command = choice.command(&setup, &folder)?;
+        let started = Instant::now();
         let session = Session::start(command, Duration::from_secs(LIMIT) + GRACE)?;
         let why = match session.finish() {
             Ok(said) if said.contains(GOOD_END) => None,
@@ -140,6 +141,7 @@ pub(super) fn run(first: u64, goes_on: impl Fn() -> bool) -> Result<(), Failure>
             let again = format!("again: cargo xtask soak 0 --qemu --seed {seed}");
             return Err(Failure::new(format!("{why}\n{again}")));
         }
+        println!("seed {seed}: ok after {} s", started.elapsed().as_secs());
         if !goes_on() {
             break;
         }
