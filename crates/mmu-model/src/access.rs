@@ -2,6 +2,8 @@
 
 use droste_arm64::{Ipa, Pa, Va};
 
+#[cfg(doc)]
+use crate::config::Stage1;
 use crate::cpu::{Occupied, Vcpu};
 use crate::descriptor::{ACCESSED, AccessKind, DBM, WRITE};
 use crate::model::{Model, Turn};
@@ -95,6 +97,21 @@ pub enum Source {
         /// The step that changed it.
         changed: u64,
     },
+    /// A stage-1 entry that the guest has changed, and of whose invalidation nothing is known ([`Stage1::Held`]).
+    GuestChanged {
+        /// The step that changed it.
+        changed: u64,
+    },
+}
+
+impl Source {
+    /// Whether it is what another stage 1 than the guest's own of now led to.
+    pub const fn is_stale_stage1(self) -> bool {
+        matches!(
+            self,
+            Self::OtherVcpu { .. } | Self::GuestInvalidated { .. } | Self::GuestChanged { .. }
+        )
+    }
 }
 
 /// One thing that hardware could make of an access.
@@ -144,7 +161,7 @@ impl Model {
         let mut outcomes = Vec::new();
         if self.begin(cpu, Turn::Guest, Verb::Access { cpu, access }) {
             self.collect(cpu, access, &mut outcomes);
-            self.update_by_hardware(cpu, access);
+            self.walk_for(cpu, access);
         }
         Outcomes(outcomes)
     }
@@ -175,14 +192,14 @@ impl Model {
             }
         }
         self.scratch = outcomes;
-        self.update_by_hardware(cpu, access);
+        self.walk_for(cpu, access);
     }
 
     /// A walk of this CPU, which is inside, is made ahead of any access, or for one that never happens. Of what it
     /// does only the access flag is seen, where hardware sets it.
     pub fn speculate(&mut self, cpu: usize, va: Va) {
         if self.begin(cpu, Turn::Guest, Verb::Speculate { cpu, va }) {
-            self.update_by_hardware(cpu, Access::new(va, AccessKind::Read));
+            self.walk_for(cpu, Access::new(va, AccessKind::Read));
         }
     }
 
@@ -200,8 +217,10 @@ impl Model {
         Some((shape, ipa, self.walk(shape, tree, ipa)))
     }
 
-    /// Hardware sets the access flag, and for a write the dirty mark, in the descriptor that a walk of memory finds.
-    fn update_by_hardware(&mut self, cpu: usize, access: Access) {
+    /// A walk of memory leaves entries, and hardware sets the access flag, and for a write the dirty mark, in the
+    /// descriptor that it finds.
+    fn walk_for(&mut self, cpu: usize, access: Access) {
+        self.leave_residue_of_walk(cpu);
         let Some((shape, _, end)) = self.now(cpu, access.va) else {
             return;
         };
@@ -259,7 +278,9 @@ impl Model {
         let is_wider = self.is_wider(cpu, access, outcome);
         match outcome.source {
             Source::OtherVcpu { .. } => Rule::OtherVcpu,
-            Source::GuestInvalidated { .. } => Rule::GuestInvalidationLost,
+            Source::GuestInvalidated { .. } | Source::GuestChanged { .. } => {
+                Rule::GuestInvalidationLost
+            }
             Source::Unseen { .. } => Rule::NotVisible,
             Source::Ghost { missing, .. } if !is_wider => Rule::StaleTranslation(missing),
             _ if is_wider => Rule::WiderPermission,
@@ -300,7 +321,9 @@ impl Model {
             Source::Neighbour(entry) => (None, Some(entry)),
             Source::Unseen { step } => (Some(step), self.entry_now(cpu, access)),
             Source::Ghost { entry, changed, .. } => (Some(changed), Some(entry)),
-            Source::GuestInvalidated { changed } => (Some(changed), None),
+            Source::GuestInvalidated { changed } | Source::GuestChanged { changed } => {
+                (Some(changed), None)
+            }
         };
         self.report(cpu, rule, earlier, vmid, entry);
     }

@@ -103,6 +103,10 @@ pub enum Stage1 {
     /// What [`stage1_map`](crate::Model::stage1_map) says, no more. A violation is the first access that could use
     /// an entry it must not.
     Known,
+    /// The same; and what TLBs may still hold of entries that a guest has changed, whether or not it has invalidated
+    /// them, is an outcome of an access: for who judges the invalidations that reach the guest's stage 1 from outside.
+    /// An entry is made only where stage 2 translates something, for without it there is no walk of stage 1.
+    Held,
 }
 
 /// When table walks may fill a CPU's TLBs.

@@ -2,7 +2,7 @@
 
 use droste_arm64::Va;
 
-use crate::config::{Features, Speculation, Stage1};
+use crate::config::{CpuSet, Features, Speculation, Stage1};
 use crate::cpu::{Occupied, Vcpu};
 use crate::model::{Model, Turn};
 use crate::regime::{RegisterFault, Shape, vmid};
@@ -181,6 +181,40 @@ impl Model {
             let vmid = tag.vmid;
             self.report(cpu, Rule::OtherVcpu, earlier, Some(vmid), None);
         }
+        if self.config.stage1 != Stage1::Held || self.can_translate(cpu, number) {
+            self.add_residue(cpu, number, vcpu);
+        }
+    }
+
+    /// A walk has left entries, where stage 2 translates anything.
+    pub(crate) fn leave_residue_of_walk(&mut self, cpu: usize) {
+        if self.config.stage1 == Stage1::Held
+            && let Some((vcpu, Occupied { tag, .. })) = self.inside(cpu)
+            && self.can_translate(cpu, tag)
+        {
+            self.add_residue(cpu, tag, vcpu);
+        }
+    }
+
+    /// Stage-1 and combined entries of a VMID are gone on `cpus`. Who is inside makes them again, if stage 2 lets it.
+    pub(crate) fn clear_combined(&mut self, number: usize, cpus: CpuSet, issued: u64) {
+        self.tags[number].clear_combined(cpus, issued);
+        if self.config.stage1 == Stage1::Held {
+            let mut residues = core::mem::take(&mut self.tags[number].residues);
+            residues.retain(|residue| {
+                cpus >> residue.cpu & 1 == 0 || self.can_translate(residue.cpu, number)
+            });
+            self.tags[number].residues = residues;
+        }
+    }
+
+    /// Whether this CPU's walks find anything in stage 2, in memory or in what TLBs may hold.
+    fn can_translate(&self, cpu: usize, tag: usize) -> bool {
+        let has_valid = |at: Occupied| self.has_valid(at.tree);
+        !self.tags[tag].ghosts.is_empty() || self.cpus[cpu].occupied.is_some_and(has_valid)
+    }
+
+    fn add_residue(&mut self, cpu: usize, number: usize, vcpu: Vcpu) {
         let new = Residue {
             cpu,
             vcpu: vcpu.number,

@@ -251,7 +251,7 @@ impl Model {
             for tag in tags {
                 match wide.extent {
                     Extent::Everything => self.clear_tag(tag, cpus, wide.issued),
-                    Extent::Combined => self.tags[tag].clear_combined(cpus, wide.issued),
+                    Extent::Combined => self.clear_combined(tag, cpus, wide.issued),
                 }
             }
         }
@@ -260,8 +260,11 @@ impl Model {
     }
 
     fn clear_tag(&mut self, number: usize, cpus: CpuSet, issued: u64) {
+        for residence in &mut self.tags[number].residences {
+            residence.clear(cpus, issued);
+        }
+        self.clear_combined(number, cpus, issued);
         let tag = &mut self.tags[number];
-        tag.clear(cpus, issued);
         let mut index = 0;
         while let Some(residence) = tag.residences.get(index) {
             if residence.present != 0 {

@@ -3,7 +3,7 @@
 use droste_arm64::Ipa;
 
 use crate::access::{Access, Effect, FaultKind, Outcome, Source};
-use crate::config::Bbm;
+use crate::config::{Bbm, Stage1};
 use crate::cpu::{Occupied, Vcpu};
 use crate::descriptor::{ACCESSED, AccessKind, CONTIGUOUS, DBM, Meaning, WRITE};
 use crate::ghost::{Ghost, Kind};
@@ -16,12 +16,12 @@ use crate::walk::{End, EndKind};
 impl Model {
     /// What memory says is the first.
     pub(crate) fn collect(&self, cpu: usize, access: Access, outcomes: &mut Vec<Outcome>) {
-        let Some((vcpu, Occupied { tag, tree })) = self.inside(cpu) else {
+        let Some((vcpu, at)) = self.inside(cpu) else {
             return;
         };
         let kind = access.kind;
         match self.spaces.translate(&vcpu, access.va) {
-            Some(ipa) => self.collect_stage2(cpu, tag, tree, ipa, kind, outcomes),
+            Some(ipa) => self.collect_stage2(cpu, at, ipa, kind, outcomes),
             None => outcomes.push(Outcome {
                 effect: Effect::Fault {
                     kind: FaultKind::Stage1,
@@ -30,7 +30,7 @@ impl Model {
                 source: Source::Memory,
             }),
         }
-        self.collect_stage1(cpu, &vcpu, Occupied { tag, tree }, access, outcomes);
+        self.collect_stage1(cpu, &vcpu, at, access, outcomes);
     }
 
     /// Stage-1 entries that should not be there.
@@ -45,6 +45,7 @@ impl Model {
         let tag = &self.tags[at.tag];
         let sharers = tag.sharers(cpu);
         let own = self.spaces.translate(vcpu, access.va);
+        let is_held = self.config.stage1 == Stage1::Held;
         let foreign = tag
             .residues
             .iter()
@@ -54,21 +55,20 @@ impl Model {
                 Some((ipa, Source::OtherVcpu { vcpu: residue.vcpu }))
             });
         let lost = tag.stage1.iter().filter_map(|ghost| {
-            let ipa = ghost.lost(vcpu, sharers, access.va)?;
-            Some((
-                ipa,
-                Source::GuestInvalidated {
-                    changed: ghost.changed,
-                },
-            ))
+            let ipa = ghost.leads(vcpu, sharers, access.va)?;
+            let changed = ghost.changed;
+            if ghost.is_promised(vcpu) {
+                Some((ipa, Source::GuestInvalidated { changed }))
+            } else {
+                is_held.then_some((ipa, Source::GuestChanged { changed }))
+            }
         });
         for (ipa, source) in foreign.chain(lost).filter(|&(ipa, _)| Some(ipa) != own) {
-            let shape = &self.trees[at.tree].shape;
-            let end = self.walk(shape, at.tree, ipa.0);
-            outcomes.push(Outcome {
-                effect: self.effect(shape, &end, ipa.0, access.kind),
-                source,
-            });
+            let first = outcomes.len();
+            self.collect_stage2(cpu, at, ipa, access.kind, outcomes);
+            for outcome in &mut outcomes[first..] {
+                outcome.source = source;
+            }
         }
     }
 
@@ -76,12 +76,12 @@ impl Model {
     fn collect_stage2(
         &self,
         cpu: usize,
-        tag: usize,
-        tree: usize,
+        Occupied { tag, tree }: Occupied,
         ipa: Ipa,
         kind: AccessKind,
         outcomes: &mut Vec<Outcome>,
     ) {
+        let first = outcomes.len();
         let shape = &self.trees[tree].shape;
         let ipa = ipa.0;
         let end = self.walk(shape, tree, ipa);
@@ -106,7 +106,7 @@ impl Model {
                 self.collect_ghost(ghost, ipa, kind, &end, outcomes);
             }
         }
-        if self.config.bbm == Bbm::Level2 && is_conflict(outcomes) {
+        if self.config.bbm == Bbm::Level2 && is_conflict(&outcomes[first..]) {
             outcomes.push(Outcome {
                 effect: Effect::Conflict,
                 source: Source::Memory,

@@ -193,13 +193,16 @@ impl Stage1Ghost {
         self.holders != 0
     }
 
-    /// Where it leads although the guest has completed its invalidation.
-    pub(crate) fn lost(&self, vcpu: &Vcpu, sharers: CpuSet, va: Va) -> Option<Ipa> {
+    /// Whether the guest has completed its invalidation, and this virtual CPU may rely on it.
+    pub(crate) fn is_promised(&self, vcpu: &Vcpu) -> bool {
+        self.promise.to_all.is_some() || self.promise.to.contains(&vcpu.number)
+    }
+
+    /// Where it leads a virtual CPU on one of the CPUs that share entries.
+    pub(crate) fn leads(&self, vcpu: &Vcpu, sharers: CpuSet, va: Va) -> Option<Ipa> {
         let matches = self.entry.tagging == Tagging::Global || self.asid == vcpu.asid;
-        let is_promised = self.promise.to_all.is_some() || self.promise.to.contains(&vcpu.number);
         (vcpu.space == Some(self.space)
             && matches
-            && is_promised
             && self.page == va.align_down(PAGE).0
             && self.holders & sharers != 0)
             .then(|| self.entry.at(va))

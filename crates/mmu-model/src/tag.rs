@@ -52,7 +52,7 @@ impl Residence {
     }
 
     /// All entries are gone on `cpus`, but for what was made after the step `issued`.
-    fn clear(&mut self, cpus: CpuSet, issued: u64) {
+    pub(crate) fn clear(&mut self, cpus: CpuSet, issued: u64) {
         let mut cleared = cpus & self.present & !self.inside;
         while cleared != 0 {
             let cpu = cleared.trailing_zeros();
@@ -183,14 +183,6 @@ impl Tag {
                 ghost.rekindle(cpu);
             }
         }
-    }
-
-    /// All entries are gone on `cpus`, but for what was made after the step `issued`.
-    pub(crate) fn clear(&mut self, cpus: CpuSet, issued: u64) {
-        for residence in &mut self.residences {
-            residence.clear(cpus, issued);
-        }
-        self.clear_combined(cpus, issued);
     }
 
     /// Stage-1 and combined entries are gone on `cpus`, but for what was made after the step `issued`.

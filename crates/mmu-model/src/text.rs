@@ -23,7 +23,11 @@ const KINDS: [(AccessKind, &str); 4] = [
     (AccessKind::ExecuteEl0, "execute-el0"),
 ];
 
-const STAGE1: [(Stage1, &str); 2] = [(Stage1::Unknown, "unknown"), (Stage1::Known, "known")];
+const STAGE1: [(Stage1, &str); 3] = [
+    (Stage1::Unknown, "unknown"),
+    (Stage1::Known, "known"),
+    (Stage1::Held, "held"),
+];
 
 const SPECULATION: [(Speculation, &str); 2] = [
     (Speculation::InGuest, "in-guest"),

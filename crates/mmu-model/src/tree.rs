@@ -35,6 +35,12 @@ pub(crate) struct Branch {
 }
 
 impl Model {
+    /// Whether the root of a tree has a valid descriptor.
+    pub(crate) fn has_valid(&self, tree: usize) -> bool {
+        let Tree { shape, word, .. } = &self.trees[tree];
+        (*word..word + (shape.root_bytes() / 8) as usize).any(|word| self.memory.get(word) & 1 != 0)
+    }
+
     /// The tree of this root and shape; its tables are followed from now on.
     pub(crate) fn tree(&mut self, cpu: usize, root: u64, word: usize, shape: Shape) -> usize {
         let frame = word / FRAME_WORDS;

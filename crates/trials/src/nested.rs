@@ -28,9 +28,13 @@
 //! Hardware's VMIDs run out in many programs: another virtual machine takes all but a few, on the CPU that looks, while
 //! L1's guests stay inside or come back. What L2 invalidates of its own goes by the VMID that its context has then.
 //!
+//! # Stage 1 of L2
+//! Where a world has `stage1`, L2's is on, but in guests for which L1's stage 2 is off. Each guest has a map from pages
+//! to IPAs, an ASID, and entries of it in TLBs; both models know them. What L2 changes there, L2 or L1 invalidates, or
+//! nobody. Elsewhere its virtual addresses are those that L1's tables translate.
+//!
 //! # What is left out
-//! Stage 1 of L2 is off: its virtual addresses are those that L1's tables translate. An invalidation of stage 1 by L1 is
-//! decoded, and does nothing.
+//! L2's tables of stage 1 are not in its memory, so its walks make no accesses and take no faults.
 //!
 //! # What else is judged
 //! The first model looks for its own rules: break-before-make, VMIDs, pages reused while reachable. A page that L2

@@ -66,15 +66,15 @@ fn only_fails_with(lapse: Lapse, steps: &str) {
 
 /// Page 1, and who looks at it.
 const MAP: &str = "cpu=0 write table=0 level=3 index=1 count=1 value=0x800057ff\n";
-const LOOK: &str = "cpu=1 access ipa=0x8000001008 kind=write\n";
+const LOOK: &str = "cpu=1 access va=0x8000001008 kind=write\n";
 /// The second 2 MiB as a block of L1's, whose memory there is in pages.
 const BLOCK: &str = "\
 cpu=0 write table=0 level=2 index=1 count=1 value=0x802007fd
-cpu=0 access ipa=0x8000200008 kind=write
+cpu=0 access va=0x8000200008 kind=write
 cpu=0 split ipa=0x80200000 bytes=0x200000 level=3
 cpu=0 unmap ipa=0x80200000 bytes=0x200000
-cpu=0 access ipa=0x8000200008 kind=write
-cpu=1 access ipa=0x8000207008 kind=write
+cpu=0 access va=0x8000200008 kind=write
+cpu=1 access va=0x8000207008 kind=write
 ";
 
 #[test]
@@ -104,6 +104,50 @@ fn what_l2_invalidates_itself_it_does_not_see_again() {
     let left = program("", 64, &format!("{by_l1}{LOOK}"));
     let run = run_with(&left, Sabotage::Hypervisor(Lapse::Tlbi));
     assert!(run.is_ok(), "L1's hardware could hold them still");
+}
+
+/// L2 has its page 1 lead to page 2, and then something happens.
+fn changed_stage1(then: &str) -> String {
+    format!(
+        "{MAP}{LOOK}\
+         cpu=0 write table=0 level=3 index=2 count=1 value=0x800067ff\n\
+         cpu=1 access va=0x8000002008 kind=write\n\
+         cpu=1 stage1 va=0x8000001000 to=0x8000002000 tagging=global\n\
+         cpu=1 guest-tlbi form=vmalle1 scope=is nxs=0 operand=0x0\n{LOOK}\
+         cpu=1 stage1 va=0x8000001000 to=0x8000001000 tagging=per-asid\n\
+         cpu=0 tlbi space=0 scope=is nxs=0 {then}\n{LOOK}"
+    )
+}
+
+/// The entry that is left is a global one, which goes with any ASID's address, and not with an ASID.
+#[test]
+fn stage_1_of_l2_goes_at_l1s_word() {
+    let run = |lapse, then: &str| {
+        let steps = changed_stage1(then);
+        HARDWARE.map(|with| {
+            let program = program(&format!("stage1,{with}"), 64, &steps);
+            run(&program).unwrap_or_else(|failure| panic!("{failure}"));
+            run_with(&program, Sabotage::Hypervisor(lapse)).is_err()
+        })
+    };
+    for then in [
+        "form=vmalle1 operand=0x0",
+        "form=vae1 operand=0x1000008000001",
+        "form=vae1 operand=0x7000008000001",
+        "form=vaae1 operand=0x8000001",
+    ] {
+        assert_eq!(run(Lapse::Stage1, then), [true; 4], "{then} is missed");
+    }
+    for then in ["form=vmalls12e1 operand=0x0", "form=alle1 operand=0x0"] {
+        assert_eq!(run(Lapse::Tlbi, then), [true; 4], "{then} is missed");
+    }
+    for then in [
+        "form=aside1 operand=0x1000000000000",
+        "form=vae1 operand=0x1000008000002",
+        "form=vaae1 operand=0x8000000",
+    ] {
+        assert_eq!(run(Lapse::Stage1, then), [false; 4], "{then} takes it not");
+    }
 }
 
 /// L1's tables in the other order, written anew.
@@ -160,8 +204,8 @@ fn one_address_of_a_block_without_a_level_takes_all_of_it() {
              cpu=0 write table=0 level=2 index=1 count=1 value=0x0\n\
              cpu=0 tlbi space=0 form=ipas2e1 scope=is nxs=0 operand={operand}\n\
              cpu=0 tlbi space=0 form=vmalle1 scope=is nxs=0 operand=0x0\n\
-             cpu=0 access ipa=0x8000200008 kind=read\n\
-             cpu=1 access ipa=0x8000207008 kind=read\n"
+             cpu=0 access va=0x8000200008 kind=read\n\
+             cpu=1 access va=0x8000207008 kind=read\n"
         );
         only_fails_with(Lapse::Tlbi, &steps);
     }
@@ -171,12 +215,12 @@ fn one_address_of_a_block_without_a_level_takes_all_of_it() {
 fn one_address_of_a_contiguous_run_takes_all_of_it() {
     let steps = "\
         cpu=0 write table=0 level=3 index=16 count=16 value=0x100000800107ff\n\
-        cpu=0 access ipa=0x8000010008 kind=write\n\
-        cpu=1 access ipa=0x800001f008 kind=write\n\
+        cpu=0 access va=0x8000010008 kind=write\n\
+        cpu=1 access va=0x800001f008 kind=write\n\
         cpu=0 write table=0 level=3 index=16 count=16 value=0x0\n\
         cpu=0 tlbi space=0 form=vmalls12e1 scope=is nxs=0 operand=0x0\n\
-        cpu=0 access ipa=0x8000010008 kind=read\n\
-        cpu=1 access ipa=0x800001f008 kind=read\n";
+        cpu=0 access va=0x8000010008 kind=read\n\
+        cpu=1 access va=0x800001f008 kind=read\n";
     only_fails_with(Lapse::Tlbi, steps);
 }
 
@@ -192,9 +236,9 @@ fn memory_that_l0_takes_is_gone_from_shadows() {
 fn a_page_beside_a_protected_one_is_protected_as_well() {
     let steps = "\
         cpu=0 write table=0 level=3 index=3 count=1 value=0x802007ff\n\
-        cpu=0 access ipa=0x8000003008 kind=write\n\
+        cpu=0 access va=0x8000003008 kind=write\n\
         cpu=0 dirty ipa=0x80201000 bytes=0x1000\n\
-        cpu=0 access ipa=0x8000003008 kind=write\n\
+        cpu=0 access va=0x8000003008 kind=write\n\
         cpu=0 dirty ipa=0x80200000 bytes=0x1000\n";
     only_fails_with(Lapse::Visit, steps);
 }
@@ -203,7 +247,7 @@ fn a_page_beside_a_protected_one_is_protected_as_well() {
 fn a_fill_that_was_judged_before_a_change_fills_nothing() {
     let fault = format!(
         "{MAP}{LOOK}cpu=0 tlbi space=0 form=alle1 scope=is nxs=0 operand=0x0\n\
-        cpu=1 resolve ipa=0x8000001008 kind=write\n"
+        cpu=1 resolve va=0x8000001008 kind=write\n"
     );
     let by_l0 = "cpu=0 unmap ipa=0x80005000 bytes=0x1000\n";
     let by_l1 = "\
@@ -227,8 +271,8 @@ fn tables_that_lead_nowhere_are_faults_of_l1() {
     ] {
         passes(&format!(
             "cpu=0 write table=0 level=2 index=1 count=1 value={value}\n\
-             cpu=0 access ipa=0x8000200008 kind=read\n\
-             cpu=1 access ipa=0x8000200008 kind=execute1\n"
+             cpu=0 access va=0x8000200008 kind=read\n\
+             cpu=1 access va=0x8000200008 kind=execute1\n"
         ));
     }
 }
@@ -237,8 +281,8 @@ fn tables_that_lead_nowhere_are_faults_of_l1() {
 fn a_table_that_contains_itself_ends_like_any_other() {
     passes(
         "cpu=0 write table=0 level=2 index=0 count=1 value=0x70010003\n\
-         cpu=0 access ipa=0x8000000008 kind=read\n\
-         cpu=0 access ipa=0x8000001008 kind=write\n",
+         cpu=0 access va=0x8000000008 kind=read\n\
+         cpu=0 access va=0x8000001008 kind=write\n",
     );
 }
 
@@ -248,9 +292,9 @@ fn contexts_come_and_go_with_their_places() {
     let turns = turns.iter().map(|(space, ipa)| {
         format!(
             "cpu=0 enter space={space} vcpu=0\n\
-             cpu=0 access ipa={ipa} kind=write\n\
+             cpu=0 access va={ipa} kind=write\n\
              cpu=1 enter space={} vcpu=1\n\
-             cpu=1 access ipa={ipa} kind=read\n",
+             cpu=1 access va={ipa} kind=read\n",
             (space + 1) % 3
         )
     });

@@ -18,6 +18,7 @@ fn found(sabotage: Sabotage) -> Option<Box<Failure<Program>>> {
 fn no_duty_of_the_hypervisor_can_be_left_out() {
     for lapse in [
         Lapse::Tlbi,
+        Lapse::Stage1,
         Lapse::OneContext,
         Lapse::Insert,
         Lapse::Note,

@@ -1,10 +1,10 @@
 //! Virtual CPUs: the entries that they leave, and their own invalidations.
 
 use droste_arm64::barrier::Dsb;
-use droste_arm64::{Ipa, Va};
+use droste_arm64::{Ipa, Pa, Va};
 use droste_mmu_model::{
     Access, AccessKind, Allowed, Config, Effect, FaultKind, Form, Misuse, Model, Rule, Scope,
-    Stage1, Stage1Entry, Tagging, Tlbi, Vcpu,
+    Source, Stage1, Stage1Entry, Tagging, Tlbi, Vcpu,
 };
 
 use crate::rig::*;
@@ -93,7 +93,7 @@ fn read_of(model: &mut Model, cpu: usize, pa: u64) {
     model.expect(
         cpu,
         Access::new(Va(VA.0 + 8), AccessKind::Read),
-        Allowed::Access(droste_arm64::Pa(pa + 8)),
+        Allowed::Access(Pa(pa + 8)),
     );
 }
 
@@ -233,4 +233,93 @@ fn what_no_cpu_can_do_is_the_drivers_mistake() {
     let mut model = running(config());
     model.isb(4);
     broken(&model, Rule::Misuse(Misuse::NoSuchCpu));
+}
+
+fn held() -> Config {
+    Config {
+        stage1: Stage1::Held,
+        ..config()
+    }
+}
+
+/// Whether a TLB of CPU 1 may hold a stage-1 entry that the guest has changed.
+fn has_changed_entry(model: &mut Model) -> bool {
+    let outcomes = model.access(1, Access::new(VA, AccessKind::Read));
+    let is_it = |source| matches!(source, Source::GuestChanged { .. });
+    outcomes.iter().any(|outcome| is_it(outcome.source))
+}
+
+/// The guest on CPU 1 moves its page. EL2 invalidates on CPU 0, under the guest's VMID.
+fn moved(tlbi: Option<Tlbi>) -> Model {
+    let mut model = built(held());
+    model.stage1_map(1, VA, entry(1, Tagging::PerAsid));
+    model.enter(1, vcpu(1, 7, 1));
+    model.stage1_map(1, VA, entry(2, Tagging::PerAsid));
+    if let Some(tlbi) = tlbi {
+        model.tlbi(0, tlbi);
+        model.dsb(0, Dsb::Ish);
+    }
+    model
+}
+
+#[test]
+fn what_a_guest_has_changed_is_held_until_it_is_invalidated() {
+    assert!(has_changed_entry(&mut moved(None)));
+    for (form, operand, is_gone) in [
+        (Form::Vae1, BY_VA, true),
+        (Form::Vae1, BY_VA ^ 1 << 48, false),
+        (Form::Vae1, BY_VA + 1, false),
+        (Form::Vaae1, BY_VA & 0xfff_ffff_ffff, true),
+        (Form::Aside1, 7 << 48, true),
+        (Form::Aside1, 8 << 48, false),
+        (Form::Vmalle1, 0, true),
+        (Form::Vmalls12e1, 0, true),
+        (Form::Alle1, 0, true),
+        (Form::Ipas2e1, 1, false),
+    ] {
+        for scope in [Scope::Inner, Scope::Local] {
+            let mut model = moved(Some(Tlbi::new(form, scope, operand)));
+            let is_left = !is_gone || scope == Scope::Local;
+            assert_eq!(has_changed_entry(&mut model), is_left, "{form:?} {scope:?}");
+            kept(&model);
+        }
+    }
+}
+
+#[test]
+fn who_does_not_ask_is_not_told_of_what_a_guest_has_changed() {
+    let mut model = built(known());
+    model.stage1_map(1, VA, entry(1, Tagging::PerAsid));
+    model.enter(1, vcpu(1, 7, 1));
+    model.stage1_map(1, VA, entry(2, Tagging::PerAsid));
+    assert!(!has_changed_entry(&mut model));
+}
+
+/// A walk of stage 1 reads its descriptors through stage 2.
+#[test]
+fn no_entry_of_stage_1_is_made_where_stage_2_translates_nothing() {
+    let mut model = built(held());
+    let full = model.read(0, Pa(ROOT));
+    model.write(0, Pa(ROOT), 0);
+    model.dsb(0, Dsb::Ish);
+    let change = |model: &mut Model| {
+        model.stage1_map(1, VA, entry(1, Tagging::PerAsid));
+        model.stage1_map(1, VA, entry(2, Tagging::PerAsid));
+    };
+    model.enter(1, vcpu(1, 7, 1));
+    change(&mut model);
+    assert!(!has_changed_entry(&mut model));
+    // As soon as a walk finds something they are, and until a TLBI of the VMID finds nothing left to make them from.
+    model.write(0, Pa(ROOT), full);
+    model.dsb(0, Dsb::Ish);
+    model.speculate(1, VA);
+    change(&mut model);
+    assert!(has_changed_entry(&mut model));
+    model.write(0, Pa(ROOT), 0);
+    model.dsb(0, Dsb::Ish);
+    model.tlbi(0, Tlbi::new(Form::Vmalls12e1, Scope::Inner, 0));
+    model.dsb(0, Dsb::Ish);
+    change(&mut model);
+    assert!(!has_changed_entry(&mut model));
+    kept(&model);
 }

@@ -1,7 +1,7 @@
 //! Makes up nested programs. They come back to few addresses, and L1 mostly does what it should: break, invalidate,
 //! make. A step that is missing makes it forget.
 
-use droste_arm64::{Ipa, Pa};
+use droste_arm64::{Ipa, Pa, Va};
 use droste_mmu_model::AccessKind;
 use droste_stage2::{Attributes, Slot};
 
@@ -143,6 +143,9 @@ impl Author<'_, '_, '_> {
             10 => self.change_badly(),
             11 => self.invalidate_anything(),
             12..=13 => self.enter(),
+            14..=16 if self.world.machine.has(Feature::Stage1) && self.choices.once_in(3) => {
+                self.change_stage1();
+            }
             14..=16 => self.disturb(),
             17..=18 => self.interleave(),
             _ if self.choices.once_in(3) => self.turn(),
@@ -150,10 +153,10 @@ impl Author<'_, '_, '_> {
         }
     }
 
-    fn spot(&mut self, cpu: u8) -> Ipa {
+    fn spot(&mut self, cpu: u8) -> Va {
         let space = self.spaces[usize::from(cpu) % 4];
         let spots = self.world.spots(space.into());
-        Ipa(self.choices.pick(&spots) | self.choices.below(0x200) << 3)
+        Va(self.choices.pick(&spots) | self.choices.below(0x200) << 3)
     }
 
     fn kind(&mut self) -> AccessKind {
@@ -171,8 +174,8 @@ impl Author<'_, '_, '_> {
             self.enter();
         }
         let cpu = self.cpu();
-        let (ipa, kind) = (self.spot(cpu), self.kind());
-        self.push(cpu, Operation::Access(ipa, kind));
+        let (va, kind) = (self.spot(cpu), self.kind());
+        self.push(cpu, Operation::Access(va, kind));
     }
 
     fn enter(&mut self) {
@@ -304,7 +307,7 @@ impl Author<'_, '_, '_> {
         let inside = self.choices.below(at.bytes * u64::from(at.count) / 8) * 8;
         let ipa = self.choices.pick(&[at.ipa, at.ipa, at.ipa + inside]);
         let kind = self.kind();
-        self.push(cpu, Operation::Access(Ipa(ipa), kind));
+        self.push(cpu, Operation::Access(Va(ipa), kind));
     }
 
     /// A change of which no TLB is told.
@@ -383,9 +386,9 @@ impl Author<'_, '_, '_> {
         self.invalidate(cpu, at);
         self.write_at(cpu, at, leaf);
         if self.choices.once_in(2) {
-            self.push(cpu, Operation::Access(Ipa(at.ipa), AccessKind::Read));
+            self.push(cpu, Operation::Access(Va(at.ipa), AccessKind::Read));
         }
-        self.push(cpu, Operation::Resolve(Ipa(at.ipa), kind));
+        self.push(cpu, Operation::Resolve(Va(at.ipa), kind));
         match self.choices.below(4) {
             0 => self.disturb(),
             1 => {
@@ -405,6 +408,6 @@ impl Author<'_, '_, '_> {
             _ => {}
         }
         self.push(cpu, Operation::Install);
-        self.push(cpu, Operation::Access(Ipa(at.ipa), kind));
+        self.push(cpu, Operation::Access(Va(at.ipa), kind));
     }
 }

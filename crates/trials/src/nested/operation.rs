@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use droste_arm64::Ipa;
-use droste_mmu_model::AccessKind;
+use droste_arm64::{Ipa, Va};
+use droste_mmu_model::{AccessKind, Tagging};
 
 use crate::nested::tlbi::L1Tlbi;
 use crate::operation::{KINDS, Operation as OfMemory};
@@ -68,6 +68,9 @@ impl Order {
     }
 }
 
+const TAGGINGS: [(Tagging, &str); 2] =
+    [(Tagging::Global, "global"), (Tagging::PerAsid, "per-asid")];
+
 const ORDERS: [(Order, &str); 2] = [(Order::Little, "little"), (Order::Big, "big")];
 
 /// What is done.
@@ -88,13 +91,16 @@ pub enum Operation {
     Order(Order),
     /// L1 invalidates, with the registers of the guest of this number, and waits.
     Tlbi(u8, L1Tlbi),
+    /// L2 here has a page of its stage 1 lead elsewhere, by an entry that matches its ASID or every one, and waits until
+    /// walks see it. Where its stage 1 is off that does nothing.
+    Stage1(Va, Ipa, Tagging),
     /// L2 invalidates its own stage 1 here, and waits: hardware does it, under the VMID of a shadow. What EL1 cannot
     /// execute does nothing.
     GuestTlbi(L1Tlbi),
     /// L2 makes an access, and its faults are answered until it succeeds or is refused.
-    Access(Ipa, AccessKind),
+    Access(Va, AccessKind),
     /// L2 takes a fault here if it can, and what to do is decided, not done.
-    Resolve(Ipa, AccessKind),
+    Resolve(Va, AccessKind),
     /// What was decided is done.
     Install,
     /// Something that droste-stage2's programs do happens to L1's memory: to its slots or the canonical table. Or
@@ -121,10 +127,12 @@ impl fmt::Display for Operation {
             Self::Order(order) => write!(f, "order to={}", name_of(order, &ORDERS)),
             Self::Tlbi(space, tlbi) => write!(f, "tlbi space={space} {tlbi}"),
             Self::GuestTlbi(tlbi) => write!(f, "guest-tlbi {tlbi}"),
-            Self::Access(ipa, kind) => write!(f, "access ipa={ipa} kind={}", name_of(kind, &KINDS)),
-            Self::Resolve(ipa, kind) => {
-                write!(f, "resolve ipa={ipa} kind={}", name_of(kind, &KINDS))
+            Self::Stage1(va, to, tagging) => {
+                let tagging = name_of(tagging, &TAGGINGS);
+                write!(f, "stage1 va={va} to={to} tagging={tagging}")
             }
+            Self::Access(va, kind) => write!(f, "access va={va} kind={}", name_of(kind, &KINDS)),
+            Self::Resolve(va, kind) => write!(f, "resolve va={va} kind={}", name_of(kind, &KINDS)),
             Self::Install => write!(f, "install"),
             Self::Memory(operation) => operation.fmt(f),
         }
@@ -144,7 +152,7 @@ impl Step {
 impl Operation {
     fn parse(fields: &Fields<'_>) -> Result<Self, ParseError> {
         let number = |name| u16::try_from(fields.number(name)?).map_err(|_| fields.wrong(name));
-        let ipa = || fields.number("ipa").map(Ipa);
+        let va = || fields.number("va").map(Va);
         Ok(match fields.verb {
             "enter" => Self::Enter {
                 space: fields.small("space")?,
@@ -161,8 +169,12 @@ impl Operation {
             "order" => Self::Order(fields.named("to", &ORDERS)?),
             "tlbi" => Self::Tlbi(fields.small("space")?, L1Tlbi::parse(fields)?),
             "guest-tlbi" => Self::GuestTlbi(L1Tlbi::parse(fields)?),
-            "access" => Self::Access(ipa()?, fields.named("kind", &KINDS)?),
-            "resolve" => Self::Resolve(ipa()?, fields.named("kind", &KINDS)?),
+            "stage1" => {
+                let to = Ipa(fields.number("to")?);
+                Self::Stage1(va()?, to, fields.named("tagging", &TAGGINGS)?)
+            }
+            "access" => Self::Access(va()?, fields.named("kind", &KINDS)?),
+            "resolve" => Self::Resolve(va()?, fields.named("kind", &KINDS)?),
             "install" => Self::Install,
             _ => Self::Memory(OfMemory::parse(fields)?),
         })

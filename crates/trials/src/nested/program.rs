@@ -20,7 +20,7 @@ use crate::text::{Fields, ParseError};
 /// space vmid=1 updates=nothing table=0
 /// cpu=0 add-slot ipa=0x80000000 pa=0x900000000 bytes=0x400000 as=wb,rw,x,0 log=off
 /// cpu=0 write table=0 level=2 index=0 count=1 value=0x802007fd
-/// cpu=0 access ipa=0x80001000 kind=write
+/// cpu=0 access va=0x80001000 kind=write
 /// cpu=0 tlbi space=0 form=ipas2e1 scope=is nxs=0 operand=0x80001
 /// ";
 /// let program: Program = text.parse().unwrap();

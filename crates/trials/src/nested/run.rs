@@ -7,6 +7,7 @@ mod hypervisor;
 mod judge;
 mod l1;
 mod l2;
+mod stage1;
 
 use std::cell::{Cell, RefCell};
 
@@ -23,6 +24,8 @@ use hypervisor::Run;
 pub enum Lapse {
     /// Invalidations by L1 are not emulated.
     Tlbi,
+    /// Those of L2's stage 1 are not carried out.
+    Stage1,
     /// Those by VMID act on one context alone.
     OneContext,
     /// Fills leave no record.
@@ -108,12 +111,16 @@ impl Run<'_> {
                 Ok(())
             }
             Operation::Tlbi(space, tlbi) => self.tlbi(cpu, space.into(), tlbi),
+            Operation::Stage1(va, to, tagging) => {
+                self.stage1(cpu, va, to, tagging);
+                Ok(())
+            }
             Operation::GuestTlbi(tlbi) => {
                 self.guest_tlbi(cpu, tlbi);
                 Ok(())
             }
-            Operation::Access(ipa, kind) => self.access(cpu, ipa, kind),
-            Operation::Resolve(ipa, kind) => self.resolve(cpu, ipa, kind),
+            Operation::Access(va, kind) => self.access(cpu, va, kind),
+            Operation::Resolve(va, kind) => self.resolve(cpu, va, kind),
             Operation::Install => self.install(cpu),
             Operation::Memory(operation) => self.memory(cpu, operation),
         }

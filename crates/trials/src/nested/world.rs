@@ -3,7 +3,7 @@
 use std::fmt;
 
 use droste_arm64::{Granule, IdRegisters, IpaBits, Pa, Vtcr, Vttbr, hcr};
-use droste_mmu_model::{Config, Features};
+use droste_mmu_model::{Config, Features, Stage1};
 use droste_nested::{Advertised, StageTwoRegisters};
 use droste_stage2::Geometry;
 
@@ -117,6 +117,7 @@ impl World {
             cpus: self.looker() + 1,
             base: TABLES,
             pages,
+            stage1: self.stage1(),
             ..self.machine.config()
         }
     }
@@ -160,8 +161,23 @@ impl World {
         Config {
             cpus: 1,
             features: plain.features | Features::XS | also(self, Feature::TlbiRange),
+            stage1: self.stage1(),
             ..Config::new(base, pages)
         }
+    }
+
+    /// Stage 1 of L2, as both models have it.
+    fn stage1(&self) -> Stage1 {
+        if self.machine.has(Feature::Stage1) {
+            Stage1::Held
+        } else {
+            Stage1::Unknown
+        }
+    }
+
+    /// The ASID that a guest of L1's has.
+    pub(crate) const fn asid(space: usize) -> u16 {
+        space as u16 + 1
     }
 
     /// Where L1's tables are, where its memory for them begins, and how many pages of 4 KiB that has.
@@ -237,13 +253,8 @@ impl World {
                 MAX_CPUS - 1
             ));
         }
-        if self.machine.pa.bits() < 48
-            || self.machine.has(Feature::Lpa2)
-            || self.machine.has(Feature::Stage1)
-        {
-            return Err(
-                "a nested world has 48 physical bits, and neither lpa2 nor stage1".to_owned(),
-            );
+        if self.machine.pa.bits() < 48 || self.machine.has(Feature::Lpa2) {
+            return Err("a nested world has 48 physical bits, and no lpa2".to_owned());
         }
         if !(1..=2).contains(&self.tables.len()) || !(1..=4).contains(&self.spaces.len()) {
             return Err("a nested world has 1 or 2 tables and 1 to 4 spaces".to_owned());

@@ -1,10 +1,12 @@
 //! How L1 invalidates: every form, scope and hint.
 
-use droste_mmu_model::{Form, Scope};
+use droste_arm64::{Ipa, Va};
+use droste_mmu_model::{Form, Scope, Tagging};
 
 use super::{At, Author};
 use crate::nested::operation::Operation;
 use crate::nested::tlbi::{L1Tlbi, NAMES, OF_EL1};
+use crate::nested::world::World;
 use crate::world::Feature;
 
 impl Author<'_, '_, '_> {
@@ -86,18 +88,49 @@ impl Author<'_, '_, '_> {
     /// L2 invalidates what stands for one of its addresses, or all.
     fn invalidate_as_l2(&mut self, cpu: u8) {
         let form = self.choices.pick(&OF_EL1);
-        let page = self.spot(cpu).0 >> 12;
+        let at = self.spot(cpu);
+        self.invalidate_stage1_as_l2(cpu, form, at);
+        self.access();
+    }
+
+    fn invalidate_stage1_as_l2(&mut self, cpu: u8, form: Form, at: Va) {
+        let space = self.spaces[usize::from(cpu) % 4];
         let tlbi = L1Tlbi {
             form,
             scope: self.choices.pick(&[Scope::Inner, Scope::Local]),
             is_nxs: false,
-            operand: match form {
-                Form::Vae1 | Form::Vaae1 => page,
-                _ => 0,
-            },
+            operand: stage1_operand(form, space, at),
         };
         self.push(cpu, Operation::GuestTlbi(tlbi));
-        self.access();
+    }
+
+    /// L2 changes its stage 1, and mostly entries of what was there are taken: by itself, or by L1. Or L1 takes all.
+    pub(super) fn change_stage1(&mut self) {
+        let cpu = self.cpu();
+        let space = self.spaces[usize::from(cpu) % 4];
+        let (at, to) = (self.spot(cpu), self.spot(cpu));
+        let tagging = self
+            .choices
+            .pick(&[Tagging::PerAsid, Tagging::PerAsid, Tagging::Global]);
+        if self.choices.once_in(2) {
+            let kind = self.kind();
+            self.push(cpu, Operation::Access(at, kind));
+        }
+        self.push(cpu, Operation::Stage1(at, Ipa(to.0), tagging));
+        let form = self.choices.pick(&OF_EL1);
+        match self.choices.below(8) {
+            0..=2 => self.invalidate_stage1_as_l2(cpu, form, at),
+            3..=5 => self.tlbi(cpu, space, form, stage1_operand(form, space, at)),
+            6 => self.invalidate_all(cpu),
+            _ => {}
+        }
+        let by = if self.choices.once_in(2) {
+            self.cpu()
+        } else {
+            cpu
+        };
+        let kind = self.kind();
+        self.push(by, Operation::Access(at, kind));
     }
 
     /// TG of the table's granule.
@@ -158,12 +191,23 @@ impl Author<'_, '_, '_> {
         }
         let at = self.place(cpu);
         let (form, _) = self.choices.pick(&NAMES);
+        let space = self.choices.below(self.world.spaces.len() as u64) as u8;
         let operand = match form {
             Form::Ripas2e1 | Form::Ripas2le1 => self.range_operand(at),
             Form::Ipas2e1 | Form::Ipas2le1 => self.address_operand(at, 0),
-            _ => 0,
+            _ => stage1_operand(form, space, Va(at.ipa)),
         };
-        let space = self.choices.below(self.world.spaces.len() as u64) as u8;
         self.tlbi(cpu, space, form, operand);
+    }
+}
+
+/// The operand that names a guest's page, its ASID, or nothing.
+const fn stage1_operand(form: Form, space: u8, at: Va) -> u64 {
+    let asid = (World::asid(space as usize) as u64) << 48;
+    match form {
+        Form::Vae1 => asid | at.0 >> 12,
+        Form::Aside1 => asid,
+        Form::Vaae1 => at.0 >> 12,
+        _ => 0,
     }
 }

@@ -12,12 +12,12 @@ pub(super) fn world(choices: &mut Choices<'_>) -> World {
     let machine_wide = Feature::ALL
         .iter()
         .map(|&(feature, _)| feature)
-        .filter(|feature| !matches!(feature, Feature::Lpa2 | Feature::Stage1));
+        .filter(|feature| !matches!(feature, Feature::Lpa2));
     let mut features: Vec<Feature> = machine_wide.collect();
     let shown = features
         .clone()
         .into_iter()
-        .filter(|_| choices.once_in(2))
+        .filter(|feature| *feature != Feature::Stage1 && choices.once_in(2))
         .collect();
     features.retain(|feature| choices.once_in(if *feature == Feature::Caches { 4 } else { 2 }));
     let cpus = choices.pick(&[2, 1, 2, 3]);

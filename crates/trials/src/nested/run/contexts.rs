@@ -37,8 +37,9 @@ impl<'m> Run<'m> {
             }
             _ => {}
         }
-        self.cpus[cpu].inside = Some(Inside { space, place, vcpu });
-        self.host.borrow_mut().enter(cpu, Vcpu::new(vcpu));
+        let inside = Inside { space, place, vcpu };
+        self.cpus[cpu].inside = Some(inside);
+        self.host.borrow_mut().enter(cpu, self.vcpu(inside));
     }
 
     fn load_vtcr(&self, hands: &Hands<'m>) {
@@ -67,6 +68,7 @@ impl<'m> Run<'m> {
     pub(super) fn leave(&mut self, cpu: usize) {
         self.cpus[cpu].pending = None;
         if let Some(inside) = self.cpus[cpu].inside.take() {
+            self.run_virtually(inside);
             self.host.borrow_mut().exit(cpu);
             self.contexts.release(inside.place);
         }

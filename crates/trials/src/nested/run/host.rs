@@ -1,6 +1,6 @@
 //! What L0 does to L1's memory, and what must hold after each step.
 
-use droste_arm64::{Ipa, Level};
+use droste_arm64::{Ipa, Level, Va};
 use droste_mmu_model::AccessKind;
 use droste_nested::{Concerned, L1Ipa};
 use droste_stage2::{Attributes, DirtyLog, Dsb, Error, Machine, Owed, Slot, Table};
@@ -268,7 +268,9 @@ impl<'m> Run<'m> {
     pub(super) fn check(&mut self, step: &Step) -> Result<(), Problem> {
         self.violation_found()?;
         let about = match step.operation {
-            Operation::Access(ipa, _) | Operation::Resolve(ipa, _) => Some(ipa),
+            Operation::Access(va, _) | Operation::Resolve(va, _) | Operation::Stage1(va, ..) => {
+                Some(va)
+            }
             _ => None,
         };
         for cpu in 0..self.cpus.len() {
@@ -276,12 +278,12 @@ impl<'m> Run<'m> {
                 let Some(spots) = self.spots(cpu) else {
                     break;
                 };
-                let ipa = match about {
-                    Some(ipa) if self.luck.once_in(2) => ipa,
-                    _ => Ipa(self.luck.pick(&spots)),
+                let va = match about {
+                    Some(va) if self.luck.once_in(2) => va,
+                    _ => Va(self.luck.pick(&spots)),
                 };
                 let kind = self.luck.pick(&KINDS);
-                self.probe(cpu, ipa, kind)?;
+                self.probe(cpu, va, kind)?;
             }
         }
         if self.luck.once_in(WHOLE) {
@@ -295,9 +297,9 @@ impl<'m> Run<'m> {
     /// Looks at all places on all CPUs.
     pub(super) fn probe_all(&mut self) -> Result<(), Problem> {
         for cpu in 0..self.cpus.len() {
-            for ipa in self.spots(cpu).unwrap_or_default() {
+            for va in self.spots(cpu).unwrap_or_default() {
                 for kind in [AccessKind::Read, AccessKind::Write] {
-                    self.probe(cpu, Ipa(ipa), kind)?;
+                    self.probe(cpu, Va(va), kind)?;
                 }
             }
         }

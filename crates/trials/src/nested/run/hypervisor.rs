@@ -1,11 +1,11 @@
 //! The state of a nested run: L1's memory, the pool of contexts and what holds them, CPUs and who is inside.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::replace;
 
-use droste_arm64::{IdRegisters, Vttbr};
-use droste_mmu_model::{Model, Vcpu};
+use droste_arm64::{IdRegisters, Ipa, Vttbr};
+use droste_mmu_model::Model;
 use droste_nested::pool::{Entry, Place, Pool};
 use droste_nested::reverse::{Owner, Record, Reverse};
 use droste_nested::{Advertised, Changes, Composed, Shadow, StageTwoRegisters, Ticket};
@@ -125,6 +125,8 @@ pub(super) struct Run<'m> {
     /// How often anything was taken from shadows or from L1.
     pub(super) taken: u64,
     pub(super) cpus: Vec<OneCpu>,
+    /// Where stage 1 of each of L1's guests leads pages that were looked at or changed.
+    pub(super) maps: BTreeMap<(usize, u64), Ipa>,
     /// Pages of L1's memory that L2 stored to since they were last reported.
     pub(super) written: BTreeSet<u64>,
     pub(super) luck: Choices<'static>,
@@ -180,6 +182,7 @@ impl<'m> Run<'m> {
             changes: Changes::new(),
             taken: 0,
             cpus: (0..world.machine.cpus).map(|_| OneCpu::default()).collect(),
+            maps: BTreeMap::new(),
             written: BTreeSet::new(),
             luck: Choices::seeded(world.machine.seed),
             report: Report::default(),
@@ -222,7 +225,7 @@ impl<'m> Run<'m> {
         };
         self.host.borrow_mut().exit(cpu);
         let result = work(self, &hands);
-        self.host.borrow_mut().enter(cpu, Vcpu::new(inside.vcpu));
+        self.host.borrow_mut().enter(cpu, self.vcpu(inside));
         result
     }
 

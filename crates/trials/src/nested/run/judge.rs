@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use droste_arm64::barrier::Dsb;
 use droste_arm64::{Ipa, Pa, Va};
-use droste_mmu_model::{Access, AccessKind, Effect, Model, Vcpu};
+use droste_mmu_model::{
+    Access, AccessKind, Effect, Model, Space as Number, Stage1Entry, Tagging, Vcpu,
+};
 use droste_nested::{Exchange, ExternalAbort, GuestMemory, L1Ipa, StageTwoRegisters};
 
 use crate::nested::operation::Order;
@@ -20,6 +22,12 @@ const HA: u64 = 1 << 21;
 const HD: u64 = 1 << 22;
 /// The only CPU.
 const CPU: usize = 0;
+/// Who looks at stage 2 through nobody's stage 1, with an ASID of its own.
+const LOOKER: Vcpu = Vcpu {
+    number: u32::MAX,
+    asid: u16::MAX,
+    space: Some(u32::MAX),
+};
 
 /// The hardware that L1 believes to run on, and L1's memory for tables with it.
 pub(super) struct VirtualHardware<'m> {
@@ -77,11 +85,24 @@ impl<'m> VirtualHardware<'m> {
         model.dsb(CPU, Dsb::Ish);
     }
 
-    /// L2 invalidates, and waits.
-    pub(super) fn guest_tlbi(&self, registers: &StageTwoRegisters, tlbi: L1Tlbi) {
+    /// L2 runs, and may leave entries.
+    pub(super) fn run(&self, registers: &StageTwoRegisters, vcpu: Vcpu) {
         self.load(registers);
         let mut model = self.model.borrow_mut();
-        model.enter(CPU, Vcpu::new(0));
+        model.enter(CPU, vcpu);
+        model.exit(CPU);
+    }
+
+    /// L2 has a page of its stage 1 lead elsewhere, and waits.
+    pub(super) fn stage1(&self, number: Number, va: Va, entry: Stage1Entry) {
+        self.model.borrow_mut().stage1_map(number, va, entry);
+    }
+
+    /// L2 invalidates, and waits.
+    pub(super) fn guest_tlbi(&self, registers: &StageTwoRegisters, vcpu: Vcpu, tlbi: L1Tlbi) {
+        self.load(registers);
+        let mut model = self.model.borrow_mut();
+        model.enter(CPU, vcpu);
         model.guest_tlbi(CPU, tlbi.instruction());
         model.guest_dsb(CPU, Dsb::Ish);
         model.exit(CPU);
@@ -94,17 +115,34 @@ impl<'m> VirtualHardware<'m> {
         model.isb(CPU);
     }
 
-    /// Everything that it could make of an access of L2, with stage 2 on.
-    pub(super) fn access(
+    /// Everything that its stage 2, which is on, could make of an access. Stage 1 of who looks is flat, and is nobody
+    /// else's.
+    pub(super) fn look(
         &self,
         registers: &StageTwoRegisters,
         ipa: Ipa,
         kind: AccessKind,
     ) -> Vec<Effect> {
+        let entry = Stage1Entry {
+            ipa: ipa.align_down(0x1000),
+            tagging: Tagging::PerAsid,
+        };
+        self.stage1(u32::MAX, Va(ipa.0), entry);
+        self.access(registers, LOOKER, Va(ipa.0), kind)
+    }
+
+    /// Everything that it could make of an access of L2, with stage 2 on.
+    pub(super) fn access(
+        &self,
+        registers: &StageTwoRegisters,
+        vcpu: Vcpu,
+        va: Va,
+        kind: AccessKind,
+    ) -> Vec<Effect> {
         self.load(registers);
         let mut model = self.model.borrow_mut();
-        model.enter(CPU, Vcpu::new(0));
-        let outcomes = model.access(CPU, Access::new(Va(ipa.0), kind));
+        model.enter(CPU, vcpu);
+        let outcomes = model.access(CPU, Access::new(va, kind));
         model.exit(CPU);
         outcomes.iter().map(|outcome| outcome.effect).collect()
     }

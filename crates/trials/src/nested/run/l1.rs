@@ -1,6 +1,6 @@
 //! What L1 does: it writes its tables, and invalidates.
 
-use droste_nested::tlbi::Range;
+use droste_nested::tlbi::{Range, Regime};
 use droste_nested::{Instruction, Invalidation, VirtualLevel};
 
 use crate::failure::Problem;
@@ -50,21 +50,35 @@ impl<'m> Run<'m> {
         };
         let asked = instruction.invalidation(tlbi.operand, level, &registers, &self.advertised);
         if !self.lapses(Lapse::Tlbi) {
-            self.at_el2(cpu, |run, hands| run.invalidate(hands, asked));
+            self.at_el2(cpu, |run, hands| run.invalidate((cpu, hands), asked));
         }
         self.hardware.tlbi(&registers, tlbi);
         Ok(())
     }
 
-    fn invalidate(&mut self, hands: &Hands<'m>, asked: Invalidation) {
+    fn invalidate(&mut self, (cpu, hands): (usize, &Hands<'m>), asked: Invalidation) {
         let contexts = if self.lapses(Lapse::OneContext) {
             1
         } else {
             usize::MAX
         };
         match asked {
-            // No shadow changes, and stage 1 of L2 is off.
-            Invalidation::Nothing | Invalidation::Stage1 { .. } => {}
+            Invalidation::Nothing
+            | Invalidation::Stage1 {
+                regime: Regime::VirtualEl2,
+                ..
+            } => {}
+            Invalidation::Stage1 {
+                regime: Regime::Vmid(vmid),
+                of,
+            } => {
+                let places: Vec<_> = self.contexts.with_vmid(vmid).take(contexts).collect();
+                if !self.lapses(Lapse::Stage1) {
+                    for place in places {
+                        self.forget_stage1((cpu, hands), place, of);
+                    }
+                }
+            }
             Invalidation::Everything => {
                 let places: Vec<_> = self.contexts.places().collect();
                 for place in places {

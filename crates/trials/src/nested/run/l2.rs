@@ -29,12 +29,12 @@ enum Mood {
 
 impl Run<'_> {
     /// An access until it succeeds or is refused.
-    pub(super) fn access(&mut self, cpu: usize, ipa: Ipa, kind: AccessKind) -> Result<(), Problem> {
+    pub(super) fn access(&mut self, cpu: usize, va: Va, kind: AccessKind) -> Result<(), Problem> {
         let inside = self.ensure_inside(cpu);
         self.report.operations += 1;
         let mut mood = Mood::Open;
         for _ in 0..MAX_TRIES {
-            let effect = self.outcome(cpu, inside, ipa, kind, mood)?.effect;
+            let effect = self.outcome(cpu, inside, va, kind, mood)?.effect;
             mood = Mood::Hostile;
             let syndrome = match effect {
                 Effect::Access { .. } => return Ok(()),
@@ -45,16 +45,16 @@ impl Run<'_> {
             let syndrome = syndrome.ok_or_else(|| {
                 wrong(
                     "a shadow is well formed",
-                    format!("{kind:?} of {ipa} is {effect:?}"),
+                    format!("{kind:?} of {va} is {effect:?}"),
                 )
             })?;
-            if let Answered::Refused = self.fault(cpu, inside, ipa, kind, syndrome)? {
+            if let Answered::Refused = self.fault(cpu, inside, va, kind, syndrome)? {
                 return Ok(());
             }
         }
         Err(wrong(
             "an access that both tables permit succeeds in the end",
-            format!("{kind:?} of {ipa} in {inside:?} on CPU {cpu} still faults"),
+            format!("{kind:?} of {va} in {inside:?} on CPU {cpu} still faults"),
         ))
     }
 
@@ -72,7 +72,8 @@ impl Run<'_> {
         drop(host);
         let registers = self.registers(inside.space);
         if registers.is_on() {
-            self.hardware.guest_tlbi(&registers, tlbi);
+            self.hardware
+                .guest_tlbi(&registers, self.virtual_vcpu(inside), tlbi);
         }
     }
 
@@ -81,18 +82,16 @@ impl Run<'_> {
         &mut self,
         cpu: usize,
         inside: Inside,
-        ipa: Ipa,
+        va: Va,
         kind: AccessKind,
         mood: Mood,
     ) -> Result<Outcome, Problem> {
         self.report.accesses += 1;
-        let outcomes = self
-            .host
-            .borrow_mut()
-            .access(cpu, Access::new(Va(ipa.0), kind));
+        self.look_up(inside, va);
+        let outcomes = self.host.borrow_mut().access(cpu, Access::new(va, kind));
         let is_access = |outcome: &&Outcome| matches!(outcome.effect, Effect::Access { .. });
         let allowed = if outcomes.iter().any(|outcome| is_access(&outcome)) {
-            self.allowed(inside, ipa, kind)
+            self.allowed(inside, va, kind)
         } else {
             Vec::new()
         };
@@ -108,15 +107,21 @@ impl Run<'_> {
             return Err(wrong(
                 "L2 sees what both tables say, and no more",
                 format!(
-                    "{kind:?} of {ipa} in {inside:?} on CPU {cpu} could be {outcome:?}; allowed {allowed:x?}"
+                    "{kind:?} of {va} in {inside:?} on CPU {cpu} could be {outcome:?}; allowed {allowed:x?}"
                 ),
             ));
         }
-        let fault = || outcomes.iter().find(|outcome| !is_access(outcome));
-        let which = self.luck.below(outcomes.iter().count() as u64) as usize;
+        // What is left of another stage 1 is judged, and not gone on with: it can be anybody's page.
+        let own = || {
+            outcomes
+                .iter()
+                .filter(|outcome| !outcome.source.is_stale_stage1())
+        };
+        let fault = || own().find(|outcome| !is_access(outcome));
+        let which = self.luck.below(own().count() as u64) as usize;
         let chosen = match mood {
-            Mood::Open => outcomes.iter().nth(which),
-            Mood::Hostile => fault().or_else(|| outcomes.iter().next()),
+            Mood::Open => own().nth(which),
+            Mood::Hostile => fault().or_else(|| own().next()),
         };
         let chosen = *chosen.expect("memory always says something");
         if let (Some(pa), AccessKind::Write) = (leads(&chosen), kind)
@@ -128,18 +133,18 @@ impl Run<'_> {
     }
 
     /// Where an access may lead: through L1's table as L1's hardware could see it, and the canonical one as it is.
-    fn allowed(&mut self, inside: Inside, ipa: Ipa, kind: AccessKind) -> Vec<(u64, Pa)> {
+    fn allowed(&mut self, inside: Inside, va: Va, kind: AccessKind) -> Vec<(u64, Pa)> {
         let (looker, root) = (self.world.looker(), World::root(None));
-        let vias = self.vias(inside, ipa, kind);
+        let vias = self.vias(inside, va, kind);
         let lead = |via| Some((via, canonical(self.host, looker, root, via, kind)?));
         vias.into_iter().filter_map(lead).collect()
     }
 
-    /// What L1's hardware could make of an access.
+    /// What L1's stage 2 could make of an access.
     pub(super) fn effects(&self, inside: Inside, ipa: Ipa, kind: AccessKind) -> Vec<Effect> {
         let registers = self.registers(inside.space);
         match StageTwo::new(&registers, &self.advertised) {
-            StageTwo::On(_) => self.hardware.access(&registers, ipa, kind),
+            StageTwo::On(_) => self.hardware.look(&registers, ipa, kind),
             StageTwo::Off => vec![Effect::Access {
                 pa: Pa(ipa.0),
                 level: 0,
@@ -147,26 +152,31 @@ impl Run<'_> {
         }
     }
 
-    /// Where in L1's memory it could lead.
-    fn vias(&self, inside: Inside, ipa: Ipa, kind: AccessKind) -> Vec<u64> {
-        let effects = self.effects(inside, ipa, kind).into_iter();
+    /// Where in L1's memory an access could lead.
+    fn vias(&self, inside: Inside, va: Va, kind: AccessKind) -> Vec<u64> {
+        let registers = self.registers(inside.space);
+        if !registers.is_on() {
+            return vec![va.0];
+        }
+        let vcpu = self.virtual_vcpu(inside);
+        let effects = self.hardware.access(&registers, vcpu, va, kind);
         let via = |effect| match effect {
             Effect::Access { pa, .. } => Some(pa.0),
             _ => None,
         };
-        effects.filter_map(via).collect()
+        effects.into_iter().filter_map(via).collect()
     }
 
     fn fault(
         &mut self,
         cpu: usize,
         inside: Inside,
-        ipa: Ipa,
+        va: Va,
         kind: AccessKind,
         esr: Esr,
     ) -> Result<Answered, Problem> {
         self.report.faults += 1;
-        let abort = reported(ipa, kind, esr);
+        let abort = reported(va, self.look_up(inside, va), kind, esr);
         self.at_el2(cpu, |run, hands| match run.places[inside.place.index()] {
             Holder::Canonical(_) => run.canonical_fault(hands, &abort, kind),
             _ => run.shadow_fault(hands, inside, &abort, kind),
@@ -174,17 +184,12 @@ impl Run<'_> {
     }
 
     /// L2 takes a fault here if it can, and it is judged.
-    pub(super) fn resolve(
-        &mut self,
-        cpu: usize,
-        ipa: Ipa,
-        kind: AccessKind,
-    ) -> Result<(), Problem> {
+    pub(super) fn resolve(&mut self, cpu: usize, va: Va, kind: AccessKind) -> Result<(), Problem> {
         let inside = self.ensure_inside(cpu);
         self.report.operations += 1;
         self.cpus[cpu].pending = None;
         let Effect::Fault { kind: cause, level } =
-            self.outcome(cpu, inside, ipa, kind, Mood::Hostile)?.effect
+            self.outcome(cpu, inside, va, kind, Mood::Hostile)?.effect
         else {
             return Ok(());
         };
@@ -193,7 +198,7 @@ impl Run<'_> {
         else {
             return Ok(());
         };
-        let abort = reported(ipa, kind, esr);
+        let abort = reported(va, self.look_up(inside, va), kind, esr);
         let judged = self.at_el2(cpu, |run, hands| run.judge(hands, inside, &abort, kind))?;
         if let Ok(pending) = judged {
             // Either order of this and a change in between is one that can be.
@@ -227,22 +232,22 @@ impl Run<'_> {
     }
 
     /// An access that L2 could make: judged, and of no further consequence.
-    pub(super) fn probe(&mut self, cpu: usize, ipa: Ipa, kind: AccessKind) -> Result<(), Problem> {
+    pub(super) fn probe(&mut self, cpu: usize, va: Va, kind: AccessKind) -> Result<(), Problem> {
         let Some(inside) = self.cpus[cpu].inside else {
             return Ok(());
         };
         let written = self.written.clone();
-        let judged = self.outcome(cpu, inside, ipa, kind, Mood::Hostile);
+        let judged = self.outcome(cpu, inside, va, kind, Mood::Hostile);
         self.written = written;
         judged.map(|_| ())
     }
 }
 
 /// An abort as hardware reports it.
-fn reported(ipa: Ipa, kind: AccessKind, esr: Esr) -> Abort {
+fn reported(va: Va, ipa: Ipa, kind: AccessKind, esr: Esr) -> Abort {
     Abort {
         esr,
-        far: ipa.0,
+        far: va.0,
         ipa: L2Ipa(ipa.0),
         privilege: match kind {
             AccessKind::ExecuteEl0 => Privilege::El0,
