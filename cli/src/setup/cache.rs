@@ -5,13 +5,18 @@
 
 use std::env;
 use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::error::{Context, Error, Result};
 use crate::{files, progress};
 
 /// Names of directories in the making start with this; a set-up that holds the lock removes what others left.
 const UNFINISHED: &str = "unfinished-";
+
+/// How long a version is kept that nobody asks for.
+const KEPT: Duration = Duration::from_hours(24);
 
 /// The directory for everything that can be made again.
 #[derive(Clone, Debug)]
@@ -87,6 +92,30 @@ impl Cache {
         Ok(entry)
     }
 
+    /// The same for an entry that is named after what is in it, in a folder of such: another version is another entry.
+    /// Those in the folder that nobody has asked for in a day are removed.
+    ///
+    /// # Errors
+    /// As [`get_or_make`](Self::get_or_make).
+    pub fn get_or_make_version(
+        &self,
+        name: &str,
+        make: impl Fn(&Path) -> Result<PathBuf>,
+    ) -> Result<PathBuf> {
+        loop {
+            let entry = self.get_or_make(name, &make)?;
+            match note_use(&entry) {
+                // Somebody has removed it since.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                // In a cache that only others may write to, nobody removes anything.
+                Ok(()) | Err(_) => {
+                    remove_unused(&entry);
+                    return Ok(entry);
+                }
+            }
+        }
+    }
+
     /// Holds other processes off until the file is dropped.
     fn lock(&self) -> Result<File> {
         let path = self.root.join("lock");
@@ -110,6 +139,24 @@ impl Cache {
             entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED))
         {
             let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn note_use(entry: &Path) -> io::Result<()> {
+    File::open(entry)?.set_modified(SystemTime::now())
+}
+
+/// Removes the files beside `entry` that were not used for long. What cannot be removed only takes room.
+fn remove_unused(entry: &Path) {
+    let is_unused = |path: &Path| {
+        let used = fs::metadata(path).and_then(|metadata| metadata.modified());
+        used.is_ok_and(|used| used.elapsed().is_ok_and(|ago| ago > KEPT))
+    };
+    let beside = entry.parent().map(fs::read_dir);
+    for other in beside.into_iter().flatten().flatten().flatten() {
+        if is_unused(&other.path()) {
+            let _ = fs::remove_file(other.path());
         }
     }
 }
@@ -166,6 +213,27 @@ mod tests {
             .map(|e| e.file_name())
             .collect();
         assert_eq!(left, ["lock"]);
+    }
+
+    #[test]
+    fn versions_that_nobody_uses_are_removed() {
+        let (_dir, cache) = cache();
+        let [old, recent] = ["old", "recent"].map(|name| {
+            let path = cache.get_or_make_version(&format!("kind/{name}"), make);
+            path.expect("made")
+        });
+        let other = cache.get_or_make("other", make).expect("made");
+        let long_ago = SystemTime::now() - KEPT - Duration::from_mins(1);
+        let age = |path: &Path| File::open(path).and_then(|file| file.set_modified(long_ago));
+        for path in [&old, &other] {
+            age(path).expect("aged");
+        }
+        // One that is old, and is asked for, is kept.
+        assert_eq!(cache.get_or_make_version("kind/old", make), Ok(old.clone()));
+        age(&old).expect("aged");
+        let new = cache.get_or_make_version("kind/new", make).expect("made");
+        assert!(!old.exists());
+        assert!([recent, new, other].iter().all(|path| path.exists()));
     }
 
     #[test]

@@ -49,7 +49,7 @@ enum Entry<'a> {
 /// If busybox cannot be fetched or a file cannot be read or written.
 pub fn initrd(cache: &Cache, kernel: Option<&Kernel>) -> Result<PathBuf> {
     let archive = content(&guest::busybox(cache)?, kernel)?;
-    cache.get_or_make(&entry(&archive), |dir| {
+    cache.get_or_make_version(&entry(&archive), |dir| {
         let path = dir.join("initrd.cpio");
         files::write(&path, &archive)?;
         Ok(path)

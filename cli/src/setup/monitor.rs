@@ -60,7 +60,7 @@ impl Provisions {
         let files = self.files(setup)?;
         let describe = || "cannot make the disk with the guest's own guest".into();
         let name = name(&files).context(describe)?;
-        setup.cache().get_or_make(&name, |dir| {
+        setup.cache().get_or_make_version(&name, |dir| {
             let path = dir.join("disk.img");
             let file = fs::File::create(&path).context(describe)?;
             let mut out = BufWriter::new(file);
