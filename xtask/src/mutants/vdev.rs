@@ -207,6 +207,36 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "        let held = (high | self.active | self.hw) & mask;",
         "        let held = (high | self.hw) & mask;",
     ),
+    mutant(
+        "parked-wakes-for-the-later",
+        "timer/pairs.rs",
+        "            deadline: physical.into_iter().chain(virt).min(),",
+        "            deadline: physical.into_iter().chain(virt).max(),",
+    ),
+    mutant(
+        "parked-wakes-for-a-high-line",
+        "timer/pairs.rs",
+        "            deadline(control, compare, offset).filter(|_| !lines[n].is_high())",
+        "            deadline(control, compare, offset)",
+    ),
+    mutant(
+        "parked-line-without-its-offset",
+        "timer/pairs.rs",
+        "        let lines = pair.map(|t| line(t.control, t.compare, t.offset, now));",
+        "        let lines = pair.map(|t| line(t.control, t.compare, 0, now));",
+    ),
+    mutant(
+        "parked-fires-though-masked",
+        "timer/mod.rs",
+        "    control & (ENABLE | IMASK) == ENABLE",
+        "    control & ENABLE == ENABLE",
+    ),
+    mutant(
+        "pairs-swapped",
+        "timer/pairs.rs",
+        "            Self::El1 => [Intid::PHYSICAL_TIMER, Intid::VIRTUAL_TIMER],",
+        "            Self::El1 => [Intid::VIRTUAL_TIMER, Intid::PHYSICAL_TIMER],",
+    ),
     // More interrupts than list registers.
     mutant(
         "active-ones-take-all",
