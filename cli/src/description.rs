@@ -71,6 +71,21 @@ pub struct Description {
     pub on_reboot: OnReboot,
     /// Which EL2 the guest has.
     pub el2: El2,
+    /// What the guest starts first, where it is a hypervisor that asks for that, such as Xen.
+    pub dom0: Option<Dom0>,
+}
+
+/// What a guest hypervisor starts first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dom0 {
+    /// The kernel.
+    pub kernel: Placed<Part>,
+    /// The initial RAM disk.
+    pub initrd: Option<Placed<Part>>,
+    /// The kernel's command line.
+    pub cmdline: Placed<String>,
+    /// Where it is described.
+    pub place: Place,
 }
 
 impl Description {

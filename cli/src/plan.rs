@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use droste_image::{Console, VmSpec};
+use droste_image::{Console, Dom0, VmSpec};
 
 use crate::description::{
-    Description, Diagnostic, Disk, Located, Overrides, Part, inspect, load, report,
+    Description, Diagnostic, Disk, Located, Overrides, Part, Placed, inspect, load, report,
 };
 use crate::error::{Context, Result};
 use crate::files;
 use crate::qemu::{Device, DeviceKind, TRANSPORTS_PER_VM};
 use crate::setup::Setup;
+use crate::setup::guest::Kernel;
 use crate::setup::monitor::{L2, Monitor, Provisions};
 use crate::setup::{guest, initrd};
 
@@ -37,7 +38,33 @@ pub struct PlannedVm {
     description: Description,
     kernel: PathBuf,
     initrd: Option<PathBuf>,
+    dom0: [Option<PathBuf>; 2],
     devices: Vec<Device>,
+}
+
+/// What of a virtual machine goes into the boot image.
+struct Parts {
+    kernel: Vec<u8>,
+    initrd: Option<Vec<u8>>,
+    bootargs: String,
+    /// Kernel, initial RAM disk and command line.
+    dom0: Option<(Vec<u8>, Option<Vec<u8>>, String)>,
+    passthrough: Vec<String>,
+}
+
+impl Parts {
+    fn read(vm: &PlannedVm, words: &Words) -> Result<Self> {
+        let read = |file: &Option<PathBuf>| file.as_deref().map(files::read).transpose();
+        let (bootargs, of_dom0) = bootargs(vm, words);
+        let [kernel, initrd] = [read(&vm.dom0[0])?, read(&vm.dom0[1])?];
+        Ok(Self {
+            kernel: files::read(&vm.kernel)?,
+            initrd: read(&vm.initrd)?,
+            bootargs,
+            dom0: kernel.map(|kernel| (kernel, initrd, of_dom0)),
+            passthrough: vm.devices.iter().map(Device::node_path).collect(),
+        })
+    }
 }
 
 /// Virtual machines that are ready to run.
@@ -92,6 +119,7 @@ impl Plan {
                 description,
                 kernel,
                 initrd: located.initrd,
+                dom0: located.dom0,
                 devices,
             });
         }
@@ -103,35 +131,34 @@ impl Plan {
     /// # Errors
     /// If a file cannot be read, or a command line has become too long.
     pub fn image(&self, words: &Words) -> Result<Vec<u8>> {
-        let read = |vm: &PlannedVm| {
-            let initrd = vm.initrd.as_deref().map(files::read).transpose()?;
-            let paths: Vec<String> = vm.devices.iter().map(Device::node_path).collect();
-            Ok((files::read(&vm.kernel)?, initrd, bootargs(vm, words), paths))
-        };
-        let parts: Vec<_> = self.vms.iter().map(read).collect::<Result<_>>()?;
+        let parts = self.vms.iter().map(|vm| Parts::read(vm, words));
+        let parts: Vec<Parts> = parts.collect::<Result<_>>()?;
         let paths: Vec<Vec<&str>> = parts
             .iter()
-            .map(|(.., paths)| paths.iter().map(String::as_str).collect())
+            .map(|parts| parts.passthrough.iter().map(String::as_str).collect())
             .collect();
         let specs: Vec<VmSpec<'_>> = self
             .vms
             .iter()
             .zip(&parts)
             .zip(&paths)
-            .map(
-                |((vm, (kernel, initrd, bootargs, _)), passthrough)| VmSpec {
-                    name: &vm.description.name.value,
-                    vcpus: vm.description.vcpus.value,
-                    memory: vm.description.memory.value,
+            .map(|((vm, parts), passthrough)| VmSpec {
+                name: &vm.description.name.value,
+                vcpus: vm.description.vcpus.value,
+                memory: vm.description.memory.value,
+                kernel: &parts.kernel,
+                initrd: parts.initrd.as_deref(),
+                bootargs: &parts.bootargs,
+                console: vm.description.console,
+                on_reboot: vm.description.on_reboot,
+                el2: vm.description.el2,
+                passthrough,
+                dom0: parts.dom0.as_ref().map(|(kernel, initrd, bootargs)| Dom0 {
                     kernel,
                     initrd: initrd.as_deref(),
                     bootargs,
-                    console: vm.description.console,
-                    on_reboot: vm.description.on_reboot,
-                    el2: vm.description.el2,
-                    passthrough,
-                },
-            )
+                }),
+            })
             .collect();
         droste_image::write(&specs).context(|| "cannot write the boot image".into())
     }
@@ -184,6 +211,17 @@ pub fn summary(vm: &Description) -> String {
             .map(|initrd| format!("  RAM disk      {}", part(&initrd.value))),
     );
     lines.push(format!("  command line  {}", vm.cmdline.value));
+    if let Some(dom0) = &vm.dom0 {
+        let initrd = dom0.initrd.as_ref();
+        let initrd = initrd.map_or(String::new(), |initrd| {
+            format!(" with {}", part(&initrd.value))
+        });
+        lines.push(format!(
+            "  dom0          {}{initrd}",
+            part(&dom0.kernel.value)
+        ));
+        lines.push(format!("  its words     {}", dom0.cmdline.value));
+    }
     lines.extend(
         vm.disks
             .iter()
@@ -215,22 +253,26 @@ fn shown(disk: &Disk) -> String {
 
 /// Where the parts of a description are, fetched if need be.
 fn fetch(setup: &Setup, vm: &Description) -> Result<Located> {
-    let kernel = match &vm.kernel.value {
-        Part::Debian(package) => Some(setup.kernel(package)?),
-        Part::File(_) => None,
+    let both = |kernel: &Part, initrd: Option<&Placed<Part>>| {
+        let fetched = match kernel {
+            Part::Debian(package) => Some(setup.kernel(package)?),
+            Part::File(_) => None,
+        };
+        let initrd = match initrd.map(|initrd| &initrd.value) {
+            Some(Part::Debian(_)) => Some(setup.initrd(fetched.as_ref())?),
+            Some(Part::File(file)) => Some(file.clone()),
+            None => None,
+        };
+        Ok([image(fetched.as_ref(), kernel), initrd])
     };
-    let initrd = match vm.initrd.as_ref().map(|initrd| &initrd.value) {
-        Some(Part::Debian(_)) => Some(setup.initrd(kernel.as_ref())?),
-        Some(Part::File(file)) => Some(file.clone()),
-        None => None,
-    };
-    let image = kernel
-        .map(|kernel| kernel.image())
-        .or_else(|| own_file(&vm.kernel.value));
-    let monitors = monitors(setup, vm, image.as_deref())?;
+    let [kernel, initrd] = both(&vm.kernel.value, vm.initrd.as_ref())?;
+    let dom0 = vm.dom0.as_ref();
+    let dom0 = dom0.map(|dom0| both(&dom0.kernel.value, dom0.initrd.as_ref()));
+    let monitors = monitors(setup, vm, kernel.as_deref())?;
     Ok(Located {
-        kernel: image,
+        kernel,
         initrd,
+        dom0: dom0.transpose()?.unwrap_or_default(),
         monitors,
     })
 }
@@ -238,22 +280,34 @@ fn fetch(setup: &Setup, vm: &Description) -> Result<Located> {
 /// Where the parts of a description are, as far as they are there.
 fn find(setup: &Setup, vm: &Description) -> Located {
     let cache = setup.cache();
-    let kernel = match &vm.kernel.value {
-        Part::Debian(package) => guest::cached_kernel(cache, package),
-        Part::File(_) => None,
+    let both = |kernel: &Part, initrd: Option<&Placed<Part>>| {
+        let cached = match kernel {
+            Part::Debian(package) => guest::cached_kernel(cache, package),
+            Part::File(_) => None,
+        };
+        let initrd = match initrd.map(|initrd| &initrd.value) {
+            Some(Part::Debian(_)) => initrd::cached(cache, cached.as_ref()),
+            Some(Part::File(file)) => Some(file.clone()),
+            None => None,
+        };
+        [image(cached.as_ref(), kernel), initrd]
     };
-    let initrd = match vm.initrd.as_ref().map(|initrd| &initrd.value) {
-        Some(Part::Debian(_)) => initrd::cached(cache, kernel.as_ref()),
-        Some(Part::File(file)) => Some(file.clone()),
-        None => None,
-    };
-    let image = kernel
-        .map(|kernel| kernel.image())
-        .or_else(|| own_file(&vm.kernel.value));
+    let [kernel, initrd] = both(&vm.kernel.value, vm.initrd.as_ref());
+    let dom0 = vm.dom0.as_ref();
+    let dom0 = dom0.map(|dom0| both(&dom0.kernel.value, dom0.initrd.as_ref()));
     Located {
-        kernel: image,
+        kernel,
         initrd,
+        dom0: dom0.unwrap_or_default(),
         monitors: Vec::new(),
+    }
+}
+
+/// The file of a kernel that is in the cache, or the user's own.
+fn image(cached: Option<&Kernel>, part: &Part) -> Option<PathBuf> {
+    match part {
+        Part::File(file) => Some(file.clone()),
+        Part::Debian(_) => cached.map(Kernel::image),
     }
 }
 
@@ -266,13 +320,6 @@ fn monitors(setup: &Setup, vm: &Description, kernel: Option<&Path>) -> Result<Ve
         }
     }
     Ok(disks)
-}
-
-fn own_file(part: &Part) -> Option<PathBuf> {
-    match part {
-        Part::File(file) => Some(file.clone()),
-        Part::Debian(_) => None,
-    }
 }
 
 /// The devices of a description, from this transport on; `monitors` are the disks that are no files of the user's.
@@ -298,10 +345,12 @@ fn absolute(file: &Path) -> PathBuf {
     std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
-fn bootargs(vm: &PlannedVm, words: &Words) -> String {
-    let mut all = vec![vm.description.cmdline.value.as_str()];
+/// The machine's command line, and that of what a hypervisor starts. The Linux of the two is told what it has and what
+/// to do.
+fn bootargs(vm: &PlannedVm, words: &Words) -> (String, String) {
+    let mut told = Vec::new();
     if !vm.devices.is_empty() {
-        all.push("droste.virtio");
+        told.push("droste.virtio");
     }
     let monitor = vm
         .description
@@ -310,12 +359,23 @@ fn bootargs(vm: &PlannedVm, words: &Words) -> String {
         .find_map(|disk| disk.value.monitor());
     let l2 = monitor.map(|monitor| L2::new(&[monitor]).to_string());
     if words.self_report {
-        all.push("droste.self-report");
-        all.extend(l2.as_deref());
+        told.push("droste.self-report");
+        told.extend(l2.as_deref());
     }
-    all.extend(words.append.as_deref());
-    all.retain(|word| !word.is_empty());
-    all.join(" ")
+    let joined = |words: &[&str]| {
+        let words = words.iter().copied().filter(|word| !word.is_empty());
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let cmdline = vm.description.cmdline.value.as_str();
+    let append = words.append.as_deref().unwrap_or_default();
+    let told = joined(&told);
+    match &vm.description.dom0 {
+        None => (joined(&[cmdline, &told, append]), String::new()),
+        Some(dom0) => (
+            joined(&[cmdline, append]),
+            joined(&[&dom0.cmdline.value, &told]),
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -408,6 +468,32 @@ mod tests {
     }
 
     #[test]
+    fn what_a_hypervisor_starts_is_told_what_to_do() {
+        let dir = tempfile::tempdir().expect("a directory");
+        files::write(&dir.path().join("dom0"), b"a kernel").expect("written");
+        let plan = plan(
+            &dir,
+            &[
+                "el2 = \"nvhe\"\nnet = \"user\"\n[dom0]\nkernel = \"dom0\"\ncmdline = \"console=hvc0\"\n",
+            ],
+        );
+        let words = Words {
+            self_report: true,
+            append: Some("debug".into()),
+        };
+        let file = plan.image(&words).expect("written");
+        let image = BootImage::parse(&file).expect("parsed");
+        let vm = image.vms().next().expect("one").expect("sound");
+        assert_eq!(vm.bootargs, "quiet debug");
+        let dom0 = Dom0 {
+            kernel: b"a kernel",
+            initrd: None,
+            bootargs: "console=hvc0 droste.virtio droste.self-report",
+        };
+        assert_eq!(vm.dom0, Some(dom0));
+    }
+
+    #[test]
     fn a_guest_with_a_monitor_is_told_to_use_it_when_it_examines_itself() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("vm.toml");
@@ -426,7 +512,7 @@ mod tests {
                 self_report,
                 append: Some("droste.l2=vmm".into()),
             };
-            bootargs(&plan.vms[0], &words)
+            bootargs(&plan.vms[0], &words).0
         };
         assert_eq!(
             told(true),

@@ -1,6 +1,8 @@
-//! Puts a VM's kernel, RAM disk and device tree into its memory.
+//! Puts a VM's kernel, device tree and other files into its memory.
 
 use core::fmt;
+
+use droste_devtree::GuestDom0;
 
 use droste_image::kernel::{DTB_MAX, Header, KernelError, Placement};
 
@@ -47,27 +49,37 @@ impl From<KernelError> for LoadError {
 /// bytes written here is seen to when the guest's first access maps them.
 pub(crate) fn load(vm: &Vm, so_far: Use) -> Result<Entry, LoadError> {
     let image = &vm.image;
-    let initrd = image.initrd.unwrap_or(&[]);
+    let blobs = [
+        image.initrd,
+        image.dom0.map(|dom0| dom0.kernel),
+        image.dom0.and_then(|dom0| dom0.initrd),
+    ];
     let header = Header::parse(image.kernel)?;
     let place = Placement::new(
         &header,
         image.kernel.len() as u64,
-        initrd.len() as u64,
+        blobs.map(|bytes| bytes.map_or(0, |bytes| bytes.len() as u64)),
         image.memory,
     )?;
-    let initrd_start = vm.ram_ipa + place.initrd;
-    let range = image
-        .initrd
-        .map(|bytes| initrd_start..initrd_start + bytes.len() as u64);
-    let tree = vm.device_tree(range);
+    let range = |n: usize| {
+        let start = vm.ram_ipa + place.blobs[n];
+        blobs[n].map(|bytes| start..start + bytes.len() as u64)
+    };
+    let dom0 = image.dom0.zip(range(1)).map(|(dom0, kernel)| GuestDom0 {
+        kernel,
+        initrd: range(2),
+        bootargs: dom0.bootargs,
+    });
+    let tree = vm.device_tree(range(0), dom0);
     if tree.len() as u64 > DTB_MAX {
         return Err(LoadError::DeviceTree(tree.len()));
     }
-    for (offset, bytes) in [
-        (place.kernel, image.kernel),
-        (place.dtb, &tree),
-        (place.initrd, initrd),
-    ] {
+    let first = [(place.kernel, image.kernel), (place.dtb, &tree)];
+    let others = place
+        .blobs
+        .into_iter()
+        .zip(blobs.map(Option::unwrap_or_default));
+    for (offset, bytes) in first.into_iter().chain(others) {
         vm.ram.copy_in(offset, bytes, so_far);
     }
     Ok(Entry {

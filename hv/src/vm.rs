@@ -13,7 +13,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use droste_arm64::{Ipa, hcr};
-use droste_devtree::{Device, Guest, GuestEl2, GuestInterrupts, Interrupt, Trigger};
+use droste_devtree::{Device, Guest, GuestDom0, GuestEl2, GuestInterrupts, Interrupt, Trigger};
 use droste_image::{Console, El2, OnReboot, VmImage};
 use droste_vdev::Affinity;
 use droste_vdev::gic::{self as vgic_model, Gic, GicConfig, Intid};
@@ -214,8 +214,12 @@ impl Vm {
         Some(self.nested.as_ref()?.contexts.stats())
     }
 
-    /// Its tree, with the RAM disk at `initrd`.
-    pub(crate) fn device_tree(&self, initrd: Option<Range<u64>>) -> Vec<u8> {
+    /// Its tree, with the RAM disk at `initrd`, and what a hypervisor is to start.
+    pub(crate) fn device_tree(
+        &self,
+        initrd: Option<Range<u64>>,
+        dom0: Option<GuestDom0<'_>>,
+    ) -> Vec<u8> {
         let cpus: Vec<u64> = (0..self.vcpus().len())
             .map(|n| Affinity::of_vcpu(n).fields())
             .collect();
@@ -237,6 +241,7 @@ impl Vm {
             cpus: &cpus,
             memory: self.ram_ipa..self.ram_ipa + self.image.memory,
             initrd,
+            dom0,
             bootargs: self.image.bootargs,
             gic_distributor: mmio::DISTRIBUTOR..mmio::DISTRIBUTOR + vgic_model::DISTRIBUTOR_BYTES,
             gic_redistributors: mmio::REDISTRIBUTORS..mmio::REDISTRIBUTORS + redistributors,

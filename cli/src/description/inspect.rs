@@ -23,6 +23,8 @@ pub struct Located {
     pub kernel: Option<PathBuf>,
     /// The initial RAM disk's file.
     pub initrd: Option<PathBuf>,
+    /// The same two of what a guest hypervisor starts.
+    pub dom0: [Option<PathBuf>; 2],
     /// The images of those disks that are no files of the user's, in their order.
     pub monitors: Vec<PathBuf>,
 }
@@ -34,6 +36,7 @@ pub fn inspect(vms: &[(Description, Located)]) -> Vec<Diagnostic> {
     for (vm, located) in vms {
         inspection.name(vm);
         inspection.files(vm, located);
+        inspection.dom0(vm);
         inspection.disks(vm);
     }
     inspection.diagnostics
@@ -98,10 +101,21 @@ impl<'a> Inspection<'a> {
     }
 
     fn files(&mut self, vm: &Description, located: &Located) {
-        let initrd_len = match (&located.initrd, &vm.initrd) {
-            (Some(file), Some(initrd)) => self.length(file, &initrd.place).unwrap_or(0),
-            _ => 0,
-        };
+        let blobs = [
+            (&located.initrd, vm.initrd.as_ref()),
+            (&located.dom0[0], vm.dom0.as_ref().map(|dom0| &dom0.kernel)),
+            (
+                &located.dom0[1],
+                vm.dom0.as_ref().and_then(|dom0| dom0.initrd.as_ref()),
+            ),
+        ];
+        let blobs = blobs.map(|(file, part)| {
+            let len = file
+                .as_ref()
+                .zip(part)
+                .and_then(|(file, part)| self.length(file, &part.place));
+            len.unwrap_or(0)
+        });
         let Some(file) = &located.kernel else { return };
         let Some(len) = self.length(file, &vm.kernel.place) else {
             return;
@@ -110,10 +124,17 @@ impl<'a> Inspection<'a> {
             Err(error) => self.unreadable(&vm.kernel.place, file, &error),
             Ok(Err(error)) => self.kernel_error(&vm.kernel.place, file, error),
             Ok(Ok(header)) => {
-                if let Err(error) = Placement::new(&header, len, initrd_len, vm.memory.value) {
+                if let Err(error) = Placement::new(&header, len, blobs, vm.memory.value) {
                     self.kernel_error(&vm.memory.place, file, error);
                 }
             }
+        }
+    }
+
+    fn dom0(&mut self, vm: &Description) {
+        if let Some(dom0) = vm.dom0.as_ref().filter(|_| vm.el2 == El2::None) {
+            let message = "dom0 is for a hypervisor, and this machine has no EL2";
+            self.find(&dom0.place, message.into(), "add el2 = \"nvhe\"".into());
         }
     }
 
@@ -287,6 +308,10 @@ mod tests {
         let locate = |vm: &Description| Located {
             kernel: file(&vm.kernel.value),
             initrd: vm.initrd.as_ref().and_then(|initrd| file(&initrd.value)),
+            dom0: [
+                vm.dom0.as_ref().and_then(|dom0| file(&dom0.kernel.value)),
+                None,
+            ],
             monitors: Vec::new(),
         };
         let vms: Vec<_> = vms
@@ -326,6 +351,25 @@ mod tests {
         );
         let text = format!("{text}el2 = \"nvhe\"\n");
         assert_eq!(findings(&dir, &[&text]), [] as [String; 0]);
+    }
+
+    #[test]
+    fn what_a_hypervisor_starts_needs_an_el2_a_file_and_room() {
+        let dir = directory();
+        put(&dir, "dom0", &vec![1; 10 << 20]);
+        let xen = |more: &str| {
+            format!(
+                "name = \"a\"\nkernel = \"Image\"\nmemory = \"32M\"\n{more}[dom0]\nkernel = \"dom0\"\n"
+            )
+        };
+        assert!(one(&dir, &xen("")).contains("dom0 is for a hypervisor"));
+        let text = xen("el2 = \"nvhe\"\n");
+        assert_eq!(findings(&dir, &[&text]), [] as [String; 0]);
+        assert!(one(&dir, &text.replace("32M", "16M")).contains("0.toml:3:10"));
+        assert!(
+            one(&dir, &text.replace("\"dom0\"", "\"missing\""))
+                .contains("0.toml:6:10: cannot read missing")
+        );
     }
 
     #[test]

@@ -10,12 +10,12 @@ use droste_image::{
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Description, Diagnostic, Disk, Part, Place, Placed};
-use crate::setup::guest::{BUSYBOX_PACKAGE, KERNEL_PACKAGE, is_kernel_package};
+use super::{Description, Diagnostic, Disk, Dom0, Part, Place, Placed};
+use crate::setup::guest::{BUSYBOX_PACKAGE, KERNEL_PACKAGE, is_kernel_package, is_linux_package};
 use crate::setup::monitor::Monitor;
 
 /// Every key, with an example of its value.
-const KEYS: [(&str, &str); 11] = [
+const KEYS: [(&str, &str); 12] = [
     ("name", "\"linux\""),
     ("vcpus", "2"),
     ("memory", "\"512M\""),
@@ -27,7 +27,11 @@ const KEYS: [(&str, &str); 11] = [
     ("console", "true"),
     ("on_reboot", "\"restart\""),
     ("el2", "\"vhe\""),
+    ("dom0", "{ kernel = \"debian:linux-image-cloud-arm64\" }"),
 ];
+
+/// Those of the table `dom0`.
+const DOM0_KEYS: [&str; 3] = ["kernel", "initrd", "cmdline"];
 
 /// What people who know other tools write.
 const ALIASES: [(&str, &str); 14] = [
@@ -75,7 +79,7 @@ pub(super) fn parse(file: &Path, text: &str) -> (Description, Vec<Diagnostic>) {
             "write it as TOML: key = value, with text in quotes".into(),
         );
     }
-    reader.unknown_keys();
+    reader.unknown_keys(&KEYS.map(|(key, _)| key));
     let description = reader.description();
     (description, reader.diagnostics)
 }
@@ -95,13 +99,9 @@ impl<'a> Reader<'a> {
         let vcpus = self.checked(vcpus, |&vcpus| check_vcpus(vcpus));
         let memory = self.or_default("memory", size, DEFAULT_MEMORY);
         let memory = self.checked(memory, |&memory| check_memory(memory));
-        let kernel = self.required("kernel", string);
-        let kernel = kernel.and_then(|kernel| self.part(kernel, "kernel", is_kernel_package));
-        let initrd = self.optional("initrd", string);
-        let initrd =
-            initrd.and_then(|initrd| self.part(initrd, "initrd", |p| p == BUSYBOX_PACKAGE));
-        let cmdline = self.or_default("cmdline", string, String::new());
-        let cmdline = self.checked(cmdline, |cmdline| check_bootargs(cmdline));
+        let kernel = self.kernel(is_kernel_package);
+        let initrd = self.initrd();
+        let cmdline = self.cmdline();
         let disks = self
             .optional("disk", strings)
             .map_or_else(Vec::new, |disks| disks.value);
@@ -117,9 +117,9 @@ impl<'a> Reader<'a> {
             name: self.or_stand_in(name, String::new()),
             vcpus: self.or_stand_in(vcpus, DEFAULT_VCPUS),
             memory: self.or_stand_in(memory, MEMORY_MAX),
-            kernel: self.or_stand_in(kernel, Part::Debian(KERNEL_PACKAGE.into())),
+            kernel,
             initrd,
-            cmdline: self.or_stand_in(cmdline, String::new()),
+            cmdline,
             disks: disks.iter().filter_map(|disk| self.disk(disk)).collect(),
             net,
             console: if console {
@@ -129,7 +129,43 @@ impl<'a> Reader<'a> {
             },
             on_reboot: on_reboot.unwrap_or_default(),
             el2: el2.unwrap_or_default(),
+            dom0: self.dom0(),
         }
+    }
+
+    fn kernel(&mut self, is_known: fn(&str) -> bool) -> Placed<Part> {
+        let kernel = self.required("kernel", string);
+        let kernel = kernel.and_then(|kernel| self.part(kernel, "kernel", is_known));
+        self.or_stand_in(kernel, Part::Debian(KERNEL_PACKAGE.into()))
+    }
+
+    fn initrd(&mut self) -> Option<Placed<Part>> {
+        let initrd = self.optional("initrd", string)?;
+        self.part(initrd, "initrd", |package| package == BUSYBOX_PACKAGE)
+    }
+
+    fn cmdline(&mut self) -> Placed<String> {
+        let cmdline = self.or_default("cmdline", string, String::new());
+        let cmdline = self.checked(cmdline, |cmdline| check_bootargs(cmdline));
+        self.or_stand_in(cmdline, String::new())
+    }
+
+    fn dom0(&mut self) -> Option<Dom0> {
+        let Placed { value, place } = self.optional("dom0", table)?;
+        let mut reader = Reader {
+            table: value,
+            diagnostics: Vec::new(),
+            ..*self
+        };
+        reader.unknown_keys(&DOM0_KEYS);
+        let dom0 = Dom0 {
+            place,
+            kernel: reader.kernel(is_linux_package),
+            initrd: reader.initrd(),
+            cmdline: reader.cmdline(),
+        };
+        self.diagnostics.append(&mut reader.diagnostics);
+        Some(dom0)
     }
 
     /// The value, or in place of a wrong one, which has its finding, one that causes no more of them.
@@ -140,15 +176,15 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn unknown_keys(&mut self) {
+    fn unknown_keys(&mut self, known: &[&'static str]) {
         let table = self.table;
         for key in table.keys() {
             let name: &str = key.get_ref();
-            if KEYS.iter().all(|(known, _)| *known != name) {
+            if !known.contains(&name) {
                 self.find(
                     &key.span(),
                     format!("there is no key {name:?}"),
-                    suggestion(name),
+                    suggestion(name, known),
                 );
             }
         }
@@ -310,6 +346,13 @@ fn string(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
         .ok_or("text in quotes")
 }
 
+fn table<'a>(value: &'a Spanned<DeValue<'a>>) -> Result<&'a DeTable<'a>, &'static str> {
+    value
+        .get_ref()
+        .as_table()
+        .ok_or("a table, [dom0] on a line of its own")
+}
+
 fn boolean(value: &Spanned<DeValue<'_>>) -> Result<bool, &'static str> {
     value.get_ref().as_bool().ok_or("true or false")
 }
@@ -394,18 +437,19 @@ fn example(key: &str) -> &'static str {
         .map_or("…", |(_, example)| example)
 }
 
-fn suggestion(name: &str) -> String {
+fn suggestion(name: &str, known: &[&'static str]) -> String {
     let alias = ALIASES
         .iter()
         .find(|(alias, _)| *alias == name.to_lowercase().replace('-', "_"));
     let nearest = || {
         let distance = |key: &str| strsim::damerau_levenshtein(&name.to_lowercase(), key);
-        let (key, _) = KEYS.iter().min_by_key(|(key, _)| distance(key))?;
+        let key = known.iter().min_by_key(|key| distance(key))?;
         (distance(key) <= 2).then_some(*key)
     };
-    match alias.map(|(_, key)| *key).or_else(nearest) {
+    let alias = alias.map(|(_, key)| *key).filter(|key| known.contains(key));
+    match alias.or_else(nearest) {
         Some(key) => format!("did you mean {key}? as in {key} = {}", example(key)),
-        None => format!("the keys are {}", KEYS.map(|(key, _)| key).join(", ")),
+        None => format!("the keys are {}", known.join(", ")),
     }
 }
 
@@ -585,6 +629,48 @@ el2 = "nvhe"
         assert!(
             found.contains("use debian:busybox-static, or a file"),
             "{found}"
+        );
+    }
+
+    #[test]
+    fn a_hypervisor_has_a_dom0() {
+        let xen = "name = \"xen\"\nkernel = \"debian:xen-system-arm64\"\nel2 = \"nvhe\"\n[dom0]\n\
+                   kernel = \"debian:linux-image-cloud-arm64\"\ninitrd = \"a\"\ncmdline = \"quiet\"\n";
+        let (vm, findings) = read(xen);
+        assert_eq!(findings, [] as [String; 0]);
+        let dom0 = vm.dom0.expect("one");
+        assert_eq!(dom0.kernel.value, Part::Debian(KERNEL_PACKAGE.into()));
+        assert_eq!(dom0.initrd.expect("one").value, Part::File("dir/a".into()));
+        assert_eq!((vm.initrd, dom0.cmdline.value), (None, "quiet".to_owned()));
+        for (right, wrong, expected) in [
+            (
+                "kernel = \"debian:linux",
+                "kernel = \"debian:xen",
+                "5:10: the package \"xen-image-cloud-arm64\" holds no kernel",
+            ),
+            (
+                "cmdline",
+                "memory",
+                "7:1: there is no key \"memory\"\n  help: the keys are kernel, initrd, cmdline",
+            ),
+            ("cmdline", "bootargs", "help: did you mean cmdline?"),
+            ("quiet", "\\t", "7:11: '\\t' cannot stand"),
+        ] {
+            let (_, findings) = read(&xen.replacen(right, wrong, 1));
+            assert!(
+                findings.len() == 1 && findings[0].contains(expected),
+                "{findings:?}"
+            );
+        }
+        let (_, findings) = read("name = \"xen\"\nkernel = \"a\"\ndom0 = \"a\"\n");
+        assert!(
+            findings[0].contains("3:8: dom0 must be a table"),
+            "{findings:?}"
+        );
+        let (_, findings) = read("name = \"xen\"\nkernel = \"a\"\ndom0 = {}\n");
+        assert!(
+            findings[0].contains("the key \"kernel\" is missing"),
+            "{findings:?}"
         );
     }
 

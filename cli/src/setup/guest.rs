@@ -11,6 +11,13 @@ use crate::{files, progress};
 
 /// The kernel that descriptions use unless they have a reason.
 pub const KERNEL_PACKAGE: &str = "linux-image-cloud-arm64";
+/// The package that stands for the Xen of the release.
+pub const XEN_PACKAGE: &str = "xen-system-arm64";
+/// How the names of packages begin that hold a kernel.
+const LINUX: &str = "linux-image-";
+const XEN: &str = "xen-hypervisor-";
+/// How the kernel's file is called in one, and what the file of a Xen ends with that is one.
+const IMAGES: [(&str, &str); 2] = [("vmlinuz-", ""), ("xen-", "-arm64")];
 /// The user space of the initial RAM disk.
 pub const BUSYBOX_PACKAGE: &str = "busybox-static";
 
@@ -58,7 +65,12 @@ impl Kernel {
 
 /// Whether `package` can be asked of [`kernel`]: other packages hold no kernel.
 pub fn is_kernel_package(package: &str) -> bool {
-    package.starts_with("linux-image-")
+    package == XEN_PACKAGE || is_linux_package(package)
+}
+
+/// Whether it is one with a Linux.
+pub fn is_linux_package(package: &str) -> bool {
+    package.starts_with(LINUX)
         && package
             .chars()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
@@ -80,7 +92,8 @@ pub fn kernel(cache: &Cache, package: &str) -> Result<Kernel> {
             .map_err(|e| instead(e, "kernel"))?;
         // A package without files, such as `linux-image-arm64`, stands for the one that it depends on.
         let control = apt.show(package)?;
-        let versioned = dependency(&control, "linux-image-").unwrap_or(package);
+        let kind = if package == XEN_PACKAGE { XEN } else { LINUX };
+        let versioned = dependency(&control, kind).unwrap_or(package);
         let unpacked = dir.join("unpacked");
         apt.unpack(versioned, &unpacked)?;
         keep_kernel(&unpacked, &dir.join("kept"), versioned)
@@ -132,13 +145,22 @@ fn keep_kernel(unpacked: &Path, kept: &Path, package: &str) -> Result<PathBuf> {
         .into_iter()
         .flatten()
         .flatten()
-        .find(|entry| entry.file_name().to_string_lossy().starts_with("vmlinuz-"))
+        .find(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            IMAGES
+                .iter()
+                .any(|(start, end)| name.starts_with(start) && name.ends_with(end))
+        })
         .ok_or_else(|| {
             Error::new(format!("the package {package} holds no kernel"))
                 .help("name a linux-image package")
         })?;
     fs::rename(image.path(), kept.join("vmlinuz"))
         .context(|| format!("cannot move the kernel of {package}"))?;
+    if package.starts_with(XEN) {
+        return Ok(kept.to_owned());
+    }
     let roots = ["usr/lib/modules", "lib/modules"].map(|path| unpacked.join(path));
     let root = roots
         .iter()
@@ -199,8 +221,31 @@ mod tests {
     }
 
     #[test]
+    fn a_xen_has_no_modules() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (unpacked, kept) = (dir.path().join("unpacked"), dir.path().join("kept"));
+        files::make_dir(&unpacked.join("boot")).expect("made");
+        for name in [
+            "xen-4.20-arm64.efi",
+            "xen-4.20-arm64",
+            "xen-4.20-arm64.config",
+        ] {
+            files::write(&unpacked.join("boot").join(name), name.as_bytes()).expect("written");
+        }
+        let kernel = Kernel {
+            dir: keep_kernel(&unpacked, &kept, "xen-hypervisor-4.20-arm64").expect("kept"),
+        };
+        assert_eq!(
+            files::read_text(&kernel.image()),
+            Ok("xen-4.20-arm64".into())
+        );
+        assert_eq!(kernel.modules(), Ok(vec![]));
+    }
+
+    #[test]
     fn only_kernel_packages_pass_for_kernels() {
         assert!(is_kernel_package("linux-image-6.12.1+deb13-cloud-arm64"));
+        assert!(is_kernel_package(XEN_PACKAGE) && !is_linux_package(XEN_PACKAGE));
         for wrong in [
             "busybox-static",
             "linux-image-$(reboot)",

@@ -18,3 +18,4 @@ mod neighbours;
 mod nested;
 mod refusals;
 mod stage;
+mod xen;

@@ -33,6 +33,7 @@ fn spec<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
         console: Console::Uart,
         on_reboot: OnReboot::Stop,
         el2: El2::None,
+        dom0: None,
         passthrough: &[],
     }
 }

@@ -41,6 +41,17 @@ pub struct GuestEl2 {
     pub gic_maintenance: Interrupt,
 }
 
+/// What a guest hypervisor starts first, in its memory: modules by the binding of Xen's `docs/misc/arm/device-tree/booting.txt`.
+#[derive(Clone, Debug)]
+pub struct GuestDom0<'a> {
+    /// The kernel.
+    pub kernel: Range<u64>,
+    /// The initial RAM disk, where there is one.
+    pub initrd: Option<Range<u64>>,
+    /// The kernel's command line.
+    pub bootargs: &'a str,
+}
+
 /// What a guest is told of its machine. Addresses are the guest's own physical ones.
 #[derive(Clone, Debug)]
 pub struct Guest<'a> {
@@ -52,6 +63,8 @@ pub struct Guest<'a> {
     pub memory: Range<u64>,
     /// The initial RAM disk, where there is one.
     pub initrd: Option<Range<u64>>,
+    /// What it starts first, where it is a hypervisor that asks for that.
+    pub dom0: Option<GuestDom0<'a>>,
     /// The kernel's command line.
     pub bootargs: &'a str,
     /// Distributor of its GICv3.
@@ -98,6 +111,18 @@ fn interrupts(list: &[Interrupt]) -> Vec<u8> {
         .collect()
 }
 
+/// A file for the kernel, which is a hypervisor.
+fn module(kind: &str, range: &Range<u64>) -> DeviceTreeNode {
+    let at = reg(core::slice::from_ref(range));
+    node(
+        &format!("module@{:x}", range.start),
+        [
+            property("compatible", [kind, "multiboot,module"].as_slice()),
+            property("reg", at.as_slice()),
+        ],
+    )
+}
+
 impl Guest<'_> {
     /// The flattened tree.
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -137,6 +162,16 @@ impl Guest<'_> {
         if let Some(initrd) = &self.initrd {
             chosen.add_property(property("linux,initrd-start", initrd.start));
             chosen.add_property(property("linux,initrd-end", initrd.end));
+        }
+        if let Some(dom0) = &self.dom0 {
+            chosen.add_property(property("#address-cells", 2u32));
+            chosen.add_property(property("#size-cells", 2u32));
+            let mut kernel = module("multiboot,kernel", &dom0.kernel);
+            kernel.add_property(property("bootargs", dom0.bootargs));
+            chosen.add_child(kernel);
+            if let Some(initrd) = &dom0.initrd {
+                chosen.add_child(module("multiboot,ramdisk", initrd));
+            }
         }
         if let Some(uart) = &self.uart {
             chosen.add_property(property(
@@ -306,6 +341,7 @@ mod tests {
             cpus: &[0, 1],
             memory: 0x4000_0000..0x6000_0000,
             initrd: Some(0x5000_0000..0x5010_0000),
+            dom0: None,
             bootargs: "console=ttyAMA0",
             gic_distributor: 0x0800_0000..0x0801_0000,
             gic_redistributors: 0x080a_0000..0x080e_0000,
@@ -375,6 +411,35 @@ mod tests {
             chosen.property("linux,initrd-start").is_none()
                 && chosen.property("stdout-path").is_none()
         );
+    }
+
+    #[test]
+    fn what_a_hypervisor_starts_is_in_modules() {
+        let mut g = guest(&[]);
+        g.dom0 = Some(GuestDom0 {
+            kernel: 0x4800_0000..0x4a00_0000,
+            initrd: Some(0x4a00_0000..0x4a10_0000),
+            bootargs: "console=hvc0",
+        });
+        let bytes = g.to_bytes();
+        let fdt = Fdt::new(&bytes).expect("our own tree parses");
+        let modules: Vec<_> = fdt
+            .find_node("/chosen")
+            .expect("chosen")
+            .children()
+            .collect();
+        let [kernel, initrd] = modules.as_slice() else {
+            panic!("{} modules", modules.len());
+        };
+        assert_eq!(kernel.name(), "module@48000000");
+        assert!(
+            kernel.is_compatible("multiboot,kernel") && kernel.is_compatible("multiboot,module")
+        );
+        let at = [0x4800_0000u64, 0x200_0000].map(u64::to_be_bytes).concat();
+        assert_eq!(kernel.property("reg").expect("a place").value(), at);
+        let bootargs = kernel.property("bootargs").expect("a command line");
+        assert_eq!(bootargs.value(), b"console=hvc0\0");
+        assert!(initrd.is_compatible("multiboot,ramdisk") && initrd.property("bootargs").is_none());
     }
 
     fn with_el2(hyp_virtual_timer: Option<Interrupt>) -> Vec<u8> {

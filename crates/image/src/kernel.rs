@@ -163,29 +163,29 @@ impl Header {
 /// Where the parts go, each in bytes from the start of the virtual machine's memory, which must be 2 MiB aligned.
 ///
 /// The kernel comes first, because the boot protocol wants it near the start of memory; the device tree has two whole
-/// mebibytes of its own behind it, the RAM disk follows. The RAM disk is then within the 32 GiB window of the kernel
-/// that the protocol asks for.
+/// mebibytes of its own behind it, the other files follow. The RAM disk, which is the first of them, is then within the
+/// 32 GiB window of the kernel that the protocol asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Placement {
+pub struct Placement<const BLOBS: usize> {
     /// The kernel's first byte, which is its entry point.
     pub kernel: u64,
     /// The device tree; [`DTB_MAX`] bytes are free here.
     pub dtb: u64,
-    /// The initial RAM disk, at a multiple of 4 KiB.
-    pub initrd: u64,
+    /// The other files, each at a multiple of 4 KiB.
+    pub blobs: [u64; BLOBS],
     /// The first byte behind them all.
     pub end: u64,
 }
 
-impl Placement {
-    /// Places a kernel file of `kernel_len` bytes and a RAM disk of `initrd_len` bytes in `memory` bytes.
+impl<const BLOBS: usize> Placement<BLOBS> {
+    /// Places a kernel file of `kernel_len` bytes and others, of `blobs` bytes, in `memory` bytes.
     ///
     /// # Errors
     /// [`KernelError::Memory`] if they do not fit.
     pub fn new(
         header: &Header,
         kernel_len: u64,
-        initrd_len: u64,
+        blobs: [u64; BLOBS],
         memory: u64,
     ) -> Result<Self, KernelError> {
         let too_big = KernelError::Memory {
@@ -197,11 +197,15 @@ impl Placement {
             .checked_add(header.image_size.max(kernel_len))
             .and_then(|end| end.checked_next_multiple_of(BASE_ALIGN))
             .ok_or(too_big)?;
-        let initrd = dtb.checked_add(DTB_MAX).ok_or(too_big)?;
-        let end = initrd
-            .checked_add(initrd_len)
-            .and_then(|end| end.checked_next_multiple_of(PAGE))
-            .ok_or(too_big)?;
+        let mut end = dtb.checked_add(DTB_MAX).ok_or(too_big)?;
+        let mut places = [0; BLOBS];
+        for (place, len) in places.iter_mut().zip(blobs) {
+            *place = end;
+            end = end
+                .checked_add(len)
+                .and_then(|end| end.checked_next_multiple_of(PAGE))
+                .ok_or(too_big)?;
+        }
         if end > memory {
             return Err(KernelError::Memory {
                 needed: end,
@@ -211,7 +215,7 @@ impl Placement {
         Ok(Self {
             kernel,
             dtb,
-            initrd,
+            blobs: places,
             end,
         })
     }
@@ -390,14 +394,14 @@ mod tests {
             image_size: 30 << 20,
             page_size: PageSize::K4,
         };
-        let p = Placement::new(&header, 29 << 20, 5000, 64 << 20).expect("fits");
+        let p = Placement::new(&header, 29 << 20, [5000, 0, 1], 64 << 20).expect("fits");
         assert_eq!(
             p,
             Placement {
                 kernel: 0x80000,
                 dtb: 32 << 20,
-                initrd: 34 << 20,
-                end: (34 << 20) + 8192
+                blobs: [34 << 20, (34 << 20) + 8192, (34 << 20) + 8192],
+                end: (34 << 20) + 12288
             }
         );
     }
@@ -410,7 +414,7 @@ mod tests {
             page_size: PageSize::K4,
         };
         assert_eq!(
-            Placement::new(&header, 3 << 20, 0, 64 << 20).map(|p| p.dtb),
+            Placement::new(&header, 3 << 20, [], 64 << 20).map(|p| p.dtb),
             Ok(4 << 20)
         );
     }
@@ -422,7 +426,7 @@ mod tests {
             image_size: 30 << 20,
             page_size: PageSize::K4,
         };
-        let error = Placement::new(&header, 0, 0, 16 << 20);
+        let error = Placement::new(&header, 0, [], 16 << 20);
         assert_eq!(
             error,
             Err(KernelError::Memory {
@@ -441,7 +445,7 @@ mod tests {
         };
         for (kernel, initrd) in [(u64::MAX, 0), (0, u64::MAX), (u64::MAX, u64::MAX)] {
             assert!(matches!(
-                Placement::new(&header, kernel, initrd, 1 << 30),
+                Placement::new(&header, kernel, [initrd], 1 << 30),
                 Err(KernelError::Memory { .. })
             ));
         }

@@ -34,6 +34,7 @@
 //!     on_reboot: OnReboot::Stop,
 //!     el2: El2::None,
 //!     passthrough: &["/virtio_mmio@a000000"],
+//!     dom0: None,
 //! }])?;
 //!
 //! let image = BootImage::parse(&file)?;
@@ -67,8 +68,9 @@ pub use read::{BootImage, Passthrough, VmImage};
 #[cfg(feature = "write")]
 pub use verify::{VerifyError, verify};
 pub use vm::{
-    BOOTARGS_MAX, Console, El2, MEMORY_MAX, MEMORY_MIN, MEMORY_STEP, NAME_MAX, OnReboot, VCPUS_MAX,
-    VMS_MAX, VmError, check_bootargs, check_device_path, check_memory, check_name, check_vcpus,
+    BOOTARGS_MAX, Console, Dom0, El2, MEMORY_MAX, MEMORY_MIN, MEMORY_STEP, NAME_MAX, OnReboot,
+    VCPUS_MAX, VMS_MAX, VmError, check_bootargs, check_device_path, check_memory, check_name,
+    check_vcpus,
 };
 #[cfg(feature = "write")]
 pub use write::{VmSpec, WriteError, write};

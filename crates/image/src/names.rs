@@ -18,9 +18,15 @@ pub(crate) const PROP_CONSOLE: &str = "droste,console";
 pub(crate) const PROP_ON_REBOOT: &str = "droste,on-reboot";
 pub(crate) const PROP_EL2: &str = "droste,el2";
 pub(crate) const PROP_PASSTHROUGH: &str = "droste,passthrough";
+pub(crate) const PROP_DOM0_KERNEL: &str = "droste,dom0-kernel";
+pub(crate) const PROP_DOM0_INITRD: &str = "droste,dom0-initrd";
+pub(crate) const PROP_DOM0_BOOTARGS: &str = "droste,dom0-bootargs";
 
-/// The checksums of the members that [`PROP_KERNEL`] and [`PROP_INITRD`] name.
+/// The properties that name members, each with that of the member's checksum.
 #[cfg(feature = "write")]
-pub(crate) const PROP_KERNEL_CRC32: &str = "droste,kernel-crc32";
-#[cfg(feature = "write")]
-pub(crate) const PROP_INITRD_CRC32: &str = "droste,initrd-crc32";
+pub(crate) const BLOBS: [(&str, &str); 4] = [
+    (PROP_KERNEL, "droste,kernel-crc32"),
+    (PROP_INITRD, "droste,initrd-crc32"),
+    (PROP_DOM0_KERNEL, "droste,dom0-kernel-crc32"),
+    (PROP_DOM0_INITRD, "droste,dom0-initrd-crc32"),
+];

@@ -10,8 +10,8 @@ use crate::error::ImageError;
 use crate::names;
 use crate::newc::Archive;
 use crate::vm::{
-    Console, El2, OnReboot, VMS_MAX, VmError, check_bootargs, check_device_path, check_memory,
-    check_name, check_vcpus,
+    Console, Dom0, El2, OnReboot, VMS_MAX, VmError, check_bootargs, check_device_path,
+    check_memory, check_name, check_vcpus,
 };
 
 /// A boot image that is whole, whose device tree is sound and whose virtual machines have names of their own.
@@ -42,6 +42,8 @@ pub struct VmImage<'a> {
     pub on_reboot: OnReboot,
     /// Which EL2 the guest has.
     pub el2: El2,
+    /// What the guest starts first, where it is a hypervisor that asks for that.
+    pub dom0: Option<Dom0<'a>>,
     passthrough: Passthrough<'a>,
 }
 
@@ -152,8 +154,22 @@ impl<'a> BootImage<'a> {
             el2: at
                 .optional_word(names::PROP_EL2, El2::from_word)?
                 .unwrap_or_default(),
+            dom0: self.dom0(at)?,
             passthrough: at.paths(names::PROP_PASSTHROUGH)?,
         })
+    }
+
+    fn dom0(&self, at: &Reading<'a>) -> Result<Option<Dom0<'a>>, ImageError> {
+        let Some(kernel) = self.blob_named(at, names::PROP_DOM0_KERNEL)? else {
+            return Ok(None);
+        };
+        let bootargs = at.required::<&str>(names::PROP_DOM0_BOOTARGS)?;
+        at.judge(check_bootargs(bootargs))?;
+        Ok(Some(Dom0 {
+            kernel,
+            initrd: self.blob_named(at, names::PROP_DOM0_INITRD)?,
+            bootargs,
+        }))
     }
 
     /// The blob whose member the property names; `None` without the property.

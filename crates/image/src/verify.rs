@@ -56,8 +56,9 @@ pub fn verify(bytes: &[u8]) -> Result<(), VerifyError> {
         vm?;
     }
     for node in image.nodes() {
-        verify_blob(&image, node, names::PROP_KERNEL, names::PROP_KERNEL_CRC32)?;
-        verify_blob(&image, node, names::PROP_INITRD, names::PROP_INITRD_CRC32)?;
+        for (path, crc32) in names::BLOBS {
+            verify_blob(&image, node, path, crc32)?;
+        }
     }
     Ok(())
 }

@@ -55,6 +55,17 @@ pub enum El2 {
     Nvhe,
 }
 
+/// What a guest hypervisor starts first, as Xen its domain 0. It finds this in its device tree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Dom0<'a> {
+    /// The kernel, in whatever form the hypervisor takes it.
+    pub kernel: &'a [u8],
+    /// The initial RAM disk.
+    pub initrd: Option<&'a [u8]>,
+    /// The kernel's command line.
+    pub bootargs: &'a str,
+}
+
 impl Console {
     /// The word that stands for it in a boot image.
     pub const fn as_str(self) -> &'static str {

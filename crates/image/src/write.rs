@@ -14,8 +14,8 @@ use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use crate::names;
 use crate::newc::Writer;
 use crate::vm::{
-    Console, El2, OnReboot, VMS_MAX, VmError, check_bootargs, check_device_path, check_memory,
-    check_name, check_vcpus,
+    Console, Dom0, El2, OnReboot, VMS_MAX, VmError, check_bootargs, check_device_path,
+    check_memory, check_name, check_vcpus,
 };
 
 /// One virtual machine for a boot image. Values out of their limits are told by [`write()`].
@@ -41,6 +41,20 @@ pub struct VmSpec<'a> {
     pub el2: El2,
     /// Device-tree paths of the platform's devices that it gets for its own.
     pub passthrough: &'a [&'a str],
+    /// What the guest starts first, where it is a hypervisor that asks for that.
+    pub dom0: Option<Dom0<'a>>,
+}
+
+impl<'a> VmSpec<'a> {
+    /// What it is made of, beside the properties that name it, as [`names::BLOBS`] has them.
+    fn blobs(&self) -> [(&'static str, Option<&'a [u8]>); 4] {
+        [
+            ("kernel", Some(self.kernel)),
+            ("initrd", self.initrd),
+            ("dom0-kernel", self.dom0.map(|dom0| dom0.kernel)),
+            ("dom0-initrd", self.dom0.and_then(|dom0| dom0.initrd)),
+        ]
+    }
 }
 
 /// Why a boot image cannot be written.
@@ -104,9 +118,10 @@ pub fn write(vms: &[VmSpec<'_>]) -> Result<Vec<u8>, WriteError> {
     check(vms)?;
     let mut blobs = Blobs::default();
     for vm in vms {
-        blobs.add(vm.name, "kernel", vm.kernel);
-        if let Some(initrd) = vm.initrd {
-            blobs.add(vm.name, "initrd", initrd);
+        for (kind, bytes) in vm.blobs() {
+            if let Some(bytes) = bytes {
+                blobs.add(vm.name, kind, bytes);
+            }
         }
     }
     let mut archive = Writer::default();
@@ -126,6 +141,7 @@ fn check(vms: &[VmSpec<'_>]) -> Result<(), WriteError> {
             .and_then(|()| check_vcpus(vm.vcpus))
             .and_then(|()| check_memory(vm.memory))
             .and_then(|()| check_bootargs(vm.bootargs))
+            .and_then(|()| check_bootargs(vm.dom0.map_or("", |dom0| dom0.bootargs)))
             .and_then(|()| {
                 vm.passthrough
                     .iter()
@@ -142,7 +158,7 @@ fn check(vms: &[VmSpec<'_>]) -> Result<(), WriteError> {
         {
             return Err(WriteError::DuplicateName(vm.name.into()));
         }
-        if vm.kernel.is_empty() || vm.initrd.is_some_and(<[u8]>::is_empty) {
+        if vm.blobs().iter().any(|(_, bytes)| *bytes == Some(&[])) {
             return Err(WriteError::EmptyBlob {
                 name: vm.name.into(),
             });
@@ -213,13 +229,10 @@ fn vm_node(vm: &VmSpec<'_>, blobs: &Blobs<'_>) -> DeviceTreeNode {
             property(names::PROP_EL2, vm.el2.as_str()),
         ],
     );
-    let kernel = (
-        names::PROP_KERNEL,
-        names::PROP_KERNEL_CRC32,
-        Some(vm.kernel),
-    );
-    let initrd = (names::PROP_INITRD, names::PROP_INITRD_CRC32, vm.initrd);
-    for (path, crc32, bytes) in [kernel, initrd] {
+    if let Some(dom0) = vm.dom0 {
+        entry.add_property(property(names::PROP_DOM0_BOOTARGS, dom0.bootargs));
+    }
+    for ((path, crc32), (_, bytes)) in names::BLOBS.into_iter().zip(vm.blobs()) {
         for property in bytes
             .into_iter()
             .flat_map(|b| blobs.properties(path, crc32, b))

@@ -8,8 +8,8 @@ use dtoolkit::{ToPropertyValue, fdt::Fdt};
 use proptest::prelude::*;
 
 use droste_image::{
-    BootImage, Console, El2, ImageError, OnReboot, VerifyError, VmError, VmSpec, check_memory,
-    check_name, check_vcpus, kernel, verify, write,
+    BootImage, Console, Dom0, El2, ImageError, OnReboot, VerifyError, VmError, VmSpec,
+    check_bootargs, check_memory, check_name, check_vcpus, kernel, verify, write,
 };
 
 static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -24,6 +24,11 @@ static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
         on_reboot: OnReboot::Stop,
         el2: El2::Vhe,
         passthrough: &["/virtio_mmio@a000000"],
+        dom0: Some(Dom0 {
+            kernel: b"dom0's kernel",
+            initrd: Some(b"dom0's initrd"),
+            bootargs: "console=hvc0",
+        }),
     };
     write(&[
         vm,
@@ -51,6 +56,10 @@ fn exhaust(bytes: &[u8]) {
         assert_eq!(check_memory(vm.memory), Ok(()));
         assert!(vm.passthrough().all(|path| path.starts_with('/')));
         assert!(!vm.kernel.is_empty());
+        if let Some(dom0) = vm.dom0 {
+            assert!(!dom0.kernel.is_empty());
+            assert_eq!(check_bootargs(dom0.bootargs), Ok(()));
+        }
     }
 }
 
@@ -133,6 +142,10 @@ fn values_out_of_their_limits_are_refused() {
         refused(VmError::BootargsCharacter('\0'))
     );
     assert_eq!(
+        first_vm(&forged("droste,dom0-bootargs", Some(&"a\0b"))),
+        refused(VmError::BootargsCharacter('\0'))
+    );
+    assert_eq!(
         first_vm(&forged("droste,passthrough", Some(&"uart"))),
         refused(VmError::DevicePath)
     );
@@ -152,6 +165,9 @@ fn values_of_another_type_are_refused() {
         ("droste,el2", b"vhe"),
         ("droste,passthrough", b"/a"),
         ("droste,kernel", &[1_u8]),
+        ("droste,dom0-kernel", &[1_u8]),
+        ("droste,dom0-initrd", &[1_u8]),
+        ("droste,dom0-bootargs", &[0xff_u8, 0]),
     ] {
         let error = first_vm(&forged(property, Some(value)));
         assert!(
@@ -170,6 +186,7 @@ fn a_missing_value_is_told_by_name() {
         "droste,console",
         "droste,on-reboot",
         "droste,kernel",
+        "droste,dom0-bootargs",
     ] {
         let error = first_vm(&forged(property, None));
         assert!(
@@ -178,6 +195,8 @@ fn a_missing_value_is_told_by_name() {
         );
     }
     assert_eq!(first_vm(&forged("droste,initrd", None)), Ok(()));
+    assert_eq!(first_vm(&forged("droste,dom0-kernel", None)), Ok(()));
+    assert_eq!(first_vm(&forged("droste,dom0-initrd", None)), Ok(()));
     assert_eq!(first_vm(&forged("droste,passthrough", None)), Ok(()));
 }
 
@@ -370,7 +389,7 @@ proptest! {
             magic.copy_from_slice(b"ARM\x64");
         }
         if let Ok(header) = kernel::Header::parse(&bytes)
-            && let Ok(placement) = kernel::Placement::new(&header, len, initrd, 1 << 30)
+            && let Ok(placement) = kernel::Placement::new(&header, len, [initrd, 1], 1 << 30)
         {
             prop_assert!(placement.end <= 1 << 30);
         }

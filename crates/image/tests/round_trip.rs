@@ -1,7 +1,7 @@
 //! What the writer writes, the reader reads; what it must not write, it refuses.
 
 use droste_image::{
-    BLOB_ALIGN, BootImage, Console, El2, ImageError, OnReboot, VMS_MAX, VerifyError, VmError,
+    BLOB_ALIGN, BootImage, Console, Dom0, El2, ImageError, OnReboot, VMS_MAX, VerifyError, VmError,
     VmSpec, WriteError, verify, write,
 };
 
@@ -17,6 +17,7 @@ fn linux() -> VmSpec<'static> {
         on_reboot: OnReboot::Restart,
         el2: El2::None,
         passthrough: &["/virtio_mmio@a000000", "/virtio_mmio@a000200"],
+        dom0: None,
     }
 }
 
@@ -63,6 +64,38 @@ fn every_value_of_a_virtual_machine_survives() {
         (None, Console::None, OnReboot::Stop)
     );
     assert_eq!(vms[1].passthrough().count(), 0);
+}
+
+#[test]
+fn what_a_guest_hypervisor_starts_survives_and_shares_blobs() {
+    let dom0 = Dom0 {
+        kernel: b"dom0's kernel",
+        initrd: linux().initrd,
+        bootargs: "console=hvc0",
+    };
+    for dom0 in [
+        dom0,
+        Dom0 {
+            initrd: None,
+            ..dom0
+        },
+    ] {
+        let xen = VmSpec {
+            dom0: Some(dom0),
+            ..linux()
+        };
+        let file = write(&[xen]).expect("written");
+        let image = BootImage::parse(&file).expect("parsed");
+        assert_eq!(
+            image.vms().next().expect("one").expect("sound").dom0,
+            Some(dom0)
+        );
+        let is_there = |bytes: &[u8]| file.windows(bytes.len()).filter(|at| *at == bytes).count();
+        assert_eq!(
+            (is_there(b"dom0's kernel"), is_there(b"initrd bytes")),
+            (1, 1)
+        );
+    }
 }
 
 #[test]
