@@ -106,6 +106,31 @@ fn what_l2_invalidates_itself_it_does_not_see_again() {
     assert!(run.is_ok(), "L1's hardware could hold them still");
 }
 
+/// L1 puts a block in the place of two pages, of which it invalidates one. Its memory there is in pages, so the block is
+/// filled in pieces, beside the other page.
+#[test]
+fn a_leaf_that_is_filled_beside_others_is_known_with_its_level() {
+    let flush = "cpu=0 tlbi space=0 form=vmalle1 scope=is nxs=0 operand=0x0\n";
+    let steps = format!(
+        "{MAP}{LOOK}\
+         cpu=0 write table=0 level=3 index=2 count=1 value=0x802007ff\n\
+         cpu=1 access va=0x8000002008 kind=write\n\
+         cpu=0 split ipa=0x80200000 bytes=0x200000 level=3\n\
+         cpu=0 write table=0 level=2 index=0 count=1 value=0x0\n\
+         cpu=0 tlbi space=0 form=ipas2e1 scope=is nxs=0 operand=0x8000001\n{flush}\
+         cpu=0 write table=0 level=2 index=0 count=1 value=0x802007fd\n{LOOK}\
+         cpu=0 write table=0 level=2 index=0 count=1 value=0x0\n\
+         cpu=0 tlbi space=0 form=ipas2e1 scope=is nxs=0 operand=0x600008000001\n{flush}{LOOK}"
+    );
+    // Chance decides which way a fill goes.
+    for seed in 1..9 {
+        let text = program("ttl", 64, &steps).to_string();
+        let text = text.replace("seed=0x5", &format!("seed={seed:#x}"));
+        let program: Program = text.parse().expect("only a word has changed");
+        run(&program).unwrap_or_else(|failure| panic!("{failure}"));
+    }
+}
+
 /// L2 has its page 1 lead to page 2, and then something happens.
 fn changed_stage1(then: &str) -> String {
     format!(

@@ -308,6 +308,7 @@ fn bare_tree() -> Vec<u8> {
         cpus: &[0],
         memory: RAM_BASE..RAM_BASE + (GUEST_MIB << 20),
         initrd: None,
+        dom0: None,
         bootargs: LINUX_ARGUMENTS,
         gic_distributor: 0x0800_0000..0x0801_0000,
         gic_redistributors: 0x080a_0000..0x080c_0000,
@@ -388,5 +389,6 @@ fn vm<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
         on_reboot: droste_image::OnReboot::Stop,
         el2: droste_image::El2::None,
         passthrough: &[],
+        dom0: None,
     }
 }
