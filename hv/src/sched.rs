@@ -1,7 +1,7 @@
 //! Which virtual CPU runs on a physical one.
 //!
 //! Each virtual CPU belongs to one physical CPU. A physical CPU with one member never switches: the guest's WFI waits
-//! in the hardware. With several, they take turns of [`SLICE_MS`], and WFI and WFE trap so that a waiting one gives the
+//! in the hardware. With several, they take turns of [`TURN_MS`], and WFI and WFE trap so that a waiting one gives the
 //! CPU back. A virtual CPU that waits stays loaded until another one wants the CPU, so its timers wake it directly.
 //!
 //! A turn ends when its time is over, or when its owner waits or yields (WFE), and by nothing else: whatever wakes
@@ -20,7 +20,7 @@ use crate::{bug, exit, nested, report, vgic};
 const NEVER: u64 = u64::MAX;
 /// How long a virtual CPU runs while others want its CPU, milliseconds. So long may one spin for a lock whose holder
 /// waits for its turn, where WFE does not trap: QEMU's never does.
-const SLICE_MS: u64 = 2;
+const TURN_MS: u64 = 2;
 
 /// Takes `current` off `cpu` where another member should run, and waits where none can. Returns whom to run.
 ///
@@ -46,7 +46,7 @@ pub(crate) fn schedule(cpu: &'static Cpu, mut current: Option<Box<VcpuState>>) -
                 None => load(next),
             };
             cpu.turn_end.store(
-                timer::now() + timer::frequency() / 1000 * SLICE_MS,
+                timer::now() + timer::frequency() / 1000 * TURN_MS,
                 Ordering::Relaxed,
             );
             arm_turn(cpu);

@@ -1,7 +1,8 @@
 //! The cache: what was downloaded or built once, whole or absent.
 //!
 //! An entry is made in a directory of its own and then renamed, under a lock that one process holds, so an interrupted
-//! set-up leaves nothing half-done and two at once do the work once. What is there is never fetched again.
+//! set-up leaves nothing half-done and two at once do the work once. What is there is never fetched again; of what is
+//! built here in ever new versions, those go that nobody uses.
 
 use std::env;
 use std::fs::{self, File, TryLockError};
@@ -93,7 +94,7 @@ impl Cache {
     }
 
     /// The same for an entry that is named after what is in it, in a folder of such: another version is another entry.
-    /// Those in the folder that nobody has asked for in a day are removed.
+    /// Files in the folder that nobody has asked for in a day are removed.
     ///
     /// # Errors
     /// As [`get_or_make`](Self::get_or_make).
@@ -104,14 +105,39 @@ impl Cache {
     ) -> Result<PathBuf> {
         loop {
             let entry = self.get_or_make(name, &make)?;
-            match note_use(&entry) {
-                // Somebody has removed it since.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                // In a cache that only others may write to, nobody removes anything.
-                Ok(()) | Err(_) => {
-                    remove_unused(&entry);
-                    return Ok(entry);
-                }
+            if self.is_kept(&entry)? {
+                self.remove_unused(&entry);
+                return Ok(entry);
+            }
+        }
+    }
+
+    /// Notes that an entry is in use; `false` if somebody has removed it.
+    fn is_kept(&self, entry: &Path) -> Result<bool> {
+        // One that others may remove soon is touched while they may not.
+        let touched = match age(entry) {
+            Ok(age) if age < KEPT / 2 => Ok(()),
+            _ => {
+                let _lock = self.lock()?;
+                File::open(entry).and_then(|file| file.set_modified(SystemTime::now()))
+            }
+        };
+        // Somebody else's file stays as old as it is.
+        Ok(!touched.is_err_and(|error| error.kind() == ErrorKind::NotFound))
+    }
+
+    /// Removes the files beside an entry that were not used for long, unless a set-up is going on. What cannot be
+    /// removed only takes room.
+    fn remove_unused(&self, entry: &Path) {
+        let lock = File::create(self.root.join("lock"));
+        let Some(_lock) = lock.ok().filter(|file| file.try_lock().is_ok()) else {
+            return;
+        };
+        let beside = entry.parent().map(fs::read_dir);
+        let beside = beside.into_iter().flatten().flatten().flatten();
+        for other in beside.map(|other| other.path()) {
+            if other != entry && age(&other).is_ok_and(|age| age > KEPT) {
+                let _ = fs::remove_file(other);
             }
         }
     }
@@ -143,22 +169,10 @@ impl Cache {
     }
 }
 
-fn note_use(entry: &Path) -> io::Result<()> {
-    File::open(entry)?.set_modified(SystemTime::now())
-}
-
-/// Removes the files beside `entry` that were not used for long. What cannot be removed only takes room.
-fn remove_unused(entry: &Path) {
-    let is_unused = |path: &Path| {
-        let used = fs::metadata(path).and_then(|metadata| metadata.modified());
-        used.is_ok_and(|used| used.elapsed().is_ok_and(|ago| ago > KEPT))
-    };
-    let beside = entry.parent().map(fs::read_dir);
-    for other in beside.into_iter().flatten().flatten().flatten() {
-        if is_unused(&other.path()) {
-            let _ = fs::remove_file(other.path());
-        }
-    }
+/// How long ago a file was used last.
+fn age(file: &Path) -> io::Result<Duration> {
+    let used = fs::metadata(file)?.modified()?;
+    Ok(used.elapsed().unwrap_or_default())
 }
 
 /// The cache's place, given a way to look up a variable.
@@ -224,13 +238,18 @@ mod tests {
         });
         let other = cache.get_or_make("other", make).expect("made");
         let long_ago = SystemTime::now() - KEPT - Duration::from_mins(1);
-        let age = |path: &Path| File::open(path).and_then(|file| file.set_modified(long_ago));
+        let make_old = |path: &Path| File::open(path).and_then(|file| file.set_modified(long_ago));
         for path in [&old, &other] {
-            age(path).expect("aged");
+            make_old(path).expect("aged");
         }
         // One that is old, and is asked for, is kept.
         assert_eq!(cache.get_or_make_version("kind/old", make), Ok(old.clone()));
-        age(&old).expect("aged");
+        make_old(&old).expect("aged");
+        cache.remove_unused(&old);
+        assert!(
+            old.exists(),
+            "what is asked for is not removed, however old it stays"
+        );
         let new = cache.get_or_make_version("kind/new", make).expect("made");
         assert!(!old.exists());
         assert!([recent, new, other].iter().all(|path| path.exists()));

@@ -106,7 +106,7 @@ pub enum Source {
 
 impl Source {
     /// Whether it is what another stage 1 than the guest's own of now led to.
-    pub const fn is_stale_stage1(self) -> bool {
+    pub const fn is_of_another_stage1(self) -> bool {
         matches!(
             self,
             Self::OtherVcpu { .. } | Self::GuestInvalidated { .. } | Self::GuestChanged { .. }
@@ -196,7 +196,7 @@ impl Model {
     }
 
     /// A walk of this CPU, which is inside, is made ahead of any access, or for one that never happens. Of what it
-    /// does only the access flag is seen, where hardware sets it.
+    /// does only the access flag is seen, where hardware sets it, and with [`Stage1::Held`] what it leaves of stage 1.
     pub fn speculate(&mut self, cpu: usize, va: Va) {
         if self.begin(cpu, Turn::Guest, Verb::Speculate { cpu, va }) {
             self.walk_for(cpu, Access::new(va, AccessKind::Read));
@@ -249,6 +249,8 @@ impl Model {
         outcome: &Outcome,
     ) -> Option<Rule> {
         let is_allowed = match (outcome.effect, allowed) {
+            // The guest's own affair, until somebody says more of its invalidations than the model knows.
+            _ if matches!(outcome.source, Source::GuestChanged { .. }) => true,
             (Effect::Conflict, _)
             | (Effect::Fault { .. }, Allowed::Fault | Allowed::Either(_) | Allowed::OneOf(..)) => {
                 true
@@ -278,9 +280,7 @@ impl Model {
         let is_wider = self.is_wider(cpu, access, outcome);
         match outcome.source {
             Source::OtherVcpu { .. } => Rule::OtherVcpu,
-            Source::GuestInvalidated { .. } | Source::GuestChanged { .. } => {
-                Rule::GuestInvalidationLost
-            }
+            Source::GuestInvalidated { .. } => Rule::GuestInvalidationLost,
             Source::Unseen { .. } => Rule::NotVisible,
             Source::Ghost { missing, .. } if !is_wider => Rule::StaleTranslation(missing),
             _ if is_wider => Rule::WiderPermission,

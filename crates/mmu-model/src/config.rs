@@ -105,7 +105,8 @@ pub enum Stage1 {
     Known,
     /// The same; and what TLBs may still hold of entries that a guest has changed, whether or not it has invalidated
     /// them, is an outcome of an access: for who judges the invalidations that reach the guest's stage 1 from outside.
-    /// An entry is made only where stage 2 translates something, for without it there is no walk of stage 1.
+    /// An entry is made only where stage 2 has a valid descriptor at its root or a TLB what was there, for without them
+    /// there is no walk of stage 1; and by who enters, makes an access or speculates since.
     Held,
 }
 

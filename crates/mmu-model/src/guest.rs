@@ -4,6 +4,7 @@ use droste_arm64::Va;
 
 use crate::config::{CpuSet, Features, Speculation, Stage1};
 use crate::cpu::{Occupied, Vcpu};
+use crate::ghost::Ghost;
 use crate::model::{Model, Turn};
 use crate::regime::{RegisterFault, Shape, vmid};
 use crate::stage1::{Space, Stage1Entry};
@@ -208,10 +209,12 @@ impl Model {
         }
     }
 
-    /// Whether this CPU's walks find anything in stage 2, in memory or in what TLBs may hold.
+    /// Whether a CPU's walks under a VMID find anything in stage 2, in memory or in what its TLBs may hold.
     fn can_translate(&self, cpu: usize, tag: usize) -> bool {
-        let has_valid = |at: Occupied| self.has_valid(at.tree);
-        !self.tags[tag].ghosts.is_empty() || self.cpus[cpu].occupied.is_some_and(has_valid)
+        let tag = &self.tags[tag];
+        let sharers = tag.sharers(cpu);
+        let is_held = |ghost: &Ghost| ghost.holders() & sharers != 0;
+        tag.ghosts.iter().any(is_held) || tag.residences.iter().any(|at| self.has_valid(at.tree))
     }
 
     fn add_residue(&mut self, cpu: usize, number: usize, vcpu: Vcpu) {

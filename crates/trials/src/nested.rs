@@ -31,10 +31,12 @@
 //! # Stage 1 of L2
 //! Where a world has `stage1`, L2's is on, but in guests for which L1's stage 2 is off. Each guest has a map from pages
 //! to IPAs, an ASID, and entries of it in TLBs; both models know them. What L2 changes there, L2 or L1 invalidates, or
-//! nobody. Elsewhere its virtual addresses are those that L1's tables translate.
+//! nobody. Elsewhere its virtual addresses are those that L1's tables translate, and no virtual CPU may enter where
+//! another's entries are left.
 //!
 //! # What is left out
-//! L2's tables of stage 1 are not in its memory, so its walks make no accesses and take no faults.
+//! L2's tables of stage 1 are not in its memory, so its walks make no accesses and take no faults. What a stale entry of
+//! stage 1 leads to is judged, and not gone on with: no fault is answered that has its IPA from one.
 //!
 //! # What else is judged
 //! The first model looks for its own rules: break-before-make, VMIDs, pages reused while reachable. A page that L2

@@ -160,6 +160,8 @@ fn stage_1_of_l2_goes_at_l1s_word() {
         "form=vae1 operand=0x1000008000001",
         "form=vae1 operand=0x7000008000001",
         "form=vaae1 operand=0x8000001",
+        "form=vale1 operand=0x1000008000001",
+        "form=vaale1 operand=0x8000001",
     ] {
         assert_eq!(run(Lapse::Stage1, then), [true; 4], "{then} is missed");
     }
@@ -173,6 +175,31 @@ fn stage_1_of_l2_goes_at_l1s_word() {
     ] {
         assert_eq!(run(Lapse::Stage1, then), [false; 4], "{then} takes it not");
     }
+    // Where ranges are shown: two pages from here, or from the next one.
+    let has_range = HARDWARE.map(|with| with.contains("range"));
+    for form in ["rvae1", "rvaae1", "rvale1", "rvaale1"] {
+        let asid = if form.starts_with("rvaa") {
+            0
+        } else {
+            1_u64 << 48
+        };
+        let range = |page: u64| format!("form={form} operand={:#x}", asid | 1 << 46 | page);
+        assert_eq!(run(Lapse::Stage1, &range(0x800_0000)), has_range, "{form}");
+        assert_eq!(run(Lapse::Stage1, &range(0x800_0002)), [false; 4], "{form}");
+    }
+}
+
+/// Guests 0 and 1 have one VMID, and a table each.
+#[test]
+fn a_guest_does_not_invalidate_for_another_whose_vmid_it_shares() {
+    let steps = format!(
+        "{MAP}cpu=0 write table=0 level=3 index=2 count=1 value=0x800067ff\n{LOOK}\
+         cpu=1 access va=0x8000002008 kind=write\n\
+         cpu=1 stage1 va=0x8000001000 to=0x8000002000 tagging=per-asid\n\
+         cpu=0 enter space=1 vcpu=0\n\
+         cpu=0 guest-tlbi form=vmalle1 scope=is nxs=0 operand=0x0\n{LOOK}"
+    );
+    run(&program("stage1", 64, &steps)).unwrap_or_else(|failure| panic!("{failure}"));
 }
 
 /// L1's tables in the other order, written anew.

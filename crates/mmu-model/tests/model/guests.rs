@@ -287,6 +287,30 @@ fn what_a_guest_has_changed_is_held_until_it_is_invalidated() {
 }
 
 #[test]
+fn what_a_guest_has_changed_and_not_invalidated_breaks_no_rule() {
+    let mut model = moved(None);
+    read_of(&mut model, 1, MEMORY + 2 * PAGE);
+    kept(&model);
+    model.guest_tlbi(1, Tlbi::new(Form::Vmalle1, Scope::Inner, 0));
+    model.guest_dsb(1, Dsb::Ish);
+    assert!(!has_changed_entry(&mut model));
+}
+
+/// A CPU that leaves between an invalidation and the barrier that completes it may have made entries meanwhile.
+#[test]
+fn entries_made_while_an_invalidation_is_under_way_are_held() {
+    let mut model = built(held());
+    model.stage1_map(1, VA, entry(1, Tagging::PerAsid));
+    model.enter(1, vcpu(1, 7, 1));
+    model.tlbi(0, Tlbi::new(Form::Vmalls12e1, Scope::Inner, 0));
+    model.exit(1);
+    model.dsb(0, Dsb::Ish);
+    model.stage1_map(1, VA, entry(2, Tagging::PerAsid));
+    model.enter(1, vcpu(1, 7, 1));
+    assert!(has_changed_entry(&mut model));
+}
+
+#[test]
 fn who_does_not_ask_is_not_told_of_what_a_guest_has_changed() {
     let mut model = built(known());
     model.stage1_map(1, VA, entry(1, Tagging::PerAsid));

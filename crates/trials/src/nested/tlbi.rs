@@ -22,7 +22,7 @@ pub struct L1Tlbi {
 }
 
 /// The forms that programs use, with their names.
-pub(crate) const NAMES: [(Form, &str); 12] = [
+pub(crate) const NAMES: [(Form, &str); 18] = [
     (Form::Ipas2e1, "ipas2e1"),
     (Form::Ipas2le1, "ipas2le1"),
     (Form::Ripas2e1, "ripas2e1"),
@@ -34,11 +34,24 @@ pub(crate) const NAMES: [(Form, &str); 12] = [
     (Form::Vae1, "vae1"),
     (Form::Vaae1, "vaae1"),
     (Form::Aside1, "aside1"),
+    (Form::Vale1, "vale1"),
+    (Form::Vaale1, "vaale1"),
+    (Form::Rvae1, "rvae1"),
+    (Form::Rvaae1, "rvaae1"),
+    (Form::Rvale1, "rvale1"),
+    (Form::Rvaale1, "rvaale1"),
     (Form::Vae2, "vae2"),
 ];
 
 /// Those of them that L2 can execute.
-pub(crate) const OF_EL1: [Form; 4] = [Form::Vmalle1, Form::Vae1, Form::Vaae1, Form::Aside1];
+pub(crate) const OF_EL1: [Form; 6] = [
+    Form::Vmalle1,
+    Form::Vae1,
+    Form::Vaae1,
+    Form::Aside1,
+    Form::Vale1,
+    Form::Vaale1,
+];
 
 pub(crate) const SCOPES: [(Scope, &str); 3] = [
     (Scope::Local, "local"),
@@ -63,6 +76,20 @@ impl L1Tlbi {
             (Form::Ipas2le1, Scope::Local) => (4, 4, 5),
             (Form::Ripas2le1, Scope::Local) => (4, 4, 6),
             (Form::Ripas2le1, Scope::Outer) => (4, 4, 7),
+            (Form::Rvae1 | Form::Rvaae1 | Form::Rvale1 | Form::Rvaale1, scope) => {
+                let crm = match scope {
+                    Scope::Inner => 2,
+                    Scope::Outer => 5,
+                    Scope::Local => 6,
+                };
+                let op2 = match self.form {
+                    Form::Rvae1 => 1,
+                    Form::Rvaae1 => 3,
+                    Form::Rvale1 => 5,
+                    _ => 7,
+                };
+                (0, crm, op2)
+            }
             (form, scope) => {
                 let crm = match scope {
                     Scope::Outer => 1,
@@ -77,6 +104,8 @@ impl L1Tlbi {
                     Form::Vae1 => (0, crm, 1),
                     Form::Aside1 => (0, crm, 2),
                     Form::Vaae1 => (0, crm, 3),
+                    Form::Vale1 => (0, crm, 5),
+                    Form::Vaale1 => (0, crm, 7),
                     _ => (0, crm, 0),
                 }
             }
@@ -86,7 +115,11 @@ impl L1Tlbi {
 
     /// Whether it needs FEAT_TLBIRANGE, with which FEAT_TLBIOS comes.
     pub(crate) const fn needs_ranges(self) -> bool {
-        matches!(self.form, Form::Ripas2e1 | Form::Ripas2le1) || matches!(self.scope, Scope::Outer)
+        use Form::{Ripas2e1, Ripas2le1, Rvaae1, Rvaale1, Rvae1, Rvale1};
+        matches!(
+            self.form,
+            Ripas2e1 | Ripas2le1 | Rvae1 | Rvaae1 | Rvale1 | Rvaale1
+        ) || matches!(self.scope, Scope::Outer)
     }
 
     /// Whether L2 can execute it, on every machine.

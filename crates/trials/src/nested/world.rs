@@ -177,7 +177,7 @@ impl World {
 
     /// The ASID that a guest of L1's has.
     pub(crate) const fn asid(space: usize) -> u16 {
-        space as u16 + 1
+        space as u16 / 2 + 1
     }
 
     /// Where L1's tables are, where its memory for them begins, and how many pages of 4 KiB that has.

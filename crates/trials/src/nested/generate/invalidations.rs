@@ -120,7 +120,16 @@ impl Author<'_, '_, '_> {
         let form = self.choices.pick(&OF_EL1);
         match self.choices.below(8) {
             0..=2 => self.invalidate_stage1_as_l2(cpu, form, at),
-            3..=5 => self.tlbi(cpu, space, form, stage1_operand(form, space, at)),
+            3..=5 => {
+                let ranges = [Form::Rvae1, Form::Rvaae1, Form::Rvale1, Form::Rvaale1];
+                let form = match form {
+                    Form::Vae1 if self.world.shows(Feature::TlbiRange) => {
+                        self.choices.pick(&ranges)
+                    }
+                    other => other,
+                };
+                self.tlbi(cpu, space, form, stage1_operand(form, space, at));
+            }
             6 => self.invalidate_all(cpu),
             _ => {}
         }
@@ -201,13 +210,18 @@ impl Author<'_, '_, '_> {
     }
 }
 
-/// The operand that names a guest's page, its ASID, or nothing.
+/// The operand that names a guest's page, or its ASID, or nothing.
 const fn stage1_operand(form: Form, space: u8, at: Va) -> u64 {
     let asid = (World::asid(space as usize) as u64) << 48;
+    let page = at.0 >> 12;
+    // The page and the one after it: 4 KiB, and nothing of SCALE, NUM and TTL.
+    let range = 1 << 46 | page;
     match form {
-        Form::Vae1 => asid | at.0 >> 12,
+        Form::Vae1 | Form::Vale1 => asid | page,
+        Form::Vaae1 | Form::Vaale1 => page,
+        Form::Rvae1 | Form::Rvale1 => asid | range,
+        Form::Rvaae1 | Form::Rvaale1 => range,
         Form::Aside1 => asid,
-        Form::Vaae1 => at.0 >> 12,
         _ => 0,
     }
 }

@@ -39,6 +39,7 @@ impl<'m> Run<'m> {
         }
         let inside = Inside { space, place, vcpu };
         self.cpus[cpu].inside = Some(inside);
+        self.run_virtually(inside);
         self.host.borrow_mut().enter(cpu, self.vcpu(inside));
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use droste_arm64::barrier::Dsb;
 use droste_arm64::{Ipa, Pa, Va};
 use droste_mmu_model::{
-    Access, AccessKind, Effect, Model, Space as Number, Stage1Entry, Tagging, Vcpu,
+    Access, AccessKind, Effect, Model, Outcomes, Space, Stage1Entry, Tagging, Vcpu,
 };
 use droste_nested::{Exchange, ExternalAbort, GuestMemory, L1Ipa, StageTwoRegisters};
 
@@ -22,12 +22,8 @@ const HA: u64 = 1 << 21;
 const HD: u64 = 1 << 22;
 /// The only CPU.
 const CPU: usize = 0;
-/// Who looks at stage 2 through nobody's stage 1, with an ASID of its own.
-const LOOKER: Vcpu = Vcpu {
-    number: u32::MAX,
-    asid: u16::MAX,
-    space: Some(u32::MAX),
-};
+/// The space of who looks at stage 2, which is flat.
+const FLAT: Space = u32::MAX;
 
 /// The hardware that L1 believes to run on, and L1's memory for tables with it.
 pub(super) struct VirtualHardware<'m> {
@@ -94,8 +90,8 @@ impl<'m> VirtualHardware<'m> {
     }
 
     /// L2 has a page of its stage 1 lead elsewhere, and waits.
-    pub(super) fn stage1(&self, number: Number, va: Va, entry: Stage1Entry) {
-        self.model.borrow_mut().stage1_map(number, va, entry);
+    pub(super) fn stage1(&self, space: Space, va: Va, entry: Stage1Entry) {
+        self.model.borrow_mut().stage1_map(space, va, entry);
     }
 
     /// L2 invalidates, and waits.
@@ -115,8 +111,7 @@ impl<'m> VirtualHardware<'m> {
         model.isb(CPU);
     }
 
-    /// Everything that its stage 2, which is on, could make of an access. Stage 1 of who looks is flat, and is nobody
-    /// else's.
+    /// Everything that its stage 2, which is on, could make of an access.
     pub(super) fn look(
         &self,
         registers: &StageTwoRegisters,
@@ -127,8 +122,18 @@ impl<'m> VirtualHardware<'m> {
             ipa: ipa.align_down(0x1000),
             tagging: Tagging::PerAsid,
         };
-        self.stage1(u32::MAX, Va(ipa.0), entry);
-        self.access(registers, LOOKER, Va(ipa.0), kind)
+        let onlooker = Vcpu {
+            number: FLAT,
+            asid: u16::MAX,
+            space: Some(FLAT),
+        };
+        self.stage1(FLAT, Va(ipa.0), entry);
+        let outcomes = self.access(registers, onlooker, Va(ipa.0), kind);
+        // What others left in stage 1 matches any ASID where it is global, and has no say.
+        let own = outcomes
+            .iter()
+            .filter(|outcome| !outcome.source.is_of_another_stage1());
+        own.map(|outcome| outcome.effect).collect()
     }
 
     /// Everything that it could make of an access of L2, with stage 2 on.
@@ -138,13 +143,13 @@ impl<'m> VirtualHardware<'m> {
         vcpu: Vcpu,
         va: Va,
         kind: AccessKind,
-    ) -> Vec<Effect> {
+    ) -> Outcomes {
         self.load(registers);
         let mut model = self.model.borrow_mut();
         model.enter(CPU, vcpu);
         let outcomes = model.access(CPU, Access::new(va, kind));
         model.exit(CPU);
-        outcomes.iter().map(|outcome| outcome.effect).collect()
+        outcomes
     }
 
     fn has(&self, at: u64) -> bool {

@@ -71,7 +71,7 @@ impl Run<'_> {
         host.guest_dsb(cpu, Dsb::Ish);
         drop(host);
         let registers = self.registers(inside.space);
-        if registers.is_on() {
+        if registers.is_on() && self.relies_on_its_own(inside) {
             self.hardware
                 .guest_tlbi(&registers, self.virtual_vcpu(inside), tlbi);
         }
@@ -115,7 +115,7 @@ impl Run<'_> {
         let own = || {
             outcomes
                 .iter()
-                .filter(|outcome| !outcome.source.is_stale_stage1())
+                .filter(|outcome| !outcome.source.is_of_another_stage1())
         };
         let fault = || own().find(|outcome| !is_access(outcome));
         let which = self.luck.below(own().count() as u64) as usize;
@@ -159,12 +159,15 @@ impl Run<'_> {
             return vec![va.0];
         }
         let vcpu = self.virtual_vcpu(inside);
-        let effects = self.hardware.access(&registers, vcpu, va, kind);
-        let via = |effect| match effect {
+        for other in self.cpus.iter().filter_map(|cpu| cpu.inside) {
+            self.run_virtually(other);
+        }
+        let outcomes = self.hardware.access(&registers, vcpu, va, kind);
+        let via = |outcome: &Outcome| match outcome.effect {
             Effect::Access { pa, .. } => Some(pa.0),
             _ => None,
         };
-        effects.into_iter().filter_map(via).collect()
+        outcomes.iter().filter_map(via).collect()
     }
 
     fn fault(

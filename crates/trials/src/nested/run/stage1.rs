@@ -1,11 +1,12 @@
 //! Stage 1 of L2: where its pages lead, on the machine and on the hardware that L1 believes to run on, and how entries
 //! of it go at L1's word.
 //!
-//! L1's guests have an address space each, with an ASID of its own. Pages are flat until a program says otherwise.
+//! L1's guests have an address space each, all their virtual CPUs the same, and two guests have one ASID. Pages are flat
+//! until a program says otherwise.
 
 use droste_arm64::{Ipa, Va};
 use droste_mmu_model::{Form, Scope, Stage1Entry, Tagging, Tlbi, Vcpu};
-use droste_nested::pool::Place;
+use droste_nested::pool::{Key, Place};
 use droste_nested::tlbi::{Asids, Entries, StageOne};
 use droste_stage2::{Dsb, Machine as _, Regime, under};
 
@@ -25,18 +26,29 @@ impl<'m> Run<'m> {
 
     /// A virtual CPU on the machine. Who runs another guest of L1's is another one.
     pub(super) fn vcpu(&self, inside: Inside) -> Vcpu {
-        match self.stage1_space(inside) {
-            None => Vcpu::new(inside.vcpu),
-            Some(space) => Vcpu {
-                number: space * MAX_CPUS as u32 + inside.vcpu,
-                ..stage1_of(space)
-            },
+        if !self.world.machine.has(Feature::Stage1) {
+            return Vcpu::new(inside.vcpu);
+        }
+        let stage1 = self.stage1_space(inside).map(stage1_of);
+        Vcpu {
+            number: (inside.space * MAX_CPUS) as u32 + inside.vcpu,
+            ..stage1.unwrap_or(Vcpu::new(0))
         }
     }
 
     /// It on the hardware that L1 believes to run on.
     pub(super) fn virtual_vcpu(&self, inside: Inside) -> Vcpu {
         self.stage1_space(inside).map_or(Vcpu::new(0), stage1_of)
+    }
+
+    /// Whether nobody but who is inside may rely on what L2 invalidates itself. Where two guests have one VMID and two
+    /// tables, which is an error of L1's, hardware would take the other's stage 1 with it, and shadows do not.
+    pub(super) fn relies_on_its_own(&self, inside: Inside) -> bool {
+        let key = |space| Key::new(&self.registers(space), &self.advertised);
+        let own = key(inside.space);
+        let mut others = (0..self.world.spaces.len()).map(key);
+        self.stage1_space(inside).is_none()
+            || others.all(|other| other.vmid() != own.vmid() || other == own)
     }
 
     /// L2 has run there too, up to now.
@@ -95,7 +107,12 @@ impl<'m> Run<'m> {
             return;
         };
         let vtcr = self.geometry.vtcr(&self.ids);
-        let tlbi = instruction(of);
+        let has_ranges = self.world.machine.has(Feature::TlbiRange);
+        let tlbi = match of {
+            // L1 can be shown what the machine lacks.
+            StageOne::Range { .. } if !has_ranges => instruction(StageOne::All),
+            of => instruction(of),
+        };
         under(hands, Regime { vtcr, vttbr }, || {
             self.host.borrow_mut().tlbi(cpu, tlbi);
         });
