@@ -6,6 +6,7 @@
 mod diagnostic;
 mod inspect;
 mod parse;
+mod value;
 
 use std::path::PathBuf;
 
@@ -15,7 +16,7 @@ use crate::setup::monitor::Monitor;
 
 pub use diagnostic::{Diagnostic, Place, Placed, report};
 pub use inspect::{Located, inspect};
-pub use parse::parse_size;
+pub use value::parse_size;
 
 /// Where a kernel or an initial RAM disk comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]

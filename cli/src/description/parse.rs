@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use droste_image::{
-    Console, El2, MEMORY_MAX, OnReboot, VmError, check_bootargs, check_memory, check_name,
-    check_vcpus,
+    Console, MEMORY_MAX, VmError, check_bootargs, check_memory, check_name, check_vcpus,
 };
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
+use super::value::{Read, boolean, el2, number, reboot, size, string, strings, table, user};
 use super::{Description, Diagnostic, Disk, Dom0, Part, Place, Placed};
 use crate::setup::guest::{BUSYBOX_PACKAGE, KERNEL_PACKAGE, is_kernel_package, is_linux_package};
 use crate::setup::monitor::Monitor;
@@ -335,102 +335,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads a value, or says what it must be.
-type Read<'a, T> = fn(&'a Spanned<DeValue<'a>>) -> Result<T, &'static str>;
-
-fn string(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
-    value
-        .get_ref()
-        .as_str()
-        .map(String::from)
-        .ok_or("text in quotes")
-}
-
-fn table<'a>(value: &'a Spanned<DeValue<'a>>) -> Result<&'a DeTable<'a>, &'static str> {
-    value
-        .get_ref()
-        .as_table()
-        .ok_or("a table, [dom0] on a line of its own")
-}
-
-fn boolean(value: &Spanned<DeValue<'_>>) -> Result<bool, &'static str> {
-    value.get_ref().as_bool().ok_or("true or false")
-}
-
-fn number(value: &Spanned<DeValue<'_>>) -> Result<u32, &'static str> {
-    let DeValue::Integer(integer) = value.get_ref() else {
-        return Err("a whole number, without quotes");
-    };
-    u32::from_str_radix(integer.as_str(), integer.radix()).map_err(|_| "a number from 1 to 64")
-}
-
-fn size(value: &Spanned<DeValue<'_>>) -> Result<u64, &'static str> {
-    value
-        .get_ref()
-        .as_str()
-        .and_then(parse_size)
-        .ok_or("a size with its unit in quotes (K, M, G)")
-}
-
-/// One name or a list of names.
-fn strings<'a>(value: &'a Spanned<DeValue<'a>>) -> Result<Vec<Spanned<String>>, &'static str> {
-    const EXPECTED: &str = "the name of a file in quotes, or a list of such names";
-    let one = |value: &'a Spanned<DeValue<'a>>| {
-        Some(Spanned::new(
-            value.span(),
-            value.get_ref().as_str()?.to_owned(),
-        ))
-    };
-    match value.get_ref() {
-        DeValue::Array(list) => list.iter().map(one).collect::<Option<_>>().ok_or(EXPECTED),
-        _ => one(value).map(|name| vec![name]).ok_or(EXPECTED),
-    }
-}
-
-fn user(value: &Spanned<DeValue<'_>>) -> Result<(), &'static str> {
-    value
-        .get_ref()
-        .as_str()
-        .filter(|word| *word == "user")
-        .map(|_| ())
-        .ok_or("\"user\", the only kind there is")
-}
-
-fn reboot(value: &Spanned<DeValue<'_>>) -> Result<OnReboot, &'static str> {
-    value
-        .get_ref()
-        .as_str()
-        .and_then(OnReboot::from_word)
-        .ok_or("\"restart\" or \"stop\"")
-}
-
-fn el2(value: &Spanned<DeValue<'_>>) -> Result<El2, &'static str> {
-    value
-        .get_ref()
-        .as_str()
-        .and_then(El2::from_word)
-        .ok_or("\"vhe\", \"nvhe\" or \"none\"")
-}
-
-/// The bytes that a size such as `512M`, `512MiB` or `2G` stands for; units are powers of 1024.
-///
-/// ```
-/// use droste::description::parse_size;
-/// assert_eq!(parse_size("512M"), Some(512 << 20));
-/// assert_eq!(parse_size("512"), None);
-/// ```
-pub fn parse_size(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let number: u64 = digits.parse().ok()?;
-    let shift = match text.get(digits.len()..)?.trim() {
-        "K" | "KiB" => 10,
-        "M" | "MiB" => 20,
-        "G" | "GiB" => 30,
-        _ => return None,
-    };
-    number.checked_mul(1 << shift)
-}
-
 fn example(key: &str) -> &'static str {
     KEYS.iter()
         .find(|(known, _)| *known == key)
@@ -455,6 +359,8 @@ fn suggestion(name: &str, known: &[&'static str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use droste_image::{El2, OnReboot};
+
     use super::*;
 
     const GOOD: &str = r#"
@@ -714,24 +620,5 @@ el2 = "nvhe"
                 .any(|found| found.starts_with("dir/vm.toml:2:1: duplicate key")),
             "{findings:?}"
         );
-    }
-
-    #[test]
-    fn sizes_have_units_of_1024() {
-        assert_eq!(parse_size("2G"), Some(2 << 30));
-        assert_eq!(parse_size("16 MiB"), Some(16 << 20));
-        assert_eq!(parse_size("1K"), Some(1024));
-        for wrong in [
-            "",
-            "M",
-            "1.5G",
-            "512",
-            "1MB",
-            "-1M",
-            "99999999999999999999G",
-            "18446744073709551615G",
-        ] {
-            assert_eq!(parse_size(wrong), None, "{wrong}");
-        }
     }
 }

@@ -1,0 +1,127 @@
+//! Values of a description's keys.
+
+use droste_image::{El2, OnReboot};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Reads a value, or says what it must be.
+pub(super) type Read<'a, T> = fn(&'a Spanned<DeValue<'a>>) -> Result<T, &'static str>;
+
+pub(super) fn string(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
+    value
+        .get_ref()
+        .as_str()
+        .map(String::from)
+        .ok_or("text in quotes")
+}
+
+pub(super) fn table<'a>(value: &'a Spanned<DeValue<'a>>) -> Result<&'a DeTable<'a>, &'static str> {
+    value
+        .get_ref()
+        .as_table()
+        .ok_or("a table, [dom0] on a line of its own")
+}
+
+pub(super) fn boolean(value: &Spanned<DeValue<'_>>) -> Result<bool, &'static str> {
+    value.get_ref().as_bool().ok_or("true or false")
+}
+
+pub(super) fn number(value: &Spanned<DeValue<'_>>) -> Result<u32, &'static str> {
+    let DeValue::Integer(integer) = value.get_ref() else {
+        return Err("a whole number, without quotes");
+    };
+    u32::from_str_radix(integer.as_str(), integer.radix()).map_err(|_| "a number from 1 to 64")
+}
+
+pub(super) fn size(value: &Spanned<DeValue<'_>>) -> Result<u64, &'static str> {
+    value
+        .get_ref()
+        .as_str()
+        .and_then(parse_size)
+        .ok_or("a size with its unit in quotes (K, M, G)")
+}
+
+/// One name or a list of names.
+pub(super) fn strings<'a>(
+    value: &'a Spanned<DeValue<'a>>,
+) -> Result<Vec<Spanned<String>>, &'static str> {
+    const EXPECTED: &str = "the name of a file in quotes, or a list of such names";
+    let one = |value: &'a Spanned<DeValue<'a>>| {
+        Some(Spanned::new(
+            value.span(),
+            value.get_ref().as_str()?.to_owned(),
+        ))
+    };
+    match value.get_ref() {
+        DeValue::Array(list) => list.iter().map(one).collect::<Option<_>>().ok_or(EXPECTED),
+        _ => one(value).map(|name| vec![name]).ok_or(EXPECTED),
+    }
+}
+
+pub(super) fn user(value: &Spanned<DeValue<'_>>) -> Result<(), &'static str> {
+    value
+        .get_ref()
+        .as_str()
+        .filter(|word| *word == "user")
+        .map(|_| ())
+        .ok_or("\"user\", the only kind there is")
+}
+
+pub(super) fn reboot(value: &Spanned<DeValue<'_>>) -> Result<OnReboot, &'static str> {
+    value
+        .get_ref()
+        .as_str()
+        .and_then(OnReboot::from_word)
+        .ok_or("\"restart\" or \"stop\"")
+}
+
+pub(super) fn el2(value: &Spanned<DeValue<'_>>) -> Result<El2, &'static str> {
+    value
+        .get_ref()
+        .as_str()
+        .and_then(El2::from_word)
+        .ok_or("\"vhe\", \"nvhe\" or \"none\"")
+}
+
+/// The bytes that a size such as `512M`, `512MiB` or `2G` stands for; units are powers of 1024.
+///
+/// ```
+/// use droste::description::parse_size;
+/// assert_eq!(parse_size("512M"), Some(512 << 20));
+/// assert_eq!(parse_size("512"), None);
+/// ```
+pub fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let number: u64 = digits.parse().ok()?;
+    let shift = match text.get(digits.len()..)?.trim() {
+        "K" | "KiB" => 10,
+        "M" | "MiB" => 20,
+        "G" | "GiB" => 30,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units_of_1024() {
+        assert_eq!(parse_size("2G"), Some(2 << 30));
+        assert_eq!(parse_size("16 MiB"), Some(16 << 20));
+        assert_eq!(parse_size("1K"), Some(1024));
+        for wrong in [
+            "",
+            "M",
+            "1.5G",
+            "512",
+            "1MB",
+            "-1M",
+            "99999999999999999999G",
+            "18446744073709551615G",
+        ] {
+            assert_eq!(parse_size(wrong), None, "{wrong}");
+        }
+    }
+}
