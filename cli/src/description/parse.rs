@@ -69,6 +69,7 @@ pub(super) fn parse(file: &Path, text: &str) -> (Description, Vec<Diagnostic>) {
         file,
         text,
         table: table.get_ref(),
+        start: 0..0,
         diagnostics: Vec::new(),
     };
     for error in errors {
@@ -88,6 +89,8 @@ struct Reader<'a> {
     file: &'a Path,
     text: &'a str,
     table: &'a DeTable<'a>,
+    /// Where the table begins.
+    start: Range<usize>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -153,9 +156,11 @@ impl<'a> Reader<'a> {
     fn dom0(&mut self) -> Option<Dom0> {
         let Placed { value, place } = self.optional("dom0", table)?;
         let mut reader = Reader {
+            file: self.file,
+            text: self.text,
             table: value,
+            start: self.table.get("dom0")?.span(),
             diagnostics: Vec::new(),
-            ..*self
         };
         reader.unknown_keys(&DOM0_KEYS);
         let dom0 = Dom0 {
@@ -195,7 +200,7 @@ impl<'a> Reader<'a> {
         if !self.table.contains_key(key) {
             let example = example(key);
             self.find(
-                &(0..0),
+                &self.start.clone(),
                 format!("the key {key:?} is missing"),
                 format!("add a line such as {key} = {example}"),
             );
@@ -575,7 +580,7 @@ el2 = "nvhe"
         );
         let (_, findings) = read("name = \"xen\"\nkernel = \"a\"\ndom0 = {}\n");
         assert!(
-            findings[0].contains("the key \"kernel\" is missing"),
+            findings[0].contains("3:8: the key \"kernel\" is missing"),
             "{findings:?}"
         );
     }
