@@ -33,6 +33,8 @@ use crate::setup::build::workspace;
         disk = \"disk.img\"        # raw; a list for several\n  net = \"user\"\n  console = true\n  \
         on_reboot = \"restart\"    # or \"stop\"\n  \
         el2 = \"vhe\"            # the guest can be a hypervisor; or \"nvhe\"\n\n\
+        Xen (kernel = \"debian:xen-system-arm64\", el2 = \"nvhe\") starts what a table [dom0] at the end says, which has \
+        kernel, initrd and cmdline as well.\n\n\
         Files are relative to the description. Downloads go to $DROSTE_CACHE, else ~/.cache/droste.",
     args_conflicts_with_subcommands = true
 )]

@@ -220,7 +220,7 @@ pub fn summary(vm: &Description) -> String {
             "  dom0          {}{initrd}",
             part(&dom0.kernel.value)
         ));
-        lines.push(format!("  its words     {}", dom0.cmdline.value));
+        lines.push(format!("  dom0's words  {}", dom0.cmdline.value));
     }
     lines.extend(
         vm.disks
@@ -345,8 +345,8 @@ fn absolute(file: &Path) -> PathBuf {
     std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
-/// The machine's command line, and that of what a hypervisor starts. The Linux of the two is told what it has and what
-/// to do.
+/// The machine's command line, to which the user's words are added, and that of what a hypervisor starts. The Linux of
+/// the two is told what it has and what to do.
 fn bootargs(vm: &PlannedVm, words: &Words) -> (String, String) {
     let mut told = Vec::new();
     if !vm.devices.is_empty() {

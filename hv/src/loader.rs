@@ -3,7 +3,6 @@
 use core::fmt;
 
 use droste_devtree::GuestDom0;
-
 use droste_image::kernel::{DTB_MAX, Header, KernelError, Placement};
 
 use crate::arch::memory::Use;

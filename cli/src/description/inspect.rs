@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use droste_image::kernel::{Header, KernelError, Placement};
 use droste_image::{El2, VMS_MAX};
 
-use super::{Description, Diagnostic, Disk, Place};
+use super::{Description, Diagnostic, Disk, Part, Place};
 use crate::qemu::{TRANSPORTS_PER_VM, VMS_WITH_DEVICES_MAX};
+use crate::setup::guest::XEN_PACKAGE;
 
 /// Bytes of a kernel that its judgement needs.
 const KERNEL_START: u64 = 4096;
@@ -132,16 +133,48 @@ impl<'a> Inspection<'a> {
     }
 
     fn dom0(&mut self, vm: &Description) {
-        if let Some(dom0) = vm.dom0.as_ref().filter(|_| vm.el2 == El2::None) {
+        if vm.kernel.value == Part::Debian(XEN_PACKAGE.into()) {
+            if vm.el2 != El2::Nvhe {
+                let message = "Xen needs an EL2 without VHE";
+                self.find(
+                    &vm.kernel.place,
+                    message.into(),
+                    "say el2 = \"nvhe\"".into(),
+                );
+            }
+            if vm.dom0.is_none() {
+                let help = "add a table [dom0] at the end, as in examples/xen.toml";
+                self.find(
+                    &vm.kernel.place,
+                    "Xen has nothing to start".into(),
+                    help.into(),
+                );
+            }
+        } else if let Some(dom0) = vm.dom0.as_ref().filter(|_| vm.el2 == El2::None) {
             let message = "dom0 is for a hypervisor, and this machine has no EL2";
-            self.find(&dom0.place, message.into(), "add el2 = \"nvhe\"".into());
+            self.find(
+                &dom0.place,
+                message.into(),
+                "say el2 = \"nvhe\" above it".into(),
+            );
+        }
+        if let (Some(_), Some(initrd)) = (&vm.dom0, &vm.initrd) {
+            let message = "the RAM disk would go to dom0, which has its own";
+            self.find(
+                &initrd.place,
+                message.into(),
+                "name it in the table [dom0]".into(),
+            );
         }
     }
 
     fn disks(&mut self, vm: &'a Description) {
         for disk in &vm.disks {
             let Disk::File(file) = &disk.value else {
-                if vm.el2 == El2::None {
+                if vm.dom0.is_some() {
+                    let message = "the disk is for a Linux with KVM, and dom0 has no EL2";
+                    self.find(&disk.place, message.into(), "take it out".into());
+                } else if vm.el2 == El2::None {
                     let message = "the disk is for a hypervisor, and this machine has no EL2";
                     self.find(&disk.place, message.into(), "add el2 = \"vhe\"".into());
                 }
@@ -275,7 +308,7 @@ fn disk_format(file: &Path) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Overrides, Part, load};
+    use super::super::{Overrides, load};
     use super::*;
 
     /// A directory with a good kernel in it, `Image`, which needs 8 MiB.
@@ -308,10 +341,13 @@ mod tests {
         let locate = |vm: &Description| Located {
             kernel: file(&vm.kernel.value),
             initrd: vm.initrd.as_ref().and_then(|initrd| file(&initrd.value)),
-            dom0: [
-                vm.dom0.as_ref().and_then(|dom0| file(&dom0.kernel.value)),
-                None,
-            ],
+            dom0: vm.dom0.as_ref().map_or([None, None], |dom0| {
+                let initrd = dom0.initrd.as_ref();
+                [
+                    file(&dom0.kernel.value),
+                    initrd.and_then(|initrd| file(&initrd.value)),
+                ]
+            }),
             monitors: Vec::new(),
         };
         let vms: Vec<_> = vms
@@ -365,10 +401,40 @@ mod tests {
         assert!(one(&dir, &xen("")).contains("dom0 is for a hypervisor"));
         let text = xen("el2 = \"nvhe\"\n");
         assert_eq!(findings(&dir, &[&text]), [] as [String; 0]);
+        let initrd = format!("{text}initrd = \"none\"\n");
+        assert!(one(&dir, &initrd).contains("0.toml:7:10: cannot read none"));
+        let own = xen("el2 = \"nvhe\"\ninitrd = \"dom0\"\n");
+        assert!(one(&dir, &own).contains("0.toml:5:10: the RAM disk would go to dom0"));
+        let disk = xen("el2 = \"nvhe\"\ndisk = \"droste:vmm\"\n");
+        assert!(one(&dir, &disk).contains("0.toml:5:8: the disk is for a Linux with KVM"));
         assert!(one(&dir, &text.replace("32M", "16M")).contains("0.toml:3:10"));
         assert!(
             one(&dir, &text.replace("\"dom0\"", "\"missing\""))
                 .contains("0.toml:6:10: cannot read missing")
+        );
+    }
+
+    #[test]
+    fn xen_needs_its_kind_of_el2_and_a_dom0() {
+        let dir = directory();
+        put(&dir, "dom0", b"x");
+        let found = |el2: &str, dom0: &str| {
+            let text = format!("name = \"a\"\nkernel = \"debian:xen-system-arm64\"\n{el2}{dom0}");
+            findings(&dir, &[&text])
+        };
+        let (nvhe, dom0) = ("el2 = \"nvhe\"\n", "[dom0]\nkernel = \"dom0\"\n");
+        assert_eq!(found(nvhe, dom0), [] as [String; 0]);
+        for el2 in ["", "el2 = \"vhe\"\n"] {
+            let found = found(el2, dom0);
+            assert!(
+                found.len() == 1 && found[0].contains("0.toml:2:10: Xen needs an EL2 without VHE"),
+                "{found:?}"
+            );
+        }
+        let found = found(nvhe, "");
+        assert!(
+            found.len() == 1 && found[0].contains("0.toml:2:10: Xen has nothing to start"),
+            "{found:?}"
         );
     }
 
@@ -434,9 +500,8 @@ mod tests {
         let text = "name = \"a\"\nkernel = \"Image\"\ninitrd = \"initrd\"\nmemory = \"16M\"\n";
         let found = one(&dir, text);
         assert!(
-            found.starts_with(
-                "0.toml:4:10: Image: kernel, device tree and initial RAM disk need 18 MiB"
-            ),
+            found
+                .starts_with("0.toml:4:10: Image: kernel, device tree and other files need 18 MiB"),
             "{found}"
         );
         assert!(found.ends_with("help: give it more memory"), "{found}");

@@ -14,8 +14,11 @@ use super::{Description, Diagnostic, Disk, Dom0, Part, Place, Placed};
 use crate::setup::guest::{BUSYBOX_PACKAGE, KERNEL_PACKAGE, is_kernel_package, is_linux_package};
 use crate::setup::monitor::Monitor;
 
-/// Every key, with an example of its value.
-const KEYS: [(&str, &str); 12] = [
+/// A key, and an example of its value.
+type Key = (&'static str, &'static str);
+
+/// Every key.
+const KEYS: [Key; 12] = [
     ("name", "\"linux\""),
     ("vcpus", "2"),
     ("memory", "\"512M\""),
@@ -31,7 +34,15 @@ const KEYS: [(&str, &str); 12] = [
 ];
 
 /// Those of the table `dom0`.
-const DOM0_KEYS: [&str; 3] = ["kernel", "initrd", "cmdline"];
+const DOM0_KEYS: [Key; 3] = [
+    ("kernel", "\"debian:linux-image-cloud-arm64\""),
+    ("initrd", "\"debian:busybox-static\""),
+    ("cmdline", "\"console=hvc0\""),
+];
+
+/// Packages that a kernel can be taken from.
+const KERNELS: &str = "name linux-image-cloud-arm64 or xen-system-arm64";
+const DOM0_KERNELS: &str = "name a Linux, such as linux-image-cloud-arm64";
 
 /// What people who know other tools write.
 const ALIASES: [(&str, &str); 14] = [
@@ -70,6 +81,7 @@ pub(super) fn parse(file: &Path, text: &str) -> (Description, Vec<Diagnostic>) {
         text,
         table: table.get_ref(),
         start: 0..0,
+        keys: &KEYS,
         diagnostics: Vec::new(),
     };
     for error in errors {
@@ -80,7 +92,7 @@ pub(super) fn parse(file: &Path, text: &str) -> (Description, Vec<Diagnostic>) {
             "write it as TOML: key = value, with text in quotes".into(),
         );
     }
-    reader.unknown_keys(&KEYS.map(|(key, _)| key));
+    reader.unknown_keys();
     let description = reader.description();
     (description, reader.diagnostics)
 }
@@ -91,6 +103,7 @@ struct Reader<'a> {
     table: &'a DeTable<'a>,
     /// Where the table begins.
     start: Range<usize>,
+    keys: &'static [Key],
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -102,7 +115,7 @@ impl<'a> Reader<'a> {
         let vcpus = self.checked(vcpus, |&vcpus| check_vcpus(vcpus));
         let memory = self.or_default("memory", size, DEFAULT_MEMORY);
         let memory = self.checked(memory, |&memory| check_memory(memory));
-        let kernel = self.kernel(is_kernel_package);
+        let kernel = self.kernel(is_kernel_package, KERNELS);
         let initrd = self.initrd();
         let cmdline = self.cmdline();
         let disks = self
@@ -136,15 +149,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn kernel(&mut self, is_known: fn(&str) -> bool) -> Placed<Part> {
+    fn kernel(&mut self, is_known: fn(&str) -> bool, known: &str) -> Placed<Part> {
         let kernel = self.required("kernel", string);
-        let kernel = kernel.and_then(|kernel| self.part(kernel, "kernel", is_known));
+        let kernel = kernel.and_then(|kernel| self.part(kernel, "kernel", is_known, known));
         self.or_stand_in(kernel, Part::Debian(KERNEL_PACKAGE.into()))
     }
 
     fn initrd(&mut self) -> Option<Placed<Part>> {
         let initrd = self.optional("initrd", string)?;
-        self.part(initrd, "initrd", |package| package == BUSYBOX_PACKAGE)
+        let is_known = |package: &str| package == BUSYBOX_PACKAGE;
+        self.part(initrd, "initrd", is_known, "use debian:busybox-static")
     }
 
     fn cmdline(&mut self) -> Placed<String> {
@@ -160,12 +174,13 @@ impl<'a> Reader<'a> {
             text: self.text,
             table: value,
             start: self.table.get("dom0")?.span(),
+            keys: &DOM0_KEYS,
             diagnostics: Vec::new(),
         };
-        reader.unknown_keys(&DOM0_KEYS);
+        reader.unknown_keys();
         let dom0 = Dom0 {
             place,
-            kernel: reader.kernel(is_linux_package),
+            kernel: reader.kernel(is_linux_package, DOM0_KERNELS),
             initrd: reader.initrd(),
             cmdline: reader.cmdline(),
         };
@@ -177,19 +192,19 @@ impl<'a> Reader<'a> {
     fn or_stand_in<T>(&self, value: Option<Placed<T>>, stand_in: T) -> Placed<T> {
         value.unwrap_or_else(|| Placed {
             value: stand_in,
-            place: self.place(&(0..0)),
+            place: self.place(&self.start),
         })
     }
 
-    fn unknown_keys(&mut self, known: &[&'static str]) {
+    fn unknown_keys(&mut self) {
         let table = self.table;
         for key in table.keys() {
             let name: &str = key.get_ref();
-            if !known.contains(&name) {
+            if example(self.keys, name).is_none() {
                 self.find(
                     &key.span(),
                     format!("there is no key {name:?}"),
-                    suggestion(name, known),
+                    suggestion(name, self.keys),
                 );
             }
         }
@@ -198,7 +213,7 @@ impl<'a> Reader<'a> {
     /// A value that must be there.
     fn required<T>(&mut self, key: &'static str, read: Read<'a, T>) -> Option<Placed<T>> {
         if !self.table.contains_key(key) {
-            let example = example(key);
+            let example = example(self.keys, key).unwrap_or("…");
             self.find(
                 &self.start.clone(),
                 format!("the key {key:?} is missing"),
@@ -220,7 +235,7 @@ impl<'a> Reader<'a> {
         } else {
             Some(Placed {
                 value: default,
-                place: self.place(&(0..0)),
+                place: self.place(&self.start),
             })
         }
     }
@@ -238,7 +253,10 @@ impl<'a> Reader<'a> {
                 self.find(
                     &value.span(),
                     message,
-                    format!("write it as in {key} = {}", example(key)),
+                    format!(
+                        "write it as in {key} = {}",
+                        example(self.keys, key).unwrap_or("…")
+                    ),
                 );
                 None
             }
@@ -272,6 +290,7 @@ impl<'a> Reader<'a> {
         value: Placed<String>,
         key: &str,
         is_known: impl Fn(&str) -> bool,
+        known: &str,
     ) -> Option<Placed<Part>> {
         let Placed { value, place } = value;
         let Some(package) = value.strip_prefix("debian:") else {
@@ -286,16 +305,10 @@ impl<'a> Reader<'a> {
                 place,
             });
         }
-        let help = if key == "kernel" {
-            "name a package such as linux-image-cloud-arm64"
-        } else {
-            "use debian:busybox-static"
-        };
-        let message = format!("the package {package:?} holds no {key}");
         self.diagnostics.push(Diagnostic {
             place,
-            message,
-            help: format!("{help}, or a file"),
+            message: format!("no {key} can be taken from the package {package:?}"),
+            help: format!("{known}, or a file"),
         });
         None
     }
@@ -340,26 +353,29 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn example(key: &str) -> &'static str {
-    KEYS.iter()
-        .find(|(known, _)| *known == key)
-        .map_or("…", |(_, example)| example)
+fn example(keys: &[Key], key: &str) -> Option<&'static str> {
+    let found = keys.iter().find(|(known, _)| *known == key);
+    found.map(|(_, example)| *example)
 }
 
-fn suggestion(name: &str, known: &[&'static str]) -> String {
+fn suggestion(name: &str, keys: &[Key]) -> String {
+    if example(&KEYS, name).is_some() {
+        return "it is one of the machine's: move it above the table".into();
+    }
     let alias = ALIASES
         .iter()
         .find(|(alias, _)| *alias == name.to_lowercase().replace('-', "_"));
     let nearest = || {
         let distance = |key: &str| strsim::damerau_levenshtein(&name.to_lowercase(), key);
-        let key = known.iter().min_by_key(|key| distance(key))?;
+        let (key, _) = keys.iter().min_by_key(|(key, _)| distance(key))?;
         (distance(key) <= 2).then_some(*key)
     };
-    let alias = alias.map(|(_, key)| *key).filter(|key| known.contains(key));
-    match alias.or_else(nearest) {
-        Some(key) => format!("did you mean {key}? as in {key} = {}", example(key)),
-        None => format!("the keys are {}", known.join(", ")),
+    let named = alias.map(|(_, key)| *key).or_else(nearest);
+    if let Some((key, example)) = named.and_then(|key| Some((key, example(keys, key)?))) {
+        return format!("did you mean {key}? as in {key} = {example}");
     }
+    let keys: Vec<_> = keys.iter().map(|(key, _)| *key).collect();
+    format!("the keys are {}", keys.join(", "))
 }
 
 #[cfg(test)]
@@ -533,7 +549,7 @@ el2 = "nvhe"
     fn a_package_that_cannot_be_a_kernel_is_refused() {
         let found = finding("debian:linux-image-cloud-arm64", "debian:bash");
         assert!(
-            found.contains("5:10: the package \"bash\" holds no kernel"),
+            found.contains("5:10: no kernel can be taken from the package \"bash\""),
             "{found}"
         );
         let found = finding("sub/initrd.gz", "debian:bash");
@@ -555,16 +571,26 @@ el2 = "nvhe"
         assert_eq!((vm.initrd, dom0.cmdline.value), (None, "quiet".to_owned()));
         for (right, wrong, expected) in [
             (
-                "kernel = \"debian:linux",
-                "kernel = \"debian:xen",
-                "5:10: the package \"xen-image-cloud-arm64\" holds no kernel",
+                "debian:linux-image-cloud",
+                "debian:xen-system",
+                "5:10: no kernel can be taken from the package \"xen-system-arm64\"\n  help: name a Linux",
+            ),
+            (
+                "debian:xen-system",
+                "debian:xen-hypervisor-4.20",
+                "2:10: no kernel can be taken from the package \"xen-hypervisor-4.20-arm64\"\n  help: name \
+                 linux-image-cloud-arm64 or xen-system-arm64, or a file",
             ),
             (
                 "cmdline",
                 "memory",
-                "7:1: there is no key \"memory\"\n  help: the keys are kernel, initrd, cmdline",
+                "7:1: there is no key \"memory\"\n  help: it is one of the machine's: move it above",
             ),
-            ("cmdline", "bootargs", "help: did you mean cmdline?"),
+            (
+                "cmdline",
+                "bootargs",
+                "help: did you mean cmdline? as in cmdline = \"console=hvc0\"",
+            ),
             ("quiet", "\\t", "7:11: '\\t' cannot stand"),
         ] {
             let (_, findings) = read(&xen.replacen(right, wrong, 1));

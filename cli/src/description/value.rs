@@ -16,10 +16,7 @@ pub(super) fn string(value: &Spanned<DeValue<'_>>) -> Result<String, &'static st
 }
 
 pub(super) fn table<'a>(value: &'a Spanned<DeValue<'a>>) -> Result<&'a DeTable<'a>, &'static str> {
-    value
-        .get_ref()
-        .as_table()
-        .ok_or("a table, [dom0] on a line of its own")
+    value.get_ref().as_table().ok_or("a table")
 }
 
 pub(super) fn boolean(value: &Spanned<DeValue<'_>>) -> Result<bool, &'static str> {

@@ -94,7 +94,8 @@ impl Cache {
     }
 
     /// The same for an entry that is named after what is in it, in a folder of such: another version is another entry.
-    /// Files in the folder that nobody has asked for in a day are removed.
+    /// Files in the folder that nobody has asked for in a day are removed, and with them those that another user made or
+    /// that only a printed command names.
     ///
     /// # Errors
     /// As [`get_or_make`](Self::get_or_make).
@@ -105,7 +106,7 @@ impl Cache {
     ) -> Result<PathBuf> {
         loop {
             let entry = self.get_or_make(name, &make)?;
-            if self.is_kept(&entry)? {
+            if self.is_kept(&entry) {
                 self.remove_unused(&entry);
                 return Ok(entry);
             }
@@ -113,17 +114,17 @@ impl Cache {
     }
 
     /// Notes that an entry is in use; `false` if somebody has removed it.
-    fn is_kept(&self, entry: &Path) -> Result<bool> {
+    fn is_kept(&self, entry: &Path) -> bool {
         // One that others may remove soon is touched while they may not.
         let touched = match age(entry) {
             Ok(age) if age < KEPT / 2 => Ok(()),
             _ => {
-                let _lock = self.lock()?;
+                let _lock = self.lock().ok();
                 File::open(entry).and_then(|file| file.set_modified(SystemTime::now()))
             }
         };
-        // Somebody else's file stays as old as it is.
-        Ok(!touched.is_err_and(|error| error.kind() == ErrorKind::NotFound))
+        // Somebody else's file, or one where nobody may write, stays as old as it is.
+        !touched.is_err_and(|error| error.kind() == ErrorKind::NotFound)
     }
 
     /// Removes the files beside an entry that were not used for long, unless a set-up is going on. What cannot be
@@ -242,8 +243,10 @@ mod tests {
         for path in [&old, &other] {
             make_old(path).expect("aged");
         }
-        // One that is old, and is asked for, is kept.
+        // One that is old, and is asked for, is young again.
         assert_eq!(cache.get_or_make_version("kind/old", make), Ok(old.clone()));
+        cache.remove_unused(&recent);
+        assert!(old.exists());
         make_old(&old).expect("aged");
         cache.remove_unused(&old);
         assert!(
@@ -251,7 +254,9 @@ mod tests {
             "what is asked for is not removed, however old it stays"
         );
         let new = cache.get_or_make_version("kind/new", make).expect("made");
-        assert!(!old.exists());
+        assert!(!old.exists() && !cache.is_kept(&old));
+        let again = cache.get_or_make_version("kind/old", make);
+        assert_eq!(again.map(|path| path.exists()), Ok(true));
         assert!([recent, new, other].iter().all(|path| path.exists()));
     }
 

@@ -132,7 +132,9 @@ fn entry(package: &str) -> String {
 }
 
 fn instead(error: Error, flag: &str) -> Error {
-    error.help(format!("or bring your own with --{flag} FILE"))
+    error.help(format!(
+        "or name a file of your own as {flag} in the description"
+    ))
 }
 
 /// Moves what a guest needs of an unpacked kernel package to `kept`: the image and the modules, unpacked and numbered
@@ -154,7 +156,7 @@ fn keep_kernel(unpacked: &Path, kept: &Path, package: &str) -> Result<PathBuf> {
         })
         .ok_or_else(|| {
             Error::new(format!("the package {package} holds no kernel"))
-                .help("name a linux-image package")
+                .help("name another package, or a file")
         })?;
     fs::rename(image.path(), kept.join("vmlinuz"))
         .context(|| format!("cannot move the kernel of {package}"))?;

@@ -41,7 +41,8 @@ pub struct GuestEl2 {
     pub gic_maintenance: Interrupt,
 }
 
-/// What a guest hypervisor starts first, in its memory: modules by the binding of Xen's `docs/misc/arm/device-tree/booting.txt`.
+/// What a guest hypervisor starts first, in its memory: modules by the binding of Xen's
+/// `docs/misc/arm/device-tree/booting.txt`.
 #[derive(Clone, Debug)]
 pub struct GuestDom0<'a> {
     /// The kernel.
@@ -166,9 +167,10 @@ impl Guest<'_> {
         if let Some(dom0) = &self.dom0 {
             chosen.add_property(property("#address-cells", 2u32));
             chosen.add_property(property("#size-cells", 2u32));
-            let mut kernel = module("multiboot,kernel", &dom0.kernel);
-            kernel.add_property(property("bootargs", dom0.bootargs));
-            chosen.add_child(kernel);
+            // Of a module's own command line Xen takes 1,024 bytes, and an empty one for none.
+            chosen.add_property(property("xen,xen-bootargs", self.bootargs));
+            chosen.add_property(property("xen,dom0-bootargs", dom0.bootargs));
+            chosen.add_child(module("multiboot,kernel", &dom0.kernel));
             if let Some(initrd) = &dom0.initrd {
                 chosen.add_child(module("multiboot,ramdisk", initrd));
             }
@@ -419,15 +421,12 @@ mod tests {
         g.dom0 = Some(GuestDom0 {
             kernel: 0x4800_0000..0x4a00_0000,
             initrd: Some(0x4a00_0000..0x4a10_0000),
-            bootargs: "console=hvc0",
+            bootargs: "",
         });
         let bytes = g.to_bytes();
         let fdt = Fdt::new(&bytes).expect("our own tree parses");
-        let modules: Vec<_> = fdt
-            .find_node("/chosen")
-            .expect("chosen")
-            .children()
-            .collect();
+        let chosen = fdt.find_node("/chosen").expect("chosen");
+        let modules: Vec<_> = chosen.children().collect();
         let [kernel, initrd] = modules.as_slice() else {
             panic!("{} modules", modules.len());
         };
@@ -437,9 +436,15 @@ mod tests {
         );
         let at = [0x4800_0000u64, 0x200_0000].map(u64::to_be_bytes).concat();
         assert_eq!(kernel.property("reg").expect("a place").value(), at);
-        let bootargs = kernel.property("bootargs").expect("a command line");
-        assert_eq!(bootargs.value(), b"console=hvc0\0");
-        assert!(initrd.is_compatible("multiboot,ramdisk") && initrd.property("bootargs").is_none());
+        for (name, value) in [
+            ("bootargs", "console=ttyAMA0\0"),
+            ("xen,xen-bootargs", "console=ttyAMA0\0"),
+            ("xen,dom0-bootargs", "\0"),
+        ] {
+            let found = chosen.property(name).expect("a command line");
+            assert_eq!(found.value(), value.as_bytes());
+        }
+        assert!(initrd.is_compatible("multiboot,ramdisk"));
     }
 
     fn with_el2(hyp_virtual_timer: Option<Interrupt>) -> Vec<u8> {

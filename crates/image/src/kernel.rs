@@ -77,7 +77,7 @@ pub enum KernelError {
     TextOffset(u64),
     /// `image_size` is beyond any machine's memory; carries it.
     ImageSize(u64),
-    /// Kernel, device tree and initial RAM disk need more memory than the virtual machine has.
+    /// Kernel, device tree and the other files need more memory than the virtual machine has.
     Memory {
         /// Bytes that they need.
         needed: u64,
@@ -108,7 +108,7 @@ impl fmt::Display for KernelError {
             Self::ImageSize(n) => write!(f, "the kernel's image_size is {n:#x} bytes; the file is damaged"),
             Self::Memory { needed, memory } => write!(
                 f,
-                "kernel, device tree and initial RAM disk need {} MiB, the virtual machine has {}; give it more memory",
+                "kernel, device tree and other files need {} MiB, the virtual machine has {}; give it more memory",
                 needed.div_ceil(1 << 20),
                 memory >> 20
             ),

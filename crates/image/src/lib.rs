@@ -6,7 +6,8 @@
 //!
 //! - `droste.dtb`, a flattened device tree: below `/vms` one node for each virtual machine, whose properties are its
 //!   values, the names of its blobs and their checksums (CRC-32);
-//! - `NAME/kernel` and `NAME/initrd` of each virtual machine; of equal blobs there is one, under its first name.
+//! - `NAME/kernel` and `NAME/initrd` of each virtual machine, `NAME/dom0-kernel` and `NAME/dom0-initrd` of what a guest
+//!   hypervisor starts; of equal blobs there is one, under its first name.
 //!
 //! Why cpio: a boot loader passes on unchanged only what it does not take for a format of its own. A *flattened image
 //! tree* was refused for that: U-Boot's `booti` looks at the first bytes of what it is given as the RAM disk, sees such a

@@ -71,12 +71,12 @@ pub enum WriteError {
         /// What is wrong.
         error: VmError,
     },
-    /// A kernel or initial RAM disk without a byte.
+    /// A file without a byte.
     EmptyBlob {
         /// The virtual machine's name.
         name: String,
     },
-    /// A kernel or initial RAM disk of this many bytes; a member of an archive has less than 4 GiB.
+    /// A file of this many bytes; a member of an archive has less than 4 GiB.
     TooLarge(u64),
 }
 
@@ -95,13 +95,13 @@ impl fmt::Display for WriteError {
             Self::EmptyBlob { name } => {
                 write!(
                     f,
-                    "virtual machine {name}: its kernel or initial RAM disk is an empty file; check its path"
+                    "virtual machine {name}: one of its files is empty; check their paths"
                 )
             }
             Self::TooLarge(n) => {
                 write!(
                     f,
-                    "a kernel or initial RAM disk has {n} bytes; it must be smaller than 4 GiB"
+                    "a file of {n} bytes is too large; it must be smaller than 4 GiB"
                 )
             }
         }
@@ -141,7 +141,6 @@ fn check(vms: &[VmSpec<'_>]) -> Result<(), WriteError> {
             .and_then(|()| check_vcpus(vm.vcpus))
             .and_then(|()| check_memory(vm.memory))
             .and_then(|()| check_bootargs(vm.bootargs))
-            .and_then(|()| check_bootargs(vm.dom0.map_or("", |dom0| dom0.bootargs)))
             .and_then(|()| {
                 vm.passthrough
                     .iter()
@@ -149,6 +148,11 @@ fn check(vms: &[VmSpec<'_>]) -> Result<(), WriteError> {
             });
         verdict.map_err(|error| WriteError::Vm {
             name: vm.name.into(),
+            error,
+        })?;
+        let verdict = check_bootargs(vm.dom0.map_or("", |dom0| dom0.bootargs));
+        verdict.map_err(|error| WriteError::Vm {
+            name: format!("{}, its dom0", vm.name),
             error,
         })?;
         if vms

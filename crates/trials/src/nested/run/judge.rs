@@ -22,7 +22,7 @@ const HA: u64 = 1 << 21;
 const HD: u64 = 1 << 22;
 /// The only CPU.
 const CPU: usize = 0;
-/// The space of who looks at stage 2, which is flat.
+/// The number and the space of who looks at stage 2; the space is flat.
 const FLAT: Space = u32::MAX;
 
 /// The hardware that L1 believes to run on, and L1's memory for tables with it.

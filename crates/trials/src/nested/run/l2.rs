@@ -71,7 +71,7 @@ impl Run<'_> {
         host.guest_dsb(cpu, Dsb::Ish);
         drop(host);
         let registers = self.registers(inside.space);
-        if registers.is_on() && self.relies_on_its_own(inside) {
+        if registers.is_on() && self.has_vmid_alone(inside) {
             self.hardware
                 .guest_tlbi(&registers, self.virtual_vcpu(inside), tlbi);
         }
@@ -159,9 +159,7 @@ impl Run<'_> {
             return vec![va.0];
         }
         let vcpu = self.virtual_vcpu(inside);
-        for other in self.cpus.iter().filter_map(|cpu| cpu.inside) {
-            self.run_virtually(other);
-        }
+        self.run_all_virtually();
         let outcomes = self.hardware.access(&registers, vcpu, va, kind);
         let via = |outcome: &Outcome| match outcome.effect {
             Effect::Access { pa, .. } => Some(pa.0),

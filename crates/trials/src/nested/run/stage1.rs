@@ -41,14 +41,14 @@ impl<'m> Run<'m> {
         self.stage1_space(inside).map_or(Vcpu::new(0), stage1_of)
     }
 
-    /// Whether nobody but who is inside may rely on what L2 invalidates itself. Where two guests have one VMID and two
-    /// tables, which is an error of L1's, hardware would take the other's stage 1 with it, and shadows do not.
-    pub(super) fn relies_on_its_own(&self, inside: Inside) -> bool {
+    /// Whether no guest with another table has its VMID. Where one has, which is an error of L1's, hardware takes the
+    /// other's stage 1 with what L2 invalidates itself, and shadows do not.
+    pub(super) fn has_vmid_alone(&self, inside: Inside) -> bool {
         let key = |space| Key::new(&self.registers(space), &self.advertised);
         let own = key(inside.space);
-        let mut others = (0..self.world.spaces.len()).map(key);
-        self.stage1_space(inside).is_none()
-            || others.all(|other| other.vmid() != own.vmid() || other == own)
+        let others = (0..self.world.spaces.len()).map(key);
+        let mut others = others.filter(|other| other.has_table() && other.vmid() == own.vmid());
+        self.stage1_space(inside).is_none() || others.all(|other| other == own)
     }
 
     /// L2 has run there too, up to now.
@@ -56,6 +56,13 @@ impl<'m> Run<'m> {
         if self.stage1_space(inside).is_some() {
             let registers = self.registers(inside.space);
             self.hardware.run(&registers, self.virtual_vcpu(inside));
+        }
+    }
+
+    /// Everybody who is inside has run up to now.
+    pub(super) fn run_all_virtually(&self) {
+        for inside in self.cpus.iter().filter_map(|cpu| cpu.inside) {
+            self.run_virtually(inside);
         }
     }
 
@@ -88,10 +95,7 @@ impl<'m> Run<'m> {
         };
         self.report.operations += 1;
         self.look_up(inside, va);
-        let inside: Vec<Inside> = self.cpus.iter().filter_map(|cpu| cpu.inside).collect();
-        for inside in inside {
-            self.run_virtually(inside);
-        }
+        self.run_all_virtually();
         self.map(space, va.align_down(PAGE), to.align_down(PAGE), tagging);
     }
 
