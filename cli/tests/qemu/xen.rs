@@ -23,3 +23,16 @@ fn xen_runs_a_linux() {
     must_say(&ended.output, &["droste: xen: powered off"]);
     assert!(ended.all_off(&["xen"]), "{}", ended.record);
 }
+
+#[test]
+fn its_domain_0_has_the_terminal() {
+    let stage = Stage::new();
+    let mut terminal = stage.run_on(2).within(LIMIT).with(&[XEN]).on_terminal();
+    terminal.shell_says("cat /sys/hypervisor/type /proc/cmdline", "xen");
+    terminal.wait_for("console=hvc0");
+    let output = terminal.power_off();
+    must_say(
+        &output,
+        &["(XEN) Hardware Dom0 halted", "droste: xen: powered off"],
+    );
+}
