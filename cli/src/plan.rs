@@ -1,5 +1,6 @@
 //! From descriptions to a boot image and a machine that runs it.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use droste_image::{Console, Dom0, VmSpec};
@@ -253,54 +254,48 @@ fn shown(disk: &Disk) -> String {
 
 /// Where the parts of a description are, fetched if need be.
 fn fetch(setup: &Setup, vm: &Description) -> Result<Located> {
-    let both = |kernel: &Part, initrd: Option<&Placed<Part>>| {
-        let fetched = match kernel {
-            Part::Debian(package) => Some(setup.kernel(package)?),
-            Part::File(_) => None,
-        };
-        let initrd = match initrd.map(|initrd| &initrd.value) {
-            Some(Part::Debian(_)) => Some(setup.initrd(fetched.as_ref())?),
-            Some(Part::File(file)) => Some(file.clone()),
-            None => None,
-        };
-        Ok([image(fetched.as_ref(), kernel), initrd])
-    };
-    let [kernel, initrd] = both(&vm.kernel.value, vm.initrd.as_ref())?;
-    let dom0 = vm.dom0.as_ref();
-    let dom0 = dom0.map(|dom0| both(&dom0.kernel.value, dom0.initrd.as_ref()));
-    let monitors = monitors(setup, vm, kernel.as_deref())?;
-    Ok(Located {
-        kernel,
-        initrd,
-        dom0: dom0.transpose()?.unwrap_or_default(),
-        monitors,
-    })
+    let kernel = |package: &str| setup.kernel(package).map(Some);
+    let mut located = locate(vm, kernel, |kernel| setup.initrd(kernel).map(Some))?;
+    located.monitors = monitors(setup, vm, located.kernel.as_deref())?;
+    Ok(located)
 }
 
 /// Where the parts of a description are, as far as they are there.
 fn find(setup: &Setup, vm: &Description) -> Located {
     let cache = setup.cache();
+    let kernel = |package: &str| Ok(guest::cached_kernel(cache, package));
+    let Ok(located) = locate::<Infallible>(vm, kernel, |kernel| Ok(initrd::cached(cache, kernel)));
+    located
+}
+
+/// Where the parts of a description are, but for its monitors. `kernel_of` a package, and the RAM disk for a kernel, are
+/// `None` where they are not there yet.
+fn locate<E>(
+    vm: &Description,
+    kernel_of: impl Fn(&str) -> Result<Option<Kernel>, E>,
+    initrd_for: impl Fn(Option<&Kernel>) -> Result<Option<PathBuf>, E>,
+) -> Result<Located, E> {
     let both = |kernel: &Part, initrd: Option<&Placed<Part>>| {
-        let cached = match kernel {
-            Part::Debian(package) => guest::cached_kernel(cache, package),
+        let packaged = match kernel {
+            Part::Debian(package) => kernel_of(package)?,
             Part::File(_) => None,
         };
         let initrd = match initrd.map(|initrd| &initrd.value) {
-            Some(Part::Debian(_)) => initrd::cached(cache, cached.as_ref()),
+            Some(Part::Debian(_)) => initrd_for(packaged.as_ref())?,
             Some(Part::File(file)) => Some(file.clone()),
             None => None,
         };
-        [image(cached.as_ref(), kernel), initrd]
+        Ok([image(packaged.as_ref(), kernel), initrd])
     };
-    let [kernel, initrd] = both(&vm.kernel.value, vm.initrd.as_ref());
+    let [kernel, initrd] = both(&vm.kernel.value, vm.initrd.as_ref())?;
     let dom0 = vm.dom0.as_ref();
     let dom0 = dom0.map(|dom0| both(&dom0.kernel.value, dom0.initrd.as_ref()));
-    Located {
+    Ok(Located {
         kernel,
         initrd,
-        dom0: dom0.unwrap_or_default(),
+        dom0: dom0.transpose()?.unwrap_or_default(),
         monitors: Vec::new(),
-    }
+    })
 }
 
 /// The file of a kernel that is in the cache, or the user's own.

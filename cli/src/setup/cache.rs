@@ -130,7 +130,7 @@ impl Cache {
     /// Removes the files beside an entry that were not used for long, unless a set-up is going on. What cannot be
     /// removed only takes room.
     fn remove_unused(&self, entry: &Path) {
-        let lock = File::create(self.root.join("lock"));
+        let lock = File::create(self.lock_path());
         let Some(_lock) = lock.ok().filter(|file| file.try_lock().is_ok()) else {
             return;
         };
@@ -143,9 +143,13 @@ impl Cache {
         }
     }
 
+    fn lock_path(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
     /// Holds other processes off until the file is dropped.
     fn lock(&self) -> Result<File> {
-        let path = self.root.join("lock");
+        let path = self.lock_path();
         let describe = || format!("cannot lock {}", path.display());
         let file = File::create(&path).context(describe)?;
         match file.try_lock() {

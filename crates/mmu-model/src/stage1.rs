@@ -1,8 +1,8 @@
 //! The guests' stage 1: maps instead of tables, and the entries they leave in TLBs.
 //!
 //! A map from virtual pages to IPAs per address space is all that stage-2 code can be judged by: whose entries are
-//! used where, and whether invalidations reach them, the guest's own and those that others make for it. The walks that a real stage 1 makes through
-//! stage 2 are left out; an access to the IPA of such a table stands for one.
+//! used where, and whether invalidations reach them, the guest's own and those that others make for it. The walks that
+//! a real stage 1 makes through stage 2 are left out; an access to the IPA of such a table stands for one.
 
 use std::collections::BTreeMap;
 

@@ -90,7 +90,8 @@ impl Form {
             .map_or("", |&(_, name)| name)
     }
 
-    const fn is_range(self) -> bool {
+    /// Whether its operand is a range (FEAT_TLBIRANGE).
+    pub const fn is_range(self) -> bool {
         use Form::{Ripas2e1, Ripas2le1, Rvaae1, Rvaale1, Rvae1, Rvale1};
         matches!(
             self,

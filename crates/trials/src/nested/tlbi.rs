@@ -115,11 +115,7 @@ impl L1Tlbi {
 
     /// Whether it needs FEAT_TLBIRANGE, with which FEAT_TLBIOS comes.
     pub(crate) const fn needs_ranges(self) -> bool {
-        use Form::{Ripas2e1, Ripas2le1, Rvaae1, Rvaale1, Rvae1, Rvale1};
-        matches!(
-            self.form,
-            Ripas2e1 | Ripas2le1 | Rvae1 | Rvaae1 | Rvale1 | Rvaale1
-        ) || matches!(self.scope, Scope::Outer)
+        self.form.is_range() || matches!(self.scope, Scope::Outer)
     }
 
     /// Whether L2 can execute it, on every machine.

@@ -39,7 +39,6 @@ impl<'m> Run<'m> {
         }
         let inside = Inside { space, place, vcpu };
         self.cpus[cpu].inside = Some(inside);
-        self.run_virtually(inside);
         self.host.borrow_mut().enter(cpu, self.vcpu(inside));
     }
 
