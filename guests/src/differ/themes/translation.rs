@@ -82,6 +82,10 @@ pub(super) fn at(maker: &mut Maker) {
             if maker.once_in(6) {
                 address ^= 1 << maker.random.below(64);
             }
+            if more & 1 << 12 != 0 {
+                // DC turns stage 1 off. How many bits physical addresses have is the machine's.
+                address &= (1 << 40) - 1;
+            }
             let of_el1 = maker.random.one_of(&AT);
             let at = match maker.at_both(&stage2) {
                 Some(at) if maker.once_in(3) => at,
