@@ -101,6 +101,11 @@ impl Lab {
         }
     }
 
+    /// The distance of what EL2's EL0 may touch from the addresses that EL2 has for it, where there is such.
+    pub(crate) fn alias(&self) -> u64 {
+        self.alias
+    }
+
     /// As [`Checks::expect`].
     pub(crate) fn expect(&mut self, what: impl Display, found: u64, wanted: u64) {
         self.checks.expect(what, found, wanted);
