@@ -27,6 +27,17 @@ fn beside_a_long_copy(role: &str, keys: &str) -> Ended {
 }
 
 #[test]
+fn a_guest_whose_vector_registers_trap_is_not_felt_when_neighbours_start_anew() {
+    let mut stage = Stage::new();
+    stage.life("traps", "traps-vectors", 1, "el2 = \"vhe\"");
+    // The second virtual CPU of each is off, shares the processor of that one, and may be the last to leave.
+    for name in ["first", "second", "third"] {
+        stage.life(name, "resets", 2, "");
+    }
+    is_well(&stage, &["traps", "first", "second", "third"]);
+}
+
+#[test]
 fn no_virtual_cpu_outlives_its_life() {
     beside_a_long_copy("leaves-one-behind", "");
 }
