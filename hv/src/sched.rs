@@ -190,16 +190,16 @@ fn load(vcpu: &'static Vcpu) -> Box<VcpuState> {
 
 /// Lets members of VMs that are ending leave; `current` as well, if it is one of them.
 fn leave_stopped_vms(cpu: &'static Cpu, current: Option<Box<VcpuState>>) -> Option<Box<VcpuState>> {
-    // In this order: a restart says that the VM no longer ends before it says that its CPUs are no longer retired.
-    let leaves = |vcpu: &Vcpu| vcpu.phase() != Phase::Retired && vcpu.vm.is_stopping();
-    let current = match current {
-        Some(state) if leaves(state.vcpu) => {
-            park(state);
-            None
+    let mut current = current;
+    for member in cpu.members() {
+        // Looked at once: it may be stopped at any time, and a loaded one is taken out of the hardware before it has left.
+        // In this order: a restart says that the VM no longer ends before it says that its CPUs are no longer retired.
+        if member.phase() == Phase::Retired || !member.vm.is_stopping() {
+            continue;
         }
-        other => other,
-    };
-    for member in cpu.members().iter().filter(|m| leaves(m)) {
+        if let Some(state) = current.take_if(|state| core::ptr::eq(state.vcpu, *member)) {
+            park(state);
+        }
         member.retire();
         member.vm.retire_one();
     }

@@ -66,15 +66,6 @@ impl Traps {
         }
     }
 
-    /// Lets EL2 use vector registers, which a guest hypervisor's trap of its own guest's would take from EL2 as well, until
-    /// the traps are loaded (DDI 0487, D24.2, CPTR_EL2.TFP).
-    pub(super) fn open_vectors(self) {
-        const TFP: u64 = 1 << 10;
-        // SAFETY: EL2's own traps, less one.
-        unsafe { msr!("cptr_el2", self.cptr & !TFP) }
-        isb();
-    }
-
     /// Puts them into this CPU.
     pub(super) fn load(self) {
         // SAFETY: EL2's own traps, and others of guests' EL1 and EL0.
