@@ -1,7 +1,7 @@
 //! The project's own guests that are hypervisors: what they find at EL2 of a machine without Droste they must find at a
 //! virtual EL2, and none of them harms who is beside it.
 
-use crate::stage::{DROSTE, Ended, Stage, Turn, must_say, parts};
+use crate::stage::{DROSTE, Ended, Run, Stage, Turn, must_say, parts, patient};
 use droste::qemu::{Machine, run_with_deadline, tied};
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ fn is_well_at_el2(name: &str) {
             ..Machine::new(&parts().qemu, parts().at_el2(name))
         };
         let _turn = Turn::wait(1);
-        let limit = Duration::from_secs(HOSTILE_LIMIT);
+        let limit = Duration::from_secs(patient(HOSTILE_LIMIT));
         run_with_deadline(tied(&machine.command(), DROSTE), &[&ok(name)], limit)
             .unwrap_or_else(|error| panic!("{error}"));
     }
@@ -44,10 +44,9 @@ fn ok(name: &str) -> String {
     format!("{name}: ok")
 }
 
-/// Runs the hostile hypervisor beside others on as many processors; all must end well.
-fn is_withstood(stage: &Stage, cpus: u32, names: &[&str]) -> Ended {
-    let run = stage.run_on(cpus).within(HOSTILE_LIMIT);
-    let ended = run.succeeds(&[&ok("hostile-el2")]);
+/// Runs the hostile hypervisor beside others; all must end well.
+fn is_withstood(run: Run<'_>, names: &[&str]) -> Ended {
+    let ended = run.within(HOSTILE_LIMIT).succeeds(&[&ok("hostile-el2")]);
     assert!(ended.all_off(names), "{}", ended.record);
     ended
 }
@@ -85,7 +84,7 @@ fn a_hostile_hypervisor_finds_nothing_whatever_its_el2() {
     for (kind, _) in KINDS {
         let mut stage = Stage::new();
         stage.at_el2("hostile-el2", kind, 2);
-        is_withstood(&stage, 2, &["hostile-el2"]);
+        is_withstood(stage.run_on(2), &["hostile-el2"]);
     }
 }
 
@@ -94,6 +93,6 @@ fn a_neighbour_on_the_same_cpu_does_not_feel_a_hostile_hypervisor() {
     let mut stage = Stage::new();
     stage.at_el2("hostile-el2", "vhe", 1);
     stage.neighbour("steady", 1);
-    let ended = is_withstood(&stage, 1, &["hostile-el2", "steady"]);
+    let ended = is_withstood(stage.run_on(1).in_own_time(), &["hostile-el2", "steady"]);
     must_say(&ended.output, &["[steady] neighbours: ok"]);
 }

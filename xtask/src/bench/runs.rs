@@ -314,8 +314,10 @@ fn bare_tree() -> Vec<u8> {
         gic_redistributors: 0x080a_0000..0x080c_0000,
         uart: Some(0x0900_0000..0x0900_1000),
         interrupts: GuestInterrupts {
+            secure_timer: level(29),
             physical_timer: level(30),
             virtual_timer: level(27),
+            hyp_physical_timer: level(26),
             uart: level(33),
         },
         el2: None,
