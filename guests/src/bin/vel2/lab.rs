@@ -69,6 +69,8 @@ pub(crate) struct Lab {
     pub(crate) tables: Tables,
     /// Physical address of a block that nobody uses.
     pub(crate) memory: u64,
+    /// Whether a hypervisor under this EL2, if there is one, can see what EL2 does with EL1's timers.
+    pub(crate) has_ecv: bool,
     host_hcr: u64,
     alias: u64,
 }
@@ -96,6 +98,7 @@ impl Lab {
             root,
             tables,
             memory,
+            has_ecv: !machine.has_argument("no-ecv"),
             host_hcr,
             alias: if el2::is_vhe() { map::open_to_el0() } else { 0 },
         }

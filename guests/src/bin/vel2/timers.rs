@@ -1,8 +1,7 @@
 //! Timers of EL2 and of the EL1 under it: their interrupts come to EL2, whoever runs, and not early; CNTVOFF_EL2 shifts
 //! EL1's virtual time.
 //!
-//! Left out: EL1's timers that fire while EL2 runs. A hypervisor under this EL2 does not see them armed, since FEAT_NV2
-//! keeps them in memory, and may be late until EL1 runs.
+//! Left out: EL1's timers that fire while EL2 runs, which [`parked`](crate::parked) has.
 
 use crate::lab::{IRQ_FROM_BELOW, Lab, Where};
 use crate::names::{
