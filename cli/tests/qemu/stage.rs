@@ -237,11 +237,17 @@ impl Stage {
 
     /// Adds a guest that is a hypervisor, with this kind of EL2.
     pub(crate) fn at_el2(&mut self, name: &str, kind: &str, vcpus: u32) {
+        self.at_el2_with(name, kind, vcpus, "");
+    }
+
+    /// The same, with these words on its command line.
+    pub(crate) fn at_el2_with(&mut self, name: &str, kind: &str, vcpus: u32, words: &str) {
         let kernel = parts().at_el2(name).display();
         self.vm(
             name,
             &format!(
-                "vcpus = {vcpus}\nmemory = \"128M\"\nkernel = \"{kernel}\"\nel2 = \"{kind}\"\n"
+                "vcpus = {vcpus}\nmemory = \"128M\"\nkernel = \"{kernel}\"\nel2 = \"{kind}\"\n\
+                 cmdline = \"{words}\"\n"
             ),
         );
     }
