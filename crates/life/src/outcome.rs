@@ -1,0 +1,55 @@
+//! How a virtual machine's run ended.
+
+use core::fmt;
+
+/// How a virtual machine's run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Outcome {
+    /// It has not.
+    Running,
+    /// The guest powered it off.
+    Off,
+    /// The guest asked for a reset, which its description or the tool turned into a stop.
+    Reset,
+    /// All its virtual CPUs were switched off, so nothing could ever happen again.
+    Idle,
+    /// The hypervisor could not go on with it.
+    Failed,
+}
+
+impl Outcome {
+    /// The record's word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Off => "off",
+            Self::Reset => "reset",
+            Self::Idle => "idle",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The outcome that was stored as `bits`.
+    pub(crate) const fn from_bits(bits: u8) -> Self {
+        match bits {
+            0 => Self::Running,
+            1 => Self::Off,
+            2 => Self::Reset,
+            3 => Self::Idle,
+            _ => Self::Failed,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Off => "powered off",
+            Self::Reset => "stopped at a reset",
+            Self::Idle => "stopped, all its CPUs were off",
+            Self::Failed => "stopped by Droste",
+        })
+    }
+}
