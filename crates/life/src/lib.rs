@@ -30,6 +30,7 @@
 extern crate alloc;
 
 mod budget;
+mod kick;
 mod lives;
 mod outcome;
 mod seat;
@@ -38,6 +39,7 @@ mod turns;
 mod word;
 
 pub use budget::Budget;
+pub use kick::Kick;
 pub use lives::{Leaving, Lives, MAX_VCPUS};
 pub use outcome::Outcome;
 pub use seat::Stand;

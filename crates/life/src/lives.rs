@@ -202,23 +202,114 @@ impl<S> Lives<S> {
             None => Leaving::Stays,
         }
     }
+}
 
-    /// Makes virtual CPU `n` look at its interrupts, whatever it does. Returns whether its physical CPU must be told: once
-    /// for several kicks.
-    #[inline]
-    pub fn kick(&self, n: usize) -> bool {
-        self.seats[n].kick()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A life of two, the second one off.
+    fn begun() -> Lives<&'static str> {
+        let lives = Lives::new(2);
+        assert!(lives.open());
+        assert!(lives.begin("first"));
+        lives
     }
 
-    /// Whether virtual CPU `n` was kicked since the last call. It is, and looks, before it waits or runs on.
-    #[inline]
-    pub fn take_kick(&self, n: usize) -> bool {
-        self.seats[n].take_kick()
+    #[test]
+    fn a_cpu_is_parked_as_what_it_was_and_wakes_where_it_is() {
+        let lives = begun();
+        let wakes = |parked: bool, stand: Stand| {
+            if parked {
+                lives.park(0, "first");
+            }
+            assert_eq!(lives.stand(0), stand, "parked: {parked}");
+            lives.wake(0);
+            lives.stand(0)
+        };
+        assert_eq!(wakes(false, Stand::Ready), Stand::Ready);
+        assert_eq!(lives.load(0), Some("first"));
+        assert_eq!(wakes(false, Stand::Running), Stand::Running);
+        lives.wait(0);
+        assert_eq!(wakes(false, Stand::Idle), Stand::Running);
+        lives.wait(0);
+        assert_eq!(wakes(true, Stand::Waiting), Stand::Ready);
     }
 
-    /// Whether a kick of virtual CPU `n` waits to be taken.
-    #[inline]
-    pub fn is_kicked(&self, n: usize) -> bool {
-        self.seats[n].is_kicked()
+    #[test]
+    fn only_what_is_ready_is_loaded() {
+        let lives = begun();
+        assert_eq!(lives.load(1), None, "off");
+        let state = lives.load(0).expect("ready");
+        assert_eq!(lives.load(0), None, "running");
+        lives.wait(0);
+        lives.park(0, state);
+        assert_eq!(lives.load(0), None, "waiting");
+        lives.wait(0);
+        assert_eq!(lives.stand(0), Stand::Waiting, "no loaded one");
+    }
+
+    #[test]
+    fn one_that_is_on_is_not_switched_on_again() {
+        let lives = begun();
+        assert!(lives.on(1, "second"));
+        assert!(!lives.on(1, "again"));
+        assert_eq!(lives.load(1), Some("second"));
+        assert!(!lives.on(1, "again"));
+        assert!(!lives.off(1), "the first one is on");
+        assert!(lives.on(1, "again"));
+        assert!(!lives.off(0) && lives.off(1), "the last");
+        assert_eq!(lives.resting(), None);
+    }
+
+    #[test]
+    fn none_comes_on_once_it_is_stopped_and_none_leaves_before() {
+        let lives = begun();
+        assert_eq!(lives.leave(1, drop), Leaving::Stays);
+        assert!(lives.stop(Outcome::Reset));
+        assert!(!lives.stop(Outcome::Off), "the first reason counts");
+        assert!(!lives.on(1, "second"));
+        assert!(!lives.begin("first"), "they have not left");
+        assert!(!lives.end(None), "nor does it end");
+        assert_eq!(lives.leave(1, drop), Leaving::Left);
+        assert_eq!(lives.leave(1, drop), Leaving::Stays, "once");
+        let mut given_up = None;
+        assert_eq!(
+            lives.leave(0, |state| given_up = Some(state)),
+            Leaving::Last
+        );
+        assert_eq!(
+            (given_up, lives.resting()),
+            (Some("first"), Some(Outcome::Reset))
+        );
+    }
+
+    #[test]
+    fn a_loaded_one_does_not_leave() {
+        let lives = begun();
+        let state = lives.load(0).expect("ready");
+        assert!(lives.stop(Outcome::Off));
+        assert_eq!(lives.leave(0, drop), Leaving::Stays);
+        lives.wait(0);
+        assert_eq!(lives.leave(0, drop), Leaving::Stays);
+        lives.park(0, state);
+        assert_eq!(lives.leave(0, drop), Leaving::Left);
+    }
+
+    #[test]
+    fn how_it_ended_is_known_when_it_is_gone() {
+        let lives = begun();
+        assert!(lives.stop(Outcome::Off));
+        assert_eq!(lives.outcome(), Outcome::Running);
+        assert_eq!(lives.leave(0, drop), Leaving::Left);
+        assert_eq!(lives.leave(1, drop), Leaving::Last);
+        assert!(lives.end(None) && !lives.end(None), "once");
+        assert_eq!(lives.outcome(), Outcome::Off);
+        let failed = Lives::<()>::new(1);
+        assert!(failed.end(Some(Outcome::Failed)));
+        assert_eq!(
+            (failed.outcome(), failed.phase()),
+            (Outcome::Failed, Phase::Gone)
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! One virtual CPU: what it wants of its physical one, and its registers while it is not loaded.
 
-use crate::sync::{AtomicBool, AtomicU8, Mutex, Ordering};
+use crate::sync::{AtomicU8, Mutex, Ordering};
 
 /// What a virtual CPU wants of its physical one, and where its registers are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +52,6 @@ impl Stand {
 /// the power-on of one that is off, and the begin of a life: both under the lock.
 pub(crate) struct Seat<S> {
     stand: AtomicU8,
-    is_kicked: AtomicBool,
     parked: Mutex<Option<S>>,
 }
 
@@ -60,7 +59,6 @@ impl<S> Seat<S> {
     pub(crate) fn new() -> Self {
         Self {
             stand: AtomicU8::new(Stand::Left as u8),
-            is_kicked: AtomicBool::new(false),
             parked: Mutex::new(None),
         }
     }
@@ -135,22 +133,6 @@ impl<S> Seat<S> {
         // Under the lock, so that nobody switches it on meanwhile.
         let mut parked = self.parked.lock();
         self.set(Stand::Left);
-        self.take_kick();
         parked.take()
-    }
-
-    #[inline]
-    pub(crate) fn kick(&self) -> bool {
-        !self.is_kicked.swap(true, Ordering::AcqRel)
-    }
-
-    #[inline]
-    pub(crate) fn take_kick(&self) -> bool {
-        self.is_kicked.swap(false, Ordering::AcqRel)
-    }
-
-    #[inline]
-    pub(crate) fn is_kicked(&self) -> bool {
-        self.is_kicked.load(Ordering::Acquire)
     }
 }

@@ -4,7 +4,7 @@
 //! to make one ready is charged to the machine itself. A turn ends when its time is over, or when its owner waits, and by
 //! nothing else: whatever wakes another member, and however often, that one's turn comes after this one's.
 
-use crate::{Leaving, Lives, Stand};
+use crate::{Kick, Leaving, Lives, Stand};
 
 /// A virtual CPU that belongs to a physical one.
 pub struct Member<'a, S> {
@@ -12,6 +12,8 @@ pub struct Member<'a, S> {
     pub lives: &'a Lives<S>,
     /// Its index there.
     pub index: usize,
+    /// Its kicks.
+    pub kick: &'a Kick,
 }
 
 /// A physical CPU, as [`schedule`] uses it. Members are named by their position, below [`members`](Self::members).
@@ -108,7 +110,7 @@ pub fn switch_off<C: Cpu>(cpu: &mut C, mut state: C::State) -> bool {
     let position = cpu.position(&state);
     cpu.take_out(&mut state);
     C::give_up(position, state);
-    let Member { lives, index } = cpu.member(position);
+    let Member { lives, index, .. } = cpu.member(position);
     lives.off(index)
 }
 
@@ -120,7 +122,7 @@ fn take_turn<C: Cpu>(cpu: &mut C, position: usize, current: Option<C::State>) ->
             if let Some(state) = other {
                 park(cpu, state);
             }
-            let Member { lives, index } = cpu.member(position);
+            let Member { lives, index, .. } = cpu.member(position);
             let mut state = lives.load(index)?;
             cpu.put_in(&mut state);
             state
@@ -134,7 +136,7 @@ fn take_turn<C: Cpu>(cpu: &mut C, position: usize, current: Option<C::State>) ->
 /// Lets members leave whose virtual machines are stopping; the loaded one is taken out of the hardware first.
 fn leave<C: Cpu>(cpu: &mut C, current: &mut Option<C::State>) {
     for position in 0..cpu.members() {
-        let Member { lives, index } = cpu.member(position);
+        let Member { lives, index, .. } = cpu.member(position);
         // Asked once: it may be stopped at any time.
         if !lives.must_leave(index) {
             continue;
@@ -142,7 +144,7 @@ fn leave<C: Cpu>(cpu: &mut C, current: &mut Option<C::State>) {
         if let Some(state) = current.take_if(|state| cpu.position(state) == position) {
             park(cpu, state);
         }
-        let Member { lives, index } = cpu.member(position);
+        let Member { lives, index, .. } = cpu.member(position);
         if lives.leave(index, |state| C::give_up(position, state)) == Leaving::Last {
             cpu.tell_home(position);
         }
@@ -152,9 +154,9 @@ fn leave<C: Cpu>(cpu: &mut C, current: &mut Option<C::State>) {
 /// Makes those ready whose wait is over.
 fn wake<C: Cpu>(cpu: &mut C, mut current: Option<&mut C::State>) {
     for position in 0..cpu.members() {
-        let Member { lives, index } = cpu.member(position);
+        let Member { lives, index, kick } = cpu.member(position);
         let is_over = match lives.stand(index) {
-            Stand::Waiting => lives.is_kicked(index) || cpu.is_due(position),
+            Stand::Waiting => kick.is_given() || cpu.is_due(position),
             Stand::Idle => match &mut current {
                 Some(state) => cpu.has_pending(state),
                 None => false,
@@ -162,14 +164,14 @@ fn wake<C: Cpu>(cpu: &mut C, mut current: Option<&mut C::State>) {
             _ => false,
         };
         if is_over {
-            let Member { lives, index } = cpu.member(position);
+            let Member { lives, index, .. } = cpu.member(position);
             lives.wake(index);
         }
     }
 }
 
 fn keeps_turn<C: Cpu>(cpu: &C, state: &C::State) -> bool {
-    let Member { lives, index } = cpu.member(cpu.position(state));
+    let Member { lives, index, .. } = cpu.member(cpu.position(state));
     lives.stand(index) == Stand::Running && !cpu.is_turn_over()
 }
 
@@ -179,7 +181,7 @@ fn next<C: Cpu>(cpu: &C) -> Option<Turn> {
     (1..=members)
         .map(|n| (cpu.last() + n) % members)
         .find_map(|position| {
-            let Member { lives, index } = cpu.member(position);
+            let Member { lives, index, .. } = cpu.member(position);
             if lives.stand(index).wants_to_run() {
                 Some(Turn::Vcpu(position))
             } else {
@@ -190,7 +192,7 @@ fn next<C: Cpu>(cpu: &C) -> Option<Turn> {
 
 /// Whether a virtual machine rests whose home this is.
 fn rests<C: Cpu>(cpu: &C, position: usize) -> bool {
-    let Member { lives, index } = cpu.member(position);
+    let Member { lives, index, .. } = cpu.member(position);
     index == 0 && lives.resting().is_some()
 }
 
@@ -198,6 +200,6 @@ fn rests<C: Cpu>(cpu: &C, position: usize) -> bool {
 fn park<C: Cpu>(cpu: &mut C, mut state: C::State) {
     let position = cpu.position(&state);
     cpu.take_out(&mut state);
-    let Member { lives, index } = cpu.member(position);
+    let Member { lives, index, .. } = cpu.member(position);
     lives.park(index, state);
 }

@@ -6,7 +6,7 @@ use shuttle::{Config, Runner};
 
 use crate::world::{Act, Plan, run};
 
-const SCHEDULES: usize = 300;
+const SCHEDULES: usize = 150;
 
 fn in_many_orders(cpus: usize, plans: fn() -> Vec<Plan>) {
     let trial = move || run(cpus, plans());
@@ -131,6 +131,18 @@ fn an_interrupt_is_received_where_both_share_a_cpu() {
         let second = vec![Act::Send(0), Act::Receive, Act::Send(0)];
         vec![
             ending(vec![(0, first), (0, second)], Outcome::Off),
+            ending(vec![(1, vec![Act::Run, OFF])], Outcome::Off),
+        ]
+    });
+}
+
+#[test]
+fn one_that_spins_leaves_the_others_their_turns() {
+    in_many_orders(2, || {
+        let spins = vec![Act::On(1), Act::Spin, OFF];
+        let sends = vec![Act::Run, Act::Send(0)];
+        vec![
+            ending(vec![(0, spins), (0, sends)], Outcome::Off),
             ending(vec![(1, vec![Act::Run, OFF])], Outcome::Off),
         ]
     });

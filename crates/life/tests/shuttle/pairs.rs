@@ -1,6 +1,6 @@
 //! Few steps beside each other, in every order that there is.
 
-use droste_life::{Leaving, Lives, Outcome, Phase, Stand};
+use droste_life::{Kick, Leaving, Lives, Outcome, Phase, Stand};
 use shuttle::sync::Arc;
 use shuttle::thread;
 
@@ -93,13 +93,12 @@ fn the_last_one_off_stops_it_once() {
 fn a_kick_tells_the_cpu_or_finds_it_told() {
     shuttle::check_dfs(
         || {
-            let lives = lives();
-            let other = lives.clone();
-            let kicker = thread::spawn(move || other.kick(0));
-            let seen = lives.take_kick(0);
-            let is_told = kicker.join().expect("no panic");
-            assert!(is_told, "nobody else kicked");
-            assert!(seen != lives.is_kicked(0), "taken, or there still");
+            let kick = Arc::new(Kick::new());
+            let other = kick.clone();
+            let kicker = thread::spawn(move || other.give());
+            let is_seen = kick.take();
+            assert!(kicker.join().expect("no panic"), "nobody else kicked");
+            assert!(is_seen != kick.is_given(), "taken, or there still");
         },
         None,
     );

@@ -4,7 +4,7 @@
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 
-use droste_life::{Cpu, Lives, Member, Outcome, Phase, schedule, switch_off};
+use droste_life::{Cpu, Kick, Lives, Member, Outcome, Phase, schedule, switch_off};
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
 
@@ -23,6 +23,8 @@ pub(crate) enum Act {
     Send(usize),
     /// Waits until an interrupt has come.
     Receive,
+    /// Runs until an interrupt has come.
+    Spin,
     /// Stops its virtual machine.
     Stop(Outcome),
 }
@@ -50,6 +52,7 @@ struct Vm {
     lives: Lives<State>,
     power: Mutex<Vec<Power>>,
     interrupts: Vec<Mutex<bool>>,
+    kicks: Vec<Kick>,
     /// Contexts in use.
     contexts: AtomicU32,
     /// How often the home was told that the last one has left.
@@ -91,7 +94,7 @@ pub(crate) struct World {
 }
 
 /// Steps that it takes to make a virtual machine ready.
-const STEPS: u32 = 2;
+const STEPS: u32 = 3;
 /// Acts and steps in a turn.
 const TURN: u32 = 2;
 
@@ -101,6 +104,7 @@ impl World {
             lives: Lives::new(plan.vcpus.len()),
             power: Mutex::new(Vec::new()),
             interrupts: plan.vcpus.iter().map(|_| Mutex::new(false)).collect(),
+            kicks: plan.vcpus.iter().map(|_| Kick::new()).collect(),
             contexts: AtomicU32::new(0),
             told: AtomicU32::new(0),
             steps: AtomicU32::new(0),
@@ -206,7 +210,7 @@ impl Thread {
     fn take_interrupts(&mut self, state: Option<&State>) {
         *self.physical().is_told.lock().expect("no test goes on") = false;
         if let Some(state) = state {
-            self.world.vms[state.vm].lives.take_kick(state.vcpu);
+            self.world.vms[state.vm].kicks[state.vcpu].take();
         }
     }
 
@@ -239,15 +243,17 @@ impl Thread {
             }
             Some(Act::Send(target)) => {
                 *vm.interrupts[target].lock().expect("no test goes on") = true;
-                if vm.lives.kick(target) {
+                if vm.kicks[target].give() {
                     world.tell(vm.plan.vcpus[target].0);
                 }
             }
-            Some(Act::Receive) => {
+            Some(Act::Receive | Act::Spin) => {
                 let mut came = vm.interrupts[state.vcpu].lock().expect("no test goes on");
                 if !core::mem::take(&mut *came) {
                     state.next -= 1;
-                    vm.lives.wait(state.vcpu);
+                    if act == Some(Act::Receive) {
+                        vm.lives.wait(state.vcpu);
+                    }
                 }
             }
             Some(Act::Stop(outcome)) => {
@@ -294,8 +300,12 @@ impl Cpu for Thread {
 
     fn member(&self, position: usize) -> Member<'_, State> {
         let (vm, index) = self.members[position];
-        let lives = &self.world.vms[vm].lives;
-        Member { lives, index }
+        let vm = &self.world.vms[vm];
+        Member {
+            lives: &vm.lives,
+            index,
+            kick: &vm.kicks[index],
+        }
     }
 
     fn position(&self, state: &State) -> usize {
@@ -313,7 +323,7 @@ impl Cpu for Thread {
         assert_eq!(*hardware, None, "it is loaded over another");
         *hardware = Some((state.vm, state.vcpu, state.life));
         assert_eq!(state.life, vm.lives.life(), "of a life that is over");
-        vm.lives.take_kick(state.vcpu);
+        vm.kicks[state.vcpu].take();
     }
 
     fn take_out(&mut self, state: &mut State) {
@@ -365,6 +375,7 @@ impl Cpu for Thread {
         let n = self.members[position].0;
         let world = self.world.clone();
         let vm = &world.vms[n];
+        assert!(self.used < TURN, "its turn is over");
         self.used += 1;
         assert_eq!(vm.lives.phase(), Phase::Resting);
         let mine = *self.physical().hardware.lock().expect("no test goes on");
