@@ -51,6 +51,8 @@ pub mod smp;
 #[cfg(target_os = "none")]
 pub mod stage2;
 #[cfg(target_os = "none")]
+pub mod time;
+#[cfg(target_os = "none")]
 pub mod trap;
 #[cfg(target_os = "none")]
 pub mod tree;

@@ -216,8 +216,6 @@ impl Vm {
             trigger: Trigger::Level,
         };
         let el2 = (self.image.el2 != El2::None).then(|| GuestEl2 {
-            secure_timer: level(GUEST_SECURE_TIMER),
-            hyp_physical_timer: level(GUEST_HYP_PHYSICAL_TIMER),
             hyp_virtual_timer: (self.image.el2 == El2::Vhe).then(|| level(GUEST_HYP_VIRTUAL_TIMER)),
             gic_maintenance: level(GUEST_GIC_MAINTENANCE),
         });
@@ -235,8 +233,10 @@ impl Vm {
             gic_redistributors: mmio::REDISTRIBUTORS..mmio::REDISTRIBUTORS + redistributors,
             uart,
             interrupts: GuestInterrupts {
+                secure_timer: level(GUEST_SECURE_TIMER),
                 physical_timer: level(GUEST_PHYSICAL_TIMER),
                 virtual_timer: level(GUEST_VIRTUAL_TIMER),
+                hyp_physical_timer: level(GUEST_HYP_PHYSICAL_TIMER),
                 uart: level(mmio::UART_INTID),
             },
             el2,

@@ -13,7 +13,7 @@ fn fails_with_image(stage: &Stage, image: &[u8]) -> String {
     let file = stage.path("other.img");
     let script = format!("set -- \"$@\" -initrd {}", file.display());
     let qemu = stage.between(&script);
-    stage.run_on(1).with(&["--qemu", &qemu]).fails()
+    stage.run_on(1).by(qemu).fails()
 }
 
 fn fp_stage() -> Stage {
@@ -42,7 +42,7 @@ fn spec<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
 fn more_memory_than_the_machine_has_is_refused() {
     let stage = Stage::with_linux(1);
     let qemu = stage.between("set -- \"$@\" -m 256M");
-    let error = stage.run_on(1).with(&["--qemu", &qemu]).fails();
+    let error = stage.run_on(1).by(qemu).fails();
     must_say(
         &error,
         &[
@@ -57,7 +57,7 @@ fn a_machine_without_a_boot_image_is_told_how_to_get_one() {
     let stage = fp_stage();
     let script = "for word; do shift; case $word in -initrd | */vms.img) ;; *) set -- \"$@\" \"$word\" ;; esac; done";
     let qemu = stage.between(script);
-    let error = stage.run_on(1).with(&["--qemu", &qemu]).fails();
+    let error = stage.run_on(1).by(qemu).fails();
     must_say(
         &error,
         &["no boot image: pass one made by `droste image`", NO_REPORT],

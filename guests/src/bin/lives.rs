@@ -11,6 +11,7 @@ mod guest {
     use core::sync::atomic::{AtomicU64, Ordering};
     use droste_guests::el2::{self, World, hcr, mode};
     use droste_guests::stage2::{self, Tables};
+    use droste_guests::time::{self, Timer, now};
     use droste_guests::trap::Kind;
     use droste_guests::tree::Machine;
     use droste_guests::{RAM_BASE, cpu, gic, println, programs, psci, smp, trap};
@@ -35,6 +36,8 @@ mod guest {
     /// What stands above the number of a life.
     const MARK: u64 = 0x6c69_6665 << 32;
 
+    /// Nanoseconds of a millisecond.
+    const MS: u64 = 1_000_000;
     /// How often each begins.
     const LIVES: u64 = 5;
     /// How often one begins that must not get there, and how long each fourth of its lives lasts, milliseconds.
@@ -65,8 +68,7 @@ mod guest {
         gic::enable_cpu(0, 1 << gic::HYPERVISOR_TIMER);
         el2::reset_el1();
         el2::set_cptr(0);
-        el2::set_cnthp_tval(ticks(TRAPPED_MS));
-        el2::set_cnthp_ctl(1);
+        Timer::Hypervisor.arm_in(TRAPPED_MS * MS);
         let routed = hcr::IMO | hcr::FMO | hcr::AMO;
         let mut world = World::new(programs::spin(), mode::EL1H, routed);
         world.run();
@@ -77,7 +79,7 @@ mod guest {
     /// Starts anew some times.
     fn resets() {
         begin();
-        spin(LIFE_MS);
+        time::spin(LIFE_MS * MS);
         end();
     }
 
@@ -180,19 +182,13 @@ mod guest {
     }
 
     fn wait_for_appointment(later_ms: u64) {
-        let soonest = cpu::counter() + ticks(SOONEST_MS);
+        let soonest = now() + ticks(SOONEST_MS);
         let at = soonest.next_multiple_of(ticks(PERIOD_MS)) + ticks(later_ms);
-        while cpu::counter() < at {}
+        while now() < at {}
     }
 
     fn ticks(ms: u64) -> u64 {
-        cpu::counter_frequency() / 1000 * ms
-    }
-
-    /// Keeps the CPU for so many milliseconds.
-    fn spin(ms: u64) {
-        let end = cpu::counter() + ticks(ms);
-        while cpu::counter() < end {}
+        time::ticks(ms * MS)
     }
 }
 
