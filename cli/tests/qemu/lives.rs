@@ -1,7 +1,7 @@
 //! Virtual machines that start anew beside others. The roles are those of `guests/src/bin/lives.rs`, and each virtual
 //! machine is named for its own.
 
-use crate::stage::{Ended, Stage};
+use crate::stage::{Ended, Stage, must_say};
 
 /// Some lives of at most two seconds of their own time, and what is beside them.
 const LIMIT: u64 = 90;
@@ -47,4 +47,17 @@ fn a_life_that_ends_gives_back_the_contexts_of_its_guests() {
     let ended = beside_a_long_copy("leaves-a-guest-behind", "el2 = \"vhe\"");
     let shadows = &ended.record["vms"][1]["shadows"];
     assert_eq!(shadows["in_use"], 0, "{shadows}");
+}
+
+#[test]
+fn a_slow_life_between_quick_ones_does_not_let_a_guest_reset_for_ever() {
+    const ROLE: &str = "resets-now-and-then";
+    let mut stage = Stage::new();
+    stage.life(ROLE, ROLE, 1, "");
+    let said = stage.run_on(1).within(LIMIT).on_terminal().fails();
+    must_say(&said, &["resets itself over and over; it stays off"]);
+    must_say(
+        &said,
+        &["the run failed: virtual machine resets-now-and-then: reset"],
+    );
 }

@@ -20,9 +20,10 @@ mod guest {
 
     type Role = (&'static str, fn());
 
-    const ROLES: [Role; 5] = [
+    const ROLES: [Role; 6] = [
         ("traps-vectors", traps_vectors),
         ("resets", resets),
+        ("resets-now-and-then", resets_now_and_then),
         ("resets-on-time", resets_on_time),
         ("leaves-one-behind", leaves_one_behind),
         ("leaves-a-guest-behind", leaves_a_guest_behind),
@@ -39,6 +40,9 @@ mod guest {
     const MS: u64 = 1_000_000;
     /// How often each begins.
     const LIVES: u64 = 5;
+    /// How often one begins that must not get there, and how long each fourth of its lives lasts, milliseconds.
+    const TOO_MANY: u64 = 24;
+    const SLOW_MS: u64 = 1100;
     /// How long a vCPU runs under a trap of its vector registers, milliseconds.
     const TRAPPED_MS: u64 = 5000;
     /// How long a life lasts for a neighbour to take its turn, milliseconds.
@@ -79,14 +83,27 @@ mod guest {
         end();
     }
 
-    /// Likewise, at an appointed time.
+    /// Starts anew far too often: three times at once, and once after a second, over and over.
+    fn resets_now_and_then() {
+        begin();
+        let life = word(LIFE).load(Ordering::Acquire) - MARK;
+        if life.is_multiple_of(4) {
+            spin(SLOW_MS);
+        }
+        if life < TOO_MANY {
+            psci::call(psci::SYSTEM_RESET, [0; 3]);
+        }
+        println!("lives: {life} of them");
+    }
+
+    /// As `resets`, at an appointed time.
     fn resets_on_time() {
         begin();
         wait_for_appointment(0);
         end();
     }
 
-    /// Likewise, with a second vCPU that runs.
+    /// The same with a second vCPU that runs.
     fn leaves_one_behind() {
         begin();
         smp::start(1);
@@ -98,7 +115,7 @@ mod guest {
         end();
     }
 
-    /// Likewise, with a second vCPU that is a hypervisor and runs its guest.
+    /// The same with a second vCPU that is a hypervisor and runs its guest.
     fn leaves_a_guest_behind() {
         leaves_one_behind();
     }
