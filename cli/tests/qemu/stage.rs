@@ -43,9 +43,10 @@ pub(crate) struct Parts {
     hypervisor: PathBuf,
     pub(crate) fp: PathBuf,
     pub(crate) hostile: PathBuf,
+    ids: PathBuf,
     neighbours: PathBuf,
     lives: PathBuf,
-    at_el2: [(&'static str, PathBuf); 3],
+    at_el2: [(&'static str, PathBuf); 4],
 }
 
 impl Parts {
@@ -79,11 +80,13 @@ fn gather() -> droste::Result<Parts> {
         hypervisor: setup.hypervisor()?,
         fp: setup.guest("fp")?,
         hostile: setup.guest("hostile")?,
+        ids: setup.guest("ids")?,
         neighbours: setup.guest("neighbours")?,
         lives: setup.guest("lives")?,
         at_el2: [
             ("nested", setup.guest("nested")?),
             ("vel2", setup.guest("vel2")?),
+            ("ids", setup.guest("ids")?),
             ("hostile-el2", setup.guest("hostile-el2")?),
         ],
     })
@@ -217,6 +220,11 @@ impl Stage {
     /// Adds the guest that means harm.
     pub(crate) fn hostile(&mut self, name: &str) {
         self.bare(name, 1, &parts().hostile, "");
+    }
+
+    /// Adds the guest that tries what its identification registers say.
+    pub(crate) fn ids(&mut self, name: &str) {
+        self.bare(name, 1, &parts().ids, "");
     }
 
     /// Adds a guest that spoils or watches what guests share, named for its role.
