@@ -188,7 +188,16 @@ impl Stage {
 
     /// Adds a guest that is a hypervisor, with this kind of EL2.
     pub(crate) fn at_el2(&mut self, name: &str, kind: &str, vcpus: u32) {
-        let kernel = parts().at_el2(name).display();
+        self.with_el2(name, parts().at_el2(name), kind, vcpus);
+    }
+
+    /// Adds a Droste without a boot image, with this kind of EL2.
+    pub(crate) fn droste(&mut self, name: &str, kind: &str) {
+        self.with_el2(name, &parts().hypervisor, kind, 1);
+    }
+
+    fn with_el2(&mut self, name: &str, kernel: &Path, kind: &str, vcpus: u32) {
+        let kernel = kernel.display();
         self.vm(
             name,
             &format!(
