@@ -67,8 +67,8 @@ read! {
 write! {
     /// CPACR_EL1: traps of floating point.
     set_cpacr = "cpacr_el1";
-    /// CNTV_TVAL_EL0: ticks from now at which the virtual timer fires.
-    set_virtual_timer = "cntv_tval_el0";
+    /// CNTV_CVAL_EL0: the virtual counter's value at which the virtual timer fires.
+    set_virtual_timer_compare = "cntv_cval_el0";
     /// CNTV_CTL_EL0: 1 enables the virtual timer, 2 masks its interrupt.
     set_virtual_timer_control = "cntv_ctl_el0";
     /// MDSCR_EL1: debug control.

@@ -16,6 +16,8 @@ pub use world::World;
 pub mod hcr {
     /// Stage 2 on.
     pub const VM: u64 = 1;
+    /// Walks of stage 1 may not go to Device memory.
+    pub const PTW: u64 = 1 << 2;
     /// FIQs are EL2's.
     pub const FMO: u64 = 1 << 3;
     /// IRQs are EL2's.
@@ -154,6 +156,8 @@ registers! {
     cntvoff, set_cntvoff = "cntvoff_el2";
     /// CNTHP_CTL_EL2: EL2's physical timer.
     cnthp_ctl, set_cnthp_ctl = "cnthp_ctl_el2";
+    /// CNTHP_CVAL_EL2.
+    cnthp_cval, set_cnthp_cval = "cnthp_cval_el2";
     /// CNTHP_TVAL_EL2.
     cnthp_tval, set_cnthp_tval = "cnthp_tval_el2";
     /// CNTHV_CTL_EL2: EL2's virtual timer, of FEAT_VHE.
@@ -270,6 +274,10 @@ maintenance! {
     at_s12e1r(address) = "at s12e1r";
     /// AT S12E1W.
     at_s12e1w(address) = "at s12e1w";
+    /// AT S12E0R.
+    at_s12e0r(address) = "at s12e0r";
+    /// AT S12E0W.
+    at_s12e0w(address) = "at s12e0w";
 }
 
 maintenance! {

@@ -25,11 +25,11 @@ pub(crate) const GUEST_VIRTUAL_TIMER: u32 = 27;
 pub(crate) const GUEST_PHYSICAL_TIMER: u32 = 30;
 /// The maintenance interrupt of the virtual CPU interface of a guest with EL2.
 pub(crate) const GUEST_GIC_MAINTENANCE: u32 = 25;
-/// The physical timer's interrupt of a guest's EL2.
+/// The physical timer's interrupt of a guest's EL2; of a guest without, a place in the list of its timers.
 pub(crate) const GUEST_HYP_PHYSICAL_TIMER: u32 = 26;
 /// The virtual timer's interrupt of a guest's EL2 with VHE.
 pub(crate) const GUEST_HYP_VIRTUAL_TIMER: u32 = 28;
-/// The secure timer's interrupt: a place in a list of EL2's timers, for a timer that no guest has.
+/// The secure timer's interrupt: a place in the list of timers, for one that no guest has.
 pub(crate) const GUEST_SECURE_TIMER: u32 = 29;
 
 /// A synchronous exception.

@@ -10,6 +10,7 @@
 mod guest {
     use core::hint::black_box;
     use core::sync::atomic::{AtomicBool, Ordering};
+    use droste_guests::time::{self, Timer, now};
     use droste_guests::trap::{self, Frame, Kind, Vector};
     use droste_guests::tree::Machine;
     use droste_guests::{cpu, gic, println, psci, smp};
@@ -31,6 +32,8 @@ mod guest {
         ("resets", resets),
     ];
 
+    /// Nanoseconds of a millisecond.
+    const MS: u64 = 1_000_000;
     /// When the spoilers begin, milliseconds after the start: the steady one has seen by then how fast it can be.
     const SPOIL_FROM_MS: u64 = 1000;
     /// When they stop.
@@ -87,11 +90,10 @@ mod guest {
         gic::enable_cpu(0, 1 << gic::VIRTUAL_TIMER);
         let end = now() + ticks(SPOIL_FROM_MS * 3);
         while now() < end {
-            cpu::set_virtual_timer(ticks(LONG_MS * 4));
-            cpu::set_virtual_timer_control(1);
+            Timer::Virtual.arm_in(LONG_MS * 4 * MS);
             cpu::wfi();
             let intid = take_soon();
-            cpu::set_virtual_timer_control(0);
+            Timer::Virtual.disarm();
             gic::end(intid);
         }
         println!("neighbours: ok");
@@ -149,8 +151,7 @@ mod guest {
         gic::enable_distributor();
         gic::enable_cpu(0, 1 << gic::VIRTUAL_TIMER);
         let start = now();
-        cpu::set_virtual_timer(ticks(SPOIL_FROM_MS));
-        cpu::set_virtual_timer_control(1);
+        Timer::Virtual.arm_in(SPOIL_FROM_MS * MS);
         while gic::take().is_none() {
             cpu::wfi();
         }
@@ -191,10 +192,7 @@ mod guest {
         gic::send(SGI, 1);
         spin(LONG_MS * 10);
         smp::start(1);
-        let end = now() + ticks(SPOIL_UNTIL_MS);
-        while !IS_AWAKE.load(Ordering::Acquire) {
-            assert!(now() < end, "vCPU 1 is on and does not run");
-        }
+        time::wait_until("vCPU 1, which is on,", || IS_AWAKE.load(Ordering::Acquire));
         println!("neighbours: ok");
     }
 
@@ -212,27 +210,21 @@ mod guest {
 
     /// Acknowledges an interrupt that is on its way.
     fn take_soon() -> u32 {
-        loop {
-            if let Some(intid) = gic::take() {
-                return intid;
-            }
-        }
-    }
-
-    /// The counter, not read ahead of what stands before.
-    fn now() -> u64 {
-        cpu::isb();
-        cpu::counter()
+        let mut taken = None;
+        time::wait_until("an interrupt", || {
+            taken = gic::take();
+            taken.is_some()
+        });
+        taken.expect("it was waited for")
     }
 
     fn ticks(ms: u64) -> u64 {
-        cpu::counter_frequency() / 1000 * ms
+        time::ticks(ms * MS)
     }
 
     /// Keeps the CPU for so many milliseconds.
     fn spin(ms: u64) {
-        let end = now() + ticks(ms);
-        while now() < end {}
+        time::spin(ms * MS);
     }
 
     /// Passes over undefined instructions.

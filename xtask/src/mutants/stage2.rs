@@ -415,7 +415,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "slot-permissions-not-checked",
         "fault.rs",
-        "        if slot.attributes.permits(access) {",
+        "        if fault.is_content_with_any() || slot.attributes.permits(access) {",
         "        if slot.attributes.permits(access) || access == Access::Write {",
     ),
     mutant(
@@ -504,6 +504,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "        (self.is_current(tag) && !numbers.reserved.contains(&tag))",
     ),
     // What the last looks at the crate found.
+    mutant(
+        "first-mark-is-zero",
+        "context.rs",
+        "static NEXT: Counter = Counter::new(1);",
+        "static NEXT: Counter = Counter::new(0);",
+    ),
     mutant(
         "context-named-twice",
         "invalidate.rs",
