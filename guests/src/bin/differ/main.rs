@@ -38,7 +38,6 @@ mod guest {
         let first = word("differ.from", 0);
         let numbers = first..first + word("differ.count", 64);
         let shape = Shape {
-            has_el2: true,
             is_vhe: el2::is_vhe(),
         };
         let mut lab = Lab::new(&machine, shape);
