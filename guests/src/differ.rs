@@ -4,8 +4,12 @@
 //! together so that it makes sense: tables that translate, registers with values that mean something, and then a few
 //! things that are odd. It always ends: nothing branches backwards, and each exception leads back.
 //!
-//! [`program`] says what a program is, [`generate`] makes them, [`tree`] makes tables, [`registers`] names registers,
-//! [`instructions`] instructions.
+//! [`program`] says what a program is, [`generate`] makes them for the [`themes`], [`tree`] makes tables, [`registers`]
+//! names registers, [`instructions`] instructions.
+//!
+//! Not here: programs of a guest without EL2; physical interrupts routed by HCR_EL2.{IMO, FMO}; breakpoints and
+//! watchpoints; big-endian tables; AArch32; STXR, and times other than long past and long ahead, whose outcome is not
+//! the program's alone.
 
 pub mod generate;
 pub mod instructions;

@@ -8,8 +8,8 @@
 //!
 //! Unsafe code is confined to the modules that talk to the machine: [`code`], [`cpu`], [`el2`], [`fpu`], [`map`], [`mmio`],
 //! [`smp`], [`stage2`], [`trap`], [`tree`] (the boot protocol's pointer), and what a guest itself must execute raw.
-//! [`encode`] builds instructions and is plain logic, tested on the host, as are [`random`], [`fpu`]'s patterns and the
-//! table of [`trials`].
+//! [`encode`] builds instructions and is plain logic, tested on the host, as are [`random`], [`fpu`]'s patterns, the
+//! table of [`trials`] and the programs of [`differ`].
 
 #![cfg_attr(not(test), no_std)]
 
