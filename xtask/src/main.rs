@@ -1,8 +1,9 @@
-//! The project's own chores: `cargo xtask lint`, `ci`, `bench`, `soak`, `mutants`, `fuzz`.
+//! The project's own chores: `cargo xtask lint`, `ci`, `image`, `bench`, `soak`, `mutants`, `fuzz`.
 
 mod bench;
 mod ci;
 mod fuzz;
+mod image;
 mod lint;
 mod mutants;
 mod soak;
@@ -23,8 +24,10 @@ struct Arguments {
 enum Chore {
     /// Check what a program can check of STYLE.md
     Lint,
-    /// Formatting, clippy for the host and for EL2, documentation, lint; the tests are `cargo test`
+    /// Formatting, clippy for the host and for EL2, documentation, lint, image; the tests are `cargo test`
     Ci,
+    /// Look that no instruction of the EL2 binary depends on what a guest traps; part of `ci`
+    Image,
     /// Measure the hypervisor, in instructions
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Lint => lint::run(),
         Chore::Ci => ci::run(),
+        Chore::Image => image::run(),
         Chore::Bench(what) => bench::run(what),
         Chore::Soak(options) => soak::run(&options),
         Chore::Mutants(options) => mutants::run(&options),
