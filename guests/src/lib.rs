@@ -8,7 +8,8 @@
 //!
 //! Unsafe code is confined to the modules that talk to the machine: [`code`], [`cpu`], [`el2`], [`fpu`], [`map`], [`mmio`],
 //! [`smp`], [`stage2`], [`trap`], [`tree`] (the boot protocol's pointer), and what a guest itself must execute raw.
-//! [`encode`] builds instructions and is plain logic, tested on the host, as are [`random`] and [`fpu`]'s patterns.
+//! [`encode`] builds instructions and is plain logic, tested on the host, as are [`random`], [`fpu`]'s patterns and the
+//! table of [`trials`].
 
 #![cfg_attr(not(test), no_std)]
 
@@ -56,6 +57,7 @@ pub mod time;
 pub mod trap;
 #[cfg(target_os = "none")]
 pub mod tree;
+pub mod trials;
 
 /// Base of the virtual machine's RAM, as a guest physical address.
 pub const RAM_BASE: u64 = 0x4000_0000;

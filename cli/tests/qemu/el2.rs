@@ -61,6 +61,7 @@ fn el2_is_what_the_architecture_says_on_the_bare_machine() {
     is_well_at_el2("vel2");
     is_well_at_el2("nested");
     is_well_at_el2("hostile-el2");
+    is_well_at_el2("ids");
 }
 
 #[test]
@@ -71,6 +72,11 @@ fn a_virtual_el2_is_what_the_architecture_says() {
 #[test]
 fn a_small_hypervisor_runs_its_guests_at_a_virtual_el2() {
     is_well_at_virtual_el2("nested");
+}
+
+#[test]
+fn what_identification_registers_show_a_virtual_el2_works_and_what_they_hide_is_not_there() {
+    is_well_at_virtual_el2("ids");
 }
 
 #[test]

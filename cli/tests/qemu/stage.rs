@@ -43,9 +43,10 @@ pub(crate) struct Parts {
     hypervisor: PathBuf,
     pub(crate) fp: PathBuf,
     pub(crate) hostile: PathBuf,
+    ids: PathBuf,
     neighbours: PathBuf,
     lives: PathBuf,
-    at_el2: [(&'static str, PathBuf); 3],
+    at_el2: [(&'static str, PathBuf); 4],
 }
 
 impl Parts {
@@ -79,11 +80,13 @@ fn gather() -> droste::Result<Parts> {
         hypervisor: setup.hypervisor()?,
         fp: setup.guest("fp")?,
         hostile: setup.guest("hostile")?,
+        ids: setup.guest("ids")?,
         neighbours: setup.guest("neighbours")?,
         lives: setup.guest("lives")?,
         at_el2: [
             ("nested", setup.guest("nested")?),
             ("vel2", setup.guest("vel2")?),
+            ("ids", setup.guest("ids")?),
             ("hostile-el2", setup.guest("hostile-el2")?),
         ],
     })
@@ -219,6 +222,11 @@ impl Stage {
         self.bare(name, 1, &parts().hostile, "");
     }
 
+    /// Adds the guest that tries what its identification registers say.
+    pub(crate) fn ids(&mut self, name: &str) {
+        self.bare(name, 1, &parts().ids, "");
+    }
+
     /// Adds a guest that spoils or watches what guests share, named for its role.
     pub(crate) fn neighbour(&mut self, role: &str, vcpus: u32) {
         self.bare(role, vcpus, &parts().neighbours, role);
@@ -242,7 +250,16 @@ impl Stage {
 
     /// The same, with these words on its command line.
     pub(crate) fn at_el2_with(&mut self, name: &str, kind: &str, vcpus: u32, words: &str) {
-        let kernel = parts().at_el2(name).display();
+        self.with_el2(name, parts().at_el2(name), kind, vcpus, words);
+    }
+
+    /// Adds a Droste without a boot image, with this kind of EL2.
+    pub(crate) fn droste(&mut self, name: &str, kind: &str) {
+        self.with_el2(name, &parts().hypervisor, kind, 1, "");
+    }
+
+    fn with_el2(&mut self, name: &str, kernel: &Path, kind: &str, vcpus: u32, words: &str) {
+        let kernel = kernel.display();
         self.vm(
             name,
             &format!(

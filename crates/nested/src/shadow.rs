@@ -25,7 +25,7 @@
 //! other faults, as `Table::install` does, widens a leaf that it finds in place, whatever its size: in a shadow a
 //! larger leaf may be one that was composed before its parts came to differ.
 
-use droste_arm64::desc::Format;
+use droste_arm64::desc::{Format, S2ap};
 use droste_arm64::{IdRegisters, Ipa, Pa};
 use droste_stage2::{
     Cause, Context, Error, Fault, Geometry, Hole, Machine, Mapping, Owed, PageCache, PageSupply,
@@ -372,6 +372,14 @@ impl<const CPUS: usize> Shadow<CPUS> {
             .table
             .unmap(host.machine, host.supply, start, end - start.0);
         settle(owed, host, &self.context)
+    }
+
+    /// What the leaf that maps an address permits of loads and stores.
+    pub fn permits<M: Machine>(&self, machine: &M, ipa: L2Ipa) -> S2ap {
+        match self.table.walk(machine, ipa.ipa()) {
+            Walk::Leaf { leaf, .. } => leaf.attributes.access,
+            Walk::Hole { .. } => S2ap::None,
+        }
     }
 
     /// First address and bytes of the leaf that maps an address, or of its page where none does.

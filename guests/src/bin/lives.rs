@@ -88,7 +88,7 @@ mod guest {
         begin();
         let life = word(LIFE).load(Ordering::Acquire) - MARK;
         if life.is_multiple_of(4) {
-            spin(SLOW_MS);
+            time::spin(SLOW_MS * MS);
         }
         if life < TOO_MANY {
             psci::call(psci::SYSTEM_RESET, [0; 3]);

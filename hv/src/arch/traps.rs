@@ -128,6 +128,7 @@ pub(crate) fn init_cpu() {
     let has_mpam = pfr0 >> 40 & 0xf != 0;
     let has_hcrx = mrs!("id_aa64mmfr1_el1") >> 40 & 0xf != 0;
     let has_mops = mrs!("S3_0_C0_C6_2") >> 16 & 0xf != 0;
+    let has_nmi = mrs!("id_aa64pfr1_el1") >> 36 & 0xf != 0;
     Traps::own().load();
     // SAFETY: EL2 controls.
     unsafe {
@@ -141,7 +142,10 @@ pub(crate) fn init_cpu() {
         msr!("cntp_ctl_el0", 0u64);
         if has_hcrx {
             const MSCEN: u64 = 1 << 11;
-            msr!("S3_4_C1_C2_2", if has_mops { MSCEN } else { 0 }); // HCRX_EL2
+            const TALLINT: u64 = 1 << 6;
+            let of = |has_it: bool, bits| if has_it { bits } else { 0 };
+            let hcrx = of(has_mops, MSCEN) | of(has_nmi, TALLINT);
+            msr!("S3_4_C1_C2_2", hcrx); // HCRX_EL2
         }
         if has_ras {
             msr!("S3_4_C5_C2_3", 0u64); // VSESR_EL2: what a virtual SError says

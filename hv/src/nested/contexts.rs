@@ -233,7 +233,8 @@ impl Contexts {
                 at = of_l1;
                 CanonicalLeaf::new(memory.walk(of_l1.ipa()), memory.geometry)
             };
-            match l1.judge(abort, look) {
+            let permitted = || shadow.read().permits(&Hardware, abort.ipa);
+            match l1.judge(abort, permitted, look) {
                 None => return Ok(Answer::Other),
                 Some(Verdict::Guest(syndrome)) => return Ok(Answer::Guest(syndrome)),
                 Some(Verdict::Device { at, .. }) => return Ok(Answer::Device(at)),

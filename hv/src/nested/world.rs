@@ -56,7 +56,10 @@ impl El2 {
         let l1 = self.controls();
         let own = self.own;
         let own_traps = own.traps.with_mdscr_trapped().with_timers_open();
-        let own_hcr = own.hcr & !(hcr::NV | hcr::NV1 | hcr::NV2 | hcr::AT | hcr::TTLB);
+        // Where L1 has a stage 2, whether walks may go to Device memory is its affair: what it permits would fault for ever.
+        let has_stage2 = l1.hcr & (hcr::VM | hcr::DC) != 0;
+        let ptw = if has_stage2 { l1.hcr } else { own.hcr } & hcr::PTW;
+        let own_hcr = own.hcr & !(hcr::NV | hcr::NV1 | hcr::NV2 | hcr::AT | hcr::TTLB | hcr::PTW);
         let merged = forward::hardware(
             forward::Hardware {
                 hcr: own_hcr,
@@ -73,7 +76,7 @@ impl El2 {
             VirtualEl2::Vhe => 0,
         };
         Control {
-            hcr: merged.hcr | for_guest(l1.hcr) | tge,
+            hcr: merged.hcr | for_guest(l1.hcr) | tge | ptw,
             mpidr: self.get(VMPIDR),
             midr: self.get(VPIDR),
             cntvoff: self.get(CNTVOFF),

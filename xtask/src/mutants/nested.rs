@@ -376,6 +376,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "            Decision::Refuse(Outcome::Inject(reason)) => Verdict::External(reason),",
         "            Decision::Refuse(Outcome::Inject(_)) => Verdict::Retry,",
     ),
+    mutant(
+        "walks-and-maintenance-only-write",
+        "fault.rs",
+        "Some(if fault.is_either() {",
+        "Some(if fault.is_either() && abort.far == 0 {",
+    ),
+    mutant(
+        "shadow-that-lacks-is-to-blame",
+        "fault.rs",
+        "            (false, _) if can_read => Access::Read,\n",
+        "",
+    ),
     // What an invalidation asks for.
     mutant(
         "address-not-shifted",
@@ -501,8 +513,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "walk-asks-no-permission",
         "walk.rs",
-        "        if !self.permits(used, access) {",
-        "        if !self.permits(used, access) && level.number() > 3 {",
+        "        if access.is_some_and(|access| !self.permits(used, access)) {",
+        "        if access.is_some_and(|access| !self.permits(used, access)) && level.number() > 3 {",
     ),
     mutant(
         "walk-asks-no-access-flag",

@@ -415,7 +415,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "slot-permissions-not-checked",
         "fault.rs",
-        "        if slot.attributes.permits(access) {",
+        "        if fault.is_content_with_any() || slot.attributes.permits(access) {",
         "        if slot.attributes.permits(access) || access == Access::Write {",
     ),
     mutant(

@@ -26,6 +26,8 @@ struct World {
     slots: Slots,
     registers: StageTwoRegisters,
     canonical: Option<CanonicalLeaf>,
+    /// What the shadow's leaf permits.
+    shadow: S2ap,
 }
 
 fn geometry() -> Geometry {
@@ -82,6 +84,7 @@ impl World {
                 vttbr: Vttbr(ROOT),
             },
             canonical: None,
+            shadow: S2ap::ReadWrite,
         }
     }
 
@@ -100,7 +103,7 @@ impl World {
             slots: &self.slots,
             scheme: AttributeScheme::Combine,
         };
-        l1.judge(&abort(esr), |_| self.canonical)
+        l1.judge(&abort(esr), || self.shadow, |_| self.canonical)
     }
 }
 

@@ -1,11 +1,12 @@
 //! Aborts of EL1 at stage 2, with the syndrome and the addresses that they leave at EL2; and what TLB maintenance owes.
 
 use crate::lab::{
-    FAR_AT, FROM_BELOW, IL, Lab, MEMORY_AT, NO_PAGE_AT, NOTHING_AT, OLD_AT, READ_ONLY_AT,
-    READ_ONLY_PAGE_AT, Where,
+    DEVICE_AT, FAR_AT, FROM_BELOW, IL, Lab, MEMORY_AT, NO_PAGE_AT, NOTHING_AT, OLD_AT,
+    READ_ONLY_AT, READ_ONLY_PAGE_AT, WRITE_ONLY_AT, Where,
 };
 use crate::names::ISB;
 use crate::stage1::{self, Stage1};
+use core::fmt::Display;
 use droste_guests::cpu;
 use droste_guests::el2::{self, World, class, hcr};
 use droste_guests::encode::{load, store};
@@ -57,7 +58,14 @@ fn aborts(lab: &mut Lab, what: &str, code: u32, address: u64, esr: u64) -> World
     aborts_at(lab, what, code, address, address, esr)
 }
 
-fn aborts_at(lab: &mut Lab, what: &str, code: u32, va: u64, ipa: u64, esr: u64) -> World {
+fn aborts_at(
+    lab: &mut Lab,
+    what: impl Display + Copy,
+    code: u32,
+    va: u64,
+    ipa: u64,
+    esr: u64,
+) -> World {
     let world = lab.run(Where::El1, &[code], [va, 0x77, 0, 0]);
     let hpfar = el2::hpfar();
     lab.left(what, &world, FROM_BELOW, esr, 0);
@@ -207,6 +215,8 @@ fn through_stage_1(lab: &mut Lab) {
         ipa,
         DATA | S1PTW | (TRANSLATION + 1),
     );
+    walks_into_what_is_written(lab);
+    walks_into_device_memory(lab);
     // Stage 1's own faults are EL1's.
     let world = lab.run(Where::El1, &[load(3, 1, 0)], [stage1::UNMAPPED, 0, 0, 0]);
     lab.at_el1(
@@ -221,6 +231,51 @@ fn through_stage_1(lab: &mut Lab) {
         stage1::UNMAPPED,
     );
     lab.reset();
+}
+
+/// A table of stage 1 in memory that stage 2 lets EL1 write and not read, before EL1 has written there and afterwards.
+fn walks_into_what_is_written(lab: &mut Lab) {
+    let (data, table) = (
+        stage1::MEMORY_AT + (WRITE_ONLY_AT - MEMORY_AT),
+        stage1::WRITE_ONLY_TABLE_AT + (3 << 21),
+    );
+    for what in ["before a store", "after a store"] {
+        let walk = S1PTW | (PERMISSION + 2);
+        let ipa = WRITE_ONLY_AT + 3 * 8;
+        let what = format_args!("table to write only, {what}");
+        aborts_at(lab, what, load(3, 1, 0), table, ipa, DATA | walk);
+        let world = lab.run(Where::El1, &[BR_X0], [table, 0, 0, 0]);
+        lab.expect(format_args!("{what}: fetch"), world.esr, FETCH | walk);
+        let world = lab.run(Where::El1, &[store(3, 1, 0)], [data, 0, 0, 0]);
+        lab.ended(format_args!("{what}: store"), Where::El1, &world);
+    }
+    let esr = DATA | DOUBLE | (PERMISSION + 2);
+    let what = "load from what is to write only";
+    aborts_at(lab, what, load(3, 1, 0), data, WRITE_ONLY_AT, esr);
+}
+
+/// A table of stage 1 in what stage 2 makes Device memory: HCR_EL2.PTW says whether a walk may go there. It holds nothing,
+/// so that one that may finds no translation.
+fn walks_into_device_memory(lab: &mut Lab) {
+    let (base, table) = (lab.hcr, stage1::DEVICE_TABLE_AT + (3 << 21));
+    put(lab.memory + 3 * 8, 0);
+    lab.hcr = base | hcr::PTW;
+    let mut world = lab.run(Where::El1, &[load(3, 1, 0)], [table, 0, 0, 0]);
+    let hpfar = el2::hpfar();
+    // QEMU 10.0.2 says that it was at level 0.
+    world.esr &= !3;
+    let what = "table in Device memory, PTW";
+    lab.left(what, &world, FROM_BELOW, DATA | S1PTW | PERMISSION, 0);
+    lab.expect(format_args!("{what}: FAR_EL2"), world.far, table);
+    lab.expect(
+        format_args!("{what}: HPFAR_EL2"),
+        hpfar,
+        DEVICE_AT >> 12 << 4,
+    );
+    lab.hcr = base;
+    let world = lab.run(Where::El1, &[load(3, 1, 0)], [table, 0, 0, 0]);
+    let esr = class::DATA_SAME << 26 | IL | (TRANSLATION + 2);
+    lab.at_el1("table in Device memory, no PTW", &world, 4, esr);
 }
 
 /// An output address where there is nothing: EL1's external abort.

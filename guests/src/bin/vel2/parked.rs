@@ -100,15 +100,13 @@ fn status(lab: &mut Lab, timer: &Timer) {
         );
     }
     timer.set_compare(lab, NEVER);
-    lab.expect(
-        format_args!("{what}, moved on"),
-        timer.control(lab),
-        ENABLE | IMASK,
-    );
+    let found = timer.control(lab);
+    lab.expect(format_args!("{what}, moved on"), found, ENABLE | IMASK);
     timer.set_compare(lab, 0);
+    let found = timer.control(lab);
     lab.expect(
         format_args!("{what}, moved back"),
-        timer.control(lab),
+        found,
         ENABLE | IMASK | ISTATUS,
     );
     timer.set_control(lab, 0);
@@ -130,11 +128,8 @@ fn status_after_el1(lab: &mut Lab, timer: &Timer) {
     );
     if lab.has_ecv {
         timer.set_compare(lab, NEVER);
-        lab.expect(
-            format_args!("{what}, moved on after that"),
-            timer.control(lab),
-            ENABLE,
-        );
+        let found = timer.control(lab);
+        lab.expect(format_args!("{what}, moved on after that"), found, ENABLE);
     }
     timer.set_control(lab, 0);
 }
