@@ -272,6 +272,10 @@ maintenance! {
     at_s12e1r(address) = "at s12e1r";
     /// AT S12E1W.
     at_s12e1w(address) = "at s12e1w";
+    /// AT S12E0R.
+    at_s12e0r(address) = "at s12e0r";
+    /// AT S12E0W.
+    at_s12e0w(address) = "at s12e0w";
 }
 
 maintenance! {

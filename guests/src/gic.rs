@@ -5,6 +5,8 @@ use crate::{cpu, time};
 
 /// The virtual timer's PPI.
 pub const VIRTUAL_TIMER: u32 = 27;
+/// The PPI of EL1's physical timer.
+pub const PHYSICAL_TIMER: u32 = 30;
 /// The PPI of EL2's physical timer.
 pub const HYPERVISOR_TIMER: u32 = 26;
 /// The PPI of EL2's virtual timer.

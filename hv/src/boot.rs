@@ -16,7 +16,7 @@ use droste_vdev::id;
 use crate::arch::boot::{has_e2h0, layout, secondary_start};
 use crate::arch::gic::Distributor;
 use crate::arch::id::IdRegisters;
-use crate::arch::memory::{Region, Use};
+use crate::arch::memory::Region;
 use crate::arch::mmu::{self, Access};
 use crate::arch::{self, firmware, gic, timer};
 use crate::cpu::{self, Cpu};
@@ -75,9 +75,10 @@ pub(crate) fn primary(device_tree: Pa) -> ! {
     report::start();
     sched::arm(cpu, None);
     for vm in machine().vms() {
-        if let Err(error) = vm.start(Use::Fresh) {
+        if let Err(error) = vm.open() {
             log::error!("{}: {error}", vm.name());
-            vm.stop(Outcome::Failed);
+            vm.lives.end(Some(Outcome::Failed));
+            power::vm_ended(vm);
         }
     }
     bug::provoke(platform.option("droste.bug"));
@@ -187,8 +188,11 @@ fn build_vms(platform: &Platform, device_tree: Pa) -> Result<(), BuildError> {
 fn assign(vms: Vec<&'static Vm>) {
     for cpu in cpu::all() {
         let all = vms.iter().flat_map(|vm| vm.vcpus()).copied();
-        cpu.members
-            .call_once(|| all.filter(|vcpu| vcpu.cpu.index == cpu.index).collect());
+        let members: Vec<_> = all.filter(|vcpu| vcpu.cpu.index == cpu.index).collect();
+        for (position, vcpu) in members.iter().enumerate() {
+            vcpu.set_position(position);
+        }
+        cpu.members.call_once(|| members);
     }
     let m = machine();
     let mut owners = alloc::vec![None; 1020];

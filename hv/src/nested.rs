@@ -179,18 +179,16 @@ impl El2 {
         bits: PstateBits,
         (fixed, control): (Fixed, Control),
     ) -> (Box<Self>, (Fixed, Control)) {
-        let mut traps = control.traps;
         let (nv1, vectors) = match kind {
             VirtualEl2::Vhe => (0, VectorTable::Vhe),
-            VirtualEl2::Nvhe => {
-                // By the name of EL1's physical timer it means its EL1's, and the hardware's is its own.
-                traps.cnthctl &= !world::EL1PCEN;
-                (hcr::NV1, VectorTable::Plain)
-            }
+            VirtualEl2::Nvhe => (hcr::NV1, VectorTable::Plain),
         };
         let own = Control {
             hcr: control.hcr | hcr::NV | hcr::NV2 | hcr::AT | hcr::TTLB | nv1,
-            traps: traps.with_mdscr_open(),
+            traps: control
+                .traps
+                .with_mdscr_open()
+                .with_parked_timers_trapped(kind),
             ..control
         };
         let fixed = Fixed {

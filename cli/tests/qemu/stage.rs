@@ -45,6 +45,7 @@ pub(crate) struct Parts {
     pub(crate) hostile: PathBuf,
     ids: PathBuf,
     neighbours: PathBuf,
+    lives: PathBuf,
     at_el2: [(&'static str, PathBuf); 4],
 }
 
@@ -81,6 +82,7 @@ fn gather() -> droste::Result<Parts> {
         hostile: setup.guest("hostile")?,
         ids: setup.guest("ids")?,
         neighbours: setup.guest("neighbours")?,
+        lives: setup.guest("lives")?,
         at_el2: [
             ("nested", setup.guest("nested")?),
             ("vel2", setup.guest("vel2")?),
@@ -230,13 +232,30 @@ impl Stage {
         self.bare(role, vcpus, &parts().neighbours, role);
     }
 
+    /// Adds a guest that starts anew, or is beside one; `keys` are more lines of its description.
+    pub(crate) fn life(&mut self, name: &str, role: &str, vcpus: u32, keys: &str) {
+        let kernel = parts().lives.display();
+        self.vm(
+            name,
+            &format!(
+                "vcpus = {vcpus}\nmemory = \"128M\"\nkernel = \"{kernel}\"\ncmdline = \"{role}\"\n{keys}\n"
+            ),
+        );
+    }
+
     /// Adds a guest that is a hypervisor, with this kind of EL2.
     pub(crate) fn at_el2(&mut self, name: &str, kind: &str, vcpus: u32) {
+        self.at_el2_with(name, kind, vcpus, "");
+    }
+
+    /// The same, with these words on its command line.
+    pub(crate) fn at_el2_with(&mut self, name: &str, kind: &str, vcpus: u32, words: &str) {
         let kernel = parts().at_el2(name).display();
         self.vm(
             name,
             &format!(
-                "vcpus = {vcpus}\nmemory = \"128M\"\nkernel = \"{kernel}\"\nel2 = \"{kind}\"\n"
+                "vcpus = {vcpus}\nmemory = \"128M\"\nkernel = \"{kernel}\"\nel2 = \"{kind}\"\n\
+                 cmdline = \"{words}\"\n"
             ),
         );
     }
@@ -332,8 +351,21 @@ impl<'a> Run<'a> {
 
     /// Runs without a terminal and must end well, with each marker said in this order.
     pub(crate) fn succeeds(self, markers: &[&str]) -> Ended {
+        self.ends_well(Session::start, markers)
+    }
+
+    /// The same on a terminal at which nobody sits: without one, a reset is a stop.
+    pub(crate) fn succeeds_on_terminal(self, markers: &[&str]) -> Ended {
+        self.ends_well(Session::start_on_terminal, markers)
+    }
+
+    fn ends_well(
+        self,
+        start: fn(Command, Duration) -> droste::Result<Session>,
+        markers: &[&str],
+    ) -> Ended {
         let _turn = Turn::wait(self.cpus as usize);
-        let session = Session::start(self.command(), self.deadline()).expect("droste starts");
+        let session = start(self.command(), self.deadline()).expect("droste starts");
         let output = session.finish().unwrap_or_else(|error| panic!("{error}"));
         must_say(&output, markers);
         let record = self.stage.record();

@@ -64,6 +64,8 @@ pub enum Way {
     TimerValue(Known),
     /// As [`TimerValue`](Self::TimerValue) of a timer of L1's EL1, whose compare value is in the page.
     GuestTimerValue(Slot),
+    /// It traps if FEAT_ECV is there: the virtual count that L1's EL1 has, behind by virtual EL2's CNTVOFF_EL2.
+    GuestCount,
     /// It traps; the virtual GIC computes this read-only register from the list registers in the page.
     Vgic(SysReg),
     /// It traps or is UNDEFINED in hardware already; L1 gets an UNDEFINED exception.

@@ -15,6 +15,7 @@ pub(crate) mod id;
 pub(crate) mod memory;
 pub(crate) mod mmu;
 mod registers;
+mod simd;
 pub(crate) mod stage2;
 pub(crate) mod timer;
 pub(crate) mod traps;

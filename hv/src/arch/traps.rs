@@ -1,6 +1,7 @@
 //! What EL2 takes from every guest, alike on every CPU.
 
 use droste_arm64::hcr;
+use droste_nested::registers::VirtualEl2;
 
 use super::{isb, mrs, msr};
 
@@ -19,6 +20,21 @@ pub(crate) struct Traps {
 const MDCR_TDA: u64 = 1 << 9;
 /// MDCR_EL2.TDCC, of FEAT_FGT: traps the registers of the debug communication channel.
 const MDCR_TDCC: u64 = 1 << 27;
+
+/// CNTHCTL_EL2.EL1PCEN with E2H = 0: EL1's physical timer does not trap.
+const EL1PCEN: u64 = 1 << 1;
+/// CNTHCTL_EL2.{EL1TVT, EL1TVCT}, of FEAT_ECV: EL1's virtual timer and the virtual counter trap.
+const EL1TVT: u64 = 1 << 13;
+const EL1TVCT: u64 = 1 << 14;
+/// CNTHCTL_EL2.{EL1NVPCT, EL1NVVCT}, of FEAT_ECV: the _EL02 names of EL1's timers trap at virtual EL2.
+const EL1NVPCT: u64 = 1 << 15;
+const EL1NVVCT: u64 = 1 << 16;
+
+/// Whether the CPU has FEAT_ECV: ID_AA64MMFR0_EL1.ECV.
+#[inline]
+pub(crate) fn has_ecv() -> bool {
+    mrs!("id_aa64mmfr0_el1") >> 60 != 0
+}
 
 impl Traps {
     /// What EL2 traps for itself.
@@ -66,13 +82,32 @@ impl Traps {
         }
     }
 
-    /// Lets EL2 use vector registers, which a guest hypervisor's trap of its own guest's would take from EL2 as well, until
-    /// the traps are loaded (DDI 0487, D24.2, CPTR_EL2.TFP).
-    pub(super) fn open_vectors(self) {
-        const TFP: u64 = 1 << 10;
-        // SAFETY: EL2's own traps, less one.
-        unsafe { msr!("cptr_el2", self.cptr & !TFP) }
-        isb();
+    /// As these, for virtual EL2: what it does with the timers of its EL1, which are in its register page, traps as far as
+    /// the CPU can tell of it. Without VHE that is by the names of EL1's registers, CNTVCT_EL0 among them, which is to be
+    /// behind by virtual EL2's own CNTVOFF_EL2 (DDI 0487, D24.10, CNTHCTL_EL2).
+    pub(crate) fn with_parked_timers_trapped(self, kind: VirtualEl2) -> Self {
+        let of_ecv = match kind {
+            VirtualEl2::Vhe => EL1NVVCT | EL1NVPCT,
+            VirtualEl2::Nvhe => EL1TVT | EL1TVCT,
+        };
+        let bits = if has_ecv() { of_ecv } else { 0 };
+        // By the name of EL1's physical timer it means its EL1's, and the hardware's is its own.
+        let open = match kind {
+            VirtualEl2::Vhe => self.cnthctl,
+            VirtualEl2::Nvhe => self.cnthctl & !EL1PCEN,
+        };
+        Self {
+            cnthctl: open | bits,
+            ..self
+        }
+    }
+
+    /// As those, for what is under virtual EL2, whose timers are the hardware's.
+    pub(crate) const fn with_timers_open(self) -> Self {
+        Self {
+            cnthctl: self.cnthctl & !(EL1NVVCT | EL1NVPCT | EL1TVT | EL1TVCT) | EL1PCEN,
+            ..self
+        }
     }
 
     /// Puts them into this CPU.

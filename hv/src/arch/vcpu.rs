@@ -10,7 +10,8 @@ use droste_arm64::hcr;
 use droste_vdev::gic::{Interface, MAX_LIST_REGISTERS};
 use droste_vdev::sysreg::DebugRegisters;
 
-use super::registers::{El1, Timers, Vectors};
+use super::registers::{El1, Keys, Timers};
+use super::simd::Vectors;
 use super::traps::Traps;
 use super::{gic, isb, mrs, msr};
 use crate::cpu::Cpu;
@@ -128,6 +129,7 @@ pub(crate) struct VcpuState {
     /// Of the GIC, but its list registers, which are folded into the VM's GIC instead.
     interface: Interface,
     vectors: Vectors,
+    keys: Keys,
 }
 
 /// Control registers of EL2 that differ from one virtual CPU to another.
@@ -192,6 +194,7 @@ impl VcpuState {
             timers: Timers::default(),
             interface: Interface::RESET,
             vectors: Vectors::default(),
+            keys: Keys::default(),
         })
     }
 
@@ -207,14 +210,14 @@ impl VcpuState {
         self.el1.save();
         self.timers.save();
         self.interface = gic::read_interface();
-        self.control.traps.open_vectors();
         self.vectors.save();
+        self.keys.save();
     }
 
     /// Puts the guest's registers into the hardware. Its stage 2 and its list registers come separately.
     pub(crate) fn load(&self) {
-        self.control.traps.open_vectors();
         self.vectors.load();
+        self.keys.load();
         self.fixed.load();
         self.control.load();
         self.el1.load();

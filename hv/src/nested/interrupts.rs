@@ -17,11 +17,12 @@ use droste_nested::exception::{Cause, Exception, Target, level, target};
 use droste_nested::registers::{Known, Loaded};
 use droste_vdev::Line;
 use droste_vdev::gic::{Gic, Ich, Interface, Intid, Kicks, Signal};
-use droste_vdev::timer::{Pair, Parked, Registers};
+use droste_vdev::timer::{Pair, Parked, Registers, control};
 use spin::mutex::TicketMutexGuard;
 
 use super::world::for_guest;
 use super::{El2, deliver, el2, ich, in_page};
+use crate::arch::traps::has_ecv;
 use crate::arch::vcpu::VcpuState;
 use crate::arch::{gic, timer};
 use crate::machine::machine;
@@ -87,6 +88,7 @@ impl El2 {
         };
         let (pair, registers) = match self.loaded {
             Loaded::El2 => {
+                refresh_status(self.page);
                 let read = |slot| self.page.read(slot);
                 let physical = timer(read(CNTP_CTL), read(CNTP_CVAL), 0);
                 let offset = read(CNTVOFF);
@@ -314,12 +316,36 @@ pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
 
 /// What the counter of a timer of L1's EL1 stands at, whose compare value is in `compare`.
 pub(super) fn count_of(page: RegisterPage<'_>, compare: Slot) -> u64 {
-    let offset = if compare == CNTV_CVAL {
-        page.read(CNTVOFF)
+    if compare == CNTV_CVAL {
+        virtual_count(page)
     } else {
-        0
+        timer::now()
+    }
+}
+
+/// The virtual count of L1's EL1.
+pub(super) fn virtual_count(page: RegisterPage<'_>) -> u64 {
+    timer::now().wrapping_sub(page.read(CNTVOFF))
+}
+
+/// What virtual EL2 reads of a register in the page, which may be one of the timers of its EL1.
+pub(super) fn read_parked(page: RegisterPage<'_>, slot: Slot) -> u64 {
+    let compare = match slot {
+        CNTP_CTL => CNTP_CVAL,
+        CNTV_CTL => CNTV_CVAL,
+        other => return page.read(other),
     };
-    timer::now().wrapping_sub(offset)
+    control(page.read(slot), page.read(compare), count_of(page, compare))
+}
+
+/// Puts ISTATUS of the timers of L1's EL1 into the page as it is now, where virtual EL2 reads it there. Where its accesses
+/// trap, [`read_parked`] has it.
+fn refresh_status(page: RegisterPage<'_>) {
+    if !has_ecv() {
+        for slot in [CNTP_CTL, CNTV_CTL] {
+            page.write(slot, read_parked(page, slot));
+        }
+    }
 }
 
 fn physical_timers() -> [Intid; 2] {

@@ -41,8 +41,14 @@ pub(super) fn access(state: &mut VcpuState, esr: Esr) {
         }
         Way::TimerValue(compare) => timer_value_of_el2(state, compare, access),
         Way::GuestTimerValue(compare) => timer_value_of_guest(state, compare, access),
+        Way::GuestCount if access.direction == Direction::Read => {
+            let value = interrupts::virtual_count(el2(state).page);
+            state.registers.set(access.rt, value);
+        }
         Way::InMemory(slot) => in_memory(state, slot, access),
-        Way::Vgic(_) | Way::Redirected(_) | Way::Undefined => return undefined(state, access),
+        Way::GuestCount | Way::Vgic(_) | Way::Redirected(_) | Way::Undefined => {
+            return undefined(state, access);
+        }
     }
     state.registers.skip(esr.instruction_bytes());
 }
@@ -87,16 +93,24 @@ fn timer_value_of_guest(state: &mut VcpuState, compare: Slot, access: SysRegAcce
         }
         Direction::Write => {
             page.write(compare, timer_compare(state.registers.get(access.rt), now));
+            interrupts::drive_timers(state);
         }
     }
 }
 
-/// A register that the hardware finds in the page by itself, unless it is trapped besides.
+/// A register that the hardware finds in the page by itself, unless it is trapped besides: one of EL1's timers.
+#[inline(never)]
 fn in_memory(state: &mut VcpuState, slot: Slot, access: SysRegAccess) {
     let page = el2(state).page;
     match access.direction {
-        Direction::Read => state.registers.set(access.rt, page.read(slot)),
-        Direction::Write => page.write(slot, state.registers.get(access.rt)),
+        Direction::Read => {
+            let value = interrupts::read_parked(page, slot);
+            state.registers.set(access.rt, value);
+        }
+        Direction::Write => {
+            page.write(slot, state.registers.get(access.rt));
+            interrupts::drive_timers(state);
+        }
     }
 }
 

@@ -24,9 +24,6 @@ const SCTLR: Known = Known::new(SCTLR_EL2);
 const TCR: Known = Known::new(TCR_EL2);
 const TTBR0: Known = Known::new(TTBR0_EL2);
 
-/// CNTHCTL_EL2.EL1PCEN with E2H = 0: EL1's physical timer does not trap.
-pub(super) const EL1PCEN: u64 = 1 << 1;
-
 /// What HCR_EL2 of virtual EL2 says beside its traps, and hardware is to do for its guest: broadcasts, stage 1 that is off,
 /// and virtual interrupts, each where it routes physical ones of the kind to itself (DDI 0487, D24.2, HCR_EL2.{VF, VI,
 /// VSE}). Not CD and ID: cached more than asked is coherent.
@@ -58,14 +55,14 @@ impl El2 {
     fn of_guest(&mut self) -> Control {
         let l1 = self.controls();
         let own = self.own;
-        let own_traps = own.traps.with_mdscr_trapped();
+        let own_traps = own.traps.with_mdscr_trapped().with_timers_open();
         let own_hcr = own.hcr & !(hcr::NV | hcr::NV1 | hcr::NV2 | hcr::AT | hcr::TTLB);
         let merged = forward::hardware(
             forward::Hardware {
                 hcr: own_hcr,
                 cptr: own_traps.cptr,
                 mdcr: own_traps.mdcr,
-                cnthctl: own_traps.cnthctl | EL1PCEN,
+                cnthctl: own_traps.cnthctl,
                 ich_hcr: 0,
             },
             &l1,
@@ -137,7 +134,11 @@ pub(super) fn to_host(state: &mut VcpuState) {
         Hardware.set(CNTV_CTL_EL0, 0);
     }
     keep_serror(el2, serror);
-    let control = el2.own;
+    let mut control = el2.own;
+    if el2.kind == VirtualEl2::Nvhe {
+        // Read as CNTVCT_EL0 where that does not trap.
+        control.cntvoff = el2.get(CNTVOFF);
+    }
     state.set_control(control);
     load_context(state);
     interrupts::switch(state);

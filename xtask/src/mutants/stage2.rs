@@ -505,6 +505,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     // What the last looks at the crate found.
     mutant(
+        "first-mark-is-zero",
+        "context.rs",
+        "static NEXT: Counter = Counter::new(1);",
+        "static NEXT: Counter = Counter::new(0);",
+    ),
+    mutant(
         "context-named-twice",
         "invalidate.rs",
         "            marks == table.contexts,",

@@ -9,7 +9,7 @@ use droste_arm64::sysreg::{
 };
 use droste_arm64::vncr::{Nv1, Slot, slot};
 
-use super::Way::{self, AsAtEl1, Redirected, Undefined, Vgic};
+use super::Way::{self, AsAtEl1, GuestCount, Redirected, Undefined, Vgic};
 use super::rules::SPSR_ABT;
 use super::{Known, Row, SysReg, position};
 
@@ -230,7 +230,7 @@ static ROWS: &[Row] = rows! {
     CONTEXTIDR_EL12 3 5 13 0 1: memory(0x108) => Undefined, "in the page while virtual EL2 runs";
     CNTKCTL_EL12 3 5 14 1 0: trapped(CNTKCTL_EL1) => Undefined, "not in the page, for it steers the event stream (I_RSCBR)";
     CNTP_TVAL_EL02 3 5 14 2 0: guest_timer_value(CNTP_CVAL_EL0) => Undefined, "a view of the compare value in the page";
-    CNTP_CTL_EL02 3 5 14 2 1: memory(0x180) => Undefined, "in the page; L0 raises the timer while virtual EL2 runs";
+    CNTP_CTL_EL02 3 5 14 2 1: memory(0x180) => Undefined, "in the page; trapped besides if FEAT_ECV's EL1NVPCT is there to be set, for ISTATUS and what L1 arms";
     CNTP_CVAL_EL02 3 5 14 2 2: memory(0x178) => Undefined, "as CNTP_CTL_EL02";
     CNTV_TVAL_EL02 3 5 14 3 0: guest_timer_value(CNTV_CVAL_EL0) => Undefined, "a view of the compare value in the page";
     CNTV_CTL_EL02 3 5 14 3 1: memory(0x170) => Undefined, "as CNTP_CTL_EL02";
@@ -276,10 +276,11 @@ static ROWS: &[Row] = rows! {
     CONTEXTIDR_EL1 3 0 13 0 1: twin(CONTEXTIDR_EL2) => memory(0x108), "the hardware's own, or the page's";
     CPACR_EL1 3 0 1 0 2: twin(CPTR_EL2) => memory(0x100), "as SCTLR_EL1; TCPAC, which CPACR_EL1 lacks before FEAT_NV2p1, is lost by this name";
     CNTKCTL_EL1 3 0 14 1 0: twin(CNTHCTL_EL2) => AsAtEl1, "with E2H = 1 as CPACR_EL1, for EL1PTEN and EL1PCTEN; with E2H = 0 neither trapped nor in the page (I_RSCBR)";
+    CNTVCT_EL0 3 3 14 0 2: AsAtEl1 => GuestCount, "with E2H = 1 the hardware's, with an offset of 0; with E2H = 0 CNTVOFF_EL2 counts at EL2 as well, and is written to the page unseen";
     CNTP_TVAL_EL0 3 3 14 2 0: timer_value(CNTHP_CVAL_EL2) => guest_timer_value(CNTP_CVAL_EL0), "never in the page: L0 has it trapped by CNTHCTL_EL2.EL1PCEN, for with E2H = 0 the hardware's timer is EL2's";
     CNTP_CTL_EL0 3 3 14 2 1: twin(CNTHP_CTL_EL2) => memory(0x180), "the hardware's timer is EL2's; trapped by EL1PCEN it means the same";
     CNTP_CVAL_EL0 3 3 14 2 2: twin(CNTHP_CVAL_EL2) => memory(0x178), "as CNTP_CTL_EL0";
-    CNTV_TVAL_EL0 3 3 14 3 0: timer_value(CNTHV_CVAL_EL2) => guest_timer_value(CNTV_CVAL_EL0), "never in the page; with E2H = 1 the hardware does it, with E2H = 0 it traps if FEAT_ECV's EL1TVT is there to be set";
+    CNTV_TVAL_EL0 3 3 14 3 0: timer_value(CNTHV_CVAL_EL2) => guest_timer_value(CNTV_CVAL_EL0), "never in the page; with E2H = 1 the hardware does it, with E2H = 0 it traps where FEAT_ECV's EL1TVT is there";
     CNTV_CTL_EL0 3 3 14 3 1: twin(CNTHV_CTL_EL2) => memory(0x170), "the hardware's virtual timer is EL2's, with an offset of 0";
     CNTV_CVAL_EL0 3 3 14 3 2: twin(CNTHV_CVAL_EL2) => memory(0x168), "as CNTV_CTL_EL0";
 };

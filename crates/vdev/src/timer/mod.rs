@@ -17,6 +17,9 @@ const ENABLE: u64 = 1 << 0;
 /// Its interrupt is masked: CNTV_CTL_EL0.IMASK.
 const IMASK: u64 = 1 << 1;
 
+/// The timer's condition is met: CNTV_CTL_EL0.ISTATUS.
+const ISTATUS: u64 = 1 << 2;
+
 /// What the timer drives on its interrupt line when the physical counter stands at `now`.
 ///
 /// ```
@@ -44,6 +47,20 @@ pub const fn deadline(control: u64, compare: u64, offset: u64) -> Option<u64> {
     }
 }
 
+/// What CNT*_CTL reads while the counter stands at `count`, where `written` is what was written to it: ISTATUS says
+/// whether the timer's condition is met, its mask notwithstanding (DDI 0487, D24.10). With ENABLE clear ISTATUS is
+/// UNKNOWN, and here 0.
+///
+/// ```
+/// use droste_vdev::timer::control;
+/// assert_eq!(control(1, 100, 99), 1);
+/// assert_eq!(control(1, 100, 100), 5);
+/// ```
+pub const fn control(written: u64, compare: u64, count: u64) -> u64 {
+    let is_met = written & ENABLE != 0 && count >= compare;
+    written & (ENABLE | IMASK) | if is_met { ISTATUS } else { 0 }
+}
+
 const fn can_fire(control: u64) -> bool {
     control & (ENABLE | IMASK) == ENABLE
 }
@@ -66,6 +83,20 @@ mod tests {
         assert_eq!(line(0b101, 5, 0, 5), Line::High);
         assert_eq!(line(0b101, 5, 0, 4), Line::Low);
         assert_eq!(deadline(0b101, 5, 0), Some(5));
+    }
+
+    #[test]
+    fn istatus_follows_the_count_and_nothing_that_was_written() {
+        for written in 0..16 {
+            let control = |count| control(written, 100, count);
+            let kept = written & 3;
+            assert_eq!(control(99), kept, "{written}");
+            let is_on = written & 1 != 0;
+            assert_eq!(control(100), kept | if is_on { 4 } else { 0 }, "{written}");
+            // The line is ISTATUS, unless it is masked.
+            let is_high = control(100) & 6 == 4;
+            assert_eq!(line(written, 100, 0, 100).is_high(), is_high, "{written}");
+        }
     }
 
     #[test]

@@ -28,11 +28,16 @@
 //! timer lets the other's fire while it is being handled; and to use levels for the loaded pair too, which costs an exit
 //! for each deactivation.
 //!
-//! # What remains late
-//! Software at virtual EL2 changes its parked EL1 timers in memory (FEAT_NV2, the _EL02 names) unseen. Line and deadline
-//! are those of the last look, so an interrupt that it brings forward this way comes when the hypervisor looks next, and
-//! at the latest when the pair is loaded. One that it takes back this way is gone when it ends the interrupt, since the
-//! hypervisor looks at high lines then. With FEAT_ECV, CNTHCTL_EL2.{EL1NVPCT, EL1NVVCT} make such accesses trap.
+//! # What software sees of the parked pair
+//! The EL1 pair that is parked is in the register page (FEAT_NV2), where software at virtual EL2 reads and writes it. With
+//! FEAT_ECV the hypervisor has those accesses trap (CNTHCTL_EL2.{EL1NVPCT, EL1NVVCT}, or {EL1PCEN, EL1TVT} without E2H):
+//! [`control`](super::control) gives ISTATUS at each read, and each write is a look at lines and deadline.
+//!
+//! Without FEAT_ECV such accesses are not seen. Line, deadline and ISTATUS are those of the last look: when virtual EL2 is
+//! entered from below, when a deadline passes, at interrupts. So an interrupt that software brings forward this way comes
+//! when the hypervisor looks next, and at the latest when the pair is loaded. One that it takes back is gone when it ends
+//! the interrupt, since the hypervisor looks at high lines then. CNTVOFF_EL2 is in the page on every CPU, and its change
+//! counts from the next look on.
 
 use super::{deadline, line};
 use crate::Line;

@@ -48,6 +48,15 @@ static CODE: Code<WORDS> = Code::empty();
 /// Until the physical counter is what x28 says: `MRS x27, CNTPCT_EL0`, `CMP x27, x28`, `B.LO .-8`.
 const WAIT: [u32; 3] = [CNTPCT_EL0.read(27), 0xeb1c037f, 0x54ffffc3];
 
+/// The name by which EL2 reaches a timer's register of EL1, given by its name at EL1.
+pub(crate) fn under(name: Name) -> Name {
+    if el2::is_vhe() {
+        Name { op1: 5, ..name }
+    } else {
+        name
+    }
+}
+
 /// Where code runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Where {
@@ -74,6 +83,8 @@ pub(crate) struct Lab {
     pub(crate) tables: Tables,
     /// Physical address of a block that nobody uses.
     pub(crate) memory: u64,
+    /// Whether a hypervisor under this EL2, if there is one, can see what EL2 does with EL1's timers.
+    pub(crate) has_ecv: bool,
     host_hcr: u64,
     alias: u64,
 }
@@ -101,9 +112,15 @@ impl Lab {
             root,
             tables,
             memory,
+            has_ecv: !machine.has_argument("no-ecv"),
             host_hcr,
             alias: if el2::is_vhe() { map::open_to_el0() } else { 0 },
         }
+    }
+
+    /// The distance of what EL2's EL0 may touch from the addresses that EL2 has for it, where there is such.
+    pub(crate) fn alias(&self) -> u64 {
+        self.alias
     }
 
     /// As [`Checks::expect`].

@@ -3,7 +3,7 @@
 //! guest at a virtual EL2.
 //!
 //! Prints each failure, then `vel2: N checks` and `vel2: ok` when none failed. With E2H = 1 where there is FEAT_VHE; the
-//! word `nvhe` on the command line takes it to E2H = 0 first.
+//! word `nvhe` on the command line takes it to E2H = 0 first. `no-ecv` says that a hypervisor under it has no FEAT_ECV.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
@@ -19,6 +19,8 @@ mod interrupts;
 mod lab;
 #[cfg(target_os = "none")]
 mod names;
+#[cfg(target_os = "none")]
+mod parked;
 #[cfg(target_os = "none")]
 mod registers;
 #[cfg(target_os = "none")]
@@ -36,7 +38,8 @@ mod traps;
 mod guest {
     use crate::lab::Lab;
     use crate::{
-        debug, exceptions, faults, interrupts, registers, returns, timers, translations, traps,
+        debug, exceptions, faults, interrupts, parked, registers, returns, timers, translations,
+        traps,
     };
     use droste_guests::tree::Machine;
     use droste_guests::{el2, println, smp, trap};
@@ -45,7 +48,7 @@ mod guest {
 
     type Stage = fn(&mut Lab);
 
-    const STAGES: [(&str, Stage); 9] = [
+    const STAGES: [(&str, Stage); 10] = [
         ("exceptions", exceptions::check),
         ("returns", returns::check),
         ("registers", registers::check),
@@ -53,6 +56,7 @@ mod guest {
         ("faults", faults::check),
         ("translations", translations::check),
         ("timers", timers::check),
+        ("parked timers", parked::check),
         ("interrupts", interrupts::check),
         ("debug", debug::check),
     ];

@@ -44,6 +44,7 @@ names! {
     CNTVCT_EL0 = 3 3 14 0 2;
     CNTP_CTL_EL0 = 3 3 14 2 1;
     CNTP_CVAL_EL0 = 3 3 14 2 2;
+    CNTV_TVAL_EL0 = 3 3 14 3 0;
     CNTV_CTL_EL0 = 3 3 14 3 1;
     CNTV_CVAL_EL0 = 3 3 14 3 2;
     MDSCR_EL1 = 2 0 0 2 2;

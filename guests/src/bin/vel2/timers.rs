@@ -2,10 +2,9 @@
 //! EL1's virtual time. Whether a deadline is past when its timer is armed, or when the level is entered that it
 //! interrupts, does not matter: each must interrupt.
 //!
-//! Left out: EL1's timers that fire while EL2 runs. A hypervisor under this EL2 does not see them armed, since FEAT_NV2
-//! keeps them in memory, and may be late until EL1 runs.
+//! Left out: EL1's timers that fire while EL2 runs, which [`parked`](crate::parked) has.
 
-use crate::lab::{IRQ_FROM_BELOW, Lab, Where};
+use crate::lab::{IRQ_FROM_BELOW, Lab, Where, under};
 use crate::names::{
     CNTHP_CTL_EL2, CNTHP_CVAL_EL2, CNTHV_CTL_EL2, CNTHV_CVAL_EL2, CNTP_CTL_EL0, CNTP_CVAL_EL0,
     CNTPCT_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVCT_EL0,
@@ -19,7 +18,6 @@ use droste_guests::{el2, gic};
 const RUNS_NS: [u64; 3] = [0, 20_000, 2_000_000];
 /// An offset that the counter has not reached, so that the virtual one has wrapped around.
 const FAR: u64 = 1 << 40;
-const PHYSICAL_TIMER: u32 = 30;
 /// CNT*_CTL: ENABLE, ISTATUS.
 const ENABLE: u64 = 1;
 const FIRED: u64 = 1 << 2;
@@ -46,14 +44,6 @@ pub(crate) fn check(lab: &mut Lab) {
 }
 
 fn timers() -> impl Iterator<Item = Timer> {
-    let is_vhe = el2::is_vhe();
-    let under = move |name: Name| {
-        if is_vhe {
-            Name { op1: 5, ..name }
-        } else {
-            name
-        }
-    };
     let all = [
         Some(Timer {
             what: "EL2's physical timer",
@@ -63,7 +53,7 @@ fn timers() -> impl Iterator<Item = Timer> {
             is_virtual: false,
             levels: &[Where::El1, Where::El2],
         }),
-        is_vhe.then_some(Timer {
+        el2::is_vhe().then_some(Timer {
             what: "EL2's virtual timer",
             intid: gic::HYPERVISOR_VIRTUAL_TIMER,
             control: CNTHV_CTL_EL2,
@@ -73,7 +63,7 @@ fn timers() -> impl Iterator<Item = Timer> {
         }),
         Some(Timer {
             what: "EL1's physical timer",
-            intid: PHYSICAL_TIMER,
+            intid: gic::PHYSICAL_TIMER,
             control: under(CNTP_CTL_EL0),
             compare: under(CNTP_CVAL_EL0),
             is_virtual: false,
