@@ -8,14 +8,15 @@ use droste_guests::differ::program::{
 };
 use droste_guests::el2::{self, World, class};
 use droste_guests::fpu::State;
+use droste_guests::time::Timer;
 use droste_guests::trap::Kind;
 use droste_guests::tree::Machine;
 use droste_guests::{cpu, gic, map};
 
 /// What programs store: as instructions, UDF.
 const STORED: u64 = 0x5a5a_0000_1234;
-/// A program that has not come back after so many parts of a second will not.
-const PATIENCE: u64 = 2;
+/// A program that has not come back after so many nanoseconds will not.
+const PATIENCE_NS: u64 = 500_000_000;
 /// What an SPSR holds that counts: all but what features have that are hidden.
 const SPSR_COUNTS: u64 = 0xf << 28 | 0x1f << 20 | 7 << 10 | 0x3c0 | 0x1f;
 
@@ -61,12 +62,11 @@ impl Lab {
             state::put(entry.at, entry.value);
         }
         cpu::dsb();
-        el2::set_cnthp_tval(cpu::counter_frequency() / PATIENCE);
-        el2::set_cnthp_ctl(1);
+        Timer::Hypervisor.arm_in(PATIENCE_NS);
         for (n, phase) in program.phases.iter().enumerate() {
             self.run_phase(program, n, phase);
         }
-        el2::set_cnthp_ctl(0);
+        Timer::Hypervisor.disarm();
         self.look_at_memory(program);
         self.seen.end()
     }
@@ -240,7 +240,7 @@ impl See<'_> {
     fn interrupt(&mut self, world: &World) -> Next {
         let intid = gic::take().unwrap_or(gic::SPURIOUS);
         if intid == gic::HYPERVISOR_TIMER {
-            el2::set_cnthp_ctl(0);
+            Timer::Hypervisor.disarm();
             gic::end(intid);
             self.slot = 0;
             self.saw(What::Stuck, 1);
