@@ -337,6 +337,15 @@ impl Contexts {
         self.clear_each(&self.pools.lock());
     }
 
+    /// Empties shadow `n`, of a virtual machine that rests. Returns whether there is one of that number.
+    pub(crate) fn clear_nth(&self, n: usize) -> bool {
+        let shadow = self.shadows.get(n);
+        if let Some(shadow) = shadow {
+            self.clear(shadow);
+        }
+        shadow.is_some()
+    }
+
     fn clear_each(&self, pools: &Pools) {
         for place in pools.with_table.places() {
             self.clear(&self.shadows[place.index()]);
