@@ -286,7 +286,10 @@ impl El2 {
 /// A virtual CPU's EL2, where it is known to have one.
 #[inline]
 fn el2(state: &mut VcpuState) -> &mut El2 {
-    state.el2.as_deref_mut().expect("callers have looked")
+    state
+        .el2
+        .as_deref_mut()
+        .expect("only what happens to a virtual CPU with EL2 comes here")
 }
 
 /// What runs, and its virtual PSTATE.

@@ -335,11 +335,10 @@ impl Vm {
         self.vcpus().iter().for_each(|vcpu| vcpu.cpu.kick());
     }
 
-    /// Empties the stage 2 of its guests.
-    pub(crate) fn clear_shadows(&self) {
-        if let Some(nested) = &self.nested {
-            nested.contexts.clear_all();
-        }
+    /// Empties shadow `n` of its guests, while it rests. Returns whether it has one of that number.
+    pub(crate) fn clear_shadow(&self, n: usize) -> bool {
+        let nested = self.nested.as_ref();
+        nested.is_some_and(|nested| nested.contexts.clear_nth(n))
     }
 
     /// Makes its interrupts, its console and its firmware new, while it rests.

@@ -172,8 +172,9 @@ impl Contexts {
     #[inline(never)]
     fn acquire(&self, memory: &GuestMemory, key: Key, registers: &StageTwoRegisters) -> Held {
         let mut pools = self.pools.lock();
+        // There are more than virtual CPUs, and one that goes off or leaves has given its own up (`droste-life`).
         let grant = pools.of(key).acquire(key);
-        let grant = grant.expect("there are more contexts than virtual CPUs");
+        let grant = grant.expect("a virtual CPU holds one at most, and has just released it");
         let place = grant.place();
         // Under the pools' lock: nobody else finds the place before it is what its key says.
         match (grant, StageTwo::new(registers, &self.advertised)) {
@@ -335,6 +336,15 @@ impl Contexts {
     /// Empties every shadow; each is there still.
     pub(crate) fn clear_all(&self) {
         self.clear_each(&self.pools.lock());
+    }
+
+    /// Empties shadow `n`, of a virtual machine that rests. Returns whether there is one of that number.
+    pub(crate) fn clear_nth(&self, n: usize) -> bool {
+        let shadow = self.shadows.get(n);
+        if let Some(shadow) = shadow {
+            self.clear(shadow);
+        }
+        shadow.is_some()
     }
 
     fn clear_each(&self, pools: &Pools) {
