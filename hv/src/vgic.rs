@@ -138,6 +138,10 @@ fn virtual_control() -> Vmcr {
 
 /// Whether an interrupt waits that ends a WFI of the loaded virtual CPU.
 pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
+    // A virtual SError ends it, masked or not (DDI 0487, D1.7, "WFI wake-up events").
+    if VcpuState::loaded_serror() != 0 {
+        return true;
+    }
     if state.el2.as_ref().is_some_and(|el2| el2.has_guests_lists()) {
         return interrupts::has_pending(state);
     }

@@ -2,11 +2,11 @@
 
 use droste_arm64::hcr;
 use droste_arm64::sysreg::{
-    CNTHCTL_EL2, CNTV_CTL_EL0, CNTVOFF_EL2, CPTR_EL2, ICH_HCR_EL2, MDCR_EL2, SCTLR_EL2, TCR_EL2,
-    TTBR0_EL2, VMPIDR_EL2, VPIDR_EL2,
+    CNTHCTL_EL2, CNTVOFF_EL2, CPTR_EL2, ICH_HCR_EL2, MDCR_EL2, SCTLR_EL2, TCR_EL2, TTBR0_EL2,
+    VMPIDR_EL2, VPIDR_EL2,
 };
 use droste_nested::forward::{self, Controls};
-use droste_nested::registers::{Known, Loaded, Twins, VirtualEl2, host_stage1};
+use droste_nested::registers::{Known, Loaded, VirtualEl2, host_stage1};
 
 use super::{El2, HCR, el2, enter_context, interrupts};
 use crate::arch::el2::Hardware;
@@ -132,10 +132,6 @@ pub(super) fn to_host(state: &mut VcpuState) {
     el2.view(&mut Hardware).load();
     el2.loaded = Loaded::El2;
     el2.load_stage1();
-    if el2.kind == VirtualEl2::Nvhe {
-        // It has no virtual timer: the hardware's is off until its guest's is back there.
-        Hardware.set(CNTV_CTL_EL0, 0);
-    }
     keep_serror(el2, serror);
     let mut control = el2.own;
     if el2.kind == VirtualEl2::Nvhe {
