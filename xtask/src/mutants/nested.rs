@@ -37,14 +37,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "clear-voids-no-ticket",
         "shadow.rs",
-        "        self.invalidations = self.invalidations.wrapping_add(1);\n        if self.filled",
-        "        if self.filled",
+        "        self.invalidations = self.invalidations.wrapping_add(1);\n        if self.is_empty()",
+        "        if self.is_empty()",
     ),
     mutant(
         "clear-thinks-that-nothing-is-there",
         "shadow.rs",
-        "        if self.filled == Extents::NONE {",
-        "        if self.in_pieces == Extents::NONE {",
+        "        self.filled == Extents::NONE\n",
+        "        self.in_pieces == Extents::NONE\n",
     ),
     // Fills.
     mutant(
