@@ -70,8 +70,8 @@ pub(crate) fn is_interrupt_pending() -> bool {
     let value: u64;
     // SAFETY: reading this register changes nothing. Not `nomem`: what it reads changes by itself.
     unsafe {
-        core::arch::asm!("mrs {}, isr_el1", out(reg) value, options(nostack, preserves_flags))
-    };
+        core::arch::asm!("mrs {}, isr_el1", out(reg) value, options(nostack, preserves_flags));
+    }
     value & (IRQ | FIQ) != 0
 }
 

@@ -3,6 +3,7 @@
 
 use crate::lab::{FROM_BELOW, FROM_EL2H, IL, IRQ_FROM_BELOW, Lab, Where};
 use crate::names::{ELR_EL1, ISB, SPSR_EL1};
+use droste_guests::time::Timer;
 use droste_guests::{cpu, el2, gic};
 use el2::{World, class, hcr};
 
@@ -116,11 +117,10 @@ fn el1_to_aarch32(lab: &mut Lab) {
         world.x[..3].copy_from_slice(&[UNMAPPED, 0x1d0, target]);
         // What calls for nobody is left by an interrupt.
         for _ in 0..INTERRUPTS_MAX {
-            el2::set_cnthp_tval(cpu::counter_frequency() / 1000);
-            el2::set_cnthp_ctl(1);
+            Timer::Hypervisor.arm_in(1_000_000);
             world.run();
             let is_interrupted = world.vector() == IRQ_FROM_BELOW;
-            el2::set_cnthp_ctl(0);
+            Timer::Hypervisor.disarm();
             if !is_interrupted {
                 break;
             }
