@@ -79,6 +79,8 @@ write! {
     send_sgi = "icc_sgi1r_el1";
     /// ICC_PMR_EL1: only interrupts of a lower number than this are signalled.
     set_priority_mask = "icc_pmr_el1";
+    /// ICC_IGRPEN0_EL1: bit 0 enables group 0.
+    set_group0_enable = "icc_igrpen0_el1";
     /// ICC_IGRPEN1_EL1: bit 0 enables group 1.
     set_group1_enable = "icc_igrpen1_el1";
     /// ICC_SRE_EL1: bit 0 chooses the system registers.

@@ -97,13 +97,8 @@ fn init_cpu(cpu: &'static Cpu) {
     arch::traps::init_cpu();
     let m = machine();
     let regions: Vec<Pa> = m.gic.redistributors.iter().map(|r| Pa(r.start)).collect();
-    let ppis = [
-        m.timer.virt,
-        m.timer.physical,
-        m.timer.hypervisor,
-        m.gic.maintenance,
-    ];
-    let redistributor = gic::init_cpu(&regions, &ppis.map(|i| i.intid));
+    let timers = [m.timer.virt, m.timer.physical, m.timer.hypervisor].map(|timer| timer.intid);
+    let redistributor = gic::init_cpu(&regions, &timers, m.gic.maintenance.intid);
     let redistributor =
         redistributor.unwrap_or_else(|| panic!("CPU {:#x} has no redistributor", cpu.affinity));
     cpu.redistributor.call_once(|| redistributor);

@@ -47,6 +47,11 @@ fn ends_of_interrupts_that_no_list_register_held_count_for_their_own_guest() {
 }
 
 #[test]
+fn a_guest_that_does_not_listen_to_what_is_pending_keeps_no_interrupt_from_el2() {
+    is_not_felt(["listens-to-one-group", "steady"], &[]);
+}
+
+#[test]
 fn a_guest_that_waits_with_its_timer_long_past_takes_no_more_than_its_turns() {
     is_not_felt(["spins-past-deadline", "steady"], &[]);
 }

@@ -19,12 +19,13 @@ mod guest {
 
     type Role = (&'static str, fn());
 
-    const ROLES: [Role; 10] = [
+    const ROLES: [Role; 11] = [
         ("steady", steady),
         ("sleepy", sleepy),
         ("off-with-pending", off_with_pending),
         ("ends-unlisted", ends_unlisted),
         ("handler", handler),
+        ("listens-to-one-group", listens_to_one_group),
         ("spins-past-deadline", spins_past_deadline),
         ("writes-disr", writes_disr),
         ("reads-disr", reads_disr),
@@ -182,6 +183,18 @@ mod guest {
             assert!(disr == 0, "DISR_EL1 is {disr:#x}, which a neighbour wrote");
             spin(1);
         }
+        println!("neighbours: ok");
+    }
+
+    /// Has more interrupts pending than any list registers hold, of a group that it does not listen to, while it listens to
+    /// the other.
+    fn listens_to_one_group() {
+        gic::enable_groups(0b11);
+        gic::enable_cpu(0, u32::from(u16::MAX));
+        cpu::set_group0_enable(1);
+        cpu::set_group1_enable(0);
+        gic::make_pending(0, u32::from(u16::MAX));
+        spin(SPOIL_UNTIL_MS);
         println!("neighbours: ok");
     }
 
