@@ -16,6 +16,8 @@ pub use world::World;
 pub mod hcr {
     /// Stage 2 on.
     pub const VM: u64 = 1;
+    /// Walks of stage 1 may not go to Device memory.
+    pub const PTW: u64 = 1 << 2;
     /// FIQs are EL2's.
     pub const FMO: u64 = 1 << 3;
     /// IRQs are EL2's.

@@ -10,6 +10,7 @@
 //! - [`contexts`]: stage 2 of its guests.
 //! - [`interrupts`]: list registers and timers; [`ich`] is what L1 set of them.
 //! - [`debug`]: MDSCR_EL1, which stands for two registers.
+//! - [`walks`]: at which level a walk of stage 1 failed.
 
 pub(crate) mod contexts;
 pub(crate) mod debug;
@@ -19,6 +20,7 @@ mod ich;
 pub(crate) mod interrupts;
 mod l1_memory;
 mod registers;
+pub(crate) mod walks;
 mod world;
 
 use alloc::boxed::Box;
@@ -98,6 +100,21 @@ pub(crate) fn identification(
     id::value(register, host, without, shape)
 }
 
+/// What a guest that reads `ids` is shown of translation, with `memory`.
+fn advertised(ids: &IdRegisters, memory: &GuestMemory) -> Advertised {
+    Advertised {
+        ids: droste_arm64::IdRegisters {
+            isar0: ids.get(ID_AA64ISAR0_EL1),
+            mmfr0: ids.get(ID_AA64MMFR0_EL1),
+            mmfr1: ids.get(ID_AA64MMFR1_EL1),
+            mmfr2: ids.get(ID_AA64MMFR2_EL1),
+            ..memory.ids
+        },
+        isar1: ids.get(ID_AA64ISAR1_EL1),
+        ipa_bits: memory.geometry.ipa_bits(),
+    }
+}
+
 impl Nested {
     /// For a virtual machine with `memory`, identification `ids`, this many bytes of RAM and virtual CPUs.
     pub(crate) fn build(
@@ -107,17 +124,7 @@ impl Nested {
         (bytes, vcpus): (u64, usize),
         ram: &mut Ram,
     ) -> Result<Self, BuildError> {
-        let advertised = Advertised {
-            ids: droste_arm64::IdRegisters {
-                isar0: ids.get(ID_AA64ISAR0_EL1),
-                mmfr0: ids.get(ID_AA64MMFR0_EL1),
-                mmfr1: ids.get(ID_AA64MMFR1_EL1),
-                mmfr2: ids.get(ID_AA64MMFR2_EL1),
-                ..memory.ids
-            },
-            isar1: ids.get(ID_AA64ISAR1_EL1),
-            ipa_bits: memory.geometry.ipa_bits(),
-        };
+        let advertised = advertised(ids, memory);
         let register_pages = ram.take(vcpus as u64 * REGISTER_PAGE, REGISTER_PAGE, 0);
         let register_pages =
             register_pages.ok_or_else(|| BuildError("no RAM for its register pages".into()))?;
@@ -286,7 +293,10 @@ impl El2 {
 /// A virtual CPU's EL2, where it is known to have one.
 #[inline]
 fn el2(state: &mut VcpuState) -> &mut El2 {
-    state.el2.as_deref_mut().expect("callers have looked")
+    state
+        .el2
+        .as_deref_mut()
+        .expect("only what happens to a virtual CPU with EL2 comes here")
 }
 
 /// What runs, and its virtual PSTATE.

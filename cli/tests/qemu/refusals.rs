@@ -91,3 +91,14 @@ fn a_kernel_that_is_none_fails_its_virtual_machine_alone() {
         ],
     );
 }
+
+#[test]
+fn an_el2_that_cannot_leave_the_layout_of_vhe_is_refused() {
+    let mut stage = Stage::new();
+    stage.droste("inner", "vhe");
+    let mut terminal = stage.run_on(1).on_terminal();
+    terminal.wait_for("no EL2 without the Virtualization Host Extensions (FEAT_E2H0)");
+    terminal.wait_for("all CPUs are stopped");
+    terminal.keys("\x01x");
+    terminal.dies();
+}

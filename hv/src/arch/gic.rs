@@ -11,7 +11,7 @@ use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicDistributor, GicRedistributor, GicRedistributorIterator};
 use arm_gic::{IntId, UniqueMmioPointer};
 use droste_arm64::Pa;
-use droste_vdev::gic::{Interface, Vmcr, Vtr};
+use droste_vdev::gic::{Interface, Vmcr, Vtr, undisputed};
 
 use super::{isb, mrs, msr};
 
@@ -328,6 +328,15 @@ pub(crate) fn set_maintenance(requests: u64) {
 pub(crate) fn set_virtual_hcr(value: u64) {
     // SAFETY: ICH_HCR_EL2 concerns the guest's virtual interface alone.
     unsafe { msr!("S3_4_C12_C11_0", value) }
+}
+
+/// Turns off the requests for maintenance that the hardware has for met although all was done.
+pub(crate) fn drop_disputed_requests() {
+    isb();
+    let misr = mrs!("S3_4_C12_C11_2");
+    if misr != 0 {
+        set_virtual_hcr(undisputed(read_virtual_hcr(), misr));
+    }
 }
 
 /// Reads ICH_HCR_EL2.

@@ -67,6 +67,8 @@ pub(crate) struct Registers {
     pub(crate) pc: u64,
     /// Its PSTATE, as SPSR_EL2 holds it.
     pub(crate) pstate: u64,
+    /// Whether it stepped over an instruction that was emulated, and has not been told.
+    is_stepped: bool,
 }
 
 // What vectors.s was written for.
@@ -101,7 +103,13 @@ impl Registers {
         const BTYPE: u64 = 3 << 10;
         const SINGLE_STEP: u64 = 1 << 21;
         self.pc = self.pc.wrapping_add(bytes);
+        self.is_stepped |= self.pstate & SINGLE_STEP != 0;
         self.pstate &= !(BTYPE | SINGLE_STEP);
+    }
+
+    /// Whether it [stepped over](Self::skip) an instruction while it was to make one step, since the last call.
+    pub(crate) fn take_stepped(&mut self) -> bool {
+        core::mem::take(&mut self.is_stepped)
     }
 }
 
@@ -313,7 +321,11 @@ macro_rules! handler {
         extern "C" fn $name(state: *mut VcpuState) -> *mut VcpuState {
             // SAFETY: `state` is the box that was entered last; the guest ran in between and nobody else.
             let state = unsafe { Box::from_raw(state) };
-            Box::into_raw($function(state))
+            let mut state = $function(state);
+            if state.registers.is_stepped {
+                exit::stepped(&mut state);
+            }
+            Box::into_raw(state)
         }
     };
 }
@@ -329,4 +341,8 @@ handler!(
 handler!(
     /// An SError while a guest ran.
     handle_serror => exit::serror
+);
+handler!(
+    /// Any of these, of a guest in AArch32: comes before them, and in place of the first.
+    handle_aarch32 => exit::leave_aarch32
 );

@@ -2,11 +2,11 @@
 
 use droste_arm64::hcr;
 use droste_arm64::sysreg::{
-    CNTHCTL_EL2, CNTV_CTL_EL0, CNTVOFF_EL2, CPTR_EL2, ICH_HCR_EL2, MDCR_EL2, SCTLR_EL2, TCR_EL2,
-    TTBR0_EL2, VMPIDR_EL2, VPIDR_EL2,
+    CNTHCTL_EL2, CNTVOFF_EL2, CPTR_EL2, ICH_HCR_EL2, MDCR_EL2, SCTLR_EL2, TCR_EL2, TTBR0_EL2,
+    VMPIDR_EL2, VPIDR_EL2,
 };
 use droste_nested::forward::{self, Controls};
-use droste_nested::registers::{Known, Loaded, Twins, VirtualEl2, host_stage1};
+use droste_nested::registers::{Known, Loaded, VirtualEl2, host_stage1};
 
 use super::{El2, HCR, el2, enter_context, interrupts};
 use crate::arch::el2::Hardware;
@@ -56,7 +56,10 @@ impl El2 {
         let l1 = self.controls();
         let own = self.own;
         let own_traps = own.traps.with_mdscr_trapped().with_timers_open();
-        let own_hcr = own.hcr & !(hcr::NV | hcr::NV1 | hcr::NV2 | hcr::AT | hcr::TTLB);
+        // Where L1 has a stage 2, whether walks may go to Device memory is its affair: what it permits would fault for ever.
+        let has_stage2 = l1.hcr & (hcr::VM | hcr::DC) != 0;
+        let ptw = if has_stage2 { l1.hcr } else { own.hcr } & hcr::PTW;
+        let own_hcr = own.hcr & !(hcr::NV | hcr::NV1 | hcr::NV2 | hcr::AT | hcr::TTLB | hcr::PTW);
         let merged = forward::hardware(
             forward::Hardware {
                 hcr: own_hcr,
@@ -73,7 +76,7 @@ impl El2 {
             VirtualEl2::Vhe => 0,
         };
         Control {
-            hcr: merged.hcr | for_guest(l1.hcr) | tge,
+            hcr: merged.hcr | for_guest(l1.hcr) | tge | ptw,
             mpidr: self.get(VMPIDR),
             midr: self.get(VPIDR),
             cntvoff: self.get(CNTVOFF),
@@ -129,10 +132,6 @@ pub(super) fn to_host(state: &mut VcpuState) {
     el2.view(&mut Hardware).load();
     el2.loaded = Loaded::El2;
     el2.load_stage1();
-    if el2.kind == VirtualEl2::Nvhe {
-        // It has no virtual timer: the hardware's is off until its guest's is back there.
-        Hardware.set(CNTV_CTL_EL0, 0);
-    }
     keep_serror(el2, serror);
     let mut control = el2.own;
     if el2.kind == VirtualEl2::Nvhe {

@@ -37,14 +37,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "clear-voids-no-ticket",
         "shadow.rs",
-        "        self.invalidations = self.invalidations.wrapping_add(1);\n        if self.filled",
-        "        if self.filled",
+        "        self.invalidations = self.invalidations.wrapping_add(1);\n        if self.is_empty()",
+        "        if self.is_empty()",
     ),
     mutant(
         "clear-thinks-that-nothing-is-there",
         "shadow.rs",
-        "        if self.filled == Extents::NONE {",
-        "        if self.in_pieces == Extents::NONE {",
+        "        self.filled == Extents::NONE\n",
+        "        self.in_pieces == Extents::NONE\n",
     ),
     // Fills.
     mutant(
@@ -376,6 +376,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "            Decision::Refuse(Outcome::Inject(reason)) => Verdict::External(reason),",
         "            Decision::Refuse(Outcome::Inject(_)) => Verdict::Retry,",
     ),
+    mutant(
+        "walks-and-maintenance-only-write",
+        "fault.rs",
+        "Some(if fault.is_either() {",
+        "Some(if fault.is_either() && abort.far == 0 {",
+    ),
+    mutant(
+        "shadow-that-lacks-is-to-blame",
+        "fault.rs",
+        "            (false, _) if can_read => Access::Read,\n",
+        "",
+    ),
     // What an invalidation asks for.
     mutant(
         "address-not-shifted",
@@ -501,8 +513,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "walk-asks-no-permission",
         "walk.rs",
-        "        if !self.permits(used, access) {",
-        "        if !self.permits(used, access) && level.number() > 3 {",
+        "        if access.is_some_and(|access| !self.permits(used, access)) {",
+        "        if access.is_some_and(|access| !self.permits(used, access)) && level.number() > 3 {",
     ),
     mutant(
         "walk-asks-no-access-flag",

@@ -24,6 +24,10 @@ pub(crate) const OLD_AT: u64 = MEMORY_AT + 2 * BLOCK;
 pub(crate) const NO_PAGE_AT: u64 = MEMORY_AT + 3 * BLOCK + 0x5000;
 /// IPA of a page to read only in that block.
 pub(crate) const READ_ONLY_PAGE_AT: u64 = MEMORY_AT + 3 * BLOCK + 0x6000;
+/// IPA of the same to write only.
+pub(crate) const WRITE_ONLY_AT: u64 = MEMORY_AT + 7 * BLOCK;
+/// IPA of the same as Device memory.
+pub(crate) const DEVICE_AT: u64 = MEMORY_AT + 6 * BLOCK;
 /// IPA of an output address above 4 GiB, where there is nothing.
 pub(crate) const FAR_AT: u64 = MEMORY_AT + 5 * BLOCK;
 /// An output address above 4 GiB where no machine of the tests has anything.
@@ -100,6 +104,8 @@ impl Lab {
             (MEMORY_AT, Leaf::Memory),
             (READ_ONLY_AT, Leaf::ReadOnly),
             (OLD_AT, Leaf::Old),
+            (WRITE_ONLY_AT, Leaf::WriteOnly),
+            (DEVICE_AT, Leaf::Device),
         ] {
             tables.map(root, ipa, memory, Size::Block, leaf);
         }
