@@ -91,6 +91,10 @@ write! {
     set_binary_point = "icc_bpr1_el1";
     /// OSLAR_EL1: bit 0 locks debug registers.
     set_os_lock = "oslar_el1";
+    /// DBGWVR0_EL1: the address of the first watchpoint.
+    set_watchpoint_address = "dbgwvr0_el1";
+    /// DBGWCR0_EL1: what the first watchpoint matches.
+    set_watchpoint_control = "dbgwcr0_el1";
     /// DISR_EL1: an SError that ESB deferred.
     set_disr = "S3_0_C12_C1_1";
 }
@@ -127,6 +131,8 @@ plain! {
     dsb = "dsb sy";
     /// Lets interrupts in.
     unmask_interrupts = "msr daifclr, #2";
+    /// Lets debug exceptions in.
+    unmask_debug = "msr daifclr, #8";
     /// Keeps interrupts out.
     mask_interrupts = "msr daifset, #2";
     /// A breakpoint: an exception of class 0x3c.

@@ -64,6 +64,15 @@ fn a_deferred_serror_is_not_seen_by_the_next_guest() {
 }
 
 #[test]
+fn watchpoints_match_for_their_own_guest_alone() {
+    let roles = ["watches-the-first", "watches-the-second"];
+    for cpu in ["max", "cortex-a72"] {
+        let ended = is_not_felt(roles, &["--cpu", cpu]);
+        must_say(&ended.output, &["[watches-the-second] neighbours: ok"]);
+    }
+}
+
+#[test]
 fn an_interrupt_sent_to_a_cpu_that_is_off_does_not_keep_it_from_starting() {
     let role = "kicks-the-sleeping";
     let mut stage = Stage::new();

@@ -3,7 +3,7 @@
 use droste_arm64::hcr;
 use droste_nested::registers::VirtualEl2;
 
-use super::{isb, mrs, msr};
+use super::{debug, isb, mrs, msr};
 
 /// EL2's traps that a guest hypervisor may add to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -136,6 +136,7 @@ pub(crate) fn init_cpu() {
         msr!("hcr_el2", hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO);
         msr!("hstr_el2", 0u64);
         msr!("oslar_el1", 0u64); // the guest's own OS lock is kept in software
+        debug::init_cpu();
         msr!("cntvoff_el2", 0u64); // both of a guest's counters agree
         msr!("cnthp_ctl_el2", 0u64);
         msr!("cntv_ctl_el0", 0u64);

@@ -13,7 +13,7 @@ use droste_vdev::sysreg::DebugRegisters;
 use super::registers::{El1, Keys, Timers};
 use super::simd::Vectors;
 use super::traps::Traps;
-use super::{gic, isb, mrs, msr};
+use super::{debug, gic, isb, mrs, msr};
 use crate::cpu::Cpu;
 use crate::exit;
 use crate::nested::El2;
@@ -259,10 +259,14 @@ impl VcpuState {
         mrs!("hcr_el2") & hcr::VSE
     }
 
-    /// Gives the hardware what it needs of the guest's debug registers.
+    /// Gives the hardware what it needs of the guest's debug registers. Breakpoints and watchpoints of one with EL2 never
+    /// match: virtual EL2 and what is under it are one level to the hardware, and a change of worlds does not look at them.
     pub(crate) fn load_debug(&self) {
-        // SAFETY: MDSCR_EL1 enables debug exceptions of EL1 and EL0 alone; EL2 routes none to itself.
-        unsafe { msr!("mdscr_el1", self.debug.hardware_mdscr()) }
+        if self.el2.is_none() {
+            debug::load(&self.debug);
+        } else {
+            debug::load_without_points(&self.debug);
+        }
     }
 }
 
