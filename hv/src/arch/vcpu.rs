@@ -64,11 +64,12 @@ pub(crate) struct Registers {
     x: [u64; 31],
     /// Where the guest goes on.
     pub(crate) pc: u64,
-    /// Its PSTATE, as SPSR_EL2 holds it.
+    /// Its PSTATE, as SPSR_EL2 holds it; and [`STEPPED`], which that has no such bit for.
     pub(crate) pstate: u64,
-    /// Whether it stepped over an instruction that was emulated, and has not been told.
-    is_stepped: bool,
 }
+
+/// It stepped over an instruction that was emulated, and has not been told. `vectors.s` sees to it at the next entry.
+const STEPPED: u64 = 1 << 63;
 
 // What vectors.s was written for.
 const _: () = {
@@ -102,13 +103,15 @@ impl Registers {
         const BTYPE: u64 = 3 << 10;
         const SINGLE_STEP: u64 = 1 << 21;
         self.pc = self.pc.wrapping_add(bytes);
-        self.is_stepped |= self.pstate & SINGLE_STEP != 0;
+        if self.pstate & SINGLE_STEP != 0 {
+            self.pstate |= STEPPED;
+        }
         self.pstate &= !(BTYPE | SINGLE_STEP);
     }
 
-    /// Whether it [stepped over](Self::skip) an instruction while it was to make one step, since the last call.
-    pub(crate) fn take_stepped(&mut self) -> bool {
-        core::mem::take(&mut self.is_stepped)
+    /// Forgets that it [stepped over](Self::skip) an instruction while it was to make one step.
+    pub(crate) fn forget_step(&mut self) {
+        self.pstate &= !STEPPED;
     }
 }
 
@@ -314,11 +317,7 @@ macro_rules! handler {
         extern "C" fn $name(state: *mut VcpuState) -> *mut VcpuState {
             // SAFETY: `state` is the box that was entered last; the guest ran in between and nobody else.
             let state = unsafe { Box::from_raw(state) };
-            let mut state = $function(state);
-            if state.registers.is_stepped {
-                exit::stepped(&mut state);
-            }
-            Box::into_raw(state)
+            Box::into_raw($function(state))
         }
     };
 }
@@ -338,4 +337,8 @@ handler!(
 handler!(
     /// Any of these, of a guest in AArch32: comes before them, and in place of the first.
     handle_aarch32 => exit::leave_aarch32
+);
+handler!(
+    /// A guest that is to be entered, and to be told of a step over an instruction.
+    handle_stepped => exit::stepped
 );
