@@ -174,12 +174,17 @@ impl VcpuState {
         vcpu: &'static Vcpu,
         cpu: &'static Cpu,
         (fixed, control): (Fixed, Control),
-        el2: Option<Box<El2>>,
+        mut el2: Option<Box<El2>>,
         (pc, argument): (u64, u64),
     ) -> Box<Self> {
         // Virtual EL2 is EL1 to the hardware.
         const EL1H_MASKED: u64 = 0x3c5;
         const SCTLR_RES1: u64 = 0x30d0_0800;
+        // Whoever powers it on may be a CPU of another model.
+        let control = control.on(cpu);
+        if let Some(el2) = &mut el2 {
+            el2.settle_on(cpu);
+        }
         let mut registers = Registers {
             pc,
             pstate: EL1H_MASKED,
@@ -285,6 +290,17 @@ impl Fixed {
 }
 
 impl Control {
+    /// The same for a virtual CPU that runs on `cpu`.
+    pub(crate) fn on(self, cpu: &Cpu) -> Self {
+        let model = cpu.model.get();
+        let model = *model.expect("virtual CPUs run on CPUs that are online");
+        Self {
+            midr: model.midr,
+            traps: self.traps.on(model),
+            ..self
+        }
+    }
+
     #[inline]
     fn load(&self) {
         // SAFETY: values that `Vm` or `El2::of_guest` composed: the guest stays at EL1 and EL0 under stage 2, its
