@@ -16,6 +16,7 @@ use droste_vdev::id;
 use crate::arch::boot::{has_e2h0, layout, secondary_start};
 use crate::arch::gic::Distributor;
 use crate::arch::id::IdRegisters;
+use crate::arch::id::Model;
 use crate::arch::memory::Region;
 use crate::arch::mmu::{self, Access};
 use crate::arch::{self, firmware, gic, timer};
@@ -102,6 +103,7 @@ fn init_cpu(cpu: &'static Cpu) {
     let redistributor =
         redistributor.unwrap_or_else(|| panic!("CPU {:#x} has no redistributor", cpu.affinity));
     cpu.redistributor.call_once(|| redistributor);
+    cpu.model.call_once(Model::read);
     cpu.is_online.store(true, Ordering::Release);
 }
 

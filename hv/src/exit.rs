@@ -126,10 +126,12 @@ pub(crate) fn leave_aarch32(mut state: Box<VcpuState>) -> Box<VcpuState> {
 /// The guest makes single steps, and one was over an instruction that was emulated: what the hardware would say when it is
 /// entered again is that it stepped over none.
 #[cold]
-pub(crate) fn stepped(state: &mut VcpuState) {
-    if state.registers.take_stepped() && nested::debug::is_stepping(state) {
-        inject(state, Injection::Step);
+pub(crate) fn stepped(mut state: Box<VcpuState>) -> Box<VcpuState> {
+    state.registers.forget_step();
+    if nested::debug::is_stepping(&mut state) {
+        inject(&mut state, Injection::Step);
     }
+    state
 }
 
 /// Interrupts handled in one go; what is pending beyond comes again at once, when the scheduler has had its say.

@@ -28,8 +28,8 @@ use alloc::format;
 
 use droste_arm64::sysreg::{
     HCR_EL2, ID_AA64ISAR0_EL1, ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1,
-    ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, SCTLR_EL1, SCTLR_EL2, SysReg, VTCR_EL2,
-    VTTBR_EL2,
+    ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, SCTLR_EL1, SCTLR_EL2, SysReg, VPIDR_EL2,
+    VTCR_EL2, VTTBR_EL2,
 };
 use droste_arm64::vncr::{Nv1, PAGE_BYTES, RegisterPage, Slot, slot};
 use droste_arm64::{Granule, Pa, Vtcr, Vttbr, hcr};
@@ -43,6 +43,7 @@ use crate::arch::el2::{Hardware, REGISTER_PAGE, has_register_page, register_page
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
 use crate::arch::vcpu::{Control, Fixed, VcpuState, VectorTable};
+use crate::cpu::Cpu;
 use crate::guest_memory::GuestMemory;
 use crate::memory::Ram;
 use crate::vm::BuildError;
@@ -52,6 +53,7 @@ use interrupts::Interrupts;
 const SCTLR_EL1_SLOT: Slot = in_page(SCTLR_EL1);
 const SCTLR_EL1_RESET: u64 = 0x30d0_0800;
 const HCR: Known = Known::new(HCR_EL2);
+const VPIDR: Known = Known::new(VPIDR_EL2);
 const SCTLR: Known = Known::new(SCTLR_EL2);
 const VTCR: Known = Known::new(VTCR_EL2);
 const VTTBR: Known = Known::new(VTTBR_EL2);
@@ -232,6 +234,13 @@ impl El2 {
             el2.derive_stage1();
         }
         (Box::new(el2), (fixed, own))
+    }
+
+    /// Makes it that of a virtual CPU which runs on `cpu`.
+    pub(crate) fn settle_on(&mut self, cpu: &Cpu) {
+        self.own = self.own.on(cpu);
+        let midr = self.own.midr;
+        self.view(&mut Hardware).set(VPIDR, midr);
     }
 
     /// Whether virtual EL2 has the hardware's timers and EL1 registers, and not its guest.

@@ -3,6 +3,7 @@
 use droste_arm64::hcr;
 use droste_nested::registers::VirtualEl2;
 
+use super::id::Model;
 use super::{debug, isb, mrs, msr};
 
 /// EL2's traps that a guest hypervisor may add to.
@@ -47,18 +48,20 @@ impl Traps {
         const MDCR_PERFORMANCE: u64 = 1 << 6 | 1 << 5; // TPM, TPMCR
         const MDCR_TRACE_FILTER: u64 = 1 << 19;
         const MDCR_STATISTICAL: u64 = 1 << 14; // TPMS
-        const PMCR_N: u64 = 0x1f << 11;
-        let has_pmu = !matches!(mrs!("id_aa64dfr0_el1") >> 8 & 0xf, 0 | 0xf);
-        // Counters stay with EL1 in MDCR_EL2.HPMN, all of whose accesses trap.
-        let counters = if has_pmu {
-            (mrs!("pmcr_el0") & PMCR_N) >> 11
-        } else {
-            0
-        };
         Self {
             cptr: CPTR_RES1 | CPTR_TRACE | CPTR_ACTIVITY_MONITORS,
-            mdcr: MDCR_DEBUG | MDCR_PERFORMANCE | MDCR_TRACE_FILTER | MDCR_STATISTICAL | counters,
+            mdcr: MDCR_DEBUG | MDCR_PERFORMANCE | MDCR_TRACE_FILTER | MDCR_STATISTICAL,
             cnthctl: CNTHCTL_EL1_PHYSICAL,
+        }
+        .on(Model::read())
+    }
+
+    /// The same on a CPU of this model: its counters stay with EL1 in MDCR_EL2.HPMN, all of whose accesses trap.
+    pub(super) const fn on(self, model: Model) -> Self {
+        const HPMN: u64 = 0x1f;
+        Self {
+            mdcr: self.mdcr & !HPMN | model.counters,
+            ..self
         }
     }
 

@@ -65,11 +65,12 @@ pub(crate) struct Registers {
     x: [u64; 31],
     /// Where the guest goes on.
     pub(crate) pc: u64,
-    /// Its PSTATE, as SPSR_EL2 holds it.
+    /// Its PSTATE, as SPSR_EL2 holds it; and [`STEPPED`], which that has no such bit for.
     pub(crate) pstate: u64,
-    /// Whether it stepped over an instruction that was emulated, and has not been told.
-    is_stepped: bool,
 }
+
+/// It stepped over an instruction that was emulated, and has not been told. `vectors.s` sees to it at the next entry.
+const STEPPED: u64 = 1 << 63;
 
 // What vectors.s was written for.
 const _: () = {
@@ -103,13 +104,15 @@ impl Registers {
         const BTYPE: u64 = 3 << 10;
         const SINGLE_STEP: u64 = 1 << 21;
         self.pc = self.pc.wrapping_add(bytes);
-        self.is_stepped |= self.pstate & SINGLE_STEP != 0;
+        if self.pstate & SINGLE_STEP != 0 {
+            self.pstate |= STEPPED;
+        }
         self.pstate &= !(BTYPE | SINGLE_STEP);
     }
 
-    /// Whether it [stepped over](Self::skip) an instruction while it was to make one step, since the last call.
-    pub(crate) fn take_stepped(&mut self) -> bool {
-        core::mem::take(&mut self.is_stepped)
+    /// Forgets that it [stepped over](Self::skip) an instruction while it was to make one step.
+    pub(crate) fn forget_step(&mut self) {
+        self.pstate &= !STEPPED;
     }
 }
 
@@ -173,12 +176,17 @@ impl VcpuState {
         vcpu: &'static Vcpu,
         cpu: &'static Cpu,
         (fixed, control): (Fixed, Control),
-        el2: Option<Box<El2>>,
+        mut el2: Option<Box<El2>>,
         (pc, argument): (u64, u64),
     ) -> Box<Self> {
         // Virtual EL2 is EL1 to the hardware.
         const EL1H_MASKED: u64 = 0x3c5;
         const SCTLR_RES1: u64 = 0x30d0_0800;
+        // Whoever powers it on may be a CPU of another model.
+        let control = control.on(cpu);
+        if let Some(el2) = &mut el2 {
+            el2.settle_on(cpu);
+        }
         let mut registers = Registers {
             pc,
             pstate: EL1H_MASKED,
@@ -289,6 +297,17 @@ impl Fixed {
 }
 
 impl Control {
+    /// The same for a virtual CPU that runs on `cpu`.
+    pub(crate) fn on(self, cpu: &Cpu) -> Self {
+        let model = cpu.model.get();
+        let model = *model.expect("virtual CPUs run on CPUs that are online");
+        Self {
+            midr: model.midr,
+            traps: self.traps.on(model),
+            ..self
+        }
+    }
+
     #[inline]
     fn load(&self) {
         // SAFETY: values that `Vm` or `El2::of_guest` composed: the guest stays at EL1 and EL0 under stage 2, its
@@ -321,11 +340,7 @@ macro_rules! handler {
         extern "C" fn $name(state: *mut VcpuState) -> *mut VcpuState {
             // SAFETY: `state` is the box that was entered last; the guest ran in between and nobody else.
             let state = unsafe { Box::from_raw(state) };
-            let mut state = $function(state);
-            if state.registers.is_stepped {
-                exit::stepped(&mut state);
-            }
-            Box::into_raw(state)
+            Box::into_raw($function(state))
         }
     };
 }
@@ -345,4 +360,8 @@ handler!(
 handler!(
     /// Any of these, of a guest in AArch32: comes before them, and in place of the first.
     handle_aarch32 => exit::leave_aarch32
+);
+handler!(
+    /// A guest that is to be entered, and to be told of a step over an instruction.
+    handle_stepped => exit::stepped
 );

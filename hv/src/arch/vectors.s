@@ -130,6 +130,7 @@ exit_guest:
 enter_guest:
     msr     tpidr_el2, x0
     ldr     x3, [x0, #256]
+    tbnz    x3, #63, enter_stepped      // `STEPPED`
     ldp     x30, x2, [x0, #240]
     msr     spsr_el2, x3
     msr     elr_el2, x2
@@ -164,6 +165,10 @@ exit_aarch32:
     cmp     x19, x4
     b.eq    enter_guest
     blr     x19
+    b       enter_guest
+
+enter_stepped:
+    bl      handle_stepped
     b       enter_guest
 
 // x0: `Registers`, x1: CPU index. The first entry of this CPU; its stack starts anew.
