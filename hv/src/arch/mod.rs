@@ -10,6 +10,7 @@ pub(crate) mod el2;
 pub(crate) mod exception;
 pub(crate) mod firmware;
 pub(crate) mod gic;
+pub(crate) mod guest_word;
 pub(crate) mod heap;
 pub(crate) mod id;
 pub(crate) mod memory;
@@ -69,7 +70,7 @@ pub(crate) fn is_interrupt_pending() -> bool {
     let value: u64;
     // SAFETY: reading this register changes nothing. Not `nomem`: what it reads changes by itself.
     unsafe {
-        core::arch::asm!("mrs {}, isr_el1", out(reg) value, options(nostack, preserves_flags))
+        core::arch::asm!("mrs {}, isr_el1", out(reg) value, options(nostack, preserves_flags));
     };
     value & (IRQ | FIQ) != 0
 }
