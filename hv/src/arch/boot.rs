@@ -142,5 +142,9 @@ pub(crate) fn secondary_start(cpu: usize) -> (u64, u64) {
 /// Whether the CPU lets EL2 run without the Virtualization Host Extensions' register layout (E2H = 0), as Droste does.
 pub(crate) fn has_e2h0() -> bool {
     const E2H: u64 = 1 << 34;
-    mrs!("hcr_el2") & E2H == 0
+    // ID_AA64MMFR4_EL1.E2H0 (DDI 0487, D24.2): 0 where there is FEAT_E2H0. A hypervisor below may give back what was written
+    // to HCR_EL2, which it has in memory; and CPUs from before the field show that E2H stays as it is.
+    const E2H0: u64 = 0xf << 24;
+    let has_field = mrs!("S3_0_C0_C7_4") & E2H0 == 0;
+    has_field && mrs!("hcr_el2") & E2H == 0
 }
