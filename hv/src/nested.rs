@@ -40,6 +40,7 @@ use droste_nested::registers::{File, HostStage1, Known, Loaded, View, VirtualEl2
 use droste_nested::{Advertised, StageTwo, StageTwoRegisters, Walker};
 
 use crate::arch::el2::{Hardware, REGISTER_PAGE, has_register_page, register_page};
+use crate::arch::guest_word;
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
 use crate::arch::vcpu::{Control, Fixed, VcpuState, VectorTable};
@@ -79,7 +80,7 @@ pub(crate) fn kind_of(el2: image::El2) -> Result<Option<VirtualEl2>, BuildError>
         image::El2::Vhe => VirtualEl2::Vhe,
         image::El2::Nvhe => VirtualEl2::Nvhe,
     };
-    if !has_register_page() {
+    if !(has_register_page() && guest_word::can_exchange()) {
         return Err(BuildError(format!(
             "it is to have EL2 ({}), which takes FEAT_NV2, and these CPUs have none",
             el2.as_str()

@@ -53,6 +53,25 @@ fn more_memory_than_the_machine_has_is_refused() {
 }
 
 #[test]
+fn a_machine_that_lacks_something_says_what_on_its_console() {
+    let stage = fp_stage();
+    let qemu = stage.between("set -- \"$@\" -machine gic-version=2");
+    let error = stage.run_on(1).with(&["--qemu", &qemu]).fails();
+    let why = "droste: error: the device tree has no GICv3, which Droste needs";
+    must_say(&error, &[why, NO_REPORT]);
+}
+
+#[test]
+fn a_hypervisor_at_a_virtual_el2_with_vhe_says_that_it_cannot_be_there() {
+    let mut stage = Stage::new();
+    stage.inner_droste("inner", "vhe");
+    stage.run_on(1).succeeds(&[
+        "droste: error: this CPU has no EL2 without the Virtualization Host Extensions (FEAT_E2H0)",
+        "droste: inner: powered off",
+    ]);
+}
+
+#[test]
 fn a_machine_without_a_boot_image_is_told_how_to_get_one() {
     let stage = fp_stage();
     let script = "for word; do shift; case $word in -initrd | */vms.img) ;; *) set -- \"$@\" \"$word\" ;; esac; done";

@@ -11,6 +11,7 @@ pub(crate) mod el2;
 pub(crate) mod exception;
 pub(crate) mod firmware;
 pub(crate) mod gic;
+pub(crate) mod guest_word;
 pub(crate) mod heap;
 pub(crate) mod id;
 pub(crate) mod memory;
