@@ -91,11 +91,11 @@ fn soak(pair: &Pair, kinds: &[&Kind], seed: u64, most: usize, end: Instant) -> R
         println!("{programs} programs, no difference");
         return Ok(());
     }
-    for (kind, seed, program) in different.iter().take(most) {
-        shrink::explain(pair, kind, *seed, *program)?;
+    let found = different.len();
+    for (kind, seed, program) in different.into_iter().take(most) {
+        shrink::explain(pair, kind, seed, program)?;
     }
     Err(Failure::new(format!(
-        "{} of {programs} programs differ",
-        different.len()
+        "{found} of {programs} programs differ"
     )))
 }

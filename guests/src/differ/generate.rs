@@ -20,7 +20,8 @@ pub struct Shape {
 }
 
 /// HCR_EL2 of levels under EL2: VM, FMO, IMO, AMO, TSC.
-pub const UNDER: u64 = 1 | 7 << 3 | 1 << 19;
+pub const UNDER: u64 = 1 | 7 << 3 | TSC;
+const TSC: u64 = 1 << 19;
 /// TGE.
 pub const TGE: u64 = 1 << 27;
 
@@ -49,6 +50,7 @@ pub fn program(seed: u64, number: u64, shape: Shape) -> Program {
         random,
         shape,
         program: Program::default(),
+        looks: false,
         filled: 0,
     };
     let possible = THEMES.iter().filter(|theme| theme.is_for(shape));
@@ -68,6 +70,8 @@ pub struct Maker {
     pub shape: Shape,
     /// What there is of it.
     pub program: Program,
+    /// Whether it will look by AT, which may set access flags or not, and so meet faults of their own or not.
+    pub looks: bool,
     filled: u32,
 }
 
@@ -79,7 +83,7 @@ pub struct Stage2 {
     /// IPAs of data.
     pub data: [u64; 2],
     /// IPA of the second table of stage 1.
-    pub table: u64,
+    pub table: Option<u64>,
     /// HCR_EL2 for it: FWB or nothing, which says what its memory types mean.
     pub hcr: u64,
     /// Whether everything may be read.
@@ -124,11 +128,11 @@ impl Maker {
         }
     }
 
-    /// An empty phase at the end.
+    /// An empty phase at the end. SMC traps whatever else does: EL1's vectors call by it.
     pub fn phase(&mut self, level: Level, hcr: u64) {
         self.program.phases.push(Phase {
             level,
-            hcr,
+            hcr: hcr | TSC,
             ..Phase::default()
         });
     }
@@ -388,7 +392,7 @@ impl Maker {
             map(self, page, level).unwrap_or(page)
         });
         let second = STAGE1_ROOT + TABLE_BYTES;
-        let table = map(self, second, 3).unwrap_or(second);
+        let table = map(self, second, 3);
         let updates = self.random.one_of(&[0, 0, 1, 3]);
         let vtcr = 1 << 31
             | updates << 21
@@ -408,8 +412,9 @@ impl Maker {
         }
     }
 
-    /// Makes a stage 1 for EL1's upper half that leads to these IPAs; `table` is an IPA of its second table.
-    pub fn stage1(&mut self, ipas: [u64; 2], table: u64) -> Stage1 {
+    /// Makes a stage 1 for EL1's upper half that leads to these IPAs; `table` is an IPA of its second table, by which it
+    /// may be named.
+    pub fn stage1(&mut self, ipas: [u64; 2], table: Option<u64>) -> Stage1 {
         const NORMAL: u64 = 1 << 2 | 3 << 8 | 1 << 10;
         let granule = self.random.one_of(&[
             Granule::Kib4,
@@ -429,11 +434,13 @@ impl Maker {
         } else {
             2
         };
-        let through = if self.once_in(4) {
+        let updates = self.random.one_of(&[0, 0, 1, 3]);
+        let through = if self.once_in(4) && !(self.looks && updates != 0) {
             table
         } else {
-            STAGE1_ROOT + TABLE_BYTES
+            None
         };
+        let through = through.unwrap_or(STAGE1_ROOT + TABLE_BYTES);
         let before = self.program.entries.len();
         let mut tree = Tree::new(granule, start, bits, STAGE1_ROOT);
         let top = u64::MAX << bits;
@@ -469,7 +476,6 @@ impl Maker {
                 entry.value |= hierarchical;
             }
         }
-        let updates = self.random.one_of(&[0, 0, 1, 3]);
         let more = self.few_of(1 << 22 | 1 << 23 | 1 << 38 | 1 << 42);
         let tcr = TCR_LOWER
             | u64::from(64 - bits) << 16

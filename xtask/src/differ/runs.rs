@@ -137,10 +137,14 @@ impl Pair {
         let (bare, droste) = self.both(kind, &words)?;
         let (ours, theirs) = (numbers(&droste.lines), numbers(&bare.lines));
         if ours.len() != theirs.len() || ours.is_empty() {
+            for (name, said) in [("bare", &bare), ("droste", &droste)] {
+                droste::files::write(&self.folder.join(name), said.lines.join("\n").as_bytes())?;
+            }
             return Err(Failure::new(format!(
-                "{} programs on the bare machine, {} on Droste",
+                "{} programs on the bare machine, {} on Droste: see {}",
                 theirs.len(),
-                ours.len()
+                ours.len(),
+                self.folder.display()
             )));
         }
         let different = theirs

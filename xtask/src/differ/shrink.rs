@@ -4,14 +4,20 @@ use super::runs::{Kind, Pair, Said};
 use crate::workspace::Failure;
 use std::collections::BTreeMap;
 
-/// Shrinks one program, and prints it.
+/// Shrinks one program, and prints it; whether it differs when it is run alone.
 ///
 /// # Errors
 /// If a run does not come to its end.
-pub(super) fn explain(pair: &Pair, kind: &Kind, seed: u64, program: u64) -> Result<(), Failure> {
-    let mut mask = u64::MAX;
-    while let Some(smaller) = smaller(pair, kind, seed, program, mask)? {
-        mask = smaller;
+pub(super) fn explain(pair: &Pair, kind: &Kind, seed: u64, program: u64) -> Result<bool, Failure> {
+    let Some(mut mask) = fewer(pair, kind, seed, program, u64::MAX)? else {
+        println!(
+            "--- {}: seed {seed}, program {program}: not again",
+            kind.name
+        );
+        return Ok(false);
+    };
+    while let Some(less) = fewer(pair, kind, seed, program, mask)?.filter(|less| *less != mask) {
+        mask = less;
     }
     println!(
         "--- {}: seed {seed}, program {program}, parts {mask:#x}",
@@ -45,15 +51,15 @@ pub(super) fn explain(pair: &Pair, kind: &Kind, seed: u64, program: u64) -> Resu
     {
         println!("Droste: {line}");
     }
-    Ok(())
+    Ok(true)
 }
 
 fn words(seed: u64, program: u64, mask: u64) -> String {
     format!("differ.seed={seed} differ.from={program} differ.mask={mask:#x}")
 }
 
-/// The mask with the fewest parts that still differs; `None` if none of those that were tried does.
-fn smaller(
+/// Of the mask, and of those without some of its parts, the one with the fewest that differs.
+fn fewer(
     pair: &Pair,
     kind: &Kind,
     seed: u64,
@@ -62,17 +68,15 @@ fn smaller(
 ) -> Result<Option<u64>, Failure> {
     let words = format!("{} differ.try", words(seed, program, mask));
     let (bare, droste) = pair.both(kind, &words)?;
-    Ok(fewest(&tried(&bare), &tried(&droste), mask))
+    Ok(fewest(&tried(&bare), &tried(&droste)))
 }
 
-fn fewest(bare: &BTreeMap<u64, String>, droste: &BTreeMap<u64, String>, mask: u64) -> Option<u64> {
+fn fewest(bare: &BTreeMap<u64, String>, droste: &BTreeMap<u64, String>) -> Option<u64> {
     let differ = bare
         .iter()
         .filter(|(tried, hash)| droste.get(tried).is_some_and(|other| other != *hash));
-    let fewer = differ
-        .map(|(tried, _)| *tried)
-        .filter(|tried| *tried != mask);
-    fewer.min_by_key(|tried| tried.count_ones())
+    let masks = differ.map(|(tried, _)| *tried);
+    masks.min_by_key(|tried| tried.count_ones())
 }
 
 /// Lines `differ: without: MASK HASH`.
@@ -113,8 +117,8 @@ mod tests {
                 .collect()
         };
         let bare = all(["a", "b", "c"]);
-        assert_eq!(fewest(&bare, &all(["x", "x", "x"]), 0b111), Some(1));
-        assert_eq!(fewest(&bare, &all(["x", "x", "c"]), 0b111), Some(0b110));
-        assert_eq!(fewest(&bare, &all(["x", "b", "c"]), 0b111), None);
+        assert_eq!(fewest(&bare, &all(["x", "x", "x"])), Some(1));
+        assert_eq!(fewest(&bare, &all(["x", "x", "c"])), Some(0b110));
+        assert_eq!(fewest(&bare, &all(["x", "b", "c"])), None);
     }
 }

@@ -11,7 +11,7 @@ pub(crate) struct Known {
 }
 
 /// All of them, each with its reason.
-pub(crate) const KNOWN: [Known; 5] = [
+pub(crate) const KNOWN: [Known; 6] = [
     // It is UNKNOWN where the translation is not of a Secure regime (DDI 0487, D24.2, "PAR_EL1").
     Known {
         name: "PAR_EL1.NS",
@@ -72,6 +72,20 @@ pub(crate) const KNOWN: [Known; 5] = [
             let can = sets("TCR_EL1", 40) || sets("VTCR_EL2", 22);
             if sight.what == What::Entry && can && sight.has_step("at ") {
                 1 << 7
+            } else {
+                0
+            }
+        },
+    },
+    // Where stage 1 says Normal and stage 2 Device, the kind of Device is stage 2's (DDI 0487, D8.6.5); QEMU 10.0.2 takes
+    // the low bits of the Normal memory's for one.
+    Known {
+        name: "kind of Device under Normal",
+        ignored: |sight| {
+            let is_device =
+                sight.is_of("PAR_EL1") && sight.value & 1 == 0 && sight.value >> 60 == 0;
+            if is_device && sight.has_step("at s12") {
+                0xc << 56
             } else {
                 0
             }

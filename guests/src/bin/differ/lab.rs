@@ -8,15 +8,13 @@ use droste_guests::differ::program::{
 };
 use droste_guests::el2::{self, World, class};
 use droste_guests::fpu::State;
-use droste_guests::time::Timer;
+use droste_guests::time::{PATIENCE_NS, Timer};
 use droste_guests::trap::Kind;
 use droste_guests::tree::Machine;
 use droste_guests::{cpu, gic, map};
 
 /// What programs store: as instructions, UDF.
 const STORED: u64 = 0x5a5a_0000_1234;
-/// A program that has not come back after so many nanoseconds will not.
-const PATIENCE_NS: u64 = 500_000_000;
 /// What an SPSR holds that counts: all but what features have that are hidden.
 const SPSR_COUNTS: u64 = 0xf << 28 | 0x1f << 20 | 7 << 10 | 0x3c0 | 0x1f;
 
@@ -62,6 +60,7 @@ impl Lab {
             state::put(entry.at, entry.value);
         }
         cpu::dsb();
+        // A program that has not come back by then will not, however busy the host is.
         Timer::Hypervisor.arm_in(PATIENCE_NS);
         for (n, phase) in program.phases.iter().enumerate() {
             self.run_phase(program, n, phase);

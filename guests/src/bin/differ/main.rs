@@ -76,7 +76,7 @@ mod guest {
         println!("differ: ok");
     }
 
-    /// The mask without one half of its parts, then the other, then without each quarter, and so on to single parts.
+    /// The mask itself, then without one half of its parts, then the other, then without each quarter, and so on to single parts.
     fn fewer(mask: u64, parts: usize) -> impl Iterator<Item = u64> {
         let parts = parts.min(PARTS);
         let mask = if parts < PARTS {
@@ -88,13 +88,14 @@ mod guest {
         let sizes = (0..8)
             .map(|n| 32usize >> n)
             .filter(move |size| *size > 0 && *size < bits.max(2));
-        sizes.flat_map(move |size| {
+        let all = core::iter::once(mask);
+        all.chain(sizes.flat_map(move |size| {
             (0..bits).step_by(size).map(move |from| {
                 let set = (0..parts).filter(move |bit| mask >> bit & 1 != 0);
                 let out = set.skip(from).take(size);
                 out.fold(mask, |mask, bit| mask & !(1 << bit))
             })
-        })
+        }))
     }
 }
 

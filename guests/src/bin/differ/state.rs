@@ -5,7 +5,7 @@ use droste_guests::differ::generate::{LOWER_ROOT, SCTLR_OFF, STAGE2_IDENTITY, VT
 use droste_guests::differ::program::{BASE, DATA, DATA_BYTES, VECTORS};
 use droste_guests::{cpu, el2, gic};
 
-/// `SMC #0`, to which the vector's number is added.
+/// `SMC #0`, to which the vector's number is added. Behind it stands UDF, which nobody reaches.
 const SMC: u32 = 0xd4000003;
 /// The immediate of vector 0.
 pub(crate) const VECTOR_CALL: u64 = 0x100;
@@ -27,7 +27,7 @@ pub(crate) fn prepare() {
     for vector in 0..16u64 {
         let at = VECTORS + 0x80 * vector;
         let call = SMC | ((VECTOR_CALL + vector) as u32) << 5;
-        put(at, u64::from(call));
+        put(at, call.into());
     }
     cpu::sync_instructions(VECTORS as *const u32, 0x800);
     for n in 0..512 {

@@ -8,6 +8,7 @@ use crate::differ::registers::TCR_EL1;
 
 /// Both stages, of any shape: accesses of EL1 and EL0, and what AT says of the same.
 pub(super) fn translation(maker: &mut Maker) {
+    maker.looks = maker.once_in(2);
     let stage2 = maker.stage2();
     let stage1 = maker.stage1(stage2.data, stage2.table);
     maker.host_phase();
@@ -24,12 +25,15 @@ pub(super) fn translation(maker: &mut Maker) {
     for _ in 0..3 + maker.random.below(6) {
         let data = if m == 0 { stage2.data } else { stage1.data };
         let address = maker.random.one_of(&data);
-        if maker.once_in(6) {
+        if maker.looks && maker.once_in(4) {
             let at = maker.random.one_of(&AT);
             maker.translate(at, address);
         } else {
             access(maker, address);
         }
+    }
+    if !maker.looks {
+        return;
     }
     // EL1's tables from EL2, with EL1's HCR_EL2.
     maker.phase(Level::El2, UNDER | stage2.hcr);
@@ -48,8 +52,11 @@ pub(super) fn translation(maker: &mut Maker) {
 
 /// AT with registers that hardly make sense, from each of EL2's two views.
 pub(super) fn at(maker: &mut Maker) {
+    maker.looks = true;
     let stage2 = maker.stage2();
-    let stage1 = maker.stage1(stage2.data, stage2.table);
+    // Without stage 2 its IPAs are addresses where one machine has a device and another nothing.
+    let has_stage2 = !maker.once_in(4);
+    let stage1 = maker.stage1(stage2.data, stage2.table.filter(|_| has_stage2));
     maker.host_phase();
     let sctlr = (SCTLR_M | 1 << 2) ^ maker.few_of(SCTLR_ODD);
     maker.turn_on(&stage1, &stage2, sctlr);
@@ -60,7 +67,9 @@ pub(super) fn at(maker: &mut Maker) {
             2 => maker.random.below(64) << 16 | 0x5_8080_3519,
             _ => maker.random.below(8) << 32 | 0x80b9_3519,
         };
-        maker.set(TCR_EL1, odd);
+        // Outputs of 40 bits at most, which every machine has.
+        let outputs = maker.random.below(3) << 32;
+        maker.set(TCR_EL1, odd & !(7 << 32) | outputs);
     }
     for _ in 0..2 {
         let host = maker.shape.is_vhe && maker.once_in(3);
@@ -70,8 +79,8 @@ pub(super) fn at(maker: &mut Maker) {
         maker.last().more_hcr = more;
         let pstate = maker.few_of(UAO_PAN);
         maker.last().pstate = pstate;
-        if maker.once_in(4) {
-            // Without stage 2, and without PTW: QEMU 10.0.2 looks at it all the same.
+        if !has_stage2 {
+            // And without PTW: QEMU 10.0.2 looks at it all the same.
             maker.last().hcr &= !1;
             maker.last().more_hcr &= !(1 << 2);
         }
