@@ -269,15 +269,6 @@ impl Stage {
         );
     }
 
-    /// Adds Droste itself, with nothing to run, at this kind of EL2.
-    pub(crate) fn inner_droste(&mut self, name: &str, kind: &str) {
-        let kernel = parts().hypervisor.display();
-        self.vm(
-            name,
-            &format!("vcpus = 1\nmemory = \"128M\"\nkernel = \"{kernel}\"\nel2 = \"{kind}\"\n"),
-        );
-    }
-
     fn bare(&mut self, name: &str, vcpus: u32, kernel: &Path, cmdline: &str) {
         let kernel = kernel.display();
         self.vm(
