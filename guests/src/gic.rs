@@ -34,6 +34,16 @@ pub fn enable_distributor() {
     GICD.write(GICD_CTLR, 1 << 4 | 1 << 1);
 }
 
+/// Which groups the distributor forwards, beside affinity routing: a bit each.
+pub fn enable_groups(groups: u32) {
+    GICD.write(GICD_CTLR, 1 << 4 | groups & 3);
+}
+
+/// Puts the SGIs and PPIs set in `intids` (a bit per INTID) of a vCPU into group 1, and the others into group 0.
+pub fn set_group1(vcpu: usize, intids: u32) {
+    Device::gicr(vcpu).write(GICR_IGROUPR0, intids);
+}
+
 /// Disables every SPI and drops what is pending or active of it.
 pub fn silence_spis() {
     for word in 1..32 {

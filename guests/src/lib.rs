@@ -13,6 +13,7 @@
 
 #![cfg_attr(not(test), no_std)]
 
+pub mod differ;
 pub mod encode;
 
 // One text, since macros are known where they are defined.

@@ -16,6 +16,7 @@ use droste_vdev::id;
 use crate::arch::boot::{has_e2h0, layout, secondary_start};
 use crate::arch::gic::Distributor;
 use crate::arch::id::IdRegisters;
+use crate::arch::id::Model;
 use crate::arch::memory::Region;
 use crate::arch::mmu::{self, Access};
 use crate::arch::{self, firmware, gic, timer};
@@ -97,16 +98,12 @@ fn init_cpu(cpu: &'static Cpu) {
     arch::traps::init_cpu();
     let m = machine();
     let regions: Vec<Pa> = m.gic.redistributors.iter().map(|r| Pa(r.start)).collect();
-    let ppis = [
-        m.timer.virt,
-        m.timer.physical,
-        m.timer.hypervisor,
-        m.gic.maintenance,
-    ];
-    let redistributor = gic::init_cpu(&regions, &ppis.map(|i| i.intid));
+    let timers = [m.timer.virt, m.timer.physical, m.timer.hypervisor].map(|timer| timer.intid);
+    let redistributor = gic::init_cpu(&regions, &timers, m.gic.maintenance.intid);
     let redistributor =
         redistributor.unwrap_or_else(|| panic!("CPU {:#x} has no redistributor", cpu.affinity));
     cpu.redistributor.call_once(|| redistributor);
+    cpu.model.call_once(Model::read);
     cpu.is_online.store(true, Ordering::Release);
 }
 

@@ -24,7 +24,7 @@ enum Step {
     /// To empty its stage 2.
     Tables,
     /// To empty those of its guests, from this one on.
-    Shadow(usize),
+    Shadows(usize),
     /// To make its interrupts, its console and its firmware new.
     Devices,
     /// To copy its image, into memory that was used so.
@@ -59,10 +59,12 @@ impl Rest {
             },
             Step::Tables => {
                 vm.memory.clear();
-                Step::Shadow(0)
+                Step::Shadows(0)
             }
-            Step::Shadow(n) if vm.clear_shadow(n) => Step::Shadow(n + 1),
-            Step::Shadow(_) => Step::Devices,
+            Step::Shadows(first) => match vm.clear_shadows(first) {
+                Some(next) => Step::Shadows(next),
+                None => Step::Devices,
+            },
             Step::Devices => {
                 if vm.renew_devices().is_err() {
                     return Some(Ends::Failed);

@@ -45,6 +45,7 @@ pub(crate) fn maintain(state: &mut VcpuState) {
     } else {
         refresh(state);
     }
+    gic::drop_disputed_requests();
 }
 
 /// Folds the loaded virtual CPU, lets `change` act on the GIC for it, and fills again.
@@ -53,10 +54,9 @@ pub(crate) fn update(state: &mut VcpuState, change: impl FnOnce(&mut Gic, usize)
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
     let others = {
         let mut gic = vm.gic.lock();
-        if let Some(el2) = state.el2.as_mut().filter(|el2| el2.has_guests_lists()) {
+        if state.el2.as_ref().is_some_and(|el2| el2.has_guests_lists()) {
             // Its own interrupts wait in the GIC while those of its guest are in the list registers.
-            el2.look_again();
-            let kicks = change(&mut gic, me);
+            let kicks = interrupts::fold(state, &mut gic) | change(&mut gic, me);
             deactivate_owed(&mut gic, me);
             kicks
         } else {
@@ -138,6 +138,10 @@ fn virtual_control() -> Vmcr {
 
 /// Whether an interrupt waits that ends a WFI of the loaded virtual CPU.
 pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
+    // A virtual SError ends it, masked or not (DDI 0487, D1.7, "WFI wake-up events").
+    if VcpuState::loaded_serror() != 0 {
+        return true;
+    }
     if state.el2.as_ref().is_some_and(|el2| el2.has_guests_lists()) {
         return interrupts::has_pending(state);
     }

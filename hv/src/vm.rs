@@ -335,10 +335,9 @@ impl Vm {
         self.vcpus().iter().for_each(|vcpu| vcpu.cpu.kick());
     }
 
-    /// Empties shadow `n` of its guests, while it rests. Returns whether it has one of that number.
-    pub(crate) fn clear_shadow(&self, n: usize) -> bool {
-        let nested = self.nested.as_ref();
-        nested.is_some_and(|nested| nested.contexts.clear_nth(n))
+    /// Empties some shadows of its guests, from number `first` on, while it rests; at which one to go on.
+    pub(crate) fn clear_shadows(&self, first: usize) -> Option<usize> {
+        self.nested.as_ref()?.contexts.clear_some(first)
     }
 
     /// Makes its interrupts, its console and its firmware new, while it rests.

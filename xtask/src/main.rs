@@ -1,7 +1,8 @@
-//! The project's own chores: `cargo xtask lint`, `ci`, `image`, `bench`, `soak`, `mutants`, `fuzz`.
+//! The project's own chores: `cargo xtask lint`, `ci`, `image`, `bench`, `soak`, `differ`, `mutants`, `fuzz`.
 
 mod bench;
 mod ci;
+mod differ;
 mod fuzz;
 mod image;
 mod lint;
@@ -33,6 +34,8 @@ enum Chore {
     Bench(bench::Bench),
     /// Run random programs against the stage-2 and nested crates on all CPUs
     Soak(soak::Options),
+    /// Run random programs for EL2 on the bare machine and on Droste, and compare what they saw
+    Differ(differ::Options),
     /// Take safeguards of stage 2 and nested guests away one by one, and see whether tests notice
     Mutants(mutants::Options),
     /// Let a fuzzer choose programs for the stage-2 and nested crates
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Chore::Image => image::run(),
         Chore::Bench(what) => bench::run(what),
         Chore::Soak(options) => soak::run(&options),
+        Chore::Differ(options) => differ::run(&options),
         Chore::Mutants(options) => mutants::run(&options),
         Chore::Fuzz(options) => fuzz::run(&options),
     };

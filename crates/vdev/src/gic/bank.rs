@@ -301,6 +301,11 @@ impl Bank {
         Some(self.physical(bit))
     }
 
+    /// Whether the active state of interrupt `bit`, which is listed, was changed meanwhile.
+    pub(super) fn has_request(&self, bit: usize) -> bool {
+        (self.set_active | self.clear_active) >> bit & 1 != 0
+    }
+
     /// Takes interrupt `bit` back from the list register `lr`.
     pub(super) fn unlist(&mut self, bit: usize, lr: Lr) {
         let mask: u32 = 1 << bit;

@@ -48,6 +48,7 @@ pub use ich::{Ich, Interface, MAX_ACTIVE_PRIORITIES, Vtr};
 pub use kicks::Kicks;
 pub use lists::Fill;
 pub use lr::{MAX_LIST_REGISTERS, Vmcr};
+pub use nested::undisputed;
 pub use sgi::SgiRegister;
 pub use signal::Signal;
 pub use timers::TimerSwitch;
