@@ -154,6 +154,8 @@ registers! {
     cntvoff, set_cntvoff = "cntvoff_el2";
     /// CNTHP_CTL_EL2: EL2's physical timer.
     cnthp_ctl, set_cnthp_ctl = "cnthp_ctl_el2";
+    /// CNTHP_CVAL_EL2.
+    cnthp_cval, set_cnthp_cval = "cnthp_cval_el2";
     /// CNTHP_TVAL_EL2.
     cnthp_tval, set_cnthp_tval = "cnthp_tval_el2";
     /// CNTHV_CTL_EL2: EL2's virtual timer, of FEAT_VHE.

@@ -12,13 +12,13 @@ mod guest {
     use core::sync::atomic::{AtomicBool, Ordering};
     use droste_guests::trap::{self, Frame, Kind, Vector};
     use droste_guests::tree::Machine;
-    use droste_guests::{cpu, gic, println, psci, smp};
+    use droste_guests::{cpu, gic, lines, println, psci, smp};
 
     droste_guests::guest!(main: main, secondary: secondary, exception: exception);
 
     type Role = (&'static str, fn());
 
-    const ROLES: [Role; 10] = [
+    const ROLES: [Role; 11] = [
         ("steady", steady),
         ("sleepy", sleepy),
         ("off-with-pending", off_with_pending),
@@ -29,6 +29,7 @@ mod guest {
         ("reads-disr", reads_disr),
         ("kicks-the-sleeping", kicks_the_sleeping),
         ("resets", resets),
+        ("lines", lines),
     ];
 
     /// When the spoilers begin, milliseconds after the start: the steady one has seen by then how fast it can be.
@@ -48,6 +49,8 @@ mod guest {
     const LONG_MS: u64 = 30;
     /// How many interrupts are handled.
     const HANDLED: u32 = 60;
+    /// How often lines rise and fall.
+    const LINES: u32 = 100;
     /// The SGI that is handled, or sent.
     const SGI: u32 = 3;
     /// A deferred SError with an implementation's own syndrome (DDI 0487, "DISR_EL1").
@@ -93,6 +96,31 @@ mod guest {
             let intid = take_soon();
             cpu::set_virtual_timer_control(0);
             gic::end(intid);
+        }
+        println!("neighbours: ok");
+    }
+
+    /// Raises and lowers its timers' lines, again and again.
+    fn lines() {
+        const TIMERS: [lines::Timer; 2] = [
+            lines::Timer {
+                what: "the virtual timer",
+                intid: gic::VIRTUAL_TIMER,
+                set_control: cpu::set_virtual_timer_control,
+                set_compare: cpu::set_virtual_compare,
+            },
+            lines::Timer {
+                what: "the physical timer",
+                intid: gic::PHYSICAL_TIMER,
+                set_control: cpu::set_physical_timer_control,
+                set_compare: cpu::set_physical_compare,
+            },
+        ];
+        gic::enable_distributor();
+        for timer in (0..LINES).flat_map(|_| &TIMERS) {
+            lines::check(timer, |what, found, wanted| {
+                assert_eq!(found, wanted, "{}: {what}", timer.what);
+            });
         }
         println!("neighbours: ok");
     }

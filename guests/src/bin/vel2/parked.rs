@@ -7,6 +7,7 @@
 use crate::lab::{Lab, Where};
 use crate::names::{CNTPCT_EL0, CNTV_CVAL_EL0, CNTV_TVAL_EL0, CNTVCT_EL0, ISB};
 use droste_guests::encode::Name;
+use droste_guests::lines::{self, until};
 use droste_guests::{cpu, el2, gic};
 
 /// CNT*_CTL: ENABLE, IMASK, ISTATUS.
@@ -15,8 +16,6 @@ const IMASK: u64 = 1 << 1;
 const ISTATUS: u64 = 1 << 2;
 /// A count that no test lives to see.
 const NEVER: u64 = u64::MAX >> 1;
-/// How long a condition may take to come true, in seconds.
-const DEADLINE: u64 = 20;
 
 /// One of EL1's timers.
 struct Timer {
@@ -44,17 +43,38 @@ const TIMERS: [Timer; 2] = [
     },
 ];
 
+impl Timer {
+    fn line(&self) -> lines::Timer {
+        lines::Timer {
+            what: self.what,
+            intid: self.intid,
+            set_control: self.set_control,
+            set_compare: self.set_compare,
+        }
+    }
+}
+
 /// All of it.
 pub(crate) fn check(lab: &mut Lab) {
     for timer in &TIMERS {
         if lab.has_ecv {
             status(lab, timer);
             armed(lab, timer);
+            falls(lab, &timer.line());
         }
         status_after_el1(lab, timer);
         falls_due(lab, timer);
         (timer.set_control)(0);
     }
+    falls(
+        lab,
+        &lines::Timer {
+            what: "EL2's physical timer",
+            intid: gic::HYPERVISOR_TIMER,
+            set_control: el2::set_cnthp_ctl,
+            set_compare: el2::set_cnthp_cval,
+        },
+    );
     count(lab);
     if lab.has_ecv {
         timer_value(lab);
@@ -170,6 +190,13 @@ fn armed(lab: &mut Lab, timer: &Timer) {
     gic::enable_cpu(0, 0);
 }
 
+/// Its interrupt goes with its line.
+fn falls(lab: &mut Lab, timer: &lines::Timer) {
+    lines::check(timer, |what, found, wanted| {
+        lab.expect(format_args!("{}: {what}", timer.what), found, wanted);
+    });
+}
+
 /// With E2H = 0 the virtual counter is behind the physical one by CNTVOFF_EL2 at EL2 as well (D24.10, CNTVCT_EL0).
 fn count(lab: &mut Lab) {
     for offset in [1 << 50, 0] {
@@ -231,16 +258,4 @@ fn timer_value(lab: &mut Lab) {
         u64::from(since <= passed),
         1,
     );
-}
-
-/// Whether the condition came true within the deadline.
-fn until(mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = cpu::physical_counter() + DEADLINE * cpu::counter_frequency();
-    while !condition() {
-        if cpu::physical_counter() > deadline {
-            return false;
-        }
-        cpu::isb();
-    }
-    true
 }
