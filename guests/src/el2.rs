@@ -16,6 +16,8 @@ pub use world::World;
 pub mod hcr {
     /// Stage 2 on.
     pub const VM: u64 = 1;
+    /// Walks of stage 1 may not go to Device memory.
+    pub const PTW: u64 = 1 << 2;
     /// FIQs are EL2's.
     pub const FMO: u64 = 1 << 3;
     /// IRQs are EL2's.
@@ -272,6 +274,10 @@ maintenance! {
     at_s12e1r(address) = "at s12e1r";
     /// AT S12E1W.
     at_s12e1w(address) = "at s12e1w";
+    /// AT S12E0R.
+    at_s12e0r(address) = "at s12e0r";
+    /// AT S12E0W.
+    at_s12e0w(address) = "at s12e0w";
 }
 
 maintenance! {

@@ -72,6 +72,31 @@ pub const fn store(size: u32, t: u32, n: u32) -> u32 {
     0x39000000 | (size & 3) << 30 | (n & 31) << 5 | t & 31
 }
 
+/// `MOVZ Xt, #imm, LSL #(16 * place)`, or `MOVK` where another part of the register is kept.
+const fn move_wide(opcode: u32, t: u32, imm: u16, place: u32) -> u32 {
+    opcode | (place & 3) << 21 | (imm as u32) << 5 | t & 31
+}
+
+/// Four instructions that put `value` into Xt.
+pub const fn set(t: u32, value: u64) -> [u32; 4] {
+    [
+        move_wide(0xd2800000, t, value as u16, 0),
+        move_wide(0xf2800000, t, (value >> 16) as u16, 1),
+        move_wide(0xf2800000, t, (value >> 32) as u16, 2),
+        move_wide(0xf2800000, t, (value >> 48) as u16, 3),
+    ]
+}
+
+/// `SVC #imm`.
+pub const fn svc(imm: u16) -> u32 {
+    0xd4000001 | (imm as u32) << 5
+}
+
+/// `BRK #imm`.
+pub const fn brk(imm: u16) -> u32 {
+    0xd4200000 | (imm as u32) << 5
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +114,15 @@ mod tests {
         assert_eq!(smc(0xffff), 0xd41fffe3);
         assert_eq!(load(0, 1, 2), 0x39400041);
         assert_eq!(store(3, 1, 2), 0xf9000041);
+    }
+
+    #[test]
+    fn a_value_is_put_together_of_its_four_parts() {
+        // movz x3, #0x1234; movk x3, #0x5678, lsl 16; movk x3, #0x9abc, lsl 32; movk x3, #0xdef0, lsl 48
+        let words = [0xd2824683, 0xf2aacf03, 0xf2d35783, 0xf2fbde03];
+        assert_eq!(set(3, 0xdef0_9abc_5678_1234), words);
+        // svc #1; brk #2
+        assert_eq!([svc(1), brk(2)], [0xd4000021, 0xd4200040]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! As much of the GICv3 as the guests need (IHI 0069): group 1, one priority, acknowledged through system registers.
 
-use crate::cpu;
 use crate::mmio::{Device, GICD};
+use crate::{cpu, time};
 
 /// The virtual timer's PPI.
 pub const VIRTUAL_TIMER: u32 = 27;
@@ -57,7 +57,7 @@ pub fn silence_spis() {
 pub fn silence_cpu(vcpu: usize) {
     let gicr = Device::gicr(vcpu);
     gicr.write(GICR_WAKER, 0);
-    while gicr.read(GICR_WAKER) & 1 << 2 != 0 {}
+    time::wait_until("a redistributor", || gicr.read(GICR_WAKER) & 1 << 2 == 0);
     for register in [GICR_ICENABLER0, GICR_ICPENDR0, GICR_ICACTIVER0] {
         gicr.write(register, u32::MAX);
     }

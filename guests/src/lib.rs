@@ -8,10 +8,12 @@
 //!
 //! Unsafe code is confined to the modules that talk to the machine: [`code`], [`cpu`], [`el2`], [`fpu`], [`map`], [`mmio`],
 //! [`smp`], [`stage2`], [`trap`], [`tree`] (the boot protocol's pointer), and what a guest itself must execute raw.
-//! [`encode`] builds instructions and is plain logic, tested on the host, as are [`random`] and [`fpu`]'s patterns.
+//! [`encode`] builds instructions and is plain logic, tested on the host, as are [`random`], [`fpu`]'s patterns and the
+//! table of [`trials`].
 
 #![cfg_attr(not(test), no_std)]
 
+pub mod differ;
 pub mod encode;
 
 // One text, since macros are known where they are defined.
@@ -53,9 +55,12 @@ pub mod smp;
 #[cfg(target_os = "none")]
 pub mod stage2;
 #[cfg(target_os = "none")]
+pub mod time;
+#[cfg(target_os = "none")]
 pub mod trap;
 #[cfg(target_os = "none")]
 pub mod tree;
+pub mod trials;
 
 /// Base of the virtual machine's RAM, as a guest physical address.
 pub const RAM_BASE: u64 = 0x4000_0000;

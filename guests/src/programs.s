@@ -69,6 +69,25 @@ program_identify:
 program_spin:
     b       program_spin
 
+// Waits for interrupts and takes them, group 1's, interrupts masked.
+    .globl  program_serve
+program_serve:
+    mov     x0, #7
+    msr     S3_0_C12_C12_5, x0      // ICC_SRE_EL1
+    isb
+    mov     x0, #0xff
+    msr     S3_0_C4_C6_0, x0        // ICC_PMR_EL1
+    mov     x0, #1
+    msr     S3_0_C12_C12_7, x0      // ICC_IGRPEN1_EL1
+    isb
+1:  wfi
+2:  mrs     x0, S3_0_C12_C12_0      // ICC_IAR1_EL1
+    cmp     x0, #1020
+    b.hs    1b
+    msr     S3_0_C12_C12_1, x0      // ICC_EOIR1_EL1
+    isb
+    b       2b
+
 // Vectors for an EL1 whose EL2 traps SMC: SMC #0x100 and the number of the vector.
     .balign 2048
     .globl  program_vectors

@@ -44,6 +44,12 @@ pub fn current() -> usize {
     (cpu::mpidr() & 0xff) as usize
 }
 
+/// Affinity of a vCPU, as the firmware and the distributor take it: 16 to a cluster.
+pub const fn affinity(vcpu: usize) -> u64 {
+    let vcpu = vcpu as u64;
+    ((vcpu / 16) << 8) | (vcpu % 16)
+}
+
 /// Guest physical address of the code that a vCPU starts with.
 pub fn entry() -> u64 {
     map::address_of(secondary_start as *const ())

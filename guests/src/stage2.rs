@@ -20,6 +20,8 @@ pub enum Leaf {
     Memory,
     /// The same, to read and execute.
     ReadOnly,
+    /// The same, to write alone.
+    WriteOnly,
     /// Device-nGnRE, to read and write.
     Device,
     /// As [`Memory`](Self::Memory) with the access flag clear.
@@ -40,6 +42,7 @@ impl Leaf {
         match self {
             Self::Memory => AF | SH_INNER | 3 << 6 | WRITE_BACK,
             Self::ReadOnly => AF | SH_INNER | 1 << 6 | WRITE_BACK,
+            Self::WriteOnly => AF | SH_INNER | 2 << 6 | WRITE_BACK | 2 << 53,
             Self::Device => AF | 3 << 6 | DEVICE_NGNRE | 1 << 54,
             Self::Old => SH_INNER | 3 << 6 | WRITE_BACK,
         }

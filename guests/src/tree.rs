@@ -5,7 +5,7 @@ use dtoolkit::fdt::Fdt;
 use dtoolkit::standard::NodeStandard as _;
 
 /// Longest command line kept, in bytes; more is cut.
-const ARGUMENTS_BYTES: usize = 64;
+const ARGUMENTS_BYTES: usize = 192;
 
 /// The virtual machine as its device tree describes it.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,19 @@ impl Machine {
         self.arguments
             .split(|b| matches!(b, b' ' | 0))
             .any(|w| w == word.as_bytes())
+    }
+
+    /// The number behind `name=` on the command line, decimal or, with 0x, hexadecimal.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        let text = self
+            .arguments
+            .split(|b| matches!(b, b' ' | 0))
+            .find_map(|w| w.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+        let text = core::str::from_utf8(text).ok()?;
+        match text.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).ok(),
+            None => text.parse().ok(),
+        }
     }
 
     /// First address past the RAM.

@@ -16,7 +16,8 @@ use droste_vdev::id;
 use crate::arch::boot::{has_e2h0, layout, secondary_start};
 use crate::arch::gic::Distributor;
 use crate::arch::id::IdRegisters;
-use crate::arch::memory::{Region, Use};
+use crate::arch::id::Model;
+use crate::arch::memory::Region;
 use crate::arch::mmu::{self, Access};
 use crate::arch::{self, firmware, gic, timer};
 use crate::cpu::{self, Cpu};
@@ -75,9 +76,10 @@ pub(crate) fn primary(device_tree: Pa) -> ! {
     report::start();
     sched::arm(cpu, None);
     for vm in machine().vms() {
-        if let Err(error) = vm.start(Use::Fresh) {
+        if let Err(error) = vm.open() {
             log::error!("{}: {error}", vm.name());
-            vm.stop(Outcome::Failed);
+            vm.lives.end(Some(Outcome::Failed));
+            power::vm_ended(vm);
         }
     }
     bug::provoke(platform.option("droste.bug"));
@@ -96,16 +98,12 @@ fn init_cpu(cpu: &'static Cpu) {
     arch::traps::init_cpu();
     let m = machine();
     let regions: Vec<Pa> = m.gic.redistributors.iter().map(|r| Pa(r.start)).collect();
-    let ppis = [
-        m.timer.virt,
-        m.timer.physical,
-        m.timer.hypervisor,
-        m.gic.maintenance,
-    ];
-    let redistributor = gic::init_cpu(&regions, &ppis.map(|i| i.intid));
+    let timers = [m.timer.virt, m.timer.physical, m.timer.hypervisor].map(|timer| timer.intid);
+    let redistributor = gic::init_cpu(&regions, &timers, m.gic.maintenance.intid);
     let redistributor =
         redistributor.unwrap_or_else(|| panic!("CPU {:#x} has no redistributor", cpu.affinity));
     cpu.redistributor.call_once(|| redistributor);
+    cpu.model.call_once(Model::read);
     cpu.is_online.store(true, Ordering::Release);
 }
 
@@ -187,8 +185,11 @@ fn build_vms(platform: &Platform, device_tree: Pa) -> Result<(), BuildError> {
 fn assign(vms: Vec<&'static Vm>) {
     for cpu in cpu::all() {
         let all = vms.iter().flat_map(|vm| vm.vcpus()).copied();
-        cpu.members
-            .call_once(|| all.filter(|vcpu| vcpu.cpu.index == cpu.index).collect());
+        let members: Vec<_> = all.filter(|vcpu| vcpu.cpu.index == cpu.index).collect();
+        for (position, vcpu) in members.iter().enumerate() {
+            vcpu.set_position(position);
+        }
+        cpu.members.call_once(|| members);
     }
     let m = machine();
     let mut owners = alloc::vec![None; 1020];

@@ -1,5 +1,7 @@
 //! Puts a VM's kernel, device tree and other files into its memory.
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 
 use droste_devtree::GuestDom0;
@@ -44,45 +46,97 @@ impl From<KernelError> for LoadError {
     }
 }
 
-/// Loads `vm` from its image. None of its CPUs runs, and nothing is mapped in its stage 2: what caches hold of the
-/// bytes written here is seen to when the guest's first access maps them.
-pub(crate) fn load(vm: &Vm, so_far: Use) -> Result<Entry, LoadError> {
-    let image = &vm.image;
-    let blobs = [
-        image.initrd,
-        image.dom0.map(|dom0| dom0.kernel),
-        image.dom0.and_then(|dom0| dom0.initrd),
-    ];
-    let header = Header::parse(image.kernel)?;
-    let place = Placement::new(
-        &header,
-        image.kernel.len() as u64,
-        blobs.map(|bytes| bytes.map_or(0, |bytes| bytes.len() as u64)),
-        image.memory,
-    )?;
-    let range = |n: usize| {
-        let start = vm.ram_ipa + place.blobs[n];
-        blobs[n].map(|bytes| start..start + bytes.len() as u64)
-    };
-    let dom0 = image.dom0.zip(range(1)).map(|(dom0, kernel)| GuestDom0 {
-        kernel,
-        initrd: range(2),
-        bootargs: dom0.bootargs,
-    });
-    let tree = vm.device_tree(range(0), dom0);
-    if tree.len() as u64 > DTB_MAX {
-        return Err(LoadError::DeviceTree(tree.len()));
+/// One file in a VM's memory.
+struct Piece {
+    /// From the begin of its RAM.
+    offset: u64,
+    bytes: &'static [u8],
+}
+
+/// What is to be in a VM's memory when a life begins; the same for each.
+pub(crate) struct Plan {
+    pieces: Vec<Piece>,
+    entry: Entry,
+}
+
+/// How far a plan is carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Done {
+    piece: usize,
+    bytes: usize,
+}
+
+/// What is copied in one step: by vector registers in 85,000 instructions.
+const SLICE: usize = 1 << 20;
+
+impl Plan {
+    /// For `vm`, whose image outlives it.
+    pub(crate) fn new(vm: &Vm) -> Result<Self, LoadError> {
+        let image = &vm.image;
+        let blobs = [
+            image.initrd,
+            image.dom0.map(|dom0| dom0.kernel),
+            image.dom0.and_then(|dom0| dom0.initrd),
+        ];
+        let header = Header::parse(image.kernel)?;
+        let place = Placement::new(
+            &header,
+            image.kernel.len() as u64,
+            blobs.map(|bytes| bytes.map_or(0, |bytes| bytes.len() as u64)),
+            image.memory,
+        )?;
+        let range = |n: usize| {
+            let start = vm.ram_ipa + place.blobs[n];
+            blobs[n].map(|bytes| start..start + bytes.len() as u64)
+        };
+        let dom0 = image.dom0.zip(range(1)).map(|(dom0, kernel)| GuestDom0 {
+            kernel,
+            initrd: range(2),
+            bootargs: dom0.bootargs,
+        });
+        let tree = vm.device_tree(range(0), dom0);
+        if tree.len() as u64 > DTB_MAX {
+            return Err(LoadError::DeviceTree(tree.len()));
+        }
+        let piece = |(offset, bytes)| Piece { offset, bytes };
+        let tree: &'static [u8] = Box::leak(tree.into_boxed_slice());
+        let first = [(place.kernel, image.kernel), (place.dtb, tree)];
+        let others = place.blobs.into_iter().zip(blobs);
+        let others = others.filter_map(|(offset, bytes)| Some((offset, bytes?)));
+        Ok(Self {
+            pieces: first.into_iter().chain(others).map(piece).collect(),
+            entry: Entry {
+                pc: vm.ram_ipa + place.kernel,
+                device_tree: vm.ram_ipa + place.dtb,
+            },
+        })
     }
-    let first = [(place.kernel, image.kernel), (place.dtb, &tree)];
-    let others = place
-        .blobs
-        .into_iter()
-        .zip(blobs.map(Option::unwrap_or_default));
-    for (offset, bytes) in first.into_iter().chain(others) {
-        vm.ram.copy_in(offset, bytes, so_far);
+
+    /// Where a life begins.
+    pub(crate) const fn entry(&self) -> Entry {
+        self.entry
     }
-    Ok(Entry {
-        pc: vm.ram_ipa + place.kernel,
-        device_tree: vm.ram_ipa + place.dtb,
-    })
+
+    /// Copies a slice of what is not `done` yet. Returns how far it is then; `None` when there is no more.
+    ///
+    /// None of the VM's CPUs runs, and nothing is mapped in its stage 2: what caches hold of the bytes written here is seen
+    /// to when the guest's first access maps them.
+    pub(crate) fn copy(&self, vm: &Vm, done: Done, so_far: Use) -> Option<Done> {
+        let piece = self.pieces.get(done.piece)?;
+        let rest = piece.bytes.get(done.bytes..).unwrap_or_default();
+        let slice = &rest[..rest.len().min(SLICE)];
+        vm.ram
+            .copy_in(piece.offset + done.bytes as u64, slice, so_far);
+        Some(if slice.len() < rest.len() {
+            Done {
+                bytes: done.bytes + slice.len(),
+                ..done
+            }
+        } else {
+            Done {
+                piece: done.piece + 1,
+                bytes: 0,
+            }
+        })
+    }
 }

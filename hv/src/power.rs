@@ -3,13 +3,12 @@
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use droste_vdev::psci::{Action, Power, Workaround, Workarounds};
+use droste_vdev::psci::{Action, Workaround, Workarounds};
 
 use crate::arch::firmware;
 use crate::arch::vcpu::VcpuState;
 use crate::machine::machine;
 use crate::report::{self, Moment};
-use crate::vcpu::Phase;
 use crate::vm::{Outcome, Vm};
 use crate::{console, sched};
 
@@ -69,15 +68,11 @@ fn end(state: Box<VcpuState>, outcome: Outcome) -> Box<VcpuState> {
 /// Switches the loaded virtual CPU off.
 fn power_off(state: Box<VcpuState>) -> Box<VcpuState> {
     let (cpu, vcpu) = (state.cpu, state.vcpu);
-    sched::discard(state);
-    vcpu.set_phase(Phase::Off);
-    let is_last = {
-        let mut psci = vcpu.vm.psci.lock();
-        psci.confirm_off(vcpu.index);
-        (0..vcpu.vm.vcpus().len()).all(|n| psci.power(n) == Power::Off)
-    };
+    let is_last = sched::switch_off(state);
+    // Only now may it be switched on again.
+    vcpu.vm.psci.lock().confirm_off(vcpu.index);
     if is_last {
-        vcpu.vm.stop(Outcome::Idle);
+        vcpu.vm.tell_cpus();
     }
     sched::schedule(cpu, None)
 }

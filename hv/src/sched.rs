@@ -4,17 +4,20 @@
 //! in the hardware. With several, they take turns of [`TURN_MS`], and WFI and WFE trap so that a waiting one gives the
 //! CPU back. A virtual CPU that waits stays loaded until another one wants the CPU, so its timers wake it directly.
 //!
-//! A turn ends when its time is over, or when its owner waits or yields (WFE), and by nothing else: whatever wakes
-//! another member, and however often, that one's turn comes after this one's.
+//! A turn ends when its time is over, or when its owner waits or yields (WFE), and by nothing else. Who has the next one,
+//! and who leaves for the end of a VM, is decided in `droste-life`; here are the verbs that it uses.
 
 use alloc::boxed::Box;
+use core::convert::Infallible;
 use core::sync::atomic::Ordering;
+
+use droste_life::{self as life, Member};
 
 use crate::arch::vcpu::VcpuState;
 use crate::arch::{self, timer};
 use crate::cpu::Cpu;
-use crate::vcpu::{Phase, Vcpu};
-use crate::{bug, exit, nested, report, vgic};
+use crate::vcpu::Vcpu;
+use crate::{bug, exit, nested, report, rest, vgic};
 
 /// A deadline that is none.
 const NEVER: u64 = u64::MAX;
@@ -22,101 +25,155 @@ const NEVER: u64 = u64::MAX;
 /// waits for its turn, where WFE does not trap: QEMU's never does.
 const TURN_MS: u64 = 2;
 
+/// A physical CPU as `droste-life` gives its turns away.
+struct Here(&'static Cpu);
+
+impl Here {
+    fn vcpu(&self, position: usize) -> &'static Vcpu {
+        self.0.members()[position]
+    }
+}
+
+impl life::Cpu for Here {
+    type State = Box<VcpuState>;
+    type End = Infallible;
+
+    fn members(&self) -> usize {
+        self.0.members().len()
+    }
+
+    fn member(&self, position: usize) -> Member<'_, Self::State> {
+        let vcpu = self.vcpu(position);
+        Member {
+            lives: &vcpu.vm.lives,
+            index: vcpu.index,
+            kick: &vcpu.kicks,
+        }
+    }
+
+    fn position(&self, state: &Self::State) -> usize {
+        state.vcpu.position()
+    }
+
+    fn last(&self) -> usize {
+        self.0.last.load(Ordering::Relaxed)
+    }
+
+    fn put_in(&mut self, state: &mut Self::State) {
+        // Before its timers are on: one whose interrupt the guest is handling must not come again.
+        exit::restore_timer_interrupts(state);
+        state.load();
+        state.vcpu.set_deadline(None);
+        state.vcpu.vm.enter_context(state);
+        state.vcpu.take_kick();
+        vgic::refresh(state);
+        nested::interrupts::resume(state);
+    }
+
+    fn take_out(&mut self, state: &mut Self::State) {
+        vgic::unload(state);
+        state.save();
+        let parked = state.el2.as_ref().and_then(|el2| el2.deadline());
+        let deadline = state.timer_deadline().into_iter().chain(parked).min();
+        state.vcpu.set_deadline(deadline);
+        self.0.loaded_due.store(NEVER, Ordering::Relaxed);
+    }
+
+    fn give_up(_: usize, mut state: Self::State) {
+        nested::leave(&mut state);
+        if state.el2.is_some() {
+            nested::interrupts::lower(&state);
+        }
+    }
+
+    fn tell_home(&mut self, position: usize) {
+        self.vcpu(position).vm.home().kick();
+    }
+
+    fn has_pending(&mut self, state: &mut Self::State) -> bool {
+        // Its timers are in the hardware, and raise interrupts.
+        vgic::has_pending(state)
+    }
+
+    fn is_due(&self, position: usize) -> bool {
+        self.vcpu(position).deadline() <= timer::now()
+    }
+
+    fn begin_turn(&mut self, position: usize) {
+        self.0.last.store(position, Ordering::Relaxed);
+        let end = timer::now() + timer::frequency() / 1000 * TURN_MS;
+        self.0.turn_end.store(end, Ordering::Relaxed);
+    }
+
+    fn is_turn_over(&self) -> bool {
+        timer::now() >= self.0.turn_end.load(Ordering::Relaxed)
+    }
+
+    fn arm(&mut self) {
+        if self.0.is_shared() {
+            arm(self.0, Some(self.0.turn_end.load(Ordering::Relaxed)));
+        }
+    }
+
+    fn work(&mut self, position: usize) {
+        rest::work(self.vcpu(position).vm);
+        take_interrupts(self.0, None);
+    }
+
+    fn sleep(&mut self, current: Option<&mut Self::State>) -> Result<(), Infallible> {
+        arm(self.0, None);
+        arch::wait_for_interrupt();
+        take_interrupts(self.0, current.map(|state| &mut **state));
+        Ok(())
+    }
+}
+
 /// Takes `current` off `cpu` where another member should run, and waits where none can. Returns whom to run.
 ///
-/// `current` is the loaded one, if any; its phase says whether it wants to go on.
-pub(crate) fn schedule(cpu: &'static Cpu, mut current: Option<Box<VcpuState>>) -> Box<VcpuState> {
-    loop {
-        if bug::is_reported() {
-            arch::halt();
-        }
-        current = leave_stopped_vms(cpu, current);
-        wake_waiting(cpu, current.as_deref_mut());
-        if let Some(state) = current.take_if(|state| keeps_turn(cpu, state)) {
-            arm_turn(cpu);
-            return state;
-        }
-        if let Some(next) = pick(cpu) {
-            let state = match current {
-                Some(state) if core::ptr::eq(state.vcpu, next) => state,
-                Some(state) => {
-                    park(state);
-                    load(next)
-                }
-                None => load(next),
-            };
-            cpu.turn_end.store(
-                timer::now() + timer::frequency() / 1000 * TURN_MS,
-                Ordering::Relaxed,
-            );
-            arm_turn(cpu);
-            return state;
-        }
-        arm(cpu, None);
-        arch::wait_for_interrupt();
-        exit::take_interrupts(cpu, current.as_deref_mut());
-    }
+/// `current` is the loaded one, if any.
+pub(crate) fn schedule(cpu: &'static Cpu, current: Option<Box<VcpuState>>) -> Box<VcpuState> {
+    halt_after_bug();
+    let Ok(state) = life::schedule(&mut Here(cpu), current);
+    state
 }
 
 /// The loaded virtual CPU waits for an interrupt, unless one is pending already.
 pub(crate) fn wait(mut state: Box<VcpuState>) -> Box<VcpuState> {
     if !vgic::has_pending(&mut state) {
-        state.vcpu.set_phase(Phase::Waiting);
+        state.vcpu.vm.lives.wait(state.vcpu.index);
     }
     schedule(state.cpu, Some(state))
 }
 
-/// The next member that is ready, in turn after the one that ran last.
-fn pick(cpu: &'static Cpu) -> Option<&'static Vcpu> {
-    let members = cpu.members();
-    let last = cpu.last.load(Ordering::Relaxed);
-    let turn = (1..=members.len()).map(|n| (last + n) % members.len());
-    let next = turn
-        .into_iter()
-        .find(|n| members[*n].phase() == Phase::Ready)?;
-    cpu.last.store(next, Ordering::Relaxed);
-    Some(members[next])
+/// Takes the loaded virtual CPU, which is switched off, out of the hardware; its registers are lost. Returns whether it was
+/// the last one on, so that its VM's CPUs must be told.
+pub(crate) fn switch_off(state: Box<VcpuState>) -> bool {
+    life::switch_off(&mut Here(state.cpu), state)
 }
 
-/// Makes those members ready whose wait is over. The loaded one's timers are in the hardware, and raise interrupts.
-fn wake_waiting(cpu: &'static Cpu, mut current: Option<&mut VcpuState>) {
-    let now = timer::now();
-    for member in cpu.members().iter().filter(|m| m.phase() == Phase::Waiting) {
-        let is_over = match current
-            .as_deref_mut()
-            .filter(|state| core::ptr::eq(state.vcpu, *member))
-        {
-            Some(state) => vgic::has_pending(state),
-            None => member.is_kicked() || member.deadline() <= now,
-        };
-        if is_over {
-            member.set_phase(Phase::Ready);
-        }
+fn take_interrupts(cpu: &'static Cpu, current: Option<&mut VcpuState>) {
+    exit::take_interrupts(cpu, current);
+    halt_after_bug();
+}
+
+fn halt_after_bug() {
+    if bug::is_reported() {
+        arch::halt();
     }
 }
 
 fn earliest_deadline(cpu: &'static Cpu) -> Option<u64> {
-    let waiting = cpu.members().iter().filter(|m| m.phase() == Phase::Waiting);
+    let is_waiting = |vcpu: &&&Vcpu| vcpu.vm.lives.stand(vcpu.index).is_waiting();
+    let waiting = cpu.members().iter().filter(is_waiting);
     waiting
         .map(|m| m.deadline())
         .min()
         .filter(|d| *d != u64::MAX)
 }
 
-/// Whether the loaded virtual CPU goes on with its turn.
-fn keeps_turn(cpu: &Cpu, state: &VcpuState) -> bool {
-    state.vcpu.phase() == Phase::Ready && timer::now() < cpu.turn_end.load(Ordering::Relaxed)
-}
-
 /// Ends the turn of the one that is loaded on `cpu`, which would rather have another run.
 pub(crate) fn yield_turn(cpu: &Cpu) {
     cpu.turn_end.store(0, Ordering::Relaxed);
-}
-
-fn arm_turn(cpu: &'static Cpu) {
-    if cpu.is_shared() {
-        arm(cpu, Some(cpu.turn_end.load(Ordering::Relaxed)));
-    }
 }
 
 /// Sets the EL2 timer to what is due first: the end of the turn, the wake-up of a waiting member, or the next report.
@@ -149,59 +206,4 @@ fn set_timer(cpu: &Cpu) {
     let dues = [&cpu.due, &cpu.loaded_due].map(|due| due.load(Ordering::Relaxed));
     let due = dues.into_iter().min().filter(|due| *due != NEVER);
     timer::set_deadline(due);
-}
-
-/// Takes a virtual CPU out of the hardware.
-fn park(mut state: Box<VcpuState>) {
-    let vcpu = state.vcpu;
-    vgic::unload(&mut state);
-    state.save();
-    let parked = state.el2.as_ref().and_then(|el2| el2.deadline());
-    vcpu.set_deadline(state.timer_deadline().into_iter().chain(parked).min());
-    vcpu.cpu.loaded_due.store(NEVER, Ordering::Relaxed);
-    *vcpu.parked.lock() = Some(state);
-}
-
-/// Takes a virtual CPU that is switched off out of the hardware; its registers are lost.
-pub(crate) fn discard(mut state: Box<VcpuState>) {
-    state.cpu.loaded_due.store(NEVER, Ordering::Relaxed);
-    nested::leave(&mut state);
-    vgic::unload(&mut state);
-    if state.el2.is_some() {
-        nested::interrupts::lower(&state);
-    }
-    state.save();
-}
-
-/// Puts a virtual CPU that is ready into the hardware.
-fn load(vcpu: &'static Vcpu) -> Box<VcpuState> {
-    let parked = vcpu.parked.lock().take();
-    let mut state = parked.expect("a virtual CPU that is ready and not loaded is parked");
-    // Before its timers are on: one whose interrupt the guest is handling must not come again.
-    exit::restore_timer_interrupts(&state);
-    state.load();
-    vcpu.set_deadline(None);
-    vcpu.vm.enter_context(&state);
-    vcpu.take_kick();
-    vgic::refresh(&mut state);
-    nested::interrupts::resume(&mut state);
-    state
-}
-
-/// Lets members of VMs that are ending leave; `current` as well, if it is one of them.
-fn leave_stopped_vms(cpu: &'static Cpu, current: Option<Box<VcpuState>>) -> Option<Box<VcpuState>> {
-    // In this order: a restart says that the VM no longer ends before it says that its CPUs are no longer retired.
-    let leaves = |vcpu: &Vcpu| vcpu.phase() != Phase::Retired && vcpu.vm.is_stopping();
-    let current = match current {
-        Some(state) if leaves(state.vcpu) => {
-            park(state);
-            None
-        }
-        other => other,
-    };
-    for member in cpu.members().iter().filter(|m| leaves(m)) {
-        member.retire();
-        member.vm.retire_one();
-    }
-    current
 }

@@ -1,33 +1,16 @@
 //! A virtual CPU as everyone but its physical CPU sees it.
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use spin::mutex::SpinMutex;
+use droste_life::Kick;
 
 use crate::arch::vcpu::VcpuState;
 use crate::cpu::Cpu;
-use crate::nested;
 use crate::stats::Counters;
 use crate::vm::Vm;
 
-/// What a virtual CPU wants of its physical one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub(crate) enum Phase {
-    /// Nothing: it is powered off.
-    Off,
-    /// To run.
-    Ready,
-    /// To run once an interrupt is pending or its timer is due.
-    Waiting,
-    /// Nothing ever again, until its VM restarts: it has left for the VM's end.
-    Retired,
-}
-
-/// A virtual CPU.
-///
-/// `phase` and `parked` are written by its physical CPU alone, but for the power-on of one that is `Off`.
+/// A virtual CPU. What it wants, and its registers while it is not loaded, are in its VM's `lives`.
 pub(crate) struct Vcpu {
     /// Index in its VM.
     pub(crate) index: usize,
@@ -35,43 +18,37 @@ pub(crate) struct Vcpu {
     pub(crate) vm: &'static Vm,
     /// The physical CPU it runs on.
     pub(crate) cpu: &'static Cpu,
-    /// Its registers while it does not run; `None` while it does, or is off.
-    pub(crate) parked: SpinMutex<Option<Box<VcpuState>>>,
     /// What it did so far.
     pub(crate) counters: Counters,
-    phase: AtomicU8,
-    is_kicked: AtomicBool,
+    /// Its kicks.
+    pub(crate) kicks: Kick,
+    /// Its position among that one's members.
+    position: AtomicUsize,
     deadline: AtomicU64,
 }
 
 impl Vcpu {
-    /// A virtual CPU that is off.
+    /// A virtual CPU of a VM that is being built.
     pub(crate) fn new(index: usize, vm: &'static Vm, cpu: &'static Cpu) -> Self {
         Self {
             index,
             vm,
             cpu,
-            parked: SpinMutex::new(None),
             counters: Counters::default(),
-            phase: AtomicU8::new(Phase::Off as u8),
-            is_kicked: AtomicBool::new(false),
+            kicks: Kick::new(),
+            position: AtomicUsize::new(0),
             deadline: AtomicU64::new(u64::MAX),
         }
     }
 
-    /// What it wants.
-    pub(crate) fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::Acquire) {
-            0 => Phase::Off,
-            1 => Phase::Ready,
-            2 => Phase::Waiting,
-            _ => Phase::Retired,
-        }
+    /// Its position among its physical CPU's members.
+    pub(crate) fn position(&self) -> usize {
+        self.position.load(Ordering::Relaxed)
     }
 
-    /// Says what it wants.
-    pub(crate) fn set_phase(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Release);
+    /// Sets that, once, before its VM begins to live.
+    pub(crate) fn set_position(&self, position: usize) {
+        self.position.store(position, Ordering::Relaxed);
     }
 
     /// When it wants to be woken, in ticks; it is parked and waiting.
@@ -88,7 +65,7 @@ impl Vcpu {
     /// Makes it look at its interrupts, whatever it does now. Its CPU is told only once for several kicks.
     #[inline]
     pub(crate) fn kick(&self) {
-        if !self.is_kicked.swap(true, Ordering::AcqRel) {
+        if self.kicks.give() {
             self.cpu.kick();
         }
     }
@@ -96,34 +73,20 @@ impl Vcpu {
     /// Whether it was kicked since the last call.
     #[inline]
     pub(crate) fn take_kick(&self) -> bool {
-        self.is_kicked.swap(false, Ordering::AcqRel)
+        self.kicks.take()
     }
 
     /// Whether a kick waits to be taken.
+    #[inline]
     pub(crate) fn is_kicked(&self) -> bool {
-        self.is_kicked.load(Ordering::Acquire)
+        self.kicks.is_given()
     }
 
     /// Powers it on with `state`, and tells its CPU; nothing where it is not off, because its VM is ending.
     pub(crate) fn power_on(&self, state: Box<VcpuState>) {
-        let mut parked = self.parked.lock();
-        if self.phase() == Phase::Off {
-            *parked = Some(state);
-            self.set_phase(Phase::Ready);
-            drop(parked);
+        if self.vm.lives.on(self.index, state) {
             // Not `kick`: a flag that was set while it was off would hide this from its CPU.
             self.cpu.kick();
         }
-    }
-
-    /// Makes it leave for the end of its VM, parked or off. Its own CPU calls this, once.
-    pub(crate) fn retire(&self) {
-        // Under the lock, so that no other CPU powers it on meanwhile.
-        let mut parked = self.parked.lock();
-        if let Some(mut state) = parked.take() {
-            nested::leave(&mut state);
-        }
-        self.set_phase(Phase::Retired);
-        self.take_kick();
     }
 }

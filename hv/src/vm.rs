@@ -1,8 +1,5 @@
-//! A virtual machine: what it owns, how it is built, started, stopped and started anew.
-//!
-//! Its end: whoever stops it sets the phase and kicks every physical CPU that hosts one of its virtual CPUs. Each CPU
-//! lets its members leave ([`retire_one`](Vm::retire_one)); the last to leave finds the VM at rest and either starts
-//! it anew or counts it out. The other VMs go on meanwhile.
+//! A virtual machine: what it owns, how it is built, opened and stopped. Its lives are `droste-life`'s; how one follows
+//! another is in [`rest`](crate::rest).
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -10,22 +7,22 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use droste_arm64::{Ipa, hcr};
 use droste_devtree::{Device, Guest, GuestDom0, GuestEl2, GuestInterrupts, Interrupt, Trigger};
-use droste_image::{Console, El2, OnReboot, VmImage};
+use droste_image::{Console, El2, VmImage};
+use droste_life::{Lives, Phase};
 use droste_vdev::Affinity;
-use droste_vdev::gic::{self as vgic_model, Gic, GicConfig, Intid};
+use droste_vdev::gic::{self as vgic_model, ConfigError, Gic, GicConfig, Intid};
 use droste_vdev::psci::Firmware;
 use spin::Once;
-use spin::mutex::TicketMutex;
+use spin::mutex::{SpinMutex, TicketMutex};
 
 use crate::arch::id::IdRegisters;
-use crate::arch::memory::{Region, Use};
+use crate::arch::memory::Region;
 use crate::arch::traps::Traps;
 use crate::arch::vcpu::{Control, Fixed, VcpuState, VectorTable};
-use crate::arch::{self, gic, timer};
+use crate::arch::{self, gic};
 use crate::complaints::Complaints;
 use crate::cpu::Cpu;
 use crate::exit::{
@@ -34,19 +31,17 @@ use crate::exit::{
 };
 use crate::guest_memory::{GuestMemory, Stage2Stats};
 use crate::guest_uart::GuestUart;
-use crate::loader::{self, LoadError};
+use crate::loader::{Entry, LoadError, Plan};
 use crate::machine::machine;
 use crate::nested::contexts::{Contexts, ShadowStats};
 use crate::nested::{self, Nested};
-use crate::vcpu::{Phase, Vcpu};
+use crate::rest::Rest;
+use crate::vcpu::Vcpu;
 use crate::{console, mmio, power, vgic};
 
 pub(crate) use crate::guest_memory::Resolution;
-pub(crate) use crate::outcome::Outcome;
+pub(crate) use droste_life::Outcome;
 
-/// A reset this soon after the start is a quick one, milliseconds; after some in a row the VM stays off.
-const QUICK_MS: u64 = 1000;
-const QUICK_RESETS_MAX: u32 = 4;
 /// Shared interrupts begin here; those below are a CPU's own.
 const FIRST_SPI: u32 = 32;
 
@@ -79,14 +74,10 @@ pub(crate) struct Vm {
     devices: Vec<Device>,
     gic_config: GicConfig,
     vcpus: Once<Vec<&'static Vcpu>>,
-    /// [`Outcome`] once it is ending; `Running` before.
-    ending: AtomicU8,
-    outcome: AtomicU8,
-    retired: AtomicUsize,
-    /// When it last started, or was reset, in ticks.
-    started: AtomicU64,
-    /// Resets in a row that came within [`QUICK_MS`].
-    quick_resets: AtomicU32,
+    /// What it and its virtual CPUs do.
+    pub(crate) lives: Lives<Box<VcpuState>>,
+    /// What its home does while it rests; nothing before it was opened.
+    pub(crate) rest: Once<SpinMutex<Rest>>,
     complaints: Complaints,
 }
 
@@ -148,11 +139,8 @@ impl Vm {
             devices: parts.devices,
             gic_config,
             vcpus: Once::new(),
-            ending: AtomicU8::new(Outcome::Running as u8),
-            outcome: AtomicU8::new(Outcome::Running as u8),
-            retired: AtomicUsize::new(0),
-            started: AtomicU64::new(0),
-            quick_resets: AtomicU32::new(0),
+            lives: Lives::new(vcpus),
+            rest: Once::new(),
             complaints: Complaints::default(),
         }));
         vm.vcpus.call_once(|| {
@@ -228,8 +216,6 @@ impl Vm {
             trigger: Trigger::Level,
         };
         let el2 = (self.image.el2 != El2::None).then(|| GuestEl2 {
-            secure_timer: level(GUEST_SECURE_TIMER),
-            hyp_physical_timer: level(GUEST_HYP_PHYSICAL_TIMER),
             hyp_virtual_timer: (self.image.el2 == El2::Vhe).then(|| level(GUEST_HYP_VIRTUAL_TIMER)),
             gic_maintenance: level(GUEST_GIC_MAINTENANCE),
         });
@@ -247,8 +233,10 @@ impl Vm {
             gic_redistributors: mmio::REDISTRIBUTORS..mmio::REDISTRIBUTORS + redistributors,
             uart,
             interrupts: GuestInterrupts {
+                secure_timer: level(GUEST_SECURE_TIMER),
                 physical_timer: level(GUEST_PHYSICAL_TIMER),
                 virtual_timer: level(GUEST_VIRTUAL_TIMER),
+                hyp_physical_timer: level(GUEST_HYP_PHYSICAL_TIMER),
                 uart: level(mmio::UART_INTID),
             },
             el2,
@@ -257,12 +245,25 @@ impl Vm {
         .to_bytes()
     }
 
-    /// Loads the image, into memory that was used so, and powers on virtual CPU 0. No other one runs.
-    pub(crate) fn start(&'static self, memory: Use) -> Result<(), LoadError> {
-        let entry = loader::load(self, memory)?;
-        self.connect_devices();
-        self.vcpus()[0].power_on(self.new_state(0, entry.pc, entry.device_tree));
+    /// The physical CPU that makes it ready for its lives, in turns of its first virtual CPU.
+    pub(crate) fn home(&self) -> &'static Cpu {
+        self.vcpus()[0].cpu
+    }
+
+    /// Lets its home begin its first life.
+    pub(crate) fn open(&self) -> Result<(), LoadError> {
+        let plan = Plan::new(self)?;
+        self.rest.call_once(|| SpinMutex::new(Rest::new(plan)));
+        self.lives.open();
+        self.home().kick();
         Ok(())
+    }
+
+    /// A life begins at `entry`.
+    pub(crate) fn begin(&'static self, entry: Entry) {
+        self.connect_devices();
+        self.lives
+            .begin(self.new_state(0, entry.pc, entry.device_tree));
     }
 
     /// Registers of virtual CPU `index` as it comes on at `pc`, with `argument` in x0.
@@ -314,79 +315,38 @@ impl Vm {
     /// Whether it is ending.
     #[inline]
     pub(crate) fn is_stopping(&self) -> bool {
-        self.ending.load(Ordering::Acquire) != Outcome::Running as u8
+        self.lives.phase() == Phase::Stopping
     }
 
     /// How it ended.
     pub(crate) fn outcome(&self) -> Outcome {
-        Outcome::from_bits(self.outcome.load(Ordering::Acquire))
+        self.lives.outcome()
     }
 
-    /// Ends it, as `outcome`. The first reason counts.
+    /// Ends its life, as `outcome`. The first reason counts.
     pub(crate) fn stop(&self, outcome: Outcome) {
-        let running = Outcome::Running as u8;
-        if self
-            .ending
-            .compare_exchange(running, outcome as u8, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
-        {
-            self.vcpus().iter().for_each(|vcpu| vcpu.cpu.kick());
+        if self.lives.stop(outcome) {
+            self.tell_cpus();
         }
     }
 
-    /// One of its virtual CPUs has left; the last one puts the VM to rest, or starts it anew.
-    pub(crate) fn retire_one(&'static self) {
-        if self.retired.fetch_add(1, Ordering::AcqRel) + 1 < self.vcpus().len() {
-            return;
-        }
-        let how = Outcome::from_bits(self.ending.load(Ordering::Acquire));
-        self.reset_devices();
-        let may_restart =
-            self.image.on_reboot == OnReboot::Restart && !machine().is_reboot_forbidden;
-        if how == Outcome::Reset && may_restart {
-            if self.restarts_too_often() {
-                log::error!("{}: resets itself over and over; it stays off", self.name());
-            } else {
-                match self.restart() {
-                    Ok(()) => return,
-                    Err(error) => log::error!("{}: cannot start anew: {error}", self.name()),
-                }
-            }
-        }
-        self.outcome.store(how as u8, Ordering::Release);
-        power::vm_ended(self);
+    /// Makes the CPUs of all its virtual ones see that it was stopped.
+    pub(crate) fn tell_cpus(&self) {
+        self.vcpus().iter().for_each(|vcpu| vcpu.cpu.kick());
     }
 
-    /// Whether this reset is one of several in a row that came right after a start. Each costs the CPU a copy of the
-    /// image, which others would have to wait for.
-    fn restarts_too_often(&self) -> bool {
-        let now = timer::now();
-        let ran = now.saturating_sub(self.started.swap(now, Ordering::Relaxed));
-        if ran > QUICK_MS * (timer::frequency() / 1000) {
-            self.quick_resets.store(0, Ordering::Relaxed);
-        }
-        self.quick_resets.fetch_add(1, Ordering::Relaxed) >= QUICK_RESETS_MAX
+    /// Empties some shadows of its guests, from number `first` on, while it rests; at which one to go on.
+    pub(crate) fn clear_shadows(&self, first: usize) -> Option<usize> {
+        self.nested.as_ref()?.contexts.clear_some(first)
     }
 
-    /// Starts it again from its image, with devices and stage 2 as new.
-    fn restart(&'static self) -> Result<(), LoadError> {
-        log::info!("{}: restarts", self.name());
-        self.memory.clear();
-        if let Some(nested) = &self.nested {
-            nested.contexts.clear_all();
-        }
-        *self.gic.lock() =
-            Gic::new(self.gic_config).expect("this configuration was accepted before");
+    /// Makes its interrupts, its console and its firmware new, while it rests.
+    pub(crate) fn renew_devices(&self) -> Result<(), ConfigError> {
+        *self.gic.lock() = Gic::new(self.gic_config)?;
         *self.uart.lock() = GuestUart::new();
         console::tell_room(self);
         *self.psci.lock() = Firmware::new(self.vcpus().len(), power::workarounds());
-        self.retired.store(0, Ordering::Release);
-        // No longer ending before any of them is no longer retired: else a scheduler would retire it once more.
-        self.ending.store(Outcome::Running as u8, Ordering::Release);
-        self.vcpus()
-            .iter()
-            .for_each(|vcpu| vcpu.set_phase(Phase::Off));
-        self.start(Use::Used)
+        Ok(())
     }
 
     /// Lets its devices interrupt, at the CPU of its first virtual one.
@@ -402,7 +362,7 @@ impl Vm {
     }
 
     /// Silences its devices, so that none writes to memory or interrupts on behalf of a guest that is gone.
-    fn reset_devices(&self) {
+    pub(crate) fn reset_devices(&self) {
         for device in self
             .devices
             .iter()
@@ -429,7 +389,7 @@ impl Vm {
     /// Physical interrupt `intid`, acknowledged, of one of its devices.
     pub(crate) fn shared_interrupt(&self, intid: u32) {
         let Some(id) = Intid::new(intid) else { return };
-        if self.outcome() != Outcome::Running || self.is_stopping() {
+        if self.lives.phase() != Phase::Running {
             return gic::deactivate(intid);
         }
         let kicks = self.gic.lock().inject_hardware(0, id, id);

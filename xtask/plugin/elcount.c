@@ -11,10 +11,18 @@
  *                and the EL2 instructions until the entry: sum, least, most
  *   sysreg       exits of class 0x18 again, by register and direction
  *   transition   how often one class followed another
+ *   masked       for each way to EL2 (class left, vector, ESR_EL2.EC, and for class 0x18 the register): the longest
+ *                stretch at EL2 without a look for interrupts, in instructions, and where it was spent, as pairs of
+ *                address and samples
  *   unanswered   an exit after which nothing below EL2 has run on the CPU: what EL2 has executed since
+ *   end          what follows is of the time since the last mark 15
  *   total        the counts of all CPUs at the end; the last line
  *   failed_reads how many register reads failed; what is above is then not to be trusted
- * Mark 15 prints the exits so far and starts them anew.
+ * Mark 15 prints the exits and stretches so far and starts them anew.
+ *
+ * A stretch begins where a guest is left, and where EL2 has executed WFI or read ICC_IAR1_EL1 or ISR_EL1: an interrupt
+ * that was pending then has been noticed, and EL2 reads ISR_EL1 for nothing but to give way to one. It ends at the next such point, or where a guest is entered. What EL2 executes before
+ * the first such point of a CPU is the start of the machine, and what comes after the last is its end: neither counts.
  *
  * The class of a translation block is fixed when QEMU translates it: QEMU's own block flags hold the exception
  * level, the regime and HCR_EL2.NV. So registers are read at translation and at changes of class only, and the
@@ -59,7 +67,7 @@ typedef struct {
     unsigned len;
 } GByteArray;
 enum { REGISTERS_NONE, REGISTERS_READ };
-enum { CONDITION_NOT_EQUAL = 3 };
+enum { CONDITION_NOT_EQUAL = 3, CONDITION_AT_LEAST = 7 };
 enum { INLINE_ADD_U64 = 0 };
 
 typedef void vcpu_callback(plugin_id, unsigned cpu);
@@ -82,6 +90,7 @@ void qemu_plugin_register_vcpu_tb_exec_cond_cb(struct qemu_plugin_tb *, execute_
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, execute_callback, int registers, void *);
 void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(struct qemu_plugin_insn *, int operation, scoreboard_u64,
                                                          uint64_t);
+void qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(struct qemu_plugin_tb *, int operation, scoreboard_u64, uint64_t);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
@@ -94,12 +103,15 @@ EXPORT int qemu_plugin_version = 4;
 enum class { NOBODY, EL3, EL2, HOST_EL0, VEL2, EL1, EL0, VEL0, CLASSES };
 static const char *const class_names[CLASSES] = { "nobody", "el3", "el2", "host_el0", "vel2", "el1", "el0", "vel0" };
 
-enum { MAX_CPUS = 8, VECTORS = 16, EXCEPTION_CLASSES = 64, SYSREG_SLOTS = 4096 };
+enum { MAX_CPUS = 32, VECTORS = 16, EXCEPTION_CLASSES = 64, SYSREG_SLOTS = 4096, CAUSE_SLOTS = 4096 };
+/* A stretch is sampled each so many instructions, and so often at most. */
+enum { SAMPLE_EVERY = 256, MAX_SAMPLES = 4096, MAX_PLACES = 32 };
 enum { EC_SYSREG = 0x18, VECTOR_KIND_MASK = 3, KIND_SYNCHRONOUS = 0 };
 static const char *const kind_names[4] = { "sync", "irq", "fiq", "serror" };
 
 typedef struct {
     uint64_t class;
+    uint64_t unsampled;
     uint64_t executed[CLASSES];
 } cpu_state;
 
@@ -120,6 +132,28 @@ typedef struct {
     uint64_t el2_before;
 } open_exit;
 
+/* Where a stretch was spent: blocks of code, and how often a sample found each. */
+typedef struct {
+    uint64_t at, samples;
+} place;
+
+/* The stretch that a CPU is in. */
+typedef struct {
+    bool is_open;
+    uint64_t el2_before;
+    unsigned samples;
+    uint64_t sampled[MAX_SAMPLES];
+} open_stretch;
+
+/* The longest stretch of one cause. */
+typedef struct {
+    uint32_t key; /* from, vector's kind and class, or the register's key; 0 is an empty slot */
+    unsigned from, kind, exception_class;
+    uint64_t longest;
+    unsigned place_count;
+    place places[MAX_PLACES];
+} cause_account;
+
 static struct qemu_plugin_scoreboard *scoreboard;
 static struct {
     struct qemu_plugin_register *cpsr, *hcr, *esr;
@@ -134,6 +168,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static exit_account exits[CLASSES][VECTORS][EXCEPTION_CLASSES][CLASSES];
 static sysreg_account sysregs[SYSREG_SLOTS];
 static open_exit open_exits[MAX_CPUS];
+static open_stretch open_stretches[MAX_CPUS];
+static cause_account causes[CAUSE_SLOTS];
 static uint64_t transitions[CLASSES][CLASSES];
 
 /* The slots are one array. Asking for slot `cpu` itself fails for a CPU that runs before it was announced, which
@@ -236,9 +272,14 @@ static void open_exit_of(unsigned cpu, enum class from, unsigned vector)
 }
 
 /* The key holds the syndrome's register fields and direction (bits 21:10, 4:0 without Rt), and the class left. */
+static uint32_t sysreg_key(const open_exit *e)
+{
+    return (e->syndrome & 0x3ffc1f) | 1u << 31 | e->from << 24;
+}
+
 static void account_sysreg(const open_exit *e, uint64_t spent)
 {
-    uint32_t key = (e->syndrome & 0x3ffc1f) | 1u << 31 | e->from << 24;
+    uint32_t key = sysreg_key(e);
     uint32_t slot = key * 2654435761u >> 20;
     for (unsigned tries = 0; tries < SYSREG_SLOTS; tries++, slot = (slot + 1) % SYSREG_SLOTS) {
         if (!sysregs[slot].key || sysregs[slot].key == key) {
@@ -265,6 +306,95 @@ static void close_exit_of(unsigned cpu, enum class to)
     e->is_open = false;
 }
 
+/* What the exit of a CPU is a case of. A CPU that has left no guest yet has an exit of all zeroes. */
+static cause_account *cause_of(const open_exit *e)
+{
+    unsigned kind = e->vector & VECTOR_KIND_MASK;
+    uint32_t key = e->exception_class == EC_SYSREG
+                       ? sysreg_key(e)
+                       : 1u << 30 | e->from << 24 | kind << 8 | e->exception_class;
+    uint32_t slot = key * 2654435761u >> 20;
+    for (unsigned tries = 0; tries < CAUSE_SLOTS; tries++, slot = (slot + 1) % CAUSE_SLOTS) {
+        cause_account *cause = &causes[slot];
+        if (!cause->key) {
+            *cause = (cause_account){
+                .key = key, .from = e->from, .kind = kind, .exception_class = e->exception_class
+            };
+        }
+        if (cause->key == key) {
+            return cause;
+        }
+    }
+    return NULL;
+}
+
+/* Counts a stretch's samples by place, as many places as there is room for. */
+static void note_places(cause_account *cause, const open_stretch *stretch)
+{
+    cause->place_count = 0;
+    for (unsigned k = 0; k < stretch->samples; k++) {
+        unsigned n = 0;
+        while (n < cause->place_count && cause->places[n].at != stretch->sampled[k]) {
+            n++;
+        }
+        if (n == MAX_PLACES) {
+            continue;
+        }
+        if (n == cause->place_count) {
+            cause->places[cause->place_count++] = (place){ .at = stretch->sampled[k] };
+        }
+        cause->places[n].samples++;
+    }
+}
+
+static void begin_stretch(unsigned cpu)
+{
+    open_stretch *stretch = &open_stretches[cpu];
+    stretch->is_open = true;
+    stretch->samples = 0;
+    stretch->el2_before = state_of(cpu)->executed[EL2];
+    state_of(cpu)->unsampled = 0;
+}
+
+static void end_stretch(unsigned cpu)
+{
+    open_stretch *stretch = &open_stretches[cpu];
+    if (!stretch->is_open) {
+        return;
+    }
+    stretch->is_open = false;
+    uint64_t spent = state_of(cpu)->executed[EL2] - stretch->el2_before;
+    cause_account *cause = cause_of(&open_exits[cpu]);
+    if (cause && spent > cause->longest) {
+        cause->longest = spent;
+        note_places(cause, stretch);
+    }
+}
+
+/* EL2 looks for interrupts. */
+static void on_look(unsigned cpu, void *user)
+{
+    (void)user;
+    if (cpu < MAX_CPUS) {
+        pthread_mutex_lock(&lock);
+        end_stretch(cpu);
+        begin_stretch(cpu);
+        pthread_mutex_unlock(&lock);
+    }
+}
+
+/* EL2 has executed some instructions since the last sample. Only this CPU's thread touches its samples. */
+static void on_sample(unsigned cpu, void *user)
+{
+    state_of(cpu)->unsampled = 0;
+    if (cpu < MAX_CPUS) {
+        open_stretch *stretch = &open_stretches[cpu];
+        if (stretch->is_open && stretch->samples < MAX_SAMPLES) {
+            stretch->sampled[stretch->samples++] = (uintptr_t)user;
+        }
+    }
+}
+
 /* A block of another class than the last begins. `user` holds its class and, above, its address's vector number. */
 static void on_change(unsigned cpu, void *user)
 {
@@ -279,11 +409,41 @@ static void on_change(unsigned cpu, void *user)
     }
     if (from >= VEL2 && to == EL2 && cpu < MAX_CPUS) {
         open_exit_of(cpu, from, (uintptr_t)user >> 4);
-    } else if (from == EL2 && to >= VEL2 && cpu < MAX_CPUS && open_exits[cpu].is_open) {
-        close_exit_of(cpu, to);
+        begin_stretch(cpu);
+    } else if (from == EL2 && to >= VEL2 && cpu < MAX_CPUS) {
+        end_stretch(cpu);
+        if (open_exits[cpu].is_open) {
+            close_exit_of(cpu, to);
+        }
     }
     state->class = to;
     pthread_mutex_unlock(&lock);
+}
+
+static void print_register(uint32_t key)
+{
+    fprintf(out, "\"name\":\"S%u_%u_C%u_C%u_%u\",\"direction\":\"%s\",", key >> 20 & 3, key >> 14 & 7, key >> 10 & 15,
+            key >> 1 & 15, key >> 17 & 7, key & 1 ? "read" : "write");
+}
+
+static void print_stretches(void)
+{
+    for (unsigned slot = 0; slot < CAUSE_SLOTS; slot++) {
+        const cause_account *c = &causes[slot];
+        if (!c->longest) {
+            continue;
+        }
+        fputs("{\"event\":\"masked\",", out);
+        if (c->exception_class == EC_SYSREG) {
+            print_register(c->key);
+        }
+        fprintf(out, "\"from\":\"%s\",\"kind\":\"%s\",\"ec\":%u,\"longest\":%" PRIu64 ",\"places\":[",
+                class_names[c->from], kind_names[c->kind], c->exception_class, c->longest);
+        for (unsigned k = 0; k < c->place_count; k++) {
+            fprintf(out, "%s[%" PRIu64 ",%" PRIu64 "]", k ? "," : "", c->places[k].at, c->places[k].samples);
+        }
+        fputs("]}\n", out);
+    }
 }
 
 static void print_exits(void)
@@ -306,13 +466,13 @@ static void print_exits(void)
         const sysreg_account *a = &sysregs[slot];
         uint32_t key = a->key;
         if (key) {
-            fprintf(out,
-                    "{\"event\":\"sysreg\",\"name\":\"S%u_%u_C%u_C%u_%u\",\"direction\":\"%s\",\"from\":\"%s\","
-                    "\"count\":%" PRIu64 ",\"el2\":%" PRIu64 "}\n",
-                    key >> 20 & 3, key >> 14 & 7, key >> 10 & 15, key >> 1 & 15, key >> 17 & 7,
-                    key & 1 ? "read" : "write", class_names[key >> 24 & 7], a->count, a->el2);
+            fputs("{\"event\":\"sysreg\",", out);
+            print_register(key);
+            fprintf(out, "\"from\":\"%s\",\"count\":%" PRIu64 ",\"el2\":%" PRIu64 "}\n", class_names[key >> 24 & 7],
+                    a->count, a->el2);
         }
     }
+    print_stretches();
     if (failed_reads) {
         fprintf(out, "{\"event\":\"failed_reads\",\"count\":%" PRIu64 "}\n", failed_reads);
     }
@@ -340,6 +500,7 @@ static void on_mark(unsigned cpu, void *user)
         print_exits();
         memset(exits, 0, sizeof exits);
         memset(sysregs, 0, sizeof sysregs);
+        memset(causes, 0, sizeof causes);
     }
     pthread_mutex_unlock(&lock);
 }
@@ -348,6 +509,13 @@ static void on_mark(unsigned cpu, void *user)
 static bool is_mark(uint32_t instruction)
 {
     return (instruction & 0xfffff01f) == 0xd503201f && (instruction >> 9 & 7) == 6;
+}
+
+/* WFI, or MRS of ICC_IAR1_EL1 (S3_0_C12_C12_0) or ISR_EL1. */
+static bool is_look(uint32_t instruction)
+{
+    uint32_t read = instruction & 0xffffffe0;
+    return instruction == 0xd503207f || read == 0xd538cc00 || read == 0xd538c100;
 }
 
 static void on_translate(plugin_id id, struct qemu_plugin_tb *tb)
@@ -359,7 +527,14 @@ static void on_translate(plugin_id id, struct qemu_plugin_tb *tb)
     scoreboard_u64 executed = { scoreboard, offsetof(cpu_state, executed) + sizeof(uint64_t) * class };
     qemu_plugin_register_vcpu_tb_exec_cond_cb(tb, on_change, REGISTERS_READ, CONDITION_NOT_EQUAL, last, class,
                                               (void *)(class | vector << 4));
-    for (size_t k = 0; k < qemu_plugin_tb_n_insns(tb); k++) {
+    size_t count = qemu_plugin_tb_n_insns(tb);
+    if (class == EL2) {
+        scoreboard_u64 unsampled = { scoreboard, offsetof(cpu_state, unsampled) };
+        qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(tb, INLINE_ADD_U64, unsampled, count);
+        qemu_plugin_register_vcpu_tb_exec_cond_cb(tb, on_sample, REGISTERS_NONE, CONDITION_AT_LEAST, unsampled,
+                                                  SAMPLE_EVERY, (void *)(uintptr_t)qemu_plugin_tb_vaddr(tb));
+    }
+    for (size_t k = 0; k < count; k++) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, k);
         uint32_t word = 0;
         qemu_plugin_insn_data(insn, &word, sizeof word);
@@ -367,6 +542,9 @@ static void on_translate(plugin_id id, struct qemu_plugin_tb *tb)
         if (is_mark(word)) {
             uintptr_t mark = word >> 5 & 15;
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, REGISTERS_NONE, (void *)mark);
+        }
+        if (class == EL2 && is_look(word)) {
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_look, REGISTERS_NONE, NULL);
         }
     }
 }
@@ -393,6 +571,7 @@ static void on_exit_of_qemu(plugin_id id, void *user)
                 fprintf(out, "{\"event\":\"transition\",\"from\":\"%s\",\"to\":\"%s\",\"count\":%" PRIu64 "}\n",
                         class_names[from], class_names[to], transitions[from][to]);
             }
+    fputs("{\"event\":\"end\"}\n", out);
     print_exits();
     print_unanswered();
     fputs("{\"event\":\"total\",", out);

@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: what Droste costs, in instructions. `exits` is told here, `nested`, `kvm` and `stage2` in
-//! their own modules.
+//! `cargo xtask bench`: what Droste costs, in instructions. `exits` is told here, `nested`, `masked`, `kvm` and
+//! `stage2` in their own modules.
 //!
 //! Instructions are counted by a QEMU plugin (`xtask/plugin/elcount.c`), so the figures with one CPU are exact and the
 //! same on every host. What is compared:
@@ -15,6 +15,7 @@
 
 mod figures;
 mod kvm;
+mod masked;
 mod nested;
 mod runs;
 mod stage2;
@@ -38,6 +39,8 @@ pub(crate) enum Bench {
     Exits(Options),
     /// Cost of a guest that is a hypervisor: its own EL2, and what it runs
     Nested(Options),
+    /// The longest stretch at EL2 in which interrupts wait, by what asks for it
+    Masked(Options),
     /// Time and instructions of a hypervisor and its guest, on Droste and on Linux's KVM in turn
     Kvm(kvm::Comparison),
     /// Cost of guests' memory: mapping, unmapping, faults, dirty logs, beside other crates
@@ -66,6 +69,7 @@ pub(crate) fn run(bench: Bench) -> Result<(), Failure> {
     match bench {
         Bench::Exits(options) => exits(&options),
         Bench::Nested(options) => nested::run(&options),
+        Bench::Masked(options) => masked::run(&options),
         Bench::Kvm(options) => kvm::run(&options),
         Bench::Stage2(options) => stage2::run(&options),
     }

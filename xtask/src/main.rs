@@ -1,8 +1,10 @@
-//! The project's own chores: `cargo xtask lint`, `ci`, `bench`, `soak`, `mutants`, `fuzz`.
+//! The project's own chores: `cargo xtask lint`, `ci`, `image`, `bench`, `soak`, `differ`, `mutants`, `fuzz`.
 
 mod bench;
 mod ci;
+mod differ;
 mod fuzz;
+mod image;
 mod lint;
 mod mutants;
 mod soak;
@@ -23,13 +25,17 @@ struct Arguments {
 enum Chore {
     /// Check what a program can check of STYLE.md
     Lint,
-    /// Formatting, clippy for the host and for EL2, documentation, lint; the tests are `cargo test`
+    /// Formatting, clippy for the host and for EL2, documentation, lint, image; the tests are `cargo test`
     Ci,
+    /// Look that no instruction of the EL2 binary depends on what a guest traps; part of `ci`
+    Image,
     /// Measure the hypervisor, in instructions
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Run random programs against the stage-2 and nested crates on all CPUs
     Soak(soak::Options),
+    /// Run random programs for EL2 on the bare machine and on Droste, and compare what they saw
+    Differ(differ::Options),
     /// Take safeguards of stage 2 and nested guests away one by one, and see whether tests notice
     Mutants(mutants::Options),
     /// Let a fuzzer choose programs for the stage-2 and nested crates
@@ -40,8 +46,10 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Lint => lint::run(),
         Chore::Ci => ci::run(),
+        Chore::Image => image::run(),
         Chore::Bench(what) => bench::run(what),
         Chore::Soak(options) => soak::run(&options),
+        Chore::Differ(options) => differ::run(&options),
         Chore::Mutants(options) => mutants::run(&options),
         Chore::Fuzz(options) => fuzz::run(&options),
     };

@@ -10,7 +10,7 @@ fn fails_with_bug(kind: &str) -> String {
         "for word; do shift; case $word in droste.report=*) word=\"$word droste.bug={kind}\" ;; esac; set -- \"$@\" \"$word\"; done"
     );
     let qemu = stage.between(&script);
-    stage.run_on(2).with(&["--qemu", &qemu]).fails()
+    stage.run_on(2).by(qemu).fails()
 }
 
 #[test]

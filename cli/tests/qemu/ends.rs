@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::stage::{Stage, Terminal, must_say};
 
 /// How long a process may take to die.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_mins(1);
 
 /// A process that the test did not start itself; it is dead when this has been dropped.
 struct Process(Pid);
@@ -54,7 +54,7 @@ fn running(stage: &Stage) -> (Terminal<'_>, Process, Process) {
         "[ \"$1\" = --version ] || echo $PPID $$ >'{}'",
         numbers.display()
     ));
-    let mut terminal = stage.run_on(1).with(&["--qemu", &qemu]).on_terminal();
+    let mut terminal = stage.run_on(1).by(qemu).on_terminal();
     terminal.wait_for("droste: Droste ");
     let numbers = fs::read_to_string(numbers).expect("written");
     let (droste, qemu) = numbers.split_once(' ').expect("two numbers");

@@ -1,4 +1,5 @@
-//! The project's own guests: one that means harm, and one that watches its floating-point registers.
+//! The project's own guests: one that means harm, one that watches its floating-point registers, and one that tries what
+//! its identification registers say.
 
 use crate::stage::{Ended, Stage, must_say};
 
@@ -41,6 +42,16 @@ fn a_neighbour_does_not_feel_a_hostile_guest() {
     assert!(ended.all_off(&["hostile", "linux"]), "{}", ended.record);
     must_say(&ended.output, &["hostile: ok"]);
     must_say(&ended.output, &["[linux] guest: self-report ok"]);
+}
+
+#[test]
+fn what_identification_registers_show_works_and_what_they_hide_is_not_there() {
+    for cpu in ["max", "neoverse-n2", "neoverse-v1", "cortex-a72"] {
+        let mut stage = Stage::new();
+        stage.ids("ids");
+        let ended = stage.run_on(1).with(&["--cpu", cpu]).succeeds(&["ids: ok"]);
+        assert!(ended.all_off(&["ids"]), "{}", ended.record);
+    }
 }
 
 /// Runs floating-point guests of two virtual CPUs each.

@@ -14,6 +14,7 @@ mod guests;
 mod hostile_l2;
 mod kvm;
 mod linux;
+mod lives;
 mod neighbours;
 mod nested;
 mod refusals;

@@ -9,7 +9,7 @@ use std::fs::File;
 use droste::setup::monitor::{L2, Monitor};
 use droste_image::El2;
 
-use crate::stage::{Ended, Host, PROMPT, Stage, Terminal, must_say};
+use crate::stage::{Ended, Host, PROMPT, Run, Stage, Terminal, must_say};
 
 /// An L1 with its L2s takes a tenth of this on an idle host.
 const LIMIT: u64 = 400;
@@ -32,14 +32,13 @@ fn host(el2: El2, vcpus: u32) -> Host {
 fn starts(host: &Host, l2: &L2, cpu: &str, cpus: u32) -> Ended {
     let mut stage = Stage::new();
     stage.hypervisor(host);
-    runs(&stage, host, l2, cpu, cpus)
+    runs(stage.run_on(cpus).with(&["--cpu", cpu]), host, l2)
 }
 
-fn runs(stage: &Stage, host: &Host, l2: &L2, cpu: &str, cpus: u32) -> Ended {
-    let ended = stage
-        .run_on(cpus)
+fn runs(run: Run<'_>, host: &Host, l2: &L2) -> Ended {
+    let ended = run
         .within(LIMIT)
-        .with(&["--cpu", cpu, "--append", &l2.to_string()])
+        .with(&["--append", &l2.to_string()])
         .succeeds(&["guest: exception level: EL2", "guest: nested ok"]);
     let mode = match host.el2 {
         El2::Nvhe => "guest: kvm: Hyp nVHE mode initialized successfully",
@@ -102,7 +101,8 @@ fn linux_without_vhe_shares_a_processor_with_a_neighbour_who_gets_his_part() {
     let mut stage = Stage::new();
     stage.hypervisor(&host);
     stage.neighbour("steady", 1);
-    let ended = runs(&stage, &host, &l2, "max", 1);
+    let run = stage.run_on(1).in_own_time().with(&["--cpu", "max"]);
+    let ended = runs(run, &host, &l2);
     assert!(ended.all_off(&["linux", "steady"]), "{}", ended.record);
     must_say(&ended.output, &["[steady] neighbours: ok"]);
 }
@@ -118,7 +118,7 @@ fn guests_keep_their_memory_while_linux_swaps_it_out() {
     let swap = File::create(stage.path("swap")).expect("created");
     swap.set_len(256 << 20).expect("sized");
     stage.hypervisor(&host);
-    let ended = runs(&stage, &host, &l2, droste::qemu::CPU, 2);
+    let ended = runs(stage.run_on(2), &host, &l2);
     assert!(ended.all_off(&["linux"]), "{}", ended.record);
     must_say(
         &ended.output,

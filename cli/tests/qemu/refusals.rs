@@ -13,7 +13,7 @@ fn fails_with_image(stage: &Stage, image: &[u8]) -> String {
     let file = stage.path("other.img");
     let script = format!("set -- \"$@\" -initrd {}", file.display());
     let qemu = stage.between(&script);
-    stage.run_on(1).with(&["--qemu", &qemu]).fails()
+    stage.run_on(1).by(qemu).fails()
 }
 
 fn fp_stage() -> Stage {
@@ -42,7 +42,7 @@ fn spec<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
 fn more_memory_than_the_machine_has_is_refused() {
     let stage = Stage::with_linux(1);
     let qemu = stage.between("set -- \"$@\" -m 256M");
-    let error = stage.run_on(1).with(&["--qemu", &qemu]).fails();
+    let error = stage.run_on(1).by(qemu).fails();
     must_say(
         &error,
         &[
@@ -57,7 +57,7 @@ fn a_machine_without_a_boot_image_is_told_how_to_get_one() {
     let stage = fp_stage();
     let script = "for word; do shift; case $word in -initrd | */vms.img) ;; *) set -- \"$@\" \"$word\" ;; esac; done";
     let qemu = stage.between(script);
-    let error = stage.run_on(1).with(&["--qemu", &qemu]).fails();
+    let error = stage.run_on(1).by(qemu).fails();
     must_say(
         &error,
         &["no boot image: pass one made by `droste image`", NO_REPORT],
@@ -90,4 +90,15 @@ fn a_kernel_that_is_none_fails_its_virtual_machine_alone() {
             "error: the run failed: virtual machine wrong: failed (stopped by Droste)",
         ],
     );
+}
+
+#[test]
+fn an_el2_that_cannot_leave_the_layout_of_vhe_is_refused() {
+    let mut stage = Stage::new();
+    stage.droste("inner", "vhe");
+    let mut terminal = stage.run_on(1).on_terminal();
+    terminal.wait_for("no EL2 without the Virtualization Host Extensions (FEAT_E2H0)");
+    terminal.wait_for("all CPUs are stopped");
+    terminal.keys("\x01x");
+    terminal.dies();
 }

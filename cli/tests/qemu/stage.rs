@@ -4,6 +4,7 @@
 //! catches a `droste` that hangs. Silence therefore fails. `droste` is tied to the thread of its test, and QEMU to
 //! `droste`, so that none outlives its test, however that ends.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,6 +26,14 @@ const LINUX_WORDS: &str = "console=ttyAMA0 loglevel=5 cryptomgr.notests panic=5"
 const LIMIT: u64 = 240;
 /// How long `droste` may take around the run itself, in seconds.
 const GRACE: u64 = 30;
+/// More arguments for QEMU, separated by spaces.
+const ARGUMENTS: &str = "DROSTE_QEMU_ARGS";
+/// With such every run may take so many times as long: what they are for is mostly slow.
+const PATIENCE: u64 = 10;
+/// What makes the emulated time pass with instructions, 32 ns each, and not with the host's clock. For one processor.
+const OWN_TIME: &str = "set -- \"$@\" -icount shift=5,sleep=off";
+/// The hypervisor's final record, a file of the directory.
+const RECORD: &str = "record.json";
 /// What the guest's shell says when it waits for a command.
 pub(crate) const PROMPT: &str = "guest:~# ";
 
@@ -34,8 +43,10 @@ pub(crate) struct Parts {
     hypervisor: PathBuf,
     pub(crate) fp: PathBuf,
     pub(crate) hostile: PathBuf,
+    ids: PathBuf,
     neighbours: PathBuf,
-    at_el2: [(&'static str, PathBuf); 3],
+    lives: PathBuf,
+    at_el2: [(&'static str, PathBuf); 4],
 }
 
 impl Parts {
@@ -58,18 +69,48 @@ pub(crate) fn parts() -> &'static Parts {
 fn gather() -> droste::Result<Parts> {
     let setup = Setup::new()?;
     setup.initrd(Some(&setup.kernel(KERNEL_PACKAGE)?))?;
+    let mut qemu = setup.qemu(None)?;
+    if let Some(arguments) = env::var_os(ARGUMENTS) {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let script = format!("set -- {} \"$@\"", arguments.display());
+        qemu = between(folder, &script, &qemu);
+    }
     Ok(Parts {
-        qemu: setup.qemu(None)?,
+        qemu,
         hypervisor: setup.hypervisor()?,
         fp: setup.guest("fp")?,
         hostile: setup.guest("hostile")?,
+        ids: setup.guest("ids")?,
         neighbours: setup.guest("neighbours")?,
+        lives: setup.guest("lives")?,
         at_el2: [
             ("nested", setup.guest("nested")?),
             ("vel2", setup.guest("vel2")?),
+            ("ids", setup.guest("ids")?),
             ("hostile-el2", setup.guest("hostile-el2")?),
         ],
     })
+}
+
+/// Writes into `folder` a program that changes the arguments of QEMU, which it finds in `$@`, and becomes QEMU.
+fn between(folder: &Path, script: &str, qemu: &Path) -> PathBuf {
+    let text = format!("#!/bin/sh\n{script}\nexec {} \"$@\"\n", qemu.display());
+    let (source, program) = (folder.join("qemu.sh"), folder.join("qemu"));
+    fs::write(&source, text).expect("written");
+    // Another process writes the program: while this one has it open, it cannot be started.
+    let mut install = Command::new("install");
+    install.args(["-m", "755"]).args([&source, &program]);
+    assert!(install.status().expect("started").success());
+    program
+}
+
+/// How long `seconds` are under [`ARGUMENTS`].
+pub(crate) fn patient(seconds: u64) -> u64 {
+    if env::var_os(ARGUMENTS).is_some() {
+        seconds * PATIENCE
+    } else {
+        seconds
+    }
 }
 
 /// The host's processors that no emulated machine uses.
@@ -181,9 +222,25 @@ impl Stage {
         self.bare(name, 1, &parts().hostile, "");
     }
 
+    /// Adds the guest that tries what its identification registers say.
+    pub(crate) fn ids(&mut self, name: &str) {
+        self.bare(name, 1, &parts().ids, "");
+    }
+
     /// Adds a guest that spoils or watches what guests share, named for its role.
     pub(crate) fn neighbour(&mut self, role: &str, vcpus: u32) {
         self.bare(role, vcpus, &parts().neighbours, role);
+    }
+
+    /// Adds a guest that starts anew, or is beside one; `keys` are more lines of its description.
+    pub(crate) fn life(&mut self, name: &str, role: &str, vcpus: u32, keys: &str) {
+        let kernel = parts().lives.display();
+        self.vm(
+            name,
+            &format!(
+                "vcpus = {vcpus}\nmemory = \"128M\"\nkernel = \"{kernel}\"\ncmdline = \"{role}\"\n{keys}\n"
+            ),
+        );
     }
 
     /// Adds a guest that is a hypervisor, with this kind of EL2.
@@ -193,7 +250,16 @@ impl Stage {
 
     /// The same, with these words on its command line.
     pub(crate) fn at_el2_with(&mut self, name: &str, kind: &str, vcpus: u32, words: &str) {
-        let kernel = parts().at_el2(name).display();
+        self.with_el2(name, parts().at_el2(name), kind, vcpus, words);
+    }
+
+    /// Adds a Droste without a boot image, with this kind of EL2.
+    pub(crate) fn droste(&mut self, name: &str, kind: &str) {
+        self.with_el2(name, &parts().hypervisor, kind, 1, "");
+    }
+
+    fn with_el2(&mut self, name: &str, kernel: &Path, kind: &str, vcpus: u32, words: &str) {
+        let kernel = kernel.display();
         self.vm(
             name,
             &format!(
@@ -224,22 +290,20 @@ impl Stage {
         self.dir.path().join(name)
     }
 
+    /// The hypervisor's final record of the last run.
+    pub(crate) fn record(&self) -> Value {
+        let record = fs::read(self.path(RECORD)).expect("a record");
+        serde_json::from_slice(&record).expect("JSON")
+    }
+
     /// Writes a file; its name may be relative to the directory.
     pub(crate) fn put(&self, name: impl AsRef<Path>, bytes: &[u8]) {
         fs::write(self.dir.path().join(name), bytes).expect("written");
     }
 
     /// A program that changes the arguments of QEMU, which it finds in `$@`, and becomes QEMU.
-    pub(crate) fn between(&self, script: &str) -> String {
-        let qemu = parts().qemu.display();
-        let text = format!("#!/bin/sh\n{script}\nexec {qemu} \"$@\"\n");
-        let (source, program) = (self.path("qemu.sh"), self.path("qemu"));
-        self.put(&source, text.as_bytes());
-        // Another process writes the program: while this one has it open, it cannot be started.
-        let mut install = Command::new("install");
-        install.args(["-m", "755"]).args([&source, &program]);
-        assert!(install.status().expect("started").success());
-        program.display().to_string()
+    pub(crate) fn between(&self, script: &str) -> PathBuf {
+        between(self.dir.path(), script, &parts().qemu)
     }
 
     /// A run of all virtual machines on as many processors.
@@ -247,7 +311,8 @@ impl Stage {
         Run {
             stage: self,
             cpus,
-            limit: LIMIT,
+            qemu: parts().qemu.clone(),
+            limit: patient(LIMIT),
             words: Vec::new(),
         }
     }
@@ -257,6 +322,7 @@ impl Stage {
 pub(crate) struct Run<'a> {
     stage: &'a Stage,
     cpus: u32,
+    qemu: PathBuf,
     limit: u64,
     words: Vec<String>,
 }
@@ -271,20 +337,47 @@ impl<'a> Run<'a> {
     /// Sets the limit, in seconds.
     pub(crate) fn within(self, seconds: u64) -> Self {
         Self {
-            limit: seconds,
+            limit: patient(seconds),
             ..self
         }
     }
 
+    /// Starts another QEMU.
+    pub(crate) fn by(self, qemu: PathBuf) -> Self {
+        Self { qemu, ..self }
+    }
+
+    /// Makes time pass with instructions. What a guest on one processor gets of it is then the same on every host, busy
+    /// or not.
+    pub(crate) fn in_own_time(self) -> Self {
+        assert_eq!(
+            self.cpus, 1,
+            "QEMU counts the instructions of one processor"
+        );
+        let qemu = self.stage.between(OWN_TIME);
+        self.by(qemu)
+    }
+
     /// Runs without a terminal and must end well, with each marker said in this order.
     pub(crate) fn succeeds(self, markers: &[&str]) -> Ended {
-        let json = self.stage.path("record.json");
+        self.ends_well(Session::start, markers)
+    }
+
+    /// The same on a terminal at which nobody sits: without one, a reset is a stop.
+    pub(crate) fn succeeds_on_terminal(self, markers: &[&str]) -> Ended {
+        self.ends_well(Session::start_on_terminal, markers)
+    }
+
+    fn ends_well(
+        self,
+        start: fn(Command, Duration) -> droste::Result<Session>,
+        markers: &[&str],
+    ) -> Ended {
         let _turn = Turn::wait(self.cpus as usize);
-        let session = Session::start(self.command(), self.deadline()).expect("droste starts");
+        let session = start(self.command(), self.deadline()).expect("droste starts");
         let output = session.finish().unwrap_or_else(|error| panic!("{error}"));
         must_say(&output, markers);
-        let record = fs::read(&json).expect("a record");
-        let record = serde_json::from_slice(&record).expect("JSON");
+        let record = self.stage.record();
         Ended { output, record }
     }
 
@@ -313,10 +406,11 @@ impl<'a> Run<'a> {
     fn command(&self) -> Command {
         let mut command = Command::new(DROSTE);
         command.arg("run").args(&self.stage.vms);
+        command.arg("--qemu").arg(&self.qemu);
         command.arg("--hypervisor").arg(&parts().hypervisor);
         command.args(["--smp", &self.cpus.to_string()]);
         command.args(["--timeout", &self.limit.to_string()]);
-        command.arg("--json").arg(self.stage.path("record.json"));
+        command.arg("--json").arg(self.stage.path(RECORD));
         command.args(&self.words);
         tied(&command, DROSTE)
     }
@@ -449,6 +543,8 @@ fn markers_count_in_their_order_alone() {
 
 #[test]
 fn a_run_that_has_not_ended_fails_at_its_limit() {
-    let error = Stage::with_linux(1).run_on(1).within(1).fails();
-    must_say(&error, &["no end after 1 s"]);
+    // At its shell, where nobody types.
+    let stage = Stage::with_linux(1);
+    let error = stage.run_on(1).within(1).on_terminal().fails();
+    must_say(&error, &[&format!("no end after {} s", patient(1))]);
 }

@@ -17,13 +17,18 @@ const CLOCK_PHANDLE: u32 = 2;
 /// The UART's reference clock as QEMU's and Arm's boards have it: 24 MHz. No real line depends on it.
 const UART_CLOCK_HZ: u32 = 24_000_000;
 
-/// Interrupts of a guest's own devices.
+/// Interrupts of a guest's own devices. The binding names timers by their places in a list, and some programs want the
+/// first four on any machine, as QEMU's `virt` names them whatever its CPUs have.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestInterrupts {
+    /// Secure EL1's physical timer: a place in the list alone, since no guest has it.
+    pub secure_timer: Interrupt,
     /// Physical timer.
     pub physical_timer: Interrupt,
     /// Virtual timer.
     pub virtual_timer: Interrupt,
+    /// EL2's physical timer: a place in the list alone where a guest has no EL2.
+    pub hyp_physical_timer: Interrupt,
     /// UART.
     pub uart: Interrupt,
 }
@@ -31,10 +36,6 @@ pub struct GuestInterrupts {
 /// Interrupts that a guest has because it has EL2.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestEl2 {
-    /// Secure EL1's physical timer. No guest has it, but the list that names EL2's timers begins with it.
-    pub secure_timer: Interrupt,
-    /// EL2's physical timer.
-    pub hyp_physical_timer: Interrupt,
     /// EL2's virtual timer, which comes with the Virtualization Host Extensions.
     pub hyp_virtual_timer: Option<Interrupt>,
     /// Maintenance interrupt of the GIC's virtual CPU interface.
@@ -220,18 +221,20 @@ impl Guest<'_> {
 
     fn timer(&self) -> DeviceTreeNode {
         let GuestInterrupts {
+            secure_timer,
             physical_timer,
             virtual_timer,
+            hyp_physical_timer,
             ..
         } = self.interrupts;
-        // In the binding's order. Its first entry is the secure timer's, which a guest has not: without EL2 it repeats
-        // the physical one.
-        let first = self.el2.map_or(physical_timer, |el2| el2.secure_timer);
-        let mut list = Vec::from([first, physical_timer, virtual_timer]);
-        if let Some(el2) = self.el2 {
-            list.push(el2.hyp_physical_timer);
-            list.extend(el2.hyp_virtual_timer);
-        }
+        // In the binding's order.
+        let mut list = Vec::from([
+            secure_timer,
+            physical_timer,
+            virtual_timer,
+            hyp_physical_timer,
+        ]);
+        list.extend(self.el2.and_then(|el2| el2.hyp_virtual_timer));
         let list = interrupts(&list);
         node(
             "timer",
@@ -349,8 +352,10 @@ mod tests {
             gic_redistributors: 0x080a_0000..0x080e_0000,
             uart: Some(0x0900_0000..0x0900_1000),
             interrupts: GuestInterrupts {
+                secure_timer: level(29),
                 physical_timer: level(30),
                 virtual_timer: level(27),
+                hyp_physical_timer: level(26),
                 uart: level(33),
             },
             el2: None,
@@ -450,8 +455,6 @@ mod tests {
     fn with_el2(hyp_virtual_timer: Option<Interrupt>) -> Vec<u8> {
         let mut g = guest(&[]);
         g.el2 = Some(GuestEl2 {
-            secure_timer: level(29),
-            hyp_physical_timer: level(26),
             hyp_virtual_timer,
             gic_maintenance: level(25),
         });
@@ -493,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_without_el2_calls_firmware_by_hvc_and_has_its_timers_alone() {
+    fn a_guest_without_el2_calls_firmware_by_hvc_and_has_the_timers_of_the_virt_board() {
         let method = |bytes: &[u8]| {
             let psci = Fdt::new(bytes).expect("parses").find_node("/psci");
             let method = psci.expect("psci").property("method").expect("a method");
@@ -502,7 +505,7 @@ mod tests {
         let bytes = guest(&[]).to_bytes();
         assert_eq!(method(&bytes), b"hvc\0");
         assert_eq!(method(&with_el2(None)), b"smc\0");
-        assert_eq!(intids(&bytes, "arm,armv8-timer"), [30, 30, 27]);
+        assert_eq!(intids(&bytes, "arm,armv8-timer"), [29, 30, 27, 26]);
         assert_eq!(intids(&bytes, "arm,gic-v3"), []);
     }
 }

@@ -106,12 +106,13 @@ impl At {
         })
     }
 
-    /// The regime, where HCR_EL2 is `hcr`, as its rule keeps it.
+    /// The regime, where HCR_EL2 is `hcr`, as its rule keeps it. With E2H and TGE both 1 EL0 and EL1 are EL2's, of the
+    /// instructions for both stages too, which then have one (C5.4.1 to C5.4.4, AT S12E0R to S12E1W).
     pub const fn regime(self, hcr: u64) -> Regime {
-        match (self.stages, self.level) {
-            (Stages::One, For::El2) => Regime::El2,
-            (Stages::One, For::El1 | For::El0) if is_in_host(hcr) => Regime::El2,
-            (Stages::One | Stages::Both, _) => Regime::El1,
+        match self.level {
+            For::El2 => Regime::El2,
+            For::El1 | For::El0 if is_in_host(hcr) => Regime::El2,
+            For::El1 | For::El0 => Regime::El1,
         }
     }
 }
@@ -223,8 +224,7 @@ pub fn translate(at: At, va: u64, hcr: u64, walks: &mut impl Walks) -> Outcome {
         Err(StageOneStop::Fault(fault)) => return faulted(fault, Stage::One, va),
         Err(StageOneStop::OnStageTwo(fault)) => return faulted(fault, Stage::TwoOnWalk, va),
     };
-    // With E2H and TGE both 1, HCR_EL2.VM and DC count as 0.
-    if at.stages == Stages::One || is_in_host(hcr) {
+    if at.stages == Stages::One || request.regime == Regime::El2 {
         return Outcome::Par(success(one.output, one.attributes));
     }
     match walks.stage_two(L2Ipa(one.output), at.direction) {

@@ -18,10 +18,10 @@
 //! With the guest's stage 2 off there is no shadow: L2 runs by the canonical table, and `droste-stage2` answers alone.
 
 use droste_arm64::Level;
-use droste_arm64::desc::{AttributeScheme, MemoryType, Xn};
+use droste_arm64::desc::{AttributeScheme, MemoryType, S2ap, Xn};
 use droste_arm64::esr::{Ec, Esr, MmioAccess};
 use droste_stage2::{
-    Access, Cause, Decision, Fault, Origin, Outcome, Privilege, Proposal, Reason, Slots,
+    Access, Cause, Decision, Fault, Memory, Origin, Outcome, Privilege, Proposal, Reason, Slots,
 };
 
 use crate::compose::{CanonicalLeaf, Composed, compose};
@@ -100,26 +100,67 @@ pub struct L1<'a, G> {
 }
 
 impl<G: GuestMemory> L1<'_, G> {
-    /// Whose fault it is. `canonical` looks an address up in the canonical table. `None` for an abort that no table
-    /// answers: an external abort, say, or an alignment fault.
+    /// Whose fault it is. `canonical` looks an address up in the canonical table, and `shadow` says what the shadow's leaf
+    /// at the fault permits of loads and stores, [`Shadow::permits`](crate::Shadow::permits). `None` for an abort that no
+    /// table answers: an external abort, say, or an alignment fault.
     pub fn judge(
         &self,
         abort: &Abort,
+        shadow: impl FnOnce() -> S2ap,
         canonical: impl FnOnce(L1Ipa) -> Option<CanonicalLeaf>,
     ) -> Option<Verdict> {
         let fault = Fault::new(abort.esr, abort.ipa.ipa(), abort.privilege)?;
         if fault.cause == Cause::Conflict {
             return Some(Verdict::Forget);
         }
+        Some(if fault.is_either() {
+            match self.lacking(abort, shadow()) {
+                Ok(access) => self.judge_access(abort, &Fault { access, ..fault }, canonical),
+                Err(stop) => abort.stopped(stop),
+            }
+        } else {
+            self.judge_access(abort, &fault, canonical)
+        })
+    }
+
+    /// What hardware missed at a leaf of the shadow with these permissions, where the syndrome does not tell: of walks and
+    /// of cache maintenance. As long as L1 permits more than the shadow, by its table and its memory, the shadow is to
+    /// have it. Only a shadow that has all shows what L1 forbids: to read, and if it permits that, to write.
+    fn lacking(&self, abort: &Abort, shadow: S2ap) -> Result<Access, Stop> {
+        let leaf = self.walker.translate(self.memory, abort.ipa, None)?;
+        let slot = self.slots.find(leaf.output_of(abort.ipa).ipa());
+        let is_device =
+            slot.is_some_and(|slot| matches!(slot.attributes.memory, Memory::Device(_)));
+        if is_device && abort.esr.is_s1_walk() {
+            // HCR_EL2.PTW, which minds whose memory it is.
+            return Ok(Access::Read);
+        }
+        let slot = slot.map_or(S2ap::None, |slot| slot.attributes.access);
+        let can_read = leaf.access.can_read() && slot.can_read();
+        let can_write = (leaf.access.can_write() || leaf.is_dirty_managed) && slot.can_write();
+        Ok(match (shadow.can_read(), shadow.can_write()) {
+            (false, _) if can_read => Access::Read,
+            (_, false) if can_write => Access::Write,
+            (false, _) => Access::Read,
+            (true, _) => Access::Write,
+        })
+    }
+
+    /// Whose fault it is, where it is known what was missed.
+    fn judge_access(
+        &self,
+        abort: &Abort,
+        fault: &Fault,
+        canonical: impl FnOnce(L1Ipa) -> Option<CanonicalLeaf>,
+    ) -> Verdict {
         let walked = self
             .walker
-            .translate(self.memory, abort.ipa, fault.access)
-            .and_then(|leaf| self.check_walk(leaf, &fault));
-        Some(match walked {
-            Ok(leaf) => self.judge_memory(&leaf, abort, &fault, canonical),
-            Err(Stop::Fault(of_guest)) => Verdict::Guest(abort.for_guest(of_guest)),
-            Err(Stop::Raced) => Verdict::Retry,
-        })
+            .translate(self.memory, abort.ipa, needed(fault))
+            .and_then(|leaf| self.check_walk(leaf, fault));
+        match walked {
+            Ok(leaf) => self.judge_memory(&leaf, abort, fault, canonical),
+            Err(stop) => abort.stopped(stop),
+        }
     }
 
     /// HCR_EL2.PTW: a stage-1 walk that stage 2 leads to Device memory takes a permission fault (DDI 0487, D24.2,
@@ -158,10 +199,14 @@ impl<G: GuestMemory> L1<'_, G> {
                 composed,
             };
         }
-        let permits = |leaf: &CanonicalLeaf| permits(leaf, fault.access);
+        let needed = needed(fault);
+        let permits = |leaf: &CanonicalLeaf| needed.is_none_or(|access| permits(leaf, access));
         let of_l1 = Fault {
             ipa: at.ipa(),
-            cause: found.map_or(Cause::Translation, |_| Cause::Permission),
+            cause: match (&found, needed) {
+                (Some(_), Some(_)) => Cause::Permission,
+                _ => Cause::Translation,
+            },
             ..*fault
         };
         match self.slots.resolve(&of_l1) {
@@ -185,6 +230,11 @@ impl<G: GuestMemory> L1<'_, G> {
     }
 }
 
+/// The access that is to be permitted, if any is.
+fn needed(fault: &Fault) -> Option<Access> {
+    (!fault.is_content_with_any()).then_some(fault.access)
+}
+
 fn permits(leaf: &CanonicalLeaf, access: Access) -> bool {
     let attributes = &leaf.attributes;
     match access {
@@ -201,27 +251,34 @@ fn permits(leaf: &CanonicalLeaf, access: Access) -> bool {
 
 /// ISV, SAS, SSE, SRT, SF and AR: the description of a load or store.
 const INSTRUCTION: u64 = 0x7ff << 14;
-const FNV: u64 = 1 << 10;
 const CM: u64 = 1 << 8;
 const S1PTW: u64 = 1 << 7;
 const WNR: u64 = 1 << 6;
 const EC_AND_IL: u64 = 0x7f << 25;
 
 impl Abort {
+    /// What follows where the walk of L1's table stopped.
+    const fn stopped(&self, stop: Stop) -> Verdict {
+        match stop {
+            Stop::Fault(of_guest) => Verdict::Guest(self.for_guest(of_guest)),
+            Stop::Raced => Verdict::Retry,
+        }
+    }
+
     /// The registers of virtual EL2 as hardware would leave them had it walked the guest's table.
     ///
     /// Class, instruction length, and what describes the access stay: the access was the same (DDI 0487, D24.2.40, "ISS
     /// encoding for an exception from a Data Abort" and "from an Instruction Abort"). The status code is that of the
     /// guest's fault. An external abort on a walk describes no instruction. What only features that are not advertised
-    /// put there is clear: ISS2, and VNCR of FEAT_NV2.
+    /// put there is clear: ISS2, and VNCR of FEAT_NV2; and FnV, which faults of tables do not have.
     ///
     /// HPFAR_EL2 holds the address for faults of which it would be UNKNOWN too (DDI 0487, D24.2.60).
     pub const fn for_guest(&self, fault: WalkFault) -> Syndrome {
         let is_external = matches!(fault.kind, FaultKind::ExternalAbort);
         let kept = match self.esr.ec() {
-            Ec::INSTRUCTION_ABORT_LOWER => EC_AND_IL | FNV | S1PTW,
-            _ if is_external => EC_AND_IL | FNV | CM | S1PTW | WNR,
-            _ => EC_AND_IL | INSTRUCTION | FNV | CM | S1PTW | WNR,
+            Ec::INSTRUCTION_ABORT_LOWER => EC_AND_IL | S1PTW,
+            _ if is_external => EC_AND_IL | CM | S1PTW | WNR,
+            _ => EC_AND_IL | INSTRUCTION | CM | S1PTW | WNR,
         };
         Syndrome {
             esr: Esr(self.esr.0 & kept | fault.status_code()),

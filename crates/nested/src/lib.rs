@@ -109,7 +109,8 @@
 //! };
 //! let l1 = L1 { walker: &walker, memory: &memory, slots: &slots, scheme: scheme(&ids) };
 //! let look = |at: L1Ipa| CanonicalLeaf::new(canonical.walk(&board, at.ipa()), geometry);
-//! let Some(Verdict::Fill { fault, composed }) = l1.judge(&abort, look) else { unreachable!() };
+//! let permitted = || shadow.permits(&board, abort.ipa);
+//! let Some(Verdict::Fill { fault, composed }) = l1.judge(&abort, permitted, look) else { unreachable!() };
 //! reverse.insert(place, &composed);
 //! let mut host = Host { machine: &board, supply: &mut pages, vmids: &VMIDS };
 //! assert_eq!(shadow.fill(&mut host, (ticket, &changes), &fault, &composed)?, Filled::Mapped);

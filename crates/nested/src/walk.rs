@@ -33,7 +33,7 @@ pub(crate) use shape::format;
 use shape::{Shape, effective_vtcr};
 
 /// SCTLR_EL2.EE: L1's table walks are big-endian.
-const EE: u64 = 1 << 25;
+pub(crate) const EE: u64 = 1 << 25;
 
 /// The registers of virtual EL2 that govern stage 2, as L1 wrote them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -164,7 +164,8 @@ impl Walker {
         self.shape.map(|shape| shape.format)
     }
 
-    /// Walks to the leaf of `ipa` for one access, and sets the flags in it that L1 lets hardware set.
+    /// Walks to the leaf of `ipa` for one access, or for what needs no permission, and sets the flags in it that L1 lets
+    /// hardware set.
     ///
     /// Flags stay as they are where the access faults, a choice that the architecture leaves (DDI 0487, J1.1,
     /// AArch64.SettingAccessFlagPermitted).
@@ -175,10 +176,10 @@ impl Walker {
         &self,
         memory: &impl GuestMemory,
         ipa: L2Ipa,
-        access: Access,
+        access: impl Into<Option<Access>>,
     ) -> Result<GuestLeaf, Stop> {
         // By reference: what was found is not copied out of the result.
-        match &self.find(memory, ipa, access) {
+        match &self.find(memory, ipa, access.into()) {
             Ok(found) => {
                 if found.used != found.raw {
                     self.update(memory, found)?;
@@ -199,16 +200,16 @@ impl Walker {
         ipa: L2Ipa,
         access: Access,
     ) -> Result<GuestLeaf, WalkFault> {
-        let found = self.find(memory, ipa, access)?;
+        let found = self.find(memory, ipa, Some(access))?;
         Ok(self.decode(&found, ipa))
     }
 
-    /// Walks to the leaf of `ipa` and judges it for one access.
+    /// Walks to the leaf of `ipa` and judges it for one access, if any.
     fn find(
         &self,
         memory: &impl GuestMemory,
         ipa: L2Ipa,
-        access: Access,
+        access: Option<Access>,
     ) -> Result<Found<'_>, WalkFault> {
         let no_start = WalkFault::new(FaultKind::Translation, Level::L0);
         let shape = self.shape.as_ref().ok_or(no_start)?;
@@ -274,7 +275,7 @@ impl Walker {
         shape: &Shape,
         raw: RawDescriptor,
         level: Level,
-        access: Access,
+        access: Option<Access>,
     ) -> Result<RawDescriptor, WalkFault> {
         if exceeds(raw.output(shape.format, level).0, shape.output_bits) {
             return Err(WalkFault::new(FaultKind::AddressSize, level));
@@ -283,16 +284,16 @@ impl Walker {
             return Err(WalkFault::new(FaultKind::AccessFlag, level));
         }
         let used = self.after_use(raw, access);
-        if !self.permits(used, access) {
+        if access.is_some_and(|access| !self.permits(used, access)) {
             return Err(WalkFault::new(FaultKind::Permission, level));
         }
         Ok(used)
     }
 
     /// The leaf with the flags that the access makes hardware set.
-    fn after_use(&self, raw: RawDescriptor, access: Access) -> RawDescriptor {
+    fn after_use(&self, raw: RawDescriptor, access: Option<Access>) -> RawDescriptor {
         let used = raw.accessed();
-        if access != Access::Write || !self.is_dirty_managed(raw) {
+        if access != Some(Access::Write) || !self.is_dirty_managed(raw) {
             return used;
         }
         used.with_access(if raw.access().can_read() {

@@ -28,14 +28,15 @@ pub struct VcpuId(pub u32);
 /// No virtual CPU has this number.
 const NOBODY: u64 = u64::MAX;
 
-/// Contexts made so far. No order of CPUs matters to it.
-static MADE: Counter = Counter::new(0);
+/// The number of the next context. Not zero, whose mark is zero: a sum does not tell whether that is in it. No order of
+/// CPUs matters to it.
+static NEXT: Counter = Counter::new(1);
 
 /// A mark that no other context has. Sums of marks tell sets of contexts apart: to name one twice is no way to leave
 /// another out.
 fn mark() -> u64 {
-    let number = MADE.fetch_add(1, Ordering::Relaxed);
-    // The finalizer of MurmurHash3: a bijection, so marks are distinct.
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    // The finalizer of MurmurHash3: a bijection, so marks are distinct. It leaves zero as it is.
     let mixed = (number ^ number >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
     let mixed = (mixed ^ mixed >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     mixed ^ mixed >> 33

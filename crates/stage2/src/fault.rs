@@ -92,13 +92,8 @@ impl Slots {
         if is_walk && slot.attributes.is_device() {
             return Decision::Refuse(Outcome::Inject(Reason::WalkOutsideMemory));
         }
-        // Whoever updates a descriptor has read it.
-        let access = if is_walk && !slot.attributes.permits(Access::Read) {
-            Access::Read
-        } else {
-            fault.access
-        };
-        if slot.attributes.permits(access) {
+        let access = fault.lacking(slot.attributes.access);
+        if fault.is_content_with_any() || slot.attributes.permits(access) {
             return Decision::Install(Proposal {
                 fault: *fault,
                 slot: *slot,
@@ -241,7 +236,7 @@ impl Table {
         if raw.output(self.geometry.format(), place.level) != slot.output(place.ipa) {
             return Err(Error::AlreadyMapped { ipa });
         }
-        let access = fault.lacking(raw);
+        let access = fault.lacking(raw.access());
         if leaf_permits(raw, access) {
             return Ok(Attempt::Done(self.use_leaf(machine, place, raw, fault)));
         }

@@ -10,6 +10,7 @@
 mod guest {
     use core::sync::atomic::{AtomicU32, Ordering};
     use droste_guests::mmio::{GICD, UART};
+    use droste_guests::time::{self, Timer};
     use droste_guests::trap::{self, Frame, Kind, Vector};
     use droste_guests::tree::Machine;
     use droste_guests::{console, cpu, gic, println, psci, smp};
@@ -97,15 +98,14 @@ mod guest {
     /// Sleeps for a microsecond or so of the counter, wakes by the virtual timer, takes its interrupt. Interrupts
     /// are masked, so that the wake-up is WFI's and not an exception's.
     fn wait_for_timer() {
-        cpu::set_virtual_timer(cpu::counter_frequency() / 1_000_000 + 1);
-        cpu::set_virtual_timer_control(1);
+        Timer::Virtual.arm_in(1000);
         let intid = loop {
             cpu::wfi();
             if let Some(intid) = gic::take() {
                 break intid;
             }
         };
-        cpu::set_virtual_timer_control(0);
+        Timer::Virtual.disarm();
         gic::end(intid);
         assert!(intid == gic::VIRTUAL_TIMER, "woken by interrupt {intid}");
     }
@@ -161,13 +161,11 @@ mod guest {
         }
     }
 
-    /// Gives vCPU 1 the time to reach its rest: it says so just before, and then has a while to get there.
+    /// Gives vCPU 1 the time to reach its rest: it says so just before, and then has a while to get there. If it is not
+    /// there in time, what is measured is another way to the same end.
     fn wait_until_resting() {
-        while IS_RESTING.load(Ordering::Acquire) == 0 {
-            core::hint::spin_loop();
-        }
-        let settled = cpu::counter() + cpu::counter_frequency() / 20_000;
-        while cpu::counter() < settled {}
+        time::wait_until("vCPU 1's rest", || IS_RESTING.load(Ordering::Acquire) != 0);
+        time::spin(50_000);
     }
 
     fn secondary(vcpu: usize) -> ! {

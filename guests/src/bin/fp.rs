@@ -9,6 +9,7 @@
 mod guest {
     use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
     use droste_guests::fpu::{self, State};
+    use droste_guests::time::{self, Timer};
     use droste_guests::trap::{self, Frame, Kind, Vector};
     use droste_guests::tree::Machine;
     use droste_guests::{cpu, gic, println, smp};
@@ -21,8 +22,8 @@ mod guest {
     const ROUNDS: u32 = 10;
     /// The SGI between the vCPUs.
     const SGI: u32 = 2;
-    /// Timer interrupts per second.
-    const TIMER_HERTZ: u64 = 10_000;
+    /// When a timer's interrupt comes that a vCPU asks for, in nanoseconds.
+    const TICK_NS: u64 = 100_000;
 
     /// How many vCPUs take part.
     static VCPUS: AtomicUsize = AtomicUsize::new(1);
@@ -31,6 +32,8 @@ mod guest {
     static SGIS: [AtomicU32; smp::MAX] = [const { AtomicU32::new(0) }; smp::MAX];
     /// What each vCPU found: the register that differed plus one; 0 is nothing.
     static DIFFERED: [AtomicU32; smp::MAX] = [const { AtomicU32::new(0) }; smp::MAX];
+    /// How many vCPUs take interrupts.
+    static READY: AtomicUsize = AtomicUsize::new(0);
     static IS_DONE: [AtomicBool; smp::MAX] = [const { AtomicBool::new(false) }; smp::MAX];
 
     fn main(machine: Machine) {
@@ -39,9 +42,11 @@ mod guest {
         gic::enable_distributor();
         (1..vcpus).for_each(smp::start);
         work(0);
-        while !IS_DONE[..vcpus].iter().all(|d| d.load(Ordering::Acquire)) {
-            cpu::wfi();
-        }
+        time::wait_until("the other vCPU's end", || {
+            IS_DONE[..vcpus].iter().all(|d| d.load(Ordering::Acquire))
+        });
+        let all_took = || SGIS[..vcpus].iter().all(|n| n.load(Ordering::Acquire) != 0);
+        time::wait_until("an SGI for each vCPU", all_took);
         cpu::mask_interrupts();
         report(vcpus);
     }
@@ -57,8 +62,10 @@ mod guest {
     fn work(vcpu: usize) {
         fpu::enable();
         gic::enable_cpu(vcpu, 1 << gic::VIRTUAL_TIMER | 1 << SGI);
-        arm_timer();
         cpu::unmask_interrupts();
+        READY.fetch_add(1, Ordering::AcqRel);
+        let vcpus = VCPUS.load(Ordering::Acquire);
+        time::wait_until("each vCPU", || READY.load(Ordering::Acquire) == vcpus);
         let changed = (0..PATTERNS).find_map(|n| hold(vcpu, &State::pattern(n << 8 | vcpu as u64)));
         DIFFERED[vcpu].store(
             changed.map_or(0, |register| register + 1),
@@ -67,17 +74,20 @@ mod guest {
         IS_DONE[vcpu].store(true, Ordering::Release);
     }
 
-    /// Keeps `pattern` in the registers while interrupts of both kinds come; tells which register changed.
+    /// Keeps `pattern` in the registers while interrupts of both kinds come; tells which register changed. The timer is
+    /// armed anew for each interrupt, so that none follows the last before anything else is done.
     fn hold(vcpu: usize, pattern: &State) -> Option<u32> {
         let peer = (vcpu + 1) % VCPUS.load(Ordering::Acquire);
         pattern.load();
         for round in 0..ROUNDS {
             let before = TICKS[vcpu].load(Ordering::Acquire);
+            let is_over = || TICKS[vcpu].load(Ordering::Acquire) != before;
             gic::send(SGI, peer);
-            while TICKS[vcpu].load(Ordering::Acquire) == before {
-                if round % 2 == 0 {
-                    cpu::wfi();
-                }
+            Timer::Virtual.arm_in(TICK_NS);
+            if round % 2 == 0 {
+                time::sleep_until("the timer's interrupt", is_over);
+            } else {
+                time::wait_until("the timer's interrupt", is_over);
             }
             let changed = State::current().difference(pattern);
             if changed.is_some() {
@@ -96,7 +106,6 @@ mod guest {
             );
             println!("fp: vCPU {vcpu} took {ticks} timer interrupts and {sgis} SGIs");
             match DIFFERED[vcpu].load(Ordering::Relaxed) {
-                0 if sgis == 0 => println!("fp: failed: vCPU {vcpu} took no SGI"),
                 0 => continue,
                 33 => println!("fp: failed: FPCR of vCPU {vcpu} changed"),
                 34 => println!("fp: failed: FPSR of vCPU {vcpu} changed"),
@@ -109,11 +118,6 @@ mod guest {
         }
     }
 
-    fn arm_timer() {
-        cpu::set_virtual_timer(cpu::counter_frequency() / TIMER_HERTZ);
-        cpu::set_virtual_timer_control(1);
-    }
-
     fn exception(vector: Vector, frame: &mut Frame) {
         if vector.kind() != Kind::Irq {
             trap::unexpected(vector, frame);
@@ -121,7 +125,7 @@ mod guest {
         let Some(intid) = gic::take() else { return };
         let vcpu = smp::current();
         let count = if intid == gic::VIRTUAL_TIMER {
-            arm_timer();
+            Timer::Virtual.disarm();
             &TICKS[vcpu]
         } else {
             &SGIS[vcpu]

@@ -9,7 +9,8 @@
 #[cfg(target_os = "none")]
 mod guest {
     use core::hint::black_box;
-    use core::sync::atomic::{AtomicBool, Ordering};
+    use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use droste_guests::time::{self, Timer, now};
     use droste_guests::trap::{self, Frame, Kind, Vector};
     use droste_guests::tree::Machine;
     use droste_guests::{cpu, gic, lines, println, psci, smp};
@@ -18,20 +19,25 @@ mod guest {
 
     type Role = (&'static str, fn());
 
-    const ROLES: [Role; 11] = [
+    const ROLES: [Role; 14] = [
         ("steady", steady),
         ("sleepy", sleepy),
         ("off-with-pending", off_with_pending),
         ("ends-unlisted", ends_unlisted),
         ("handler", handler),
+        ("listens-to-one-group", listens_to_one_group),
         ("spins-past-deadline", spins_past_deadline),
         ("writes-disr", writes_disr),
         ("reads-disr", reads_disr),
         ("kicks-the-sleeping", kicks_the_sleeping),
         ("resets", resets),
+        ("watches-the-first", || watches(0)),
+        ("watches-the-second", || watches(1)),
         ("lines", lines),
     ];
 
+    /// Nanoseconds of a millisecond.
+    const MS: u64 = 1_000_000;
     /// When the spoilers begin, milliseconds after the start: the steady one has seen by then how fast it can be.
     const SPOIL_FROM_MS: u64 = 1000;
     /// When they stop.
@@ -56,6 +62,16 @@ mod guest {
     /// A deferred SError with an implementation's own syndrome (DDI 0487, "DISR_EL1").
     const SERROR: u64 = 0x8123_4567;
 
+    /// How often a word that is watched is read.
+    const READS: u64 = 40;
+    /// MDSCR_EL1: MDE, KDE. DBGWCR_EL1: E, PAC EL1 and EL0, LSC loads and stores, BAS of eight bytes.
+    const DEBUG_ON: u64 = 1 << 15 | 1 << 13;
+    const WATCHED: u64 = 1 | 3 << 1 | 3 << 3 | 0xff << 5;
+
+    /// Words that neighbours watch, at the same address in each.
+    static WORDS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+    /// How often a watchpoint matched.
+    static MATCHES: AtomicU64 = AtomicU64::new(0);
     /// Whether the second vCPU ran.
     static IS_AWAKE: AtomicBool = AtomicBool::new(false);
     /// Whether an instruction was undefined.
@@ -90,11 +106,10 @@ mod guest {
         gic::enable_cpu(0, 1 << gic::VIRTUAL_TIMER);
         let end = now() + ticks(SPOIL_FROM_MS * 3);
         while now() < end {
-            cpu::set_virtual_timer(ticks(LONG_MS * 4));
-            cpu::set_virtual_timer_control(1);
+            Timer::Virtual.arm_in(LONG_MS * 4 * MS);
             cpu::wfi();
             let intid = take_soon();
-            cpu::set_virtual_timer_control(0);
+            Timer::Virtual.disarm();
             gic::end(intid);
         }
         println!("neighbours: ok");
@@ -102,24 +117,10 @@ mod guest {
 
     /// Raises and lowers its timers' lines, again and again.
     fn lines() {
-        const TIMERS: [lines::Timer; 2] = [
-            lines::Timer {
-                what: "the virtual timer",
-                intid: gic::VIRTUAL_TIMER,
-                set_control: cpu::set_virtual_timer_control,
-                set_compare: cpu::set_virtual_compare,
-            },
-            lines::Timer {
-                what: "the physical timer",
-                intid: gic::PHYSICAL_TIMER,
-                set_control: cpu::set_physical_timer_control,
-                set_compare: cpu::set_physical_compare,
-            },
-        ];
         gic::enable_distributor();
-        for timer in (0..LINES).flat_map(|_| &TIMERS) {
+        for timer in (0..LINES).flat_map(|_| [Timer::Virtual, Timer::Physical]) {
             lines::check(timer, |what, found, wanted| {
-                assert_eq!(found, wanted, "{}: {what}", timer.what);
+                assert_eq!(found, wanted, "{timer:?}: {what}");
             });
         }
         println!("neighbours: ok");
@@ -177,8 +178,7 @@ mod guest {
         gic::enable_distributor();
         gic::enable_cpu(0, 1 << gic::VIRTUAL_TIMER);
         let start = now();
-        cpu::set_virtual_timer(ticks(SPOIL_FROM_MS));
-        cpu::set_virtual_timer_control(1);
+        Timer::Virtual.arm_in(SPOIL_FROM_MS * MS);
         while gic::take().is_none() {
             cpu::wfi();
         }
@@ -212,6 +212,18 @@ mod guest {
         println!("neighbours: ok");
     }
 
+    /// Has more interrupts pending than any list registers hold, of a group that it does not listen to, while it listens to
+    /// the other.
+    fn listens_to_one_group() {
+        gic::enable_groups(0b11);
+        gic::enable_cpu(0, u32::from(u16::MAX));
+        cpu::set_group0_enable(1);
+        cpu::set_group1_enable(0);
+        gic::make_pending(0, u32::from(u16::MAX));
+        spin(SPOIL_UNTIL_MS);
+        println!("neighbours: ok");
+    }
+
     /// Sends an SGI to a vCPU that is off, and switches it on when that was long ago.
     fn kicks_the_sleeping() {
         gic::enable_distributor();
@@ -219,10 +231,7 @@ mod guest {
         gic::send(SGI, 1);
         spin(LONG_MS * 10);
         smp::start(1);
-        let end = now() + ticks(SPOIL_UNTIL_MS);
-        while !IS_AWAKE.load(Ordering::Acquire) {
-            assert!(now() < end, "vCPU 1 is on and does not run");
-        }
+        time::wait_until("vCPU 1, which is on,", || IS_AWAKE.load(Ordering::Acquire));
         println!("neighbours: ok");
     }
 
@@ -238,38 +247,55 @@ mod guest {
         psci::call(psci::SYSTEM_RESET, [0; 3]);
     }
 
-    /// Acknowledges an interrupt that is on its way.
-    fn take_soon() -> u32 {
-        loop {
-            if let Some(intid) = gic::take() {
-                return intid;
-            }
+    /// Watches one word, and reads both after each turn of others: it must hear of each read of its own, and of no other.
+    fn watches(own: usize) {
+        let address = core::ptr::from_ref(&WORDS[own]) as u64;
+        cpu::set_os_lock(0);
+        cpu::set_watchpoint_address(address);
+        cpu::set_watchpoint_control(WATCHED);
+        cpu::set_mdscr(DEBUG_ON);
+        cpu::unmask_debug();
+        for round in 0..READS {
+            spin(LONG_MS / 2);
+            WORDS[1 - own].load(Ordering::SeqCst);
+            let seen = MATCHES.load(Ordering::SeqCst);
+            assert!(seen == round, "{seen} matches after {round} reads");
+            WORDS[own].load(Ordering::SeqCst);
+            let seen = MATCHES.load(Ordering::SeqCst);
+            assert!(seen == round + 1, "a read that was watched: {seen} matches");
         }
+        cpu::set_mdscr(0);
+        println!("neighbours: ok");
     }
 
-    /// The counter, not read ahead of what stands before.
-    fn now() -> u64 {
-        cpu::isb();
-        cpu::counter()
+    /// Acknowledges an interrupt that is on its way.
+    fn take_soon() -> u32 {
+        let mut taken = None;
+        time::wait_until("an interrupt", || {
+            taken = gic::take();
+            taken.is_some()
+        });
+        taken.expect("it was waited for")
     }
 
     fn ticks(ms: u64) -> u64 {
-        cpu::counter_frequency() / 1000 * ms
+        time::ticks(ms * MS)
     }
 
     /// Keeps the CPU for so many milliseconds.
     fn spin(ms: u64) {
-        let end = now() + ticks(ms);
-        while now() < end {}
+        time::spin(ms * MS);
     }
 
-    /// Passes over undefined instructions.
+    /// Passes over undefined instructions, and accesses that are watched.
     fn exception(vector: Vector, frame: &mut Frame) {
         const UNKNOWN: u64 = 0;
-        if vector.kind() != Kind::Synchronous || cpu::esr() >> 26 != UNKNOWN {
-            trap::unexpected(vector, frame);
+        const WATCHPOINT: u64 = 0x35;
+        match (vector.kind(), cpu::esr() >> 26) {
+            (Kind::Synchronous, UNKNOWN) => IS_UNDEFINED.store(true, Ordering::Relaxed),
+            (Kind::Synchronous, WATCHPOINT) => _ = MATCHES.fetch_add(1, Ordering::SeqCst),
+            _ => trap::unexpected(vector, frame),
         }
-        IS_UNDEFINED.store(true, Ordering::Relaxed);
         frame.elr += 4;
     }
 }

@@ -139,8 +139,11 @@ pub(crate) fn secondary_start(cpu: usize) -> (u64, u64) {
     (secondary_entry as *const () as u64, address)
 }
 
-/// Whether the CPU lets EL2 run without the Virtualization Host Extensions' register layout (E2H = 0), as Droste does.
+/// Whether the CPU lets EL2 run without the Virtualization Host Extensions' register layout (E2H = 0), as Droste does:
+/// ID_AA64MMFR4_EL1.E2H0 is not negative. CPUs from before that field may have E2H as 1 for good, and show it in HCR_EL2;
+/// a virtual EL2 by FEAT_NV2 has HCR_EL2 in memory, where it is what was written.
 pub(crate) fn has_e2h0() -> bool {
+    const E2H0_SIGN: u64 = 1 << 27;
     const E2H: u64 = 1 << 34;
-    mrs!("hcr_el2") & E2H == 0
+    mrs!("S3_0_C0_C7_4") & E2H0_SIGN == 0 && mrs!("hcr_el2") & E2H == 0
 }

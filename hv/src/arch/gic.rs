@@ -18,6 +18,9 @@ use super::{isb, mrs, msr};
 /// No interrupt is pending.
 pub(crate) const SPURIOUS: u32 = 1023;
 
+/// Priority of what guests can raise without pause, kicks and maintenance interrupts: below that of all others, which is
+/// `arm-gic`'s 0x80, so that they keep no timer of EL2's and no device waiting.
+const RAISED_BY_GUESTS: u8 = 0xc0;
 const FIRST_PPI: u32 = 16;
 const FIRST_SPI: u32 = 32;
 const AFFINITY: u64 = 0xff_00ff_ffff;
@@ -80,9 +83,9 @@ pub(crate) fn is_line_high(base: Pa, intid: u32) -> bool {
 }
 
 /// Brings up this CPU's redistributor and CPU interface, among the redistributor regions at `regions`, with the
-/// private interrupts `ppis` (16 to 31) and all SGIs enabled. Returns the redistributor's address; `None` where no
-/// region has one for this CPU.
-pub(crate) fn init_cpu(regions: &[Pa], ppis: &[u32]) -> Option<Pa> {
+/// private interrupts `timers` and `maintenance` (16 to 31) and all SGIs enabled. Returns the redistributor's address;
+/// `None` where no region has one for this CPU.
+pub(crate) fn init_cpu(regions: &[Pa], timers: &[u32], maintenance: u32) -> Option<Pa> {
     let me = mrs!("mpidr_el1") & AFFINITY;
     let mut found = None;
     for region in regions {
@@ -93,7 +96,7 @@ pub(crate) fn init_cpu(regions: &[Pa], ppis: &[u32]) -> Option<Pa> {
         let stride = frame_bytes(*region);
         for (n, mut frame) in frames.enumerate() {
             if frame.typer().core_mpidr() & AFFINITY == me {
-                configure(&mut frame, ppis);
+                configure(&mut frame, timers, maintenance);
                 found = Some(Pa(region.0 + n as u64 * stride));
             }
         }
@@ -113,13 +116,18 @@ fn frame_bytes(redistributor: Pa) -> u64 {
     }
 }
 
-fn configure(frame: &mut GicRedistributor<'_>, ppis: &[u32]) {
+fn configure(frame: &mut GicRedistributor<'_>, timers: &[u32], maintenance: u32) {
     // Awake already, where the firmware used interrupts: nothing to do.
     let _ = frame.mark_core_awake();
     frame.configure_default_settings();
-    let sgis = (0..16).map(IntId::sgi);
-    let ppis = ppis.iter().map(|ppi| IntId::ppi(ppi - FIRST_PPI));
-    for id in sgis.chain(ppis) {
+    let ppi = |intid| IntId::ppi(intid - FIRST_PPI);
+    let raised_by_guests = (0..16).map(IntId::sgi).chain([ppi(maintenance)]);
+    for id in raised_by_guests.clone() {
+        frame
+            .set_interrupt_priority(id, RAISED_BY_GUESTS)
+            .expect("SGIs and PPIs are private interrupts");
+    }
+    for id in raised_by_guests.chain(timers.iter().copied().map(ppi)) {
         frame
             .enable_interrupt(id, true)
             .expect("SGIs and PPIs are private interrupts");

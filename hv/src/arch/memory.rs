@@ -4,6 +4,8 @@ use core::ops::Range;
 
 use droste_arm64::Pa;
 
+use super::simd;
+
 /// The bytes of a physical range that the boot loader filled and nobody writes: device tree and boot image.
 ///
 /// The range is mapped by the caller beforehand and outlives the hypervisor.
@@ -104,42 +106,17 @@ unsafe fn copy_by_instruction(to: u64, bytes: &[u8]) {
     }
 }
 
-/// Copies 128 bytes a round with four vector registers, which hold a guest's values and are put back.
+/// Copies by vector registers.
 ///
 /// # Safety
 ///
 /// `to` begins as many bytes of writable memory as `bytes` has, elsewhere.
 unsafe fn copy_by_vectors(to: u64, bytes: &[u8]) {
-    let (blocks, tail) = bytes.as_chunks::<128>();
+    let (blocks, tail) = bytes.as_chunks::<{ simd::BLOCK }>();
     let end = to + (bytes.len() - tail.len()) as u64;
     // SAFETY: the caller's.
     unsafe {
-        core::arch::asm!(
-            ".arch_extension fp",
-            "sub sp, sp, #64",
-            "stp q0, q1, [sp]",
-            "stp q2, q3, [sp, #32]",
-            "cbz {n}, 1f",
-            "0:",
-            "ldp q0, q1, [{from}], #32",
-            "ldp q2, q3, [{from}], #32",
-            "stp q0, q1, [{to}], #32",
-            "stp q2, q3, [{to}], #32",
-            "ldp q0, q1, [{from}], #32",
-            "ldp q2, q3, [{from}], #32",
-            "subs {n}, {n}, #1",
-            "stp q0, q1, [{to}], #32",
-            "stp q2, q3, [{to}], #32",
-            "b.ne 0b",
-            "1:",
-            "ldp q0, q1, [sp]",
-            "ldp q2, q3, [sp, #32]",
-            "add sp, sp, #64",
-            ".arch_extension nofp",
-            n = inout(reg) blocks.len() => _,
-            from = inout(reg) blocks.as_ptr() => _,
-            to = inout(reg) to => _,
-        );
+        simd::copy(to, blocks);
         core::ptr::copy_nonoverlapping(tail.as_ptr(), end as *mut u8, tail.len());
     }
 }

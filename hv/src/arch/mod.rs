@@ -6,6 +6,7 @@
 pub(crate) mod boot;
 pub(crate) mod bug;
 pub(crate) mod cache;
+mod debug;
 pub(crate) mod el2;
 pub(crate) mod exception;
 pub(crate) mod firmware;
@@ -15,6 +16,7 @@ pub(crate) mod id;
 pub(crate) mod memory;
 pub(crate) mod mmu;
 mod registers;
+mod simd;
 pub(crate) mod stage2;
 pub(crate) mod timer;
 pub(crate) mod traps;
@@ -58,6 +60,20 @@ pub(crate) fn isb() {
 pub(crate) fn wait_for_interrupt() {
     // SAFETY: WFI has no effect but to pause; the DSB makes earlier stores visible before it does.
     unsafe { core::arch::asm!("dsb sy", "wfi", options(nostack, preserves_flags)) }
+}
+
+/// Whether an interrupt waits at this CPU for EL2 to leave off what it does (DDI 0487, ISR_EL1: read at EL2, it is the
+/// physical ones that count).
+#[inline]
+pub(crate) fn is_interrupt_pending() -> bool {
+    const IRQ: u64 = 1 << 7;
+    const FIQ: u64 = 1 << 6;
+    let value: u64;
+    // SAFETY: reading this register changes nothing. Not `nomem`: what it reads changes by itself.
+    unsafe {
+        core::arch::asm!("mrs {}, isr_el1", out(reg) value, options(nostack, preserves_flags));
+    }
+    value & (IRQ | FIQ) != 0
 }
 
 /// Stops this CPU for good.

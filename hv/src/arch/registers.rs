@@ -113,15 +113,9 @@ impl Timers {
     }
 }
 
-/// Vector and floating-point registers, and the keys of pointer authentication.
-#[repr(C, align(16))]
+/// The keys of pointer authentication.
 #[derive(Default)]
-pub(super) struct Vectors {
-    v: [u128; 32],
-    fpcr: u64,
-    fpsr: u64,
-    keys: [u64; 10],
-}
+pub(super) struct Keys([u64; 10]);
 
 /// Whether the CPU signs pointers: ID_AA64ISAR1_EL1 or ISAR2_EL1 names an algorithm.
 fn has_pointer_authentication() -> bool {
@@ -130,44 +124,16 @@ fn has_pointer_authentication() -> bool {
     mrs!("id_aa64isar1_el1") & APA_API_GPA_GPI != 0 || mrs!("S3_0_C0_C6_2") & APA3_GPA3 != 0
 }
 
-macro_rules! vector_registers {
-    ($instruction:literal, $base:expr) => {
-        core::arch::asm!(
-            ".arch_extension fp",
-            concat!($instruction, " q0, q1, [{b}]"), concat!($instruction, " q2, q3, [{b}, #32]"),
-            concat!($instruction, " q4, q5, [{b}, #64]"), concat!($instruction, " q6, q7, [{b}, #96]"),
-            concat!($instruction, " q8, q9, [{b}, #128]"), concat!($instruction, " q10, q11, [{b}, #160]"),
-            concat!($instruction, " q12, q13, [{b}, #192]"), concat!($instruction, " q14, q15, [{b}, #224]"),
-            concat!($instruction, " q16, q17, [{b}, #256]"), concat!($instruction, " q18, q19, [{b}, #288]"),
-            concat!($instruction, " q20, q21, [{b}, #320]"), concat!($instruction, " q22, q23, [{b}, #352]"),
-            concat!($instruction, " q24, q25, [{b}, #384]"), concat!($instruction, " q26, q27, [{b}, #416]"),
-            concat!($instruction, " q28, q29, [{b}, #448]"), concat!($instruction, " q30, q31, [{b}, #480]"),
-            ".arch_extension nofp",
-            b = in(reg) $base, options(nostack, preserves_flags)
-        )
-    };
-}
-
-impl Vectors {
+impl Keys {
     pub(super) fn save(&mut self) {
-        // SAFETY: stores 32 registers into `v`, which holds as many.
-        unsafe { vector_registers!("stp", self.v.as_mut_ptr()) }
-        self.fpcr = mrs!("S3_3_C4_C4_0");
-        self.fpsr = mrs!("S3_3_C4_C4_1");
         if has_pointer_authentication() {
-            save_keys(&mut self.keys);
+            save_keys(&mut self.0);
         }
     }
 
     pub(super) fn load(&self) {
-        // SAFETY: this code is compiled without vector registers, so all are the guest's.
-        unsafe {
-            vector_registers!("ldp", self.v.as_ptr());
-            msr!("S3_3_C4_C4_0", self.fpcr);
-            msr!("S3_3_C4_C4_1", self.fpsr);
-        }
         if has_pointer_authentication() {
-            load_keys(&self.keys);
+            load_keys(&self.0);
         }
     }
 }

@@ -3,7 +3,8 @@
 use droste_arm64::hcr;
 use droste_nested::registers::VirtualEl2;
 
-use super::{isb, mrs, msr};
+use super::id::Model;
+use super::{debug, isb, mrs, msr};
 
 /// EL2's traps that a guest hypervisor may add to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,18 +48,20 @@ impl Traps {
         const MDCR_PERFORMANCE: u64 = 1 << 6 | 1 << 5; // TPM, TPMCR
         const MDCR_TRACE_FILTER: u64 = 1 << 19;
         const MDCR_STATISTICAL: u64 = 1 << 14; // TPMS
-        const PMCR_N: u64 = 0x1f << 11;
-        let has_pmu = !matches!(mrs!("id_aa64dfr0_el1") >> 8 & 0xf, 0 | 0xf);
-        // Counters stay with EL1 in MDCR_EL2.HPMN, all of whose accesses trap.
-        let counters = if has_pmu {
-            (mrs!("pmcr_el0") & PMCR_N) >> 11
-        } else {
-            0
-        };
         Self {
             cptr: CPTR_RES1 | CPTR_TRACE | CPTR_ACTIVITY_MONITORS,
-            mdcr: MDCR_DEBUG | MDCR_PERFORMANCE | MDCR_TRACE_FILTER | MDCR_STATISTICAL | counters,
+            mdcr: MDCR_DEBUG | MDCR_PERFORMANCE | MDCR_TRACE_FILTER | MDCR_STATISTICAL,
             cnthctl: CNTHCTL_EL1_PHYSICAL,
+        }
+        .on(Model::read())
+    }
+
+    /// The same on a CPU of this model: its counters stay with EL1 in MDCR_EL2.HPMN, all of whose accesses trap.
+    pub(super) const fn on(self, model: Model) -> Self {
+        const HPMN: u64 = 0x1f;
+        Self {
+            mdcr: self.mdcr & !HPMN | model.counters,
+            ..self
         }
     }
 
@@ -110,15 +113,6 @@ impl Traps {
         }
     }
 
-    /// Lets EL2 use vector registers, which a guest hypervisor's trap of its own guest's would take from EL2 as well, until
-    /// the traps are loaded (DDI 0487, D24.2, CPTR_EL2.TFP).
-    pub(super) fn open_vectors(self) {
-        const TFP: u64 = 1 << 10;
-        // SAFETY: EL2's own traps, less one.
-        unsafe { msr!("cptr_el2", self.cptr & !TFP) }
-        isb();
-    }
-
     /// Puts them into this CPU.
     pub(super) fn load(self) {
         // SAFETY: EL2's own traps, and others of guests' EL1 and EL0.
@@ -137,6 +131,7 @@ pub(crate) fn init_cpu() {
     let has_mpam = pfr0 >> 40 & 0xf != 0;
     let has_hcrx = mrs!("id_aa64mmfr1_el1") >> 40 & 0xf != 0;
     let has_mops = mrs!("S3_0_C0_C6_2") >> 16 & 0xf != 0;
+    let has_nmi = mrs!("id_aa64pfr1_el1") >> 36 & 0xf != 0;
     Traps::own().load();
     // SAFETY: EL2 controls.
     unsafe {
@@ -144,13 +139,17 @@ pub(crate) fn init_cpu() {
         msr!("hcr_el2", hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO);
         msr!("hstr_el2", 0u64);
         msr!("oslar_el1", 0u64); // the guest's own OS lock is kept in software
+        debug::init_cpu();
         msr!("cntvoff_el2", 0u64); // both of a guest's counters agree
         msr!("cnthp_ctl_el2", 0u64);
         msr!("cntv_ctl_el0", 0u64);
         msr!("cntp_ctl_el0", 0u64);
         if has_hcrx {
             const MSCEN: u64 = 1 << 11;
-            msr!("S3_4_C1_C2_2", if has_mops { MSCEN } else { 0 }); // HCRX_EL2
+            const TALLINT: u64 = 1 << 6;
+            let of = |has_it: bool, bits| if has_it { bits } else { 0 };
+            let hcrx = of(has_mops, MSCEN) | of(has_nmi, TALLINT);
+            msr!("S3_4_C1_C2_2", hcrx); // HCRX_EL2
         }
         if has_ras {
             msr!("S3_4_C5_C2_3", 0u64); // VSESR_EL2: what a virtual SError says

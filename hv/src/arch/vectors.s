@@ -39,7 +39,8 @@
     b       exit_guest
 .endm
 
-// The first handler is of synchronous exceptions from a guest in AArch64.
+// The first handler is of synchronous exceptions from a guest in AArch64. EL1 is, so these are all that are taken; the
+// others are of no use.
 .macro table name, sync:vararg
     .balign 0x800
     .global \name
@@ -120,6 +121,7 @@ exit_guest:
     mrs     x3, spsr_el2
     stp     x30, x2, [x0, #240]
     str     x3, [x0, #256]
+    tbnz    x3, #4, exit_aarch32        // SPSR_EL2.M[4]
     ldp     x2, x3, [sp], #16
     stp     x2, x3, [x0]
     mov     x29, xzr
@@ -128,6 +130,7 @@ exit_guest:
 enter_guest:
     msr     tpidr_el2, x0
     ldr     x3, [x0, #256]
+    tbnz    x3, #63, enter_stepped      // `STEPPED`
     ldp     x30, x2, [x0, #240]
     msr     spsr_el2, x3
     msr     elr_el2, x2
@@ -149,6 +152,24 @@ enter_guest:
     eret
     dsb     nsh                         // nothing past ERET is speculated
     isb
+
+// EL0 was in AArch32, where no guest may be: it is brought back first. Then an interrupt or an SError is handled as ever;
+// a synchronous exception never was.
+exit_aarch32:
+    ldp     x2, x3, [sp], #16
+    stp     x2, x3, [x0]
+    mov     x29, xzr
+    mov     x19, x4
+    bl      handle_aarch32
+    adr     x4, handle_sync
+    cmp     x19, x4
+    b.eq    enter_guest
+    blr     x19
+    b       enter_guest
+
+enter_stepped:
+    bl      handle_stepped
+    b       enter_guest
 
 // x0: `Registers`, x1: CPU index. The first entry of this CPU; its stack starts anew.
 .global enter_first_guest

@@ -3,12 +3,12 @@
 use droste_arm64::hcr;
 use droste_arm64::sysreg::{
     CNTHCTL_EL2, CNTVOFF_EL2, CPTR_EL2, ICH_HCR_EL2, MDCR_EL2, SCTLR_EL2, TCR_EL2, TTBR0_EL2,
-    VMPIDR_EL2, VPIDR_EL2,
+    VMPIDR_EL2,
 };
 use droste_nested::forward::{self, Controls};
 use droste_nested::registers::{Known, Loaded, VirtualEl2, host_stage1};
 
-use super::{El2, HCR, el2, enter_context, interrupts};
+use super::{El2, HCR, VPIDR, el2, enter_context, interrupts};
 use crate::arch::el2::Hardware;
 use crate::arch::traps::Traps;
 use crate::arch::vcpu::{Control, VcpuState};
@@ -19,7 +19,6 @@ const CNTHCTL: Known = Known::new(CNTHCTL_EL2);
 const CNTVOFF: Known = Known::new(CNTVOFF_EL2);
 const ICH_HCR: Known = Known::new(ICH_HCR_EL2);
 const VMPIDR: Known = Known::new(VMPIDR_EL2);
-const VPIDR: Known = Known::new(VPIDR_EL2);
 const SCTLR: Known = Known::new(SCTLR_EL2);
 const TCR: Known = Known::new(TCR_EL2);
 const TTBR0: Known = Known::new(TTBR0_EL2);
@@ -56,7 +55,10 @@ impl El2 {
         let l1 = self.controls();
         let own = self.own;
         let own_traps = own.traps.with_mdscr_trapped().with_timers_open();
-        let own_hcr = own.hcr & !(hcr::NV | hcr::NV1 | hcr::NV2 | hcr::AT | hcr::TTLB);
+        // Where L1 has a stage 2, whether walks may go to Device memory is its affair: what it permits would fault for ever.
+        let has_stage2 = l1.hcr & (hcr::VM | hcr::DC) != 0;
+        let ptw = if has_stage2 { l1.hcr } else { own.hcr } & hcr::PTW;
+        let own_hcr = own.hcr & !(hcr::NV | hcr::NV1 | hcr::NV2 | hcr::AT | hcr::TTLB | hcr::PTW);
         let merged = forward::hardware(
             forward::Hardware {
                 hcr: own_hcr,
@@ -73,7 +75,7 @@ impl El2 {
             VirtualEl2::Vhe => 0,
         };
         Control {
-            hcr: merged.hcr | for_guest(l1.hcr) | tge,
+            hcr: merged.hcr | for_guest(l1.hcr) | tge | ptw,
             mpidr: self.get(VMPIDR),
             midr: self.get(VPIDR),
             cntvoff: self.get(CNTVOFF),

@@ -140,6 +140,37 @@ impl Parts {
         self.on_droste(&format!("nested-{}", el2.as_str()), &vm, "nested: ok")
     }
 
+    /// A bare-metal guest on one CPU, as `vm` says but for its kernel, until it has said `marker`. `words` are more for
+    /// Droste's own command line.
+    ///
+    /// # Errors
+    /// If it does not come to its end.
+    pub(crate) fn guest(
+        &self,
+        vm: &VmSpec<'_>,
+        guest: &str,
+        words: &str,
+        marker: &str,
+    ) -> Result<Run, Failure> {
+        let kernel = droste::files::read(&self.setup.guest(guest)?)?;
+        let vm = VmSpec {
+            kernel: &kernel,
+            ..*vm
+        };
+        let machine = self.droste(vm.name, &vm)?;
+        let machine = Machine {
+            cpus: 1,
+            append: format!("droste.report={} {words}", nonce()),
+            ..machine
+        };
+        self.run(vm.name, machine, marker)
+    }
+
+    /// The hypervisor as it was linked, with its symbols.
+    pub(crate) fn linked(&self) -> PathBuf {
+        self.hypervisor.with_extension("")
+    }
+
     /// Debian's kernel as a hypervisor at virtual EL2 with VHE, with one vCPU and this RAM disk, until its power-off.
     ///
     /// # Errors
@@ -229,6 +260,10 @@ impl Parts {
 
     fn on_droste(&self, name: &str, vm: &VmSpec<'_>, marker: &str) -> Result<Run, Failure> {
         let machine = self.droste(name, vm)?;
+        self.run(name, machine, marker)
+    }
+
+    fn run(&self, name: &str, machine: Machine, marker: &str) -> Result<Run, Failure> {
         let (output, trace) = self.count(name, machine, marker)?;
         let mut filter = Filter::new(&nonce());
         let mut shown = Vec::new();
@@ -314,8 +349,10 @@ fn bare_tree() -> Vec<u8> {
         gic_redistributors: 0x080a_0000..0x080c_0000,
         uart: Some(0x0900_0000..0x0900_1000),
         interrupts: GuestInterrupts {
+            secure_timer: level(29),
             physical_timer: level(30),
             virtual_timer: level(27),
+            hyp_physical_timer: level(26),
             uart: level(33),
         },
         el2: None,
@@ -377,7 +414,7 @@ fn hypervisor<'a>(kernel: &'a [u8], initrd: &'a [u8], arguments: &'a str) -> VmS
 }
 
 /// A virtual machine with one vCPU and nothing but its kernel.
-fn vm<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
+pub(crate) fn vm<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
     VmSpec {
         name,
         vcpus: 1,

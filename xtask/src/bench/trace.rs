@@ -55,6 +55,17 @@ pub(crate) struct Exit {
     pub(crate) el2: u64,
 }
 
+/// The longest stretch at EL2 of one cause in which it did not look for interrupts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Stretch {
+    /// The class that was left, and why; a register with its direction.
+    pub(crate) cause: String,
+    /// EL2 instructions.
+    pub(crate) longest: u64,
+    /// Addresses of code that it was spent at, each with how often it was found there.
+    pub(crate) places: Vec<(u64, u64)>,
+}
+
 /// What happened from a mark to the [`STAGE_END`] after it, in a guest that then has [`PRINT_EXITS`] print the exits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Stage {
@@ -64,6 +75,8 @@ pub(crate) struct Stage {
     pub(crate) counts: Counts,
     /// Exits.
     pub(crate) exits: Vec<Exit>,
+    /// Stretches.
+    pub(crate) stretches: Vec<Stretch>,
 }
 
 /// What the plugin saw in one run of QEMU.
@@ -75,6 +88,8 @@ pub(crate) struct Trace {
     pub(crate) marks: Vec<(u32, Counts)>,
     /// The exits that the plugin printed at each [`PRINT_EXITS`].
     prints: Vec<Vec<Exit>>,
+    /// The stretches that it printed then, and last those that it printed at the end.
+    stretches: Vec<Vec<Stretch>>,
     /// What EL2 executed after the last exit of all: nothing below it ran any more.
     pub(crate) afterwards: u64,
     /// At the end.
@@ -95,6 +110,12 @@ impl Trace {
             match event["event"].as_str() {
                 Some("first_guest") => trace.first_guest = Some(counts(&event)?),
                 Some("mark") => trace.mark(&event)?,
+                Some("end") => trace.stretches.push(Vec::new()),
+                Some("masked") => {
+                    if let Some(print) = trace.stretches.last_mut() {
+                        print.push(stretch(&event)?);
+                    }
+                }
                 Some("exit") => {
                     if let Some(print) = trace.prints.last_mut() {
                         print.push(exit(&event)?);
@@ -132,6 +153,7 @@ impl Trace {
         self.marks.push((mark, counts(event)?));
         if mark == PRINT_EXITS {
             self.prints.push(Vec::new());
+            self.stretches.push(Vec::new());
         }
         Ok(())
     }
@@ -148,6 +170,7 @@ impl Trace {
         self.first_guest = Some(begin);
         self.marks.remove(0);
         self.prints.remove(0);
+        self.stretches.remove(0);
         Ok(self)
     }
 
@@ -161,14 +184,31 @@ impl Trace {
         let stages = (0..self.marks.len())
             .filter(is_begin)
             .map(|at| match self.marks[at..] {
-                [(mark, begin), (STAGE_END, end), (PRINT_EXITS, _), ..] => Ok(Stage {
-                    mark,
-                    counts: end.since(begin),
-                    exits: self.prints[self.marks[..at].iter().filter(is_print).count()].clone(),
-                }),
+                [(mark, begin), (STAGE_END, end), (PRINT_EXITS, _), ..] => {
+                    let print = self.marks[..at].iter().filter(is_print).count();
+                    Ok(Stage {
+                        mark,
+                        counts: end.since(begin),
+                        exits: self.prints[print].clone(),
+                        stretches: self.stretches[print].clone(),
+                    })
+                }
                 _ => Err(Failure::new("a stage's mark is not followed by 14 and 15")),
             });
         stages.collect()
+    }
+
+    /// The stretches outside the stages, the last one's end included.
+    pub(crate) fn between(&self) -> impl Iterator<Item = &Stretch> {
+        let prints = (0..self.marks.len()).filter(|at| self.marks[*at].0 == PRINT_EXITS);
+        let is_stage = prints.map(|at| at > 0 && self.marks[at - 1].0 == STAGE_END);
+        let is_stage = is_stage.chain([false]);
+        let outside = self
+            .stretches
+            .iter()
+            .zip(is_stage)
+            .filter(|(_, is_stage)| !is_stage);
+        outside.flat_map(|(stretches, _)| stretches)
     }
 
     /// What happened from the first instruction below EL2 to the first [`PRINT_EXITS`].
@@ -182,6 +222,7 @@ impl Trace {
                 mark: 0,
                 counts: end.since(begin),
                 exits: exits.clone(),
+                stretches: self.stretches.first().cloned().unwrap_or_default(),
             }),
             _ => Err(Failure::new("no guest ran and marked an end")),
         }
@@ -224,6 +265,27 @@ fn exit(event: &Value) -> Result<Exit, Failure> {
         to: word("to")?,
         count: number(event, "count")?,
         el2: number(event, "el2")?,
+    })
+}
+
+/// A stretch's line.
+fn stretch(event: &Value) -> Result<Stretch, Failure> {
+    let missing = || Failure::new(format!("the plugin's line lacks something: {event}"));
+    let word = |key: &str| event[key].as_str();
+    let (from, kind) = word("from").zip(word("kind")).ok_or_else(missing)?;
+    let class = number(event, "ec")?;
+    let cause = match (word("name"), kind) {
+        (Some(name), _) => format!("{from} {} {name}", word("direction").ok_or_else(missing)?),
+        (None, "sync") => format!("{from} class {class:#04x}"),
+        (None, kind) => format!("{from} {kind}"),
+    };
+    let places = event["places"].as_array().ok_or_else(missing)?;
+    let pair = |place: &Value| Some((place[0].as_u64()?, place[1].as_u64()?));
+    let places: Option<Vec<_>> = places.iter().map(pair).collect();
+    Ok(Stretch {
+        cause,
+        longest: number(event, "longest")?,
+        places: places.ok_or_else(missing)?,
     })
 }
 

@@ -11,6 +11,25 @@ const TOO_LONG_LINES: usize = 600;
 const UNSAFE_FOLDERS: [&str; 2] = ["hv/src/arch/", "guests/"];
 /// Module names that say nothing.
 const EMPTY_NAMES: [&str; 6] = ["util", "utils", "common", "base", "helper", "helpers"];
+/// Who arms timers and reads clocks for the guests, and the modules with the wrappers of one instruction each that it does
+/// so by.
+const TIMER_OWNERS: [&str; 3] = [
+    "guests/src/time.rs",
+    "guests/src/cpu.rs",
+    "guests/src/el2.rs",
+];
+/// What arms a timer, what tells ticks from time, and `B .`, a wait without end.
+const TIMER_WORDS: [&str; 9] = [
+    "set_virtual_timer_compare",
+    "set_virtual_timer_control",
+    "set_cnthp_ctl",
+    "set_cnthv_ctl",
+    "set_cntp_ctl",
+    "set_cntv_ctl",
+    "counter_frequency",
+    "0x14000000",
+    "0x1400_0000",
+];
 /// Words that leave something open.
 const OPEN_WORDS: [&str; 3] = ["TODO", "FIXME", "XXX"];
 /// Macros that leave something open.
@@ -23,7 +42,7 @@ const SENTENCE_WORDS: usize = 3;
 type Rule = fn(&Source) -> Vec<Finding>;
 
 /// All rules.
-pub(crate) const RULES: [Rule; 8] = [
+pub(crate) const RULES: [Rule; 9] = [
     length,
     unsafe_code,
     crate_attributes,
@@ -32,6 +51,7 @@ pub(crate) const RULES: [Rule; 8] = [
     test_names,
     ignored_tests,
     module_names,
+    guests_time,
 ];
 
 fn length(source: &Source) -> Vec<Finding> {
@@ -175,6 +195,23 @@ fn module_names(source: &Source) -> Vec<Finding> {
         "module names",
         format!("`{part}` says nothing: name it for what it gives"),
     )]
+}
+
+fn guests_time(source: &Source) -> Vec<Finding> {
+    if !source.path.starts_with("guests/src/") || TIMER_OWNERS.contains(&source.path.as_str()) {
+        return Vec::new();
+    }
+    let message = |word: &str| {
+        format!(
+            "`{word}`: timers that cannot be missed and waits that end are in {}",
+            TIMER_OWNERS[0]
+        )
+    };
+    let all = TIMER_WORDS.into_iter().flat_map(|word| {
+        words(&source.code, word)
+            .map(move |at| Finding::at(source, &source.code, at, "guests' time", message(word)))
+    });
+    all.collect()
 }
 
 /// The functions marked `#[test]`, with their lines and names.
@@ -323,6 +360,22 @@ mod tests {
             findings("hv/src/a.rs", text),
             [("ignored tests", 2, Severity::Error)]
         );
+    }
+
+    #[test]
+    fn timers_are_armed_in_one_place_of_the_guests() {
+        let text = "use el2::set_cnthp_ctl;\nlet end = cpu::counter() + cpu::counter_frequency();\nconst SPIN: u32 = 0x14000000;\n";
+        let all = [
+            ("guests' time", 1, Severity::Error),
+            ("guests' time", 2, Severity::Error),
+            ("guests' time", 3, Severity::Error),
+        ];
+        assert_eq!(findings("guests/src/bin/fp.rs", text), all);
+        for path in ["guests/src/time.rs", "guests/src/el2.rs", "hv/src/a.rs"] {
+            assert_eq!(findings(path, text), []);
+        }
+        let text = "// 0x14000000\nlet set_cnthp_ctls = el2::cnthp_ctl();\n";
+        assert_eq!(findings("guests/src/bin/fp.rs", text), []);
     }
 
     #[test]

@@ -244,6 +244,30 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "        let held = (high | self.hw) & mask;",
     ),
     mutant(
+        "breakpoint-above-el1",
+        "sysreg/debug.rs",
+        " && self.control & ABOVE == 0",
+        "",
+    ),
+    mutant(
+        "breakpoint-under-the-os-lock",
+        "sysreg/debug.rs",
+        "        let is_on = !self.is_os_locked\n            && self.mdscr & MDSCR_MDE != 0",
+        "        let is_on = self.mdscr & MDSCR_MDE != 0",
+    ),
+    mutant(
+        "breakpoint-of-a-context-that-is-none",
+        "sysreg/debug.rs",
+        "first.breakpoint(first.knows_no_context(), link)",
+        "first.breakpoint(true, link)",
+    ),
+    mutant(
+        "watchpoint-linked-to-any",
+        "sysreg/debug.rs",
+        "        if self.control & LINK == 1 << LINK_SHIFT {",
+        "        if self.control & ENABLED == ENABLED {",
+    ),
+    mutant(
         "parked-wakes-for-the-later",
         "timer/pairs.rs",
         "            deadline: physical.into_iter().chain(virt).min(),",

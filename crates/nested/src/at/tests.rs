@@ -98,8 +98,10 @@ fn the_regime_is_el2_s_where_el0_is() {
         (at(0, 8, 2), Regime::El1, Regime::El2),
         (at(0, 9, 0), Regime::El1, Regime::El2),
         (at(4, 8, 0), Regime::El2, Regime::El2),
-        (at(4, 8, 4), Regime::El1, Regime::El1),
-        (at(4, 8, 6), Regime::El1, Regime::El1),
+        (at(4, 8, 4), Regime::El1, Regime::El2),
+        (at(4, 8, 5), Regime::El1, Regime::El2),
+        (at(4, 8, 6), Regime::El1, Regime::El2),
+        (at(4, 8, 7), Regime::El1, Regime::El2),
     ] {
         for hcr in [0, hcr::E2H, hcr::TGE] {
             assert_eq!(at.regime(hcr), regime);

@@ -1,5 +1,6 @@
 //! A shadow on a machine that counts what it is told.
 
+mod answers;
 mod fills;
 mod invalidations;
 mod random;

@@ -1,7 +1,7 @@
 //! What faulted, as the syndrome tells it.
 
 use droste_arm64::Ipa;
-use droste_arm64::desc::RawDescriptor;
+use droste_arm64::desc::S2ap;
 use droste_arm64::esr::{Ec, Esr, FaultStatus, MmioAccess};
 
 use crate::{Access, Privilege};
@@ -13,6 +13,8 @@ pub enum Origin {
     Program,
     /// A stage-1 table walk on its behalf.
     TableWalk,
+    /// A cache maintenance instruction of the program.
+    Maintenance,
 }
 
 /// Why hardware gave up.
@@ -71,21 +73,16 @@ impl Fault {
         };
         let origin = if esr.is_s1_walk() {
             Origin::TableWalk
+        } else if is_data && esr.is_cache_maintenance() {
+            Origin::Maintenance
         } else {
             Origin::Program
         };
         let access = match origin {
-            Origin::TableWalk if is_permission => Access::Write,
-            Origin::TableWalk => Access::Read,
+            Origin::TableWalk | Origin::Maintenance if is_permission => Access::Write,
             Origin::Program if !is_data => Access::Execute(privilege),
-            Origin::Program => {
-                let is_mere_maintenance = esr.is_cache_maintenance() && !is_permission;
-                if esr.is_write() && !is_mere_maintenance {
-                    Access::Write
-                } else {
-                    Access::Read
-                }
-            }
+            Origin::Program if esr.is_write() => Access::Write,
+            Origin::TableWalk | Origin::Maintenance | Origin::Program => Access::Read,
         };
         let is_device_access = is_data && origin == Origin::Program;
         Some(Self {
@@ -97,12 +94,24 @@ impl Fault {
         })
     }
 
-    /// What a leaf that is there may lack: for a walk the permission to read before that to write, since the syndrome
-    /// does not tell which of the two it was.
-    pub(super) fn lacking(&self, leaf: RawDescriptor) -> Access {
-        match self.origin {
-            Origin::TableWalk if !leaf.access().can_read() => Access::Read,
-            _ => self.access,
+    /// Whether the syndrome does not tell if permission to read or to write was lacking: of walks and of maintenance.
+    pub fn is_either(&self) -> bool {
+        self.cause == Cause::Permission && self.origin != Origin::Program
+    }
+
+    /// Whether a mapping is all that it needs, whatever that permits.
+    pub fn is_content_with_any(&self) -> bool {
+        self.cause != Cause::Permission && self.origin == Origin::Maintenance
+    }
+
+    /// What a leaf lacks that permits these loads and stores: where it could be [either](Self::is_either), permission to
+    /// read before that to write.
+    #[must_use]
+    pub fn lacking(&self, leaf: S2ap) -> Access {
+        if self.is_either() && !leaf.can_read() {
+            Access::Read
+        } else {
+            self.access
         }
     }
 }

@@ -156,34 +156,36 @@ fn a_run_that_becomes_executable_is_maintained_whole_before() {
 }
 
 #[test]
-fn a_walk_of_the_guests_gets_to_read_before_it_gets_to_write() {
+fn walks_and_maintenance_get_to_read_before_they_get_to_write() {
+    const CM: u64 = 1 << 8;
     let recorder = Recorder::new(Granule::Kib4);
-    for access in [S2ap::None, S2ap::WriteOnly] {
-        let unreadable = Attributes {
-            access,
+    for esr in [READ | S1PTW | PERMISSION, WRITE | CM | PERMISSION] {
+        for access in [S2ap::None, S2ap::WriteOnly] {
+            let unreadable = Attributes {
+                access,
+                ..Attributes::RAM
+            };
+            let mut bench = narrowed(&recorder, &plain(), unreadable);
+            assert_eq!(bench.outcome(esr, RAM), Outcome::Relaxed);
+            assert_eq!(bench.raw(RAM) & 1 << 6, 1 << 6);
+            // It can read by now, so what it lacks is the permission to write.
+            bench.outcome(esr, RAM);
+            assert_eq!(bench.raw(RAM), PA | RAM_BLOCK);
+        }
+        let mut bench = Bench::new(&recorder, &plain());
+        let write_only = Attributes {
+            access: S2ap::WriteOnly,
             ..Attributes::RAM
         };
-        let mut bench = narrowed(&recorder, &plain(), unreadable);
-        let walk = READ | S1PTW | PERMISSION;
-        assert_eq!(bench.outcome(walk, RAM), Outcome::Relaxed);
-        assert_eq!(bench.raw(RAM) & 1 << 6, 1 << 6);
-        // It can read by now, so what it lacks is the permission to update.
-        bench.outcome(walk, RAM);
-        assert_eq!(bench.raw(RAM), PA | RAM_BLOCK);
+        bench.slot(RAM, PA, GIB, write_only);
+        bench.map(&Mapping {
+            attributes: write_only,
+            ..ram(RAM, PA, GIB)
+        });
+        let outcome = bench.outcome(esr, RAM);
+        assert_eq!(outcome, Outcome::Inject(Reason::NotReadable));
+        assert_eq!(bench.raw(RAM), PA | 0x7bd);
     }
-    let mut bench = Bench::new(&recorder, &plain());
-    let write_only = Attributes {
-        access: S2ap::WriteOnly,
-        ..Attributes::RAM
-    };
-    bench.slot(RAM, PA, GIB, write_only);
-    bench.map(&Mapping {
-        attributes: write_only,
-        ..ram(RAM, PA, GIB)
-    });
-    let outcome = bench.outcome(READ | S1PTW | PERMISSION, RAM);
-    assert_eq!(outcome, Outcome::Inject(Reason::NotReadable));
-    assert_eq!(bench.raw(RAM), PA | 0x7bd);
 }
 
 #[test]

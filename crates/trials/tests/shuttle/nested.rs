@@ -272,7 +272,11 @@ impl World {
             slots: &slots,
             scheme: scheme(&self.ids),
         };
-        l1.judge(&abort, |at| {
+        let permitted = || {
+            let shadow = self.shadow.read().expect("as above");
+            shadow.permits(&Cpu::new(&self.model, cpu), L2Ipa(ipa))
+        };
+        l1.judge(&abort, permitted, |at| {
             let canonical = self.canonical.read().expect("as above");
             let walk = canonical.walk(&Cpu::new(&self.model, cpu), at.ipa());
             CanonicalLeaf::new(walk, self.geometry)

@@ -3,8 +3,9 @@
 use crate::probe::{ANYTHING, NOTHING, Prober};
 use core::fmt;
 use droste_guests::encode::{ISB, Name, hvc};
+use droste_guests::time::Timer;
 use droste_guests::tree::Machine;
-use droste_guests::{cpu, gic, psci};
+use droste_guests::{gic, psci};
 
 const SPSR_EL1: Name = Name::new(3, 0, 4, 0, 0);
 const ELR_EL1: Name = Name::new(3, 0, 4, 0, 1);
@@ -38,6 +39,9 @@ const EXTRAS: [u64; 8] = [
 const STEP_AND_BREAK: u64 = 1 | 1 << 13 | 1 << 15;
 /// DBGBCR_EL1: enabled, EL1 and EL0, all bytes.
 const BREAKPOINT_ON: u64 = 1 | 3 << 1 | 0xf << 5;
+
+/// When a timer ends a sleep, in nanoseconds; if that is before the sleep begins, there is none.
+const AWAKE_AFTER_NS: u64 = 10_000;
 
 /// What a failure is about.
 struct Subject(&'static str, u64);
@@ -135,14 +139,13 @@ fn sleep(prober: &mut Prober) {
             ("wfe", &[SEVL, WFE]),
             ("cpu_suspend", &[hvc(0)]),
         ] {
-            cpu::set_virtual_timer(cpu::counter_frequency() / 100_000);
-            cpu::set_virtual_timer_control(1);
+            Timer::Virtual.arm_in(AWAKE_AFTER_NS);
             let subject = Subject(name, round);
             let outcome = prober.run(&subject, code, [psci::CPU_SUSPEND, 0, 0, 0], 0b1111);
             if let Some(caught) = outcome.caught {
                 prober.fail(&subject, format_args!("raised {caught:x?}"));
             }
-            cpu::set_virtual_timer_control(0);
+            Timer::Virtual.disarm();
         }
     }
     gic::silence_cpu(0);

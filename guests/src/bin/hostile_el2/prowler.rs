@@ -5,6 +5,7 @@ use droste_guests::code::Code;
 use droste_guests::mmio::{GICD, UART};
 use droste_guests::random::Random;
 use droste_guests::stage2::{self, Leaf, Root, Size, Tables};
+use droste_guests::time::Timer;
 use droste_guests::trap::Kind;
 use droste_guests::tree::Machine;
 use droste_guests::{BLOCK, console, cpu, el2, gic, println, programs};
@@ -117,10 +118,9 @@ impl Prowler {
     /// Runs a world for a turn. Whether an exception of its own ended it.
     pub(crate) fn turn(&mut self, world: &mut World) -> bool {
         self.probes += 1;
-        el2::set_cnthp_tval(cpu::counter_frequency() * TURN_NS / 1_000_000_000 + 1);
-        el2::set_cnthp_ctl(1);
+        Timer::Hypervisor.arm_in(TURN_NS);
         world.run();
-        el2::set_cnthp_ctl(0);
+        Timer::Hypervisor.disarm();
         if world.kind() == Kind::Irq {
             self.interrupts += 1;
             if let Some(intid) = gic::take() {

@@ -5,9 +5,10 @@ use crate::meter::{Meter, TIMES};
 use droste_guests::checks::Checks;
 use droste_guests::mmio::GICD;
 use droste_guests::stage2::{self, Leaf, Root, Size, Tables};
+use droste_guests::time::Timer;
 use droste_guests::trap::Kind;
 use droste_guests::tree::Machine;
-use droste_guests::{BLOCK, cpu, el2, gic, map, programs};
+use droste_guests::{BLOCK, el2, gic, map, programs};
 use el2::{World, class, hcr, mode};
 
 /// CNTHCTL_EL2: EL1 and EL0 have counters and timers. With E2H = 0 they are bits 0 and 1, with E2H = 1 bits 10 and 11,
@@ -212,19 +213,13 @@ fn preemption(meter: &mut Meter) {
     let mut world = World::new(programs::spin(), mode::EL1H, L2);
     let mut checks = Checks::new("nested");
     let preempt = || {
-        // Longer than the way into the L2 takes.
-        interrupt_in(20_000);
+        // Longer than the way into the L2 takes, where time goes with instructions.
+        Timer::Hypervisor.arm_in(20_000);
         world.run();
         end_interrupt(&mut checks);
     };
     meter.counted("l2-preempted", TIMES, preempt);
     meter.checks.add(&checks);
-}
-
-/// Arms EL2's physical timer, in nanoseconds.
-fn interrupt_in(ns: u64) {
-    el2::set_cnthp_tval(cpu::counter_frequency() * ns / 1_000_000_000 + 1);
-    el2::set_cnthp_ctl(1);
 }
 
 fn end_interrupt(checks: &mut Checks) {
@@ -234,7 +229,7 @@ fn end_interrupt(checks: &mut Checks) {
         intid.into(),
         gic::HYPERVISOR_TIMER.into(),
     );
-    el2::set_cnthp_ctl(0);
+    Timer::Hypervisor.disarm();
     if intid != gic::SPURIOUS {
         gic::end(intid);
     }

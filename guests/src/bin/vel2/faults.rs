@@ -1,11 +1,12 @@
 //! Aborts of EL1 at stage 2, with the syndrome and the addresses that they leave at EL2; and what TLB maintenance owes.
 
 use crate::lab::{
-    FAR_AT, FROM_BELOW, IL, Lab, MEMORY_AT, NO_PAGE_AT, NOTHING_AT, OLD_AT, READ_ONLY_AT,
-    READ_ONLY_PAGE_AT, Where,
+    DEVICE_AT, FAR_AT, FROM_BELOW, IL, Lab, MEMORY_AT, NO_PAGE_AT, NOTHING_AT, OLD_AT,
+    READ_ONLY_AT, READ_ONLY_PAGE_AT, WRITE_ONLY_AT, Where,
 };
 use crate::names::ISB;
 use crate::stage1::{self, Stage1};
+use core::fmt::Display;
 use droste_guests::cpu;
 use droste_guests::el2::{self, World, class, hcr};
 use droste_guests::encode::{load, store};
@@ -21,6 +22,7 @@ const LDRSB_W: u32 = 0x39c00001;
 const LDRSB_X: u32 = 0x39800001;
 const DATA: u64 = class::DATA_LOWER << 26 | IL;
 const FETCH: u64 = class::FETCH_LOWER << 26 | IL;
+const FETCH_SAME: u64 = 0x21 << 26 | IL;
 /// ISS of a data abort (DDI 0487, D24.2): WnR, S1PTW, and a valid description of a transfer with x1.
 const WNR: u64 = 1 << 6;
 const S1PTW: u64 = 1 << 7;
@@ -36,6 +38,7 @@ const TRANSLATION: u64 = 4;
 const ACCESS_FLAG: u64 = 8;
 const PERMISSION: u64 = 12;
 const EXTERNAL: u64 = 0x10;
+const EXTERNAL_ON_WALK: u64 = 0x14;
 
 /// All of it.
 pub(crate) fn check(lab: &mut Lab) {
@@ -57,7 +60,14 @@ fn aborts(lab: &mut Lab, what: &str, code: u32, address: u64, esr: u64) -> World
     aborts_at(lab, what, code, address, address, esr)
 }
 
-fn aborts_at(lab: &mut Lab, what: &str, code: u32, va: u64, ipa: u64, esr: u64) -> World {
+fn aborts_at(
+    lab: &mut Lab,
+    what: impl Display + Copy,
+    code: u32,
+    va: u64,
+    ipa: u64,
+    esr: u64,
+) -> World {
     let world = lab.run(Where::El1, &[code], [va, 0x77, 0, 0]);
     let hpfar = el2::hpfar();
     lab.left(what, &world, FROM_BELOW, esr, 0);
@@ -207,6 +217,8 @@ fn through_stage_1(lab: &mut Lab) {
         ipa,
         DATA | S1PTW | (TRANSLATION + 1),
     );
+    walks_into_what_is_written(lab);
+    walks_into_device_memory(lab);
     // Stage 1's own faults are EL1's.
     let world = lab.run(Where::El1, &[load(3, 1, 0)], [stage1::UNMAPPED, 0, 0, 0]);
     lab.at_el1(
@@ -223,22 +235,93 @@ fn through_stage_1(lab: &mut Lab) {
     lab.reset();
 }
 
-/// An output address where there is nothing: EL1's external abort.
-fn external(lab: &mut Lab) {
-    const EA: u64 = 1 << 9;
-    let world = lab.run(Where::El1, &[load(3, 1, 0)], [FAR_AT + 0x100, 0, 0, 0]);
-    el2::set_esr_el1(el2::esr_el1() & !EA);
-    lab.at_el1(
-        "nothing at the output",
-        &world,
-        4,
-        class::DATA_SAME << 26 | IL | EXTERNAL,
+/// A table of stage 1 in memory that stage 2 lets EL1 write and not read, before EL1 has written there and afterwards.
+fn walks_into_what_is_written(lab: &mut Lab) {
+    let (data, table) = (
+        stage1::MEMORY_AT + (WRITE_ONLY_AT - MEMORY_AT),
+        stage1::WRITE_ONLY_TABLE_AT + (3 << 21),
     );
+    for what in ["before a store", "after a store"] {
+        let walk = S1PTW | (PERMISSION + 2);
+        let ipa = WRITE_ONLY_AT + 3 * 8;
+        let what = format_args!("table to write only, {what}");
+        aborts_at(lab, what, load(3, 1, 0), table, ipa, DATA | walk);
+        let world = lab.run(Where::El1, &[BR_X0], [table, 0, 0, 0]);
+        lab.expect(format_args!("{what}: fetch"), world.esr, FETCH | walk);
+        let world = lab.run(Where::El1, &[store(3, 1, 0)], [data, 0, 0, 0]);
+        lab.ended(format_args!("{what}: store"), Where::El1, &world);
+    }
+    let esr = DATA | DOUBLE | (PERMISSION + 2);
+    let what = "load from what is to write only";
+    aborts_at(lab, what, load(3, 1, 0), data, WRITE_ONLY_AT, esr);
+}
+
+/// A table of stage 1 in what stage 2 makes Device memory: HCR_EL2.PTW says whether a walk may go there. It holds nothing,
+/// so that one that may finds no translation.
+fn walks_into_device_memory(lab: &mut Lab) {
+    let (base, table) = (lab.hcr, stage1::DEVICE_TABLE_AT + (3 << 21));
+    put(lab.memory + 3 * 8, 0);
+    lab.hcr = base | hcr::PTW;
+    let mut world = lab.run(Where::El1, &[load(3, 1, 0)], [table, 0, 0, 0]);
+    let hpfar = el2::hpfar();
+    // QEMU 10.0.2 says that it was at level 0.
+    world.esr &= !3;
+    let what = "table in Device memory, PTW";
+    lab.left(what, &world, FROM_BELOW, DATA | S1PTW | PERMISSION, 0);
+    lab.expect(format_args!("{what}: FAR_EL2"), world.far, table);
     lab.expect(
-        "nothing at the output: FAR_EL1",
-        el2::far_el1(),
-        FAR_AT + 0x100,
+        format_args!("{what}: HPFAR_EL2"),
+        hpfar,
+        DEVICE_AT >> 12 << 4,
     );
+    lab.hcr = base;
+    let world = lab.run(Where::El1, &[load(3, 1, 0)], [table, 0, 0, 0]);
+    let esr = class::DATA_SAME << 26 | IL | (TRANSLATION + 2);
+    lab.at_el1("table in Device memory, no PTW", &world, 4, esr);
+}
+
+/// An output address where there is nothing: EL1's external abort, of what it wanted there and of its walks.
+fn external(lab: &mut Lab) {
+    let (ldr, str) = (load(3, 1, 0), store(3, 1, 0));
+    let at = FAR_AT + 0x100;
+    aborts_at_el1(lab, "load of nothing", ldr, at, EXTERNAL);
+    aborts_at_el1(lab, "store to nothing", str, at, EXTERNAL | WNR);
+    Stage1::set_up().turn_on();
+    let base = lab.hcr;
+    for (what, hcr, table) in [
+        ("stage 2", base, stage1::FAR_TABLE_AT),
+        ("no stage 2", base & !hcr::VM, stage1::OUTSIDE_TABLE_AT),
+    ] {
+        lab.hcr = hcr;
+        let at = table + (5 << 21) + 0x18;
+        let walk = EXTERNAL_ON_WALK + 2;
+        let what = format_args!("table of nothing, {what}");
+        aborts_at_el1(lab, format_args!("{what}: load"), ldr, at, walk);
+        aborts_at_el1(lab, format_args!("{what}: store"), str, at, walk | WNR);
+        let world = lab.run(Where::El1, &[BR_X0], [at, 0, 0, 0]);
+        taken_at_el1(
+            lab,
+            format_args!("{what}: fetch"),
+            &world,
+            FETCH_SAME | walk,
+            at,
+        );
+    }
+    lab.hcr = base;
+    lab.reset();
+}
+
+fn aborts_at_el1(lab: &mut Lab, what: impl Display, code: u32, at: u64, iss: u64) {
+    let world = lab.run(Where::El1, &[code], [at, 0, 0, 0]);
+    taken_at_el1(lab, what, &world, class::DATA_SAME << 26 | IL | iss, at);
+}
+
+/// EL1 must have taken this abort; EA of its syndrome is the processor's own affair.
+fn taken_at_el1(lab: &mut Lab, what: impl Display, world: &World, esr: u64, at: u64) {
+    const EA: u64 = 1 << 9;
+    el2::set_esr_el1(el2::esr_el1() & !EA);
+    lab.at_el1(&what, world, 4, esr);
+    lab.expect(format_args!("{what}: FAR_EL1"), el2::far_el1(), at);
 }
 
 /// EL2 answers a load, and EL1 goes on with the answer.

@@ -7,12 +7,12 @@ use crate::names::{
     ICH_AP1R0_EL2, ICH_EISR_EL2, ICH_ELRSR_EL2, ICH_HCR_EL2, ICH_LR0_EL2, ICH_LR1_EL2,
     ICH_MISR_EL2, ICH_VMCR_EL2, ISB,
 };
-use droste_guests::el2::{self, World, class, hcr, mode};
+use droste_guests::el2::{World, class, hcr, mode};
 use droste_guests::encode::Name;
+use droste_guests::time::Timer;
 use droste_guests::{cpu, gic};
 
 const WFI: u32 = 0xd503207f;
-const SPIN: u32 = 0x14000000;
 /// ICH_HCR_EL2: En, UIE.
 const EN: u64 = 1;
 const UIE: u64 = 1 << 1;
@@ -46,9 +46,9 @@ pub(crate) fn check(lab: &mut Lab) {
     lab.write(Where::El2, ICH_HCR_EL2, 0);
 }
 
-/// EL1 with interrupts unmasked, from `code` on.
-fn unmasked(lab: &mut Lab, code: &[u32]) -> World {
-    let mut world = lab.world(Where::El1, code);
+/// EL1 that waits for an interrupt and has none masked.
+fn unmasked(lab: &mut Lab) -> World {
+    let mut world = lab.waiting(Where::El1, &[ISB, ISB]);
     world.pstate = mode::EL1H & !0x1c0;
     world
 }
@@ -61,7 +61,7 @@ fn by_hcr(lab: &mut Lab) {
         let mut world = lab.world(Where::El1, &[ISB]);
         world.run();
         lab.ended(format_args!("{what} while masked"), Where::El1, &world);
-        let mut world = unmasked(lab, &[ISB, ISB, SPIN]);
+        let mut world = unmasked(lab);
         world.run();
         lab.at_el1(what, &world, vector, 0);
         if bit == hcr::VSE {
@@ -95,7 +95,7 @@ fn one_listed(lab: &mut Lab) {
     set_up(lab, 0, &[listed(FIRST, 0xa0)]);
     let elrsr = lab.read(Where::El2, ICH_ELRSR_EL2);
     lab.expect("ICH_ELRSR_EL2 with one listed", elrsr & 3, 2);
-    let mut world = unmasked(lab, &[ISB, ISB, SPIN]);
+    let mut world = unmasked(lab);
     world.run();
     lab.at_el1("a listed interrupt", &world, 5, 0);
     let code = [ICC_HPPIR1_EL1.read(2), ICC_IAR1_EL1.read(1), ISB];
@@ -156,9 +156,9 @@ fn linked(lab: &mut Lab) {
     cpu::set_icc_ctlr(SPLIT_EOI);
     let intid = u64::from(gic::VIRTUAL_TIMER);
     gic::make_pending(0, 1 << intid);
-    el2::set_cntv_cval(0);
-    el2::set_cntv_ctl(1);
-    let world = lab.run(Where::El1, &[SPIN], [0; 4]);
+    Timer::Below.make_due();
+    let mut world = lab.waiting(Where::El1, &[]);
+    world.run();
     lab.expect("the hardware's: vector", world.vector(), IRQ_FROM_BELOW);
     let taken = gic::take().unwrap_or(gic::SPURIOUS);
     lab.expect("the hardware's: INTID", taken.into(), intid);
@@ -197,8 +197,7 @@ fn underflow(lab: &mut Lab) {
     set_up(lab, UIE, &[listed(41, 0xa0), listed(42, 0x80)]);
     let misr = lab.read(Where::El2, ICH_MISR_EL2);
     lab.expect("ICH_MISR_EL2 with two listed", misr, 0);
-    let code = [ICC_IAR1_EL1.read(1), ICC_EOIR1_EL1.write(1), ISB, ISB, SPIN];
-    let world = lab.run(Where::El1, &code, [0; 4]);
+    let world = handles_one(lab);
     maintained(lab, "underflow", &world, 1 << 1);
     gic::enable_cpu(0, 0);
 }
@@ -224,12 +223,19 @@ fn groups(lab: &mut Lab) {
 fn end_of_interrupt(lab: &mut Lab) {
     gic::enable_cpu(0, 1 << gic::MAINTENANCE);
     set_up(lab, 0, &[listed(43, 0xa0) | EOI]);
-    let code = [ICC_IAR1_EL1.read(1), ICC_EOIR1_EL1.write(1), ISB, ISB, SPIN];
-    let world = lab.run(Where::El1, &code, [0; 4]);
+    let world = handles_one(lab);
     let eisr = lab.read(Where::El2, ICH_EISR_EL2);
     lab.expect("ICH_EISR_EL2", eisr, 1);
     maintained(lab, "end of interrupt", &world, 1);
     gic::enable_cpu(0, 0);
+}
+
+/// EL1 acknowledges and ends one, which interrupts EL2.
+fn handles_one(lab: &mut Lab) -> World {
+    let code = [ICC_IAR1_EL1.read(1), ICC_EOIR1_EL1.write(1), ISB, ISB];
+    let mut world = lab.waiting(Where::El1, &code);
+    world.run();
+    world
 }
 
 fn maintained(lab: &mut Lab, what: &str, world: &World, wanted: u64) {

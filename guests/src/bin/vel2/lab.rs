@@ -1,6 +1,6 @@
 //! Code that is put together on the spot and runs at a level of choice, until an exception comes to EL2.
 
-use crate::names::ISB;
+use crate::names::{CNTPCT_EL0, ISB};
 use core::fmt::Display;
 use droste_guests::checks::Checks;
 use droste_guests::code::Code;
@@ -8,7 +8,7 @@ use droste_guests::encode::{Name, hvc};
 use droste_guests::stage2::{self, Leaf, Root, Size, Tables};
 use droste_guests::trap::Kind;
 use droste_guests::tree::Machine;
-use droste_guests::{BLOCK, cpu, el2, gic, map, programs};
+use droste_guests::{BLOCK, cpu, el2, gic, map, programs, time};
 use el2::{World, class, hcr, mode};
 
 /// `SVC #0`.
@@ -24,6 +24,10 @@ pub(crate) const OLD_AT: u64 = MEMORY_AT + 2 * BLOCK;
 pub(crate) const NO_PAGE_AT: u64 = MEMORY_AT + 3 * BLOCK + 0x5000;
 /// IPA of a page to read only in that block.
 pub(crate) const READ_ONLY_PAGE_AT: u64 = MEMORY_AT + 3 * BLOCK + 0x6000;
+/// IPA of the same to write only.
+pub(crate) const WRITE_ONLY_AT: u64 = MEMORY_AT + 7 * BLOCK;
+/// IPA of the same as Device memory.
+pub(crate) const DEVICE_AT: u64 = MEMORY_AT + 6 * BLOCK;
 /// IPA of an output address above 4 GiB, where there is nothing.
 pub(crate) const FAR_AT: u64 = MEMORY_AT + 5 * BLOCK;
 /// An output address above 4 GiB where no machine of the tests has anything.
@@ -41,7 +45,21 @@ pub(crate) const IRQ_FROM_BELOW: u64 = 9;
 /// ESR.IL: an instruction of 32 bits.
 pub(crate) const IL: u64 = 1 << 25;
 
-static CODE: Code<32> = Code::empty();
+/// Words of code, with its end.
+const WORDS: usize = 32;
+static CODE: Code<WORDS> = Code::empty();
+
+/// Until the physical counter is what x28 says: `MRS x27, CNTPCT_EL0`, `CMP x27, x28`, `B.LO .-8`.
+const WAIT: [u32; 3] = [CNTPCT_EL0.read(27), 0xeb1c037f, 0x54ffffc3];
+
+/// The name by which EL2 reaches a timer's register of EL1, given by its name at EL1.
+pub(crate) fn under(name: Name) -> Name {
+    if el2::is_vhe() {
+        Name { op1: 5, ..name }
+    } else {
+        name
+    }
+}
 
 /// Where code runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +104,8 @@ impl Lab {
             (MEMORY_AT, Leaf::Memory),
             (READ_ONLY_AT, Leaf::ReadOnly),
             (OLD_AT, Leaf::Old),
+            (WRITE_ONLY_AT, Leaf::WriteOnly),
+            (DEVICE_AT, Leaf::Device),
         ] {
             tables.map(root, ipa, memory, Size::Block, leaf);
         }
@@ -102,6 +122,11 @@ impl Lab {
             host_hcr,
             alias: if el2::is_vhe() { map::open_to_el0() } else { 0 },
         }
+    }
+
+    /// The distance of what EL2's EL0 may touch from the addresses that EL2 has for it, where there is such.
+    pub(crate) fn alias(&self) -> u64 {
+        self.alias
     }
 
     /// As [`Checks::expect`].
@@ -149,6 +174,20 @@ impl Lab {
             Where::El0 => World::new(pc, mode::EL0, self.hcr),
             Where::HostEl0 => World::new(pc.wrapping_add(self.alias), mode::EL0, self.host_hcr),
         }
+    }
+
+    /// As [`Lab::world`], and waits behind `code` for what interrupts it. When nothing has for long, it comes to its end.
+    pub(crate) fn waiting(&mut self, level: Where, code: &[u32]) -> World {
+        let mut words = [0; WORDS];
+        let all = code.len() + WAIT.len();
+        let parts = code.iter().chain(&WAIT);
+        words
+            .iter_mut()
+            .zip(parts)
+            .for_each(|(to, word)| *to = *word);
+        let mut world = self.world(level, &words[..all]);
+        world.x[28] = time::now() + time::ticks(time::PATIENCE_NS);
+        world
     }
 
     /// Runs `code` with x0 to x3 from `x`.

@@ -3,14 +3,13 @@
 
 use crate::lab::{IRQ_FROM_BELOW, Lab, Where};
 use crate::names::{
-    CNTHP_CVAL_EL2, ICC_EOIR0_EL1, ICC_EOIR1_EL1, ICC_IAR0_EL1, ICC_IAR1_EL1, ICC_IGRPEN0_EL1,
-    ICC_IGRPEN1_EL1, ICH_AP1R0_EL2, ICH_HCR_EL2, ICH_LR0_EL2, ICH_LR1_EL2, ICH_VMCR_EL2, ISB,
+    ICC_EOIR0_EL1, ICC_EOIR1_EL1, ICC_IAR0_EL1, ICC_IAR1_EL1, ICC_IGRPEN0_EL1, ICC_IGRPEN1_EL1,
+    ICH_AP1R0_EL2, ICH_HCR_EL2, ICH_LR0_EL2, ICH_LR1_EL2, ICH_VMCR_EL2, ISB,
 };
-use droste_guests::el2::{self, World, hcr, mode};
+use droste_guests::el2::{World, hcr, mode};
+use droste_guests::time::Timer;
 use droste_guests::{cpu, gic};
 
-/// `B .`.
-const SPIN: u32 = 0x14000000;
 /// ICH_HCR_EL2: En, UIE, VGrp0DIE, VGrp1EIE.
 const EN: u64 = 1;
 const UIE: u64 = 1 << 1;
@@ -23,8 +22,6 @@ const VPMR_ALL: u64 = 0xff << 24;
 /// `ICH_LR<n>_EL2`: pending, HW, group 1, priority 0xa0.
 const LISTED: u64 = 1 << 62 | 1 << 60 | 0xa0 << 48;
 const HW: u64 = 1 << 61;
-/// How long EL1 may run, in seconds.
-const DEADLINE: u64 = 3;
 
 /// All of it.
 pub(crate) fn check(lab: &mut Lab) {
@@ -45,27 +42,18 @@ fn set_up(lab: &mut Lab, control: u64, vmcr: u64, listed: u64) {
     lab.write(Where::El2, ICH_HCR_EL2, EN | control);
 }
 
-/// These interrupts are EL2's, and its own timer's, which is the end of [`interrupted`] at the latest.
-fn enable(interrupts: u32) {
-    gic::enable_cpu(0, interrupts | 1 << gic::HYPERVISOR_TIMER);
-}
-
-/// EL1 runs until an interrupt of EL2's comes, which is acknowledged.
+/// EL1 runs `code` and waits until an interrupt of EL2's comes, which is acknowledged.
 fn interrupted(lab: &mut Lab, code: &[u32]) -> (World, Option<u32>) {
-    let deadline = cpu::physical_counter() + DEADLINE * cpu::counter_frequency();
-    lab.write(Where::El2, CNTHP_CVAL_EL2, deadline);
-    el2::set_cnthp_ctl(1);
-    let world = lab.run(Where::El1, code, [0; 4]);
-    let taken = gic::take();
-    el2::set_cnthp_ctl(0);
-    (world, taken)
+    let mut world = lab.waiting(Where::El1, code);
+    world.run();
+    (world, gic::take())
 }
 
 /// A condition that is met when EL1 is entered interrupts at once.
 fn risen_at_entry(lab: &mut Lab) {
     set_up(lab, UIE, VENG1, 0);
-    enable(1 << gic::MAINTENANCE);
-    let (world, taken) = interrupted(lab, &[SPIN]);
+    gic::enable_cpu(0, 1 << gic::MAINTENANCE);
+    let (world, taken) = interrupted(lab, &[]);
     lab.expect("underflow at entry", world.vector(), IRQ_FROM_BELOW);
     let intid = taken.unwrap_or(gic::SPURIOUS);
     lab.expect(
@@ -85,8 +73,10 @@ fn risen_at_entry(lab: &mut Lab) {
 fn lowered_for_another(lab: &mut Lab) {
     set_up(lab, ENABLED_1, VENG0, 0);
     gic::enable_cpu(0, 1 << gic::MAINTENANCE);
-    let code = [ICC_IGRPEN1_EL1.write(1), ISB, ISB, SPIN];
-    let world = lab.run(Where::El1, &code, [0, 1, 0, 0]);
+    let code = [ICC_IGRPEN1_EL1.write(1), ISB, ISB];
+    let mut world = lab.waiting(Where::El1, &code);
+    world.x[1] = 1;
+    world.run();
     lab.expect("a group turned on", world.vector(), IRQ_FROM_BELOW);
     lab.write(Where::El2, ICH_HCR_EL2, 0);
     let routed = lab.hcr;
@@ -103,8 +93,8 @@ fn lowered_for_another(lab: &mut Lab) {
 /// A condition on which two views may differ (QEMU 10.0 takes group 0 for off where group 1 is) holds EL1 up for neither.
 fn disputed(lab: &mut Lab) {
     set_up(lab, DISABLED_0, VENG0, 0);
-    enable(0);
-    let (world, _) = interrupted(lab, &[ISB, ISB]);
+    gic::enable_cpu(0, 0);
+    let world = lab.run(Where::El1, &[ISB, ISB], [0; 4]);
     lab.ended("group 0 on, its end asked for", Where::El1, &world);
     lab.write(Where::El2, ICH_HCR_EL2, 0);
 }
@@ -134,15 +124,14 @@ fn disputed_of_el2(lab: &mut Lab) {
 
 /// EL1 ends an interrupt that is lent to it while its level is high: it is EL2's again, at once.
 fn held_over_its_end(lab: &mut Lab) {
-    const ENDS_ONE: [u32; 4] = [ICC_IAR1_EL1.read(1), ICC_EOIR1_EL1.write(1), ISB, SPIN];
+    const ENDS_ONE: [u32; 3] = [ICC_IAR1_EL1.read(1), ICC_EOIR1_EL1.write(1), ISB];
     const SPLIT_EOI: u64 = 1 << 1;
     let intid = u64::from(gic::VIRTUAL_TIMER);
     set_up(lab, 0, VENG1, 0);
-    el2::set_cntv_cval(0);
-    el2::set_cntv_ctl(1);
-    enable(1 << intid);
+    Timer::Below.make_due();
+    gic::enable_cpu(0, 1 << intid);
     cpu::set_icc_ctlr(SPLIT_EOI);
-    let mut code: &[u32] = &[SPIN];
+    let mut code: &[u32] = &[];
     for nth in 0..4 {
         let (world, taken) = interrupted(lab, code);
         let what = format_args!("the timer of EL1, {nth}. time");
@@ -153,7 +142,7 @@ fn held_over_its_end(lab: &mut Lab) {
         lab.write(Where::El2, ICH_LR0_EL2, LISTED | HW | intid << 32 | intid);
         code = &ENDS_ONE;
     }
-    el2::set_cntv_ctl(0);
+    Timer::Below.disarm();
     lab.write(Where::El2, ICH_LR0_EL2, 0);
     cpu::set_icc_ctlr(0);
 }

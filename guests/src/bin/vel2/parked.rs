@@ -4,11 +4,14 @@
 //! A hypervisor under this EL2 has these registers in memory (FEAT_NV2) and sees how they change only where FEAT_ECV
 //! lets it trap the accesses. Told that there is none, what needs it is left out.
 
-use crate::lab::{Lab, Where};
-use crate::names::{CNTPCT_EL0, CNTV_CVAL_EL0, CNTV_TVAL_EL0, CNTVCT_EL0, ISB};
+use crate::lab::{Lab, Where, under};
+use crate::names::{
+    CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTPCT_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTV_TVAL_EL0,
+    CNTVCT_EL0, ISB,
+};
 use droste_guests::encode::Name;
-use droste_guests::lines::{self, until};
-use droste_guests::{cpu, el2, gic};
+use droste_guests::time::{self, now, ticks};
+use droste_guests::{el2, gic, lines};
 
 /// CNT*_CTL: ENABLE, IMASK, ISTATUS.
 const ENABLE: u64 = 1;
@@ -16,71 +19,68 @@ const IMASK: u64 = 1 << 1;
 const ISTATUS: u64 = 1 << 2;
 /// A count that no test lives to see.
 const NEVER: u64 = u64::MAX >> 1;
+/// How long a timer runs that falls due while EL2 does, in nanoseconds.
+const SHORT_NS: u64 = 10_000_000;
 
-/// One of EL1's timers.
+/// One of EL1's timers, as EL2 reaches it.
 struct Timer {
     what: &'static str,
     intid: u32,
-    control: fn() -> u64,
-    set_control: fn(u64),
-    set_compare: fn(u64),
+    control: Name,
+    compare: Name,
 }
 
-const TIMERS: [Timer; 2] = [
-    Timer {
-        what: "EL1's virtual timer",
-        intid: gic::VIRTUAL_TIMER,
-        control: el2::cntv_ctl,
-        set_control: el2::set_cntv_ctl,
-        set_compare: el2::set_cntv_cval,
-    },
-    Timer {
-        what: "EL1's physical timer",
-        intid: gic::PHYSICAL_TIMER,
-        control: el2::cntp_ctl,
-        set_control: el2::set_cntp_ctl,
-        set_compare: el2::set_cntp_cval,
-    },
-];
-
 impl Timer {
-    fn line(&self) -> lines::Timer {
-        lines::Timer {
-            what: self.what,
-            intid: self.intid,
-            set_control: self.set_control,
-            set_compare: self.set_compare,
-        }
+    fn control(&self, lab: &mut Lab) -> u64 {
+        lab.read(Where::El2, self.control)
     }
+
+    fn set_control(&self, lab: &mut Lab, value: u64) {
+        lab.write(Where::El2, self.control, value);
+    }
+
+    fn set_compare(&self, lab: &mut Lab, value: u64) {
+        lab.write(Where::El2, self.compare, value);
+    }
+}
+
+fn timers() -> [Timer; 2] {
+    [
+        Timer {
+            what: "EL1's virtual timer",
+            intid: gic::VIRTUAL_TIMER,
+            control: under(CNTV_CTL_EL0),
+            compare: under(CNTV_CVAL_EL0),
+        },
+        Timer {
+            what: "EL1's physical timer",
+            intid: gic::PHYSICAL_TIMER,
+            control: under(CNTP_CTL_EL0),
+            compare: under(CNTP_CVAL_EL0),
+        },
+    ]
 }
 
 /// All of it.
 pub(crate) fn check(lab: &mut Lab) {
-    for timer in &TIMERS {
+    for timer in &timers() {
         if lab.has_ecv {
             status(lab, timer);
             armed(lab, timer);
-            falls(lab, &timer.line());
         }
         status_after_el1(lab, timer);
         falls_due(lab, timer);
-        (timer.set_control)(0);
+        timer.set_control(lab, 0);
     }
-    falls(
-        lab,
-        &lines::Timer {
-            what: "EL2's physical timer",
-            intid: gic::HYPERVISOR_TIMER,
-            set_control: el2::set_cnthp_ctl,
-            set_compare: el2::set_cnthp_cval,
-        },
-    );
+    falls(lab, time::Timer::Hypervisor);
+    if lab.has_ecv {
+        falls(lab, time::Timer::Below);
+    }
     count(lab);
     if lab.has_ecv {
         timer_value(lab);
     }
     el2::set_cntvoff(0);
-    el2::set_cntv_ctl(0);
     gic::enable_cpu(0, 0);
 }
 
@@ -94,81 +94,73 @@ fn status(lab: &mut Lab, timer: &Timer) {
         (NEVER, ENABLE | ISTATUS, ENABLE),
         (0, ENABLE | IMASK, ENABLE | IMASK | ISTATUS),
     ] {
-        (timer.set_compare)(compare);
-        (timer.set_control)(written);
-        let found = (timer.control)();
+        timer.set_compare(lab, compare);
+        timer.set_control(lab, written);
+        let found = timer.control(lab);
         lab.expect(
             format_args!("{what} at {compare:#x}, {written:#x} written"),
             found,
             wanted,
         );
     }
-    (timer.set_compare)(NEVER);
-    lab.expect(
-        format_args!("{what}, moved on"),
-        (timer.control)(),
-        ENABLE | IMASK,
-    );
-    (timer.set_compare)(0);
+    timer.set_compare(lab, NEVER);
+    let found = timer.control(lab);
+    lab.expect(format_args!("{what}, moved on"), found, ENABLE | IMASK);
+    timer.set_compare(lab, 0);
+    let found = timer.control(lab);
     lab.expect(
         format_args!("{what}, moved back"),
-        (timer.control)(),
+        found,
         ENABLE | IMASK | ISTATUS,
     );
-    (timer.set_control)(0);
+    timer.set_control(lab, 0);
 }
 
 /// ISTATUS of a timer that is due when EL1 is left, and moves on then.
 fn status_after_el1(lab: &mut Lab, timer: &Timer) {
     let what = timer.what;
     gic::enable_cpu(0, 0);
-    (timer.set_compare)(0);
-    (timer.set_control)(ENABLE);
+    timer.set_compare(lab, 0);
+    timer.set_control(lab, ENABLE);
     let world = lab.run(Where::El1, &[ISB], [0; 4]);
     lab.ended(what, Where::El1, &world);
-    let found = (timer.control)();
+    let found = timer.control(lab);
     lab.expect(
         format_args!("{what}, due, once EL1 ran"),
         found,
         ENABLE | ISTATUS,
     );
     if lab.has_ecv {
-        (timer.set_compare)(NEVER);
-        lab.expect(
-            format_args!("{what}, moved on after that"),
-            (timer.control)(),
-            ENABLE,
-        );
+        timer.set_compare(lab, NEVER);
+        let found = timer.control(lab);
+        lab.expect(format_args!("{what}, moved on after that"), found, ENABLE);
     }
-    (timer.set_control)(0);
+    timer.set_control(lab, 0);
 }
 
 /// A timer that runs when EL1 is left falls due while EL2 runs.
 fn falls_due(lab: &mut Lab, timer: &Timer) {
     let what = timer.what;
     gic::enable_cpu(0, 0);
-    (timer.set_compare)(cpu::physical_counter() + cpu::counter_frequency() / 100);
-    (timer.set_control)(ENABLE);
+    timer.set_compare(lab, now() + ticks(SHORT_NS));
+    timer.set_control(lab, ENABLE);
     let world = lab.run(Where::El1, &[ISB], [0; 4]);
     lab.ended(what, Where::El1, &world);
-    let is_due = until(|| (timer.control)() & ISTATUS != 0);
-    lab.expect(
-        format_args!("{what}, due while EL2 runs"),
-        u64::from(is_due),
-        1,
-    );
-    (timer.set_control)(0);
+    time::wait_until("ISTATUS of a timer that falls due while EL2 runs", || {
+        timer.control(lab) & ISTATUS != 0
+    });
+    timer.set_control(lab, 0);
 }
 
 /// What EL2 arms for EL1 interrupts EL2 while it goes on.
 fn armed(lab: &mut Lab, timer: &Timer) {
     let what = timer.what;
-    for wait in [0, cpu::counter_frequency() / 100] {
+    for wait in [0, ticks(SHORT_NS)] {
         gic::enable_cpu(0, 1 << timer.intid);
-        (timer.set_compare)(cpu::physical_counter() + wait);
-        (timer.set_control)(ENABLE);
+        timer.set_compare(lab, now() + wait);
+        timer.set_control(lab, ENABLE);
         let mut taken = None;
-        until(|| {
+        time::wait_until("what EL2 armed for EL1", || {
             taken = gic::take();
             taken.is_some()
         });
@@ -178,7 +170,7 @@ fn armed(lab: &mut Lab, timer: &Timer) {
             intid.into(),
             timer.intid.into(),
         );
-        (timer.set_control)(0);
+        timer.set_control(lab, 0);
         taken.into_iter().for_each(gic::end);
         let after = gic::take().unwrap_or(gic::SPURIOUS);
         lab.expect(
@@ -191,9 +183,9 @@ fn armed(lab: &mut Lab, timer: &Timer) {
 }
 
 /// Its interrupt goes with its line.
-fn falls(lab: &mut Lab, timer: &lines::Timer) {
+fn falls(lab: &mut Lab, timer: time::Timer) {
     lines::check(timer, |what, found, wanted| {
-        lab.expect(format_args!("{}: {what}", timer.what), found, wanted);
+        lab.expect(format_args!("{timer:?}: {what}"), found, wanted);
     });
 }
 
@@ -221,18 +213,11 @@ fn count(lab: &mut Lab) {
 fn timer_value(lab: &mut Lab) {
     const OFFSET: u64 = 1 << 50;
     const AHEAD: u64 = 1 << 30;
-    let under = |name: Name| {
-        if el2::is_vhe() {
-            Name { op1: 5, ..name }
-        } else {
-            name
-        }
-    };
     let (value, compare) = (under(CNTV_TVAL_EL0), under(CNTV_CVAL_EL0));
     el2::set_cntvoff(OFFSET);
     let count = |lab: &mut Lab| lab.read(Where::El2, CNTPCT_EL0).wrapping_sub(OFFSET);
     // Without ENABLE what it reads is UNKNOWN.
-    el2::set_cntv_ctl(ENABLE | IMASK);
+    lab.write(Where::El2, under(CNTV_CTL_EL0), ENABLE | IMASK);
     let before = count(lab);
     let at = before.wrapping_add(AHEAD);
     lab.write(Where::El2, compare, at);

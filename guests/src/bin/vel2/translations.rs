@@ -32,16 +32,34 @@ pub(crate) fn check(lab: &mut Lab) {
     with_both(lab);
     el2::set_hcr(host);
     if el2::is_vhe() {
-        // With TGE the EL1 forms mean EL2's own stage 1.
-        finds(
-            lab,
-            "S1E1R with TGE",
-            el2::at_s1e1r,
-            RAM_BASE + 0x5123,
-            RAM_BASE + 0x5000,
-        );
+        in_host(lab);
     }
     lab.reset();
+}
+
+/// With TGE, what names EL1 and EL0 means EL2's own stage 1, and no stage 2 (DDI 0487, C5.4, AT S12E0R to S12E1W).
+fn in_host(lab: &mut Lab) {
+    let (own, alias) = (
+        RAM_BASE + 0x5123,
+        RAM_BASE.wrapping_add(lab.alias()) + 0x5123,
+    );
+    let of_el1: [(&str, At); 3] = [
+        ("S1E1R with TGE", el2::at_s1e1r),
+        ("S12E1R with TGE", el2::at_s12e1r),
+        ("S12E1W with TGE", el2::at_s12e1w),
+    ];
+    for (what, at) in of_el1 {
+        finds(lab, what, at, own, RAM_BASE + 0x5000);
+        fails(lab, what, at, 500 << 30, 0, TRANSLATION + 1);
+    }
+    let of_el0: [(&str, At); 2] = [
+        ("S12E0R with TGE", el2::at_s12e0r),
+        ("S12E0W with TGE", el2::at_s12e0w),
+    ];
+    for (what, at) in of_el0 {
+        finds(lab, what, at, alias, RAM_BASE + 0x5000);
+        fails(lab, what, at, own, 0, PERMISSION + 1);
+    }
 }
 
 fn par_after(at: At, address: u64) -> u64 {

@@ -6,7 +6,6 @@ use droste_arm64::{Granule, HardwareUpdates, PaRange, hcr};
 
 use crate::Advertised;
 use crate::at::{Attributes, Privilege, Regime, StageOneRequest};
-use crate::exception::is_in_host;
 
 /// The registers of a stage 1, as L1 wrote them: those named _EL2 for [`Regime::El2`], its EL1's for [`Regime::El1`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,14 +134,12 @@ impl Control {
     }
 }
 
-/// Of EL1&0, HCR_EL2.DC and TGE switch stage 1 off as well (J1.1, AArch64.S1Enabled). DC counts as 0 where EL0 belongs to
-/// EL2 (D24.2, HCR_EL2.DC).
+/// Of EL1&0, HCR_EL2.DC and TGE switch stage 1 off as well (J1.1, AArch64.S1Enabled). Where EL0 belongs to EL2, which makes
+/// DC count as 0, nothing asks for EL1&0.
 const fn switch(regime: Regime, sctlr: u64, hcr: u64) -> Switch {
     let is_on = sctlr & SCTLR_M != 0;
     match regime {
-        Regime::El1 if hcr & hcr::DC != 0 && !is_in_host(hcr) => {
-            Switch::Off(Attributes::DEFAULT_CACHEABLE)
-        }
+        Regime::El1 if hcr & hcr::DC != 0 => Switch::Off(Attributes::DEFAULT_CACHEABLE),
         Regime::El1 if is_on && hcr & hcr::TGE == 0 => Switch::On,
         Regime::El2 if is_on => Switch::On,
         Regime::El1 | Regime::El2 => Switch::Off(Attributes::STRONGLY_ORDERED),

@@ -87,7 +87,8 @@ impl World {
             slots: &self.slots,
             scheme: scheme(&hardware()),
         };
-        l1.judge(&abort, |at| {
+        let permitted = || self.bench.shadow.permits(&self.bench.board, L2Ipa(ipa));
+        l1.judge(&abort, permitted, |at| {
             let walk = self.canonical.walk(&self.bench.board, at.ipa());
             CanonicalLeaf::new(walk, self.canonical.geometry())
         })

@@ -94,6 +94,39 @@ fn a_table_walk_is_told_from_the_program() {
 }
 
 #[test]
+fn what_lacks_either_permission_lacks_the_one_to_read_first() {
+    use Access::{Read, Write};
+    for (esr, is_either, any) in [
+        (DATA | PERMISSION | S1PTW, true, false),
+        (INSTRUCTION | PERMISSION | S1PTW, true, false),
+        (DATA | PERMISSION | CM | WNR, true, false),
+        (DATA | PERMISSION | WNR, false, false),
+        (DATA | TRANSLATION | CM | WNR, false, true),
+        (DATA | ACCESS_FLAG | CM | WNR, false, true),
+        (DATA | TRANSLATION | S1PTW, false, false),
+        // Bit 8 is no CM of a fetch's.
+        (INSTRUCTION | PERMISSION | CM, false, false),
+    ] {
+        let fault = fault(esr).expect("a fault");
+        assert_eq!(fault.is_either(), is_either, "{esr:#x}");
+        assert_eq!(fault.is_content_with_any(), any, "{esr:#x}");
+        if is_either {
+            let lacking = |leaf| fault.lacking(leaf);
+            assert_eq!(
+                (lacking(S2ap::None), lacking(S2ap::WriteOnly)),
+                (Read, Read)
+            );
+            assert_eq!(
+                (lacking(S2ap::ReadOnly), lacking(S2ap::ReadWrite)),
+                (Write, Write)
+            );
+        } else {
+            assert_eq!(fault.lacking(S2ap::None), fault.access);
+        }
+    }
+}
+
+#[test]
 fn faults_that_no_mapping_answers_are_not_ours() {
     // Address size, external, external on walk, alignment, reserved.
     for fsc in [0x00, 0x10, 0x15, 0x21, 0x3f] {

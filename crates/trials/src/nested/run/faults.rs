@@ -136,7 +136,8 @@ impl<'m> Run<'m> {
         let look = |at: L1Ipa| {
             CanonicalLeaf::new(self.canonical.table.walk(hands, at.ipa()), self.geometry)
         };
-        let verdict = l1.judge(abort, look);
+        let permitted = || shadow.permits(hands, abort.ipa);
+        let verdict = l1.judge(abort, permitted, look);
         if let Some(Verdict::Fill { .. }) = verdict {
             let leaf = self.hardware.leaf(&registers, Ipa(abort.ipa.0));
             if !leaf.is_some_and(|leaf| has_flags(leaf, kind)) {

@@ -89,8 +89,8 @@ fn fits(address: u64, width: u32) -> bool {
 
 pub(super) fn answer(q: &Question, shown: &Shown, stage_2_root: u64, memory: Memory) -> Answer {
     let both = q.at.0 == 4 && q.at.1 == 8 && q.at.2 >= 4;
-    let of_el2 = q.at.0 == 4 && !both || !both && q.e2h && q.tge;
-    let translates_twice = !of_el2 && (q.vm || q.dc) && !(q.e2h && q.tge);
+    let of_el2 = q.at.0 == 4 && !both || q.e2h && q.tge;
+    let translates_twice = !of_el2 && (q.vm || q.dc);
     let stage_2 = translates_twice.then_some(stage_2_root);
     let (output, memory_type) = match stage_1(q, shown, of_el2, stage_2, memory) {
         Ok(found) => found,

@@ -2,10 +2,10 @@
 
 use core::fmt;
 
-/// How a VM's run ended.
+/// How a virtual machine's run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// It has not.
     Running,
     /// The guest powered it off.
@@ -14,13 +14,13 @@ pub(crate) enum Outcome {
     Reset,
     /// All its virtual CPUs were switched off, so nothing could ever happen again.
     Idle,
-    /// Droste could not go on with it.
+    /// The hypervisor could not go on with it.
     Failed,
 }
 
 impl Outcome {
     /// The record's word.
-    pub(crate) fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Off => "off",
@@ -31,14 +31,14 @@ impl Outcome {
     }
 
     /// The outcome that was stored as `bits`.
-    pub(crate) fn from_bits(bits: u8) -> Self {
-        [
-            Self::Running,
-            Self::Off,
-            Self::Reset,
-            Self::Idle,
-            Self::Failed,
-        ][usize::from(bits)]
+    pub(crate) const fn from_bits(bits: u8) -> Self {
+        match bits {
+            0 => Self::Running,
+            1 => Self::Off,
+            2 => Self::Reset,
+            3 => Self::Idle,
+            _ => Self::Failed,
+        }
     }
 }
 

@@ -1,0 +1,315 @@
+//! The lives of one virtual machine.
+
+use alloc::boxed::Box;
+
+use crate::seat::{Seat, Stand};
+use crate::sync::{AtomicU64, Ordering};
+use crate::word::Word;
+use crate::{Outcome, Phase};
+
+/// Most virtual CPUs of a virtual machine.
+pub const MAX_VCPUS: usize = 64;
+
+/// What came of a virtual CPU that was asked to leave.
+#[must_use = "who is told of the last one begins the next life"]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Leaving {
+    /// It stays: its virtual machine is not stopping, it has left before, or it is loaded.
+    Stays,
+    /// It has left; others have not.
+    Left,
+    /// It has left, and was the last: its virtual machine rests, and its home must be told.
+    Last,
+}
+
+/// The lives of one virtual machine whose virtual CPUs have registers `S`. An index names a virtual CPU, and there is
+/// such a one: callers have it from the virtual machine itself.
+///
+/// ```
+/// use droste_life::{Leaving, Lives, Outcome, Phase};
+/// let lives = Lives::new(1);
+/// lives.open();
+/// assert!(lives.begin("registers"));
+/// let registers = lives.load(0).expect("the first one is ready");
+/// assert!(lives.stop(Outcome::Reset));
+/// assert_eq!(lives.leave(0, drop), Leaving::Stays, "it is loaded");
+/// lives.park(0, registers);
+/// assert_eq!(lives.leave(0, drop), Leaving::Last);
+/// assert_eq!(lives.phase(), Phase::Resting);
+/// ```
+pub struct Lives<S> {
+    word: AtomicU64,
+    seats: Box<[Seat<S>]>,
+}
+
+impl<S> Lives<S> {
+    /// Of a virtual machine that is built, with this many virtual CPUs.
+    ///
+    /// # Panics
+    /// If there are none, or more than [`MAX_VCPUS`].
+    pub fn new(vcpus: usize) -> Self {
+        assert!(
+            (1..=MAX_VCPUS).contains(&vcpus),
+            "{vcpus} virtual CPUs are none, or too many"
+        );
+        Self {
+            word: AtomicU64::new(Word::BUILT.to_bits()),
+            seats: (0..vcpus).map(|_| Seat::new()).collect(),
+        }
+    }
+
+    #[inline]
+    fn word(&self) -> Word {
+        Word::from_bits(self.word.load(Ordering::Acquire))
+    }
+
+    /// One step of the whole; `None`, and nothing, where it is not possible.
+    fn step(&self, step: impl Fn(Word) -> Option<Word>) -> Option<Word> {
+        let mut before = self.word.load(Ordering::Acquire);
+        loop {
+            let after = step(Word::from_bits(before))?;
+            let bits = after.to_bits();
+            let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+            match self
+                .word
+                .compare_exchange_weak(before, bits, success, failure)
+            {
+                Ok(_) => return Some(after),
+                Err(now) => before = now,
+            }
+        }
+    }
+
+    /// What it does.
+    #[inline]
+    pub fn phase(&self) -> Phase {
+        self.word().phase
+    }
+
+    /// Which life it has, or had last; 0 before the first.
+    pub fn life(&self) -> u32 {
+        self.word().life
+    }
+
+    /// How it ended; `Running` before.
+    pub fn outcome(&self) -> Outcome {
+        match self.word() {
+            Word {
+                phase: Phase::Gone,
+                outcome,
+                ..
+            } => outcome,
+            _ => Outcome::Running,
+        }
+    }
+
+    /// Why it rests, for its home: `Running` before its first life. `None` unless it rests.
+    #[inline]
+    pub fn resting(&self) -> Option<Outcome> {
+        let word = self.word();
+        (word.phase == Phase::Resting).then_some(word.outcome)
+    }
+
+    /// What virtual CPU `n` wants.
+    #[inline]
+    pub fn stand(&self, n: usize) -> Stand {
+        self.seats[n].stand()
+    }
+
+    /// Built to resting: its home, which must be told, may begin its first life.
+    pub fn open(&self) -> bool {
+        self.step(Word::open).is_some()
+    }
+
+    /// A life begins, with the first virtual CPU ready and the others off. The home alone calls this, when it has made the
+    /// virtual machine ready.
+    pub fn begin(&self, first: S) -> bool {
+        if self.phase() != Phase::Resting {
+            return false;
+        }
+        self.seats.iter().for_each(Seat::begin);
+        self.step(Word::begin).is_some() && self.on(0, first)
+    }
+
+    /// No life follows; `outcome` says why, where it is not the last life's own. Its home calls this, or who has built it.
+    pub fn end(&self, outcome: Option<Outcome>) -> bool {
+        let end = |word: Word| {
+            let outcome = outcome.unwrap_or(word.outcome);
+            Word { outcome, ..word }.end()
+        };
+        self.step(end).is_some()
+    }
+
+    /// Stops it, for the first time in this life; then the physical CPUs of all its virtual ones must be told.
+    pub fn stop(&self, outcome: Outcome) -> bool {
+        self.step(|word| word.stop(outcome)).is_some()
+    }
+
+    /// Switches virtual CPU `n` on with `state`, unless it is not off or its virtual machine is stopping; then its
+    /// physical CPU must be told. Who runs in the same life calls this.
+    pub fn on(&self, n: usize, state: S) -> bool {
+        self.seats[n].on(state, || self.step(Word::on).is_some())
+    }
+
+    /// Virtual CPU `n`, which ran, is off: its registers are in no hardware and given up. Returns whether it was the last
+    /// one that was on, so that its virtual machine has stopped. Its own physical CPU calls this.
+    pub fn off(&self, n: usize) -> bool {
+        self.seats[n].off();
+        self.step(Word::off)
+            .is_some_and(|word| word.outcome == Outcome::Idle && word.on == 0)
+    }
+
+    /// The registers of virtual CPU `n` to be loaded, if it is ready. Its own physical CPU calls this.
+    pub fn load(&self, n: usize) -> Option<S> {
+        self.seats[n].load()
+    }
+
+    /// Virtual CPU `n` is in the hardware no longer, and parked with `state`. Its own physical CPU calls this.
+    pub fn park(&self, n: usize, state: S) {
+        self.seats[n].park(state);
+    }
+
+    /// Virtual CPU `n`, which is loaded, waits. Its own physical CPU calls this.
+    pub fn wait(&self, n: usize) {
+        self.seats[n].wait();
+    }
+
+    /// Virtual CPU `n` waits no longer. Its own physical CPU calls this.
+    pub fn wake(&self, n: usize) {
+        self.seats[n].wake();
+    }
+
+    /// Whether virtual CPU `n` has to leave. When it has to, it has to until its own physical CPU, which asks, lets it.
+    #[inline]
+    pub fn must_leave(&self, n: usize) -> bool {
+        // In this order: who has not left keeps its virtual machine from resting, so what it says of a stop is of this
+        // life. The other way about, a stop of the last life would be taken for one of this.
+        self.stand(n) != Stand::Left && self.phase() == Phase::Stopping
+    }
+
+    /// Lets virtual CPU `n` leave, if it has to and is not loaded; its registers go to `give_up` before it counts. Its own
+    /// physical CPU calls this.
+    pub fn leave(&self, n: usize, give_up: impl FnOnce(S)) -> Leaving {
+        if self.stand(n).is_loaded() || !self.must_leave(n) {
+            return Leaving::Stays;
+        }
+        if let Some(state) = self.seats[n].leave() {
+            give_up(state);
+        }
+        match self.step(|word| word.leave(self.seats.len())) {
+            Some(word) if word.phase == Phase::Resting => Leaving::Last,
+            Some(_) => Leaving::Left,
+            None => Leaving::Stays,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A life of two, the second one off.
+    fn begun() -> Lives<&'static str> {
+        let lives = Lives::new(2);
+        assert!(lives.open());
+        assert!(lives.begin("first"));
+        lives
+    }
+
+    #[test]
+    fn a_cpu_is_parked_as_what_it_was_and_wakes_where_it_is() {
+        let lives = begun();
+        let wakes = |parked: bool, stand: Stand| {
+            if parked {
+                lives.park(0, "first");
+            }
+            assert_eq!(lives.stand(0), stand, "parked: {parked}");
+            lives.wake(0);
+            lives.stand(0)
+        };
+        assert_eq!(wakes(false, Stand::Ready), Stand::Ready);
+        assert_eq!(lives.load(0), Some("first"));
+        assert_eq!(wakes(false, Stand::Running), Stand::Running);
+        lives.wait(0);
+        assert_eq!(wakes(false, Stand::Idle), Stand::Running);
+        lives.wait(0);
+        assert_eq!(wakes(true, Stand::Waiting), Stand::Ready);
+    }
+
+    #[test]
+    fn only_what_is_ready_is_loaded() {
+        let lives = begun();
+        assert_eq!(lives.load(1), None, "off");
+        let state = lives.load(0).expect("ready");
+        assert_eq!(lives.load(0), None, "running");
+        lives.wait(0);
+        lives.park(0, state);
+        assert_eq!(lives.load(0), None, "waiting");
+        lives.wait(0);
+        assert_eq!(lives.stand(0), Stand::Waiting, "no loaded one");
+    }
+
+    #[test]
+    fn one_that_is_on_is_not_switched_on_again() {
+        let lives = begun();
+        assert!(lives.on(1, "second"));
+        assert!(!lives.on(1, "again"));
+        assert_eq!(lives.load(1), Some("second"));
+        assert!(!lives.on(1, "again"));
+        assert!(!lives.off(1), "the first one is on");
+        assert!(lives.on(1, "again"));
+        assert!(!lives.off(0) && lives.off(1), "the last");
+        assert_eq!(lives.resting(), None);
+    }
+
+    #[test]
+    fn none_comes_on_once_it_is_stopped_and_none_leaves_before() {
+        let lives = begun();
+        assert_eq!(lives.leave(1, drop), Leaving::Stays);
+        assert!(lives.stop(Outcome::Reset));
+        assert!(!lives.stop(Outcome::Off), "the first reason counts");
+        assert!(!lives.on(1, "second"));
+        assert!(!lives.begin("first"), "they have not left");
+        assert!(!lives.end(None), "nor does it end");
+        assert_eq!(lives.leave(1, drop), Leaving::Left);
+        assert_eq!(lives.leave(1, drop), Leaving::Stays, "once");
+        let mut given_up = None;
+        assert_eq!(
+            lives.leave(0, |state| given_up = Some(state)),
+            Leaving::Last
+        );
+        assert_eq!(
+            (given_up, lives.resting()),
+            (Some("first"), Some(Outcome::Reset))
+        );
+    }
+
+    #[test]
+    fn a_loaded_one_does_not_leave() {
+        let lives = begun();
+        let state = lives.load(0).expect("ready");
+        assert!(lives.stop(Outcome::Off));
+        assert_eq!(lives.leave(0, drop), Leaving::Stays);
+        lives.wait(0);
+        assert_eq!(lives.leave(0, drop), Leaving::Stays);
+        lives.park(0, state);
+        assert_eq!(lives.leave(0, drop), Leaving::Left);
+    }
+
+    #[test]
+    fn how_it_ended_is_known_when_it_is_gone() {
+        let lives = begun();
+        assert!(lives.stop(Outcome::Off));
+        assert_eq!(lives.outcome(), Outcome::Running);
+        assert_eq!(lives.leave(0, drop), Leaving::Left);
+        assert_eq!(lives.leave(1, drop), Leaving::Last);
+        assert!(lives.end(None) && !lives.end(None), "once");
+        assert_eq!(lives.outcome(), Outcome::Off);
+        let failed = Lives::<()>::new(1);
+        assert!(failed.end(Some(Outcome::Failed)));
+        assert_eq!(
+            (failed.outcome(), failed.phase()),
+            (Outcome::Failed, Phase::Gone)
+        );
+    }
+}

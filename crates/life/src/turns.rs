@@ -1,0 +1,205 @@
+//! The loop of a physical CPU: who leaves, who wakes, and whose turn it is.
+//!
+//! A turn goes to a virtual CPU, or to a virtual machine that rests, in the place of its first virtual CPU: what it takes
+//! to make one ready is charged to the machine itself. A turn ends when its time is over, or when its owner waits, and by
+//! nothing else: whatever wakes another member, and however often, that one's turn comes after this one's.
+
+use crate::{Kick, Leaving, Lives, Stand};
+
+/// A virtual CPU that belongs to a physical one.
+pub struct Member<'a, S> {
+    /// Its virtual machine's lives.
+    pub lives: &'a Lives<S>,
+    /// Its index there.
+    pub index: usize,
+    /// Its kicks.
+    pub kick: &'a Kick,
+}
+
+/// A physical CPU, as [`schedule`] uses it. Members are named by their position, below [`members`](Self::members).
+pub trait Cpu {
+    /// Registers of a virtual CPU.
+    type State;
+    /// Why the loop ends; nothing, where it does not.
+    type End;
+
+    /// How many virtual CPUs belong here.
+    fn members(&self) -> usize;
+    /// One of them.
+    fn member(&self, position: usize) -> Member<'_, Self::State>;
+    /// Whose registers these are.
+    fn position(&self, state: &Self::State) -> usize;
+    /// Who had the last turn.
+    fn last(&self) -> usize;
+
+    /// Puts registers into the hardware.
+    fn put_in(&mut self, state: &mut Self::State);
+    /// Takes them out.
+    fn take_out(&mut self, state: &mut Self::State);
+    /// Ends what registers hold: they are parked, and about to be lost.
+    fn give_up(position: usize, state: Self::State);
+    /// The last virtual CPU of a virtual machine has left: tells its home.
+    fn tell_home(&mut self, position: usize);
+
+    /// Whether something waits for a virtual CPU that is loaded and idle.
+    fn has_pending(&mut self, state: &mut Self::State) -> bool;
+    /// Whether the time has come that a parked one waits for.
+    fn is_due(&self, position: usize) -> bool;
+
+    /// A turn begins.
+    fn begin_turn(&mut self, position: usize);
+    /// Whether the turn's time is over.
+    fn is_turn_over(&self) -> bool;
+    /// The loaded one goes on with its turn.
+    fn arm(&mut self);
+
+    /// One step of making a virtual machine ready that rests and whose home this is, or of its end; then what interrupts.
+    /// Nothing is loaded.
+    fn work(&mut self, position: usize);
+    /// Waits for an interrupt, and takes what came.
+    ///
+    /// # Errors
+    /// If the loop ends.
+    fn sleep(&mut self, current: Option<&mut Self::State>) -> Result<(), Self::End>;
+}
+
+/// Whose turn is next.
+enum Turn {
+    /// A virtual CPU's that is ready or loaded.
+    Vcpu(usize),
+    /// A virtual machine's that rests.
+    Rest(usize),
+}
+
+/// Takes `current`, the loaded one, off `cpu` where another member should run, and waits where none can. Returns whom to
+/// run, loaded.
+///
+/// # Errors
+/// Where [`Cpu::sleep`] ends it.
+pub fn schedule<C: Cpu>(cpu: &mut C, mut current: Option<C::State>) -> Result<C::State, C::End> {
+    loop {
+        leave(cpu, &mut current);
+        wake(cpu, current.as_mut());
+        if let Some(state) = current.take_if(|state| keeps_turn(cpu, state)) {
+            cpu.arm();
+            return Ok(state);
+        }
+        match next(cpu) {
+            Some(Turn::Vcpu(position)) => {
+                if let Some(state) = take_turn(cpu, position, current.take()) {
+                    return Ok(state);
+                }
+            }
+            Some(Turn::Rest(position)) => {
+                if let Some(state) = current.take() {
+                    park(cpu, state);
+                }
+                cpu.begin_turn(position);
+                while rests(cpu, position) && !cpu.is_turn_over() {
+                    cpu.work(position);
+                }
+            }
+            None => cpu.sleep(current.as_mut())?,
+        }
+    }
+}
+
+/// Switches the loaded virtual CPU off. Returns whether it was the last one on, so that its virtual machine has stopped and
+/// the physical CPUs of all its virtual ones must be told.
+pub fn switch_off<C: Cpu>(cpu: &mut C, mut state: C::State) -> bool {
+    let position = cpu.position(&state);
+    cpu.take_out(&mut state);
+    C::give_up(position, state);
+    let Member { lives, index, .. } = cpu.member(position);
+    lives.off(index)
+}
+
+/// Gives a turn to a virtual CPU, which `current` may be.
+fn take_turn<C: Cpu>(cpu: &mut C, position: usize, current: Option<C::State>) -> Option<C::State> {
+    let state = match current {
+        Some(state) if cpu.position(&state) == position => state,
+        other => {
+            if let Some(state) = other {
+                park(cpu, state);
+            }
+            let Member { lives, index, .. } = cpu.member(position);
+            let mut state = lives.load(index)?;
+            cpu.put_in(&mut state);
+            state
+        }
+    };
+    cpu.begin_turn(position);
+    cpu.arm();
+    Some(state)
+}
+
+/// Lets members leave whose virtual machines are stopping; the loaded one is taken out of the hardware first.
+fn leave<C: Cpu>(cpu: &mut C, current: &mut Option<C::State>) {
+    for position in 0..cpu.members() {
+        let Member { lives, index, .. } = cpu.member(position);
+        // Asked once: it may be stopped at any time.
+        if !lives.must_leave(index) {
+            continue;
+        }
+        if let Some(state) = current.take_if(|state| cpu.position(state) == position) {
+            park(cpu, state);
+        }
+        let Member { lives, index, .. } = cpu.member(position);
+        if lives.leave(index, |state| C::give_up(position, state)) == Leaving::Last {
+            cpu.tell_home(position);
+        }
+    }
+}
+
+/// Makes those ready whose wait is over.
+fn wake<C: Cpu>(cpu: &mut C, mut current: Option<&mut C::State>) {
+    for position in 0..cpu.members() {
+        let Member { lives, index, kick } = cpu.member(position);
+        let is_over = match lives.stand(index) {
+            Stand::Waiting => kick.is_given() || cpu.is_due(position),
+            Stand::Idle => match &mut current {
+                Some(state) => cpu.has_pending(state),
+                None => false,
+            },
+            _ => false,
+        };
+        if is_over {
+            let Member { lives, index, .. } = cpu.member(position);
+            lives.wake(index);
+        }
+    }
+}
+
+fn keeps_turn<C: Cpu>(cpu: &C, state: &C::State) -> bool {
+    let Member { lives, index, .. } = cpu.member(cpu.position(state));
+    lives.stand(index) == Stand::Running && !cpu.is_turn_over()
+}
+
+/// The next member that has something to do, in turn after the one that had the last turn.
+fn next<C: Cpu>(cpu: &C) -> Option<Turn> {
+    let members = cpu.members();
+    (1..=members)
+        .map(|n| (cpu.last() + n) % members)
+        .find_map(|position| {
+            let Member { lives, index, .. } = cpu.member(position);
+            if lives.stand(index).wants_to_run() {
+                Some(Turn::Vcpu(position))
+            } else {
+                rests(cpu, position).then_some(Turn::Rest(position))
+            }
+        })
+}
+
+/// Whether a virtual machine rests whose home this is.
+fn rests<C: Cpu>(cpu: &C, position: usize) -> bool {
+    let Member { lives, index, .. } = cpu.member(position);
+    index == 0 && lives.resting().is_some()
+}
+
+/// Takes a virtual CPU out of the hardware.
+fn park<C: Cpu>(cpu: &mut C, mut state: C::State) {
+    let position = cpu.position(&state);
+    cpu.take_out(&mut state);
+    let Member { lives, index, .. } = cpu.member(position);
+    lives.park(index, state);
+}

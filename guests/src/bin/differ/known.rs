@@ -1,0 +1,91 @@
+//! What is known to differ, or is nobody's to know: bits of what is seen that do not count.
+
+use crate::seen::{Sight, What};
+
+/// One of them.
+pub(crate) struct Known {
+    /// In a few words.
+    pub(crate) name: &'static str,
+    /// The bits that do not count in something seen; 0 if it is not this.
+    pub(crate) ignored: fn(&Sight<'_>) -> u64,
+}
+
+/// All of them, each with its reason.
+pub(crate) const KNOWN: [Known; 5] = [
+    // It is UNKNOWN where the translation is not of a Secure regime (DDI 0487, D24.2, "PAR_EL1").
+    Known {
+        name: "PAR_EL1.NS",
+        ignored: |sight| {
+            let is_found = sight.is_of("PAR_EL1") && sight.value & 1 == 0;
+            if is_found { 1 << 9 } else { 0 }
+        },
+    },
+    // With caches off by SCTLR_EL1.C or HCR_EL2.CD, what a table says or what becomes of it: both are permitted (DDI 0487,
+    // D24.2, "PAR_EL1", ATTR and SH).
+    Known {
+        name: "PAR_EL1.ATTR with caches off",
+        ignored: |sight| {
+            let is_found = sight.is_of("PAR_EL1") && sight.value & 1 == 0;
+            let has_caches = sight
+                .written("SCTLR_EL1")
+                .is_none_or(|sctlr| sctlr & 1 << 2 != 0);
+            if is_found && (!has_caches || sight.hcr() & 1 << 32 != 0) {
+                0xff << 56 | 3 << 7
+            } else {
+                0
+            }
+        },
+    },
+    // After an illegal return SSBS, BTYPE, UAO and DIT are UNKNOWN (DDI 0487, D1.4.4). PAN is the SPSR's; QEMU 10.0.2
+    // leaves it as it was.
+    Known {
+        name: "PSTATE after an illegal return",
+        ignored: |sight| {
+            let is_state = matches!(sight.what, What::Spsr | What::Spsr1);
+            if is_state && sight.value & 1 << 20 != 0 {
+                7 << 22 | 7 << 10
+            } else {
+                0
+            }
+        },
+    },
+    // Hardware that sets access flags may do so for AT, and for what nobody asked (DDI 0487, D8.5).
+    Known {
+        name: "access flags set by AT",
+        ignored: |sight| {
+            let sets =
+                |name: &str, bit: u32| sight.written(name).is_some_and(|v| v >> bit & 1 != 0);
+            let can = sets("TCR_EL1", 39) || sets("VTCR_EL2", 21);
+            if sight.what == What::Entry && can && sight.has_step("at ") {
+                1 << 10
+            } else {
+                0
+            }
+        },
+    },
+    // AT never changes dirty state (DDI 0487, J1.1, AArch64.SetDirtyState); that of QEMU 10.0.2 does.
+    Known {
+        name: "dirty state changed by AT",
+        ignored: |sight| {
+            let sets =
+                |name: &str, bit: u32| sight.written(name).is_some_and(|v| v >> bit & 1 != 0);
+            let can = sets("TCR_EL1", 40) || sets("VTCR_EL2", 22);
+            if sight.what == What::Entry && can && sight.has_step("at ") {
+                1 << 7
+            } else {
+                0
+            }
+        },
+    },
+];
+
+/// All bits that do not count in something seen.
+pub(crate) fn ignored(sight: &Sight<'_>, times: &mut [u64; KNOWN.len()]) -> u64 {
+    let mut all = 0;
+    for (known, times) in KNOWN.iter().zip(times) {
+        let bits = (known.ignored)(sight);
+        *times += u64::from(bits != 0);
+        all |= bits;
+    }
+    all
+}

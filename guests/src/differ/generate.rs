@@ -1,0 +1,523 @@
+//! Makes programs: what a theme has to hand.
+
+use super::instructions::{AT_OF_EL2, AT_OF_EL2_TO_WRITE, DSB, Instruction, MAINTENANCE_OF_EL2};
+use super::program::{
+    BASE, DATA, Entry, Level, Operand, Phase, Program, Step, TABLE_BYTES, TABLES,
+};
+use super::registers::{MAIR_EL1, PAR_EL1, Register, SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1};
+use super::registers::{VTCR_EL2, VTTBR_EL2};
+use super::themes::THEMES;
+use super::tree::{Granule, Placed, Tree};
+use crate::random::Random;
+
+/// Where the guest's EL2 is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shape {
+    /// Whether there is an EL2. Without, programs run at EL1 and EL0.
+    pub has_el2: bool,
+    /// Whether its E2H is 1.
+    pub is_vhe: bool,
+}
+
+/// HCR_EL2 of levels under EL2: VM, FMO, IMO, AMO, TSC.
+pub const UNDER: u64 = 1 | 7 << 3 | 1 << 19;
+/// TGE.
+pub const TGE: u64 = 1 << 27;
+
+/// The first table of EL1's lower half: what programs are made of, where it is, to read and execute.
+pub const LOWER_ROOT: u64 = BASE + 0xc000;
+/// The first table of a stage 2 that maps the same, for programs that make none; and its VTCR_EL2: 39 bits, 4 KiB.
+pub const STAGE2_IDENTITY: u64 = BASE + 0xd000;
+/// See [`STAGE2_IDENTITY`].
+pub const VTCR_IDENTITY: u64 = 1 << 31 | PS_40 << 16 | 0x3500 | 1 << 6 | 0x19;
+/// TTBR0_EL1's half of TCR_EL1: 39 bits, 4 KiB, inner shareable write-back.
+const TCR_LOWER: u64 = 0x3519;
+/// Tables of stage 1 begin here, those of stage 2 there.
+const STAGE1_ROOT: u64 = TABLES;
+const STAGE2_ROOT: u64 = TABLES + 8 * TABLE_BYTES;
+/// Bits of outputs: 40.
+const PS_40: u64 = 2;
+/// SCTLR_EL1 with everything off: RES1 of Armv8.0.
+pub const SCTLR_OFF: u64 = 0x30d0_0800;
+
+/// Program `number` of a seed.
+pub fn program(seed: u64, number: u64, shape: Shape) -> Program {
+    let mut random = Random::new(Random::new(seed).next().wrapping_add(number));
+    // Neighbouring seeds of SplitMix64 share their sequences, one step apart.
+    let random = Random::new(random.next());
+    let mut maker = Maker {
+        random,
+        shape,
+        program: Program::default(),
+        filled: 0,
+    };
+    let possible = THEMES.iter().filter(|theme| theme.is_for(shape));
+    let nth = number as usize % possible.clone().count();
+    if let Some(theme) = possible.clone().nth(nth) {
+        maker.program.theme = theme.name;
+        (theme.make)(&mut maker);
+    }
+    maker.program
+}
+
+/// A program in the making.
+pub struct Maker {
+    /// Where everything is chosen from.
+    pub random: Random,
+    /// For which machine.
+    pub shape: Shape,
+    /// What there is of it.
+    pub program: Program,
+    filled: u32,
+}
+
+/// Stage 2 that a program has made.
+#[derive(Clone, Copy, Debug)]
+pub struct Stage2 {
+    vtcr: u64,
+    vttbr: u64,
+    /// IPAs of data.
+    pub data: [u64; 2],
+    /// IPA of the second table of stage 1.
+    pub table: u64,
+    /// HCR_EL2 for it: FWB or nothing, which says what its memory types mean.
+    pub hcr: u64,
+    /// Whether everything may be read.
+    pub lets_read: bool,
+    /// Whether everything may be written.
+    pub lets_write: bool,
+}
+
+/// Stage 1 of EL1 that a program has made.
+#[derive(Clone, Copy, Debug)]
+pub struct Stage1 {
+    tcr: u64,
+    /// Virtual addresses of data.
+    pub data: [u64; 2],
+}
+
+impl Maker {
+    /// True once in `n` times.
+    pub fn once_in(&mut self, n: u64) -> bool {
+        self.random.below(n) == 0
+    }
+
+    /// Some of these bits; few of them.
+    pub fn few_of(&mut self, bits: u64) -> u64 {
+        bits & self.random.next() & self.random.next() & self.random.next()
+    }
+
+    /// Half of these bits.
+    pub fn some_of(&mut self, bits: u64) -> u64 {
+        bits & self.random.next()
+    }
+
+    /// A value with this many bits that is likely to be at an edge.
+    pub fn value(&mut self) -> u64 {
+        match self.random.below(8) {
+            0 => 0,
+            1 => u64::MAX,
+            2 => 1 << self.random.below(64),
+            3 => self.random.next() & 0xffff,
+            4 => DATA + self.random.below(0x1_0000),
+            _ => self.random.next(),
+        }
+    }
+
+    /// An empty phase at the end.
+    pub fn phase(&mut self, level: Level, hcr: u64) {
+        self.program.phases.push(Phase {
+            level,
+            hcr,
+            ..Phase::default()
+        });
+    }
+
+    /// A phase at EL2, as its own host.
+    pub fn host_phase(&mut self) {
+        let hcr = if self.shape.is_vhe { TGE } else { 7 << 3 };
+        self.phase(Level::El2, hcr);
+    }
+
+    /// The phase that is being made.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn last(&mut self) -> &mut Phase {
+        self.program.phases.last_mut().expect("a phase has begun")
+    }
+
+    /// Adds a step, unless the phase is full.
+    pub fn step(&mut self, step: Step) {
+        let phase = self.last();
+        if !phase.steps.is_full() {
+            phase.steps.push(step);
+        }
+    }
+
+    /// Adds an instruction.
+    pub fn push(&mut self, instruction: Instruction, operand: Operand) {
+        let filled = if instruction.fills {
+            self.next_filled()
+        } else {
+            0
+        };
+        self.step(Step {
+            what: instruction.name,
+            word: instruction.word | filled,
+            operand,
+            is_fixed: false,
+            fills: filled as u8,
+        });
+    }
+
+    /// Registers that are filled: x2 to x25 in turn.
+    fn next_filled(&mut self) -> u32 {
+        self.filled += 1;
+        2 + self.filled % 24
+    }
+
+    /// How the level of the phase that is being made names a register.
+    fn name(&mut self, register: Register) -> crate::encode::Name {
+        let is_vhe = self.shape.is_vhe && self.last().level.is_of_el2();
+        register.at_el2(is_vhe)
+    }
+
+    /// Writes a register.
+    pub fn set(&mut self, register: Register, value: u64) {
+        self.set_as(register, Operand::Value(value), false);
+    }
+
+    /// Writes a register that the program makes no sense without.
+    pub fn set_up(&mut self, register: Register, value: u64) {
+        self.set_as(register, Operand::Value(value), true);
+    }
+
+    /// Writes a register.
+    pub fn set_as(&mut self, register: Register, operand: Operand, is_fixed: bool) {
+        let word = self.name(register).write(0);
+        self.step(Step {
+            what: register.name,
+            word,
+            operand,
+            is_fixed,
+            fills: 0,
+        });
+    }
+
+    /// Reads a register.
+    pub fn get(&mut self, register: Register) {
+        let filled = self.next_filled();
+        self.get_into(register, filled);
+    }
+
+    /// Reads a register whose value is not to be seen.
+    pub fn touch(&mut self, register: Register) {
+        self.get_into(register, 31);
+    }
+
+    fn get_into(&mut self, register: Register, t: u32) {
+        let word = self.name(register).read(t);
+        self.step(Step {
+            what: register.name,
+            word,
+            operand: Operand::Kept,
+            is_fixed: false,
+            fills: (t & 0x1f) as u8 % 31,
+        });
+    }
+
+    /// AT, and PAR_EL1 behind it.
+    pub fn translate(&mut self, at: Instruction, address: u64) {
+        self.push(at, Operand::Value(address));
+        self.get(PAR_EL1);
+    }
+
+    /// AT of both stages, of what stage 2 permits: where it does not, QEMU 10.0.2 ends by an assertion, or never comes
+    /// back.
+    pub fn at_both(&mut self, stage2: &Stage2) -> Option<Instruction> {
+        if !stage2.lets_read {
+            return None;
+        }
+        Some(if stage2.lets_write && self.once_in(2) {
+            self.random.one_of(&AT_OF_EL2_TO_WRITE)
+        } else {
+            self.random.one_of(&AT_OF_EL2)
+        })
+    }
+
+    /// Bits of a leaf of stage 2 beside its address.
+    fn leaf2(&mut self, forced: bool) -> u64 {
+        const MEMORY: [u64; 12] = [0xf, 0xf, 0xf, 0xf, 5, 0, 1, 2, 7, 0xd, 0xe, 0xb];
+        const FORCED: [u64; 8] = [6, 6, 7, 5, 0, 1, 2, 3];
+        let memory = if forced {
+            self.random.one_of(&FORCED)
+        } else {
+            self.random.one_of(&MEMORY)
+        };
+        let access = self.random.one_of(&[3, 3, 3, 3, 1, 2, 0]);
+        let share = self.random.one_of(&[3, 3, 2, 0]);
+        let accessed = u64::from(!self.once_in(8));
+        let never = self.random.one_of(&[0, 0, 0, 0, 1, 2, 3]);
+        let dirty = u64::from(self.once_in(4));
+        memory << 2 | access << 6 | share << 8 | accessed << 10 | dirty << 51 | never << 53
+    }
+
+    /// Bits of a leaf of EL1's stage 1 beside its address.
+    fn leaf1(&mut self) -> u64 {
+        let attribute = self.random.one_of(&[1, 1, 1, 0, 2, 3, 4]);
+        let access = self.random.one_of(&[0, 0, 1, 1, 2, 3]);
+        let share = self.random.one_of(&[3, 3, 2, 0]);
+        let accessed = u64::from(!self.once_in(8));
+        let global = self.random.below(2);
+        let dirty = u64::from(self.once_in(4));
+        let never = self.random.one_of(&[0, 0, 1, 2, 3]);
+        attribute << 2
+            | access << 6
+            | share << 8
+            | accessed << 10
+            | global << 11
+            | dirty << 51
+            | never << 53
+    }
+
+    /// Maps `physical` in a tree at an address of its choice, whose value it gives. `None` if no place was free.
+    fn place(&mut self, tree: &mut Tree, to: Mapped, leaf: (u64, u64)) -> Option<u64> {
+        let shift = to.granule.shift(to.level);
+        let inside = (1u64 << shift) - 1;
+        for _ in 0..4 {
+            let above = self.random.next() & ((1 << to.bits) - 1) & !inside;
+            let address = above | to.physical & inside;
+            let mut grown = *tree;
+            let mut added = super::program::List::<Placed, 8>::new();
+            let kind = if to.level == 3 { 3 } else { 1 };
+            let output = to.physical & !inside;
+            grown.map(address, to.level, output | leaf.0 | kind, |placed| {
+                added.push(placed);
+            });
+            let entries = &self.program.entries;
+            if added.iter().any(|p| entries.iter().any(|e| e.at == p.at)) {
+                continue;
+            }
+            for placed in added.iter() {
+                let plain = if placed.is_leaf {
+                    output | leaf.1 | kind
+                } else {
+                    placed.value
+                };
+                let value = self.odd(placed);
+                self.program.entries.push(Entry {
+                    at: placed.at,
+                    value,
+                    plain,
+                });
+            }
+            *tree = grown;
+            return Some(address);
+        }
+        None
+    }
+
+    /// The descriptor, or an odd one in its place.
+    fn odd(&mut self, placed: &Placed) -> u64 {
+        match self.random.below(48) {
+            0 => placed.value & !1,
+            1 => placed.value | 1 << 44,
+            // A page's, reserved. A block's would be a table in memory that is not the program's.
+            2 if placed.level == 3 => placed.value ^ 2,
+            _ => placed.value,
+        }
+    }
+
+    /// Makes a stage 2.
+    pub fn stage2(&mut self) -> Stage2 {
+        // FWB: 6 is write-back whatever stage 1 says.
+        let forced = self.once_in(6);
+        let normal = if forced { 6 << 2 } else { 0xf << 2 } | 3 << 6 | 3 << 8 | 1 << 10;
+        let granule = self.random.one_of(&[
+            Granule::Kib4,
+            Granule::Kib4,
+            Granule::Kib4,
+            Granule::Kib16,
+            Granule::Kib64,
+        ]);
+        let start = match granule {
+            Granule::Kib4 => self.random.one_of(&[1, 1, 1, 2]),
+            // Level 1 asks for more than 40 bits of physical addresses.
+            Granule::Kib16 | Granule::Kib64 => 2,
+        };
+        // As many bits as the first level, or up to sixteen of its tables side by side, can resolve.
+        let bits = match (granule, start) {
+            (Granule::Kib4, 2) => self.random.one_of(&[31, 32, 33, 34]),
+            _ => self.random.one_of(&[32, 34, 36, 38, 39, 40]),
+        };
+        let sl0 = match granule {
+            Granule::Kib4 => 2 - start,
+            _ => 3 - start,
+        };
+        let mut tree = Tree::new(granule, start, bits, STAGE2_ROOT);
+        let code = BASE & !((1 << granule.shift(2)) - 1);
+        tree.map(BASE, 2, code | normal | 1, |placed| {
+            self.program.entries.push(super::tree::fixed(placed));
+        });
+        let (mut lets_read, mut lets_write) = (true, true);
+        let mut map = |maker: &mut Self, physical: u64, level: u32| {
+            let leaf = if maker.once_in(3) {
+                normal
+            } else {
+                maker.leaf2(forced)
+            };
+            lets_read &= leaf & 1 << 6 != 0;
+            lets_write &= leaf & 1 << 7 != 0;
+            let to = Mapped {
+                granule,
+                bits,
+                level,
+                physical,
+            };
+            maker.place(&mut tree, to, (leaf, normal))
+        };
+        let data = [(); 2].map(|()| {
+            let lowest = if granule == Granule::Kib4 {
+                start.max(1)
+            } else {
+                2
+            };
+            let level = (lowest + self.random.below(u64::from(4 - lowest)) as u32).max(start);
+            let page = DATA + 0x1000 * self.random.below(16);
+            map(self, page, level).unwrap_or(page)
+        });
+        let second = STAGE1_ROOT + TABLE_BYTES;
+        let table = map(self, second, 3).unwrap_or(second);
+        let updates = self.random.one_of(&[0, 0, 1, 3]);
+        let vtcr = 1 << 31
+            | updates << 21
+            | PS_40 << 16
+            | granule.tg0() << 14
+            | 0x3500
+            | u64::from(sl0) << 6
+            | u64::from(64 - bits);
+        Stage2 {
+            vtcr,
+            vttbr: (1 + self.random.below(3)) << 48 | STAGE2_ROOT,
+            data,
+            table,
+            hcr: u64::from(forced) << 46,
+            lets_read,
+            lets_write,
+        }
+    }
+
+    /// Makes a stage 1 for EL1's upper half that leads to these IPAs; `table` is an IPA of its second table.
+    pub fn stage1(&mut self, ipas: [u64; 2], table: u64) -> Stage1 {
+        const NORMAL: u64 = 1 << 2 | 3 << 8 | 1 << 10;
+        let granule = self.random.one_of(&[
+            Granule::Kib4,
+            Granule::Kib4,
+            Granule::Kib4,
+            Granule::Kib16,
+            Granule::Kib64,
+        ]);
+        let bits = match granule {
+            Granule::Kib4 => self.random.one_of(&[48, 42, 39, 39, 36, 32]),
+            Granule::Kib16 => self.random.one_of(&[48, 47, 40, 36, 32]),
+            Granule::Kib64 => self.random.one_of(&[48, 42, 36, 32]),
+        };
+        let start = granule.start(bits);
+        let lowest = if granule == Granule::Kib4 {
+            start.max(1)
+        } else {
+            2
+        };
+        let through = if self.once_in(4) {
+            table
+        } else {
+            STAGE1_ROOT + TABLE_BYTES
+        };
+        let before = self.program.entries.len();
+        let mut tree = Tree::new(granule, start, bits, STAGE1_ROOT);
+        let top = u64::MAX << bits;
+        let data = ipas.map(|ipa| {
+            let level = lowest + self.random.below(u64::from(4 - lowest)) as u32;
+            let leaf = if self.once_in(3) {
+                NORMAL
+            } else {
+                self.leaf1()
+            };
+            let to = Mapped {
+                granule,
+                bits,
+                level,
+                physical: ipa & !0xfff,
+            };
+            let found = self.place(&mut tree, to, (leaf, NORMAL));
+            top | found.unwrap_or(ipa & !0xfff)
+        });
+        let second = (STAGE1_ROOT + TABLE_BYTES) | 3;
+        for n in before..self.program.entries.len() {
+            let hierarchical = if self.once_in(6) {
+                self.some_of(0xf << 59)
+            } else {
+                0
+            };
+            let entry = &mut self.program.entries[n];
+            if entry.plain == second {
+                entry.value = entry.value & !0xffff_ffff_f000 | through & !0xfff;
+            }
+            // Leaves have their access flag.
+            if entry.plain & 0xfff == 3 {
+                entry.value |= hierarchical;
+            }
+        }
+        let updates = self.random.one_of(&[0, 0, 1, 3]);
+        let more = self.few_of(1 << 22 | 1 << 23 | 1 << 38 | 1 << 42);
+        let tcr = TCR_LOWER
+            | u64::from(64 - bits) << 16
+            | 0x35 << 24
+            | granule.tg1() << 30
+            | PS_40 << 32
+            | 1 << 36
+            | updates << 39
+            | more;
+        Stage1 { tcr, data }
+    }
+
+    /// Gives both stages to EL1, from a phase of EL2's. What `sctlr` has more is odd.
+    pub fn turn_on(&mut self, stage1: &Stage1, stage2: &Stage2, sctlr: u64) {
+        self.set_up(VTCR_EL2, stage2.vtcr);
+        self.set_up(VTTBR_EL2, stage2.vttbr);
+        self.turn_stage1_on(stage1, sctlr);
+        self.fixed(MAINTENANCE_OF_EL2[0]);
+        self.fixed(DSB);
+    }
+
+    /// Gives stage 1 to EL1.
+    pub fn turn_stage1_on(&mut self, stage1: &Stage1, sctlr: u64) {
+        self.set_up(TCR_EL1, stage1.tcr);
+        let asid = self.random.below(3) << 48;
+        self.set_up(TTBR0_EL1, LOWER_ROOT | asid);
+        self.set_up(TTBR1_EL1, STAGE1_ROOT | asid);
+        self.set_up(MAIR_EL1, 0x4ff4_bb0c_0044_ff04);
+        self.set_up(SCTLR_EL1, SCTLR_OFF | sctlr);
+    }
+
+    /// A step that is no part.
+    pub fn fixed(&mut self, instruction: Instruction) {
+        self.step(Step {
+            what: instruction.name,
+            word: instruction.word,
+            operand: Operand::Value(0),
+            is_fixed: true,
+            fills: 0,
+        });
+    }
+}
+
+/// What is to be mapped, and how.
+#[derive(Clone, Copy)]
+struct Mapped {
+    granule: Granule,
+    bits: u32,
+    level: u32,
+    physical: u64,
+}

@@ -1,0 +1,83 @@
+//! What programs are about: each theme puts one together.
+
+mod interrupts;
+mod states;
+mod translation;
+mod traps;
+
+use super::generate::{Maker, Shape};
+use super::instructions::{ACCESSES, CACHES};
+use super::program::{Level, Operand};
+
+/// What a program is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Theme {
+    /// In a word.
+    pub name: &'static str,
+    /// Puts a program together.
+    pub make: fn(&mut Maker),
+    needs_el2: bool,
+}
+
+impl Theme {
+    /// Whether a machine can have it.
+    pub fn is_for(&self, shape: Shape) -> bool {
+        shape.has_el2 || !self.needs_el2
+    }
+}
+
+/// All of them, in turn.
+pub const THEMES: [Theme; 9] = [
+    of_el2("translation", translation::translation),
+    of_el2("traps", traps::traps),
+    of_el2("registers", traps::registers),
+    of_el2("returns", states::returns),
+    of_el2("AT", translation::at),
+    of_el2("EL2's own", translation::own),
+    of_el2("list registers", interrupts::lists),
+    of_el2("timers", interrupts::timers),
+    of_el2("debug", states::debug),
+];
+
+const fn of_el2(name: &'static str, make: fn(&mut Maker)) -> Theme {
+    Theme {
+        name,
+        make,
+        needs_el2: true,
+    }
+}
+
+/// SCTLR_EL1: M, A, C, SA, SA0, I, DZE, UCT, WXN, SPAN, E0E, UCI.
+const SCTLR_M: u64 = 1;
+
+const SCTLR_ODD: u64 = 0x1f & !1 | 1 << 12 | 3 << 14 | 1 << 19 | 1 << 23 | 1 << 24 | 1 << 26;
+/// PSTATE: flags, UAO, PAN.
+const FLAGS: u64 = 0xf << 28;
+
+const UAO_PAN: u64 = 3 << 22;
+/// PSTATE's I, F and A.
+const ASYNCHRONOUS: u64 = 7 << 6;
+
+/// Offsets in a page: aligned, odd, at its end.
+fn offset(maker: &mut Maker) -> u64 {
+    match maker.random.below(6) {
+        0 => maker.random.below(0x1000),
+        1 => 0xff8 + maker.random.below(8),
+        _ => maker.random.below(0x200) * 8,
+    }
+}
+
+fn access(maker: &mut Maker, address: u64) {
+    let address = address.wrapping_add(offset(maker));
+    let instruction = match maker.random.below(8) {
+        0 => maker.random.one_of(&CACHES),
+        _ => maker.random.one_of(&ACCESSES),
+    };
+    maker.push(instruction, Operand::Value(address));
+}
+
+fn under(maker: &mut Maker) -> Level {
+    maker
+        .random
+        .one_of(&[Level::El1, Level::El1, Level::El1t, Level::El0])
+}

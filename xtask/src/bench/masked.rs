@@ -1,0 +1,290 @@
+//! `cargo xtask bench masked`: how long EL2 lets interrupts wait, at the longest, by what a guest asks for.
+//!
+//! EL2 runs with interrupts masked. It notices them where it enters a guest, where it waits (WFI), and where it
+//! acknowledges one (ICC_IAR1_EL1), and where it asks whether to give way to one (ISR_EL1). The plugin counts EL2's instructions between two such points and keeps the longest
+//! stretch of each cause. The guest `longest` asks for each thing that takes long, as much of it as it can; the others are
+//! there for what it does not think of. All of it on one CPU, where the counts are exact: how long one CPU waits for
+//! another in a lock is not among them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use droste_image::{El2, OnReboot, VmSpec};
+use object::{Object as _, ObjectSymbol as _};
+
+use super::figures::Figure;
+use super::runs::{Parts, Run, vm};
+use super::trace::Stretch;
+use super::{INSTRUCTIONS, Options, number, publish};
+use crate::workspace::Failure;
+
+/// No guest may keep EL2 longer than this with interrupts masked.
+const BOUND: f64 = 200_000.0;
+/// The image is loaded at a multiple of this, which is larger than its code.
+const ALIGN: u64 = 2 << 20;
+/// RAM of the guest that asks for everything, and an end of it that no 2 MiB block maps. With EL2 it has more: shadows
+/// have tables by it.
+const RAM: u64 = 2 << 30;
+const RAM_AT_EL2: u64 = 16 << 30;
+const PAGED: u64 = (2 << 20) - (64 << 10);
+/// Virtual CPUs without EL2, and with it.
+const VCPUS: u32 = 64;
+const VCPUS_AT_EL2: u32 = 16;
+/// What a restart brings anew, beside the kernel.
+const INITRD: usize = 32 << 20;
+/// Stretches of a run without sections that are told.
+const TOLD: usize = 3;
+
+/// Measures, prints, writes, checks.
+///
+/// # Errors
+/// If a run fails, or with `--check` if something takes longer than the bound.
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let parts = Parts::gather(options.qemu.as_deref())?;
+    let mut figures = Vec::new();
+    let mut symbols = None;
+    let mut add = |title: &str, run: Run| -> Result<(), Failure> {
+        if symbols.is_none() {
+            symbols = Some(Symbols::read(&parts.linked())?);
+        }
+        let symbols = symbols.as_ref().expect("they were read");
+        figures.extend(self::figures(title, &run, symbols)?);
+        Ok(())
+    };
+    let large = VmSpec {
+        memory: RAM + PAGED,
+        vcpus: VCPUS,
+        ..vm("longest", &[])
+    };
+    let ok = "longest: ok";
+    let no_reboot = "droste.no-reboot";
+    add("EL1", parts.guest(&large, "longest", no_reboot, ok)?)?;
+    let initrd = vec![0; INITRD];
+    let restarting = VmSpec {
+        name: "longest-restart",
+        bootargs: "restart",
+        on_reboot: OnReboot::Restart,
+        initrd: Some(&initrd),
+        ..large
+    };
+    add("restart", parts.guest(&restarting, "longest", "", ok)?)?;
+    for (title, el2, words) in [("VHE", El2::Vhe, ""), ("nVHE", El2::Nvhe, "nvhe")] {
+        let hypervisor = VmSpec {
+            el2,
+            memory: RAM_AT_EL2 + PAGED,
+            vcpus: VCPUS_AT_EL2,
+            bootargs: words,
+            ..large
+        };
+        add(title, parts.guest(&hypervisor, "longest", no_reboot, ok)?)?;
+    }
+    add("exits", parts.exits(1)?)?;
+    for (title, el2) in [("nested, VHE", El2::Vhe), ("nested, nVHE", El2::Nvhe)] {
+        add(title, parts.nested(el2)?)?;
+    }
+    let hostile = VmSpec {
+        memory: 128 << 20,
+        ..vm("hostile", &[])
+    };
+    add(
+        "hostile",
+        parts.guest(&hostile, "hostile", no_reboot, "hostile: ok")?,
+    )?;
+    for (title, el2) in [
+        ("hostile-el2, VHE", El2::Vhe),
+        ("hostile-el2, nVHE", El2::Nvhe),
+    ] {
+        let hostile = VmSpec {
+            name: "hostile-el2",
+            el2,
+            ..hostile
+        };
+        add(
+            title,
+            parts.guest(&hostile, "hostile-el2", no_reboot, "hostile-el2: ok")?,
+        )?;
+    }
+    publish(options, &figures)
+}
+
+/// The longest stretch of each section; of what is in none, the longest ones by cause.
+fn figures(title: &str, run: &Run, symbols: &Symbols) -> Result<Vec<Figure>, Failure> {
+    let prefix = "longest: section ";
+    let names = run
+        .console
+        .lines()
+        .filter_map(|line| line.trim_end().strip_prefix(prefix));
+    let names: Vec<&str> = names.map(|name| name.trim_end_matches(" 1")).collect();
+    if names.is_empty() {
+        return Ok(by_cause(title, run.trace.between(), symbols));
+    }
+    let stages = run.trace.stages()?;
+    if names.len() != stages.len() {
+        return Err(Failure::new(format!(
+            "{title}: the guest names {} sections and marks {}",
+            names.len(),
+            stages.len()
+        )));
+    }
+    let sections = names.iter().zip(&stages).filter_map(|(name, stage)| {
+        let longest = stage.stretches.iter().max_by_key(|s| s.longest)?;
+        Some(figure(&format!("{title}: {name}"), longest, symbols))
+    });
+    let mut figures: Vec<Figure> = sections.collect();
+    let between = format!("{title}, between");
+    figures.extend(by_cause(&between, run.trace.between(), symbols));
+    Ok(figures)
+}
+
+/// The longest causes, each with its longest stretch.
+fn by_cause<'a>(
+    title: &str,
+    stretches: impl Iterator<Item = &'a Stretch>,
+    symbols: &Symbols,
+) -> Vec<Figure> {
+    let mut causes: BTreeMap<&str, &Stretch> = BTreeMap::new();
+    for stretch in stretches {
+        let known = causes.entry(&stretch.cause).or_insert(stretch);
+        if stretch.longest > known.longest {
+            *known = stretch;
+        }
+    }
+    let mut longest: Vec<&Stretch> = causes.into_values().collect();
+    longest.sort_by_key(|stretch| core::cmp::Reverse(stretch.longest));
+    let told = longest.into_iter().take(TOLD);
+    told.map(|stretch| figure(title, stretch, symbols))
+        .collect()
+}
+
+fn figure(title: &str, stretch: &Stretch, symbols: &Symbols) -> Figure {
+    let place = symbols.of(&stretch.places);
+    let place = place.map_or_else(String::new, |name| format!(", in {name}"));
+    let name = format!("{title} ({}{place})", stretch.cause);
+    Figure::new(name, INSTRUCTIONS, number(stretch.longest)).target(BOUND)
+}
+
+/// The functions of the hypervisor by address.
+struct Symbols(BTreeMap<u64, String>);
+
+impl Symbols {
+    /// # Errors
+    /// If the file is none or has no symbols.
+    fn read(linked: &Path) -> Result<Self, Failure> {
+        let bytes = droste::files::read(linked)?;
+        let file = object::File::parse(&*bytes)
+            .map_err(|error| Failure::new(format!("{}: {error}", linked.display())))?;
+        let functions = file
+            .symbols()
+            .filter(|s| s.kind() == object::SymbolKind::Text);
+        let named = functions.filter_map(|s| Some((s.address(), short(s.name().ok()?))));
+        let symbols: BTreeMap<u64, String> = named.filter(|(_, n)| !n.starts_with('$')).collect();
+        if symbols.is_empty() {
+            return Err(Failure::new(format!("{} has no symbols", linked.display())));
+        }
+        Ok(Self(symbols))
+    }
+
+    /// The function in which most of these samples are.
+    fn of(&self, places: &[(u64, u64)]) -> Option<&str> {
+        let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+        for (address, samples) in places {
+            let (_, name) = self.0.range(..=address % ALIGN).next_back()?;
+            *sums.entry(name).or_default() += samples;
+        }
+        sums.into_iter()
+            .max_by_key(|(_, sum)| *sum)
+            .map(|(name, _)| name)
+    }
+}
+
+/// The path of a mangled name (Rust's legacy scheme: each part behind its length), without its hash.
+fn short(symbol: &str) -> String {
+    let Some(mut rest) = symbol.strip_prefix("_ZN") else {
+        return symbol.to_owned();
+    };
+    let mut parts = Vec::new();
+    loop {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let length = rest[..digits].parse().ok();
+        let end = length.and_then(|length: usize| digits.checked_add(length));
+        let Some(part) = end.and_then(|end| rest.get(digits..end)) else {
+            break;
+        };
+        rest = &rest[digits + part.len()..];
+        parts.push(part);
+    }
+    // The hash is the last part.
+    parts.pop();
+    let last = &parts[parts.len().saturating_sub(2)..];
+    let escapes = [("$LT$", "<"), ("$GT$", ">"), ("$u20$", " "), ("..", "::")];
+    let path = last.iter().map(|part| part.trim_start_matches('_'));
+    let path = path.collect::<Vec<_>>().join("::");
+    escapes
+        .iter()
+        .fold(path, |path, (escape, meant)| path.replace(escape, meant))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::trace::Trace;
+    use super::*;
+
+    fn symbols() -> Symbols {
+        let at = [(0x100, "early"), (0x800, "table::free"), (0x900, "late")];
+        Symbols(at.map(|(address, name)| (address, name.to_owned())).into())
+    }
+
+    fn run(console: &str) -> Run {
+        let text = "{\"event\":\"mark\",\"mark\":15,\"cpus\":[{\"el2\":5}]}\n\
+            {\"event\":\"masked\",\"from\":\"vel2\",\"kind\":\"irq\",\"ec\":0,\"longest\":50,\"places\":[]}\n\
+            {\"event\":\"mark\",\"mark\":1,\"cpus\":[{\"el2\":10}]}\n\
+            {\"event\":\"mark\",\"mark\":14,\"cpus\":[{\"el2\":410}]}\n\
+            {\"event\":\"mark\",\"mark\":15,\"cpus\":[{\"el2\":410}]}\n\
+            {\"event\":\"masked\",\"from\":\"vel2\",\"kind\":\"sync\",\"ec\":26,\"longest\":90,\"places\":[]}\n\
+            {\"event\":\"masked\",\"name\":\"S1_4_C8_C3_6\",\"direction\":\"write\",\"from\":\"vel2\",\"kind\":\"sync\",\
+             \"ec\":24,\"longest\":300000,\"places\":[[1075841024,5],[1075841280,3],[1075841028,7]]}\n\
+            {\"event\":\"end\"}\n\
+            {\"event\":\"masked\",\"from\":\"el1\",\"kind\":\"sync\",\"ec\":22,\"longest\":7,\"places\":[]}\n\
+            {\"event\":\"total\",\"cpus\":[{\"el2\":500}]}\n";
+        Run {
+            console: console.to_owned(),
+            trace: Trace::parse(text).expect("a whole run"),
+            record: serde_json::Value::Null,
+        }
+    }
+
+    #[test]
+    fn a_section_has_its_longest_stretch_with_cause_and_place() {
+        let run = run("longest: section TLBI of all 1\r\nlongest: ok\r\n");
+        let figures = figures("VHE", &run, &symbols()).expect("one section");
+        assert_eq!(
+            figures[0].name,
+            "VHE: TLBI of all (vel2 write S1_4_C8_C3_6, in table::free)"
+        );
+        assert!(figures[0].is_missed());
+        let between: Vec<f64> = figures[1..].iter().map(|f| f.measured).collect();
+        assert_eq!(between, [50.0, 7.0]);
+    }
+
+    #[test]
+    fn sections_that_were_not_marked_are_an_error() {
+        let two = "longest: section a 1\nlongest: section b 1\n";
+        assert!(figures("EL1", &run(two), &symbols()).is_err());
+    }
+
+    #[test]
+    fn a_run_without_sections_tells_its_longest_causes() {
+        let figures = figures("hostile", &run(""), &symbols()).expect("no section");
+        let found: Vec<f64> = figures.iter().map(|f| f.measured).collect();
+        assert_eq!(found, [50.0, 7.0]);
+    }
+
+    #[test]
+    fn names_lose_their_lengths_and_hash() {
+        let mangled = "_ZN13droste_stage25table5Table4free17h0123456789abcdefE";
+        assert_eq!(short(mangled), "Table::free");
+        let of_impl = "_ZN4vdev39_$LT$impl$u20$droste_vdev..gic..Gic$GT$4fill17h0123456789abcdefE";
+        assert_eq!(short(of_impl), "<impl droste_vdev::gic::Gic>::fill");
+        assert_eq!(short("vectors"), "vectors");
+    }
+}

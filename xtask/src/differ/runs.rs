@@ -1,0 +1,261 @@
+//! The runs of the guest `differ`, and what it says.
+
+use crate::workspace::{self, Failure};
+use droste::qemu::{Machine, Session, tied};
+use droste::setup::Setup;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A run that takes longer than this hangs.
+const LIMIT: Duration = Duration::from_mins(5);
+/// Memory of the guest, in MiB.
+const MEMORY_MIB: u64 = 128;
+
+/// How the guest runs on either machine.
+pub(super) struct Kind {
+    /// What it is called.
+    pub(super) name: &'static str,
+    /// The EL2 of its description.
+    el2: &'static str,
+    /// The word that makes its EL2 so.
+    word: &'static str,
+    /// A guest beside it on the same processor, with its own keys.
+    neighbour: Option<(&'static str, &'static str)>,
+}
+
+/// All of them.
+pub(super) const KINDS: [Kind; 4] = [
+    Kind {
+        name: "vhe",
+        el2: "vhe",
+        word: "",
+        neighbour: None,
+    },
+    Kind {
+        name: "nvhe",
+        el2: "nvhe",
+        word: "nvhe",
+        neighbour: None,
+    },
+    Kind {
+        name: "vhe-neighbour",
+        el2: "vhe",
+        word: "",
+        neighbour: Some(("neighbours", "cmdline = \"steady\"")),
+    },
+    Kind {
+        name: "nvhe-neighbour",
+        el2: "nvhe",
+        word: "nvhe",
+        neighbour: Some(("hostile-el2", "el2 = \"vhe\"")),
+    },
+];
+
+/// The two machines.
+pub(super) struct Pair {
+    setup: Setup,
+    qemu: PathBuf,
+    cpu: String,
+    guest: PathBuf,
+    hypervisor: PathBuf,
+    droste: PathBuf,
+    folder: PathBuf,
+}
+
+/// What two runs have in common, and what not.
+pub(super) struct Compared {
+    /// Programs that saw different things.
+    pub(super) different: Vec<u64>,
+    programs: usize,
+    bare: Duration,
+    droste: Duration,
+    known: Vec<String>,
+}
+
+impl fmt::Display for Compared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} programs, bare {:.1} s, on Droste {:.1} s, {} differ",
+            self.programs,
+            self.bare.as_secs_f64(),
+            self.droste.as_secs_f64(),
+            self.different.len()
+        )?;
+        for known in &self.known {
+            write!(f, "; {known}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The output of one run, and how long it took.
+pub(super) struct Said {
+    pub(super) lines: Vec<String>,
+    time: Duration,
+}
+
+impl Pair {
+    /// Brings or builds all that is needed.
+    ///
+    /// # Errors
+    /// If something cannot be had.
+    pub(super) fn gather(cpu: &str) -> Result<Self, Failure> {
+        let setup = Setup::new()?;
+        let folder = workspace::target_folder()?
+            .join("differ")
+            .join(std::process::id().to_string());
+        droste::files::make_dir(&folder)?;
+        workspace::run(workspace::cargo().args(["build", "--quiet", "--package", "droste"]))?;
+        Ok(Self {
+            qemu: setup.qemu(None)?,
+            cpu: cpu.to_owned(),
+            guest: setup.guest("differ")?,
+            hypervisor: setup.hypervisor()?,
+            droste: workspace::target_folder()?.join("debug/droste"),
+            folder,
+            setup,
+        })
+    }
+
+    /// Compares programs `first` to `first + count` of a seed.
+    ///
+    /// # Errors
+    /// If a run does not come to its end.
+    pub(super) fn compare(
+        &self,
+        kind: &Kind,
+        seed: u64,
+        first: u64,
+        count: u64,
+    ) -> Result<Compared, Failure> {
+        let words = format!("differ.seed={seed} differ.from={first} differ.count={count}");
+        let (bare, droste) = self.both(kind, &words)?;
+        let (ours, theirs) = (numbers(&droste.lines), numbers(&bare.lines));
+        if ours.len() != theirs.len() || ours.is_empty() {
+            return Err(Failure::new(format!(
+                "{} programs on the bare machine, {} on Droste",
+                theirs.len(),
+                ours.len()
+            )));
+        }
+        let different = theirs
+            .iter()
+            .filter(|(program, hash)| ours.get(program) != Some(hash));
+        let known = bare
+            .lines
+            .iter()
+            .filter_map(|line| line.strip_prefix("differ: known "));
+        Ok(Compared {
+            different: different.map(|(program, _)| *program).collect(),
+            programs: theirs.len(),
+            bare: bare.time,
+            droste: droste.time,
+            known: known.map(str::to_owned).collect(),
+        })
+    }
+
+    /// Both runs with the same words, beside each other.
+    pub(super) fn both(&self, kind: &Kind, words: &str) -> Result<(Said, Said), Failure> {
+        thread::scope(|scope| {
+            let bare = scope.spawn(|| self.bare(kind, words));
+            let droste = self.on_droste(kind, words);
+            let bare = bare
+                .join()
+                .map_err(|_| Failure::new("the bare machine's thread panicked"))?;
+            Ok((bare?, droste?))
+        })
+    }
+
+    fn bare(&self, kind: &Kind, words: &str) -> Result<Said, Failure> {
+        let machine = Machine {
+            cpus: 1,
+            cpu: self.cpu.clone(),
+            memory_mib: MEMORY_MIB,
+            append: format!("{} {words}", kind.word),
+            ..Machine::new(&self.qemu, &self.guest)
+        };
+        self.said(&machine.command())
+    }
+
+    fn on_droste(&self, kind: &Kind, words: &str) -> Result<Said, Failure> {
+        let mut command = Command::new(&self.droste);
+        command.arg("run");
+        let mut describe = |name: &str, guest: &PathBuf, keys: &str| {
+            let file = self.folder.join(format!("{}-{name}.toml", kind.name));
+            let text = format!(
+                "name = \"{name}\"\nvcpus = 1\nmemory = \"{MEMORY_MIB}M\"\nkernel = \"{}\"\n{keys}\n",
+                guest.display()
+            );
+            command.arg(&file);
+            droste::files::write(&file, text.as_bytes())
+        };
+        let keys = format!("el2 = \"{}\"\ncmdline = \"{words}\"", kind.el2);
+        describe("differ", &self.guest, &keys)?;
+        if let Some((neighbour, keys)) = kind.neighbour {
+            describe(neighbour, &self.setup.guest(neighbour)?, keys)?;
+        }
+        command.arg("--hypervisor").arg(&self.hypervisor);
+        command.args(["--cpu", &self.cpu, "--smp", "1"]);
+        command.args(["--timeout", &LIMIT.as_secs().to_string()]);
+        self.said(&command)
+    }
+
+    fn said(&self, command: &Command) -> Result<Said, Failure> {
+        let started = Instant::now();
+        // A run that is stopped takes the machine with it.
+        let mut session = Session::start(tied(command, &self.droste), LIMIT)?;
+        session.wait_for("differ: ok")?;
+        let time = started.elapsed();
+        let said = session.finish()?;
+        Ok(Said {
+            lines: said
+                .lines()
+                .map(|line| line.trim_end().to_owned())
+                .collect(),
+            time,
+        })
+    }
+}
+
+/// Of lines `differ: NUMBER: DIGITS...`, each program with its digits.
+fn numbers(lines: &[String]) -> BTreeMap<u64, String> {
+    let mut all = BTreeMap::new();
+    for line in lines {
+        let Some(rest) = line.strip_prefix("differ: ") else {
+            continue;
+        };
+        let Some((first, digits)) = rest.split_once(": ") else {
+            continue;
+        };
+        if let Ok(first) = first.parse::<u64>() {
+            let digits = digits.split(' ').map(str::to_owned);
+            all.extend((first..).zip(digits));
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_program_of_a_line_has_its_own_digits() {
+        let lines = [
+            "differ: E2H = 1",
+            "differ: 16: 0a0b ffff",
+            "differ: known x: 4",
+            "differ: ok",
+        ];
+        let lines: Vec<String> = lines.map(str::to_owned).into();
+        let all = numbers(&lines);
+        assert_eq!(all.len(), 2);
+        assert_eq!(all[&16], "0a0b");
+        assert_eq!(all[&17], "ffff");
+    }
+}
