@@ -69,6 +69,10 @@ write! {
     set_cpacr = "cpacr_el1";
     /// CNTV_CVAL_EL0: the virtual counter's value at which the virtual timer fires.
     set_virtual_timer_compare = "cntv_cval_el0";
+    /// CNTP_CVAL_EL0: the physical counter's value at which the physical timer fires.
+    set_physical_timer_compare = "cntp_cval_el0";
+    /// CNTP_CTL_EL0: as CNTV_CTL_EL0.
+    set_physical_timer_control = "cntp_ctl_el0";
     /// CNTV_CTL_EL0: 1 enables the virtual timer, 2 masks its interrupt.
     set_virtual_timer_control = "cntv_ctl_el0";
     /// MDSCR_EL1: debug control.

@@ -104,6 +104,16 @@ pub fn make_pending(vcpu: usize, intids: u32) {
     Device::gicr(vcpu).write(GICR_ISPENDR0, intids);
 }
 
+/// Makes this vCPU take the SGIs and PPIs set in `intids` (a bit per INTID) besides.
+pub fn enable_also(vcpu: usize, intids: u32) {
+    Device::gicr(vcpu).write(GICR_ISENABLER0, intids);
+}
+
+/// Which SGIs and PPIs of a vCPU are pending, a bit per INTID.
+pub fn pending(vcpu: usize) -> u32 {
+    Device::gicr(vcpu).read(GICR_ISPENDR0)
+}
+
 /// Which SGIs and PPIs of a vCPU are active, a bit per INTID.
 pub fn active(vcpu: usize) -> u32 {
     Device::gicr(vcpu).read(GICR_ISACTIVER0)

@@ -57,6 +57,13 @@ fn a_guest_that_waits_with_its_timer_long_past_takes_no_more_than_its_turns() {
 }
 
 #[test]
+fn an_interrupt_goes_with_its_line_alone_and_beside_another() {
+    let ended = stage(&["lines"]).run_on(1).in_own_time().succeeds(&[OK]);
+    assert!(ended.all_off(&["lines"]), "{}", ended.record);
+    is_not_felt(["steady", "lines"], &[]);
+}
+
+#[test]
 fn a_deferred_serror_is_not_seen_by_the_next_guest() {
     for cpu in ["max", "neoverse-n2"] {
         is_not_felt(["writes-disr", "reads-disr"], &["--cpu", cpu]);

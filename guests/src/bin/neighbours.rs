@@ -13,13 +13,13 @@ mod guest {
     use droste_guests::time::{self, Timer, now};
     use droste_guests::trap::{self, Frame, Kind, Vector};
     use droste_guests::tree::Machine;
-    use droste_guests::{cpu, gic, println, psci, smp};
+    use droste_guests::{cpu, gic, lines, println, psci, smp};
 
     droste_guests::guest!(main: main, secondary: secondary, exception: exception);
 
     type Role = (&'static str, fn());
 
-    const ROLES: [Role; 13] = [
+    const ROLES: [Role; 14] = [
         ("steady", steady),
         ("sleepy", sleepy),
         ("off-with-pending", off_with_pending),
@@ -33,6 +33,7 @@ mod guest {
         ("resets", resets),
         ("watches-the-first", || watches(0)),
         ("watches-the-second", || watches(1)),
+        ("lines", lines),
     ];
 
     /// Nanoseconds of a millisecond.
@@ -54,6 +55,8 @@ mod guest {
     const LONG_MS: u64 = 30;
     /// How many interrupts are handled.
     const HANDLED: u32 = 60;
+    /// How often lines rise and fall.
+    const LINES: u32 = 100;
     /// The SGI that is handled, or sent.
     const SGI: u32 = 3;
     /// A deferred SError with an implementation's own syndrome (DDI 0487, "DISR_EL1").
@@ -108,6 +111,17 @@ mod guest {
             let intid = take_soon();
             Timer::Virtual.disarm();
             gic::end(intid);
+        }
+        println!("neighbours: ok");
+    }
+
+    /// Raises and lowers its timers' lines, again and again.
+    fn lines() {
+        gic::enable_distributor();
+        for timer in (0..LINES).flat_map(|_| [Timer::Virtual, Timer::Physical]) {
+            lines::check(timer, |what, found, wanted| {
+                assert_eq!(found, wanted, "{timer:?}: {what}");
+            });
         }
         println!("neighbours: ok");
     }

@@ -25,7 +25,9 @@ const FIRST_PPI: u32 = 16;
 const FIRST_SPI: u32 = 32;
 const AFFINITY: u64 = 0xff_00ff_ffff;
 const GICD_ICACTIVER: u64 = 0x380;
+const GICD_ISPENDR: u64 = 0x200;
 const GICD_ICPENDR: u64 = 0x280;
+const GICD_ICFGR: u64 = 0xc00;
 const SGI_FRAME: u64 = 0x1_0000;
 const GICR_ISACTIVER0: u64 = SGI_FRAME + 0x300;
 const GICR_ICACTIVER0: u64 = SGI_FRAME + 0x380;
@@ -69,6 +71,15 @@ impl Distributor {
         write32(Pa(self.base.0 + GICD_ICACTIVER + offset), 1 << (intid % 32));
         write32(Pa(self.base.0 + GICD_ICPENDR + offset), 1 << (intid % 32));
     }
+}
+
+/// Whether the line of SPI `intid`, which stands active, is high, as far as the distributor at `base` tells: it does of a
+/// level-sensitive one, which is pending besides while it is high (IHI 0069, 4.1.2 and GICD_ISPENDR). An edge is not undone.
+pub(crate) fn is_line_high(base: Pa, intid: u32) -> bool {
+    let config = read32(Pa(base.0 + GICD_ICFGR + u64::from(intid / 16) * 4));
+    let is_edge = config >> (intid % 16 * 2 + 1) & 1 != 0;
+    is_edge
+        || read32(Pa(base.0 + GICD_ISPENDR + u64::from(intid / 32) * 4)) >> (intid % 32) & 1 != 0
 }
 
 /// Brings up this CPU's redistributor and CPU interface, among the redistributor regions at `regions`, with the

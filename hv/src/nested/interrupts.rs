@@ -136,7 +136,13 @@ pub(super) fn switch(state: &mut VcpuState) {
     let me = state.vcpu.index;
     let mut gic = vm.gic.lock();
     let el2 = el2(state);
+    let before = el2.interrupts.timers;
     let (parked, now) = el2.parked_timers();
+    if before != [Line::Low; 2] {
+        // Those that are in the hardware now may have changed in memory since they were looked at.
+        let lines = physical_timers().map(vgic::physical_line);
+        let _ = gic.drive_timers(me, parked.other(), lines);
+    }
     let timers = gic.switch_timers(me, parked.other(), physical_timers(), now.lines);
     let hcr = el2.hcr();
     let takes_over = el2.loaded == Loaded::El1 && hcr & (hcr::IMO | hcr::FMO | hcr::TGE) != 0;
@@ -334,7 +340,8 @@ pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
     let has_listed = (0..state.lists_used).any(|n| gic::read_list_register(n) & PENDING != 0);
     let mut gic = vm.gic.lock();
-    let kicks = fold(state, &mut gic);
+    let folded = fold(state, &mut gic);
+    let kicks = folded | gic.look_at_levels(me, vgic::physical_line);
     let el2 = el2(state);
     let has_virtual = for_guest(el2.hcr()) & (hcr::VI | hcr::VF) != 0;
     let own = gic.signal(me, &el2.interrupts.own, gic::size());

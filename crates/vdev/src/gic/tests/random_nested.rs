@@ -169,6 +169,7 @@ impl World {
         }
         let lrs = &self.hardware.lrs;
         let kicks = self.machine.gic.fold_lent(HYPERVISOR, |slot| lrs[slot]);
+        let kicks = kicks | self.machine.look(HYPERVISOR);
         self.deactivate_owed();
         kicks
     }
