@@ -12,7 +12,7 @@ use droste_vdev::sysreg::DebugRegisters;
 
 use super::registers::{El1, Timers, Vectors};
 use super::traps::Traps;
-use super::{gic, isb, mrs, msr};
+use super::{exception, gic, has_ras, isb, mrs, msr};
 use crate::cpu::Cpu;
 use crate::exit;
 use crate::nested::El2;
@@ -220,6 +220,9 @@ impl VcpuState {
     pub(crate) fn save(&mut self) {
         // A virtual SError that the guest has not taken yet.
         self.control.hcr = self.control.hcr & !hcr::VSE | mrs!("hcr_el2") & hcr::VSE;
+        if exception::take_serror() {
+            self.control.hcr |= hcr::VSE;
+        }
         self.el1.save();
         self.timers.save();
         self.interface = gic::read_interface();
@@ -269,11 +272,6 @@ impl VcpuState {
         // SAFETY: MDSCR_EL1 enables debug exceptions of EL1 and EL0 alone; EL2 routes none to itself.
         unsafe { msr!("mdscr_el1", self.debug.hardware_mdscr()) }
     }
-}
-
-/// Whether the CPU has the registers of FEAT_RAS.
-fn has_ras() -> bool {
-    mrs!("id_aa64pfr0_el1") >> 28 & 0xf != 0
 }
 
 impl Fixed {
