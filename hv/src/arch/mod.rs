@@ -49,6 +49,11 @@ macro_rules! msr {
 
 pub(crate) use {mrs, msr};
 
+/// Whether the CPU has FEAT_RAS.
+fn has_ras() -> bool {
+    mrs!("id_aa64pfr0_el1") >> 28 & 0xf != 0
+}
+
 /// Instruction synchronization barrier: what was written to system registers holds from here on.
 #[inline]
 pub(crate) fn isb() {

@@ -13,7 +13,7 @@ use droste_vdev::sysreg::DebugRegisters;
 use super::registers::{El1, Keys, Timers};
 use super::simd::Vectors;
 use super::traps::Traps;
-use super::{debug, gic, isb, mrs, msr};
+use super::{debug, exception, gic, has_ras, isb, mrs, msr};
 use crate::cpu::Cpu;
 use crate::exit;
 use crate::nested::El2;
@@ -223,6 +223,9 @@ impl VcpuState {
     pub(crate) fn save(&mut self) {
         // A virtual SError that the guest has not taken yet.
         self.control.hcr = self.control.hcr & !hcr::VSE | mrs!("hcr_el2") & hcr::VSE;
+        if exception::take_serror() {
+            self.control.hcr |= hcr::VSE;
+        }
         self.el1.save();
         self.timers.save();
         self.interface = gic::read_interface();
@@ -276,11 +279,6 @@ impl VcpuState {
             debug::load_without_points(&self.debug);
         }
     }
-}
-
-/// Whether the CPU has the registers of FEAT_RAS.
-fn has_ras() -> bool {
-    mrs!("id_aa64pfr0_el1") >> 28 & 0xf != 0
 }
 
 impl Fixed {

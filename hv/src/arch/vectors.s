@@ -39,15 +39,33 @@
     b       exit_guest
 .endm
 
+// An SError of EL2's own. Within the window that lets one through it is noted in x2; elsewhere it is fatal.
+.macro serror_from_el2
+    .balign 0x80
+    stp     x0, x1, [sp, #-16]!
+    mrs     x0, elr_el2
+    adr     x1, serror_window
+    sub     x0, x0, x1
+    cmp     x0, #(serror_window_end - serror_window)
+    ldp     x0, x1, [sp], #16
+    b.ls    1f
+    msr     tpidrro_el0, x0
+    mov     x0, #7
+    b       el2_bug
+1:  mov     x2, #1
+    eret
+.endm
+
 // The first handler is of synchronous exceptions from a guest in AArch64. EL1 is, so these are all that are taken; the
 // others are of no use.
 .macro table name, sync:vararg
     .balign 0x800
     .global \name
 \name:
-.irp kind, 0, 1, 2, 3, 4, 5, 6, 7
+.irp kind, 0, 1, 2, 3, 4, 5, 6
     from_el2 \kind
 .endr
+    serror_from_el2
     \sync
 .rept 2
     from_guest handle_irq
@@ -115,6 +133,15 @@ tlbi_done:
     eret
     dsb     nsh
     isb
+
+// Lets one SError through; x2 says whether there was one. The flags that its exception changes come back with SPSR_EL2.
+serror_window:
+    mov     x2, #0
+    msr     daifclr, #4
+    isb
+    msr     daifset, #4
+serror_window_end:
+    ret
 
 exit_guest:
     mrs     x2, elr_el2
