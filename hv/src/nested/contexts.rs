@@ -331,33 +331,84 @@ impl Contexts {
             } => Completion::Done,
             Invalidation::Everything => self.invalidate_everything(memory),
             Invalidation::Vmid(vmid) => {
-                self.forget_without_table(memory, vmid, StageOne::All);
-                let found = self.shadows_of(vmid);
-                self.each(&found, |shadow| self.clear(shadow))
-            }
-            Invalidation::Stage2 { vmid, range } => {
-                let found = self.shadows_of(vmid);
-                self.each(&found, |shadow| {
-                    let mut shadow = shadow.write();
-                    let effort = if shadow.is_empty() { 0 } else { AT_ONCE };
-                    let mut pages = self.pages.lock();
-                    let done = shadow.invalidate(&mut host(&mut *pages), &range);
-                    done.expect("no leaf is cut, so nothing can fail");
-                    effort
+                self.of_vmid(memory, (vmid, Some(StageOne::All)), |shadow| {
+                    self.clear(shadow)
                 })
             }
+            Invalidation::Stage2 { vmid, range } => self.of_vmid(memory, (vmid, None), |shadow| {
+                let mut shadow = shadow.write();
+                let effort = if shadow.is_empty() { 0 } else { AT_ONCE };
+                let mut pages = self.pages.lock();
+                let done = shadow.invalidate(&mut host(&mut *pages), &range);
+                done.expect("no leaf is cut, so nothing can fail");
+                effort
+            }),
             Invalidation::Stage1 {
                 regime: Regime::Vmid(vmid),
                 of,
-            } => {
-                self.forget_without_table(memory, vmid, of);
-                let found = self.shadows_of(vmid);
-                self.each(&found, |shadow| {
-                    Self::forget_stage1(memory, shadow.read().context(), of);
-                    0
-                })
+            } => self.of_vmid(memory, (vmid, Some(of)), |shadow| {
+                Self::forget_stage1(memory, shadow.read().context(), of);
+                0
+            }),
+        }
+    }
+
+    /// Acts on the shadows of one VMID, and forgets stage 1 in its contexts that have no table. Mostly there is one of
+    /// either.
+    #[inline]
+    fn of_vmid(
+        &self,
+        memory: &GuestMemory,
+        (vmid, of): (Vmid, Option<StageOne>),
+        mut act: impl FnMut(&RwLock<Shadow<MAX_CPUS>>) -> usize,
+    ) -> Completion {
+        let (shadow, other, are_more) = {
+            let pools = self.pools.lock();
+            let mut shadows = pools.with_table.with_vmid(vmid);
+            let shadow = shadows.next();
+            let mut are_more = shadow.is_some() && shadows.next().is_some();
+            let mut other = None;
+            if of.is_some() {
+                let mut others = pools.without_table.with_vmid(vmid);
+                other = others.next();
+                are_more |= other.is_some() && others.next().is_some();
+            }
+            (shadow, other, are_more)
+        };
+        if are_more {
+            return self.of_vmid_with_many(memory, (vmid, of), &mut act);
+        }
+        if let (Some(place), Some(of)) = (other, of) {
+            Self::forget_stage1(memory, memory.context(1 + place.index()), of);
+        }
+        if let Some(place) = shadow {
+            act(&self.shadows[place.index()]);
+        }
+        Completion::Done
+    }
+
+    /// The same where there are many.
+    #[cold]
+    #[inline(never)]
+    fn of_vmid_with_many(
+        &self,
+        memory: &GuestMemory,
+        (vmid, of): (Vmid, Option<StageOne>),
+        act: &mut dyn FnMut(&RwLock<Shadow<MAX_CPUS>>) -> usize,
+    ) -> Completion {
+        let (shadows, others) = {
+            let pools = self.pools.lock();
+            (
+                Set::new(pools.with_table.with_vmid(vmid)),
+                Set::new(pools.without_table.with_vmid(vmid)),
+            )
+        };
+        if let Some(of) = of {
+            for place in others.iter() {
+                Self::forget_stage1(memory, memory.context(1 + place), of);
             }
         }
+        self.each_of(&mut shadows.iter(), act)
     }
 
     fn invalidate_everything(&self, memory: &GuestMemory) -> Completion {
@@ -418,27 +469,6 @@ impl Contexts {
         }
     }
 
-    fn shadows_of(&self, vmid: Vmid) -> Found {
-        Found::of(self.pools.lock().with_table.with_vmid(vmid))
-    }
-
-    /// Acts on the shadows that were found.
-    #[inline]
-    fn each(
-        &self,
-        found: &Found,
-        mut act: impl FnMut(&RwLock<Shadow<MAX_CPUS>>) -> usize,
-    ) -> Completion {
-        match found {
-            Found::None => Completion::Done,
-            Found::One(place) => {
-                act(&self.shadows[*place]);
-                Completion::Done
-            }
-            Found::Many(set) => self.each_of(&mut set.iter(), act),
-        }
-    }
-
     /// Acts on shadows, and gives way to an interrupt once that was as much as may be done at once. `act` says what it
     /// was.
     fn each_of(
@@ -459,17 +489,6 @@ impl Contexts {
         Completion::Done
     }
 
-    /// Forgets stage 1 in the contexts of one VMID that have no table.
-    fn forget_without_table(&self, memory: &GuestMemory, vmid: Vmid, of: StageOne) {
-        let found = Found::of(self.pools.lock().without_table.with_vmid(vmid));
-        let forget = |place| Self::forget_stage1(memory, memory.context(1 + place), of);
-        match found {
-            Found::None => {}
-            Found::One(place) => forget(place),
-            Found::Many(set) => set.iter().for_each(forget),
-        }
-    }
-
     fn forget_stage1(memory: &GuestMemory, context: &Context<MAX_CPUS>, of: StageOne) {
         Self::under(memory, context, || el2::invalidate_stage1(of));
     }
@@ -479,26 +498,6 @@ impl Contexts {
         if let Some(vttbr) = VMIDS.live(context) {
             let vtcr = memory.geometry.vtcr(&memory.ids);
             under(&Hardware, droste_stage2::Regime { vtcr, vttbr }, body);
-        }
-    }
-}
-
-/// Places of contexts that an invalidation is for: mostly one.
-enum Found {
-    None,
-    One(usize),
-    Many(Set),
-}
-
-impl Found {
-    #[inline]
-    fn of(mut places: impl Iterator<Item = Place>) -> Self {
-        match (places.next(), places.next()) {
-            (None, _) => Self::None,
-            (Some(one), None) => Self::One(one.index()),
-            (Some(first), Some(second)) => {
-                Self::Many(Set::new([first, second].into_iter().chain(places)))
-            }
         }
     }
 }
