@@ -81,5 +81,5 @@ level1_table:
 
     .section .bss.boot_stack, "aw", @nobits
     .balign 16
-    .space  0x8000
+    .space  0x20000
 boot_stack_top:

@@ -70,6 +70,16 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     soak(&pair, &kinds, seed, options.most, end)
 }
 
+/// A part of `soak`: programs from `seed` on for as long as this.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_for(time: Duration, seed: u64) -> Result<(), Failure> {
+    let pair = Pair::gather(droste::qemu::CPU)?;
+    let kinds: Vec<&Kind> = runs::KINDS.iter().collect();
+    soak(&pair, &kinds, seed, SHOWN, Instant::now() + time)
+}
+
 fn soak(pair: &Pair, kinds: &[&Kind], seed: u64, most: usize, end: Instant) -> Result<(), Failure> {
     let (mut programs, mut different) = (0, Vec::new());
     for (n, kind) in kinds.iter().cycle().enumerate() {

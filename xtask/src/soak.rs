@@ -14,10 +14,13 @@ use droste_trials::{
     Choices, Failure as Broken, Program, Report, Stopwatch, Trial, generate, nested, shrink,
 };
 
+use crate::differ;
 use crate::workspace::{self, Failure};
 
 /// Steps of a program.
 const LENGTH: usize = 300;
+/// How long programs for EL2 are compared with the bare machine before guests are run.
+const DIFFER: Duration = Duration::from_mins(5);
 /// Where a failing program is written.
 const FILE: &str = "target/soak-failure.txt";
 
@@ -138,6 +141,7 @@ fn soak(options: &Options) -> Result<(), Failure> {
         .unwrap_or(clock.map_or(0, |time| time.as_secs() << 20));
     if options.qemu {
         let start = Instant::now();
+        differ::run_for(time.min(DIFFER), first)?;
         return hypervisors::run(first, || start.elapsed() < time);
     }
     let next = AtomicU64::new(first);

@@ -8,6 +8,7 @@
 mod bugs;
 mod console;
 mod devices;
+mod differ;
 mod el2;
 mod ends;
 mod guests;

@@ -46,7 +46,7 @@ pub(crate) struct Parts {
     ids: PathBuf,
     neighbours: PathBuf,
     lives: PathBuf,
-    at_el2: [(&'static str, PathBuf); 4],
+    at_el2: [(&'static str, PathBuf); 5],
 }
 
 impl Parts {
@@ -88,6 +88,7 @@ fn gather() -> droste::Result<Parts> {
             ("vel2", setup.guest("vel2")?),
             ("ids", setup.guest("ids")?),
             ("hostile-el2", setup.guest("hostile-el2")?),
+            ("differ", setup.guest("differ")?),
         ],
     })
 }

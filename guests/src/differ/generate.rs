@@ -10,11 +10,9 @@ use super::themes::THEMES;
 use super::tree::{Granule, Placed, Tree};
 use crate::random::Random;
 
-/// Where the guest's EL2 is.
+/// What the guest's EL2 is like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shape {
-    /// Whether there is an EL2. Without, programs run at EL1 and EL0.
-    pub has_el2: bool,
     /// Whether its E2H is 1.
     pub is_vhe: bool,
 }
@@ -53,12 +51,9 @@ pub fn program(seed: u64, number: u64, shape: Shape) -> Program {
         looks: false,
         filled: 0,
     };
-    let possible = THEMES.iter().filter(|theme| theme.is_for(shape));
-    let nth = number as usize % possible.clone().count();
-    if let Some(theme) = possible.clone().nth(nth) {
-        maker.program.theme = theme.name;
-        (theme.make)(&mut maker);
-    }
+    let theme = THEMES[number as usize % THEMES.len()];
+    maker.program.theme = theme.name;
+    (theme.make)(&mut maker);
     maker.program
 }
 
@@ -526,4 +521,78 @@ struct Mapped {
     bits: u32,
     level: u32,
     physical: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::differ::program::{CODE, DATA_BYTES, PHASE_BYTES};
+
+    const SHAPES: [Shape; 2] = [Shape { is_vhe: true }, Shape { is_vhe: false }];
+
+    fn all(mut look: impl FnMut(&Program, Shape)) {
+        for shape in SHAPES {
+            for number in 0..2000 {
+                look(&program(7, number, shape), shape);
+            }
+        }
+    }
+
+    #[test]
+    fn a_program_depends_on_its_seed_and_number_alone() {
+        let text = |seed, number| std::format!("{}", program(seed, number, SHAPES[0]));
+        assert_eq!(text(1, 40), text(1, 40));
+        assert_ne!(text(1, 40), text(2, 40));
+        // Not those of another seed, some numbers further on.
+        assert!((0..100).all(|n| text(2, 9 * n) != text(1, 9)));
+    }
+
+    #[test]
+    fn a_mask_has_a_bit_for_every_part() {
+        let mut most = 0;
+        all(|program, _| most = most.max(program.parts().count()));
+        assert!(most < crate::differ::program::PARTS, "{most}");
+    }
+
+    #[test]
+    fn code_stays_within_its_phase_and_descriptors_within_the_tables() {
+        all(|program, _| {
+            for phase in program.phases.iter() {
+                let bytes = 4 * phase.words(CODE).len() as u64;
+                assert!(bytes <= PHASE_BYTES, "{bytes} bytes of code");
+            }
+            for entry in program.entries.iter() {
+                let tables = TABLES..STAGE2_ROOT + 8 * TABLE_BYTES;
+                assert!(tables.contains(&entry.at), "{:#x}", entry.at);
+                assert_eq!(entry.at % 8, 0);
+            }
+        });
+        const { assert!(DATA + DATA_BYTES <= TABLES) };
+    }
+
+    #[test]
+    fn what_leads_back_to_the_lab_is_never_off() {
+        all(|program, shape| {
+            for phase in program.phases.iter() {
+                let hcr = phase.hcr | phase.more_hcr;
+                assert_ne!(hcr & TSC, 0, "EL1's vectors call by SMC");
+                // Interrupts are EL2's: the timer ends what does not come back.
+                assert_ne!(hcr & (1 << 4 | TGE), 0);
+                assert!(shape.is_vhe || phase.level != Level::HostEl0);
+            }
+        });
+    }
+
+    #[test]
+    fn no_two_descriptors_stand_at_the_same_place() {
+        all(|program, _| {
+            for (n, entry) in program.entries.iter().enumerate() {
+                assert!(
+                    program.entries[..n]
+                        .iter()
+                        .all(|other| other.at != entry.at)
+                );
+            }
+        });
+    }
 }

@@ -5,7 +5,7 @@ mod states;
 mod translation;
 mod traps;
 
-use super::generate::{Maker, Shape};
+use super::generate::Maker;
 use super::instructions::{ACCESSES, CACHES};
 use super::program::{Level, Operand};
 
@@ -16,35 +16,23 @@ pub struct Theme {
     pub name: &'static str,
     /// Puts a program together.
     pub make: fn(&mut Maker),
-    needs_el2: bool,
-}
-
-impl Theme {
-    /// Whether a machine can have it.
-    pub fn is_for(&self, shape: Shape) -> bool {
-        shape.has_el2 || !self.needs_el2
-    }
 }
 
 /// All of them, in turn.
 pub const THEMES: [Theme; 9] = [
-    of_el2("translation", translation::translation),
-    of_el2("traps", traps::traps),
-    of_el2("registers", traps::registers),
-    of_el2("returns", states::returns),
-    of_el2("AT", translation::at),
-    of_el2("EL2's own", translation::own),
-    of_el2("list registers", interrupts::lists),
-    of_el2("timers", interrupts::timers),
-    of_el2("debug", states::debug),
+    theme("translation", translation::translation),
+    theme("traps", traps::traps),
+    theme("registers", traps::registers),
+    theme("returns", states::returns),
+    theme("AT", translation::at),
+    theme("EL2's own", translation::own),
+    theme("list registers", interrupts::lists),
+    theme("timers", interrupts::timers),
+    theme("debug", states::debug),
 ];
 
-const fn of_el2(name: &'static str, make: fn(&mut Maker)) -> Theme {
-    Theme {
-        name,
-        make,
-        needs_el2: true,
-    }
+const fn theme(name: &'static str, make: fn(&mut Maker)) -> Theme {
+    Theme { name, make }
 }
 
 /// SCTLR_EL1: M, A, C, SA, SA0, I, DZE, UCT, WXN, SPAN, E0E, UCI.

@@ -217,13 +217,25 @@ impl Pair {
         let time = started.elapsed();
         let said = session.finish()?;
         Ok(Said {
-            lines: said
-                .lines()
-                .map(|line| line.trim_end().to_owned())
-                .collect(),
+            lines: own(&said),
             time,
         })
     }
+}
+
+/// The lines of the guest itself. Those of the hypervisor and of neighbours may stand within one.
+fn own(said: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let is_other = |line: &&str| !line.starts_with("droste: ") && !line.starts_with('[');
+    for line in said.lines().filter(is_other) {
+        match lines.last_mut() {
+            Some(last) if line.starts_with(' ') && last.starts_with("differ: ") => {
+                last.push_str(line.trim_end());
+            }
+            _ => lines.push(line.trim_end().to_owned()),
+        }
+    }
+    lines
 }
 
 /// Of lines `differ: NUMBER: DIGITS...`, each program with its digits.
@@ -247,6 +259,12 @@ fn numbers(lines: &[String]) -> BTreeMap<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_goes_on_behind_that_of_another() {
+        let said = "differ: 0: 1111\r\ndroste: warning: differ: odd\r\n 2222\r\n[steady] up\r\ndiffer: ok\r\n";
+        assert_eq!(own(said), ["differ: 0: 1111 2222", "differ: ok"]);
+    }
 
     #[test]
     fn each_program_of_a_line_has_its_own_digits() {

@@ -11,7 +11,7 @@ pub(crate) struct Known {
 }
 
 /// All of them, each with its reason.
-pub(crate) const KNOWN: [Known; 6] = [
+pub(crate) const KNOWN: [Known; 7] = [
     // It is UNKNOWN where the translation is not of a Secure regime (DDI 0487, D24.2, "PAR_EL1").
     Known {
         name: "PAR_EL1.NS",
@@ -88,6 +88,21 @@ pub(crate) const KNOWN: [Known; 6] = [
                 0xc << 56
             } else {
                 0
+            }
+        },
+    },
+    // A walk of stage 1 through Device memory of stage 2, which HCR_EL2.PTW forbids, is a fault at the level of stage 2's
+    // leaf (DDI 0487, D8.15.3); QEMU 10.0.2 says level 0.
+    Known {
+        name: "level of a fault by HCR_EL2.PTW",
+        ignored: |sight| {
+            let forbids = sight.hcr() & 1 << 2 != 0;
+            let is_translated = sight.is_of("PAR_EL1") && sight.value & 0x379 == 0x319;
+            let is_taken = sight.what == What::Esr && sight.value & 0xbc == 0x8c;
+            match (forbids, is_translated, is_taken) {
+                (true, true, _) => 3 << 1,
+                (true, _, true) => 3,
+                _ => 0,
             }
         },
     },
