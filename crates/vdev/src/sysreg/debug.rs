@@ -14,13 +14,13 @@ pub enum DebugRegister {
     Oslar,
     /// OSLSR_EL1: a read shows it.
     Oslsr,
-    /// DBGBVR<n>_EL1.
+    /// `DBGBVR<n>_EL1`.
     BreakpointValue(Pair),
-    /// DBGBCR<n>_EL1.
+    /// `DBGBCR<n>_EL1`.
     BreakpointControl(Pair),
-    /// DBGWVR<n>_EL1.
+    /// `DBGWVR<n>_EL1`.
     WatchpointValue(Pair),
-    /// DBGWCR<n>_EL1.
+    /// `DBGWCR<n>_EL1`.
     WatchpointControl(Pair),
 }
 
@@ -65,10 +65,10 @@ const MDSCR_MDE: u64 = 1 << 15;
 /// Bits that a guest sets; the others are for an external debugger and read as 0.
 const MDSCR_WRITABLE: u64 = MDSCR_SS | MDSCR_TDCC | MDSCR_KDE | MDSCR_MDE;
 
-/// DBGBCR<n>_EL1: E, PMC, BAS, HMC, SSC, LBN, BT; BAS is RES1 without AArch32.
+/// `DBGBCR<n>_EL1`: E, PMC, BAS, HMC, SSC, LBN, BT; BAS is RES1 without AArch32.
 const BREAKPOINT_WRITABLE: u64 = 1 | 3 << 1 | 0x7ff << 13;
 const BREAKPOINT_BAS: u64 = 0xf << 5;
-/// DBGWCR<n>_EL1: E, PAC, LSC, BAS, HMC, SSC, LBN, WT, MASK.
+/// `DBGWCR<n>_EL1`: E, PAC, LSC, BAS, HMC, SSC, LBN, WT, MASK.
 const WATCHPOINT_WRITABLE: u64 = 0x1f_ffff | 0x1f << 24;
 /// In both: E; PMC or PAC, the levels; HMC and SSC, levels and states above EL1; LBN, the breakpoint that is linked to.
 const ENABLED: u64 = 1;
@@ -76,13 +76,13 @@ const LEVELS: u64 = 3 << 1;
 const ABOVE: u64 = 7 << 13;
 const LINK_SHIFT: u32 = 16;
 const LINK: u64 = 0xf << LINK_SHIFT;
-/// DBGBCR<n>_EL1.BT: by address alone, by address and a link; by CONTEXTIDR_EL1 alone, by it for who links here.
+/// `DBGBCR<n>_EL1`.BT: by address alone, by address and a link; by CONTEXTIDR_EL1 alone, by it for who links here.
 const TYPE_SHIFT: u32 = 20;
 const BY_ADDRESS: u64 = 0;
 const BY_ADDRESS_LINKED: u64 = 1;
 const BY_CONTEXT: u64 = 2;
 const BY_CONTEXT_LINKED: u64 = 3;
-/// DBGWCR<n>_EL1.WT: linked.
+/// `DBGWCR<n>_EL1`.WT: linked.
 const WATCHPOINT_LINKED: u64 = 1 << 20;
 
 /// OSLSR_EL1.OSLM = 0b10: an OS lock is there.
