@@ -374,6 +374,17 @@ pub(super) fn read_parked(page: RegisterPage<'_>, slot: Slot) -> u64 {
     control(page.read(slot), page.read(compare), count_of(page, compare))
 }
 
+/// Whether `slot` is the compare value of a timer of L1's EL1 that is off.
+pub(super) fn is_compare_of_one_off(page: RegisterPage<'_>, slot: Slot) -> bool {
+    const ENABLE: u64 = 1;
+    let control = match slot {
+        CNTP_CVAL => CNTP_CTL,
+        CNTV_CVAL => CNTV_CTL,
+        _ => return false,
+    };
+    page.read(control) & ENABLE == 0
+}
+
 /// Puts ISTATUS of the timers of L1's EL1 into the page as it is now, where virtual EL2 reads it there. Where its accesses
 /// trap, [`read_parked`] has it.
 fn refresh_status(page: RegisterPage<'_>) {

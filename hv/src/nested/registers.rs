@@ -110,7 +110,10 @@ fn in_memory(state: &mut VcpuState, slot: Slot, access: SysRegAccess) {
         }
         Direction::Write => {
             page.write(slot, state.registers.get(access.rt));
-            interrupts::drive_timers(state);
+            // A compare value is mostly set while its timer is off, whose control follows and is seen as well.
+            if !interrupts::is_compare_of_one_off(page, slot) {
+                interrupts::drive_timers(state);
+            }
         }
     }
 }
