@@ -1,6 +1,8 @@
 //! Makes programs: what a theme has to hand.
 
-use super::instructions::{AT_OF_EL2, AT_OF_EL2_TO_WRITE, DSB, Instruction, MAINTENANCE_OF_EL2};
+use super::instructions::{
+    AT_OF_EL2, AT_OF_EL2_TO_WRITE, DSB, Instruction, MAINTENANCE_OF_EL2, MOV_X1, STORE,
+};
 use super::program::{
     BASE, DATA, Entry, Level, Operand, Phase, Program, Step, TABLE_BYTES, TABLES,
 };
@@ -77,6 +79,10 @@ pub struct Stage2 {
     vttbr: u64,
     /// IPAs of data.
     pub data: [u64; 2],
+    /// Where their descriptors are, and what stands there when nothing is odd.
+    pub leaves: [Option<(u64, u64)>; 2],
+    /// Bytes of a page.
+    pub page: u64,
     /// IPA of the second table of stage 1.
     pub table: Option<u64>,
     /// HCR_EL2 for it: FWB or nothing, which says what its memory types mean.
@@ -384,7 +390,9 @@ impl Maker {
             };
             let level = (lowest + self.random.below(u64::from(4 - lowest)) as u32).max(start);
             let page = DATA + 0x1000 * self.random.below(16);
-            map(self, page, level).unwrap_or(page)
+            let ipa = map(self, page, level);
+            let leaf = self.program.entries.last().filter(|_| ipa.is_some());
+            (ipa.unwrap_or(page), leaf.map(|leaf| (leaf.at, leaf.plain)))
         });
         let second = STAGE1_ROOT + TABLE_BYTES;
         let table = map(self, second, 3);
@@ -399,7 +407,9 @@ impl Maker {
         Stage2 {
             vtcr,
             vttbr: (1 + self.random.below(3)) << 48 | STAGE2_ROOT,
-            data,
+            data: data.map(|(ipa, _)| ipa),
+            leaves: data.map(|(_, leaf)| leaf),
+            page: 1 << granule.page_shift(),
             table,
             hcr: u64::from(forced) << 46,
             lets_read,
@@ -504,13 +514,25 @@ impl Maker {
 
     /// A step that is no part.
     pub fn fixed(&mut self, instruction: Instruction) {
+        self.fixed_with(instruction, 0);
+    }
+
+    /// The same with a value in x0.
+    pub fn fixed_with(&mut self, instruction: Instruction, value: u64) {
         self.step(Step {
             what: instruction.name,
             word: instruction.word,
-            operand: Operand::Value(0),
+            operand: Operand::Value(value),
             is_fixed: true,
             fills: 0,
         });
+    }
+
+    /// Writes a descriptor, from a phase of EL2's.
+    pub fn store(&mut self, at: u64, descriptor: u64) {
+        self.fixed_with(MOV_X1, descriptor);
+        self.fixed_with(STORE, at);
+        self.fixed(DSB);
     }
 }
 

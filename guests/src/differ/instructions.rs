@@ -150,6 +150,18 @@ pub const WFI: Instruction = plain("wfi", 0xd503207f);
 pub const WFE: Instruction = plain("wfe", 0xd503205f);
 /// DSB.
 pub const DSB: Instruction = plain("dsb sy", 0xd5033f9f);
+/// What is stored is x0's.
+pub const MOV_X1: Instruction = plain("mov x1, x0", 0xaa0003e1);
+/// A store of it.
+pub const STORE: Instruction = plain("str x1, [x0]", 0xf9000001);
+/// TLBI of both stages, all or one VMID; of stage 2 by IPA, from bit 12 on; of stage 1.
+pub const TLBI_ALLE1IS: Instruction = system("tlbi alle1is", 4, 8, 3, 4);
+/// See [`TLBI_ALLE1IS`].
+pub const TLBI_VMALLS12E1IS: Instruction = system("tlbi vmalls12e1is", 4, 8, 3, 6);
+/// See [`TLBI_ALLE1IS`].
+pub const TLBI_IPAS2E1IS: Instruction = system("tlbi ipas2e1is, x0", 4, 8, 0, 1);
+/// See [`TLBI_ALLE1IS`].
+pub const TLBI_VMALLE1IS: Instruction = system("tlbi vmalle1is", 0, 8, 3, 0);
 /// A use of the floating-point registers.
 pub const FMOV: Instruction = fills("fmov x, d1", 0x9e660020);
 

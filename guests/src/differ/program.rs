@@ -36,7 +36,7 @@ pub const SLOT_BYTES: u64 = 4 * SLOT_WORDS as u64;
 /// Most steps of a phase.
 pub const STEPS: usize = 40;
 /// Most phases.
-pub const PHASES: usize = 3;
+pub const PHASES: usize = 4;
 /// Most descriptors.
 pub const ENTRIES: usize = 40;
 /// Words of a phase with its end.

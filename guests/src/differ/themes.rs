@@ -19,8 +19,9 @@ pub struct Theme {
 }
 
 /// All of them, in turn.
-pub const THEMES: [Theme; 9] = [
+pub const THEMES: [Theme; 10] = [
     theme("translation", translation::translation),
+    theme("invalidation", translation::invalidation),
     theme("traps", traps::traps),
     theme("registers", traps::registers),
     theme("returns", states::returns),

@@ -223,17 +223,20 @@ impl Pair {
     }
 }
 
-/// The lines of the guest itself. Those of the hypervisor and of neighbours may stand within one.
+/// The lines of the guest itself. Those of the hypervisor and of neighbours may stand within one, at any place.
 fn own(said: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let is_other = |line: &&str| !line.starts_with("droste: ") && !line.starts_with('[');
+    let is_digits = |line: &str| line.chars().all(|c| c == ' ' || c.is_ascii_hexdigit());
     for line in said.lines().filter(is_other) {
+        let line = line.trim_end_matches('\r');
         match lines.last_mut() {
-            Some(last) if line.starts_with(' ') && last.starts_with("differ: ") => {
-                last.push_str(line.trim_end());
-            }
-            _ => lines.push(line.trim_end().to_owned()),
+            Some(last) if is_digits(line) && last.starts_with("differ: ") => last.push_str(line),
+            _ => lines.push(line.to_owned()),
         }
+    }
+    for line in &mut lines {
+        line.truncate(line.trim_end().len());
     }
     lines
 }
@@ -262,8 +265,9 @@ mod tests {
 
     #[test]
     fn a_line_goes_on_behind_that_of_another() {
-        let said = "differ: 0: 1111\r\ndroste: warning: differ: odd\r\n 2222\r\n[steady] up\r\ndiffer: ok\r\n";
-        assert_eq!(own(said), ["differ: 0: 1111 2222", "differ: ok"]);
+        let said = "differ: 0: 1111\r\ndroste: warning: differ: odd\r\n 2222 \n[steady] up\r\n33\n[steady] on\n33\r\n\
+                    differ: ok\r\n";
+        assert_eq!(own(said), ["differ: 0: 1111 2222 3333", "differ: ok"]);
     }
 
     #[test]

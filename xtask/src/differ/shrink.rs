@@ -119,6 +119,7 @@ mod tests {
         let bare = all(["a", "b", "c"]);
         assert_eq!(fewest(&bare, &all(["x", "x", "x"])), Some(1));
         assert_eq!(fewest(&bare, &all(["x", "x", "c"])), Some(0b110));
-        assert_eq!(fewest(&bare, &all(["x", "b", "c"])), None);
+        assert_eq!(fewest(&bare, &all(["x", "b", "c"])), Some(0b111));
+        assert_eq!(fewest(&bare, &bare), None);
     }
 }

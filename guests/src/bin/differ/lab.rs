@@ -168,7 +168,7 @@ impl See<'_> {
 
     /// An exception to EL2.
     fn exit(&mut self, world: &World) -> Next {
-        self.find_slot(world.pc);
+        self.find_slot(world.pc, world.x[30]);
         self.saw(What::Vector, world.vector());
         match world.kind() {
             Kind::Synchronous => self.synchronous(world),
@@ -180,13 +180,16 @@ impl See<'_> {
         }
     }
 
-    /// The slot of an address, if it is one of the code's; else the one that was left last.
-    fn find_slot(&mut self, pc: u64) {
-        for base in [self.base, self.base + HOST_EL0_ALIAS] {
-            let offset = pc.wrapping_sub(base);
-            if offset < PHASE_BYTES {
-                self.slot = (offset / SLOT_BYTES) as usize;
-            }
+    /// The slot of an address, if it is one of the code's. If not, the code may have branched there, and `link` is behind
+    /// the branch; an older one is behind an older slot.
+    fn find_slot(&mut self, pc: u64, link: u64) {
+        let slot = |at: u64| {
+            let offset = self.place(at);
+            (offset < PHASE_BYTES).then_some((offset / SLOT_BYTES) as usize)
+        };
+        let branched = || slot(link).filter(|slot| *slot > self.slot);
+        if let Some(slot) = slot(pc).or_else(branched) {
+            self.slot = slot;
         }
     }
 
@@ -204,7 +207,7 @@ impl See<'_> {
     fn synchronous(&mut self, world: &World) -> Next {
         let call = world.iss().wrapping_sub(VECTOR_CALL);
         if world.class() == class::SMC && call < 16 {
-            return self.taken_to_el1(call);
+            return self.taken_to_el1(call, world.x[30]);
         }
         self.saw(What::Esr, world.esr);
         self.saw(What::Elr, self.place(world.pc));
@@ -219,9 +222,9 @@ impl See<'_> {
     }
 
     /// EL1 took it, by this vector, and told.
-    fn taken_to_el1(&mut self, vector: u64) -> Next {
+    fn taken_to_el1(&mut self, vector: u64, link: u64) -> Next {
         let elr = el2::elr_el1();
-        self.find_slot(elr);
+        self.find_slot(elr, link);
         self.saw(What::Vector, VECTOR_CALL + vector);
         self.saw(What::Elr1, self.place(elr));
         self.saw(What::Spsr1, el2::spsr_el1() & SPSR_COUNTS);

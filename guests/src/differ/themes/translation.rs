@@ -2,8 +2,11 @@
 
 use super::{FLAGS, SCTLR_M, SCTLR_ODD, UAO_PAN, access, under};
 use crate::differ::generate::{Maker, TGE, UNDER};
-use crate::differ::instructions::{AT, AT_S1E2R, MAINTENANCE_OF_EL2, RAISING};
-use crate::differ::program::{DATA, Level, Operand};
+use crate::differ::instructions::{
+    AT, AT_S1E2R, DSB, MAINTENANCE_OF_EL2, RAISING, TLBI_ALLE1IS, TLBI_IPAS2E1IS, TLBI_VMALLE1IS,
+    TLBI_VMALLS12E1IS,
+};
+use crate::differ::program::{DATA, DATA_BYTES, Level, Operand};
 use crate::differ::registers::TCR_EL1;
 
 /// Both stages, of any shape: accesses of EL1 and EL0, and what AT says of the same.
@@ -48,6 +51,52 @@ pub(super) fn translation(maker: &mut Maker) {
         };
         maker.translate(at, address);
     }
+}
+
+/// Accesses before and after EL2 changes stage 2 by break-before-make, with each TLBI that suffices.
+pub(super) fn invalidation(maker: &mut Maker) {
+    let stage2 = maker.stage2();
+    let stage1 = maker.stage1(stage2.data, None);
+    maker.host_phase();
+    let m = u64::from(!maker.once_in(3)) * SCTLR_M;
+    maker.turn_on(&stage1, &stage2, m | 1 << 2);
+    let level = under(maker);
+    let data = if m == 0 { stage2.data } else { stage1.data };
+    let accesses = |maker: &mut Maker| {
+        maker.phase(level, UNDER | stage2.hcr);
+        for _ in 0..2 + maker.random.below(4) {
+            let address = maker.random.one_of(&data);
+            access(maker, address);
+        }
+    };
+    accesses(maker);
+    // TLBI of EL1's means EL1's while TGE is 0.
+    maker.phase(Level::El2, UNDER | stage2.hcr);
+    let changed = stage2.leaves.iter().zip(stage2.data);
+    for ((at, leaf), ipa) in changed.filter_map(|(leaf, ipa)| leaf.map(|leaf| (leaf, ipa))) {
+        maker.store(at, 0);
+        match maker.random.below(4) {
+            0 => maker.fixed(TLBI_ALLE1IS),
+            1 => maker.fixed(TLBI_VMALLS12E1IS),
+            _ => {
+                maker.fixed_with(TLBI_IPAS2E1IS, ipa >> 12);
+                maker.fixed(DSB);
+                maker.fixed(TLBI_VMALLE1IS);
+            }
+        }
+        maker.fixed(DSB);
+        // Nothing, to read only, to write only, old, another page.
+        let other = if leaf & 3 == 3 && stage2.page < DATA_BYTES {
+            stage2.page
+        } else {
+            0
+        };
+        let change = maker
+            .random
+            .one_of(&[leaf, 1 << 7, 1 << 6, 1 << 10, other, other]);
+        maker.store(at, leaf ^ change);
+    }
+    accesses(maker);
 }
 
 /// AT with registers that hardly make sense, from each of EL2's two views.
