@@ -16,6 +16,7 @@ pub mod qemu;
 pub mod record;
 pub mod run;
 pub mod setup;
+mod silence;
 mod terminal;
 
 pub use commands::Cli;

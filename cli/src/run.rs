@@ -4,11 +4,12 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use rustix::stdio::{stdin, stdout};
+use rustix::stdio::{stderr, stdin, stdout};
 
 use crate::child::{Mortal, forward};
 use crate::error::{Context, Error, Result};
 use crate::record::{Filter, Nonce, Record};
+use crate::silence::Silence;
 use crate::terminal;
 
 /// How long a byte may be held back that could be the start of a record.
@@ -133,6 +134,8 @@ fn pump(output: &Receiver<Vec<u8>>, filter: &mut Filter, deadline: Option<Instan
     let mut deadline = deadline;
     let mut is_final = false;
     let mut shown = Vec::new();
+    let start = Instant::now();
+    let mut silence = Silence::new();
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let piece = output.recv_timeout(left.map_or(HELD, |left| left.min(HELD)));
@@ -142,7 +145,13 @@ fn pump(output: &Receiver<Vec<u8>>, filter: &mut Filter, deadline: Option<Instan
             Err(_) => filter.idle(&mut shown),
         }
         terminal::write(stdout(), &shown).context(|| "cannot write to stdout".into())?;
+        silence.hear(start.elapsed(), &shown);
         shown.clear();
+        if let Some(told) = silence.tell(start.elapsed()) {
+            let line = format!("droste: {told}\r\n");
+            terminal::write(stderr(), line.as_bytes())
+                .context(|| "cannot write to stderr".into())?;
+        }
         if is_closed {
             return Ok(End::Closed);
         }

@@ -69,6 +69,10 @@ write! {
     set_cpacr = "cpacr_el1";
     /// CNTV_CVAL_EL0: the virtual counter's value at which the virtual timer fires.
     set_virtual_timer_compare = "cntv_cval_el0";
+    /// CNTP_CVAL_EL0: the physical counter's value at which the physical timer fires.
+    set_physical_timer_compare = "cntp_cval_el0";
+    /// CNTP_CTL_EL0: as CNTV_CTL_EL0.
+    set_physical_timer_control = "cntp_ctl_el0";
     /// CNTV_CTL_EL0: 1 enables the virtual timer, 2 masks its interrupt.
     set_virtual_timer_control = "cntv_ctl_el0";
     /// MDSCR_EL1: debug control.
@@ -79,6 +83,8 @@ write! {
     send_sgi = "icc_sgi1r_el1";
     /// ICC_PMR_EL1: only interrupts of a lower number than this are signalled.
     set_priority_mask = "icc_pmr_el1";
+    /// ICC_IGRPEN0_EL1: bit 0 enables group 0.
+    set_group0_enable = "icc_igrpen0_el1";
     /// ICC_IGRPEN1_EL1: bit 0 enables group 1.
     set_group1_enable = "icc_igrpen1_el1";
     /// ICC_SRE_EL1: bit 0 chooses the system registers.
@@ -89,6 +95,10 @@ write! {
     set_binary_point = "icc_bpr1_el1";
     /// OSLAR_EL1: bit 0 locks debug registers.
     set_os_lock = "oslar_el1";
+    /// DBGWVR0_EL1: the address of the first watchpoint.
+    set_watchpoint_address = "dbgwvr0_el1";
+    /// DBGWCR0_EL1: what the first watchpoint matches.
+    set_watchpoint_control = "dbgwcr0_el1";
     /// DISR_EL1: an SError that ESB deferred.
     set_disr = "S3_0_C12_C1_1";
 }
@@ -125,6 +135,8 @@ plain! {
     dsb = "dsb sy";
     /// Lets interrupts in.
     unmask_interrupts = "msr daifclr, #2";
+    /// Lets debug exceptions in.
+    unmask_debug = "msr daifclr, #8";
     /// Keeps interrupts out.
     mask_interrupts = "msr daifset, #2";
     /// A breakpoint: an exception of class 0x3c.

@@ -34,6 +34,16 @@ pub fn enable_distributor() {
     GICD.write(GICD_CTLR, 1 << 4 | 1 << 1);
 }
 
+/// Which groups the distributor forwards, beside affinity routing: a bit each.
+pub fn enable_groups(groups: u32) {
+    GICD.write(GICD_CTLR, 1 << 4 | groups & 3);
+}
+
+/// Puts the SGIs and PPIs set in `intids` (a bit per INTID) of a vCPU into group 1, and the others into group 0.
+pub fn set_group1(vcpu: usize, intids: u32) {
+    Device::gicr(vcpu).write(GICR_IGROUPR0, intids);
+}
+
 /// Disables every SPI and drops what is pending or active of it.
 pub fn silence_spis() {
     for word in 1..32 {
@@ -92,6 +102,16 @@ pub fn send(intid: u32, vcpu: usize) {
 /// Makes the SGIs and PPIs set in `intids` (a bit per INTID) pending on a vCPU.
 pub fn make_pending(vcpu: usize, intids: u32) {
     Device::gicr(vcpu).write(GICR_ISPENDR0, intids);
+}
+
+/// Makes this vCPU take the SGIs and PPIs set in `intids` (a bit per INTID) besides.
+pub fn enable_also(vcpu: usize, intids: u32) {
+    Device::gicr(vcpu).write(GICR_ISENABLER0, intids);
+}
+
+/// Which SGIs and PPIs of a vCPU are pending, a bit per INTID.
+pub fn pending(vcpu: usize) -> u32 {
+    Device::gicr(vcpu).read(GICR_ISPENDR0)
 }
 
 /// Which SGIs and PPIs of a vCPU are active, a bit per INTID.

@@ -40,6 +40,8 @@ pub mod fpu;
 #[cfg(target_os = "none")]
 pub mod gic;
 #[cfg(target_os = "none")]
+pub mod lines;
+#[cfg(target_os = "none")]
 pub mod map;
 #[cfg(target_os = "none")]
 pub mod mmio;

@@ -16,6 +16,8 @@ pub const PATIENCE_NS: u64 = 60_000_000_000;
 pub enum Timer {
     /// The virtual timer of EL1, which this is.
     Virtual,
+    /// The physical timer of EL1, which this is.
+    Physical,
     /// EL2's physical timer.
     Hypervisor,
     /// The virtual timer of the EL1 under this EL2.
@@ -27,6 +29,7 @@ impl Timer {
     pub const fn intid(self) -> u32 {
         match self {
             Self::Virtual | Self::Below => gic::VIRTUAL_TIMER,
+            Self::Physical => gic::PHYSICAL_TIMER,
             Self::Hypervisor => gic::HYPERVISOR_TIMER,
         }
     }
@@ -36,7 +39,7 @@ impl Timer {
     pub fn arm_in(self, ns: u64) {
         let deadline = match self {
             Self::Virtual => cpu::counter() + ticks(ns),
-            Self::Hypervisor => cpu::physical_counter() + ticks(ns),
+            Self::Physical | Self::Hypervisor => cpu::physical_counter() + ticks(ns),
             Self::Below => {
                 let deadline = cpu::physical_counter() + ticks(ns);
                 virtual_compare(deadline, el2::cntvoff())
@@ -55,6 +58,7 @@ impl Timer {
     fn arm(self, compare: u64) {
         match self {
             Self::Virtual => cpu::set_virtual_timer_compare(compare),
+            Self::Physical => cpu::set_physical_timer_compare(compare),
             Self::Hypervisor => el2::set_cnthp_cval(compare),
             Self::Below => el2::set_cntv_cval(compare),
         }
@@ -71,6 +75,7 @@ impl Timer {
     fn control(self, value: u64) {
         match self {
             Self::Virtual => cpu::set_virtual_timer_control(value),
+            Self::Physical => cpu::set_physical_timer_control(value),
             Self::Hypervisor => el2::set_cnthp_ctl(value),
             Self::Below => el2::set_cntv_ctl(value),
         }

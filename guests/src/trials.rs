@@ -58,6 +58,8 @@ pub enum How {
 pub enum Whose {
     /// Any level.
     Anyone,
+    /// EL1.
+    El1,
     /// A level with EL0 under it and two ranges of addresses: EL1, and EL2 with E2H = 1.
     Kernel,
 }
@@ -153,6 +155,12 @@ macro_rules! words {
     (kernel) => {
         $crate::trials::Field {
             whose: $crate::trials::Whose::Kernel,
+            ..$crate::trials::PLAIN
+        }
+    };
+    (el1) => {
+        $crate::trials::Field {
+            whose: $crate::trials::Whose::El1,
             ..$crate::trials::PLAIN
         }
     };

@@ -7,7 +7,7 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use droste_arm64::{Pa, PaRange};
-use droste_devtree::{Device, Platform};
+use droste_devtree::{Device, Platform, PlatformError};
 use droste_image::{BootImage, VmImage};
 use droste_nested::registers::VirtualEl2;
 use droste_stage2::Attributes;
@@ -16,6 +16,7 @@ use droste_vdev::id;
 use crate::arch::boot::{has_e2h0, layout, secondary_start};
 use crate::arch::gic::Distributor;
 use crate::arch::id::IdRegisters;
+use crate::arch::id::Model;
 use crate::arch::memory::Region;
 use crate::arch::mmu::{self, Access};
 use crate::arch::{self, firmware, gic, timer};
@@ -42,19 +43,20 @@ const PAGE: u64 = 4096;
 /// The boot CPU, under a stage 1 of the image and the device tree alone.
 pub(crate) fn primary(device_tree: Pa) -> ! {
     let tree = memory::device_tree(device_tree);
-    let platform = Platform::parse(tree).unwrap_or_else(|error| panic!("{error}"));
+    open_console(tree);
+    let platform = Platform::parse(tree).unwrap_or_else(|error| refuse(&error));
     map_platform(&platform);
-    console::open(&platform.uart);
-    logger::init();
     log::info!(
         "Droste {} on {} CPUs",
         env!("CARGO_PKG_VERSION"),
         platform.cpus.len()
     );
-    assert!(
-        has_e2h0(),
-        "this CPU has no EL2 without the Virtualization Host Extensions (FEAT_E2H0), which Droste needs"
-    );
+    if !has_e2h0() {
+        log::error!(
+            "this CPU has no EL2 without the Virtualization Host Extensions (FEAT_E2H0), which Droste needs"
+        );
+        power::machine_off();
+    }
     cpu::init(&platform.cpus);
     let distributor =
         Distributor::open(Pa(platform.gic.distributor.start)).expect("a GIC is not at address 0");
@@ -85,6 +87,27 @@ pub(crate) fn primary(device_tree: Pa) -> ! {
     arch::vcpu::enter(sched::schedule(cpu, None))
 }
 
+/// Opens the console that the tree names, before anything can fail: whatever is wrong is said there.
+fn open_console(tree: &[u8]) {
+    if let Some(uart) = Platform::console(tree) {
+        for range in &uart.registers {
+            mmu::add(range.clone(), Access::Device);
+        }
+        console::open(&uart);
+        logger::init();
+    }
+}
+
+/// The end on a machine that Droste cannot run on.
+fn refuse(error: &PlatformError) -> ! {
+    log::error!("{error}");
+    if error.has_firmware() {
+        power::machine_off();
+    }
+    console::flush();
+    arch::halt()
+}
+
 /// A secondary CPU, under the shared stage 1.
 pub(crate) fn secondary(index: usize) -> ! {
     let cpu = &cpu::all()[index];
@@ -97,16 +120,12 @@ fn init_cpu(cpu: &'static Cpu) {
     arch::traps::init_cpu();
     let m = machine();
     let regions: Vec<Pa> = m.gic.redistributors.iter().map(|r| Pa(r.start)).collect();
-    let ppis = [
-        m.timer.virt,
-        m.timer.physical,
-        m.timer.hypervisor,
-        m.gic.maintenance,
-    ];
-    let redistributor = gic::init_cpu(&regions, &ppis.map(|i| i.intid));
+    let timers = [m.timer.virt, m.timer.physical, m.timer.hypervisor].map(|timer| timer.intid);
+    let redistributor = gic::init_cpu(&regions, &timers, m.gic.maintenance.intid);
     let redistributor =
         redistributor.unwrap_or_else(|| panic!("CPU {:#x} has no redistributor", cpu.affinity));
     cpu.redistributor.call_once(|| redistributor);
+    cpu.model.call_once(Model::read);
     cpu.is_online.store(true, Ordering::Release);
 }
 
@@ -129,7 +148,8 @@ fn start_secondaries() {
     }
 }
 
-/// Maps what the platform has: RAM but for the image, whose pages have their own permissions, and its devices.
+/// Maps what the platform has: RAM but for the image, whose pages have their own permissions, and its interrupt controller.
+/// The console is mapped by now.
 fn map_platform(platform: &Platform) {
     let image = layout().all();
     for ram in &platform.memory {
@@ -143,7 +163,7 @@ fn map_platform(platform: &Platform) {
         }
     }
     let gic = core::iter::once(&platform.gic.distributor).chain(&platform.gic.redistributors);
-    for device in gic.chain(&platform.uart.registers) {
+    for device in gic {
         mmu::add(device.clone(), Access::Device);
     }
 }

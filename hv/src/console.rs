@@ -1,8 +1,10 @@
 //! The one physical UART, shared by Droste's own lines and the VMs' consoles.
 //!
 //! Output goes through a ring, so that a slow line never holds up EL2: guests see their transmit FIFOs full instead.
-//! The VM in focus writes straight through; lines of the others are collected and printed whole, with their name.
-//! Input goes to the VM in focus, by way of a queue while it has no room. `Ctrl-]` is the escape: then `s` prints the
+//! The VM in focus writes straight through, and what it writes is its own affair: the terminal is its. Lines of the others
+//! are collected and printed whole, as plain text behind their name, so that none looks like Droste's or another VM's.
+//! Input goes to the VM in focus, by way of a queue while it has no room; what does not fit there is lost, and Droste says
+//! so: were it held back, the escape key would be too. `Ctrl-]` is the escape: then `s` prints the
 //! report, `n` gives the focus to the next VM, and a second `Ctrl-]` is passed on.
 //!
 //! Locks: this one may be held while a VM's UART or GIC is locked, never the other way round.
@@ -15,6 +17,7 @@ use arm_pl011_uart::{Interrupts, Uart};
 use droste_arm64::Pa;
 use droste_devtree::Device;
 use droste_vdev::pl011::{Receipt, Room};
+use droste_vdev::plain;
 use spin::mutex::TicketMutex;
 
 use crate::arch::uart;
@@ -26,7 +29,11 @@ use crate::vm::{Outcome, Vm};
 const RING_BYTES: usize = 16 << 10;
 /// From here on guests wait, until half of it is out.
 const RING_HIGH: usize = RING_BYTES / 2;
-/// Input that waits for its guest; what comes beyond is lost, as in any UART.
+/// Guests' output ends here: the rest is for Droste's own lines, so that these need not wait for room either.
+const RING_GUESTS: usize = RING_BYTES / 4 * 3;
+/// What goes into the UART at once, even if that takes more: it interrupts again.
+const DRAIN_BYTES: usize = 256;
+/// Input that waits for its guest.
 const INPUT_BYTES: usize = 4 << 10;
 const LINE_BYTES: usize = 256;
 const ESCAPE: u8 = 0x1d;
@@ -50,6 +57,8 @@ struct Console {
     input: Input,
     /// Input that the VM in focus had no room for.
     waiting: VecDeque<u8>,
+    /// Input was lost since the VM in focus read any.
+    has_lost: bool,
     /// Guests were told to wait.
     is_held: bool,
 }
@@ -67,6 +76,7 @@ pub(crate) fn open(device: &Device) {
         lines: Vec::new(),
         input: Input::Plain,
         waiting: VecDeque::with_capacity(INPUT_BYTES),
+        has_lost: false,
         is_held: false,
     });
 }
@@ -93,7 +103,7 @@ pub(crate) fn with_line(write: impl FnOnce(&mut dyn Write)) {
 pub(crate) fn flush() {
     if let Some(console) = CONSOLE.lock().as_mut() {
         while !console.ring.is_empty() || console.uart.is_busy() {
-            console.drain();
+            console.drain(RING_BYTES);
         }
     }
 }
@@ -165,21 +175,22 @@ pub(crate) fn offer_waiting(vm: &Vm) {
 /// Queues a byte for the VM in focus, and offers it. Where that one has ended, the byte gives the keyboard to the next
 /// one that runs: only then, so that what lines look like does not change under those who only read.
 fn input(byte: u8) {
-    let has_ended = match CONSOLE.lock().as_mut() {
-        Some(console) => match machine().vms().get(console.focus) {
-            Some(vm) if vm.outcome() == Outcome::Running => {
-                if console.waiting.len() < INPUT_BYTES {
-                    console.waiting.push_back(byte);
-                    console.feed(vm);
-                }
-                false
-            }
-            _ => true,
-        },
-        None => false,
+    let Some(focus) = CONSOLE.lock().as_ref().map(|console| console.focus) else {
+        return;
     };
-    if has_ended {
-        switch_focus();
+    let vm = machine().vms().get(focus);
+    let Some(vm) = vm.filter(|vm| vm.outcome() == Outcome::Running) else {
+        return switch_focus();
+    };
+    let is_lost = CONSOLE
+        .lock()
+        .as_mut()
+        .is_some_and(|console| console.queue(vm, byte));
+    if is_lost {
+        log::warn!(
+            "{} does not read its input: of what is typed ahead, more than {INPUT_BYTES} bytes are lost",
+            vm.name()
+        );
     }
 }
 
@@ -197,6 +208,7 @@ fn switch_focus() {
             };
             console.focus = next;
             console.waiting.clear();
+            console.has_lost = false;
             console.start_line();
             let mut line = core::mem::take(&mut console.lines[next]);
             for byte in &line {
@@ -212,20 +224,25 @@ fn switch_focus() {
 }
 
 impl Console {
-    /// Sends a byte; drops it where the ring is full, which guests are told in time to avoid.
+    /// Sends a byte of a guest's; drops it where there is no room, which guests are told in time to avoid.
     #[inline]
     fn push(&mut self, byte: u8) {
+        self.send(byte, RING_GUESTS);
+    }
+
+    #[inline]
+    fn send(&mut self, byte: u8, limit: usize) {
         self.is_line_start = byte == b'\n';
         if self.ring.is_empty() && !self.uart.is_tx_fifo_full() {
             self.uart.write_word(byte);
         } else {
-            self.enqueue(byte);
+            self.enqueue(byte, limit);
         }
     }
 
     #[cold]
-    fn enqueue(&mut self, byte: u8) {
-        if self.ring.len() < RING_BYTES {
+    fn enqueue(&mut self, byte: u8, limit: usize) {
+        if self.ring.len() < limit {
             self.ring.push_back(byte);
             if self.ring.len() == 1 {
                 self.update_masks();
@@ -233,9 +250,12 @@ impl Console {
         }
     }
 
-    /// Moves what fits from the ring into the UART.
-    fn drain(&mut self) {
-        while !self.uart.is_tx_fifo_full() {
+    /// Moves what fits from the ring into the UART, `most` bytes at most.
+    fn drain(&mut self, most: usize) {
+        for _ in 0..most {
+            if self.uart.is_tx_fifo_full() {
+                break;
+            }
             match self.ring.pop_front() {
                 Some(byte) => self.uart.write_word(byte),
                 None => break,
@@ -264,10 +284,8 @@ impl Console {
             let mut line = core::mem::take(line);
             self.start_line();
             let _ = write!(Urgent(self), "[{}] ", vm.name());
-            line.extend(*b"\r\n");
-            for byte in &line {
-                self.push(*byte);
-            }
+            plain(&line, |byte| self.push(byte));
+            Urgent(self).end_line();
             line.clear();
             self.lines[vm.id] = line;
         }
@@ -294,6 +312,19 @@ impl Console {
         })
     }
 
+    /// Queues a byte for `vm`, which is in focus, and offers it. Whether it is the first that is lost.
+    fn queue(&mut self, vm: &Vm, byte: u8) -> bool {
+        if self.focus != vm.id {
+            return false;
+        }
+        if self.waiting.len() == INPUT_BYTES {
+            return !core::mem::replace(&mut self.has_lost, true);
+        }
+        self.waiting.push_back(byte);
+        self.feed(vm);
+        false
+    }
+
     /// Gives `vm`, which is in focus, what waits for it, as far as it has room.
     fn feed(&mut self, vm: &Vm) {
         while let Some(byte) = self.waiting.front() {
@@ -301,6 +332,7 @@ impl Console {
                 return;
             }
             self.waiting.pop_front();
+            self.has_lost = false;
         }
     }
 
@@ -316,7 +348,7 @@ impl Console {
 
     /// Makes progress with output, and lets guests go on that were told to wait.
     fn release(&mut self) {
-        self.drain();
+        self.drain(DRAIN_BYTES);
         if self.is_held && self.ring.len() < RING_HIGH / 2 {
             self.is_held = false;
             machine()
@@ -342,9 +374,9 @@ struct Urgent<'a>(&'a mut Console);
 impl Urgent<'_> {
     fn put(&mut self, byte: u8) {
         while self.0.ring.len() == RING_BYTES {
-            self.0.drain();
+            self.0.drain(DRAIN_BYTES);
         }
-        self.0.push(byte);
+        self.0.send(byte, RING_BYTES);
     }
 
     fn end_line(&mut self) {

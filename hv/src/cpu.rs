@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use droste_arm64::Pa;
 use spin::Once;
 
+use crate::arch::id::Model;
 use crate::arch::{self, MAX_CPUS, gic};
 use crate::vcpu::Vcpu;
 
@@ -20,6 +21,8 @@ pub(crate) struct Cpu {
     pub(crate) affinity: u64,
     /// Whether it has reached the scheduler.
     pub(crate) is_online: AtomicBool,
+    /// What it is, once it is online.
+    pub(crate) model: Once<Model>,
     /// Its redistributor.
     pub(crate) redistributor: Once<Pa>,
     /// The virtual CPUs that run here and nowhere else.
@@ -48,6 +51,7 @@ pub(crate) fn init(affinities: &[u64]) {
             index,
             affinity,
             is_online: AtomicBool::new(false),
+            model: Once::new(),
             redistributor: Once::new(),
             members: Once::new(),
             last: AtomicUsize::new(0),

@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 
 use droste_arm64::Ipa;
 use droste_arm64::esr::{Direction, Ec, Esr, FaultStatus, MmioAccess, fault_ipa};
-use droste_arm64::exception::Injection;
+use droste_arm64::exception::{ExternalAbort, Injection, back_from_aarch32};
 use droste_stage2::Privilege;
 
 use crate::arch::exception::Fault;
@@ -105,6 +105,32 @@ pub(crate) fn serror(mut state: Box<VcpuState>) -> Box<VcpuState> {
         .vm
         .complain(format_args!("SError, syndrome {:#x}", Fault::syndrome().0));
     state.pend_serror();
+    state
+}
+
+/// A guest is in AArch32. None has that, but hardware may, and lets EL1 return to it at EL0 without a word to EL2. This is
+/// the first that EL2 sees of it: the return was illegal. So nobody finds a mode that he cannot return to.
+#[cold]
+pub(crate) fn leave_aarch32(mut state: Box<VcpuState>) -> Box<VcpuState> {
+    state.vcpu.counters.count(Exit::Other);
+    state
+        .vcpu
+        .vm
+        .complain(format_args!("return to AArch32, which it does not have"));
+    state.registers.pstate = back_from_aarch32(state.registers.pstate);
+    inject(&mut state, Injection::IllegalState);
+    nested::exits::settle(&mut state);
+    state
+}
+
+/// The guest makes single steps, and one was over an instruction that was emulated: what the hardware would say when it is
+/// entered again is that it stepped over none.
+#[cold]
+pub(crate) fn stepped(mut state: Box<VcpuState>) -> Box<VcpuState> {
+    state.registers.forget_step();
+    if nested::debug::is_stepping(&mut state) {
+        inject(&mut state, Injection::Step);
+    }
     state
 }
 
@@ -211,7 +237,7 @@ fn data_abort(state: &mut VcpuState, esr: Esr) {
     let ipa = match locate(state, esr, far) {
         Place::Ipa(ipa) => ipa,
         Place::Moved => return,
-        Place::Unknown => return inject(state, Injection::DataAbort { far }),
+        Place::Unknown => return external(state, esr, far),
     };
     if let Some(device) = state.vcpu.vm.device_at(ipa)
         && !esr.is_s1_walk()
@@ -239,17 +265,30 @@ fn emulate(state: &mut VcpuState, esr: Esr, device: mmio::Device, far: u64) {
             state.registers.skip(esr.instruction_bytes());
         }
         None if esr.is_cache_maintenance() => state.registers.skip(esr.instruction_bytes()),
-        None => inject(state, Injection::DataAbort { far }),
+        None => external(state, esr, far),
     }
 }
 
-/// A data abort where nothing is.
-fn outside(state: &mut VcpuState, esr: Esr, far: u64) {
+/// An abort where nothing is.
+pub(crate) fn outside(state: &mut VcpuState, esr: Esr, far: u64) {
     state.vcpu.counters.count(Exit::Outside);
-    if esr.is_cache_maintenance() && !esr.is_s1_walk() {
+    let is_data = esr.ec() == Ec::DATA_ABORT_LOWER;
+    if is_data && esr.is_cache_maintenance() && !esr.is_s1_walk() {
         return state.registers.skip(esr.instruction_bytes());
     }
-    inject(state, Injection::DataAbort { far });
+    external(state, esr, far);
+}
+
+/// The guest takes a synchronous external abort in place of the abort that hardware reported.
+#[inline(never)]
+pub(crate) fn external(state: &mut VcpuState, esr: Esr, far: u64) {
+    let abort = ExternalAbort::new(esr, far);
+    let abort = if esr.is_s1_walk() {
+        abort.on_walk(nested::walks::level(state, far))
+    } else {
+        abort
+    };
+    inject(state, Injection::External(abort));
 }
 
 /// A data abort where no emulated device is.
@@ -267,14 +306,11 @@ fn instruction_abort(state: &mut VcpuState, esr: Esr) {
     let ipa = match locate(state, esr, far) {
         Place::Ipa(ipa) => ipa,
         Place::Moved => return,
-        Place::Unknown => return inject(state, Injection::InstructionAbort { far }),
+        Place::Unknown => return external(state, esr, far),
     };
     match resolve(state, ipa, esr) {
         Resolution::Retry => state.vcpu.counters.count(Exit::Stage2),
-        Resolution::Outside => {
-            state.vcpu.counters.count(Exit::Outside);
-            inject(state, Injection::InstructionAbort { far });
-        }
+        Resolution::Outside => outside(state, esr, far),
     }
 }
 

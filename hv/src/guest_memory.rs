@@ -11,7 +11,8 @@ use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, hcr, sysreg};
 use droste_stage2::{
     Attributes, Context, Counters, Error, Fault, Geometry, Outcome, PageCache, PageSupply,
-    Privilege, Proposal, Slot, Slots, Table, Users, VcpuId, VmidAllocator, Walk, handle, scheme,
+    Privilege, Proposal, Slot, Slots, Table, Trees, Users, VcpuId, VmidAllocator, Walk, handle,
+    scheme,
 };
 use spin::RwLock;
 use spin::mutex::{SpinMutex, TicketMutex};
@@ -151,7 +152,7 @@ impl GuestMemory {
         let mut table = Table::new(&Hardware, Pa(start), geometry, &ids).map_err(describe)?;
         let contexts = (0..contexts).map(|_| &*Box::leak(Box::new(Context::new(&mut table))));
         let contexts = contexts.collect();
-        let pages = Pages::new(area, start + root_bytes..end);
+        let pages = Pages::new(area, start + root_bytes..end, geometry);
         let caches = (0..vcpus).map(|_| SpinMutex::new(PageCache::new()));
         Ok(Self {
             table: RwLock::new(table),
@@ -276,8 +277,12 @@ impl GuestMemory {
 
     /// What happened so far.
     pub(crate) fn stats(&self) -> Stage2Stats {
+        // In this order: what is taken out of trees in between was counted before.
+        let taken_apart = self.pages.lock().trees.taken();
+        let mut table = self.table.read().counters();
+        table.table_pages = table.table_pages.saturating_sub(taken_apart);
         Stage2Stats {
-            table: self.table.read().counters(),
+            table,
             private_invalidations: self
                 .contexts
                 .iter()
@@ -294,26 +299,30 @@ pub(crate) fn tables_for(bytes: u64) -> u64 {
     spanned(2 << 20) + spanned(1 << 30) + spanned(512 << 30)
 }
 
-/// A VM's pages for tables: a stretch of fresh ones, and freed ones, linked through their first bytes.
+/// A VM's pages for tables: a stretch of fresh ones, freed ones, linked through their first bytes, and tables that came
+/// free with all below them, which are taken apart when nothing else is left. So nobody waits for that however much a
+/// guest had mapped, and a page takes no longer than a look at one table's entries.
 pub(crate) struct Pages {
     area: Region,
     fresh: Range<u64>,
     freed: Option<Pa>,
+    trees: Trees,
     taken: u64,
 }
 
 impl Pages {
-    /// The pages of `fresh`, a part of `area`.
-    pub(crate) fn new(area: Region, fresh: Range<u64>) -> Self {
+    /// The pages of `fresh`, a part of `area`, for tables of this shape.
+    pub(crate) fn new(area: Region, fresh: Range<u64>, geometry: Geometry) -> Self {
         Self {
             area,
             fresh,
             freed: None,
+            trees: Trees::new(geometry),
             taken: 0,
         }
     }
 
-    /// How many are taken: parts of tables, and those taken ahead.
+    /// How many are taken: parts of tables, those taken ahead, and those of tables that are not taken apart yet.
     pub(crate) fn taken(&self) -> u64 {
         self.taken
     }
@@ -333,12 +342,14 @@ impl PageSupply for Pages {
             self.taken += 1;
             return Some(page);
         }
+        if self.fresh.is_empty() {
+            // It is taken as it is.
+            return self.trees.take(&Hardware);
+        }
         let page = Pa(self.fresh.start);
-        (!self.fresh.is_empty()).then(|| {
-            self.fresh.start += PAGE;
-            self.taken += 1;
-            page
-        })
+        self.fresh.start += PAGE;
+        self.taken += 1;
+        Some(page)
     }
 
     fn give(&mut self, page: Pa) {
@@ -346,5 +357,9 @@ impl PageSupply for Pages {
             .write_u64(page, self.freed.map_or(0, |next| next.0));
         self.freed = Some(page);
         self.taken -= 1;
+    }
+
+    fn trees(&mut self) -> Option<&mut Trees> {
+        Some(&mut self.trees)
     }
 }

@@ -1,5 +1,6 @@
 //! Puts a VM's kernel, device tree and other files into its memory.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -98,7 +99,8 @@ impl Plan {
             return Err(LoadError::DeviceTree(tree.len()));
         }
         let piece = |(offset, bytes)| Piece { offset, bytes };
-        let first = [(place.kernel, image.kernel), (place.dtb, &*tree.leak())];
+        let tree: &'static [u8] = Box::leak(tree.into_boxed_slice());
+        let first = [(place.kernel, image.kernel), (place.dtb, tree)];
         let others = place.blobs.into_iter().zip(blobs);
         let others = others.filter_map(|(offset, bytes)| Some((offset, bytes?)));
         Ok(Self {

@@ -50,8 +50,10 @@ pub(crate) fn read(state: &mut VcpuState, device: Device, size: AccessSize) -> u
         Device::Gic(frame, offset) => {
             let (vm, me) = (state.vcpu.vm, state.vcpu.index);
             let (value, unfolded) = {
-                let gic = vm.gic.lock();
-                (gic.read(frame, offset, size), gic.needs_fold(frame, offset))
+                let mut gic = vm.gic.lock();
+                let looked = gic.look_before_read(me, frame, offset, vgic::physical_line);
+                let unfolded = gic.needs_fold(frame, offset);
+                (gic.read(frame, offset, size), unfolded | looked)
             };
             if unfolded.is_empty() {
                 return value;

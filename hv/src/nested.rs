@@ -10,6 +10,7 @@
 //! - [`contexts`]: stage 2 of its guests.
 //! - [`interrupts`]: list registers and timers; [`ich`] is what L1 set of them.
 //! - [`debug`]: MDSCR_EL1, which stands for two registers.
+//! - [`walks`]: at which level a walk of stage 1 failed.
 
 pub(crate) mod contexts;
 pub(crate) mod debug;
@@ -19,6 +20,7 @@ mod ich;
 pub(crate) mod interrupts;
 mod l1_memory;
 mod registers;
+pub(crate) mod walks;
 mod world;
 
 use alloc::boxed::Box;
@@ -26,8 +28,8 @@ use alloc::format;
 
 use droste_arm64::sysreg::{
     HCR_EL2, ID_AA64ISAR0_EL1, ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1,
-    ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, SCTLR_EL1, SCTLR_EL2, SysReg, VTCR_EL2,
-    VTTBR_EL2,
+    ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, SCTLR_EL1, SCTLR_EL2, SysReg, VPIDR_EL2,
+    VTCR_EL2, VTTBR_EL2,
 };
 use droste_arm64::vncr::{Nv1, PAGE_BYTES, RegisterPage, Slot, slot};
 use droste_arm64::{Granule, Pa, Vtcr, Vttbr, hcr};
@@ -38,9 +40,11 @@ use droste_nested::registers::{File, HostStage1, Known, Loaded, View, VirtualEl2
 use droste_nested::{Advertised, StageTwo, StageTwoRegisters, Walker};
 
 use crate::arch::el2::{Hardware, REGISTER_PAGE, has_register_page, register_page};
+use crate::arch::guest_word;
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
 use crate::arch::vcpu::{Control, Fixed, VcpuState, VectorTable};
+use crate::cpu::Cpu;
 use crate::guest_memory::GuestMemory;
 use crate::memory::Ram;
 use crate::vm::BuildError;
@@ -50,6 +54,7 @@ use interrupts::Interrupts;
 const SCTLR_EL1_SLOT: Slot = in_page(SCTLR_EL1);
 const SCTLR_EL1_RESET: u64 = 0x30d0_0800;
 const HCR: Known = Known::new(HCR_EL2);
+const VPIDR: Known = Known::new(VPIDR_EL2);
 const SCTLR: Known = Known::new(SCTLR_EL2);
 const VTCR: Known = Known::new(VTCR_EL2);
 const VTTBR: Known = Known::new(VTTBR_EL2);
@@ -75,7 +80,7 @@ pub(crate) fn kind_of(el2: image::El2) -> Result<Option<VirtualEl2>, BuildError>
         image::El2::Vhe => VirtualEl2::Vhe,
         image::El2::Nvhe => VirtualEl2::Nvhe,
     };
-    if !has_register_page() {
+    if !(has_register_page() && guest_word::can_exchange()) {
         return Err(BuildError(format!(
             "it is to have EL2 ({}), which takes FEAT_NV2, and these CPUs have none",
             el2.as_str()
@@ -98,6 +103,21 @@ pub(crate) fn identification(
     id::value(register, host, without, shape)
 }
 
+/// What a guest that reads `ids` is shown of translation, with `memory`.
+fn advertised(ids: &IdRegisters, memory: &GuestMemory) -> Advertised {
+    Advertised {
+        ids: droste_arm64::IdRegisters {
+            isar0: ids.get(ID_AA64ISAR0_EL1),
+            mmfr0: ids.get(ID_AA64MMFR0_EL1),
+            mmfr1: ids.get(ID_AA64MMFR1_EL1),
+            mmfr2: ids.get(ID_AA64MMFR2_EL1),
+            ..memory.ids
+        },
+        isar1: ids.get(ID_AA64ISAR1_EL1),
+        ipa_bits: memory.geometry.ipa_bits(),
+    }
+}
+
 impl Nested {
     /// For a virtual machine with `memory`, identification `ids`, this many bytes of RAM and virtual CPUs.
     pub(crate) fn build(
@@ -107,17 +127,7 @@ impl Nested {
         (bytes, vcpus): (u64, usize),
         ram: &mut Ram,
     ) -> Result<Self, BuildError> {
-        let advertised = Advertised {
-            ids: droste_arm64::IdRegisters {
-                isar0: ids.get(ID_AA64ISAR0_EL1),
-                mmfr0: ids.get(ID_AA64MMFR0_EL1),
-                mmfr1: ids.get(ID_AA64MMFR1_EL1),
-                mmfr2: ids.get(ID_AA64MMFR2_EL1),
-                ..memory.ids
-            },
-            isar1: ids.get(ID_AA64ISAR1_EL1),
-            ipa_bits: memory.geometry.ipa_bits(),
-        };
+        let advertised = advertised(ids, memory);
         let register_pages = ram.take(vcpus as u64 * REGISTER_PAGE, REGISTER_PAGE, 0);
         let register_pages =
             register_pages.ok_or_else(|| BuildError("no RAM for its register pages".into()))?;
@@ -227,6 +237,13 @@ impl El2 {
         (Box::new(el2), (fixed, own))
     }
 
+    /// Makes it that of a virtual CPU which runs on `cpu`.
+    pub(crate) fn settle_on(&mut self, cpu: &Cpu) {
+        self.own = self.own.on(cpu);
+        let midr = self.own.midr;
+        self.view(&mut Hardware).set(VPIDR, midr);
+    }
+
     /// Whether virtual EL2 has the hardware's timers and EL1 registers, and not its guest.
     pub(crate) fn is_loaded(&self) -> bool {
         self.loaded == Loaded::El2
@@ -286,7 +303,10 @@ impl El2 {
 /// A virtual CPU's EL2, where it is known to have one.
 #[inline]
 fn el2(state: &mut VcpuState) -> &mut El2 {
-    state.el2.as_deref_mut().expect("callers have looked")
+    state
+        .el2
+        .as_deref_mut()
+        .expect("only what happens to a virtual CPU with EL2 comes here")
 }
 
 /// What runs, and its virtual PSTATE.

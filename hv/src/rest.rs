@@ -23,8 +23,8 @@ enum Step {
     Judge,
     /// To empty its stage 2.
     Tables,
-    /// To empty those of its guests.
-    Shadows,
+    /// To empty those of its guests, from this one on.
+    Shadows(usize),
     /// To make its interrupts, its console and its firmware new.
     Devices,
     /// To copy its image, into memory that was used so.
@@ -59,12 +59,12 @@ impl Rest {
             },
             Step::Tables => {
                 vm.memory.clear();
-                Step::Shadows
+                Step::Shadows(0)
             }
-            Step::Shadows => {
-                vm.clear_shadows();
-                Step::Devices
-            }
+            Step::Shadows(first) => match vm.clear_shadows(first) {
+                Some(next) => Step::Shadows(next),
+                None => Step::Devices,
+            },
             Step::Devices => {
                 if vm.renew_devices().is_err() {
                     return Some(Ends::Failed);

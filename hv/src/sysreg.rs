@@ -3,7 +3,7 @@
 use droste_arm64::esr::{Direction, Esr, SysRegAccess};
 use droste_arm64::exception::Injection;
 use droste_vdev::gic::{Intid, SgiRegister};
-use droste_vdev::sysreg::{Action, action};
+use droste_vdev::sysreg::{Action, DebugRegister, action};
 
 use crate::arch::vcpu::VcpuState;
 use crate::{exit, nested, vgic};
@@ -25,23 +25,28 @@ pub(crate) fn access(state: &mut VcpuState, esr: Esr, access: SysRegAccess) {
             let value = state.registers.get(access.rt);
             deactivate(state, value);
         }
-        Action::Debug(register) => match access.direction {
-            Direction::Read => {
-                let value = state.debug.read(register);
-                state.registers.set(access.rt, value);
-            }
-            Direction::Write => {
-                nested::debug::follow(state);
-                state.debug.write(register, state.registers.get(access.rt));
-                state.load_debug();
-                nested::debug::note(state);
-            }
-        },
+        Action::Debug(register) => debug(state, access, register),
         Action::Constant(value) => read_as(state, access, value),
         // Set and way are not trapped: a virtual CPU stays on its physical one, whose caches it then means.
         Action::Zero | Action::SetWay => read_as(state, access, 0),
     }
     state.registers.skip(esr.instruction_bytes());
+}
+
+#[inline(never)]
+fn debug(state: &mut VcpuState, access: SysRegAccess, register: DebugRegister) {
+    match access.direction {
+        Direction::Read => {
+            let value = state.debug.read(register);
+            state.registers.set(access.rt, value);
+        }
+        Direction::Write => {
+            nested::debug::follow(state);
+            state.debug.write(register, state.registers.get(access.rt));
+            state.load_debug();
+            nested::debug::note(state);
+        }
+    }
 }
 
 #[inline(never)]

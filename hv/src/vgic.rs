@@ -4,10 +4,13 @@
 //! does so in the [`Gic`] under its lock and kicks it; the virtual CPU's own physical CPU then folds and fills. So
 //! list registers are touched by their own CPU alone, and only when there is a reason.
 
+use droste_arm64::Pa;
+use droste_vdev::Line;
 use droste_vdev::gic::{Gic, Intid, Kicks, MAX_LIST_REGISTERS, Vmcr};
 
-use crate::arch::gic;
 use crate::arch::vcpu::VcpuState;
+use crate::arch::{self, gic};
+use crate::machine::machine;
 use crate::nested::interrupts;
 use crate::vm::Vm;
 
@@ -45,6 +48,7 @@ pub(crate) fn maintain(state: &mut VcpuState) {
     } else {
         refresh(state);
     }
+    gic::drop_disputed_requests();
 }
 
 /// Folds the loaded virtual CPU, lets `change` act on the GIC for it, and fills again.
@@ -53,21 +57,34 @@ pub(crate) fn update(state: &mut VcpuState, change: impl FnOnce(&mut Gic, usize)
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
     let others = {
         let mut gic = vm.gic.lock();
-        if let Some(el2) = state.el2.as_mut().filter(|el2| el2.has_guests_lists()) {
+        if state.el2.as_ref().is_some_and(|el2| el2.has_guests_lists()) {
             // Its own interrupts wait in the GIC while those of its guest are in the list registers.
-            el2.look_again();
-            let kicks = change(&mut gic, me);
+            let folded = interrupts::fold(state, &mut gic);
+            let kicks = folded | gic.look_at_levels(me, physical_line) | change(&mut gic, me);
             deactivate_owed(&mut gic, me);
             kicks
         } else {
             let folded = fold(state, &mut gic);
-            let others =
-                folded | interrupts::look_at_levels(state, &mut gic) | change(&mut gic, me);
+            let looked =
+                interrupts::look_at_levels(state, &mut gic) | gic.look_at_levels(me, physical_line);
+            let others = folded | looked | change(&mut gic, me);
             fill(state, &mut gic);
             others
         }
     };
     kick(vm, others.without(me));
+}
+
+/// The level of the line of a physical interrupt that stands active for the loaded virtual CPU.
+pub(crate) fn physical_line(physical: Intid) -> Line {
+    let machine = machine();
+    let (timer, distributor) = (&machine.timer, Pa(machine.gic.distributor.start));
+    let is_high = match physical.number() as u32 {
+        intid if intid == timer.virt.intid => arch::timer::is_virtual_due(),
+        intid if intid == timer.physical.intid => arch::timer::is_physical_due(),
+        intid => gic::is_line_high(distributor, intid),
+    };
+    Line::from_asserted(is_high)
 }
 
 /// Fills the loaded virtual CPU's list registers, which have been folded.
@@ -138,6 +155,10 @@ fn virtual_control() -> Vmcr {
 
 /// Whether an interrupt waits that ends a WFI of the loaded virtual CPU.
 pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
+    // A virtual SError ends it, masked or not (DDI 0487, D1.7, "WFI wake-up events").
+    if VcpuState::loaded_serror() != 0 {
+        return true;
+    }
     if state.el2.as_ref().is_some_and(|el2| el2.has_guests_lists()) {
         return interrupts::has_pending(state);
     }

@@ -335,11 +335,9 @@ impl Vm {
         self.vcpus().iter().for_each(|vcpu| vcpu.cpu.kick());
     }
 
-    /// Empties the stage 2 of its guests.
-    pub(crate) fn clear_shadows(&self) {
-        if let Some(nested) = &self.nested {
-            nested.contexts.clear_all();
-        }
+    /// Empties some shadows of its guests, from number `first` on, while it rests; at which one to go on.
+    pub(crate) fn clear_shadows(&self, first: usize) -> Option<usize> {
+        self.nested.as_ref()?.contexts.clear_some(first)
     }
 
     /// Makes its interrupts, its console and its firmware new, while it rests.

@@ -20,8 +20,8 @@
  *   failed_reads how many register reads failed; what is above is then not to be trusted
  * Mark 15 prints the exits and stretches so far and starts them anew.
  *
- * A stretch begins where a guest is left, and where EL2 has executed WFI or read ICC_IAR1_EL1: an interrupt that was
- * pending then has been noticed. It ends at the next such point, or where a guest is entered. What EL2 executes before
+ * A stretch begins where a guest is left, and where EL2 has executed WFI or read ICC_IAR1_EL1 or ISR_EL1: an interrupt
+ * that was pending then has been noticed, and EL2 reads ISR_EL1 for nothing but to give way to one. It ends at the next such point, or where a guest is entered. What EL2 executes before
  * the first such point of a CPU is the start of the machine, and what comes after the last is its end: neither counts.
  *
  * The class of a translation block is fixed when QEMU translates it: QEMU's own block flags hold the exception
@@ -511,10 +511,11 @@ static bool is_mark(uint32_t instruction)
     return (instruction & 0xfffff01f) == 0xd503201f && (instruction >> 9 & 7) == 6;
 }
 
-/* WFI, or MRS of ICC_IAR1_EL1 (S3_0_C12_C12_0). */
+/* WFI, or MRS of ICC_IAR1_EL1 (S3_0_C12_C12_0) or ISR_EL1. */
 static bool is_look(uint32_t instruction)
 {
-    return instruction == 0xd503207f || (instruction & 0xffffffe0) == 0xd538cc00;
+    uint32_t read = instruction & 0xffffffe0;
+    return instruction == 0xd503207f || read == 0xd538cc00 || read == 0xd538c100;
 }
 
 static void on_translate(plugin_id id, struct qemu_plugin_tb *tb)

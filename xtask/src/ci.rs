@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: everything that judges the source without running it. The tests are `cargo test`.
 
+use crate::image;
 use crate::lint;
 use crate::workspace::{self, Failure};
 use std::process::Command;
@@ -20,7 +21,8 @@ pub(crate) fn run() -> Result<(), Failure> {
     for mut step in steps() {
         workspace::run(&mut step)?;
     }
-    lint::run()
+    lint::run()?;
+    image::run()
 }
 
 /// Formatting; clippy for the host's crates and for the others; documentation.

@@ -1,9 +1,10 @@
-//! The project's own chores: `cargo xtask lint`, `ci`, `bench`, `soak`, `differ`, `mutants`, `fuzz`.
+//! The project's own chores: `cargo xtask lint`, `ci`, `image`, `bench`, `soak`, `differ`, `mutants`, `fuzz`.
 
 mod bench;
 mod ci;
 mod differ;
 mod fuzz;
+mod image;
 mod lint;
 mod mutants;
 mod soak;
@@ -24,8 +25,10 @@ struct Arguments {
 enum Chore {
     /// Check what a program can check of STYLE.md
     Lint,
-    /// Formatting, clippy for the host and for EL2, documentation, lint; the tests are `cargo test`
+    /// Formatting, clippy for the host and for EL2, documentation, lint, image; the tests are `cargo test`
     Ci,
+    /// Look that no instruction of the EL2 binary depends on what a guest traps; part of `ci`
+    Image,
     /// Measure the hypervisor, in instructions
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Lint => lint::run(),
         Chore::Ci => ci::run(),
+        Chore::Image => image::run(),
         Chore::Bench(what) => bench::run(what),
         Chore::Soak(options) => soak::run(&options),
         Chore::Differ(options) => differ::run(&options),

@@ -1,6 +1,7 @@
-//! `cargo xtask mutants`: takes safeguards of stage 2, of nested guests and of their interrupts away one by one, and sees
-//! whether tests notice.
+//! `cargo xtask mutants`: takes safeguards of stage 2, of nested guests, of their interrupts and of the lives of virtual
+//! machines away one by one, and sees whether tests notice.
 
+mod life;
 mod nested;
 mod stage2;
 mod table;
@@ -16,7 +17,15 @@ use crate::workspace::{self, Failure};
 use table::{Mutant, SUBJECTS, Subject};
 
 /// What the mutants are tested with.
-const CRATES: [&str; 6] = ["arm64", "stage2", "nested", "mmu-model", "trials", "vdev"];
+const CRATES: [&str; 7] = [
+    "arm64",
+    "stage2",
+    "nested",
+    "mmu-model",
+    "trials",
+    "vdev",
+    "life",
+];
 /// In percent: what a mutant breaks shows early or not at all.
 const TRIALS: &str = "4";
 /// A mutant that has not ended by then has made something endless.
@@ -33,7 +42,7 @@ pub(crate) struct Options {
     /// Run those whose name holds this
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Run those of this crate: stage2, nested or vdev
+    /// Run those of this crate: stage2, nested, vdev or life
     #[arg(long, value_name = "CRATE")]
     of: Option<String>,
 }

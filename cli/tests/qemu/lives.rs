@@ -54,7 +54,9 @@ fn a_slow_life_between_quick_ones_does_not_let_a_guest_reset_for_ever() {
     const ROLE: &str = "resets-now-and-then";
     let mut stage = Stage::new();
     stage.life(ROLE, ROLE, 1, "");
-    let said = stage.run_on(1).within(LIMIT).on_terminal().fails();
+    // Whether a life is quick goes by instructions.
+    let run = stage.run_on(1).in_own_time().within(LIMIT);
+    let said = run.on_terminal().fails();
     must_say(&said, &["resets itself over and over; it stays off"]);
     must_say(
         &said,

@@ -47,14 +47,35 @@ fn ends_of_interrupts_that_no_list_register_held_count_for_their_own_guest() {
 }
 
 #[test]
+fn a_guest_that_does_not_listen_to_what_is_pending_keeps_no_interrupt_from_el2() {
+    is_not_felt(["listens-to-one-group", "steady"], &[]);
+}
+
+#[test]
 fn a_guest_that_waits_with_its_timer_long_past_takes_no_more_than_its_turns() {
     is_not_felt(["spins-past-deadline", "steady"], &[]);
+}
+
+#[test]
+fn an_interrupt_goes_with_its_line_alone_and_beside_another() {
+    let ended = stage(&["lines"]).run_on(1).in_own_time().succeeds(&[OK]);
+    assert!(ended.all_off(&["lines"]), "{}", ended.record);
+    is_not_felt(["steady", "lines"], &[]);
 }
 
 #[test]
 fn a_deferred_serror_is_not_seen_by_the_next_guest() {
     for cpu in ["max", "neoverse-n2"] {
         is_not_felt(["writes-disr", "reads-disr"], &["--cpu", cpu]);
+    }
+}
+
+#[test]
+fn watchpoints_match_for_their_own_guest_alone() {
+    let roles = ["watches-the-first", "watches-the-second"];
+    for cpu in ["max", "cortex-a72"] {
+        let ended = is_not_felt(roles, &["--cpu", cpu]);
+        must_say(&ended.output, &["[watches-the-second] neighbours: ok"]);
     }
 }
 

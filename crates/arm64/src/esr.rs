@@ -244,10 +244,19 @@ impl Esr {
         self.0 >> 8 & 1 != 0
     }
 
-    /// Of an abort: whether FAR_EL2 does not hold the address (FnV).
+    /// Whether FAR_EL2 holds an address: of an abort, unless FnV says that it does not, which it may of synchronous
+    /// external aborts; of a misaligned PC, and of a watchpoint (DDI 0487, D24.2.52, FAR_EL2). Otherwise it holds what
+    /// an earlier exception left.
     #[inline]
-    pub const fn is_far_invalid(self) -> bool {
-        self.0 >> 10 & 1 != 0
+    pub const fn has_address(self) -> bool {
+        const FNV: u64 = 1 << 10;
+        match self.ec().0 {
+            0x20 | 0x21 | 0x24 | 0x25 => {
+                !(matches!(self.fault_status(), FaultStatus::External) && self.0 & FNV != 0)
+            }
+            0x22 | 0x34 | 0x35 => true,
+            _ => false,
+        }
     }
 
     /// Of a data abort: the access, where the syndrome describes one (ISV = 1). `None` for load/store pairs,
@@ -361,6 +370,19 @@ mod tests {
             FaultStatus::decode(0x13),
             FaultStatus::ExternalOnWalk { level: -1 }
         );
+    }
+
+    #[test]
+    fn only_some_exceptions_have_an_address() {
+        let has = |ec: u64, iss: u64| Esr(ec << 26 | iss).has_address();
+        for ec in 0..64 {
+            let is_one = [0x20, 0x21, 0x22, 0x24, 0x25, 0x34, 0x35].contains(&ec);
+            assert_eq!(has(ec, 0x10), is_one, "{ec:#x}");
+        }
+        let not_valid = 1 << 10;
+        assert!(!has(0x24, not_valid | 0x10) && !has(0x20, not_valid | 0x10));
+        assert!(has(0x24, not_valid | 0x07) && has(0x24, not_valid | 0x14));
+        assert!(has(0x22, not_valid | 0x10));
     }
 
     #[test]

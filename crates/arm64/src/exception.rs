@@ -1,42 +1,104 @@
 //! What the architecture does when an exception is taken to EL1, for a hypervisor that takes one on a guest's behalf.
 
-use crate::esr::Esr;
+use crate::esr::{Ec, Esr};
 
 /// A synchronous exception to inject.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Injection {
     /// The instruction is UNDEFINED (EC 0x00).
     Undefined,
-    /// A synchronous external abort of a load or store, at the virtual address given.
-    DataAbort {
-        /// FAR_EL1.
-        far: u64,
-    },
-    /// A synchronous external abort of an instruction fetch, at the virtual address given.
-    InstructionAbort {
-        /// FAR_EL1.
-        far: u64,
-    },
+    /// PSTATE.IL is set (EC 0x0e).
+    IllegalState,
+    /// A synchronous external abort.
+    External(ExternalAbort),
+    /// A software step, of an instruction that was executed and was no Load-Exclusive.
+    Step,
+}
+
+/// A synchronous external abort, of the access that hardware reported another abort of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExternalAbort {
+    esr: Esr,
+    far: Option<u64>,
+}
+
+const CM: u64 = 1 << 8;
+const WNR: u64 = 1 << 6;
+const FNV: u64 = 1 << 10;
+const IL: u64 = 1 << 25;
+
+impl ExternalAbort {
+    /// In place of the abort of a lower exception level that ESR_EL2 and FAR_EL2 tell of. Class, CM and WnR are the
+    /// access's and stay; what described it for a device, and what stage 2 had to say, has no meaning here (DDI 0487,
+    /// D24.2, ESR_EL2). Where FAR_EL2 is not valid nobody may see it: it holds what an earlier exception left, maybe of
+    /// another guest.
+    ///
+    /// ```
+    /// use droste_arm64::esr::Esr;
+    /// use droste_arm64::exception::ExternalAbort;
+    /// let store = ExternalAbort::new(Esr(0x24 << 26 | 1 << 25 | 1 << 24 | 1 << 6 | 0x07), 0x1000);
+    /// assert_eq!((store.esr(), store.far()), (Esr(0x24 << 26 | 1 << 25 | 1 << 6 | 0x10), Some(0x1000)));
+    /// ```
+    pub const fn new(of: Esr, far: u64) -> Self {
+        const EXTERNAL: u64 = 0x10;
+        let is_fetch = matches!(of.ec(), Ec::INSTRUCTION_ABORT_LOWER);
+        let ec = if is_fetch {
+            Ec::INSTRUCTION_ABORT_LOWER
+        } else {
+            Ec::DATA_ABORT_LOWER
+        };
+        let kept = if is_fetch { 0 } else { of.0 & (CM | WNR) };
+        let (valid, far) = if of.has_address() {
+            (0, Some(far))
+        } else {
+            (FNV, None)
+        };
+        Self {
+            esr: Esr((ec.0 as u64) << 26 | IL | kept | valid | EXTERNAL),
+            far,
+        }
+    }
+
+    /// The same on a walk of stage 1, at this level from −1 to 3.
+    #[must_use]
+    pub const fn on_walk(self, level: i8) -> Self {
+        const STATUS: u64 = 0x3f;
+        let status = (0x14 + level as i64).cast_unsigned();
+        Self {
+            esr: Esr(self.esr.0 & !STATUS | status),
+            ..self
+        }
+    }
+
+    /// What ESR_ELx says; its class is that of an abort from a lower level.
+    pub const fn esr(self) -> Esr {
+        self.esr
+    }
+
+    /// What FAR_ELx says, if anything.
+    pub const fn far(self) -> Option<u64> {
+        self.far
+    }
 }
 
 impl Injection {
-    /// What ESR_ELx says of it; an abort's class is that of one from a lower level.
+    /// What ESR_ELx says of it; a class that has one for the same level is that from a lower level.
     pub const fn esr(self) -> Esr {
-        const EXTERNAL: u64 = 0x10;
-        const IL: u64 = 1 << 25;
-        let (ec, status) = match self {
-            Self::Undefined => (0x00, 0),
-            Self::InstructionAbort { .. } => (0x20, EXTERNAL),
-            Self::DataAbort { .. } => (0x24, EXTERNAL),
-        };
-        Esr(ec << 26 | IL | status)
+        const ISV: u64 = 1 << 24;
+        const STEPPED: u64 = 0x22;
+        match self {
+            Self::Undefined => Esr(IL),
+            Self::IllegalState => Esr(0x0e << 26 | IL),
+            Self::External(abort) => abort.esr,
+            Self::Step => Esr(0x32 << 26 | IL | ISV | STEPPED),
+        }
     }
 
     /// What FAR_ELx says of it, if anything.
     pub const fn far(self) -> Option<u64> {
         match self {
-            Self::Undefined => None,
-            Self::InstructionAbort { far } | Self::DataAbort { far } => Some(far),
+            Self::External(abort) => abort.far,
+            Self::Undefined | Self::IllegalState | Self::Step => None,
         }
     }
 }
@@ -57,19 +119,32 @@ pub struct Entry {
 mod pstate {
     pub(super) const EL1H: u64 = 0b0101;
     pub(super) const EL1T: u64 = 0b0100;
-    pub(super) const AARCH32: u64 = 1 << 4;
     pub(super) const DAIF: u64 = 0xf << 6;
     pub(super) const SSBS: u64 = 1 << 12;
     pub(super) const PAN: u64 = 1 << 22;
     pub(super) const DIT: u64 = 1 << 24;
     pub(super) const NZCV: u64 = 0xf << 28;
+    pub(super) const D: u64 = 1 << 9;
+    pub(super) const AIF: u64 = 7 << 6;
+    pub(super) const IL: u64 = 1 << 20;
 }
 
 const SCTLR_SPAN: u64 = 1 << 23;
 const SCTLR_DSSBS: u64 = 1 << 44;
 
-/// Takes `what` to EL1 from a guest whose PSTATE is `from`, with its SCTLR_EL1 and VBAR_EL1 (DDI 0487, D1.3.1 and
-/// AArch64.TakeException).
+/// PSTATE of a CPU without AArch32 whose EL1 has tried to return to it at EL0 and is found there, with `found` as SPSR_EL2
+/// has it: the return was illegal, EL1 goes on where it leads with PSTATE.IL set, and the first instruction there raises
+/// an [Illegal State exception](Injection::IllegalState) (DDI 0487, D1.4.4). Hardware that has AArch32 at EL0 asks nobody
+/// whether it may: HCR_EL2.RW is about EL1.
+///
+/// Flags, masks, PAN and DIT are what the return took over; which stack pointer EL1 used is lost, and taken to be its own.
+pub const fn back_from_aarch32(found: u64) -> u64 {
+    const KEPT: u64 = pstate::NZCV | pstate::DIT | pstate::PAN | pstate::AIF;
+    found & KEPT | pstate::D | pstate::IL | pstate::EL1H
+}
+
+/// Takes `what` to EL1 from a guest whose PSTATE is `from`, in AArch64, with its SCTLR_EL1 and VBAR_EL1 (DDI 0487, D1.3.1
+/// and AArch64.TakeException).
 ///
 /// ```
 /// use droste_arm64::exception::{Injection, take_to_el1};
@@ -78,12 +153,10 @@ const SCTLR_DSSBS: u64 = 1 << 44;
 /// assert_eq!(entry.pc, 0xffff_8000_0000_0c00);
 /// ```
 pub const fn take_to_el1(what: Injection, from: u64, sctlr: u64, vbar: u64) -> Entry {
-    // An abort from the same level has the next class.
+    // An abort or a step of the same level has the next class.
     const SAME: u64 = 1 << 26;
-    let is_el1 = from & (pstate::AARCH32 | 0b1100) == 0b0100;
-    let offset = if from & pstate::AARCH32 != 0 {
-        0x600
-    } else if !is_el1 {
+    let is_el1 = from & 0b1100 == 0b0100;
+    let offset = if !is_el1 {
         0x400
     } else if from & 0xf == pstate::EL1T {
         0x000
@@ -91,9 +164,7 @@ pub const fn take_to_el1(what: Injection, from: u64, sctlr: u64, vbar: u64) -> E
         0x200
     };
     let esr = match what {
-        Injection::InstructionAbort { .. } | Injection::DataAbort { .. } if is_el1 => {
-            what.esr().0 | SAME
-        }
+        Injection::External(_) | Injection::Step if is_el1 => what.esr().0 | SAME,
         _ => what.esr().0,
     };
     let mut to = from & (pstate::NZCV | pstate::DIT | pstate::PAN) | pstate::DAIF | pstate::EL1H;
@@ -118,27 +189,84 @@ mod tests {
     const VBAR: u64 = 0xffff_0000_0001_0000;
     const SPAN: u64 = SCTLR_SPAN;
 
+    const LOAD: Esr = Esr(0x24 << 26 | IL | 0x07);
+
     #[test]
     fn each_source_has_its_vector() {
         let pc = |from| take_to_el1(Injection::Undefined, from, SPAN, VBAR).pc - VBAR;
         assert_eq!(pc(0b0100), 0x000, "EL1t");
         assert_eq!(pc(0b0101), 0x200, "EL1h");
         assert_eq!(pc(0b0000), 0x400, "EL0");
-        assert_eq!(pc(0b1_0000), 0x600, "AArch32 EL0");
+    }
+
+    #[test]
+    fn a_return_to_aarch32_was_illegal() {
+        // T32 with IT, GE and Q, big-endian, IRQs masked.
+        let found = 0x1f << 27 | 3 << 25 | pstate::PAN | 0xf << 16 | 0x3f << 10 | 0x2b0;
+        let back = back_from_aarch32(found);
+        let expected = pstate::NZCV | pstate::PAN | pstate::IL | 0x280 | 0b0101;
+        assert_eq!(back, expected);
+        let entry = take_to_el1(Injection::IllegalState, back, SPAN, VBAR);
+        assert_eq!((entry.pc, entry.esr), (VBAR + 0x200, 0x0e << 26 | IL));
+        assert_eq!(entry.pstate & pstate::IL, 0);
     }
 
     #[test]
     fn an_abort_names_the_level_it_came_from() {
-        let abort = Injection::DataAbort { far: 0x1234 };
+        let abort = Injection::External(ExternalAbort::new(LOAD, 0x1234));
         let from_el1 = take_to_el1(abort, 0b0101, SPAN, VBAR);
         assert_eq!(
             (from_el1.esr, from_el1.far),
             (0x25 << 26 | 1 << 25 | 0x10, Some(0x1234))
         );
         assert_eq!(take_to_el1(abort, 0, SPAN, VBAR).esr >> 26, 0x24);
-        let fetch = Injection::InstructionAbort { far: 0 };
+        let fetch = ExternalAbort::new(Esr(0x20 << 26 | IL | 0x07), 0);
+        let fetch = Injection::External(fetch);
         assert_eq!(take_to_el1(fetch, 0b0101, SPAN, VBAR).esr >> 26, 0x21);
         assert_eq!(take_to_el1(fetch, 0, SPAN, VBAR).esr >> 26, 0x20);
+    }
+
+    #[test]
+    fn an_external_abort_says_of_the_access_what_hardware_said() {
+        let everything = Esr(0x24 << 26 | 0x1ff_ffc0 | IL | 0x0f);
+        let store = ExternalAbort::new(everything, 8);
+        let kept = 1 << 8 | 1 << 6;
+        assert_eq!(store.esr(), Esr(0x24 << 26 | IL | kept | 0x10));
+        assert_eq!(store.far(), Some(8));
+        let fetch = ExternalAbort::new(Esr(0x20 << 26 | 0x1ff_ffc0 | 0x0f), 8);
+        assert_eq!(fetch.esr(), Esr(0x20 << 26 | IL | 0x10));
+    }
+
+    #[test]
+    fn an_external_abort_on_a_walk_has_the_walks_level() {
+        let store = ExternalAbort::new(Esr(LOAD.0 | 1 << 7 | 1 << 6), 8);
+        for (level, status) in [(-1, 0x13), (0, 0x14), (1, 0x15), (2, 0x16), (3, 0x17)] {
+            let esr = store.on_walk(level).esr();
+            assert_eq!(esr, Esr(0x24 << 26 | IL | 1 << 6 | status));
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_not_valid_is_nobodys() {
+        let unknown = ExternalAbort::new(Esr(0x24 << 26 | IL | 1 << 10 | 0x10), 0x1234);
+        assert_eq!(unknown.far(), None);
+        assert_eq!(unknown.esr(), Esr(0x24 << 26 | IL | 1 << 10 | 0x10));
+        // Of other aborts the bit is RES0.
+        let known = ExternalAbort::new(Esr(LOAD.0 | 1 << 10), 0x1234);
+        assert_eq!(
+            (known.far(), known.esr()),
+            (Some(0x1234), Esr(0x24 << 26 | IL | 0x10))
+        );
+        let entry = take_to_el1(Injection::External(unknown), 0b0101, SPAN, VBAR);
+        assert_eq!(entry.far, None);
+    }
+
+    #[test]
+    fn a_step_was_of_an_instruction() {
+        let step = |from| take_to_el1(Injection::Step, from, SPAN, VBAR);
+        assert_eq!(step(0).esr, 0x32 << 26 | IL | 1 << 24 | 0x22);
+        assert_eq!(step(0b0101).esr, 0x33 << 26 | IL | 1 << 24 | 0x22);
+        assert_eq!(step(0).far, None);
     }
 
     #[test]

@@ -96,6 +96,16 @@ impl fmt::Display for PlatformError {
 
 impl core::error::Error for PlatformError {}
 
+impl PlatformError {
+    /// Whether the firmware can be called all the same, to switch the machine off.
+    pub fn has_firmware(&self) -> bool {
+        match self {
+            Self::Malformed | Self::Conduit(_) => false,
+            Self::Missing(what) => !what.starts_with("/psci"),
+        }
+    }
+}
+
 impl Platform {
     /// Reads a flattened device tree.
     ///
@@ -125,6 +135,20 @@ impl Platform {
             tree_bytes: fdt.data().len() as u64,
             devices,
         })
+    }
+
+    /// The console alone: the PL011 that a tree has, whatever else it lacks, an interrupt controller for it too. Who finds a tree unusable can say so there.
+    ///
+    /// ```
+    /// # let bytes: &[u8] = &[];
+    /// assert!(droste_devtree::Platform::console(bytes).is_none());
+    /// ```
+    pub fn console(tree: &[u8]) -> Option<Device> {
+        let fdt = Fdt::new(tree).ok()?;
+        let chosen = fdt.find_node("/chosen");
+        let stdout = chosen.and_then(|c| c.property("stdout-path"));
+        let stdout = stdout.and_then(|property| property.value_as::<&str>().ok());
+        pl011(fdt, &device::all(fdt), stdout, |_| true)
     }
 
     /// The device at `path`.
@@ -259,9 +283,18 @@ fn timer(devices: &[Device]) -> Result<Timer, PlatformError> {
 
 /// The console: `stdout-path` may be a path or an alias, with options after a colon.
 fn uart(fdt: Fdt<'_>, devices: &[Device], stdout: Option<&str>) -> Result<Device, PlatformError> {
-    let is_pl011 = |d: &&Device| {
-        d.is_compatible("arm,pl011") && !d.registers.is_empty() && !d.interrupts.is_empty()
-    };
+    let found = pl011(fdt, devices, stdout, |device| !device.interrupts.is_empty());
+    found.ok_or(PlatformError::Missing("PL011 UART with an interrupt"))
+}
+
+fn pl011(
+    fdt: Fdt<'_>,
+    devices: &[Device],
+    stdout: Option<&str>,
+    is_usable: impl Fn(&Device) -> bool,
+) -> Option<Device> {
+    let is_pl011 =
+        |d: &&Device| d.is_compatible("arm,pl011") && !d.registers.is_empty() && is_usable(d);
     let named = stdout.and_then(|path| {
         let path = path.split(':').next()?;
         if path.starts_with('/') {
@@ -274,9 +307,7 @@ fn uart(fdt: Fdt<'_>, devices: &[Device], stdout: Option<&str>) -> Result<Device
     let chosen = named
         .filter(|d| is_pl011(d))
         .or_else(|| devices.iter().find(is_pl011));
-    chosen
-        .cloned()
-        .ok_or(PlatformError::Missing("PL011 UART with an interrupt"))
+    chosen.cloned()
 }
 
 #[cfg(test)]
@@ -352,6 +383,34 @@ mod tests {
             Platform::parse(&empty).err(),
             Some(PlatformError::Missing("/psci node"))
         );
+    }
+
+    /// The board with something of its tree overwritten by as many bytes.
+    fn spoilt(what: &[u8], by: &[u8]) -> Vec<u8> {
+        assert_eq!(what.len(), by.len());
+        let mut tree = VIRT.to_vec();
+        let at = tree.windows(what.len()).position(|bytes| bytes == what);
+        let at = at.expect("the board has it");
+        tree[at..at + by.len()].copy_from_slice(by);
+        tree
+    }
+
+    #[test]
+    fn a_tree_that_lacks_something_else_has_its_console() {
+        for (what, by, firmware) in [
+            (&b"arm,gic-v3"[..], &b"arm,gic-v9"[..], true),
+            (b"arm,armv8-timer", b"arm,armv9-timer", true),
+            (b"smc\0", b"hvc\0", false),
+        ] {
+            let tree = spoilt(what, by);
+            let error = Platform::parse(&tree).expect_err("it lacks something");
+            assert_eq!(error.has_firmware(), firmware, "{error}");
+            let console = Platform::console(&tree).expect("a console");
+            assert_eq!(console.registers, [0x0900_0000..0x0900_1000]);
+        }
+        assert_eq!(Platform::console(&[0; 64]), None);
+        assert_eq!(Platform::console(&spoilt(b"arm,pl011", b"arm,pl012")), None);
+        assert!(!PlatformError::Malformed.has_firmware());
     }
 
     #[test]

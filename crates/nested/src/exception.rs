@@ -67,6 +67,7 @@ pub(crate) mod pstate {
     pub(crate) const F: u64 = 1 << 6;
     pub(crate) const I: u64 = 1 << 7;
     pub(crate) const A: u64 = 1 << 8;
+    pub(crate) const D: u64 = 1 << 9;
     pub(crate) const BTYPE: u64 = 3 << 10;
     pub(crate) const SSBS: u64 = 1 << 12;
     pub(crate) const IL: u64 = 1 << 20;
@@ -207,6 +208,35 @@ pub const fn target(cause: Cause, from: Level, hcr: u64, mdcr: u64) -> Target {
         Level::El1 | Level::El0 if is_routed || is_tge => Target::El2,
         Level::El1 | Level::El0 => Target::El1,
     }
+}
+
+/// The level whose debug exceptions are those of what runs below it, where virtual EL2's registers are `hcr` and `mdcr`
+/// (D2.4).
+pub const fn debug_target(hcr: u64, mdcr: u64) -> Target {
+    target(Cause::Debug, Level::El0, hcr, mdcr)
+}
+
+/// Whether `from` makes single steps, where debug exceptions go to `debug`, MDSCR_EL1 is `mdscr` and PSTATE `pstate`
+/// (D2.4 and D2.12).
+///
+/// ```
+/// use droste_nested::exception::{Level, Target, is_stepping};
+/// let (ss, kde, masked) = (1, 1 << 13, 1 << 9);
+/// assert!(is_stepping(Level::El0, Target::El1, ss, masked));
+/// assert!(!is_stepping(Level::El1, Target::El1, ss, 0));
+/// assert!(is_stepping(Level::El1, Target::El1, ss | kde, 0));
+/// assert!(!is_stepping(Level::El1, Target::El1, ss | kde, masked));
+/// ```
+pub const fn is_stepping(from: Level, debug: Target, mdscr: u64, pstate: u64) -> bool {
+    const SS: u64 = 1;
+    const KDE: u64 = 1 << 13;
+    let is_within = mdscr & KDE != 0 && pstate & pstate::D == 0;
+    let is_enabled = match (from, debug) {
+        (Level::El0, _) | (Level::El1, Target::El2) => true,
+        (Level::El1, Target::El1) | (Level::El2, Target::El2) => is_within,
+        (Level::El1, Target::Pending) | (Level::El2, Target::El1 | Target::Pending) => false,
+    };
+    is_enabled && mdscr & SS != 0
 }
 
 /// Whether an interrupt for `target` is masked where the virtual PSTATE is `pstate` and virtual EL2's HCR_EL2 `hcr`

@@ -251,7 +251,6 @@ fn permits(leaf: &CanonicalLeaf, access: Access) -> bool {
 
 /// ISV, SAS, SSE, SRT, SF and AR: the description of a load or store.
 const INSTRUCTION: u64 = 0x7ff << 14;
-const FNV: u64 = 1 << 10;
 const CM: u64 = 1 << 8;
 const S1PTW: u64 = 1 << 7;
 const WNR: u64 = 1 << 6;
@@ -271,15 +270,15 @@ impl Abort {
     /// Class, instruction length, and what describes the access stay: the access was the same (DDI 0487, D24.2.40, "ISS
     /// encoding for an exception from a Data Abort" and "from an Instruction Abort"). The status code is that of the
     /// guest's fault. An external abort on a walk describes no instruction. What only features that are not advertised
-    /// put there is clear: ISS2, and VNCR of FEAT_NV2.
+    /// put there is clear: ISS2, and VNCR of FEAT_NV2; and FnV, which faults of tables do not have.
     ///
     /// HPFAR_EL2 holds the address for faults of which it would be UNKNOWN too (DDI 0487, D24.2.60).
     pub const fn for_guest(&self, fault: WalkFault) -> Syndrome {
         let is_external = matches!(fault.kind, FaultKind::ExternalAbort);
         let kept = match self.esr.ec() {
-            Ec::INSTRUCTION_ABORT_LOWER => EC_AND_IL | FNV | S1PTW,
-            _ if is_external => EC_AND_IL | FNV | CM | S1PTW | WNR,
-            _ => EC_AND_IL | INSTRUCTION | FNV | CM | S1PTW | WNR,
+            Ec::INSTRUCTION_ABORT_LOWER => EC_AND_IL | S1PTW,
+            _ if is_external => EC_AND_IL | CM | S1PTW | WNR,
+            _ => EC_AND_IL | INSTRUCTION | CM | S1PTW | WNR,
         };
         Syndrome {
             esr: Esr(self.esr.0 & kept | fault.status_code()),

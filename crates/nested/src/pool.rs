@@ -16,27 +16,41 @@
 
 use core::ops::DerefMut;
 
-use droste_arm64::{Vmid, Vtcr, Vttbr};
+use droste_arm64::{Vmid, Vtcr, Vttbr, hcr};
 
 use crate::tlbi::guest_vmid;
+use crate::walk::EE;
 use crate::{Advertised, StageTwoRegisters};
 
 /// What L1's registers say that a context of L2 is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
     vmid: Vmid,
-    /// VTTBR_EL2 without CnP, and VTCR_EL2; `None` with stage 2 off, where neither has a meaning.
-    table: Option<(Vttbr, Vtcr)>,
+    /// VTTBR_EL2 without CnP, VTCR_EL2, and the [`controls`]; `None` with stage 2 off, where none of them has a meaning.
+    table: Option<(Vttbr, Vtcr, u64)>,
 }
 
 const CNP: u64 = 1;
+
+/// What else says how a table is read: SCTLR_EL2.EE, in which order its bytes are; HCR_EL2.FWB, where that is shown, what its
+/// memory types mean; and HCR_EL2.PTW, where stage-1 walks may not go. One virtual CPU's are not another's.
+#[inline]
+fn controls(registers: &StageTwoRegisters, advertised: &Advertised) -> u64 {
+    let fwb = if advertised.ids.has_fwb() {
+        hcr::FWB
+    } else {
+        0
+    };
+    registers.hcr & (hcr::PTW | fwb) | registers.sctlr & EE
+}
 
 impl Key {
     /// The key of what L2 would run by now.
     #[inline]
     pub fn new(registers: &StageTwoRegisters, advertised: &Advertised) -> Self {
         let vmid = guest_vmid(registers, advertised);
-        let table = (Vttbr(registers.vttbr.0 & !CNP), registers.vtcr);
+        let vttbr = Vttbr(registers.vttbr.0 & !CNP);
+        let table = (vttbr, registers.vtcr, controls(registers, advertised));
         Self {
             vmid,
             table: registers.is_on().then_some(table),

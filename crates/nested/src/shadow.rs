@@ -29,7 +29,7 @@ use droste_arm64::desc::{Format, S2ap};
 use droste_arm64::{IdRegisters, Ipa, Pa};
 use droste_stage2::{
     Cause, Context, Error, Fault, Geometry, Hole, Machine, Mapping, Owed, PageCache, PageSupply,
-    Table, Users, VmidAllocator, Walk,
+    Table, Trees, Users, VmidAllocator, Walk,
 };
 
 use crate::L2Ipa;
@@ -74,6 +74,10 @@ impl<S: PageSupply> PageSupply for Ahead<'_, S> {
 
     fn give(&mut self, page: Pa) {
         self.supply.give(page);
+    }
+
+    fn trees(&mut self) -> Option<&mut Trees> {
+        self.supply.trees()
     }
 }
 
@@ -131,7 +135,7 @@ impl<const CPUS: usize> Shadow<CPUS> {
     /// # Panics
     /// If something was filled since it was [cleared](Self::clear).
     pub fn rededicate(&mut self, guest: Option<Format>) {
-        assert!(self.filled == Extents::NONE, "a shadow is cleared first");
+        assert!(self.is_empty(), "a shadow is cleared first");
         self.guest = guest;
     }
 
@@ -288,6 +292,11 @@ impl<const CPUS: usize> Shadow<CPUS> {
         self.table.age(machine, ipa.ipa(), bytes)
     }
 
+    /// Whether nothing was filled since it was empty.
+    pub fn is_empty(&self) -> bool {
+        self.filled == Extents::NONE
+    }
+
     /// Takes everything: for an invalidation by VMID or of all, before the shadow becomes another's, and where the
     /// reverse map does not track it.
     ///
@@ -298,7 +307,7 @@ impl<const CPUS: usize> Shadow<CPUS> {
         host: &mut Host<'_, M, S, CPUS>,
     ) -> Result<(), Error> {
         self.invalidations = self.invalidations.wrapping_add(1);
-        if self.filled == Extents::NONE {
+        if self.is_empty() {
             // Nothing was mapped since it was empty, not even a table.
             return Ok(());
         }

@@ -33,7 +33,7 @@ pub(crate) use shape::format;
 use shape::{Shape, effective_vtcr};
 
 /// SCTLR_EL2.EE: L1's table walks are big-endian.
-const EE: u64 = 1 << 25;
+pub(crate) const EE: u64 = 1 << 25;
 
 /// The registers of virtual EL2 that govern stage 2, as L1 wrote them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -7,7 +7,8 @@ use crate::sync::{AtomicU64, Ordering};
 pub struct Counters {
     /// Faults that changed the table.
     pub faults: u64,
-    /// Pages that hold tables now, the root not among them.
+    /// Pages that hold tables now, the root not among them; and those that came free in [`Trees`](crate::Trees), since
+    /// those are not counted before they are [taken](crate::Trees::taken), and not here.
     pub table_pages: u64,
     /// Invalidations of a single address, IPAS2E1IS.
     pub tlbi_address: u64,

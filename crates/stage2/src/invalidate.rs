@@ -21,13 +21,14 @@
 //! D8.7.3).
 
 use droste_arm64::Bbm;
-use droste_arm64::desc::{Format, RawDescriptor};
+use droste_arm64::desc::Format;
 use droste_arm64::tlbi::{IpaOperand, RangeCover, Tlbi};
 use droste_arm64::{Ipa, Level, Pa};
 
 use crate::counters::Counts;
 use crate::entry::{Span, is_locked, unlocked};
 use crate::machine::{Regime, under};
+use crate::trees::List;
 use crate::{Context, Dsb, Machine, Table, VmidAllocator};
 
 /// The most invalidations of single addresses before the whole VMID is cheaper.
@@ -45,36 +46,6 @@ pub struct Users<'a, const CPUS: usize> {
     pub vmids: &'a VmidAllocator<CPUS>,
     /// Every context of the table that is not retired.
     pub contexts: &'a [&'a Context<CPUS>],
-}
-
-/// Pages of unlinked tables, linked through their first entries. A link reads as an invalid descriptor.
-#[derive(Debug)]
-pub(crate) struct PageList {
-    /// The link to the page that came last.
-    head: RawDescriptor,
-}
-
-/// The last page's link. Bit 0 is clear, and no page's address has bit 1 set.
-const END: RawDescriptor = RawDescriptor(2);
-
-impl PageList {
-    pub(crate) const fn new() -> Self {
-        Self { head: END }
-    }
-
-    pub(crate) fn push<M: Machine>(&mut self, machine: &M, page: Pa) {
-        machine.write(page, self.head);
-        self.head = RawDescriptor(page.0);
-    }
-
-    pub(crate) fn pop<M: Machine>(&mut self, machine: &M) -> Option<Pa> {
-        if self.head == END {
-            return None;
-        }
-        let page = Pa(self.head.0);
-        self.head = machine.read(page);
-        Some(page)
-    }
 }
 
 /// What the changed entries were: a bit for leaves of each level, one for tables, one for the whole table.
@@ -149,7 +120,7 @@ pub(crate) struct Debt {
     span: Span,
     what: What,
     locks: Locks,
-    pub(crate) pages: PageList,
+    pub(crate) trees: List,
 }
 
 impl Debt {
@@ -161,7 +132,7 @@ impl Debt {
             },
             what: What::NOTHING,
             locks: Locks::None,
-            pages: PageList::new(),
+            trees: List::new(),
         }
     }
 

@@ -245,6 +245,7 @@ pub mod slots;
 mod split;
 mod sync;
 pub mod table;
+mod trees;
 mod unmap;
 pub mod vmid;
 
@@ -263,4 +264,5 @@ pub use pages::{PageCache, PageSupply, Quota};
 pub use sizing::FAULT_AROUND;
 pub use slots::{DirtyLog, MAX_SLOTS, Sequence, Slot, Slots};
 pub use table::{Leaves, Table, Walk};
+pub use trees::Trees;
 pub use vmid::VmidAllocator;

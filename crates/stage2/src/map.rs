@@ -11,7 +11,8 @@ use droste_arm64::{Ipa, Level, Pa};
 use crate::attributes::scheme;
 use crate::cache::Maintenance;
 use crate::entry::{Place, Span, kind, locked, unlocked};
-use crate::invalidate::{Debt, PageList};
+use crate::invalidate::Debt;
+use crate::trees::List;
 use crate::{Attributes, Dsb, Error, Machine, Owed, PageSupply, Table};
 
 /// Whether leaves that map a whole aligned run get the Contiguous bit.
@@ -116,9 +117,9 @@ impl Table {
         table: Pa,
         level: Level,
     ) {
-        let mut pages = PageList::new();
-        self.retire(machine, table, level, &mut pages);
-        self.give_pages(machine, supply, &mut pages);
+        let mut trees = List::new();
+        trees.push(machine, self.geometry.format(), (table, level));
+        self.give_pages(machine, supply, &mut trees);
     }
 }
 
@@ -236,10 +237,11 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
                 self.machine.write(place.entry, locked(leaf));
                 self.debt.add_table(place.span(geometry));
                 self.debt.lock();
-                let child = found.table_address(geometry.format());
+                let format = geometry.format();
+                let child = found.table_address(format);
                 if let Some(below) = place.level.next() {
-                    self.table
-                        .retire(self.machine, child, below, &mut self.debt.pages);
+                    let trees = &mut self.debt.trees;
+                    trees.push(self.machine, format, (child, below));
                 }
             }
             return;

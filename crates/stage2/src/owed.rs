@@ -35,7 +35,7 @@ impl<'t> Owed<'t> {
     }
 
     /// Invalidates in every context of the table, makes valid what waited for that, and gives the pages of unlinked
-    /// tables back. One pair of barriers a context, whatever was changed.
+    /// tables back, or to the supply's [trees](PageSupply::trees). One pair of barriers a context, whatever was changed.
     ///
     /// # Errors
     /// The operation's own.
@@ -54,7 +54,10 @@ impl<'t> Owed<'t> {
             result,
         } = self;
         debt.settle(table, machine, users);
-        table.give_pages(machine, supply, &mut debt.pages);
+        match supply.trees() {
+            Some(trees) => trees.add(machine, table.geometry, &debt.trees),
+            None => table.give_pages(machine, supply, &mut debt.trees),
+        }
         table.standing = Standing::Settled;
         result
     }

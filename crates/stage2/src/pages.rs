@@ -5,7 +5,7 @@
 
 use droste_arm64::{Ipa, Pa};
 
-use crate::Error;
+use crate::{Error, Trees};
 
 /// Where pages for tables come from and go back to.
 ///
@@ -18,6 +18,13 @@ pub trait PageSupply {
 
     /// Takes a page back. Nothing in the machine refers to it any more.
     fn give(&mut self, page: Pa);
+
+    /// Where tables go that come free with all below them, if the supply takes them apart itself: as it needs pages, and
+    /// not before. Without, each of their pages is [given](Self::give) at once, which takes the longer the more was
+    /// mapped.
+    fn trees(&mut self) -> Option<&mut Trees> {
+        None
+    }
 }
 
 impl<S: PageSupply + ?Sized> PageSupply for &mut S {
@@ -28,9 +35,14 @@ impl<S: PageSupply + ?Sized> PageSupply for &mut S {
     fn give(&mut self, page: Pa) {
         (**self).give(page);
     }
+
+    fn trees(&mut self) -> Option<&mut Trees> {
+        (**self).trees()
+    }
 }
 
-/// A share of a supply: one virtual machine's part of a pool that several use.
+/// A share of a supply: one virtual machine's part of a pool that several use. It has no [trees](PageSupply::trees):
+/// what it is owed, it counts.
 ///
 /// ```
 /// # extern crate std;

@@ -341,7 +341,9 @@ impl<M: Machine> Collapse<'_, M> {
             debt.lock();
         }
         debt.add_table(place.span(self.table.geometry));
-        debt.pages.push(self.machine, child);
+        let below = place.level.next().expect("a block stands above level 3");
+        let format = self.table.geometry.format();
+        debt.trees.push(self.machine, format, (child, below));
     }
 }
 

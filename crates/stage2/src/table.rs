@@ -14,7 +14,8 @@ use droste_arm64::{IdRegisters, Ipa, Level, Pa};
 
 use crate::counters::{Counters, Counts};
 use crate::entry::{Place, Span, is_locked, unlocked};
-use crate::invalidate::{Debt, PageList};
+use crate::invalidate::Debt;
+use crate::trees::List;
 use crate::{Attributes, Dsb, Error, Geometry, Machine, Owed, PageSupply};
 
 /// What a walk found.
@@ -305,10 +306,10 @@ impl Table {
         &self,
         machine: &M,
         supply: &mut impl PageSupply,
-        pages: &mut PageList,
+        trees: &mut List,
     ) {
         let mut count = 0;
-        while let Some(page) = pages.pop(machine) {
+        while let Some(page) = trees.pop(machine, self.geometry) {
             supply.give(page);
             count += 1;
         }

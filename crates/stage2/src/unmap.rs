@@ -4,7 +4,7 @@ use droste_arm64::desc::{Kind, RawDescriptor};
 use droste_arm64::{Ipa, Level, Pa};
 
 use crate::entry::{Place, Span, is_locked, kind, unlocked};
-use crate::invalidate::{Debt, PageList, Touched};
+use crate::invalidate::{Debt, Touched};
 use crate::{Machine, Owed, PageSupply, Table};
 
 impl Table {
@@ -38,7 +38,7 @@ impl Table {
         self.owe(debt, result)
     }
 
-    /// Unmaps everything, at a cost in proportion to the tables there are, not to the address space. The root stays;
+    /// Unmaps everything, at the cost of looking at the root's entries, whatever is below them. The root stays;
     /// after the discharge the table is as new, and it and its contexts can be dropped and the root's memory reused.
     pub fn free<M: Machine>(&mut self, machine: &M) -> Owed<'_> {
         self.expect_settled();
@@ -53,8 +53,9 @@ impl Table {
             machine.write(entry, RawDescriptor::EMPTY);
             debt.add_everything();
             if let (Kind::Table, Some(below)) = (kind(raw, self.geometry, level), level.next()) {
-                let child = unlocked(raw).table_address(self.geometry.format());
-                self.retire(machine, child, below, &mut debt.pages);
+                let format = self.geometry.format();
+                let child = unlocked(raw).table_address(format);
+                debt.trees.push(machine, format, (child, below));
             }
         }
         self.owe(debt, Ok(()))
@@ -120,33 +121,8 @@ impl Table {
             start: span.start.max(hole.start),
             end: span.end.min(hole.end),
         });
-        self.retire(machine, child, below, &mut debt.pages);
-    }
-
-    /// Collects a table that is no longer reachable, and all below it. Each page's first entry becomes the list's
-    /// link, which is invalid as a descriptor; hardware that still walks the others finds what was there.
-    pub(crate) fn retire<M: Machine>(
-        &self,
-        machine: &M,
-        table: Pa,
-        level: Level,
-        pages: &mut PageList,
-    ) {
-        if let Some(below) = level.next() {
-            for index in 0..self.geometry.granule().entries() {
-                let raw = machine.read(table + index * 8);
-                if raw == RawDescriptor::EMPTY || !unlocked(raw).is_table(level) {
-                    continue;
-                }
-                let child = unlocked(raw).table_address(self.geometry.format());
-                if below == Level::L3 {
-                    pages.push(machine, child);
-                } else {
-                    self.retire(machine, child, below, pages);
-                }
-            }
-        }
-        pages.push(machine, table);
+        debt.trees
+            .push(machine, self.geometry.format(), (child, below));
     }
 
     /// Whether a table below the root has no entry left. Those that lie in `hole` are known to be empty; whoever

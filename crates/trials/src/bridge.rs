@@ -7,7 +7,7 @@ use droste_arm64::desc::RawDescriptor;
 use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Pa, Vtcr, Vttbr};
 use droste_mmu_model::{Form, Model, Scope, Tlbi as Instruction};
-use droste_stage2::{Dsb, Ic, Machine, PageSupply};
+use droste_stage2::{Dsb, Geometry, Ic, Machine, PageSupply, Quota, Trees};
 
 /// A model that several CPUs share.
 pub trait Share {
@@ -168,5 +168,93 @@ impl<S: Share> PageSupply for Pool<'_, S> {
         self.model
             .with(|model| model.release(page, self.page_bytes));
         self.free.push(page);
+    }
+}
+
+/// A virtual machine's share of pages, which takes trees apart as it needs them, or gets each page at once.
+#[derive(Debug)]
+pub(crate) struct Stock<'m> {
+    quota: Quota<Pool<'m>>,
+    trees: Option<Trees>,
+    model: &'m RefCell<Model>,
+    /// The CPU that asks.
+    pub(crate) cpu: usize,
+}
+
+impl<'m> Stock<'m> {
+    /// `count` pages from `first` on, for tables of this shape.
+    pub(crate) fn new(
+        model: &'m RefCell<Model>,
+        first: Pa,
+        count: u64,
+        geometry: Geometry,
+        apart: Apart,
+    ) -> Self {
+        let pool = Pool::new(model, first, count, geometry.page_bytes());
+        Self {
+            quota: Quota::new(count, pool),
+            trees: (apart == Apart::Late).then(|| Trees::new(geometry)),
+            model,
+            cpu: 0,
+        }
+    }
+
+    /// Takes all trees apart, and says how many pages there are.
+    pub(crate) fn left(&mut self) -> u64 {
+        while let Some(page) = self.take_apart() {
+            self.quota.give(page);
+        }
+        self.quota.left()
+    }
+
+    /// How many may be taken without taking trees apart.
+    pub(crate) const fn at_hand(&self) -> u64 {
+        self.quota.left()
+    }
+
+    /// How many pages came back out of trees.
+    pub(crate) fn taken_apart(&self) -> u64 {
+        self.trees.as_ref().map_or(0, Trees::taken)
+    }
+
+    fn take_apart(&mut self) -> Option<Pa> {
+        self.trees.as_mut()?.take(&Cpu::new(self.model, self.cpu))
+    }
+}
+
+/// When tables that came free are taken apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Apart {
+    AtOnce,
+    Late,
+}
+
+impl Apart {
+    /// By a world's seed.
+    pub(crate) const fn of(seed: u64) -> Self {
+        if seed.is_multiple_of(2) {
+            Self::Late
+        } else {
+            Self::AtOnce
+        }
+    }
+}
+
+impl PageSupply for Stock<'_> {
+    fn take(&mut self) -> Option<Pa> {
+        if self.quota.left() == 0
+            && let Some(page) = self.take_apart()
+        {
+            self.quota.give(page);
+        }
+        self.quota.take()
+    }
+
+    fn give(&mut self, page: Pa) {
+        self.quota.give(page);
+    }
+
+    fn trees(&mut self) -> Option<&mut Trees> {
+        self.trees.as_mut()
     }
 }

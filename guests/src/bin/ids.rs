@@ -109,7 +109,12 @@ mod guest {
                 trials::cut(value, *shift, field.width, field.is_signed)
             });
             let value = others.fold(own, i64::max);
-            if field.whose == Whose::Kernel && cpu::is_el2() && !el2::is_vhe() {
+            let is_ours = match field.whose {
+                Whose::Anyone => true,
+                Whose::El1 => !cpu::is_el2(),
+                Whose::Kernel => !cpu::is_el2() || el2::is_vhe(),
+            };
+            if !is_ours {
                 return;
             }
             for (level, how) in field.levels {

@@ -9,27 +9,31 @@
 #[cfg(target_os = "none")]
 mod guest {
     use core::hint::black_box;
-    use core::sync::atomic::{AtomicBool, Ordering};
+    use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use droste_guests::time::{self, Timer, now};
     use droste_guests::trap::{self, Frame, Kind, Vector};
     use droste_guests::tree::Machine;
-    use droste_guests::{cpu, gic, println, psci, smp};
+    use droste_guests::{cpu, gic, lines, println, psci, smp};
 
     droste_guests::guest!(main: main, secondary: secondary, exception: exception);
 
     type Role = (&'static str, fn());
 
-    const ROLES: [Role; 10] = [
+    const ROLES: [Role; 14] = [
         ("steady", steady),
         ("sleepy", sleepy),
         ("off-with-pending", off_with_pending),
         ("ends-unlisted", ends_unlisted),
         ("handler", handler),
+        ("listens-to-one-group", listens_to_one_group),
         ("spins-past-deadline", spins_past_deadline),
         ("writes-disr", writes_disr),
         ("reads-disr", reads_disr),
         ("kicks-the-sleeping", kicks_the_sleeping),
         ("resets", resets),
+        ("watches-the-first", || watches(0)),
+        ("watches-the-second", || watches(1)),
+        ("lines", lines),
     ];
 
     /// Nanoseconds of a millisecond.
@@ -51,11 +55,23 @@ mod guest {
     const LONG_MS: u64 = 30;
     /// How many interrupts are handled.
     const HANDLED: u32 = 60;
+    /// How often lines rise and fall.
+    const LINES: u32 = 100;
     /// The SGI that is handled, or sent.
     const SGI: u32 = 3;
     /// A deferred SError with an implementation's own syndrome (DDI 0487, "DISR_EL1").
     const SERROR: u64 = 0x8123_4567;
 
+    /// How often a word that is watched is read.
+    const READS: u64 = 40;
+    /// MDSCR_EL1: MDE, KDE. DBGWCR_EL1: E, PAC EL1 and EL0, LSC loads and stores, BAS of eight bytes.
+    const DEBUG_ON: u64 = 1 << 15 | 1 << 13;
+    const WATCHED: u64 = 1 | 3 << 1 | 3 << 3 | 0xff << 5;
+
+    /// Words that neighbours watch, at the same address in each.
+    static WORDS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+    /// How often a watchpoint matched.
+    static MATCHES: AtomicU64 = AtomicU64::new(0);
     /// Whether the second vCPU ran.
     static IS_AWAKE: AtomicBool = AtomicBool::new(false);
     /// Whether an instruction was undefined.
@@ -95,6 +111,17 @@ mod guest {
             let intid = take_soon();
             Timer::Virtual.disarm();
             gic::end(intid);
+        }
+        println!("neighbours: ok");
+    }
+
+    /// Raises and lowers its timers' lines, again and again.
+    fn lines() {
+        gic::enable_distributor();
+        for timer in (0..LINES).flat_map(|_| [Timer::Virtual, Timer::Physical]) {
+            lines::check(timer, |what, found, wanted| {
+                assert_eq!(found, wanted, "{timer:?}: {what}");
+            });
         }
         println!("neighbours: ok");
     }
@@ -185,6 +212,18 @@ mod guest {
         println!("neighbours: ok");
     }
 
+    /// Has more interrupts pending than any list registers hold, of a group that it does not listen to, while it listens to
+    /// the other.
+    fn listens_to_one_group() {
+        gic::enable_groups(0b11);
+        gic::enable_cpu(0, u32::from(u16::MAX));
+        cpu::set_group0_enable(1);
+        cpu::set_group1_enable(0);
+        gic::make_pending(0, u32::from(u16::MAX));
+        spin(SPOIL_UNTIL_MS);
+        println!("neighbours: ok");
+    }
+
     /// Sends an SGI to a vCPU that is off, and switches it on when that was long ago.
     fn kicks_the_sleeping() {
         gic::enable_distributor();
@@ -208,6 +247,27 @@ mod guest {
         psci::call(psci::SYSTEM_RESET, [0; 3]);
     }
 
+    /// Watches one word, and reads both after each turn of others: it must hear of each read of its own, and of no other.
+    fn watches(own: usize) {
+        let address = core::ptr::from_ref(&WORDS[own]) as u64;
+        cpu::set_os_lock(0);
+        cpu::set_watchpoint_address(address);
+        cpu::set_watchpoint_control(WATCHED);
+        cpu::set_mdscr(DEBUG_ON);
+        cpu::unmask_debug();
+        for round in 0..READS {
+            spin(LONG_MS / 2);
+            WORDS[1 - own].load(Ordering::SeqCst);
+            let seen = MATCHES.load(Ordering::SeqCst);
+            assert!(seen == round, "{seen} matches after {round} reads");
+            WORDS[own].load(Ordering::SeqCst);
+            let seen = MATCHES.load(Ordering::SeqCst);
+            assert!(seen == round + 1, "a read that was watched: {seen} matches");
+        }
+        cpu::set_mdscr(0);
+        println!("neighbours: ok");
+    }
+
     /// Acknowledges an interrupt that is on its way.
     fn take_soon() -> u32 {
         let mut taken = None;
@@ -227,13 +287,15 @@ mod guest {
         time::spin(ms * MS);
     }
 
-    /// Passes over undefined instructions.
+    /// Passes over undefined instructions, and accesses that are watched.
     fn exception(vector: Vector, frame: &mut Frame) {
         const UNKNOWN: u64 = 0;
-        if vector.kind() != Kind::Synchronous || cpu::esr() >> 26 != UNKNOWN {
-            trap::unexpected(vector, frame);
+        const WATCHPOINT: u64 = 0x35;
+        match (vector.kind(), cpu::esr() >> 26) {
+            (Kind::Synchronous, UNKNOWN) => IS_UNDEFINED.store(true, Ordering::Relaxed),
+            (Kind::Synchronous, WATCHPOINT) => _ = MATCHES.fetch_add(1, Ordering::SeqCst),
+            _ => trap::unexpected(vector, frame),
         }
-        IS_UNDEFINED.store(true, Ordering::Relaxed);
         frame.elr += 4;
     }
 }

@@ -1,7 +1,7 @@
 //! ID_AA64PFR*_EL1, ID_AA64DFR*_EL1 and what goes with them (DDI 0487, D24.2).
 
 use super::How::{self, Mode, NoMode, Remains, State, Unseen};
-use super::{Field, Register, fields, reads, register, run};
+use super::{Field, Register, fields, raises, reads, register, run};
 
 pub(super) static REGISTERS: &[Register] = &[
     register!(ID_AA64PFR0_EL1 3 0 0 4 0, PFR0),
@@ -100,13 +100,14 @@ const ALL_OF_FP8: &[Field] = fields! {
     all 0 / 64: 1 FPMR;
 };
 
+// At a virtual EL2 breakpoints and watchpoints never match, as README tells: two of each are the least that can be said.
 const DFR0: &[Field] = fields! {
     DebugVer 0: 6 reads!(2 0 0 2 2);
     TraceVer 4: 1 reads!(2 1 0 3 0);
     PMUVer 8 (signed): 1 reads!(3 3 9 12 0);
-    BRPs 12: 1 Unseen("the least that can be said; they never match, as README tells");
+    BRPs 12 (el1): 1 raises!("try_breakpoint_0", 0x31), 1 raises!("try_breakpoint_1", 0x31);
     PMSS 16: 1 reads!(3 0 9 13 3);
-    WRPs 20: 1 Unseen("as BRPs");
+    WRPs 20 (el1): 1 raises!("try_watchpoint_0", 0x35), 1 raises!("try_watchpoint_1", 0x35);
     SEBEP 24: 1 OF_PMU;
     CTX_CMPs 28: 0 Unseen("one of the breakpoints");
     PMSVer 32: 1 PMSCR;

@@ -19,6 +19,7 @@ _start:
 // Puts EL2 into a known state: MMU off, HCR_EL2.E2H = 0 where the CPU has it. Clobbers x9.
 .macro el2_known_state
     msr     daifset, #0xf
+    msr     spsel, #1                   // a boot loader may enter at EL2t, whose stack pointer is a guest's
     mov     x9, #(1 << 31)              // HCR_EL2.RW
     msr     hcr_el2, x9
     isb

@@ -1,6 +1,6 @@
 //! Why a guest was left, and what its own EL1 is to see of it.
 
-use super::{isb, mrs, msr};
+use super::{has_ras, isb, mrs, msr};
 
 /// What the hardware says of an exit; the registers keep their values until the next exception.
 pub(crate) struct Fault;
@@ -66,4 +66,44 @@ impl ExceptionRegisters {
             }
         }
     }
+}
+
+/// Waits until every SError that the loaded guest has caused is pending, takes one that is, and says whether there was
+/// one: no other guest is to find it. For when another one takes the CPU; an exit does without.
+///
+/// With FEAT_RAS an error synchronization barrier notes it in DISR_EL1. Without, DSB completes the guest's accesses, and a
+/// pending SError (ISR_EL1.A) is let through for one instruction, which `vectors.s` knows (DDI 0487, D1.4.6 and the RAS
+/// chapter, "Error synchronization barrier").
+pub(crate) fn take_serror() -> bool {
+    const PENDING: u64 = 1 << 8;
+    const DEFERRED: u64 = 1 << 31;
+    // SAFETY: a barrier has no effect but order.
+    unsafe { core::arch::asm!("dsb sy", options(nostack, preserves_flags)) }
+    if has_ras() {
+        // SAFETY: ESB, which has no effect but order and what it notes in DISR_EL1: at EL2 that is EL2's own.
+        unsafe { core::arch::asm!("hint #16", options(nostack, preserves_flags)) }
+        isb();
+        let is_deferred = mrs!("S3_0_C12_C1_1") & DEFERRED != 0; // DISR_EL1
+        if is_deferred {
+            // SAFETY: as above.
+            unsafe { msr!("S3_0_C12_C1_1", 0u64) }
+        }
+        return is_deferred;
+    }
+    isb();
+    if mrs!("isr_el1") & PENDING == 0 {
+        return false;
+    }
+    let is_taken: u64;
+    // SAFETY: `vectors.s` comes back from an SError between these labels, with x2 set and all else as it was. What else it
+    // writes, ELR_EL2, SPSR_EL2, ESR_EL2 and FAR_EL2, belongs to an exit whose handler is past them.
+    unsafe {
+        core::arch::asm!(
+            "bl serror_window",
+            out("x2") is_taken,
+            out("x30") _,
+            options(preserves_flags)
+        );
+    }
+    is_taken != 0
 }

@@ -11,18 +11,23 @@ use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicDistributor, GicRedistributor, GicRedistributorIterator};
 use arm_gic::{IntId, UniqueMmioPointer};
 use droste_arm64::Pa;
-use droste_vdev::gic::{Interface, Vmcr, Vtr};
+use droste_vdev::gic::{Interface, Vmcr, Vtr, undisputed};
 
 use super::{isb, mrs, msr};
 
 /// No interrupt is pending.
 pub(crate) const SPURIOUS: u32 = 1023;
 
+/// Priority of what guests can raise without pause, kicks and maintenance interrupts: below that of all others, which is
+/// `arm-gic`'s 0x80, so that they keep no timer of EL2's and no device waiting.
+const RAISED_BY_GUESTS: u8 = 0xc0;
 const FIRST_PPI: u32 = 16;
 const FIRST_SPI: u32 = 32;
 const AFFINITY: u64 = 0xff_00ff_ffff;
 const GICD_ICACTIVER: u64 = 0x380;
+const GICD_ISPENDR: u64 = 0x200;
 const GICD_ICPENDR: u64 = 0x280;
+const GICD_ICFGR: u64 = 0xc00;
 const SGI_FRAME: u64 = 0x1_0000;
 const GICR_ISACTIVER0: u64 = SGI_FRAME + 0x300;
 const GICR_ICACTIVER0: u64 = SGI_FRAME + 0x380;
@@ -68,10 +73,19 @@ impl Distributor {
     }
 }
 
+/// Whether the line of SPI `intid`, which stands active, is high, as far as the distributor at `base` tells: it does of a
+/// level-sensitive one, which is pending besides while it is high (IHI 0069, 4.1.2 and GICD_ISPENDR). An edge is not undone.
+pub(crate) fn is_line_high(base: Pa, intid: u32) -> bool {
+    let config = read32(Pa(base.0 + GICD_ICFGR + u64::from(intid / 16) * 4));
+    let is_edge = config >> (intid % 16 * 2 + 1) & 1 != 0;
+    is_edge
+        || read32(Pa(base.0 + GICD_ISPENDR + u64::from(intid / 32) * 4)) >> (intid % 32) & 1 != 0
+}
+
 /// Brings up this CPU's redistributor and CPU interface, among the redistributor regions at `regions`, with the
-/// private interrupts `ppis` (16 to 31) and all SGIs enabled. Returns the redistributor's address; `None` where no
-/// region has one for this CPU.
-pub(crate) fn init_cpu(regions: &[Pa], ppis: &[u32]) -> Option<Pa> {
+/// private interrupts `timers` and `maintenance` (16 to 31) and all SGIs enabled. Returns the redistributor's address;
+/// `None` where no region has one for this CPU.
+pub(crate) fn init_cpu(regions: &[Pa], timers: &[u32], maintenance: u32) -> Option<Pa> {
     let me = mrs!("mpidr_el1") & AFFINITY;
     let mut found = None;
     for region in regions {
@@ -82,7 +96,7 @@ pub(crate) fn init_cpu(regions: &[Pa], ppis: &[u32]) -> Option<Pa> {
         let stride = frame_bytes(*region);
         for (n, mut frame) in frames.enumerate() {
             if frame.typer().core_mpidr() & AFFINITY == me {
-                configure(&mut frame, ppis);
+                configure(&mut frame, timers, maintenance);
                 found = Some(Pa(region.0 + n as u64 * stride));
             }
         }
@@ -102,13 +116,18 @@ fn frame_bytes(redistributor: Pa) -> u64 {
     }
 }
 
-fn configure(frame: &mut GicRedistributor<'_>, ppis: &[u32]) {
+fn configure(frame: &mut GicRedistributor<'_>, timers: &[u32], maintenance: u32) {
     // Awake already, where the firmware used interrupts: nothing to do.
     let _ = frame.mark_core_awake();
     frame.configure_default_settings();
-    let sgis = (0..16).map(IntId::sgi);
-    let ppis = ppis.iter().map(|ppi| IntId::ppi(ppi - FIRST_PPI));
-    for id in sgis.chain(ppis) {
+    let ppi = |intid| IntId::ppi(intid - FIRST_PPI);
+    let raised_by_guests = (0..16).map(IntId::sgi).chain([ppi(maintenance)]);
+    for id in raised_by_guests.clone() {
+        frame
+            .set_interrupt_priority(id, RAISED_BY_GUESTS)
+            .expect("SGIs and PPIs are private interrupts");
+    }
+    for id in raised_by_guests.chain(timers.iter().copied().map(ppi)) {
         frame
             .enable_interrupt(id, true)
             .expect("SGIs and PPIs are private interrupts");
@@ -328,6 +347,15 @@ pub(crate) fn set_maintenance(requests: u64) {
 pub(crate) fn set_virtual_hcr(value: u64) {
     // SAFETY: ICH_HCR_EL2 concerns the guest's virtual interface alone.
     unsafe { msr!("S3_4_C12_C11_0", value) }
+}
+
+/// Turns off the requests for maintenance that the hardware has for met although all was done.
+pub(crate) fn drop_disputed_requests() {
+    isb();
+    let misr = mrs!("S3_4_C12_C11_2");
+    if misr != 0 {
+        set_virtual_hcr(undisputed(read_virtual_hcr(), misr));
+    }
 }
 
 /// Reads ICH_HCR_EL2.

@@ -54,6 +54,31 @@ pub(crate) fn midr() -> u64 {
     mrs!("midr_el1")
 }
 
+/// What may differ from one CPU of a machine to another, and a virtual CPU has of the one that it runs on.
+#[derive(Clone, Copy)]
+pub(crate) struct Model {
+    /// MIDR_EL1.
+    pub(crate) midr: u64,
+    /// How many event counters there are: MDCR_EL2.HPMN.
+    pub(crate) counters: u64,
+}
+
+impl Model {
+    /// This CPU's.
+    pub(crate) fn read() -> Self {
+        const PMCR_N: u64 = 0x1f << 11;
+        let has_pmu = !matches!(mrs!("id_aa64dfr0_el1") >> 8 & 0xf, 0 | 0xf);
+        Self {
+            midr: midr(),
+            counters: if has_pmu {
+                (mrs!("pmcr_el0") & PMCR_N) >> 11
+            } else {
+                0
+            },
+        }
+    }
+}
+
 /// This CPU's affinity: MPIDR_EL1 without its flags.
 pub(crate) fn affinity() -> u64 {
     mrs!("mpidr_el1") & 0xff_00ff_ffff

@@ -6,10 +6,12 @@
 pub(crate) mod boot;
 pub(crate) mod bug;
 pub(crate) mod cache;
+mod debug;
 pub(crate) mod el2;
 pub(crate) mod exception;
 pub(crate) mod firmware;
 pub(crate) mod gic;
+pub(crate) mod guest_word;
 pub(crate) mod heap;
 pub(crate) mod id;
 pub(crate) mod memory;
@@ -47,6 +49,11 @@ macro_rules! msr {
 
 pub(crate) use {mrs, msr};
 
+/// Whether the CPU has FEAT_RAS.
+fn has_ras() -> bool {
+    mrs!("id_aa64pfr0_el1") >> 28 & 0xf != 0
+}
+
 /// Instruction synchronization barrier: what was written to system registers holds from here on.
 #[inline]
 pub(crate) fn isb() {
@@ -59,6 +66,20 @@ pub(crate) fn isb() {
 pub(crate) fn wait_for_interrupt() {
     // SAFETY: WFI has no effect but to pause; the DSB makes earlier stores visible before it does.
     unsafe { core::arch::asm!("dsb sy", "wfi", options(nostack, preserves_flags)) }
+}
+
+/// Whether an interrupt waits at this CPU for EL2 to leave off what it does (DDI 0487, ISR_EL1: read at EL2, it is the
+/// physical ones that count).
+#[inline]
+pub(crate) fn is_interrupt_pending() -> bool {
+    const IRQ: u64 = 1 << 7;
+    const FIQ: u64 = 1 << 6;
+    let value: u64;
+    // SAFETY: reading this register changes nothing. Not `nomem`: what it reads changes by itself.
+    unsafe {
+        core::arch::asm!("mrs {}, isr_el1", out(reg) value, options(nostack, preserves_flags));
+    }
+    value & (IRQ | FIQ) != 0
 }
 
 /// Stops this CPU for good.

@@ -2,6 +2,9 @@
 
 use super::{isb, mrs, msr};
 
+/// CNT*_CTL.{ISTATUS, IMASK, ENABLE} of a timer that interrupts.
+const DUE: u64 = 0b101;
+
 /// The system counter, in ticks since power-on.
 #[inline]
 pub(crate) fn now() -> u64 {
@@ -12,6 +15,16 @@ pub(crate) fn now() -> u64 {
 /// Ticks a second.
 pub(crate) fn frequency() -> u64 {
     mrs!("cntfrq_el0")
+}
+
+/// Whether the loaded guest's virtual timer drives its line high.
+pub(crate) fn is_virtual_due() -> bool {
+    mrs!("cntv_ctl_el0") & 0b111 == DUE
+}
+
+/// Whether its physical timer does.
+pub(crate) fn is_physical_due() -> bool {
+    mrs!("cntp_ctl_el0") & 0b111 == DUE
 }
 
 /// Asks for the EL2 timer's interrupt once the counter reaches `deadline`; `None` turns the timer off.

@@ -3,7 +3,8 @@
 use droste_arm64::hcr;
 use droste_nested::registers::VirtualEl2;
 
-use super::{isb, mrs, msr};
+use super::id::Model;
+use super::{debug, isb, mrs, msr};
 
 /// EL2's traps that a guest hypervisor may add to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,18 +48,20 @@ impl Traps {
         const MDCR_PERFORMANCE: u64 = 1 << 6 | 1 << 5; // TPM, TPMCR
         const MDCR_TRACE_FILTER: u64 = 1 << 19;
         const MDCR_STATISTICAL: u64 = 1 << 14; // TPMS
-        const PMCR_N: u64 = 0x1f << 11;
-        let has_pmu = !matches!(mrs!("id_aa64dfr0_el1") >> 8 & 0xf, 0 | 0xf);
-        // Counters stay with EL1 in MDCR_EL2.HPMN, all of whose accesses trap.
-        let counters = if has_pmu {
-            (mrs!("pmcr_el0") & PMCR_N) >> 11
-        } else {
-            0
-        };
         Self {
             cptr: CPTR_RES1 | CPTR_TRACE | CPTR_ACTIVITY_MONITORS,
-            mdcr: MDCR_DEBUG | MDCR_PERFORMANCE | MDCR_TRACE_FILTER | MDCR_STATISTICAL | counters,
+            mdcr: MDCR_DEBUG | MDCR_PERFORMANCE | MDCR_TRACE_FILTER | MDCR_STATISTICAL,
             cnthctl: CNTHCTL_EL1_PHYSICAL,
+        }
+        .on(Model::read())
+    }
+
+    /// The same on a CPU of this model: its counters stay with EL1 in MDCR_EL2.HPMN, all of whose accesses trap.
+    pub(super) const fn on(self, model: Model) -> Self {
+        const HPMN: u64 = 0x1f;
+        Self {
+            mdcr: self.mdcr & !HPMN | model.counters,
+            ..self
         }
     }
 
@@ -136,6 +139,7 @@ pub(crate) fn init_cpu() {
         msr!("hcr_el2", hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO);
         msr!("hstr_el2", 0u64);
         msr!("oslar_el1", 0u64); // the guest's own OS lock is kept in software
+        debug::init_cpu();
         msr!("cntvoff_el2", 0u64); // both of a guest's counters agree
         msr!("cnthp_ctl_el2", 0u64);
         msr!("cntv_ctl_el0", 0u64);

@@ -13,7 +13,7 @@ use droste_vdev::sysreg::DebugRegisters;
 use super::registers::{El1, Keys, Timers};
 use super::simd::Vectors;
 use super::traps::Traps;
-use super::{gic, isb, mrs, msr};
+use super::{debug, exception, gic, has_ras, isb, mrs, msr};
 use crate::cpu::Cpu;
 use crate::exit;
 use crate::nested::El2;
@@ -65,9 +65,12 @@ pub(crate) struct Registers {
     x: [u64; 31],
     /// Where the guest goes on.
     pub(crate) pc: u64,
-    /// Its PSTATE, as SPSR_EL2 holds it.
+    /// Its PSTATE, as SPSR_EL2 holds it; and [`STEPPED`], which that has no such bit for.
     pub(crate) pstate: u64,
 }
+
+/// It stepped over an instruction that was emulated, and has not been told. `vectors.s` sees to it at the next entry.
+const STEPPED: u64 = 1 << 63;
 
 // What vectors.s was written for.
 const _: () = {
@@ -101,7 +104,15 @@ impl Registers {
         const BTYPE: u64 = 3 << 10;
         const SINGLE_STEP: u64 = 1 << 21;
         self.pc = self.pc.wrapping_add(bytes);
+        if self.pstate & SINGLE_STEP != 0 {
+            self.pstate |= STEPPED;
+        }
         self.pstate &= !(BTYPE | SINGLE_STEP);
+    }
+
+    /// Forgets that it [stepped over](Self::skip) an instruction while it was to make one step.
+    pub(crate) fn forget_step(&mut self) {
+        self.pstate &= !STEPPED;
     }
 }
 
@@ -165,12 +176,17 @@ impl VcpuState {
         vcpu: &'static Vcpu,
         cpu: &'static Cpu,
         (fixed, control): (Fixed, Control),
-        el2: Option<Box<El2>>,
+        mut el2: Option<Box<El2>>,
         (pc, argument): (u64, u64),
     ) -> Box<Self> {
         // Virtual EL2 is EL1 to the hardware.
         const EL1H_MASKED: u64 = 0x3c5;
         const SCTLR_RES1: u64 = 0x30d0_0800;
+        // Whoever powers it on may be a CPU of another model.
+        let control = control.on(cpu);
+        if let Some(el2) = &mut el2 {
+            el2.settle_on(cpu);
+        }
         let mut registers = Registers {
             pc,
             pstate: EL1H_MASKED,
@@ -207,6 +223,9 @@ impl VcpuState {
     pub(crate) fn save(&mut self) {
         // A virtual SError that the guest has not taken yet.
         self.control.hcr = self.control.hcr & !hcr::VSE | mrs!("hcr_el2") & hcr::VSE;
+        if exception::take_serror() {
+            self.control.hcr |= hcr::VSE;
+        }
         self.el1.save();
         self.timers.save();
         self.interface = gic::read_interface();
@@ -251,16 +270,15 @@ impl VcpuState {
         mrs!("hcr_el2") & hcr::VSE
     }
 
-    /// Gives the hardware what it needs of the guest's debug registers.
+    /// Gives the hardware what it needs of the guest's debug registers. Breakpoints and watchpoints of one with EL2 never
+    /// match: virtual EL2 and what is under it are one level to the hardware, and a change of worlds does not look at them.
     pub(crate) fn load_debug(&self) {
-        // SAFETY: MDSCR_EL1 enables debug exceptions of EL1 and EL0 alone; EL2 routes none to itself.
-        unsafe { msr!("mdscr_el1", self.debug.hardware_mdscr()) }
+        if self.el2.is_none() {
+            debug::load(&self.debug);
+        } else {
+            debug::load_without_points(&self.debug);
+        }
     }
-}
-
-/// Whether the CPU has the registers of FEAT_RAS.
-fn has_ras() -> bool {
-    mrs!("id_aa64pfr0_el1") >> 28 & 0xf != 0
 }
 
 impl Fixed {
@@ -277,6 +295,17 @@ impl Fixed {
 }
 
 impl Control {
+    /// The same for a virtual CPU that runs on `cpu`.
+    pub(crate) fn on(self, cpu: &Cpu) -> Self {
+        let model = cpu.model.get();
+        let model = *model.expect("virtual CPUs run on CPUs that are online");
+        Self {
+            midr: model.midr,
+            traps: self.traps.on(model),
+            ..self
+        }
+    }
+
     #[inline]
     fn load(&self) {
         // SAFETY: values that `Vm` or `El2::of_guest` composed: the guest stays at EL1 and EL0 under stage 2, its
@@ -325,4 +354,12 @@ handler!(
 handler!(
     /// An SError while a guest ran.
     handle_serror => exit::serror
+);
+handler!(
+    /// Any of these, of a guest in AArch32: comes before them, and in place of the first.
+    handle_aarch32 => exit::leave_aarch32
+);
+handler!(
+    /// A guest that is to be entered, and to be told of a step over an instruction.
+    handle_stepped => exit::stepped
 );

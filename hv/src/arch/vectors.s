@@ -39,14 +39,33 @@
     b       exit_guest
 .endm
 
-// The first handler is of synchronous exceptions from a guest in AArch64.
+// An SError of EL2's own. Within the window that lets one through it is noted in x2; elsewhere it is fatal.
+.macro serror_from_el2
+    .balign 0x80
+    stp     x0, x1, [sp, #-16]!
+    mrs     x0, elr_el2
+    adr     x1, serror_window
+    sub     x0, x0, x1
+    cmp     x0, #(serror_window_end - serror_window)
+    ldp     x0, x1, [sp], #16
+    b.ls    1f
+    msr     tpidrro_el0, x0
+    mov     x0, #7
+    b       el2_bug
+1:  mov     x2, #1
+    eret
+.endm
+
+// The first handler is of synchronous exceptions from a guest in AArch64. EL1 is, so these are all that are taken; the
+// others are of no use.
 .macro table name, sync:vararg
     .balign 0x800
     .global \name
 \name:
-.irp kind, 0, 1, 2, 3, 4, 5, 6, 7
+.irp kind, 0, 1, 2, 3, 4, 5, 6
     from_el2 \kind
 .endr
+    serror_from_el2
     \sync
 .rept 2
     from_guest handle_irq
@@ -115,11 +134,21 @@ tlbi_done:
     dsb     nsh
     isb
 
+// Lets one SError through; x2 says whether there was one. The flags that its exception changes come back with SPSR_EL2.
+serror_window:
+    mov     x2, #0
+    msr     daifclr, #4
+    isb
+    msr     daifset, #4
+serror_window_end:
+    ret
+
 exit_guest:
     mrs     x2, elr_el2
     mrs     x3, spsr_el2
     stp     x30, x2, [x0, #240]
     str     x3, [x0, #256]
+    tbnz    x3, #4, exit_aarch32        // SPSR_EL2.M[4]
     ldp     x2, x3, [sp], #16
     stp     x2, x3, [x0]
     mov     x29, xzr
@@ -128,6 +157,7 @@ exit_guest:
 enter_guest:
     msr     tpidr_el2, x0
     ldr     x3, [x0, #256]
+    tbnz    x3, #63, enter_stepped      // `STEPPED`
     ldp     x30, x2, [x0, #240]
     msr     spsr_el2, x3
     msr     elr_el2, x2
@@ -149,6 +179,24 @@ enter_guest:
     eret
     dsb     nsh                         // nothing past ERET is speculated
     isb
+
+// EL0 was in AArch32, where no guest may be: it is brought back first. Then an interrupt or an SError is handled as ever;
+// a synchronous exception never was.
+exit_aarch32:
+    ldp     x2, x3, [sp], #16
+    stp     x2, x3, [x0]
+    mov     x29, xzr
+    mov     x19, x4
+    bl      handle_aarch32
+    adr     x4, handle_sync
+    cmp     x19, x4
+    b.eq    enter_guest
+    blr     x19
+    b       enter_guest
+
+enter_stepped:
+    bl      handle_stepped
+    b       enter_guest
 
 // x0: `Registers`, x1: CPU index. The first entry of this CPU; its stack starts anew.
 .global enter_first_guest

@@ -3,12 +3,18 @@
 //! L1's RAM stays where it is while L1 runs, so no shadow has to follow a change of the canonical table: what the
 //! library's reverse map is for does not happen here. When L1 restarts, every shadow is emptied.
 //!
+//! What L1 asks for never takes long at a time. To empty a shadow is to take the tables out of its root; they are taken
+//! apart when their pages are wanted. An invalidation that is for many shadows looks for interrupts as it goes along:
+//! where one is pending, L1 executes the instruction again afterwards, and what is empty by then is passed over. When pages
+//! run out, one shadow is emptied, and the fault comes again.
+//!
 //! Locks are taken in this order: a virtual CPU's pages taken ahead; the pools'; a shadow's; then the canonical table's,
 //! or that of the pages for shadows; last the VMID numbers'.
 
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use droste_arm64::{Pa, Vmid};
 use droste_nested::pool::{Entry, Grant, Key, Place, Pool};
@@ -23,9 +29,8 @@ use spin::RwLock;
 use spin::mutex::{SpinMutex, TicketMutex};
 
 use super::l1_memory::L1Memory;
-use crate::arch::MAX_CPUS;
-use crate::arch::el2;
 use crate::arch::stage2::Hardware;
+use crate::arch::{self, MAX_CPUS, el2};
 use crate::guest_memory::{GuestMemory, PAGE, Pages, VMIDS, tables_for};
 use crate::memory::Ram;
 use crate::vm::BuildError;
@@ -41,6 +46,22 @@ const SHADOWS_PER_VCPU: usize = 4;
 /// How often a fault of L2 is judged in one exit: the canonical table may have to be brought on first, and may be
 /// changed by others at once.
 const JUDGEMENTS: u32 = 3;
+
+/// Places that a virtual machine has at most.
+const MOST_PLACES: usize = SHADOWS + SHADOWS_PER_VCPU * droste_image::VCPUS_MAX as usize;
+/// Shadows that are emptied before interrupts are looked for: each costs a look at its root and an invalidation.
+const AT_ONCE: usize = 8;
+
+/// Whether an invalidation is complete.
+#[must_use = "what was interrupted is not complete, and L1 has to ask again"]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Completion {
+    /// It is.
+    Done,
+    /// An interrupt is pending, which goes first. Nothing is noted of how far it came: shadows that are empty cost
+    /// nothing the next time.
+    Interrupted,
+}
 
 /// A context in use, with the key that it has.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,6 +127,8 @@ pub(crate) struct Contexts {
     pages: TicketMutex<Pages>,
     /// By virtual CPU: pages taken ahead.
     caches: Vec<SpinMutex<PageCache>>,
+    /// Whose turn it is to be emptied when pages run out.
+    victim: AtomicUsize,
 }
 
 impl Contexts {
@@ -142,10 +165,15 @@ impl Contexts {
             }),
             shadows: shadows.map_err(|error| BuildError(format!("shadow tables: {error}")))?,
             changes: Changes::new(),
-            pages: TicketMutex::new(Pages::new(area, range.start + roots..range.end)),
+            pages: TicketMutex::new(Pages::new(
+                area,
+                range.start + roots..range.end,
+                memory.geometry,
+            )),
             caches: (0..vcpus)
                 .map(|_| SpinMutex::new(PageCache::new()))
                 .collect(),
+            victim: AtomicUsize::new(0),
         })
     }
 
@@ -172,8 +200,9 @@ impl Contexts {
     #[inline(never)]
     fn acquire(&self, memory: &GuestMemory, key: Key, registers: &StageTwoRegisters) -> Held {
         let mut pools = self.pools.lock();
+        // There are more than virtual CPUs, and one that goes off or leaves has given its own up (`droste-life`).
         let grant = pools.of(key).acquire(key);
-        let grant = grant.expect("there are more contexts than virtual CPUs");
+        let grant = grant.expect("a virtual CPU holds one at most, and has just released it");
         let place = grant.place();
         // Under the pools' lock: nobody else finds the place before it is what its key says.
         match (grant, StageTwo::new(registers, &self.advertised)) {
@@ -274,8 +303,8 @@ impl Contexts {
         }
         let mut cache = self.caches[vcpu].lock();
         if !cache.is_full() && cache.fill(&mut *self.pages.lock(), fault.ipa).is_err() {
-            // The quota is used up. What every shadow holds can be had again.
-            self.clear_all();
+            // The quota is used up. What a shadow holds can be had again, and the fault comes again as well.
+            self.evict();
             return Ok(());
         }
         let mut shadow = shadow.write();
@@ -290,63 +319,142 @@ impl Contexts {
     }
 
     /// Carries out an invalidation by L1, but for one of virtual EL2's own stage 1.
-    pub(crate) fn invalidate(&self, memory: &GuestMemory, what: &Invalidation) {
+    ///
+    /// The pools' lock is held to find the contexts, not longer: one that is another's by the time its turn comes loses
+    /// what can be had again, and one that becomes this VMID's meanwhile has nothing from before.
+    pub(crate) fn invalidate(&self, memory: &GuestMemory, what: &Invalidation) -> Completion {
         match *what {
             Invalidation::Nothing
             | Invalidation::Stage1 {
                 regime: Regime::VirtualEl2,
                 ..
-            } => {}
-            Invalidation::Everything => {
-                let pools = self.pools.lock();
-                self.clear_each(&pools);
-                for place in pools.without_table.places() {
-                    let context = memory.context(1 + place.index());
-                    Self::forget_stage1(memory, context, StageOne::All);
-                }
-            }
+            } => Completion::Done,
+            Invalidation::Everything => self.invalidate_everything(memory),
             Invalidation::Vmid(vmid) => {
-                let pools = self.pools.lock();
-                self.each_shadow(&pools, vmid, |shadow| self.clear(shadow));
-                Self::each_without_table(&pools, memory, vmid, StageOne::All);
+                self.of_vmid(memory, (vmid, Some(StageOne::All)), |shadow| {
+                    self.clear(shadow)
+                })
             }
-            Invalidation::Stage2 { vmid, range } => {
-                let pools = self.pools.lock();
-                self.each_shadow(&pools, vmid, |shadow| {
-                    let mut shadow = shadow.write();
-                    let mut pages = self.pages.lock();
-                    let done = shadow.invalidate(&mut host(&mut *pages), &range);
-                    done.expect("no leaf is cut, so nothing can fail");
-                });
-            }
+            Invalidation::Stage2 { vmid, range } => self.of_vmid(memory, (vmid, None), |shadow| {
+                let mut shadow = shadow.write();
+                let effort = if shadow.is_empty() { 0 } else { AT_ONCE };
+                let mut pages = self.pages.lock();
+                let done = shadow.invalidate(&mut host(&mut *pages), &range);
+                done.expect("no leaf is cut, so nothing can fail");
+                effort
+            }),
             Invalidation::Stage1 {
                 regime: Regime::Vmid(vmid),
                 of,
-            } => {
-                let pools = self.pools.lock();
-                self.each_shadow(&pools, vmid, |shadow| {
-                    Self::forget_stage1(memory, shadow.read().context(), of);
-                });
-                Self::each_without_table(&pools, memory, vmid, of);
+            } => self.of_vmid(memory, (vmid, Some(of)), |shadow| {
+                Self::forget_stage1(memory, shadow.read().context(), of);
+                0
+            }),
+        }
+    }
+
+    /// Acts on the shadows of one VMID, and forgets stage 1 in its contexts that have no table. Mostly there is one of
+    /// either.
+    #[inline]
+    fn of_vmid(
+        &self,
+        memory: &GuestMemory,
+        (vmid, of): (Vmid, Option<StageOne>),
+        mut act: impl FnMut(&RwLock<Shadow<MAX_CPUS>>) -> usize,
+    ) -> Completion {
+        let (shadow, other, are_more) = {
+            let pools = self.pools.lock();
+            let mut shadows = pools.with_table.with_vmid(vmid);
+            let shadow = shadows.next();
+            let mut are_more = shadow.is_some() && shadows.next().is_some();
+            let mut other = None;
+            if of.is_some() {
+                let mut others = pools.without_table.with_vmid(vmid);
+                other = others.next();
+                are_more |= other.is_some() && others.next().is_some();
+            }
+            (shadow, other, are_more)
+        };
+        if are_more {
+            return self.of_vmid_with_many(memory, (vmid, of), &mut act);
+        }
+        if let (Some(place), Some(of)) = (other, of) {
+            Self::forget_stage1(memory, memory.context(1 + place.index()), of);
+        }
+        if let Some(place) = shadow {
+            act(&self.shadows[place.index()]);
+        }
+        Completion::Done
+    }
+
+    /// The same where there are many.
+    #[cold]
+    #[inline(never)]
+    fn of_vmid_with_many(
+        &self,
+        memory: &GuestMemory,
+        (vmid, of): (Vmid, Option<StageOne>),
+        act: &mut dyn FnMut(&RwLock<Shadow<MAX_CPUS>>) -> usize,
+    ) -> Completion {
+        let (shadows, others) = {
+            let pools = self.pools.lock();
+            (
+                Set::new(pools.with_table.with_vmid(vmid)),
+                Set::new(pools.without_table.with_vmid(vmid)),
+            )
+        };
+        if let Some(of) = of {
+            for place in others.iter() {
+                Self::forget_stage1(memory, memory.context(1 + place), of);
+            }
+        }
+        self.each_of(&mut shadows.iter(), act)
+    }
+
+    fn invalidate_everything(&self, memory: &GuestMemory) -> Completion {
+        let (shadows, without_table) = {
+            let pools = self.pools.lock();
+            (pools.with_table.places(), pools.without_table.places())
+        };
+        for place in without_table {
+            let context = memory.context(1 + place.index());
+            Self::forget_stage1(memory, context, StageOne::All);
+        }
+        let mut places = shadows.map(Place::index);
+        self.each_of(&mut places, |shadow| self.clear(shadow))
+    }
+
+    /// Empties some shadows of a virtual machine that rests, from number `first` on; at which one to go on. Each is there
+    /// still.
+    pub(crate) fn clear_some(&self, first: usize) -> Option<usize> {
+        let end = self.shadows.len().min(first + AT_ONCE);
+        for shadow in &self.shadows[first..end] {
+            self.clear(shadow);
+        }
+        (end < self.shadows.len()).then_some(end)
+    }
+
+    /// Empties one shadow that holds something, each in its turn: pages are wanted.
+    #[cold]
+    fn evict(&self) {
+        let count = self.shadows.len();
+        let first = self.victim.load(Ordering::Relaxed);
+        let turn = (0..count).map(|n| (first + n) % count);
+        for place in turn {
+            if self.clear(&self.shadows[place]) > 0 {
+                self.victim.store(place + 1, Ordering::Relaxed);
+                return;
             }
         }
     }
 
-    /// Empties every shadow; each is there still.
-    pub(crate) fn clear_all(&self) {
-        self.clear_each(&self.pools.lock());
-    }
-
-    fn clear_each(&self, pools: &Pools) {
-        for place in pools.with_table.places() {
-            self.clear(&self.shadows[place.index()]);
-        }
-    }
-
-    fn clear(&self, shadow: &RwLock<Shadow<MAX_CPUS>>) {
+    /// Empties a shadow, and says what that was of [`AT_ONCE`].
+    fn clear(&self, shadow: &RwLock<Shadow<MAX_CPUS>>) -> usize {
         let mut shadow = shadow.write();
+        let effort = usize::from(!shadow.is_empty());
         let done = shadow.clear(&mut host(&mut *self.pages.lock()));
         done.expect("nothing can fail in emptying a table");
+        effort
     }
 
     /// What is held now.
@@ -361,21 +469,24 @@ impl Contexts {
         }
     }
 
-    fn each_shadow(
+    /// Acts on shadows, and gives way to an interrupt once that was as much as may be done at once. `act` says what it
+    /// was.
+    fn each_of(
         &self,
-        pools: &Pools,
-        vmid: Vmid,
-        mut act: impl FnMut(&RwLock<Shadow<MAX_CPUS>>),
-    ) {
-        for place in pools.with_table.with_vmid(vmid) {
-            act(&self.shadows[place.index()]);
+        places: &mut dyn Iterator<Item = usize>,
+        mut act: impl FnMut(&RwLock<Shadow<MAX_CPUS>>) -> usize,
+    ) -> Completion {
+        let mut effort = 0;
+        for place in places {
+            if effort >= AT_ONCE {
+                if arch::is_interrupt_pending() {
+                    return Completion::Interrupted;
+                }
+                effort = 0;
+            }
+            effort += act(&self.shadows[place]);
         }
-    }
-
-    fn each_without_table(pools: &Pools, memory: &GuestMemory, vmid: Vmid, of: StageOne) {
-        for place in pools.without_table.with_vmid(vmid) {
-            Self::forget_stage1(memory, memory.context(1 + place.index()), of);
-        }
+        Completion::Done
     }
 
     fn forget_stage1(memory: &GuestMemory, context: &Context<MAX_CPUS>, of: StageOne) {
@@ -388,6 +499,25 @@ impl Contexts {
             let vtcr = memory.geometry.vtcr(&memory.ids);
             under(&Hardware, droste_stage2::Regime { vtcr, vttbr }, body);
         }
+    }
+}
+
+/// A set of places.
+struct Set([u64; MOST_PLACES.div_ceil(64)]);
+
+impl Set {
+    #[inline(never)]
+    fn new(places: impl Iterator<Item = Place>) -> Self {
+        let mut words = [0; MOST_PLACES.div_ceil(64)];
+        for place in places {
+            words[place.index() / 64] |= 1 << (place.index() % 64);
+        }
+        Self(words)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        let is_in = |place: &usize| self.0[place / 64] >> (place % 64) & 1 != 0;
+        (0..MOST_PLACES).filter(is_in)
     }
 }
 

@@ -12,14 +12,17 @@
 //!
 //! A CPU without FEAT_FGT has no traps of the other debug registers without MDSCR_EL1's. There each access traps, always.
 
-use droste_arm64::sysreg::MDSCR_EL1;
+use droste_arm64::sysreg::{MDCR_EL2, MDSCR_EL1};
 use droste_arm64::vncr::Slot;
+use droste_nested::exception::{self, Target, debug_target, level};
+use droste_nested::registers::Known;
 use droste_vdev::sysreg::DebugRegister;
 
-use super::in_page;
+use super::{el2, in_page, running};
 use crate::arch::vcpu::VcpuState;
 
 const MDSCR: Slot = in_page(MDSCR_EL1);
+const MDCR: Known = Known::new(MDCR_EL2);
 
 /// Follows what virtual EL2 has written meanwhile: it returns from an exception, or another debug register of its is about
 /// to change.
@@ -41,6 +44,19 @@ fn changed(state: &mut VcpuState) {
         state.load_debug();
         note(state);
     }
+}
+
+/// Whether the loaded virtual CPU, with EL2 or without, makes single steps where it is now.
+pub(crate) fn is_stepping(state: &mut VcpuState) -> bool {
+    let mdscr = state.debug.hardware_mdscr();
+    let (pstate, debug) = if state.el2.is_some() {
+        let (_, pstate) = running(state);
+        let el2 = el2(state);
+        (pstate, debug_target(el2.hcr(), el2.get(MDCR)))
+    } else {
+        (state.registers.pstate, Target::El1)
+    };
+    exception::is_stepping(level(pstate), debug, mdscr, pstate)
 }
 
 /// The virtual CPU's debug registers have changed: the page has them, and whether they trap at virtual EL2 follows.

@@ -2,7 +2,7 @@
 
 use droste_arm64::esr::Esr;
 use droste_arm64::exception::{Injection, take_to_el1};
-use droste_arm64::sysreg::{HPFAR_EL2, VBAR_EL2};
+use droste_arm64::sysreg::{HPFAR_EL2, MDCR_EL2, VBAR_EL2};
 use droste_nested::eret::{self, Form};
 use droste_nested::exception::{
     Cause, Controls, Exception, Origin, Running, Target, hardware_pstate, level, take_to_el2,
@@ -16,6 +16,7 @@ use crate::arch::exception::ExceptionRegisters;
 use crate::arch::vcpu::VcpuState;
 
 const HPFAR: Known = Known::new(HPFAR_EL2);
+const MDCR: Known = Known::new(MDCR_EL2);
 const VBAR: Known = Known::new(VBAR_EL2);
 
 /// Makes the loaded virtual CPU take `what` to virtual EL2.
@@ -72,12 +73,14 @@ pub(super) fn eret(state: &mut VcpuState, esr: Esr) {
 /// Makes the loaded virtual CPU take what its own instruction caused, at the level whose affair it is.
 pub(crate) fn inject(state: &mut VcpuState, what: Injection) {
     let cause = match what {
-        Injection::Undefined => Cause::Synchronous,
-        Injection::DataAbort { .. } | Injection::InstructionAbort { .. } => Cause::ExternalAbort,
+        Injection::Undefined | Injection::IllegalState => Cause::Synchronous,
+        Injection::External(_) => Cause::ExternalAbort,
+        Injection::Step => Cause::Debug,
     };
     let (_, pstate) = running(state);
     let el2 = el2(state);
-    if el2.loaded == Loaded::El1 && target(cause, level(pstate), el2.hcr(), 0) == Target::El1 {
+    let (hcr, mdcr) = (el2.hcr(), el2.get(MDCR));
+    if el2.loaded == Loaded::El1 && target(cause, level(pstate), hcr, mdcr) == Target::El1 {
         return to_el1(state, what);
     }
     let exception = Exception::Synchronous {

@@ -119,12 +119,7 @@ fn raised(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
         return exit::common(state, esr);
     }
     state.vcpu.counters.count(Exit::Forwarded);
-    let exception = Exception::Synchronous {
-        esr,
-        far: Some(Fault::address()),
-        hpfar: None,
-    };
-    deliver::take(&mut state, exception);
+    deliver::take(&mut state, as_it_is(esr));
     state
 }
 
@@ -132,7 +127,7 @@ fn raised(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
 fn as_it_is(esr: Esr) -> Exception {
     Exception::Synchronous {
         esr,
-        far: None,
+        far: esr.has_address().then(Fault::address),
         hpfar: None,
     }
 }
@@ -146,7 +141,7 @@ fn abort(state: &mut VcpuState, esr: Esr) {
     let ipa = match exit::locate(state, esr, far) {
         Place::Ipa(ipa) => ipa,
         Place::Moved => return,
-        Place::Unknown => return external(state, esr, far),
+        Place::Unknown => return exit::external(state, esr, far),
     };
     let pstate = state.registers.pstate;
     let abort = Abort {
@@ -175,23 +170,10 @@ fn abort(state: &mut VcpuState, esr: Esr) {
             );
         }
         Ok(Answer::Device(at)) => exit::device_abort(state, esr, (at.ipa(), far)),
-        Ok(Answer::External | Answer::Other) => {
-            state.vcpu.counters.count(Exit::Outside);
-            external(state, esr, far);
-        }
+        Ok(Answer::External | Answer::Other) => exit::outside(state, esr, far),
         Err(error) => {
             vm.complain(format_args!("stage 2 of its guest: {error}"));
-            external(state, esr, far);
+            exit::external(state, esr, far);
         }
     }
-}
-
-/// A synchronous external abort of L2's access.
-fn external(state: &mut VcpuState, esr: Esr, far: u64) {
-    let what = if esr.ec() == Ec::INSTRUCTION_ABORT_LOWER {
-        Injection::InstructionAbort { far }
-    } else {
-        Injection::DataAbort { far }
-    };
-    deliver::inject(state, what);
 }

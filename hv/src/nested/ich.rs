@@ -22,6 +22,13 @@ fn nth(first: Slot, n: usize) -> Slot {
     Slot::new(first.offset() + 8 * n as u16).expect("groups are within the page")
 }
 
+/// Whether virtual EL2 has the virtual CPU interface on.
+#[inline]
+pub(super) fn is_on(page: RegisterPage<'_>) -> bool {
+    const EN: u64 = 1;
+    page.read(ICH_HCR) & EN != 0
+}
+
 /// Virtual EL2's own settings and list registers, those that exist.
 pub(super) fn read(page: RegisterPage<'_>, ich: &mut Ich) {
     ich.hcr = page.read(ICH_HCR);

@@ -68,15 +68,33 @@ impl Interrupts {
     };
 }
 
+impl Interrupts {
+    /// The maintenance interrupt's line has this level.
+    #[inline]
+    fn drive_maintenance(&mut self, gic: &mut Gic, me: usize, line: Line) -> Kicks {
+        if line == self.maintenance {
+            return Kicks::NONE;
+        }
+        self.maintenance = line;
+        gic.set_line(me, Intid::MAINTENANCE, line)
+    }
+}
+
 impl El2 {
+    /// Computes the maintenance interrupt's line from the registers in the page, where virtual EL2 may have changed them.
+    fn look_at_maintenance(&mut self, gic: &mut Gic, me: usize) -> Kicks {
+        if !self.interrupts.maintenance.is_high() && !ich::is_on(self.page) {
+            return Kicks::NONE;
+        }
+        let mut ich = Ich::RESET;
+        ich::read(self.page, &mut ich);
+        let line = ich.maintenance(gic::list_registers());
+        self.interrupts.drive_maintenance(gic, me, line)
+    }
+
     /// Whether the list registers are its guest's.
     pub(crate) fn has_guests_lists(&self) -> bool {
         self.interrupts.has_guests_lists
-    }
-
-    /// Notes that its own interrupts have changed.
-    pub(crate) fn look_again(&mut self) {
-        self.interrupts.is_due = true;
     }
 
     /// The timers that are not in the hardware; their deadline and lines are noted.
@@ -118,7 +136,13 @@ pub(super) fn switch(state: &mut VcpuState) {
     let me = state.vcpu.index;
     let mut gic = vm.gic.lock();
     let el2 = el2(state);
+    let before = el2.interrupts.timers;
     let (parked, now) = el2.parked_timers();
+    if before != [Line::Low; 2] {
+        // Those that are in the hardware now may have changed in memory since they were looked at.
+        let lines = physical_timers().map(vgic::physical_line);
+        let _ = gic.drive_timers(me, parked.other(), lines);
+    }
     let timers = gic.switch_timers(me, parked.other(), physical_timers(), now.lines);
     let hcr = el2.hcr();
     let takes_over = el2.loaded == Loaded::El1 && hcr & (hcr::IMO | hcr::FMO | hcr::TGE) != 0;
@@ -126,6 +150,10 @@ pub(super) fn switch(state: &mut VcpuState) {
         el2.interrupts.own = gic::read_interface();
         enter(state, &mut gic);
     } else {
+        if el2.loaded == Loaded::El1 {
+            // Virtual EL2 may have taken the cause away, and goes to an EL1 that takes its interrupts itself.
+            let _ = el2.look_at_maintenance(&mut gic, me);
+        }
         vgic::fill(state, &mut gic);
     }
     drop(gic);
@@ -173,12 +201,14 @@ fn enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
         guest, hardware, ..
     } = interrupts;
     ich::read(*page, guest);
-    let used = gic.enter_nested(vcpu.index, guest, hardware);
+    let (used, line) = gic.enter_nested(vcpu.index, guest, hardware);
     gic::write_interface(&hardware.interface);
     gic::set_virtual_hcr(hardware.hcr);
     vgic::write_lists(lists_used, &hardware.lrs, used);
     interrupts.has_guests_lists = true;
     interrupts.is_due = true;
+    // Its own alone, and it looks before it is entered.
+    let _ = interrupts.drive_maintenance(gic, vcpu.index, line);
 }
 
 /// Takes the guest's list registers back into the register page. What the hardware holds has no meaning afterwards.
@@ -196,30 +226,20 @@ pub(crate) fn leave(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     let kicks = gic.leave_nested(me, hardware, guest);
     ich::write(*page, guest, used);
     let line = interrupts.guest.maintenance(gic::list_registers());
-    if line == interrupts.maintenance {
-        return kicks;
-    }
-    interrupts.maintenance = line;
-    kicks | gic.set_line(me, Intid::MAINTENANCE, line)
+    kicks | interrupts.drive_maintenance(gic, me, line)
 }
 
 /// Lowers the lines whose cause virtual EL2 has taken away in memory, which nobody sees: it ends their interrupts, and
-/// would have them again and again.
+/// would have them again and again. The list registers are not its guest's.
 pub(crate) fn look_at_levels(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     let me = state.vcpu.index;
-    let Some(el2) = state.el2.as_mut().filter(|el2| el2.is_loaded()) else {
+    let Some(el2) = state.el2.as_mut() else {
         return Kicks::NONE;
     };
-    let mut kicks = Kicks::NONE;
-    if el2.interrupts.timers != [Line::Low; 2] {
+    let mut kicks = el2.look_at_maintenance(gic, me);
+    if el2.is_loaded() && el2.interrupts.timers != [Line::Low; 2] {
         let (pair, parked) = el2.parked_timers();
-        kicks = gic.drive_timers(me, pair, parked.lines);
-    }
-    if el2.interrupts.maintenance.is_high() {
-        let mut ich = Ich::RESET;
-        ich::read(el2.page, &mut ich);
-        el2.interrupts.maintenance = ich.maintenance(gic::list_registers());
-        kicks |= gic.set_line(me, Intid::MAINTENANCE, el2.interrupts.maintenance);
+        kicks |= gic.drive_timers(me, pair, parked.lines);
     }
     kicks
 }
@@ -227,14 +247,26 @@ pub(crate) fn look_at_levels(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
 /// Looks at the guest's list registers while it stays: a maintenance interrupt says that there is something to see.
 pub(crate) fn look(state: &mut VcpuState) {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
-    let kicks = {
-        let mut gic = vm.gic.lock();
-        let kicks = leave(state, &mut gic);
-        vgic::deactivate_owed(&mut gic, me);
-        enter(state, &mut gic);
-        kicks
-    };
+    let kicks = leave_and_enter(state, &mut vm.gic.lock());
     vgic::kick(vm, kicks.without(me));
+}
+
+fn leave_and_enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Kicks {
+    let kicks = leave(state, gic);
+    vgic::deactivate_owed(gic, state.vcpu.index);
+    enter(state, gic);
+    kicks
+}
+
+/// Takes back what the guest has ended of virtual EL2's own interrupts while it stays, and has virtual EL2 look.
+pub(crate) fn fold(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Kicks {
+    let me = state.vcpu.index;
+    el2(state).interrupts.is_due = true;
+    if gic.has_lent_requests(me) {
+        leave_and_enter(state, gic)
+    } else {
+        gic.fold_lent(me, gic::read_list_register)
+    }
 }
 
 /// Lets virtual EL2 take an interrupt of its own that waits while its guest runs and the hardware does not show it.
@@ -307,11 +339,15 @@ pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
     const PENDING: u64 = 1 << 62;
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
     let has_listed = (0..state.lists_used).any(|n| gic::read_list_register(n) & PENDING != 0);
+    let mut gic = vm.gic.lock();
+    let folded = fold(state, &mut gic);
+    let kicks = folded | gic.look_at_levels(me, vgic::physical_line);
     let el2 = el2(state);
-    el2.interrupts.is_due = true;
-    let own = el2.interrupts.own;
     let has_virtual = for_guest(el2.hcr()) & (hcr::VI | hcr::VF) != 0;
-    has_listed || has_virtual || vm.gic.lock().signal(me, &own, gic::size()).is_some()
+    let own = gic.signal(me, &el2.interrupts.own, gic::size());
+    drop(gic);
+    vgic::kick(vm, kicks.without(me));
+    has_listed || has_virtual || own.is_some()
 }
 
 /// What the counter of a timer of L1's EL1 stands at, whose compare value is in `compare`.
@@ -336,6 +372,17 @@ pub(super) fn read_parked(page: RegisterPage<'_>, slot: Slot) -> u64 {
         other => return page.read(other),
     };
     control(page.read(slot), page.read(compare), count_of(page, compare))
+}
+
+/// Whether `slot` is the compare value of a timer of L1's EL1 that is off.
+pub(super) fn is_compare_of_one_off(page: RegisterPage<'_>, slot: Slot) -> bool {
+    const ENABLE: u64 = 1;
+    let control = match slot {
+        CNTP_CVAL => CNTP_CTL,
+        CNTV_CVAL => CNTV_CTL,
+        _ => return false,
+    };
+    page.read(control) & ENABLE == 0
 }
 
 /// Puts ISTATUS of the timers of L1's EL1 into the page as it is now, where virtual EL2 reads it there. Where its accesses

@@ -3,11 +3,10 @@
 use core::cell::Cell;
 
 use droste_arm64::Pa;
-use droste_arm64::desc::RawDescriptor;
 use droste_nested::{Exchange, ExternalAbort, GuestMemory as Readable, L1Ipa};
-use droste_stage2::{Access, Machine, Memory, Slot};
+use droste_stage2::{Access, Memory, Slot};
 
-use crate::arch::stage2::Hardware;
+use crate::arch::guest_word::{self, Exchanged};
 use crate::guest_memory::GuestMemory;
 
 /// L1's memory.
@@ -62,7 +61,7 @@ fn is_readable(slot: &Slot) -> bool {
 impl Readable for L1Memory<'_> {
     fn read(&self, descriptor: L1Ipa) -> Result<u64, ExternalAbort> {
         let (_, at) = self.locate(descriptor)?;
-        Ok(Hardware.read(at).0)
+        Ok(guest_word::read(at))
     }
 
     fn compare_exchange(
@@ -75,10 +74,10 @@ impl Readable for L1Memory<'_> {
         if !slot.attributes.permits(Access::Write) {
             return Err(ExternalAbort);
         }
-        let (expected, new) = (RawDescriptor(expected), RawDescriptor(new));
-        Ok(match Hardware.compare_exchange(at, expected, new) {
-            Ok(()) => Exchange::Done,
-            Err(_) => Exchange::Differs,
+        // Not the loop of the tables that are EL2's: L1 may store to this one without end.
+        Ok(match guest_word::exchange(at, expected, new) {
+            Exchanged::Done => Exchange::Done,
+            Exchanged::Differs => Exchange::Differs,
         })
     }
 }

@@ -11,6 +11,7 @@ use droste_nested::at::{At, Outcome, Regime, Registers, StageOneRegisters, execu
 use droste_nested::registers::{Affects, Known, VirtualEl2, Way, timer_compare, timer_value, way};
 use droste_nested::tlbi::{self, Instruction, Invalidation, VirtualLevel};
 
+use super::contexts::Completion;
 use super::l1_memory::L1Memory;
 use super::{El2, deliver, el2, ich, in_page, interrupts, running};
 use crate::arch::el2::{self as hardware, Hardware};
@@ -109,7 +110,10 @@ fn in_memory(state: &mut VcpuState, slot: Slot, access: SysRegAccess) {
         }
         Direction::Write => {
             page.write(slot, state.registers.get(access.rt));
-            interrupts::drive_timers(state);
+            // A compare value is mostly set while its timer is off, whose control follows and is seen as well.
+            if !interrupts::is_compare_of_one_off(page, slot) {
+                interrupts::drive_timers(state);
+            }
         }
     }
 }
@@ -141,7 +145,11 @@ fn instruction(state: &mut VcpuState, esr: Esr, access: SysRegAccess) {
             regime: tlbi::Regime::VirtualEl2,
             of,
         } => hardware::invalidate_stage1(of),
-        what => contexts.invalidate(&vm.memory, &what),
+        what => {
+            if contexts.invalidate(&vm.memory, &what) == Completion::Interrupted {
+                return;
+            }
+        }
     }
     state.registers.skip(esr.instruction_bytes());
 }

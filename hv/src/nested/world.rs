@@ -2,13 +2,13 @@
 
 use droste_arm64::hcr;
 use droste_arm64::sysreg::{
-    CNTHCTL_EL2, CNTV_CTL_EL0, CNTVOFF_EL2, CPTR_EL2, ICH_HCR_EL2, MDCR_EL2, SCTLR_EL2, TCR_EL2,
-    TTBR0_EL2, VMPIDR_EL2, VPIDR_EL2,
+    CNTHCTL_EL2, CNTVOFF_EL2, CPTR_EL2, ICH_HCR_EL2, MDCR_EL2, SCTLR_EL2, TCR_EL2, TTBR0_EL2,
+    VMPIDR_EL2,
 };
 use droste_nested::forward::{self, Controls};
-use droste_nested::registers::{Known, Loaded, Twins, VirtualEl2, host_stage1};
+use droste_nested::registers::{Known, Loaded, VirtualEl2, host_stage1};
 
-use super::{El2, HCR, el2, enter_context, interrupts};
+use super::{El2, HCR, VPIDR, el2, enter_context, interrupts};
 use crate::arch::el2::Hardware;
 use crate::arch::traps::Traps;
 use crate::arch::vcpu::{Control, VcpuState};
@@ -19,7 +19,6 @@ const CNTHCTL: Known = Known::new(CNTHCTL_EL2);
 const CNTVOFF: Known = Known::new(CNTVOFF_EL2);
 const ICH_HCR: Known = Known::new(ICH_HCR_EL2);
 const VMPIDR: Known = Known::new(VMPIDR_EL2);
-const VPIDR: Known = Known::new(VPIDR_EL2);
 const SCTLR: Known = Known::new(SCTLR_EL2);
 const TCR: Known = Known::new(TCR_EL2);
 const TTBR0: Known = Known::new(TTBR0_EL2);
@@ -132,10 +131,6 @@ pub(super) fn to_host(state: &mut VcpuState) {
     el2.view(&mut Hardware).load();
     el2.loaded = Loaded::El2;
     el2.load_stage1();
-    if el2.kind == VirtualEl2::Nvhe {
-        // It has no virtual timer: the hardware's is off until its guest's is back there.
-        Hardware.set(CNTV_CTL_EL0, 0);
-    }
     keep_serror(el2, serror);
     let mut control = el2.own;
     if el2.kind == VirtualEl2::Nvhe {

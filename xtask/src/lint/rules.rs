@@ -41,8 +41,13 @@ const SENTENCE_WORDS: usize = 3;
 
 type Rule = fn(&Source) -> Vec<Finding>;
 
+/// Where EL2 changes words that a guest may be storing to.
+const GUEST_WORDS: &str = "hv/src/nested/l1_memory.rs";
+/// What would change them by a loop that lasts as long as others store there.
+const LOOPS: [&str; 4] = ["Hardware", "Machine", "AtomicU64", "atomic"];
+
 /// All rules.
-pub(crate) const RULES: [Rule; 9] = [
+pub(crate) const RULES: [Rule; 10] = [
     length,
     unsafe_code,
     crate_attributes,
@@ -52,6 +57,7 @@ pub(crate) const RULES: [Rule; 9] = [
     ignored_tests,
     module_names,
     guests_time,
+    guest_words,
 ];
 
 fn length(source: &Source) -> Vec<Finding> {
@@ -110,6 +116,17 @@ fn crate_attributes(source: &Source) -> Vec<Finding> {
                 format!("a library crate starts with #!{wanted}"),
             )
         })
+        .collect()
+}
+
+fn guest_words(source: &Source) -> Vec<Finding> {
+    if source.path != GUEST_WORDS {
+        return Vec::new();
+    }
+    let message = "a guest's words are changed by arch::guest_word, by one instruction: a loop of exclusives may last for ever";
+    let found = LOOPS.iter().flat_map(|word| words(&source.code, word));
+    found
+        .map(|at| Finding::at(source, &source.code, at, "guest words", message.to_owned()))
         .collect()
 }
 
@@ -267,6 +284,16 @@ mod tests {
         assert_eq!(findings("hv/src/vcpu.rs", text), both);
         assert_eq!(findings("hv/src/arch/cpu.rs", text), []);
         assert_eq!(findings("guests/src/cpu.rs", text), []);
+    }
+
+    #[test]
+    fn loops_over_a_guests_words_are_refused() {
+        let text = "// Hardware\nfn f() {\n    Hardware.compare_exchange(a, b, c)\n}\n";
+        let found = [("guest words", 3, Severity::Error)];
+        assert_eq!(findings("hv/src/nested/l1_memory.rs", text), found);
+        assert_eq!(findings("hv/src/nested/contexts.rs", text), []);
+        let clean = "fn f() {\n    guest_word::exchange(a, b, c)\n}\n";
+        assert_eq!(findings("hv/src/nested/l1_memory.rs", clean), []);
     }
 
     #[test]

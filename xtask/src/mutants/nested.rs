@@ -37,14 +37,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "clear-voids-no-ticket",
         "shadow.rs",
-        "        self.invalidations = self.invalidations.wrapping_add(1);\n        if self.filled",
-        "        if self.filled",
+        "        self.invalidations = self.invalidations.wrapping_add(1);\n        if self.is_empty()",
+        "        if self.is_empty()",
     ),
     mutant(
         "clear-thinks-that-nothing-is-there",
         "shadow.rs",
-        "        if self.filled == Extents::NONE {",
-        "        if self.in_pieces == Extents::NONE {",
+        "        self.filled == Extents::NONE\n",
+        "        self.in_pieces == Extents::NONE\n",
     ),
     // Fills.
     mutant(
@@ -227,14 +227,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "key-without-table",
         "pool.rs",
-        "        let table = (Vttbr(registers.vttbr.0 & !CNP), registers.vtcr);",
-        "        let table = (Vttbr(0), registers.vtcr);",
+        "        let vttbr = Vttbr(registers.vttbr.0 & !CNP);",
+        "        let vttbr = Vttbr(0);",
     ),
     mutant(
         "key-without-shape",
         "pool.rs",
-        "        let table = (Vttbr(registers.vttbr.0 & !CNP), registers.vtcr);",
-        "        let table = (Vttbr(registers.vttbr.0 & !CNP), Vtcr(0));",
+        "        let table = (vttbr, registers.vtcr, controls(registers, advertised));",
+        "        let table = (vttbr, Vtcr(0), controls(registers, advertised));",
     ),
     mutant(
         "key-with-cnp",
@@ -375,6 +375,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "fault.rs",
         "            Decision::Refuse(Outcome::Inject(reason)) => Verdict::External(reason),",
         "            Decision::Refuse(Outcome::Inject(_)) => Verdict::Retry,",
+    ),
+    mutant(
+        "tables-read-otherwise-are-the-same",
+        "pool.rs",
+        "    registers.hcr & (hcr::PTW | fwb) | registers.sctlr & EE",
+        "    (registers.hcr & (hcr::PTW | fwb) | registers.sctlr & EE) & 1",
     ),
     mutant(
         "walks-and-maintenance-only-write",

@@ -288,8 +288,39 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "pages-before-invalidation",
         "owed.rs",
-        "        debt.settle(table, machine, users);\n        table.give_pages(machine, supply, &mut debt.pages);",
-        "        table.give_pages(machine, supply, &mut debt.pages);\n        debt.settle(table, machine, users);",
+        "        debt.settle(table, machine, users);\n",
+        "        if supply.trees().is_none() {\n            table.give_pages(machine, supply, &mut debt.trees);\n        \
+         }\n        debt.settle(table, machine, users);\n",
+    ),
+    mutant(
+        "trees-without-invalidation",
+        "owed.rs",
+        "        debt.settle(table, machine, users);\n",
+        "        if supply.trees().is_none() {\n            debt.settle(table, machine, users);\n        }\n",
+    ),
+    mutant(
+        "tree-loses-what-its-first-entry-leads-to",
+        "trees.rs",
+        "                .and_then(|below| child(machine.read(table), format, (level, below)));",
+        "                .and_then(|below| child(RawDescriptor::EMPTY, format, (level, below)));",
+    ),
+    mutant(
+        "tree-loses-what-its-second-entry-leads-to",
+        "trees.rs",
+        "            for index in 1..geometry",
+        "            for index in 2..geometry",
+    ),
+    mutant(
+        "tree-forgets-its-level",
+        "trees.rs",
+        "RawDescriptor(table.0 | u64::from(level.below()) << BELOW_SHIFT)",
+        "RawDescriptor(table.0)",
+    ),
+    mutant(
+        "trees-lose-those-from-before",
+        "trees.rs",
+        "            machine.write(last, self.head);\n",
+        "",
     ),
     mutant(
         "race-loses-page",

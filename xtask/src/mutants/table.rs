@@ -1,6 +1,6 @@
 //! What a mutant is, and which crates have some.
 
-use super::{nested, stage2, vdev};
+use super::{life, nested, stage2, vdev};
 
 /// A change of one place in the source that tests must notice.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ pub(super) struct Subject {
     pub(super) tests: &'static [&'static [&'static str]],
 }
 
-pub(super) const SUBJECTS: [Subject; 3] = [
+pub(super) const SUBJECTS: [Subject; 4] = [
     Subject {
         name: "stage2",
         mutants: stage2::MUTANTS,
@@ -60,6 +60,14 @@ pub(super) const SUBJECTS: [Subject; 3] = [
         name: "vdev",
         mutants: vdev::MUTANTS,
         tests: &[&["--package", "droste-vdev", "--lib"]],
+    },
+    Subject {
+        name: "life",
+        mutants: life::MUTANTS,
+        tests: &[
+            &["--package", "droste-life", "--lib"],
+            &["--package", "droste-life", "--test", "interleavings"],
+        ],
     },
 ];
 

@@ -32,14 +32,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "nested-requests-under-a-high-line",
         "gic/nested.rs",
-        "        let requests = if is_risen || is_odd {",
+        "        let requests = if line.is_high() || is_odd {",
         "        let requests = if is_odd {",
     ),
     mutant(
         "nested-requests-that-count-otherwise",
         "gic/nested.rs",
-        "        let requests = if is_risen || is_odd {",
-        "        let requests = if is_risen || is_odd && used > 16 {",
+        "        let requests = if line.is_high() || is_odd {",
+        "        let requests = if line.is_high() || is_odd && used > 16 {",
     ),
     mutant(
         "nested-lists-one-twice",
@@ -184,9 +184,45 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "            } else if was_active && state.owed[0] & physical_mask != 0 {",
     ),
     mutant(
+        "nested-lent-until-it-is-left",
+        "gic/nested.rs",
+        "            if lr.state() == 0 {\n                self.vcpus",
+        "            if lr.state() == 1 {\n                self.vcpus",
+    ),
+    mutant(
+        "nested-requests-wait-while-lent",
+        "gic/bank.rs",
+        "        (self.set_active | self.clear_active) >> bit & 1 != 0",
+        "        self.set_active >> bit & 1 != 0",
+    ),
+    mutant(
+        "levels-of-what-is-shared-stay",
+        "gic/levels.rs",
+        "        let shared = state.summary & !1;",
+        "        let shared = state.summary & 1;",
+    ),
+    mutant(
+        "levels-take-the-guests-own-events",
+        "gic/bank.rs",
+        "        let gone = bits & self.fired;\n",
+        "        let gone = bits & self.fired;\n        self.latch &= !gone;\n",
+    ),
+    mutant(
+        "levels-take-edges",
+        "gic/bank.rs",
+        "        self.latch |= mask & self.edge;\n        self.fired |= mask & !self.edge;",
+        "        self.fired |= mask;",
+    ),
+    mutant(
+        "levels-are-not-looked-at-before-a-read",
+        "gic/distributor.rs",
+        "        matches!(self, Self::SetPending | Self::ClearPending)",
+        "        matches!(self, Self::SetActive)",
+    ),
+    mutant(
         "park-keeps-what-fired",
         "gic/timers.rs",
-        "        self.latch &= !(held & !self.edge & !self.active);\n",
+        "        self.fired &= !mask;\n",
         "",
     ),
     mutant(
@@ -198,14 +234,38 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "load-fires-over-an-active-one",
         "gic/timers.rs",
-        "        self.latch |= high & !self.active;",
-        "        self.latch |= high;",
+        "        self.fired |= high & !self.active;",
+        "        self.fired |= high;",
     ),
     mutant(
         "load-forgets-the-active-one",
         "gic/timers.rs",
         "        let held = (high | self.active | self.hw) & mask;",
         "        let held = (high | self.hw) & mask;",
+    ),
+    mutant(
+        "breakpoint-above-el1",
+        "sysreg/debug.rs",
+        " && self.control & ABOVE == 0",
+        "",
+    ),
+    mutant(
+        "breakpoint-under-the-os-lock",
+        "sysreg/debug.rs",
+        "        let is_on = !self.is_os_locked\n            && self.mdscr & MDSCR_MDE != 0",
+        "        let is_on = self.mdscr & MDSCR_MDE != 0",
+    ),
+    mutant(
+        "breakpoint-of-a-context-that-is-none",
+        "sysreg/debug.rs",
+        "first.breakpoint(first.knows_no_context(), link)",
+        "first.breakpoint(true, link)",
+    ),
+    mutant(
+        "watchpoint-linked-to-any",
+        "sysreg/debug.rs",
+        "        if self.control & LINK == 1 << LINK_SHIFT {",
+        "        if self.control & ENABLED == ENABLED {",
     ),
     mutant(
         "parked-wakes-for-the-later",

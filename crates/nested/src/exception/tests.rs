@@ -262,3 +262,26 @@ fn who_runs_decides_whose_registers_are_loaded() {
         assert_eq!(running.loaded(), loaded);
     }
 }
+
+#[test]
+fn steps_are_made_below_the_level_that_takes_them_and_within_it_where_it_says_so() {
+    const SS: u64 = 1;
+    const KDE: u64 = 1 << 13;
+    const D: u64 = 1 << 9;
+    const TDE: u64 = 1 << 8;
+    for (hcr, mdcr, debug) in [
+        (0, 0, Level::El1),
+        (hcr::TGE, 0, Level::El2),
+        (0, TDE, Level::El2),
+        (hcr::E2H | hcr::TGE, TDE, Level::El2),
+    ] {
+        for from in [Level::El0, Level::El1, Level::El2] {
+            for (mdscr, pstate) in [(0, 0), (SS, 0), (SS | KDE, 0), (SS | KDE, D), (KDE, 0)] {
+                let is_within = mdscr & KDE != 0 && pstate & D == 0;
+                let expected = mdscr & SS != 0 && (from < debug || from == debug && is_within);
+                let found = is_stepping(from, debug_target(hcr, mdcr), mdscr, pstate);
+                assert_eq!(found, expected, "{from:?} {debug:?} {mdscr:#x} {pstate:#x}");
+            }
+        }
+    }
+}

@@ -231,10 +231,10 @@ fn bits_of_features_that_l1_does_not_have_are_clear() {
     };
     let noisy = |ec: u64| Esr(!(0x3f << 26) | ec << 26);
     let data = abort(noisy(0x24)).for_guest(fault).esr;
-    // EC, IL, ISV to AR, FnV, CM, S1PTW, WnR.
-    assert_eq!(data.0, 0x24 << 26 | 0xfff << 14 | 1 << 10 | 7 << 6 | 0x05);
+    // EC, IL, ISV to AR, CM, S1PTW, WnR.
+    assert_eq!(data.0, 0x24 << 26 | 0xfff << 14 | 7 << 6 | 0x05);
     let fetch = abort(noisy(0x20)).for_guest(fault).esr;
-    assert_eq!(fetch.0, 0x20 << 26 | 1 << 25 | 1 << 10 | 1 << 7 | 0x05);
+    assert_eq!(fetch.0, 0x20 << 26 | 1 << 25 | 1 << 7 | 0x05);
 }
 
 #[test]

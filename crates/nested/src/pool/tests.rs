@@ -49,6 +49,43 @@ fn a_key_is_all_of_vttbr_but_cnp_and_all_of_vtcr() {
 }
 
 #[test]
+fn how_a_table_is_read_is_part_of_its_key() {
+    const EE: u64 = 1 << 25;
+    let base = registers(7, 0x8000_0000);
+    let with = |hcr: u64, sctlr: u64| StageTwoRegisters {
+        hcr: base.hcr | hcr,
+        sctlr,
+        ..base
+    };
+    let ways = [
+        (0, 0),
+        (hcr::PTW, 0),
+        (hcr::FWB, 0),
+        (0, EE),
+        (hcr::PTW | hcr::FWB, EE),
+    ];
+    for (n, one) in ways.into_iter().enumerate() {
+        for (m, other) in ways.into_iter().enumerate() {
+            let keys = [one, other].map(|(hcr, sctlr)| Key::new(&with(hcr, sctlr), &rich()));
+            assert_eq!(keys[0] == keys[1], n == m);
+        }
+    }
+    // Nothing else of the two, FWB not where it is not shown, and none of it with stage 2 off.
+    let noise = with(!(hcr::PTW | hcr::FWB), !EE);
+    assert_eq!(Key::new(&base, &rich()), Key::new(&noise, &rich()));
+    let shown = with(hcr::FWB, 0);
+    assert_eq!(Key::new(&base, &plain()), Key::new(&shown, &plain()));
+    let off = |hcr, sctlr| StageTwoRegisters {
+        hcr,
+        ..with(0, sctlr)
+    };
+    assert_eq!(
+        Key::new(&off(0, 0), &rich()),
+        Key::new(&off(hcr::PTW, EE), &rich())
+    );
+}
+
+#[test]
 fn with_stage_2_off_the_vmid_is_the_key() {
     let off = |vmid, baddr, vtcr| {
         let registers = StageTwoRegisters {

@@ -358,10 +358,10 @@ pub(super) static RULES: [Rule; 41] = rules! {
     ELR_EL2: twin(ELR_EL1, ALL); ZERO; [Nothing]; "the hardware redirects it";
     ESR_EL2: twin(ESR_EL1, ALL); ZERO; [Nothing]; "the hardware redirects it";
     FAR_EL2: twin(FAR_EL1, ALL); ZERO; [Nothing]; "the hardware redirects it";
+    CNTHP_CVAL_EL2: twin(CNTP_CVAL_EL0, ALL); ZERO; [Timers]; "in ticks of the physical counter; it is loaded before its control";
     CNTHP_CTL_EL2: twin(CNTP_CTL_EL0, 3); ZERO; [Timers]; "ENABLE and IMASK; ISTATUS follows from the time";
-    CNTHP_CVAL_EL2: twin(CNTP_CVAL_EL0, ALL); ZERO; [Timers]; "in ticks of the physical counter";
-    CNTHV_CTL_EL2: twin(CNTV_CTL_EL0, 3) => ABSENT; ZERO; [Timers]; "of FEAT_VHE; as CNTHP_CTL_EL2";
     CNTHV_CVAL_EL2: twin(CNTV_CVAL_EL0, ALL) => ABSENT; ZERO; [Timers]; "of FEAT_VHE; its offset is 0";
+    CNTHV_CTL_EL2: twin(CNTV_CTL_EL0, 3) => ABSENT; ZERO; [Timers]; "of FEAT_VHE; as CNTHP_CTL_EL2";
     CNTKCTL_EL1: Layout { home: Home::Guest(CNTKCTL_EL1), writable: CNTKCTL, ones: 0 } => ABSENT; ZERO; [Timers];
         "by the name of CNTKCTL_EL12; with E2H = 0 it is the hardware's all the time";
 };

@@ -8,8 +8,9 @@ use super::*;
 use core::sync::atomic::AtomicU64;
 use droste_arm64::hcr;
 use droste_arm64::sysreg::{
-    CNTHCTL_EL2, CNTHP_CTL_EL2, CNTKCTL_EL1, CPACR_EL1, CPTR_EL2, ESR_EL2, HCR_EL2, ICH_VTR_EL2,
-    SCTLR_EL1, SCTLR_EL2, TTBR1_EL2, VBAR_EL2, VMPIDR_EL2, VPIDR_EL2,
+    CNTHCTL_EL2, CNTHP_CTL_EL2, CNTKCTL_EL1, CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTV_CTL_EL0,
+    CNTV_CVAL_EL0, CPACR_EL1, CPTR_EL2, ESR_EL2, HCR_EL2, ICH_VTR_EL2, SCTLR_EL1, SCTLR_EL2,
+    TTBR1_EL2, VBAR_EL2, VMPIDR_EL2, VPIDR_EL2,
 };
 use droste_arm64::vncr::{RegisterPage, SLOTS, slot};
 
@@ -397,7 +398,7 @@ fn what_l1_writes_by_the_twin_s_name_is_read_by_the_register_s() {
         view.write(CNTHCTL_EL2, 1 << 11);
         view.twins.set(CNTKCTL_EL1, 1 << 2);
         assert_eq!(view.read(CNTHCTL_EL2), Some(1 << 11 | 1 << 2));
-        view.twins.set(droste_arm64::sysreg::CNTP_CTL_EL0, 7);
+        view.twins.set(CNTP_CTL_EL0, 7);
         assert_eq!(
             view.read(CNTHP_CTL_EL2),
             Some(7),
@@ -453,5 +454,58 @@ fn timer_values_count_down_to_the_compare_value_and_past_it() {
     );
     for value in [0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff] {
         assert_eq!(timer_value(timer_compare(value, 77), 77), value);
+    }
+}
+
+/// Hardware that objects to a timer that runs with a compare value that is not its own.
+#[derive(Default)]
+struct Timers(Hardware);
+
+impl Twins for Timers {
+    fn get(&self, register: SysReg) -> u64 {
+        self.0.get(register)
+    }
+    fn set(&mut self, register: SysReg, value: u64) {
+        let control = match register {
+            CNTP_CVAL_EL0 => CNTP_CTL_EL0,
+            CNTV_CVAL_EL0 => CNTV_CTL_EL0,
+            _ => return self.0.set(register, value),
+        };
+        assert_eq!(
+            self.get(control) & 1,
+            0,
+            "{register} under a timer that is on"
+        );
+        self.0.set(register, value);
+    }
+}
+
+#[test]
+fn no_timer_is_on_with_the_compare_value_of_another() {
+    for el2 in KINDS {
+        let memory = [const { AtomicU64::new(0) }; SLOTS];
+        let page = RegisterPage::new(&memory);
+        let mut file = File::reset(el2, page, 0, 0);
+        for register in [CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0] {
+            page.write(slot(register, Nv1::Set).expect("in the page"), 1);
+        }
+        let mut twins = Timers::default();
+        for register in [CNTP_CVAL_EL0, CNTP_CTL_EL0, CNTV_CVAL_EL0, CNTV_CTL_EL0] {
+            twins.set(register, 1);
+        }
+        let mut view = View {
+            el2,
+            loaded: Loaded::El2,
+            page,
+            file: &mut file,
+            twins: &mut twins,
+        };
+        for _ in 0..2 {
+            view.park();
+            assert_eq!(view.twins.get(CNTV_CTL_EL0), 1, "EL1's are on again");
+            view.load();
+            let is_on = el2 == VirtualEl2::Vhe;
+            assert_eq!(view.twins.get(CNTV_CTL_EL0) & 1, u64::from(is_on));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Reading and writing a register of virtual EL2 wherever it is.
 
-use droste_arm64::sysreg::SysReg;
+use droste_arm64::sysreg::{CNTP_CTL_EL0, CNTV_CTL_EL0, SysReg};
 use droste_arm64::vncr::{RegisterPage, Slot};
 
 use super::guest::{GUEST_COUNT, GUEST_REGISTERS};
@@ -13,12 +13,14 @@ use super::{Affects, GuestRegister, Home, Layout, Reset, VirtualEl2, rules};
 macro_rules! unrolled {
     (park, $view:ident, $kind:ident) => {{
         each_rule!(park_rule, $view, $kind);
+        $view.turn_timers_off();
         each_guest!(load_guest, $view);
         each_rule!(load_guest_rule, $view, $kind);
     }};
     (load, $view:ident, $kind:ident) => {{
         each_guest!(park_guest, $view);
         each_rule!(park_guest_rule, $view, $kind);
+        $view.turn_timers_off();
         each_rule!(load_rule, $view, $kind);
     }};
 }
@@ -298,6 +300,14 @@ impl<T: Twins> View<'_, T> {
             VirtualEl2::Nvhe => unrolled!(load, self, nvhe),
         }
         self.loaded = Loaded::El2;
+    }
+
+    /// No timer runs while its registers are those of two: a control that is on with another's compare value could fire.
+    #[inline]
+    fn turn_timers_off(&mut self) {
+        for control in [CNTP_CTL_EL0, CNTV_CTL_EL0] {
+            self.twins.set(control, 0);
+        }
     }
 
     /// Takes one of EL2's registers out of the hardware. A layout that is a constant leaves one move.

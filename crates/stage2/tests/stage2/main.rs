@@ -15,5 +15,6 @@ mod relaxing;
 mod remapping;
 mod resizing;
 mod shapes;
+mod trees;
 mod unmapping;
 mod vmids;

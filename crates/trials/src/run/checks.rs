@@ -224,7 +224,8 @@ impl Run<'_> {
             for cache in &mut vm.caches {
                 cache.drain(&mut vm.supply);
             }
-            let (left, taken) = (vm.supply.left(), vm.table.counters().table_pages);
+            let left = vm.supply.left();
+            let taken = vm.table.counters().table_pages - vm.supply.taken_apart();
             if left != vm.quota || taken != 0 {
                 return Err(wrong(
                     "all pages come back",

@@ -7,11 +7,11 @@ use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{IdRegisters, Pa};
 use droste_mmu_model::{Model, Vcpu};
 use droste_stage2::{
-    Context, Dsb, Geometry, Machine, PageCache, Proposal, Quota, Regime, Slots, Table, Users,
-    VcpuId, VmidAllocator, under,
+    Context, Dsb, Geometry, Machine, PageCache, Proposal, Regime, Slots, Table, Users, VcpuId,
+    VmidAllocator, under,
 };
 
-use crate::bridge::{Cpu, Pool};
+use crate::bridge::{Apart, Cpu, Stock};
 use crate::choices::Choices;
 use crate::failure::Report;
 use crate::operation::Step;
@@ -54,7 +54,7 @@ pub(super) struct Vm<'m> {
     /// How often the slots have changed.
     pub(super) changes: u64,
     pub(super) contexts: Contexts,
-    pub(super) supply: Quota<Pool<'m>>,
+    pub(super) supply: Stock<'m>,
     /// One per CPU.
     pub(super) caches: Vec<PageCache>,
     pub(super) oracle: Oracle,
@@ -113,14 +113,14 @@ impl<'m> Run<'m> {
                 let contexts = (0..shape.contexts)
                     .map(|_| Context::new(&mut table))
                     .collect();
-                let pool = Pool::new(model, room.pages, shape.quota, geometry.page_bytes());
+                let apart = Apart::of(world.seed);
                 Vm {
                     geometry,
                     table,
                     slots: Slots::new(geometry),
                     changes: 0,
                     contexts,
-                    supply: Quota::new(shape.quota, pool),
+                    supply: Stock::new(model, room.pages, shape.quota, geometry, apart),
                     caches: (0..world.cpus).map(|_| PageCache::new()).collect(),
                     oracle: Oracle::new(geometry, marks),
                     quota: shape.quota,
@@ -178,6 +178,7 @@ impl<'m> Run<'m> {
         work: impl FnOnce(&mut Self, &Hands<'m>) -> R,
     ) -> R {
         let hands = self.hands(cpu);
+        self.vms.iter_mut().for_each(|vm| vm.supply.cpu = cpu);
         let Some(inside) = self.places[cpu] else {
             return work(self, &hands);
         };
@@ -324,7 +325,7 @@ impl<'m> Vm<'m> {
     pub(super) fn with_users<R>(
         &mut self,
         vmids: &VmidAllocator<MAX_CPUS>,
-        work: impl FnOnce(&mut Table, &mut Quota<Pool<'m>>, &Users<'_, MAX_CPUS>) -> R,
+        work: impl FnOnce(&mut Table, &mut Stock<'m>, &Users<'_, MAX_CPUS>) -> R,
     ) -> R {
         let mut contexts: [&Context<MAX_CPUS>; MAX_CONTEXTS] = [&self.contexts[0]; MAX_CONTEXTS];
         let count = self.contexts.len();

@@ -5,9 +5,9 @@ use std::ops::Range;
 use droste_arm64::desc::Xn;
 use droste_arm64::{Ipa, Level, Va};
 use droste_mmu_model::{Access, AccessKind};
-use droste_stage2::{Attributes, DirtyLog, Dsb, Error, Machine, Mapping, Owed, Quota, Table};
+use droste_stage2::{Attributes, DirtyLog, Dsb, Error, Machine, Mapping, Owed, Table};
 
-use crate::bridge::Pool;
+use crate::bridge::Stock;
 use crate::failure::Problem;
 use crate::operation::Area;
 use crate::run::machine::{Hands, Run};
@@ -46,7 +46,7 @@ impl<'m> Run<'m> {
         cpu: usize,
         vm: usize,
         about: Area,
-        operation: impl for<'t> FnOnce(&'t mut Table, &Hands<'m>, &mut Quota<Pool<'m>>) -> Owed<'t>,
+        operation: impl for<'t> FnOnce(&'t mut Table, &Hands<'m>, &mut Stock<'m>) -> Owed<'t>,
     ) -> Result<(), Error> {
         self.report.operations += 1;
         let storm = self.storm(cpu, vm, about);

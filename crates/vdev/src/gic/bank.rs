@@ -42,14 +42,19 @@ pub(super) struct Bank {
     group1: u32,
     /// Edge-triggered; the others are level-sensitive.
     pub(super) edge: u32,
-    /// A pending event that no list register holds: an edge, an SGI, GICD_ISPENDR, a physical interrupt.
+    /// A pending event that no list register holds: an edge, an SGI, GICD_ISPENDR.
     pub(super) latch: u32,
+    /// Pending by a level-sensitive physical interrupt that stands active for it, while no list register holds it: gone
+    /// if the physical line falls before the guest takes it.
+    pub(super) fired: u32,
     /// The level of the input line.
     pub(super) line: u32,
     pub(super) active: u32,
     pub(super) listed: u32,
     /// Listed, and pending there by an event rather than only by the line.
     lr_latch: u32,
+    /// Listed, and pending there by a level-sensitive physical interrupt.
+    lr_fired: u32,
     /// Listed with the number of a physical interrupt, which hardware deactivates.
     lr_hw: u32,
     /// A physical interrupt stands active behind it, for this state to deactivate.
@@ -71,10 +76,12 @@ impl Bank {
             group1: 0,
             edge: fixed_edge,
             latch: 0,
+            fired: 0,
             line: 0,
             active: 0,
             listed: 0,
             lr_latch: 0,
+            lr_fired: 0,
             lr_hw: 0,
             hw: 0,
             drop_latch: 0,
@@ -91,7 +98,8 @@ impl Bank {
 
     /// Pending, as the guest reads it: an event, or the line of a level-sensitive one.
     fn pending(&self) -> u32 {
-        self.latch | self.lr_latch & !self.drop_latch | self.line & !self.edge
+        let listed = (self.lr_latch | self.lr_fired) & !self.drop_latch;
+        self.latch | self.fired | listed | self.line & !self.edge
     }
 
     /// Pending and let through by the enables of the interrupt and of its group.
@@ -178,6 +186,8 @@ impl Bank {
         let edge = gather(value) << shift & writable | self.edge & !writable;
         let changed = self.edge ^ edge;
         self.edge = edge;
+        self.latch |= self.fired & edge;
+        self.fired &= !edge;
         changed
     }
 
@@ -190,8 +200,9 @@ impl Bank {
 
     /// Forgets pending events. A level that is still high stays pending.
     pub(super) fn clear_pending(&mut self, bits: u32) -> u32 {
-        let changed = bits & (self.latch | self.listed & !self.drop_latch);
+        let changed = bits & (self.latch | self.fired | self.listed & !self.drop_latch);
         self.latch &= !bits;
+        self.fired &= !bits;
         self.drop_latch |= bits & self.listed;
         changed
     }
@@ -227,16 +238,26 @@ impl Bank {
 
     /// Physical interrupt `physical` became active on behalf of interrupt `bit`.
     pub(super) fn pend_physical(&mut self, bit: usize, physical: u16) -> u32 {
+        let mask = 1 << bit;
         self.physical[bit & 31] = physical;
-        self.hw |= 1 << bit;
-        let _ = self.pend(1 << bit);
-        1 << bit
+        self.hw |= mask;
+        self.latch |= mask & self.edge;
+        self.fired |= mask & !self.edge;
+        mask
+    }
+
+    /// The physical line behind interrupts `bits` is low: those that it alone made pending no longer are. Gives them. What
+    /// a list register holds is not known here and stays.
+    pub(super) fn retract(&mut self, bits: u32) -> u32 {
+        let gone = bits & self.fired;
+        self.fired &= !gone;
+        gone
     }
 
     /// Takes out those of `bits` behind which a physical interrupt stands active with nothing left to come of it:
     /// it must be deactivated, or it never fires again.
     pub(super) fn release(&mut self, bits: u32) -> u32 {
-        let done = bits & self.hw & !(self.listed | self.active | self.latch);
+        let done = bits & self.hw & !(self.listed | self.active | self.latch | self.fired);
         self.hw &= !done;
         done
     }
@@ -258,7 +279,8 @@ impl Bank {
         // interrupt that follows is where that is seen. If the line rises only later, that is an event of its own.
         let high = self.line & !self.edge;
         let by_line = high & !self.active;
-        let can_deliver = self.deliverable(enables) & (self.latch | by_line) & mask != 0;
+        let events = self.latch | self.fired;
+        let can_deliver = self.deliverable(enables) & (events | by_line) & mask != 0;
         let mut lr = Lr::new(intid, self.priority(bit));
         if self.group1 & mask != 0 {
             lr = lr.in_group1();
@@ -269,7 +291,7 @@ impl Bank {
         // Active and pending is no state of a list register with a physical interrupt (IHI 0069, ICH_LR<n>_EL2.HW):
         // then this state keeps the physical one and releases it at the end. Disabled or not: what is pending may be
         // the physical one, and what is active an event of the guest's own.
-        let is_twice = is_active && self.latch & mask != 0;
+        let is_twice = is_active && events & mask != 0;
         if self.hw & mask != 0 && !is_twice {
             lr = lr.with_physical(self.physical(bit));
             self.hw &= !mask;
@@ -280,7 +302,9 @@ impl Bank {
         if can_deliver {
             lr = lr.with_state(Lr::PENDING);
             self.lr_latch |= self.latch & mask;
+            self.lr_fired |= self.fired & mask;
             self.latch &= !mask;
+            self.fired &= !mask;
         }
         self.listed |= mask;
         lr
@@ -292,7 +316,7 @@ impl Bank {
     /// `None` if there is none, or if it may belong to an event that the guest has yet to take.
     pub(super) fn lend(&mut self, bit: usize) -> Option<u16> {
         let mask = 1 << bit;
-        if self.active & self.hw & !self.latch & !self.listed & mask == 0 {
+        if self.active & self.hw & !self.latch & !self.fired & !self.listed & mask == 0 {
             return None;
         }
         self.listed |= mask;
@@ -301,11 +325,17 @@ impl Bank {
         Some(self.physical(bit))
     }
 
+    /// Whether the active state of interrupt `bit`, which is listed, was changed meanwhile.
+    pub(super) fn has_request(&self, bit: usize) -> bool {
+        (self.set_active | self.clear_active) >> bit & 1 != 0
+    }
+
     /// Takes interrupt `bit` back from the list register `lr`.
     pub(super) fn unlist(&mut self, bit: usize, lr: Lr) {
         let mask: u32 = 1 << bit;
         if lr.is_pending() {
             self.latch |= self.lr_latch & mask & !self.drop_latch;
+            self.fired |= self.lr_fired & mask & !self.drop_latch;
         }
         if lr.is_pending() || lr.is_active() {
             self.hw |= self.lr_hw & mask;
@@ -316,6 +346,7 @@ impl Bank {
         for word in [
             &mut self.listed,
             &mut self.lr_latch,
+            &mut self.lr_fired,
             &mut self.lr_hw,
             &mut self.drop_latch,
             &mut self.set_active,

@@ -96,6 +96,13 @@ impl BankRegister {
     }
 }
 
+impl BankRegister {
+    /// Whether it shows the pending state.
+    pub(super) fn is_pending_state(self) -> bool {
+        matches!(self, Self::SetPending | Self::ClearPending)
+    }
+}
+
 impl Gic {
     pub(super) fn read_distributor(&self, offset: u64, size: AccessSize) -> u64 {
         if offset & (size.bytes() - 1) != 0 {

@@ -115,7 +115,7 @@ impl Gic {
     }
 
     /// The virtual CPUs that must fold before an access at `offset` in `frame` sees or changes the present pending or
-    /// active state. Without, the access still does no harm: a read gives the state of the last fold, and a write
+    /// active state, which for private interrupts depends on lines that their CPU alone sees. Without, the access still does no harm: a read gives the state of the last fold, and a write
     /// takes effect when those it kicks have folded.
     pub fn needs_fold(&self, frame: Frame, offset: u64) -> Kicks {
         let (banks, offset) = match frame {
@@ -125,8 +125,13 @@ impl Gic {
                 None => return Kicks::NONE,
             },
         };
-        match Register::decode(offset) {
-            Some(Register::Bank(register, word)) if register.is_listed_state() => self
+        match (Register::decode(offset), banks) {
+            (Some(Register::Bank(register, 0)), Banks::Private(vcpu))
+                if register.is_pending_state() && vcpu < self.vcpus.len() =>
+            {
+                Kicks::one(vcpu)
+            }
+            (Some(Register::Bank(register, word)), _) if register.is_listed_state() => self
                 .bank_at(banks, word)
                 .map_or(Kicks::NONE, |at| self.listers(at)),
             _ => Kicks::NONE,

@@ -14,6 +14,11 @@
 //! race with the guest are never lost. A register that shows the pending or active state reads as of the last fold:
 //! [`needs_fold`](Gic::needs_fold) says whom to fold first where the guest must see the present.
 //!
+//! A level-sensitive interrupt is pending while its line is high. Lines of devices and timers that the hypervisor emulates
+//! are told by [`set_line`](Gic::set_line). Those of physical interrupts it does not see fall, so it
+//! [looks](Gic::look_at_levels) between each fold and fill, and before the guest reads the pending state. One that falls
+//! while a list register holds it is taken back by the next fold, if the guest has not acknowledged it by then.
+//!
 //! A physical interrupt handed through ([`inject_hardware`](Gic::inject_hardware)) was acknowledged by the hypervisor
 //! and stays active until the guest deactivates it, which hardware does by itself through the list register. Where
 //! the guest ends it another way, [`take_deactivation`](Gic::take_deactivation) gives what is left to deactivate.
@@ -23,6 +28,7 @@ mod config;
 mod distributor;
 mod ich;
 mod kicks;
+mod levels;
 mod lists;
 mod lr;
 mod nested;
@@ -48,6 +54,7 @@ pub use ich::{Ich, Interface, MAX_ACTIVE_PRIORITIES, Vtr};
 pub use kicks::Kicks;
 pub use lists::Fill;
 pub use lr::{MAX_LIST_REGISTERS, Vmcr};
+pub use nested::undisputed;
 pub use sgi::SgiRegister;
 pub use signal::Signal;
 pub use timers::TimerSwitch;
@@ -160,19 +167,14 @@ impl Gic {
     /// Physical interrupt `physical` was acknowledged, its priority dropped, and is now the guest's as `intid`; of a
     /// PPI, that of `vcpu`. It must not be an SGI's number.
     ///
-    /// It survives until the guest takes it, disabled or not. Of a PPI the physical side is the CPU's on which `vcpu`
+    /// If the guest has it edge-triggered it survives until the guest takes it, disabled or not. Otherwise it is pending as
+    /// long as its line is high: [`look_at_levels`](Self::look_at_levels). Of a PPI the physical side is the CPU's on which `vcpu`
     /// is loaded: see [`physical_ppis`](Self::physical_ppis).
     pub fn inject_hardware(&mut self, vcpu: usize, intid: Intid, physical: Intid) -> Kicks {
         let physical = physical.number() as u16;
         self.touch(vcpu, intid, |bank, mask| {
             bank.pend_physical(mask.trailing_zeros() as usize, physical)
         })
-    }
-
-    /// Forgets that `intid` is pending: the condition behind a level-sensitive physical interrupt is gone before the
-    /// guest took it.
-    pub fn retract(&mut self, vcpu: usize, intid: Intid) -> Kicks {
-        self.touch(vcpu, intid, Bank::clear_pending)
     }
 
     /// A trapped write of ICC_DIR_EL1 by `vcpu`, after it folded: `intid` is deactivated.

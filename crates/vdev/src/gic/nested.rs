@@ -6,7 +6,7 @@
 //! wait in the [`Gic`]. [`enter_nested`](Gic::enter_nested) makes the shadow,
 //! [`leave_nested`](Gic::leave_nested) folds it back; they come as a pair, between a
 //! [`fold`](Gic::fold) and the next [`fill`](Gic::fill). To see the present state while L2 stays, as a kick asks for,
-//! leave and enter again.
+//! leave and enter again; for [`signal`](Gic::signal) to be exact, [`fold_lent`](Gic::fold_lent) suffices.
 //!
 //! # Physical interrupts
 //! A list register of L1's with HW set names one of L1's own interrupts, which L2's deactivation deactivates. Where
@@ -17,11 +17,16 @@
 //! maintenance interrupt instead, on which the hypervisor leaves and deactivates by hand.
 //!
 //! # Maintenance interrupts
-//! L1's line is a level that [`Ich::maintenance`] computes. L1's requests go to the hardware only to learn when that
-//! level rises. While it is high already, because L1 masks the interrupt, they stay off: else the hardware's would come
-//! again at once and for ever. It cannot fall and rise unseen to any effect: with its interrupt masked L1 sees the level
-//! only after the next leave. At virtual EL2 the registers change in memory, unseen: the line is computed anew at each
-//! fold there, so that L1, which ends the interrupt only to find it pending again, is believed from then on.
+//! L1's line is a level that [`Ich::maintenance`] computes, at each enter and leave. L1's requests go to the hardware only
+//! to learn when that level rises. While it is high already, because L1 masks the interrupt, they stay off: else the
+//! hardware's would come again at once and for ever. It cannot fall and rise unseen to any effect: with its interrupt
+//! masked L1 sees the level only after the next leave. Where L2 does not run the registers change in memory, unseen: the
+//! line is computed anew at each fold there and at each change of worlds, whether virtual EL2 or an EL1 of L1's own goes
+//! on, so that L1, which ends the interrupt only to find it pending again, is believed from then on.
+//!
+//! Hardware may take a condition for met that is not met by the architecture: QEMU 10.0 judges VGrp0DIE by group 1's
+//! enable. Then its interrupt would come again at once and for ever as well, so [`undisputed`] turns such a request off
+//! until the next enter or fill.
 //!
 //! # What an L1 does wrong
 //! Two list registers in use for one virtual interrupt are UNPREDICTABLE (IHI 0069, ICH_LR&lt;n&gt;_EL2.vINTID): the later
@@ -33,6 +38,7 @@ use super::lr::{Lr, MAX_LIST_REGISTERS, hcr};
 use super::state::At;
 use super::{Gic, Intid, Kicks};
 use crate::bits::ones32;
+use crate::line::Line;
 
 /// What the hardware's list registers hold for a guest's own guest, a bit for each.
 #[derive(Default)]
@@ -48,20 +54,21 @@ pub(super) struct Shadow {
 
 impl Gic {
     /// Makes the hardware's registers from those that guest hypervisor `vcpu` set, for its own guest to run. Gives the
-    /// number of list registers in use, from the first; of `hardware`'s only those are written.
+    /// number of list registers in use, from the first, of `hardware`'s only those are written; and the level of the
+    /// maintenance interrupt's line, which may have risen or fallen since the hypervisor looked last.
     ///
     /// What the hypervisor wants for itself in ICH_HCR_EL2, such as traps, it adds to `hardware.hcr`.
     ///
     /// # Panics
     /// If the last fill of `vcpu` was not folded, or the last enter not left.
-    pub fn enter_nested(&mut self, vcpu: usize, guest: &Ich, hardware: &mut Ich) -> usize {
+    pub fn enter_nested(&mut self, vcpu: usize, guest: &Ich, hardware: &mut Ich) -> (usize, Line) {
         let count = self.list_registers;
         let state = &mut self.vcpus[vcpu];
         assert!(state.used == 0, "the guest's list registers were folded");
         assert!(!state.shadow.is_entered, "the last enter was left");
         state.shadow.is_entered = true;
         let lrs = guest.list_registers(count);
-        let is_risen = guest.maintenance_of(&lrs).is_high();
+        let line = guest.maintenance_of(&lrs);
         let (mut used, mut loaded, mut is_odd) = (0, 0, false);
         let end = u32::BITS - lrs.valid.leading_zeros();
         hardware.lrs[..end as usize].fill(0);
@@ -79,10 +86,39 @@ impl Gic {
             used = slot + 1;
         }
         self.vcpus[vcpu].shadow.loaded = loaded;
-        let requests = if is_risen || is_odd { 0 } else { hcr::REQUESTS };
+        let requests = if line.is_high() || is_odd {
+            0
+        } else {
+            hcr::REQUESTS
+        };
         hardware.hcr = guest.hcr & (hcr::EN | hcr::TRAPS | hcr::EOI_COUNT | requests);
         hardware.interface = guest.interface.sanitized();
-        used
+        (used, line)
+    }
+
+    /// Takes back what the guest's guest has deactivated of the physical interrupts that its list registers were lent,
+    /// while it stays: so that one that fires again meanwhile is the guest hypervisor's to take at once. `lr` reads one of
+    /// the hardware's list registers. Without an enter before, this does nothing.
+    pub fn fold_lent(&mut self, vcpu: usize, lr: impl Fn(usize) -> u64) -> Kicks {
+        let mut kicks = Kicks::NONE;
+        for slot in ones32(self.vcpus[vcpu].shadow.lent) {
+            let lr = Lr(lr(slot));
+            if lr.state() == 0 {
+                self.vcpus[vcpu].shadow.lent &= !(1 << slot);
+                kicks |= self.take_back(vcpu, slot, lr);
+            }
+        }
+        kicks
+    }
+
+    /// Whether somebody has changed the active state of an interrupt that `vcpu` has lent. Then leaving and entering is
+    /// what carries it out, since the list register has its number.
+    pub fn has_lent_requests(&self, vcpu: usize) -> bool {
+        let Shadow { lent, linked, .. } = &self.vcpus[vcpu].shadow;
+        ones32(*lent).any(|slot| {
+            let intid = usize::from(linked[slot]);
+            self.bank(At::of(vcpu, intid)).has_request(intid & 31)
+        })
     }
 
     /// Folds the hardware's registers as the guest's guest left them back into those of guest hypervisor `vcpu`.
@@ -166,6 +202,20 @@ impl Gic {
         let number = self.vcpus[vcpu].shadow.linked[slot];
         Intid::new(number.into()).expect("`link` took it from an INTID")
     }
+}
+
+/// ICH_HCR_EL2 of value `hcr` without the requests that `misr`, ICH_MISR_EL2, has met still. For after a maintenance
+/// interrupt, once list registers have been folded and filled, or left and entered: what logic of this module asks for has
+/// not happened then, so that the hardware disagrees.
+///
+/// ```
+/// use droste_vdev::gic::undisputed;
+/// // VGrp0DIE and NPIE were asked for, and group 0 is off to the hardware.
+/// assert_eq!(undisputed(0b0010_1001, 0b0010_0000), 0b0000_1001);
+/// ```
+pub const fn undisputed(hcr: u64, misr: u64) -> u64 {
+    // From underflow on, each bit of ICH_MISR_EL2 is where ICH_HCR_EL2 has its enable.
+    hcr & !(misr & hcr::REQUESTS)
 }
 
 /// Whether a list register that went from `before` to `after` was deactivated on the way. One that was pending alone

@@ -83,15 +83,15 @@ impl Bank {
     /// The level-sensitive physical interrupt behind interrupt `bit` goes to another: `is_high` says its level from now
     /// on. Gives whether the physical one stands active.
     ///
-    /// What is pending by the physical interrupt is so by the level now. What is pending besides, over an active
-    /// one, is an event of the guest's own and stays; so does what an edge-triggered interrupt has latched.
+    /// What is pending by the physical interrupt is so by the level now. What is pending besides is an event of the guest's
+    /// own and stays; so does what an edge-triggered interrupt has latched.
     fn park(&mut self, bit: usize, is_high: bool) -> bool {
         let mask = 1 << bit;
         assert!(self.listed & mask == 0, "it was folded");
         let held = self.hw & mask;
         let high = if is_high { mask } else { 0 };
         self.hw &= !mask;
-        self.latch &= !(held & !self.edge & !self.active);
+        self.fired &= !mask;
         self.latch |= high & !self.line & self.edge & !held;
         self.line = self.line & !mask | high;
         held != 0
@@ -104,7 +104,7 @@ impl Bank {
         assert!(self.listed & mask == 0, "it was folded");
         let high = self.line & !self.edge & mask;
         self.line &= !mask;
-        self.latch |= high & !self.active;
+        self.fired |= high & !self.active;
         let held = (high | self.active | self.hw) & mask;
         if held != 0 {
             self.physical[bit & 31] = physical;

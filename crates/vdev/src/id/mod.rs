@@ -4,7 +4,7 @@
 //! table's author did not know, reads as 0: not implemented. A level above the highest that the table names is capped
 //! to it, since a new level may bring state of its own. What is shown needs no state beyond what the hypervisor
 //! switches: the general and SIMD registers, FPCR and FPSR, the EL1 system registers of Armv8.0, the pointer
-//! authentication keys and the timers.
+//! authentication keys, the timers, and of a guest without EL2 two breakpoints and two watchpoints.
 //!
 //! The guest has EL1 and EL0, in AArch64 only.
 

@@ -74,9 +74,9 @@ const DFR0: &[Field] = fields! {
     DebugVer 0: Fixed(6), "the least: Armv8 debug; its registers trap";
     TraceVer 4: Hide, "trace registers trap";
     PMUVer 8: Hide, "counters are not switched; they trap";
-    BRPs 12: Fixed(1), "two, the least; they read as zero and ignore writes";
+    BRPs 12: Fixed(1), "two, the least, and switched";
     PMSS 16: Hide, "as PMUVer";
-    WRPs 20: Fixed(1), "two, the least; they read as zero and ignore writes";
+    WRPs 20: Fixed(1), "two, the least, and switched";
     SEBEP 24: Hide, "as PMUVer";
     CTX_CMPs 28: Fixed(0), "one, the least";
     PMSVer 32: Hide, "the profiling buffer is not switched; it traps";

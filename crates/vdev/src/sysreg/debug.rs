@@ -1,4 +1,9 @@
-//! The debug registers that a virtual CPU has: MDSCR_EL1 and the OS lock (DDI 0487, D2 and D24.3).
+//! The debug registers that a virtual CPU has: MDSCR_EL1, the OS lock, two breakpoints and two watchpoints (DDI 0487, D2
+//! and D24.3).
+//!
+//! The second breakpoint is the one that knows contexts. What a control register must not say, it does not say to the
+//! hardware: to match above EL1, or by a VMID, makes a breakpoint that never matches, as a reserved value may (D2.8). Nor
+//! does any of a virtual CPU with EL2: virtual EL2 and what is under it would be one level to the hardware.
 
 /// Which of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -9,6 +14,44 @@ pub enum DebugRegister {
     Oslar,
     /// OSLSR_EL1: a read shows it.
     Oslsr,
+    /// `DBGBVR<n>_EL1`.
+    BreakpointValue(Pair),
+    /// `DBGBCR<n>_EL1`.
+    BreakpointControl(Pair),
+    /// `DBGWVR<n>_EL1`.
+    WatchpointValue(Pair),
+    /// `DBGWCR<n>_EL1`.
+    WatchpointControl(Pair),
+}
+
+/// One of two.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pair {
+    /// Number 0.
+    First,
+    /// Number 1.
+    Second,
+}
+
+/// Breakpoints, and watchpoints, that a virtual CPU has.
+pub const BREAKPOINTS: usize = 2;
+
+/// A breakpoint or a watchpoint as hardware has it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Point {
+    /// DBGBVR or DBGWVR.
+    pub value: u64,
+    /// DBGBCR or DBGWCR; 0 is off.
+    pub control: u64,
+}
+
+/// What the hardware's breakpoints and watchpoints are to be while MDSCR_EL1.MDE is 1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Points {
+    /// For the last two breakpoints, of which the last knows contexts (DDI 0487, ID_AA64DFR0_EL1.CTX_CMPs).
+    pub breakpoints: [Point; BREAKPOINTS],
+    /// For the first two watchpoints.
+    pub watchpoints: [Point; BREAKPOINTS],
 }
 
 /// MDSCR_EL1.SS: software step.
@@ -21,6 +64,26 @@ const MDSCR_KDE: u64 = 1 << 13;
 const MDSCR_MDE: u64 = 1 << 15;
 /// Bits that a guest sets; the others are for an external debugger and read as 0.
 const MDSCR_WRITABLE: u64 = MDSCR_SS | MDSCR_TDCC | MDSCR_KDE | MDSCR_MDE;
+
+/// `DBGBCR<n>_EL1`: E, PMC, BAS, HMC, SSC, LBN, BT; BAS is RES1 without AArch32.
+const BREAKPOINT_WRITABLE: u64 = 1 | 3 << 1 | 0x7ff << 13;
+const BREAKPOINT_BAS: u64 = 0xf << 5;
+/// `DBGWCR<n>_EL1`: E, PAC, LSC, BAS, HMC, SSC, LBN, WT, MASK.
+const WATCHPOINT_WRITABLE: u64 = 0x1f_ffff | 0x1f << 24;
+/// In both: E; PMC or PAC, the levels; HMC and SSC, levels and states above EL1; LBN, the breakpoint that is linked to.
+const ENABLED: u64 = 1;
+const LEVELS: u64 = 3 << 1;
+const ABOVE: u64 = 7 << 13;
+const LINK_SHIFT: u32 = 16;
+const LINK: u64 = 0xf << LINK_SHIFT;
+/// `DBGBCR<n>_EL1`.BT: by address alone, by address and a link; by CONTEXTIDR_EL1 alone, by it for who links here.
+const TYPE_SHIFT: u32 = 20;
+const BY_ADDRESS: u64 = 0;
+const BY_ADDRESS_LINKED: u64 = 1;
+const BY_CONTEXT: u64 = 2;
+const BY_CONTEXT_LINKED: u64 = 3;
+/// `DBGWCR<n>_EL1`.WT: linked.
+const WATCHPOINT_LINKED: u64 = 1 << 20;
 
 /// OSLSR_EL1.OSLM = 0b10: an OS lock is there.
 const OSLSR_OSLM: u64 = 1 << 3;
@@ -41,6 +104,8 @@ const OSLSR_OSLK: u64 = 1 << 1;
 pub struct DebugRegisters {
     mdscr: u64,
     is_os_locked: bool,
+    breakpoints: [Point; BREAKPOINTS],
+    watchpoints: [Point; BREAKPOINTS],
 }
 
 impl Default for DebugRegisters {
@@ -55,6 +120,8 @@ impl DebugRegisters {
         Self {
             mdscr: 0,
             is_os_locked: true,
+            breakpoints: [Point::OFF; BREAKPOINTS],
+            watchpoints: [Point::OFF; BREAKPOINTS],
         }
     }
 
@@ -65,15 +132,30 @@ impl DebugRegisters {
             DebugRegister::Oslsr if self.is_os_locked => OSLSR_OSLM | OSLSR_OSLK,
             DebugRegister::Oslsr => OSLSR_OSLM,
             DebugRegister::Oslar => 0,
+            DebugRegister::BreakpointValue(n) => self.breakpoints[n as usize].value,
+            DebugRegister::BreakpointControl(n) => {
+                self.breakpoints[n as usize].control | BREAKPOINT_BAS
+            }
+            DebugRegister::WatchpointValue(n) => self.watchpoints[n as usize].value,
+            DebugRegister::WatchpointControl(n) => self.watchpoints[n as usize].control,
         }
     }
 
-    /// A write of `register`. Afterwards [`hardware_mdscr`](Self::hardware_mdscr) may have changed.
+    /// A write of `register`. Afterwards [`hardware_mdscr`](Self::hardware_mdscr) and
+    /// [`hardware_points`](Self::hardware_points) may have changed.
     pub const fn write(&mut self, register: DebugRegister, value: u64) {
         match register {
             DebugRegister::Mdscr => self.mdscr = value & MDSCR_WRITABLE,
             DebugRegister::Oslar => self.is_os_locked = value & 1 != 0,
             DebugRegister::Oslsr => {}
+            DebugRegister::BreakpointValue(n) => self.breakpoints[n as usize].value = value,
+            DebugRegister::BreakpointControl(n) => {
+                self.breakpoints[n as usize].control = value & BREAKPOINT_WRITABLE;
+            }
+            DebugRegister::WatchpointValue(n) => self.watchpoints[n as usize].value = value & !3,
+            DebugRegister::WatchpointControl(n) => {
+                self.watchpoints[n as usize].control = value & WATCHPOINT_WRITABLE;
+            }
         }
     }
 
@@ -83,12 +165,93 @@ impl DebugRegisters {
     }
 
     /// What the CPU's MDSCR_EL1 holds while the virtual CPU runs, the CPU's own OS lock unlocked. With the guest's OS
-    /// lock locked there are no debug exceptions (DDI 0487, D2, on the OS Lock); breakpoints and watchpoints never match.
+    /// lock locked there are no debug exceptions (DDI 0487, D2, on the OS Lock). Breakpoints and watchpoints match where
+    /// [`hardware_points`](Self::hardware_points) gives them.
     pub const fn hardware_mdscr(&self) -> u64 {
         if self.is_os_locked {
             self.mdscr & MDSCR_TDCC
         } else {
             self.mdscr & (MDSCR_SS | MDSCR_TDCC | MDSCR_KDE)
         }
+    }
+
+    /// MDSCR_EL1.MDE, and what the hardware's breakpoints and watchpoints are then, where it has `count` breakpoints;
+    /// `None` when none is to match, so that they may be anything.
+    pub fn hardware_points(&self, count: u64) -> Option<(u64, Points)> {
+        let is_any_on = |points: &[Point]| points.iter().any(|point| point.control & ENABLED != 0);
+        let is_on = !self.is_os_locked
+            && self.mdscr & MDSCR_MDE != 0
+            && (is_any_on(&self.breakpoints) || is_any_on(&self.watchpoints));
+        if !is_on || count < BREAKPOINTS as u64 {
+            return None;
+        }
+        let link = count - 1;
+        let [first, second] = self.breakpoints;
+        let points = Points {
+            breakpoints: [
+                first.breakpoint(first.knows_no_context(), link),
+                second.breakpoint(true, link),
+            ],
+            watchpoints: self.watchpoints.map(|point| point.watchpoint(link)),
+        };
+        Some((MDSCR_MDE, points))
+    }
+}
+
+impl Point {
+    const OFF: Self = Self {
+        value: 0,
+        control: 0,
+    };
+
+    const fn kind(self) -> u64 {
+        self.control >> TYPE_SHIFT & 0xf
+    }
+
+    const fn knows_no_context(self) -> bool {
+        matches!(self.kind(), BY_ADDRESS | BY_ADDRESS_LINKED)
+    }
+
+    /// Whether it is on, and for EL1 and EL0 alone.
+    const fn is_below_el2(self) -> bool {
+        self.control & ENABLED != 0 && self.control & LEVELS != 0 && self.control & ABOVE == 0
+    }
+
+    /// The control with a link to the hardware's breakpoint `to`; `None` for one to another than the second.
+    const fn linked(self, to: u64) -> Option<u64> {
+        if self.control & LINK == 1 << LINK_SHIFT {
+            Some(self.control & !LINK | to << LINK_SHIFT)
+        } else {
+            None
+        }
+    }
+
+    /// As the hardware's breakpoint, where its kind is one that it knows, and `to` the one that is linked to.
+    fn breakpoint(self, is_known: bool, to: u64) -> Self {
+        let control = match self.kind() {
+            _ if !is_known || !self.is_below_el2() => None,
+            BY_ADDRESS | BY_CONTEXT | BY_CONTEXT_LINKED => Some(self.control & !LINK),
+            BY_ADDRESS_LINKED => self.linked(to),
+            _ => None,
+        };
+        control.map_or(Self::OFF, |control| Self {
+            value: self.value,
+            control: control | BREAKPOINT_BAS,
+        })
+    }
+
+    /// As the hardware's watchpoint.
+    fn watchpoint(self, to: u64) -> Self {
+        let control = if !self.is_below_el2() {
+            None
+        } else if self.control & WATCHPOINT_LINKED == 0 {
+            Some(self.control & !LINK)
+        } else {
+            self.linked(to)
+        };
+        control.map_or(Self::OFF, |control| Self {
+            value: self.value,
+            control,
+        })
     }
 }

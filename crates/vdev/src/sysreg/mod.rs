@@ -13,7 +13,7 @@ use crate::gic::SgiRegister;
 use droste_arm64::esr::{Direction, SysRegAccess};
 use droste_arm64::sysreg::SysReg;
 
-pub use debug::{DebugRegister, DebugRegisters};
+pub use debug::{BREAKPOINTS, DebugRegister, DebugRegisters, Pair, Point, Points};
 pub use table::rows;
 
 /// What the hypervisor does for an access.

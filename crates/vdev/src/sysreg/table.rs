@@ -4,6 +4,10 @@ use super::Access::{Any, Read, Write};
 use super::Action::{
     Constant, Deactivate, Debug, Identification, SendSgi, SetWay, Undefined, Zero,
 };
+use super::DebugRegister::{
+    BreakpointControl, BreakpointValue, WatchpointControl, WatchpointValue,
+};
+use super::debug::Pair::{First, Second};
 use super::{DebugRegister, Pattern, Row};
 use crate::gic::SgiRegister;
 use droste_arm64::sysreg::SysReg;
@@ -12,9 +16,6 @@ use droste_arm64::sysreg::SysReg;
 pub fn rows() -> &'static [Row] {
     ROWS
 }
-
-/// Breakpoints and watchpoints that ID_AA64DFR0_EL1 shows, less one, which is also the last one's number.
-const LAST_BREAKPOINT: u8 = 1;
 
 /// ICC_SRE_EL1: system registers always, no bypass (IHI 0069, ICC_SRE_EL1: SRE, DFB and DIB, all RAO/WI).
 const SRE: u64 = 0b111;
@@ -59,10 +60,14 @@ static ROWS: &[Row] = rows! {
     OSLSR_EL1 2 0 1 1, 4: Read, Debug(DebugRegister::Oslsr), "the OS lock as the guest set it";
     OSDLR_EL1 2 0 1 3, 4: Any, Zero, "no OS double lock";
     DBGPRCR_EL1 2 0 1 4, 4: Any, Zero, "no power control by a debugger";
-    DBGBVR_EL1 2 0 0 0 ..LAST_BREAKPOINT, 4: Any, Zero, "breakpoints are there and never match";
-    DBGBCR_EL1 2 0 0 0 ..LAST_BREAKPOINT, 5: Any, Zero, "as DBGBVR";
-    DBGWVR_EL1 2 0 0 0 ..LAST_BREAKPOINT, 6: Any, Zero, "watchpoints are there and never match";
-    DBGWCR_EL1 2 0 0 0 ..LAST_BREAKPOINT, 7: Any, Zero, "as DBGWVR";
+    DBGBVR0_EL1 2 0 0 0, 4: Any, Debug(BreakpointValue(First)), "ID_AA64DFR0_EL1 shows two breakpoints";
+    DBGBVR1_EL1 2 0 0 1, 4: Any, Debug(BreakpointValue(Second)), "ID_AA64DFR0_EL1 shows two breakpoints";
+    DBGBCR0_EL1 2 0 0 0, 5: Any, Debug(BreakpointControl(First)), "ID_AA64DFR0_EL1 shows two breakpoints";
+    DBGBCR1_EL1 2 0 0 1, 5: Any, Debug(BreakpointControl(Second)), "ID_AA64DFR0_EL1 shows two breakpoints";
+    DBGWVR0_EL1 2 0 0 0, 6: Any, Debug(WatchpointValue(First)), "ID_AA64DFR0_EL1 shows two watchpoints";
+    DBGWVR1_EL1 2 0 0 1, 6: Any, Debug(WatchpointValue(Second)), "ID_AA64DFR0_EL1 shows two watchpoints";
+    DBGWCR0_EL1 2 0 0 0, 7: Any, Debug(WatchpointControl(First)), "ID_AA64DFR0_EL1 shows two watchpoints";
+    DBGWCR1_EL1 2 0 0 1, 7: Any, Debug(WatchpointControl(Second)), "ID_AA64DFR0_EL1 shows two watchpoints";
     MDCCINT_EL1 2 0 0 2, 0: Any, Zero, "no debug communication channel";
     OSDTRRX_EL1 2 0 0 0, 2: Any, Zero, "no debug communication channel";
     OSDTRTX_EL1 2 0 0 3, 2: Any, Zero, "no debug communication channel";

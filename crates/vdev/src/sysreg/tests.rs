@@ -81,14 +81,11 @@ fn as_many_breakpoints_exist_as_the_identification_shows() {
     for n in 0..16 {
         for op2 in 4..8 {
             let shown = if op2 < 6 { breakpoints } else { watchpoints };
-            let expected = if u64::from(n) < shown {
-                Action::Zero
-            } else {
-                Action::Undefined
-            };
             let register = SysReg::new(2, 0, 0, n, op2);
-            assert_eq!(of(register, Read), expected, "{register}");
-            assert_eq!(of(register, Write), expected, "{register}");
+            for direction in [Read, Write] {
+                let is_there = matches!(of(register, direction), Action::Debug(_));
+                assert_eq!(is_there, u64::from(n) < shown, "{register}");
+            }
         }
     }
 }
@@ -119,6 +116,121 @@ fn software_step_reaches_hardware_unless_the_os_lock_is_locked() {
     assert_eq!(debug.hardware_mdscr(), 0x1000);
     debug.write(DebugRegister::Oslar, 0);
     assert_eq!(debug.hardware_mdscr(), 0x3001);
+}
+
+/// The registers of breakpoints and watchpoints, by the names that guests use, with what each keeps of all ones.
+const POINTS: [(u8, u8, u64); 8] = [
+    (0, 4, u64::MAX),
+    (1, 4, u64::MAX),
+    (0, 5, 0x00ff_e1e7),
+    (1, 5, 0x00ff_e1e7),
+    (0, 6, !3),
+    (1, 6, !3),
+    (0, 7, 0x1f1f_ffff),
+    (1, 7, 0x1f1f_ffff),
+];
+const BCR: u64 = 0x1e7;
+const WCR: u64 = 0x1fff;
+
+fn point(crm: u8, op2: u8) -> DebugRegister {
+    match of(SysReg::new(2, 0, 0, crm, op2), Write) {
+        Action::Debug(register) => register,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// With the OS lock open, and MDE as told.
+fn with_points(mdscr: u64, written: &[(u8, u8, u64)]) -> Option<Points> {
+    let mut debug = DebugRegisters::new();
+    debug.write(DebugRegister::Oslar, 0);
+    debug.write(DebugRegister::Mdscr, mdscr);
+    for (crm, op2, value) in written {
+        debug.write(point(*crm, *op2), *value);
+    }
+    let (mde, points) = debug.hardware_points(6)?;
+    assert_eq!(mde, 1 << 15);
+    Some(points)
+}
+
+#[test]
+fn breakpoints_and_watchpoints_keep_what_is_written_each_for_itself() {
+    for (n, (crm, op2, kept)) in POINTS.into_iter().enumerate() {
+        let mut debug = DebugRegisters::new();
+        debug.write(point(crm, op2), u64::MAX);
+        for (other, (crm, op2, _)) in POINTS.into_iter().enumerate() {
+            // BAS of a breakpoint is RES1 without AArch32.
+            let res1 = if op2 == 5 { 0x1e0 } else { 0 };
+            let wanted = if n == other { kept } else { res1 };
+            assert_eq!(debug.read(point(crm, op2)), wanted, "{op2} {crm}");
+        }
+    }
+}
+
+#[test]
+fn hardware_matches_while_the_guest_has_a_point_on() {
+    const MDE: u64 = 1 << 15;
+    let on = [(0, 4, 0x1000), (0, 5, BCR)];
+    let points = with_points(MDE, &on).expect("on");
+    let only = Point {
+        value: 0x1000,
+        control: BCR,
+    };
+    assert_eq!(points.breakpoints, [only, Point::default()]);
+    assert_eq!(points.watchpoints, [Point::default(); BREAKPOINTS]);
+    assert_eq!(with_points(0, &on), None, "MDE is 0");
+    assert_eq!(with_points(MDE, &[(0, 5, BCR & !1)]), None, "none is on");
+    let mut locked = DebugRegisters::new();
+    locked.write(DebugRegister::Mdscr, MDE);
+    locked.write(point(0, 5), BCR);
+    assert_eq!(locked.hardware_points(6), None, "the OS lock is locked");
+}
+
+#[test]
+fn what_would_match_above_el1_or_by_a_vmid_never_matches() {
+    const MDE: u64 = 1 << 15;
+    let hostile_breakpoint = |control: u64| [(1, 5, control | 1), (0, 7, WCR)];
+    for bit in 13..16 {
+        let points = with_points(MDE, &hostile_breakpoint(BCR | 1 << bit)).expect("one is on");
+        assert_eq!(points.breakpoints[1], Point::default(), "bit {bit}");
+    }
+    for kind in 0..16 {
+        for n in [0, 1] {
+            let control = BCR | kind << 20 | 1 << 16;
+            let points = with_points(MDE, &[(n, 5, control)]).expect("on");
+            let is_on = points.breakpoints[usize::from(n)] != Point::default();
+            let is_known = kind < if n == 0 { 2 } else { 4 };
+            assert_eq!(is_on, is_known, "breakpoint {n} of type {kind}");
+        }
+    }
+    let points = with_points(MDE, &[(1, 5, 1)]).expect("on");
+    assert_eq!(points.breakpoints[1], Point::default(), "no level");
+    for control in [WCR | 1 << 13, WCR | 2 << 14, WCR & !6] {
+        let points = with_points(MDE, &[(0, 7, control)]).expect("on");
+        assert_eq!(points.watchpoints[0], Point::default(), "{control:#x}");
+    }
+}
+
+#[test]
+fn links_lead_to_the_breakpoint_that_knows_contexts() {
+    const MDE: u64 = 1 << 15;
+    let linked = |to: u64| {
+        [
+            (0, 5, BCR | 1 << 20 | to << 16),
+            (1, 7, WCR | 1 << 20 | to << 16),
+        ]
+    };
+    let points = with_points(MDE, &linked(1)).expect("on");
+    assert_eq!(points.breakpoints[0].control, BCR | 1 << 20 | 5 << 16);
+    assert_eq!(points.watchpoints[1].control, WCR | 1 << 20 | 5 << 16);
+    for to in [0, 2, 15] {
+        let points = with_points(MDE, &linked(to)).expect("on");
+        assert_eq!(points.breakpoints[0], Point::default());
+        assert_eq!(points.watchpoints[1], Point::default());
+    }
+    let unlinked = with_points(MDE, &[(0, 5, BCR | 7 << 16), (0, 7, WCR | 7 << 16)]);
+    let unlinked = unlinked.expect("on");
+    assert_eq!(unlinked.breakpoints[0].control, BCR);
+    assert_eq!(unlinked.watchpoints[0].control, WCR);
 }
 
 #[test]

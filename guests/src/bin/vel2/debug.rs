@@ -2,11 +2,15 @@
 //! D2.12).
 
 use crate::lab::{FROM_BELOW, FROM_EL2H, IL, Lab, Where};
-use crate::names::{ISB, MDSCR_EL1, OSLAR_EL1};
+use crate::names::{ID_AA64MMFR0_EL1, ISB, MDCR_EL2, MDSCR_EL1, OSLAR_EL1};
 use droste_guests::el2;
+use droste_guests::encode::load;
+use droste_guests::mmio::UART;
 use el2::class;
 
 const NOP: u32 = 0xd503201f;
+/// UARTFR of the PL011 (DDI 0183, 3.3.3).
+const UART_FLAGS: u64 = 0x18;
 /// `MSR DAIFClr, #8`: debug exceptions are let through.
 const UNMASK_DEBUG: u32 = 0xd50348ff;
 /// MDSCR_EL1: software step, no communication channel for EL0, debug exceptions within the level.
@@ -33,6 +37,7 @@ pub(crate) fn check(lab: &mut Lab) {
         steps(lab, Where::HostEl0, SS);
     }
     steps(lab, Where::El2, SS | KDE);
+    steps(lab, Where::El1, SS);
     at_once(lab);
     lab.write(Where::El2, MDSCR_EL1, 0);
     lab.write(Where::El2, OSLAR_EL1, 1);
@@ -69,6 +74,25 @@ fn beside_the_lock(lab: &mut Lab) {
     }
 }
 
+/// A step is told as one over an instruction, whoever carries that out.
+fn over_each_instruction(lab: &mut Lab, level: Where, vector: u64, class: u64) {
+    // The identification register traps below a hypervisor, and at EL2 of a guest so does the other.
+    let register = if level == Where::El2 {
+        MDCR_EL2
+    } else {
+        ID_AA64MMFR0_EL1
+    };
+    let device = load(2, 1, 0);
+    for (what, code) in [("NOP", NOP), ("MRS", register.read(1)), ("LDR", device)] {
+        let mut world = lab.world(level, &[code, NOP]);
+        world.x[0] = UART.base() + UART_FLAGS;
+        world.pstate = world.pstate & !D | STEP;
+        world.run();
+        let what = format_args!("step over {what} at {level:?}");
+        lab.left(what, &world, vector, class << 26 | STEPPED, 1);
+    }
+}
+
 /// Steps are made while MDSCR_EL1 says so, and no longer.
 fn steps(lab: &mut Lab, level: Where, mdscr: u64) {
     let (vector, class) = match level {
@@ -83,6 +107,9 @@ fn steps(lab: &mut Lab, level: Where, mdscr: u64) {
             world.run();
             let what = format_args!("step of {level:?}, PSTATE.SS {}", step != 0);
             lab.left(what, &world, vector, class << 26 | esr, word);
+        }
+        if level != Where::HostEl0 {
+            over_each_instruction(lab, level, vector, class);
         }
         lab.write(Where::El2, MDSCR_EL1, mdscr & !SS);
         let mut world = lab.world(level, &[NOP, NOP]);

@@ -22,6 +22,7 @@ const LDRSB_W: u32 = 0x39c00001;
 const LDRSB_X: u32 = 0x39800001;
 const DATA: u64 = class::DATA_LOWER << 26 | IL;
 const FETCH: u64 = class::FETCH_LOWER << 26 | IL;
+const FETCH_SAME: u64 = 0x21 << 26 | IL;
 /// ISS of a data abort (DDI 0487, D24.2): WnR, S1PTW, and a valid description of a transfer with x1.
 const WNR: u64 = 1 << 6;
 const S1PTW: u64 = 1 << 7;
@@ -37,6 +38,7 @@ const TRANSLATION: u64 = 4;
 const ACCESS_FLAG: u64 = 8;
 const PERMISSION: u64 = 12;
 const EXTERNAL: u64 = 0x10;
+const EXTERNAL_ON_WALK: u64 = 0x14;
 
 /// All of it.
 pub(crate) fn check(lab: &mut Lab) {
@@ -278,22 +280,48 @@ fn walks_into_device_memory(lab: &mut Lab) {
     lab.at_el1("table in Device memory, no PTW", &world, 4, esr);
 }
 
-/// An output address where there is nothing: EL1's external abort.
+/// An output address where there is nothing: EL1's external abort, of what it wanted there and of its walks.
 fn external(lab: &mut Lab) {
+    let (ldr, str) = (load(3, 1, 0), store(3, 1, 0));
+    let at = FAR_AT + 0x100;
+    aborts_at_el1(lab, "load of nothing", ldr, at, EXTERNAL);
+    aborts_at_el1(lab, "store to nothing", str, at, EXTERNAL | WNR);
+    Stage1::set_up().turn_on();
+    let base = lab.hcr;
+    for (what, hcr, table) in [
+        ("stage 2", base, stage1::FAR_TABLE_AT),
+        ("no stage 2", base & !hcr::VM, stage1::OUTSIDE_TABLE_AT),
+    ] {
+        lab.hcr = hcr;
+        let at = table + (5 << 21) + 0x18;
+        let walk = EXTERNAL_ON_WALK + 2;
+        let what = format_args!("table of nothing, {what}");
+        aborts_at_el1(lab, format_args!("{what}: load"), ldr, at, walk);
+        aborts_at_el1(lab, format_args!("{what}: store"), str, at, walk | WNR);
+        let world = lab.run(Where::El1, &[BR_X0], [at, 0, 0, 0]);
+        taken_at_el1(
+            lab,
+            format_args!("{what}: fetch"),
+            &world,
+            FETCH_SAME | walk,
+            at,
+        );
+    }
+    lab.hcr = base;
+    lab.reset();
+}
+
+fn aborts_at_el1(lab: &mut Lab, what: impl Display, code: u32, at: u64, iss: u64) {
+    let world = lab.run(Where::El1, &[code], [at, 0, 0, 0]);
+    taken_at_el1(lab, what, &world, class::DATA_SAME << 26 | IL | iss, at);
+}
+
+/// EL1 must have taken this abort; EA of its syndrome is the processor's own affair.
+fn taken_at_el1(lab: &mut Lab, what: impl Display, world: &World, esr: u64, at: u64) {
     const EA: u64 = 1 << 9;
-    let world = lab.run(Where::El1, &[load(3, 1, 0)], [FAR_AT + 0x100, 0, 0, 0]);
     el2::set_esr_el1(el2::esr_el1() & !EA);
-    lab.at_el1(
-        "nothing at the output",
-        &world,
-        4,
-        class::DATA_SAME << 26 | IL | EXTERNAL,
-    );
-    lab.expect(
-        "nothing at the output: FAR_EL1",
-        el2::far_el1(),
-        FAR_AT + 0x100,
-    );
+    lab.at_el1(&what, world, 4, esr);
+    lab.expect(format_args!("{what}: FAR_EL1"), el2::far_el1(), at);
 }
 
 /// EL2 answers a load, and EL1 goes on with the answer.

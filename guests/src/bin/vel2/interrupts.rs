@@ -249,7 +249,7 @@ fn maintained(lab: &mut Lab, what: &str, world: &World, wanted: u64) {
     lab.interrupted(what, gic::MAINTENANCE, ICH_HCR_EL2);
 }
 
-/// WFI of EL1 with a listed interrupt pending returns at once, its mask notwithstanding.
+/// WFI of EL1 with a virtual interrupt or SError pending returns at once, its mask notwithstanding.
 fn pending_wakes(lab: &mut Lab) {
     set_up(lab, 0, &[listed(44, 0xa0)]);
     let mut world = lab.world(Where::El1, &[WFI, ISB]);
@@ -257,4 +257,12 @@ fn pending_wakes(lab: &mut Lab) {
     world.run();
     lab.ended("WFI with one listed", Where::El1, &world);
     lab.expect("no abort in it", world.class(), class::HVC);
+    lab.write(Where::El2, ICH_LR0_EL2, 0);
+    let base = lab.hcr;
+    for (what, bit) in [("VI", hcr::VI), ("VF", hcr::VF), ("VSE", hcr::VSE)] {
+        lab.hcr = base | bit;
+        let world = lab.run(Where::El1, &[WFI, ISB], [0; 4]);
+        lab.ended(format_args!("WFI with {what}"), Where::El1, &world);
+    }
+    lab.hcr = base;
 }

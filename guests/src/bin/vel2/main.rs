@@ -18,6 +18,8 @@ mod interrupts;
 #[cfg(target_os = "none")]
 mod lab;
 #[cfg(target_os = "none")]
+mod maintenance;
+#[cfg(target_os = "none")]
 mod names;
 #[cfg(target_os = "none")]
 mod parked;
@@ -38,8 +40,8 @@ mod traps;
 mod guest {
     use crate::lab::Lab;
     use crate::{
-        debug, exceptions, faults, interrupts, parked, registers, returns, timers, translations,
-        traps,
+        debug, exceptions, faults, interrupts, maintenance, parked, registers, returns, timers,
+        translations, traps,
     };
     use droste_guests::tree::Machine;
     use droste_guests::{el2, println, smp, trap};
@@ -48,7 +50,7 @@ mod guest {
 
     type Stage = fn(&mut Lab);
 
-    const STAGES: [(&str, Stage); 10] = [
+    const STAGES: [(&str, Stage); 11] = [
         ("exceptions", exceptions::check),
         ("returns", returns::check),
         ("registers", registers::check),
@@ -58,6 +60,7 @@ mod guest {
         ("timers", timers::check),
         ("parked timers", parked::check),
         ("interrupts", interrupts::check),
+        ("maintenance", maintenance::check),
         ("debug", debug::check),
     ];
 

@@ -77,6 +77,8 @@ names! {
 
     ICC_PMR_EL1 = 3 0 4 6 0;
     ICC_IAR0_EL1 = 3 0 12 8 0;
+    ICC_EOIR0_EL1 = 3 0 12 8 1;
+    ICC_IGRPEN0_EL1 = 3 0 12 12 6;
     ICC_SGI1R_EL1 = 3 0 12 11 5;
     ICC_IAR1_EL1 = 3 0 12 12 0;
     ICC_EOIR1_EL1 = 3 0 12 12 1;

@@ -11,7 +11,7 @@ use crate::names::{
 };
 use droste_guests::encode::Name;
 use droste_guests::time::{self, now, ticks};
-use droste_guests::{el2, gic};
+use droste_guests::{el2, gic, lines};
 
 /// CNT*_CTL: ENABLE, IMASK, ISTATUS.
 const ENABLE: u64 = 1;
@@ -71,6 +71,10 @@ pub(crate) fn check(lab: &mut Lab) {
         status_after_el1(lab, timer);
         falls_due(lab, timer);
         timer.set_control(lab, 0);
+    }
+    falls(lab, time::Timer::Hypervisor);
+    if lab.has_ecv {
+        falls(lab, time::Timer::Below);
     }
     count(lab);
     if lab.has_ecv {
@@ -176,6 +180,13 @@ fn armed(lab: &mut Lab, timer: &Timer) {
         );
     }
     gic::enable_cpu(0, 0);
+}
+
+/// Its interrupt goes with its line.
+fn falls(lab: &mut Lab, timer: time::Timer) {
+    lines::check(timer, |what, found, wanted| {
+        lab.expect(format_args!("{timer:?}: {what}"), found, wanted);
+    });
 }
 
 /// With E2H = 0 the virtual counter is behind the physical one by CNTVOFF_EL2 at EL2 as well (D24.10, CNTVCT_EL0).

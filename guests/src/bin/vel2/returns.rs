@@ -1,8 +1,10 @@
 //! Returns from EL2 with every mode that an SPSR can hold (DDI 0487, D1.4.4, "Illegal exception returns from AArch64
 //! state").
 
-use crate::lab::{FROM_BELOW, FROM_EL2H, IL, Lab, Where};
-use droste_guests::{cpu, el2};
+use crate::lab::{FROM_BELOW, FROM_EL2H, IL, IRQ_FROM_BELOW, Lab, Where};
+use crate::names::{ELR_EL1, ISB, SPSR_EL1};
+use droste_guests::time::Timer;
+use droste_guests::{cpu, el2, gic};
 use el2::{World, class, hcr};
 
 /// PSTATE.IL.
@@ -13,6 +15,10 @@ const MASKS: u64 = 0x3c0;
 const LOOKED_AT: u64 = FLAGS | ILLEGAL | MASKS | 0x1f;
 /// AArch32's User mode.
 const USER_32: u64 = 0x10;
+/// An intermediate physical address of 32 bits where nothing is.
+const UNMAPPED: u64 = 0x2000_0000;
+/// How often the timer may be due before EL1 has come to AArch32.
+const INTERRUPTS_MAX: usize = 100;
 
 /// All of it.
 pub(crate) fn check(lab: &mut Lab) {
@@ -24,6 +30,9 @@ pub(crate) fn check(lab: &mut Lab) {
         }
     }
     illegal_by_spsr(lab);
+    if !has_32 {
+        el1_to_aarch32(lab);
+    }
 }
 
 /// The code ends with a call, wherever it runs. An illegal return stays at EL2 and raises an Illegal State exception at
@@ -81,4 +90,49 @@ fn illegal_by_spsr(lab: &mut Lab) {
         lab.at_el1(format_args!("IL to {level:?}"), &world, vector, esr);
         lab.expect("IL in SPSR_EL1", el2::spsr_el1() & ILLEGAL, ILLEGAL);
     }
+}
+
+/// EL1 returns to AArch32 at EL0, which there is not: an Illegal State exception of EL1's own, at the latest where what
+/// runs there would come to EL2. EL2 never sees the mode.
+fn el1_to_aarch32(lab: &mut Lab) {
+    /// In A32: WFI, `VADD.F32 s0, s0, s0`, `LDR r0, [r0]`, and a branch to itself.
+    const CASES: [(&str, u32); 4] = [
+        ("WFI", 0xe320f003),
+        ("VADD", 0xee300a00),
+        ("LDR", 0xe5900000),
+        ("branch", 0xeafffffe),
+    ];
+    const ERET: u32 = 0xd69f03e0;
+    // SCTLR_EL1.nTWI: a WFI of EL0 is no affair of EL1's.
+    const EL0_MAY_WAIT: u64 = 1 << 16;
+    el2::set_sctlr_el1(el2::sctlr_el1() | EL0_MAY_WAIT);
+    let base = lab.hcr;
+    lab.hcr = base | hcr::TWI;
+    el2::set_cptr(if el2::is_vhe() { 0 } else { 0x33ff | 1 << 10 });
+    for (what, code) in CASES {
+        let what = format_args!("EL1 to AArch32, {what}");
+        let code = [SPSR_EL1.write(1), ELR_EL1.write(2), ISB, ERET, code];
+        let mut world = lab.world(Where::El1, &code);
+        let target = world.pc + 16;
+        world.x[..3].copy_from_slice(&[UNMAPPED, 0x1d0, target]);
+        // What calls for nobody is left by an interrupt.
+        for _ in 0..INTERRUPTS_MAX {
+            Timer::Hypervisor.arm_in(1_000_000);
+            world.run();
+            Timer::Hypervisor.disarm();
+            // It may have come after the world was left for something else.
+            while let Some(intid) = gic::take() {
+                gic::end(intid);
+            }
+            if world.vector() != IRQ_FROM_BELOW {
+                break;
+            }
+            lab.expect(what, world.pstate & USER_32, 0);
+        }
+        lab.at_el1(what, &world, 4, class::ILLEGAL << 26 | IL);
+        lab.expect(what, el2::spsr_el1() & (ILLEGAL | 0x1f), ILLEGAL | 5);
+        lab.expect(what, el2::elr_el1(), target);
+    }
+    lab.hcr = base;
+    lab.reset();
 }

@@ -16,6 +16,10 @@ pub(crate) const READ_ONLY_AT: u64 = 23 << 30;
 pub(crate) const WRITE_ONLY_TABLE_AT: u64 = 25 << 30;
 /// Behind a table at [`lab::DEVICE_AT`].
 pub(crate) const DEVICE_TABLE_AT: u64 = 26 << 30;
+/// Behind a table at [`lab::FAR_AT`].
+pub(crate) const FAR_TABLE_AT: u64 = 27 << 30;
+/// Behind a table where nothing is, which stage 2 does not translate.
+pub(crate) const OUTSIDE_TABLE_AT: u64 = 28 << 30;
 /// Nothing is mapped there.
 pub(crate) const UNMAPPED: u64 = 24 << 30;
 
@@ -49,6 +53,8 @@ impl Stage1 {
             (READ_ONLY_AT, lab::MEMORY_AT | BLOCK | AP_READ_ONLY),
             (WRITE_ONLY_TABLE_AT, lab::WRITE_ONLY_AT | 3),
             (DEVICE_TABLE_AT, lab::DEVICE_AT | 3),
+            (FAR_TABLE_AT, lab::FAR_AT | 3),
+            (OUTSIDE_TABLE_AT, lab::FAR_OUTPUT | 3),
         ];
         for (va, descriptor) in entries {
             // SAFETY: inside the table, which no reference points to.

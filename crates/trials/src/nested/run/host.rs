@@ -289,7 +289,7 @@ impl<'m> Run<'m> {
         if self.luck.once_in(WHOLE) {
             self.probe_all()?;
         }
-        let is_within = self.supply.left() <= self.world.pages;
+        let is_within = self.supply.at_hand() <= self.world.pages;
         assert!(is_within, "no more pages come back than were taken");
         self.violation_found()
     }

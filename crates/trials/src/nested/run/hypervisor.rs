@@ -9,9 +9,9 @@ use droste_mmu_model::Model;
 use droste_nested::pool::{Entry, Place, Pool};
 use droste_nested::reverse::{Owner, Record, Reverse};
 use droste_nested::{Advertised, Changes, Composed, Shadow, StageTwoRegisters, Ticket};
-use droste_stage2::{Context, Fault, Geometry, Quota, Slots, Table, Users, VmidAllocator};
+use droste_stage2::{Context, Fault, Geometry, Slots, Table, Users, VmidAllocator};
 
-use crate::bridge::{Cpu, Pool as Pages};
+use crate::bridge::{Apart, Cpu, Stock};
 use crate::choices::Choices;
 use crate::failure::{Problem, Report};
 use crate::nested::operation::Step;
@@ -25,7 +25,7 @@ use crate::world::MAX_CPUS;
 const HCR: u64 = 1 << 9 | 1 << 10;
 
 pub(super) type Hands<'m> = Hindered<'m, Cpu<'m>>;
-pub(super) type Supply<'m> = Quota<Pages<'m>>;
+pub(super) type Supply<'m> = Stock<'m>;
 
 /// Who is inside on a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -151,8 +151,8 @@ impl<'m> Run<'m> {
         host.borrow_mut().claim(world.neighbours_root(), ROOT_BYTES);
         let (mut table, neighbour) = (table(root), table(world.neighbours_root()));
         let (for_canonical, for_shadows) = world.supplies();
-        let pages =
-            |first, count| Quota::new(count, Pages::new(host, first, count, geometry.page_bytes()));
+        let apart = Apart::of(world.machine.seed);
+        let pages = |first, count| Stock::new(host, first, count, geometry, apart);
         let vmids = Box::new(VmidAllocator::new());
         vmids.widen(ids.vmid_bits());
         Self {
@@ -220,6 +220,7 @@ impl<'m> Run<'m> {
         work: impl FnOnce(&mut Self, &Hands<'m>) -> R,
     ) -> R {
         let hands = self.hands(cpu);
+        (self.supply.cpu, self.canonical.supply.cpu) = (cpu, cpu);
         let Some(inside) = self.cpus[cpu].inside else {
             return work(self, &hands);
         };

@@ -27,9 +27,12 @@ impl<'m> Run<'m> {
         }
     }
 
-    /// L1 has its tables read in this order.
+    /// L1 has its tables read in this order. It is at its EL2 to say so, on each of its CPUs.
     pub(super) fn turn(&mut self, order: Order) {
         self.report.operations += 1;
+        if order != self.hardware.order() {
+            (0..self.cpus.len()).for_each(|cpu| self.leave(cpu));
+        }
         self.hardware.turn(order);
     }
 

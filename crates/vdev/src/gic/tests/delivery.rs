@@ -258,7 +258,8 @@ fn only_registers_of_listed_state_ask_for_a_fold() {
     }
     for ((frame, offset), expected) in [
         (private(0, ISPENDR), Kicks::one(0)),
-        (private(1, ISPENDR), Kicks::NONE),
+        (private(1, ISPENDR), Kicks::one(1)),
+        (private(1, ISACTIVER), Kicks::NONE),
         (private(2, ISPENDR), Kicks::NONE),
         (private(0, ISENABLER), Kicks::NONE),
         ((Frame::Redistributors, ISPENDR), Kicks::NONE),

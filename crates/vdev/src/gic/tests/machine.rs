@@ -70,6 +70,8 @@ pub(super) struct Machine {
     pub(super) cpus: Vec<Cpu>,
     /// Physical interrupts that stand active.
     pub(super) physical_active: BTreeSet<usize>,
+    /// Physical interrupts whose line has fallen since they fired.
+    pub(super) fallen: BTreeSet<usize>,
     /// One whose own guest runs, and whose kicks therefore somebody else follows.
     pub(super) is_below: Option<usize>,
 }
@@ -92,6 +94,7 @@ impl Machine {
                 vcpus
             ],
             physical_active: BTreeSet::new(),
+            fallen: BTreeSet::new(),
             is_below: None,
         };
         machine.write(0, 0, 3);
@@ -176,11 +179,32 @@ impl Machine {
 
     /// The physical interrupt fires, unless it stands active; `physical` is also its number for the guest.
     pub(super) fn fire(&mut self, vcpu: usize, physical: usize) -> Kicks {
+        self.fallen.remove(&physical);
         if !self.physical_active.insert(physical) {
             return Kicks::NONE;
         }
         self.gic
             .inject_hardware(vcpu, intid(physical), intid(physical))
+    }
+
+    /// The line of a physical interrupt falls, which nobody sees.
+    pub(super) fn fall(&mut self, physical: usize) {
+        self.fallen.insert(physical);
+    }
+
+    pub(super) fn look(&mut self, vcpu: usize) -> Kicks {
+        let fallen = &self.fallen;
+        let line = |physical: Intid| Line::from_asserted(!fallen.contains(&physical.number()));
+        self.gic.look_at_levels(vcpu, line)
+    }
+
+    /// What the hypervisor does before the guest reads a register of the distributor.
+    pub(super) fn look_before_read(&mut self, offset: u64) {
+        let fallen = &self.fallen;
+        let line = |physical: Intid| Line::from_asserted(!fallen.contains(&physical.number()));
+        let frame = Frame::Distributor;
+        let kicks = self.gic.look_before_read(0, frame, offset, line);
+        self.follow(kicks);
     }
 
     pub(super) fn follow(&mut self, mut kicks: Kicks) {
@@ -194,7 +218,7 @@ impl Machine {
 
     /// A virtual CPU leaves the guest and enters again.
     pub(super) fn sync(&mut self, vcpu: usize) -> Kicks {
-        let kicks = self.fold(vcpu);
+        let kicks = self.fold(vcpu) | self.look(vcpu);
         let cpu = &mut self.cpus[vcpu];
         cpu.fill = self.gic.fill(vcpu, Vmcr(cpu.vmcr), &mut cpu.lrs);
         if cpu.fill.has_deactivations {

@@ -1,7 +1,7 @@
 //! Interrupts of the hardware that a guest's list registers deactivate.
 
 use super::machine::{ICACTIVER, ICENABLER, ICPENDR, ISACTIVER, ISENABLER, ISPENDR, Machine};
-use crate::gic::{Intid, Kicks};
+use crate::gic::Kicks;
 
 #[test]
 fn a_physical_interrupt_is_deactivated_by_the_guest() {
@@ -62,12 +62,47 @@ fn a_physical_interrupt_whose_active_state_the_guest_clears_can_fire_again() {
 }
 
 #[test]
-fn a_physical_interrupt_retracted_is_not_taken_and_deactivated() {
+fn a_physical_interrupt_whose_line_falls_is_not_taken_and_deactivated() {
     let mut machine = Machine::new(1, 0, 4);
     machine.fire_and_follow(0, 30);
-    let kicks = machine.gic.retract(0, Intid::PHYSICAL_TIMER);
-    assert_eq!(kicks, Kicks::one(0));
-    machine.follow(kicks);
+    machine.fall(30);
+    machine.follow(Kicks::one(0));
+    assert_eq!(machine.ack(0), None);
+    assert!(machine.physical_active.is_empty());
+}
+
+#[test]
+fn a_level_that_falls_while_it_is_disabled_leaves_nothing_pending() {
+    let mut machine = Machine::new(1, 32, 4);
+    machine.write_private(0, ICENABLER, 1 << 27);
+    machine.write(0, ICENABLER + 4, 1 << 8);
+    for number in [27, 40] {
+        machine.fire_and_follow(0, number);
+        machine.fall(number);
+    }
+    assert_eq!(machine.read_private(0, ISPENDR) >> 27 & 1, 1, "not looked");
+    machine.look_before_read(ISPENDR + 4);
+    assert_eq!(machine.read(ISPENDR + 4), 0);
+    machine.write_private(0, ISENABLER, 1 << 27);
+    machine.write(0, ISENABLER + 4, 1 << 8);
+    assert_eq!(machine.ack(0), None);
+    assert!(machine.physical_active.is_empty(), "both can fire again");
+}
+
+#[test]
+fn what_the_guest_made_pending_and_an_edge_survive_a_line_that_falls() {
+    let mut machine = Machine::new(1, 32, 4);
+    machine.edge(41);
+    machine.write_private(0, ISPENDR, 1 << 27);
+    for number in [27, 41] {
+        machine.fire_and_follow(0, number);
+        machine.fall(number);
+    }
+    machine.follow(Kicks::one(0));
+    for _ in [27, 41] {
+        assert!(machine.ack(0).is_some());
+        machine.end(0);
+    }
     assert_eq!(machine.ack(0), None);
     assert!(machine.physical_active.is_empty());
 }

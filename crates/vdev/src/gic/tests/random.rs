@@ -26,6 +26,8 @@ pub(super) enum Event {
     Pend(usize, usize),
     Line(Line),
     Fire(usize, usize),
+    /// The line of a physical interrupt falls.
+    Fall(usize),
     Ack(usize),
     End(usize),
     Sync(usize),
@@ -75,6 +77,7 @@ pub(super) fn violent() -> BoxedStrategy<Event> {
         1 => (0..VCPUS, number()).prop_map(|(v, n)| Event::SetActive(v, n)),
         1 => (0..VCPUS, number()).prop_map(|(v, n)| Event::ClearActive(v, n)),
         1 => (number(), any::<u8>()).prop_map(|(n, p)| Event::Priority(n, p)),
+        2 => (0..2usize).prop_map(|n| Event::Fall(PHYSICAL[n])),
     ]
     .boxed()
 }
@@ -128,6 +131,11 @@ pub(super) fn apply(machine: &mut Machine, event: Event) -> Kicks {
         Event::Fire(v, n) => {
             // The PPI of one virtual CPU only: the machine has one set of physical interrupts.
             machine.fire(if n < 32 { 1 } else { v }, n)
+        }
+        Event::Fall(n) => {
+            machine.fall(n);
+            machine.look_before_read(ISPENDR + 4);
+            Kicks::one(0) | Kicks::one(1) | Kicks::one(2)
         }
         Event::Sync(v) => Kicks::one(v),
         Event::Enable(v, n) => write_bit(machine, v, ISENABLER, n),
@@ -187,6 +195,21 @@ impl State {
         }
     }
 
+    fn is_pending(&self) -> bool {
+        self.latch || self.line || self.physical == Physical::Fired
+    }
+
+    /// What a physical interrupt made pending no longer is.
+    fn retract(&mut self) {
+        if self.physical == Physical::Fired {
+            self.physical = match self.active_on {
+                None if !self.latch => Physical::Inactive,
+                // It may be active until the other event is ended.
+                _ => Physical::Ended,
+            };
+        }
+    }
+
     pub(super) fn end(&mut self) {
         self.active_on = None;
         if self.physical == Physical::Taken {
@@ -232,15 +255,17 @@ impl Plain {
             Event::Line(line) => self.at(0, LEVEL).line = line.is_high(),
             Event::Fire(v, n) => {
                 let v = if n < 32 { 1 } else { v };
-                let state = self.at(v, n);
-                state.latch |= did_fire;
                 if did_fire {
-                    state.physical = Physical::Fired;
+                    self.at(v, n).physical = Physical::Fired;
                 }
             }
             Event::Enable(v, n) => self.at(v, n).is_disabled = false,
             Event::Disable(v, n) => self.at(v, n).is_disabled = true,
-            Event::ClearPending(v, n) => self.at(v, n).latch = false,
+            Event::ClearPending(v, n) => {
+                self.at(v, n).latch = false;
+                self.at(v, n).retract();
+            }
+            Event::Fall(n) => self.at(1, n).retract(),
             Event::SetActive(v, n) => {
                 let state = self.at(v, n);
                 state.active_on = state.active_on.or(Some(state.target));
@@ -259,7 +284,8 @@ impl Plain {
     /// Compares the physical interrupts, once nothing of an event is left to the guest where that is so.
     fn check_physical(&mut self, active: &BTreeSet<usize>) {
         for (&(_, number), state) in &mut self.0 {
-            if !state.latch && state.active_on.is_none() {
+            let is_fired = state.physical == Physical::Fired;
+            if !state.latch && !is_fired && state.active_on.is_none() {
                 state.physical = Physical::Inactive;
             }
             let is_mine = PHYSICAL.contains(&number) && state.physical != Physical::Ended;
@@ -283,7 +309,7 @@ impl Plain {
                 };
                 bits >> (number % 32) & 1 != 0
             };
-            assert_eq!(word(ISPENDR), state.latch || state.line, "pending {number}");
+            assert_eq!(word(ISPENDR), state.is_pending(), "pending {number}");
             assert_eq!(
                 word(ISACTIVER),
                 state.active_on.is_some(),
@@ -295,7 +321,7 @@ impl Plain {
     /// What virtual CPU `vcpu` may acknowledge while it runs at `limit`: the pending ones of highest priority.
     pub(super) fn signalled(&self, vcpu: usize, limit: u8) -> Vec<usize> {
         let pending = self.0.iter().filter(|&(_, state)| {
-            (state.latch || state.line)
+            state.is_pending()
                 && !state.is_disabled
                 && state.active_on.is_none()
                 && state.target == vcpu

@@ -5,7 +5,7 @@
 use super::machine::Machine;
 use super::random::{Event, Plain, VCPUS, apply, prepare, quiesce, violent};
 use crate::Line;
-use crate::gic::{Ich, Kicks};
+use crate::gic::{Ich, Interface, Kicks, Vmcr, Vtr};
 use alloc::vec;
 use alloc::vec::Vec;
 use proptest::prelude::*;
@@ -122,10 +122,11 @@ impl World {
 
     fn enter(&mut self) {
         let gic = &mut self.machine.gic;
-        let used = gic.enter_nested(HYPERVISOR, &self.guest, &mut self.hardware);
+        let (used, line) = gic.enter_nested(HYPERVISOR, &self.guest, &mut self.hardware);
         self.hardware.lrs[used..].fill(0);
         assert!(!maintenance(&self.hardware), "it would never run");
         self.was_high = maintenance(&self.expected);
+        assert_eq!(line.is_high(), self.was_high, "told at entry");
         self.is_noticed = false;
         self.machine.is_below = Some(HYPERVISOR);
         self.check_links();
@@ -135,10 +136,7 @@ impl World {
         let gic = &mut self.machine.gic;
         let kicks = gic.leave_nested(HYPERVISOR, &self.hardware, &mut self.guest);
         self.machine.is_below = None;
-        while let Some(physical) = self.machine.gic.take_deactivation(HYPERVISOR) {
-            let was_active = self.machine.physical_active.remove(&physical.number());
-            assert!(was_active, "{physical:?} deactivated twice");
-        }
+        self.deactivate_owed();
         assert_eq!(self.guest, self.expected);
         let line = self.guest.maintenance(COUNT);
         assert_eq!(line.is_high(), maintenance(&self.expected));
@@ -149,17 +147,55 @@ impl World {
         kicks
     }
 
-    /// Whoever is kicked folds and goes on as before.
+    /// Whoever is kicked folds and goes on as before, but for the hypervisor whose guest runs: that one takes back what it
+    /// has lent and no longer is.
     fn follow(&mut self, mut kicks: Kicks) {
         while let Some(vcpu) = kicks.iter().next() {
             kicks = kicks.without(vcpu);
-            if vcpu == HYPERVISOR && self.is_below() {
-                kicks |= self.leave().without(HYPERVISOR);
-                self.enter();
+            kicks |= if vcpu == HYPERVISOR && self.is_below() {
+                self.fold_lent()
             } else {
-                kicks |= self.machine.sync(vcpu).without(vcpu);
-            }
+                self.machine.sync(vcpu)
+            };
+            kicks = kicks.without(vcpu);
         }
+    }
+
+    fn fold_lent(&mut self) -> Kicks {
+        if self.machine.gic.has_lent_requests(HYPERVISOR) {
+            let kicks = self.leave();
+            self.enter();
+            return kicks;
+        }
+        let lrs = &self.hardware.lrs;
+        let kicks = self.machine.gic.fold_lent(HYPERVISOR, |slot| lrs[slot]);
+        let kicks = kicks | self.machine.look(HYPERVISOR);
+        self.deactivate_owed();
+        kicks
+    }
+
+    fn deactivate_owed(&mut self) {
+        while let Some(physical) = self.machine.gic.take_deactivation(HYPERVISOR) {
+            let was_active = self.machine.physical_active.remove(&physical.number());
+            assert!(was_active, "{physical:?} deactivated twice");
+        }
+    }
+
+    /// What the hypervisor would take while its guest runs is what hardware would signal to it.
+    fn check_signal(&self) {
+        let vcpu = &self.machine.cpus[HYPERVISOR];
+        let mut interface = Interface {
+            vmcr: Vmcr(vcpu.vmcr),
+            ..Interface::RESET
+        };
+        for &(_, priority) in &vcpu.running {
+            interface.ap1r[0] |= 1 << (priority >> 3);
+        }
+        let limit = vcpu.running.iter().map(|&(_, priority)| priority).min();
+        let expected = self.plain.signalled(HYPERVISOR, limit.unwrap_or(0xff));
+        let vtr = Vtr(4 << 26);
+        let found = self.machine.gic.signal(HYPERVISOR, &interface, vtr);
+        assert_eq!(found.is_some(), !expected.is_empty(), "{expected:?}");
     }
 
     /// A physical interrupt in hardware's list registers is active, the hypervisor's own, and there once.
@@ -186,6 +222,13 @@ impl World {
             assert!(self.machine.physical_active.contains(&(number as usize)));
             assert_eq!(named.iter().filter(|&&n| n == number).count(), 1);
         }
+    }
+
+    /// What no physical interrupt stands behind ends by a maintenance interrupt. An interface that is off raises none, nor
+    /// does one that is pending as well, which is no state of a register with HW: that is seen at the next leave.
+    fn is_end_seen(&self, slot: usize) -> bool {
+        let (lr, set) = (self.hardware.lrs[slot], self.guest.lrs[slot]);
+        lr >> 61 & 1 != 0 || set >> 61 & 1 == 0 || self.hardware.hcr & 1 != 0 && lr >> 62 != 3
     }
 
     fn deactivate_in_hardware(&mut self, slot: usize) {
@@ -218,7 +261,7 @@ impl World {
                     self.expected.lrs[slot] ^= 3 << 62;
                 }
             }
-            Step::Deactivate(slot) => {
+            Step::Deactivate(slot) if self.is_end_seen(slot) => {
                 let is_active = self.hardware.lrs[slot] >> 63 != 0;
                 assert_eq!(is_active, self.expected.lrs[slot] >> 63 != 0);
                 if is_active {
@@ -241,7 +284,9 @@ impl World {
         }
         if maintenance(&self.hardware) {
             self.is_noticed = true;
-            self.follow(Kicks::one(HYPERVISOR));
+            let kicks = self.leave();
+            self.enter();
+            self.follow(kicks);
         }
     }
 
@@ -317,6 +362,7 @@ impl World {
         self.follow(Kicks::one(0) | Kicks::one(1) | Kicks::one(2));
         if self.is_below() {
             self.check_links();
+            self.check_signal();
         }
         self.plain.check(&self.machine);
     }

@@ -1,0 +1,144 @@
+//! Tables that were taken out of a tree, each with all below it.
+//!
+//! To take a tree out costs the same whatever is in it; what is below its first table is found when its pages are wanted,
+//! one table at a time. So no operation takes longer the more a guest had mapped, and a page is had at the price of one
+//! table's entries at most.
+//!
+//! The tables are a list, linked through their first entries: a link is invalid as a descriptor, and hardware that still
+//! walks the other entries finds what was there. What a first entry led to goes into the list by itself, which happens
+//! once a level.
+
+use droste_arm64::desc::{Format, RawDescriptor};
+use droste_arm64::{Level, Pa};
+
+use crate::entry::unlocked;
+use crate::{Geometry, Machine};
+
+/// The last table's link. Bit 0 is clear, and no other link has bit 1 set.
+const END: RawDescriptor = RawDescriptor(2);
+/// Where a link has the number of levels below its table's: above the bits that make a descriptor valid, and below any
+/// address.
+const BELOW_SHIFT: u32 = 2;
+const BELOW: u64 = 7 << BELOW_SHIFT;
+
+/// A list of unlinked tables.
+#[derive(Debug)]
+pub(crate) struct List {
+    /// The link to the table that came last.
+    head: RawDescriptor,
+    /// The table that came first, whose link is the end, for a list that becomes part of another.
+    last: Option<Pa>,
+}
+
+impl List {
+    pub(crate) const fn new() -> Self {
+        Self {
+            head: END,
+            last: None,
+        }
+    }
+
+    /// Adds a table of `level` that nothing links any more, with all below it.
+    pub(crate) fn push<M: Machine>(
+        &mut self,
+        machine: &M,
+        format: Format,
+        (table, level): (Pa, Level),
+    ) {
+        let mut next = Some((table, level));
+        while let Some((table, level)) = next {
+            next = level
+                .next()
+                .and_then(|below| child(machine.read(table), format, (level, below)));
+            machine.write(table, self.head);
+            self.head = RawDescriptor(table.0 | u64::from(level.below()) << BELOW_SHIFT);
+            self.last.get_or_insert(table);
+        }
+    }
+
+    /// Takes one page out. What its entries lead to becomes part of the list.
+    pub(crate) fn pop<M: Machine>(&mut self, machine: &M, geometry: Geometry) -> Option<Pa> {
+        if self.head == END {
+            return None;
+        }
+        let link = self.head.0;
+        let table = Pa(link & !BELOW);
+        self.head = machine.read(table);
+        let below = ((link & BELOW) >> BELOW_SHIFT) as u32;
+        let level = Level::ALL.into_iter().find(|level| level.below() == below);
+        if let Some(level) = level
+            && let Some(next) = level.next()
+        {
+            let format = geometry.format();
+            for index in 1..geometry.granule().entries() {
+                let raw = machine.read(table + index * 8);
+                if let Some(child) = child(raw, format, (level, next)) {
+                    self.push(machine, format, child);
+                }
+            }
+        }
+        Some(table)
+    }
+
+    /// Takes over all of another list.
+    fn append<M: Machine>(&mut self, machine: &M, other: &Self) {
+        if let Some(last) = other.last {
+            machine.write(last, self.head);
+            self.head = other.head;
+        }
+    }
+}
+
+/// The table that an entry leads to, be it valid or locked, and its level.
+fn child(raw: RawDescriptor, format: Format, (at, below): (Level, Level)) -> Option<(Pa, Level)> {
+    if raw == RawDescriptor::EMPTY {
+        return None;
+    }
+    let found = unlocked(raw);
+    found
+        .is_table(at)
+        .then(|| (found.table_address(format), below))
+}
+
+/// Tables that were taken out of a tree and are no longer reachable, for a [`PageSupply`](crate::PageSupply) that takes
+/// them apart as it needs their pages. A discharge puts them here in one step, however many they are.
+#[must_use = "dropped, the pages in it are lost"]
+#[derive(Debug)]
+pub struct Trees {
+    geometry: Geometry,
+    list: List,
+    taken: u64,
+}
+
+impl Trees {
+    /// None, of tables of this shape.
+    pub const fn new(geometry: Geometry) -> Self {
+        Self {
+            geometry,
+            list: List::new(),
+            taken: 0,
+        }
+    }
+
+    /// A page, or `None` when all are taken. Reads the entries of one table at most.
+    pub fn take<M: Machine>(&mut self, machine: &M) -> Option<Pa> {
+        let page = self.list.pop(machine, self.geometry)?;
+        self.taken += 1;
+        Some(page)
+    }
+
+    /// How many pages were taken so far.
+    pub const fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Takes over what a table of this shape no longer reaches.
+    pub(crate) fn add<M: Machine>(&mut self, machine: &M, geometry: Geometry, list: &List) {
+        assert!(
+            geometry.granule() == self.geometry.granule()
+                && geometry.format() == self.geometry.format(),
+            "trees of another shape"
+        );
+        self.list.append(machine, list);
+    }
+}

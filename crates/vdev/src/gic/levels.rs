@@ -1,0 +1,65 @@
+//! Level-sensitive physical interrupts whose line falls before the guest has taken them (IHI 0069, 4.5).
+
+use super::distributor::{Banks, Register};
+use super::state::At;
+use super::{Frame, Gic, Intid, Kicks};
+use crate::bits::ones32;
+use crate::line::Line;
+
+impl Gic {
+    /// Takes back those of `vcpu`'s interrupts that a physical one made pending whose line is low by now. To be called
+    /// after a [`fold`](Self::fold) or [`fold_lent`](Self::fold_lent): what list registers hold is left alone. `line` is
+    /// asked for the level of a physical interrupt that stands active; it says high where it does not know.
+    #[inline]
+    pub fn look_at_levels(&mut self, vcpu: usize, line: impl Fn(Intid) -> Line) -> Kicks {
+        let state = &self.vcpus[vcpu];
+        let shared = state.summary & !1;
+        let mut kicks = Kicks::NONE;
+        if state.private.fired != 0 {
+            kicks |= self.retract(At::Private(vcpu), vcpu, u32::MAX, &line);
+        }
+        for word in ones32(shared) {
+            let mine = self.vcpus[vcpu].wanted[word];
+            kicks |= self.retract(At::of(vcpu, word << 5), vcpu, mine, &line);
+        }
+        kicks
+    }
+
+    /// The same of all interrupts whose pending state a read at `offset` in `frame` by `vcpu` shows, if it is one of the
+    /// distributor's. Of private ones the lines are seen by the CPU that has the timers: [`needs_fold`](Self::needs_fold)
+    /// names it.
+    pub fn look_before_read(
+        &mut self,
+        vcpu: usize,
+        frame: Frame,
+        offset: u64,
+        line: impl Fn(Intid) -> Line,
+    ) -> Kicks {
+        match (frame, Register::decode(offset)) {
+            (Frame::Distributor, Some(Register::Bank(register, word)))
+                if register.is_pending_state() =>
+            {
+                self.bank_at(Banks::Shared, word)
+                    .map_or(Kicks::NONE, |at| self.retract(at, vcpu, u32::MAX, &line))
+            }
+            _ => Kicks::NONE,
+        }
+    }
+
+    /// Of interrupts `among` of a bank; `by` is who deactivates what is left to deactivate.
+    fn retract(&mut self, at: At, by: usize, among: u32, line: &impl Fn(Intid) -> Line) -> Kicks {
+        let bank = self.bank(at);
+        let is_low = |bit: usize| {
+            let physical = Intid::new(bank.physical(bit).into());
+            physical.is_some_and(|physical| !line(physical).is_high())
+        };
+        let low = ones32(bank.fired & among)
+            .filter(|&bit| is_low(bit))
+            .fold(0, |low, bit| low | 1 << bit);
+        if low == 0 {
+            return Kicks::NONE;
+        }
+        let touched = self.bank_mut(at).retract(low);
+        self.settle(at, by, touched)
+    }
+}

@@ -1,0 +1,69 @@
+//! Walks of stage 1 that hardware could not end.
+//!
+//! Where one reads a descriptor that is not in memory it takes a stage-2 fault, whose syndrome has the level of stage 2.
+//! The guest's external abort is to name stage 1's, which nobody tells: the walk is done once more.
+
+use droste_arm64::esr::FaultStatus;
+use droste_arm64::sysreg::{MAIR_EL1, SCTLR_EL1, SysReg, TCR_EL1, TTBR0_EL1, TTBR1_EL1};
+use droste_arm64::{Vtcr, Vttbr};
+use droste_nested::StageTwoRegisters;
+use droste_nested::at::{At, Outcome, Registers, StageOneRegisters, execute};
+use droste_nested::exception::Exception;
+use droste_nested::registers::{Loaded, Twins};
+
+use super::advertised;
+use super::l1_memory::L1Memory;
+use crate::arch::el2::Hardware;
+use crate::arch::vcpu::VcpuState;
+
+const S1E1R: At = match At::decode(SysReg::new(1, 0, 7, 8, 0)) {
+    Some(at) => at,
+    None => panic!("it is an AT"),
+};
+/// Stage 2 that is off.
+const OFF: StageTwoRegisters = StageTwoRegisters {
+    hcr: 0,
+    sctlr: 0,
+    vtcr: Vtcr(0),
+    vttbr: Vttbr(0),
+};
+
+/// The level at which the loaded guest's walk of stage 1 for `va` leaves its memory. Where it has changed its tables since,
+/// the last.
+#[cold]
+pub(crate) fn level(state: &VcpuState, va: u64) -> i8 {
+    let vm = state.vcpu.vm;
+    let stage_two = match &state.el2 {
+        Some(el2) if el2.loaded == Loaded::El1 => el2.guests,
+        _ => OFF,
+    };
+    let [sctlr, tcr, ttbr0, ttbr1, mair] =
+        [SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1, MAIR_EL1].map(|register| Hardware.get(register));
+    let registers = Registers {
+        stage_one: StageOneRegisters {
+            sctlr,
+            tcr,
+            ttbr0,
+            ttbr1,
+            mair,
+        },
+        stage_two,
+        pstate: 0,
+    };
+    let memory = L1Memory::new(&vm.memory);
+    let walked = execute(
+        S1E1R,
+        va,
+        &registers,
+        &advertised(&vm.ids, &vm.memory),
+        &memory,
+    );
+    let status = match walked {
+        Outcome::Exception(Exception::Synchronous { esr, .. }) => esr.fault_status(),
+        _ => FaultStatus::External,
+    };
+    match status {
+        FaultStatus::ExternalOnWalk { level } => level,
+        _ => 3,
+    }
+}
