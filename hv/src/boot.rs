@@ -7,7 +7,7 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use droste_arm64::{Pa, PaRange};
-use droste_devtree::{Device, Platform, PlatformError};
+use droste_devtree::{Device, Platform, PlatformError, Tree};
 use droste_image::{BootImage, VmImage};
 use droste_nested::registers::VirtualEl2;
 use droste_stage2::Attributes;
@@ -42,9 +42,9 @@ const PAGE: u64 = 4096;
 
 /// The boot CPU, under a stage 1 of the image and the device tree alone.
 pub(crate) fn primary(device_tree: Pa) -> ! {
-    let tree = memory::device_tree(device_tree);
-    open_console(tree);
-    let platform = Platform::parse(tree).unwrap_or_else(|error| refuse(&error));
+    let tree = Tree::read(memory::device_tree(device_tree)).unwrap_or_else(|error| refuse(&error));
+    open_console(&tree);
+    let platform = tree.platform().unwrap_or_else(|error| refuse(&error));
     map_platform(&platform);
     log::info!(
         "Droste {} on {} CPUs",
@@ -88,8 +88,8 @@ pub(crate) fn primary(device_tree: Pa) -> ! {
 }
 
 /// Opens the console that the tree names, before anything can fail: whatever is wrong is said there.
-fn open_console(tree: &[u8]) {
-    if let Some(uart) = Platform::console(tree) {
+fn open_console(tree: &Tree<'_>) {
+    if let Some(uart) = tree.console() {
         for range in &uart.registers {
             mmu::add(range.clone(), Access::Device);
         }

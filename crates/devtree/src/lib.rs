@@ -15,4 +15,4 @@ mod platform;
 
 pub use device::{Device, Interrupt, Trigger};
 pub use guest::{Guest, GuestDom0, GuestEl2, GuestInterrupts};
-pub use platform::{Gic, Platform, PlatformError, Timer};
+pub use platform::{Gic, Platform, PlatformError, Timer, Tree};

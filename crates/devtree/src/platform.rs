@@ -106,49 +106,82 @@ impl PlatformError {
     }
 }
 
-impl Platform {
+/// A device tree whose devices were read, once: to look is dear.
+///
+/// ```no_run
+/// # let bytes: &[u8] = &[];
+/// let tree = droste_devtree::Tree::read(bytes)?;
+/// let console = tree.console();
+/// let platform = tree.platform()?;
+/// # Ok::<(), droste_devtree::PlatformError>(())
+/// ```
+#[derive(Debug)]
+pub struct Tree<'a> {
+    fdt: Fdt<'a>,
+    devices: Vec<Device>,
+}
+
+impl<'a> Tree<'a> {
     /// Reads a flattened device tree.
     ///
     /// # Errors
     ///
-    /// Says what is missing: RAM, CPUs, PSCI by SMC, a GICv3, the generic timer, a PL011.
-    pub fn parse(tree: &[u8]) -> Result<Self, PlatformError> {
-        let fdt = Fdt::new(tree).map_err(|_| PlatformError::Malformed)?;
+    /// If it is none.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, PlatformError> {
+        let fdt = Fdt::new(bytes).map_err(|_| PlatformError::Malformed)?;
         let devices = device::all(fdt);
-        check_psci(fdt)?;
-        let chosen = fdt.find_node("/chosen");
-        let text = |name: &str| {
-            chosen.and_then(|c| c.property(name)?.value_as::<&str>().ok().map(String::from))
-        };
-        let number = |name: &str| chosen.and_then(|c| integer(c.property(name)?.value()));
-        Ok(Self {
+        Ok(Self { fdt, devices })
+    }
+
+    /// The PL011 that it has, whatever else it lacks, an interrupt controller for it too: who finds the tree unusable can say
+    /// so there.
+    pub fn console(&self) -> Option<Device> {
+        let stdout = self.chosen("stdout-path");
+        pl011(self.fdt, &self.devices, stdout, |_| true)
+    }
+
+    /// What Droste uses of it.
+    ///
+    /// # Errors
+    ///
+    /// Says what is missing: RAM, CPUs, PSCI by SMC, a GICv3, the generic timer, a PL011.
+    pub fn platform(self) -> Result<Platform, PlatformError> {
+        check_psci(self.fdt)?;
+        let node = self.fdt.find_node("/chosen");
+        let number = |name: &str| node.and_then(|c| integer(c.property(name)?.value()));
+        let stdout = self.chosen("stdout-path");
+        let Self { fdt, ref devices } = self;
+        Ok(Platform {
             memory: memory(fdt)?,
-            reserved: reserved(fdt, &devices),
+            reserved: reserved(fdt, devices),
             cpus: cpus(fdt)?,
-            gic: gic(&devices)?,
-            timer: timer(&devices)?,
-            uart: uart(fdt, &devices, text("stdout-path").as_deref())?,
+            gic: gic(devices)?,
+            timer: timer(devices)?,
+            uart: uart(fdt, devices, stdout)?,
             boot_image: number("linux,initrd-start")
                 .zip(number("linux,initrd-end"))
                 .map(|(s, e)| s..e),
-            bootargs: text("bootargs").unwrap_or_default(),
+            bootargs: self.chosen("bootargs").unwrap_or_default().into(),
             tree_bytes: fdt.data().len() as u64,
-            devices,
+            devices: self.devices,
         })
     }
 
-    /// The console alone: the PL011 that a tree has, whatever else it lacks, an interrupt controller for it too. Who finds a tree unusable can say so there.
+    /// A string of `/chosen`.
+    fn chosen(&self, name: &str) -> Option<&'a str> {
+        let chosen = self.fdt.find_node("/chosen")?;
+        chosen.property(name)?.value_as::<&str>().ok()
+    }
+}
+
+impl Platform {
+    /// Reads a flattened device tree, as [`Tree`] does.
     ///
-    /// ```
-    /// # let bytes: &[u8] = &[];
-    /// assert!(droste_devtree::Platform::console(bytes).is_none());
-    /// ```
-    pub fn console(tree: &[u8]) -> Option<Device> {
-        let fdt = Fdt::new(tree).ok()?;
-        let chosen = fdt.find_node("/chosen");
-        let stdout = chosen.and_then(|c| c.property("stdout-path"));
-        let stdout = stdout.and_then(|property| property.value_as::<&str>().ok());
-        pl011(fdt, &device::all(fdt), stdout, |_| true)
+    /// # Errors
+    ///
+    /// If it is none; else as [`Tree::platform`].
+    pub fn parse(tree: &[u8]) -> Result<Self, PlatformError> {
+        Tree::read(tree)?.platform()
     }
 
     /// The device at `path`.
@@ -395,6 +428,10 @@ mod tests {
         tree
     }
 
+    fn console(tree: &[u8]) -> Option<Device> {
+        Tree::read(tree).ok()?.console()
+    }
+
     #[test]
     fn a_tree_that_lacks_something_else_has_its_console() {
         for (what, by, firmware) in [
@@ -405,11 +442,11 @@ mod tests {
             let tree = spoilt(what, by);
             let error = Platform::parse(&tree).expect_err("it lacks something");
             assert_eq!(error.has_firmware(), firmware, "{error}");
-            let console = Platform::console(&tree).expect("a console");
+            let console = console(&tree).expect("a console");
             assert_eq!(console.registers, [0x0900_0000..0x0900_1000]);
         }
-        assert_eq!(Platform::console(&[0; 64]), None);
-        assert_eq!(Platform::console(&spoilt(b"arm,pl011", b"arm,pl012")), None);
+        assert_eq!(console(&[0; 64]), None);
+        assert_eq!(console(&spoilt(b"arm,pl011", b"arm,pl012")), None);
         assert!(!PlatformError::Malformed.has_firmware());
     }
 
