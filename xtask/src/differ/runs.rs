@@ -241,14 +241,11 @@ fn own(said: &str) -> Vec<String> {
     lines
 }
 
-/// Of lines `differ: NUMBER: DIGITS...`, each program with its digits.
+/// Of lines `differ: NUMBER: DIGITS...`, each program with its digits. A neighbour may have broken them anywhere.
 fn numbers(lines: &[String]) -> BTreeMap<u64, String> {
     let mut all = BTreeMap::new();
-    for line in lines {
-        let Some(rest) = line.strip_prefix("differ: ") else {
-            continue;
-        };
-        let Some((first, digits)) = rest.split_once(": ") else {
+    for piece in lines.concat().split("differ: ") {
+        let Some((first, digits)) = piece.split_once(": ") else {
             continue;
         };
         if let Ok(first) = first.parse::<u64>() {
@@ -283,5 +280,9 @@ mod tests {
         assert_eq!(all.len(), 2);
         assert_eq!(all[&16], "0a0b");
         assert_eq!(all[&17], "ffff");
+        let broken = own(
+            "diff\r\n[steady] up\r\ner: 3\r\n[steady] on\r\n2: 0a0b ff\r\n[steady] off\r\nff\r\ndiffer: ok\r\n",
+        );
+        assert_eq!(numbers(&broken)[&33], "ffff");
     }
 }
