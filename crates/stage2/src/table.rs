@@ -309,10 +309,10 @@ impl Table {
         trees: &mut List,
     ) {
         let mut count = 0;
-        while let Some(page) = trees.pop(machine, self.geometry) {
+        trees.give_all(machine, self.geometry, |page| {
             supply.give(page);
             count += 1;
-        }
+        });
         self.counts.table_pages.take(count);
     }
 

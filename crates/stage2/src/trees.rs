@@ -58,26 +58,41 @@ impl List {
 
     /// Takes one page out. What its entries lead to becomes part of the list.
     pub(crate) fn pop<M: Machine>(&mut self, machine: &M, geometry: Geometry) -> Option<Pa> {
+        let (table, below) = self.unlink(machine)?;
+        for_children(machine, geometry, (table, below), |child| {
+            self.push(machine, geometry.format(), child);
+        });
+        Some(table)
+    }
+
+    /// Gives all pages. Tables of the last level lead nowhere, and need not become part of the list before.
+    pub(crate) fn give_all<M: Machine>(
+        &mut self,
+        machine: &M,
+        geometry: Geometry,
+        mut give: impl FnMut(Pa),
+    ) {
+        while let Some((table, below)) = self.unlink(machine) {
+            for_children(machine, geometry, (table, below), |(child, level)| {
+                if level.below() == 0 {
+                    give(child);
+                } else {
+                    self.push(machine, geometry.format(), (child, level));
+                }
+            });
+            give(table);
+        }
+    }
+
+    /// Takes a table out, with the number of levels below its own.
+    fn unlink<M: Machine>(&mut self, machine: &M) -> Option<(Pa, u32)> {
         if self.head == END {
             return None;
         }
         let link = self.head.0;
         let table = Pa(link & !BELOW);
         self.head = machine.read(table);
-        let below = ((link & BELOW) >> BELOW_SHIFT) as u32;
-        let level = Level::ALL.into_iter().find(|level| level.below() == below);
-        if let Some(level) = level
-            && let Some(next) = level.next()
-        {
-            let format = geometry.format();
-            for index in 1..geometry.granule().entries() {
-                let raw = machine.read(table + index * 8);
-                if let Some(child) = child(raw, format, (level, next)) {
-                    self.push(machine, format, child);
-                }
-            }
-        }
-        Some(table)
+        Some((table, ((link & BELOW) >> BELOW_SHIFT) as u32))
     }
 
     /// Takes over all of another list.
@@ -85,6 +100,28 @@ impl List {
         if let Some(last) = other.last {
             machine.write(last, self.head);
             self.head = other.head;
+        }
+    }
+}
+
+/// Acts on what the entries of a table lead to, but for the first, which is a link.
+fn for_children<M: Machine>(
+    machine: &M,
+    geometry: Geometry,
+    (table, below): (Pa, u32),
+    mut act: impl FnMut((Pa, Level)),
+) {
+    // Most are of the last level.
+    if below > 0
+        && let Some(level) = Level::ALL.into_iter().find(|level| level.below() == below)
+        && let Some(next) = level.next()
+    {
+        let format = geometry.format();
+        for index in 1..geometry.granule().entries() {
+            let raw = machine.read(table + index * 8);
+            if let Some(child) = child(raw, format, (level, next)) {
+                act(child);
+            }
         }
     }
 }
