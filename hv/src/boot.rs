@@ -15,8 +15,7 @@ use droste_vdev::id;
 
 use crate::arch::boot::{has_e2h0, layout, secondary_start};
 use crate::arch::gic::Distributor;
-use crate::arch::id::IdRegisters;
-use crate::arch::id::Model;
+use crate::arch::id::{IdRegisters, Model};
 use crate::arch::memory::Region;
 use crate::arch::mmu::{self, Access};
 use crate::arch::{self, firmware, gic, timer};

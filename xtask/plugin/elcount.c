@@ -21,8 +21,9 @@
  * Mark 15 prints the exits and stretches so far and starts them anew.
  *
  * A stretch begins where a guest is left, and where EL2 has executed WFI or read ICC_IAR1_EL1 or ISR_EL1: an interrupt
- * that was pending then has been noticed, and EL2 reads ISR_EL1 for nothing but to give way to one. It ends at the next such point, or where a guest is entered. What EL2 executes before
- * the first such point of a CPU is the start of the machine, and what comes after the last is its end: neither counts.
+ * that was pending then has been noticed, and EL2 reads ISR_EL1 to give way to one, or, without FEAT_RAS, for an SError:
+ * measure with FEAT_RAS. It ends at the next such point, or where a guest is entered. What EL2 executes before the first
+ * such point of a CPU is the start of the machine, and what comes after the last is its end: neither counts.
  *
  * The class of a translation block is fixed when QEMU translates it: QEMU's own block flags hold the exception
  * level, the regime and HCR_EL2.NV. So registers are read at translation and at changes of class only, and the

@@ -36,7 +36,7 @@ enum Chore {
     Soak(soak::Options),
     /// Run random programs for EL2 on the bare machine and on Droste, and compare what they saw
     Differ(differ::Options),
-    /// Take safeguards of stage 2 and nested guests away one by one, and see whether tests notice
+    /// Take safeguards of stage 2, nested guests, devices and lives away one by one, and see whether tests notice
     Mutants(mutants::Options),
     /// Let a fuzzer choose programs for the stage-2 and nested crates
     Fuzz(fuzz::Options),

@@ -43,7 +43,6 @@ pub(crate) struct Parts {
     hypervisor: PathBuf,
     pub(crate) fp: PathBuf,
     pub(crate) hostile: PathBuf,
-    ids: PathBuf,
     neighbours: PathBuf,
     lives: PathBuf,
     at_el2: [(&'static str, PathBuf); 5],
@@ -80,7 +79,6 @@ fn gather() -> droste::Result<Parts> {
         hypervisor: setup.hypervisor()?,
         fp: setup.guest("fp")?,
         hostile: setup.guest("hostile")?,
-        ids: setup.guest("ids")?,
         neighbours: setup.guest("neighbours")?,
         lives: setup.guest("lives")?,
         at_el2: [
@@ -225,7 +223,7 @@ impl Stage {
 
     /// Adds the guest that tries what its identification registers say.
     pub(crate) fn ids(&mut self, name: &str) {
-        self.bare(name, 1, &parts().ids, "");
+        self.bare(name, 1, parts().at_el2("ids"), "");
     }
 
     /// Adds a guest that spoils or watches what guests share, named for its role.

@@ -133,8 +133,8 @@ impl<'a> Tree<'a> {
         Ok(Self { fdt, devices })
     }
 
-    /// The PL011 that it has, whatever else it lacks, an interrupt controller for it too: who finds the tree unusable can say
-    /// so there.
+    /// The PL011 that it has, whatever else it lacks, an interrupt controller for it too: who finds the tree unusable
+    /// can say so there.
     pub fn console(&self) -> Option<Device> {
         let stdout = self.chosen("stdout-path");
         pl011(self.fdt, &self.devices, stdout, |_| true)

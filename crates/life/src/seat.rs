@@ -49,7 +49,7 @@ impl Stand {
 }
 
 /// The place of a virtual CPU with registers `S`. `stand` and `parked` are written by its physical CPU alone, but for
-/// the power-on of one that is off, and the begin of a life: both under the lock.
+/// the power-on of one that is off, under the lock, and the begin of a life, when nobody else has business here.
 pub(crate) struct Seat<S> {
     stand: AtomicU8,
     parked: Mutex<Option<S>>,

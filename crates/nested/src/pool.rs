@@ -32,8 +32,8 @@ pub struct Key {
 
 const CNP: u64 = 1;
 
-/// What else says how a table is read: SCTLR_EL2.EE, in which order its bytes are; HCR_EL2.FWB, where that is shown, what its
-/// memory types mean; and HCR_EL2.PTW, where stage-1 walks may not go. One virtual CPU's are not another's.
+/// What else says how a table is read: SCTLR_EL2.EE, in which order its bytes are; HCR_EL2.FWB, where that is shown,
+/// what its memory types mean; and HCR_EL2.PTW, where stage-1 walks may not go. One virtual CPU's are not another's.
 #[inline]
 fn controls(registers: &StageTwoRegisters, advertised: &Advertised) -> u64 {
     let fwb = if advertised.ids.has_fwb() {

@@ -2,8 +2,8 @@
 //!
 //! What a guest hypervisor traps of its own guest is merged into CPTR_EL2.TFP, and that bit takes these instructions
 //! from EL2 as well (DDI 0487, D24.2, CPTR_EL2). So each function here lets EL2 have them, and leaves the trap as it
-//! found it, whoever is loaded. All of it stands in a section of its own, `.simd`, and `cargo xtask image` looks that no such
-//! instruction stands elsewhere. The compiler makes none (target `aarch64-unknown-none-softfloat`).
+//! found it, whoever is loaded. All of it stands in a section of its own, `.simd`, and `cargo xtask image` looks that
+//! no such instruction stands elsewhere. The compiler makes none (target `aarch64-unknown-none-softfloat`).
 
 use super::{isb, mrs, msr};
 

@@ -42,8 +42,8 @@ impl Machine for Hardware {
         expected: RawDescriptor,
         new: RawDescriptor,
     ) -> Result<(), RawDescriptor> {
-        // SAFETY: callers pass descriptors in mapped RAM, 8-byte aligned, of tables they own, which walkers may change at any
-        // time. No guest can store to them and keep this from its end; its own words are for `guest_word`.
+        // SAFETY: callers pass descriptors in mapped RAM, 8-byte aligned, of tables they own, which walkers may change
+        // at any time. No guest can store to them and keep this from its end; its own words are for `guest_word`.
         let cell = unsafe { AtomicU64::from_ptr(descriptor.0 as *mut u64) };
         match cell.compare_exchange(expected.0, new.0, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => Ok(()),

@@ -135,6 +135,7 @@ tlbi_done:
     isb
 
 // Lets one SError through; x2 says whether there was one. The flags that its exception changes come back with SPSR_EL2.
+.global serror_window
 serror_window:
     mov     x2, #0
     msr     daifclr, #4

@@ -59,7 +59,7 @@ pub(crate) enum Completion {
     /// It is.
     Done,
     /// An interrupt is pending, which goes first. Nothing is noted of how far it came: shadows that are empty cost
-    /// nothing the next time.
+    /// nothing the next time, and one of a range begins again.
     Interrupted,
 }
 

@@ -1,10 +1,10 @@
 //! `cargo xtask bench masked`: how long EL2 lets interrupts wait, at the longest, by what a guest asks for.
 //!
-//! EL2 runs with interrupts masked. It notices them where it enters a guest, where it waits (WFI), and where it
-//! acknowledges one (ICC_IAR1_EL1), and where it asks whether to give way to one (ISR_EL1). The plugin counts EL2's instructions between two such points and keeps the longest
-//! stretch of each cause. The guest `longest` asks for each thing that takes long, as much of it as it can; the others are
-//! there for what it does not think of. All of it on one CPU, where the counts are exact: how long one CPU waits for
-//! another in a lock is not among them.
+//! EL2 runs with interrupts masked. It notices them where it enters a guest, where it waits (WFI), where it acknowledges
+//! one (ICC_IAR1_EL1), and where it asks whether to give way to one (ISR_EL1). The plugin counts EL2's instructions
+//! between two such points and keeps the longest stretch of each cause. The guest `longest` asks for each thing that takes
+//! long, as much of it as it can; the others are there for what it does not think of. All of it on one CPU, where the
+//! counts are exact: how long one CPU waits for another in a lock is not among them.
 
 use std::collections::BTreeMap;
 use std::path::Path;

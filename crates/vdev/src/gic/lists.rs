@@ -115,8 +115,8 @@ impl Gic {
     }
 
     /// The virtual CPUs that must fold before an access at `offset` in `frame` sees or changes the present pending or
-    /// active state, which for private interrupts depends on lines that their CPU alone sees. Without, the access still does no harm: a read gives the state of the last fold, and a write
-    /// takes effect when those it kicks have folded.
+    /// active state, which for private interrupts depends on lines that their CPU alone sees. Without, the access still
+    /// does no harm: a read gives the state of the last fold, and a write takes effect when those it kicks have folded.
     pub fn needs_fold(&self, frame: Frame, offset: u64) -> Kicks {
         let (banks, offset) = match frame {
             Frame::Distributor => (Banks::Shared, offset),

@@ -167,9 +167,9 @@ impl Gic {
     /// Physical interrupt `physical` was acknowledged, its priority dropped, and is now the guest's as `intid`; of a
     /// PPI, that of `vcpu`. It must not be an SGI's number.
     ///
-    /// If the guest has it edge-triggered it survives until the guest takes it, disabled or not. Otherwise it is pending as
-    /// long as its line is high: [`look_at_levels`](Self::look_at_levels). Of a PPI the physical side is the CPU's on which `vcpu`
-    /// is loaded: see [`physical_ppis`](Self::physical_ppis).
+    /// If the guest has it edge-triggered it survives until the guest takes it, disabled or not. Otherwise it is
+    /// pending as long as its line is high: [`look_at_levels`](Self::look_at_levels). Of a PPI the physical side is the
+    /// CPU's on which `vcpu` is loaded: see [`physical_ppis`](Self::physical_ppis).
     pub fn inject_hardware(&mut self, vcpu: usize, intid: Intid, physical: Intid) -> Kicks {
         let physical = physical.number() as u16;
         self.touch(vcpu, intid, |bank, mask| {

@@ -74,9 +74,9 @@ const DFR0: &[Field] = fields! {
     DebugVer 0: Fixed(6), "the least: Armv8 debug; its registers trap";
     TraceVer 4: Hide, "trace registers trap";
     PMUVer 8: Hide, "counters are not switched; they trap";
-    BRPs 12: Fixed(1), "two, the least, and switched";
+    BRPs 12: Fixed(1), "two, the least; switched in guests without EL2";
     PMSS 16: Hide, "as PMUVer";
-    WRPs 20: Fixed(1), "two, the least, and switched";
+    WRPs 20: Fixed(1), "two, the least; switched in guests without EL2";
     SEBEP 24: Hide, "as PMUVer";
     CTX_CMPs 28: Fixed(0), "one, the least";
     PMSVer 32: Hide, "the profiling buffer is not switched; it traps";

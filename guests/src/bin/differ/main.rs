@@ -1,7 +1,8 @@
 //! Runs the random programs of [`droste_guests::differ`] and says what each saw, as a number of four digits. The same
 //! image runs on the bare machine and on Droste; where the numbers differ, somebody is wrong.
 //!
-//! Words on the command line: `differ.seed=N`; `differ.from=N` and `differ.count=N`, which programs; `differ.verbose`, all that they are and saw; `differ.mask=N`, which parts of them;
+//! Words on the command line: `differ.seed=N`; `differ.from=N` and `differ.count=N`, which programs; `differ.verbose`,
+//! all that they are and saw; `differ.mask=N`, which parts of them;
 //! `differ.try`, one program again and again, each time without some of its parts.
 //!
 //! Prints lines of `differ: NUMBER: DIGITS...`, then `differ: known REASON: TIMES`, then `differ: ok`.
@@ -77,7 +78,8 @@ mod guest {
         println!("differ: ok");
     }
 
-    /// The mask itself, then without one half of its parts, then the other, then without each quarter, and so on to single parts.
+    /// The mask itself, then without one half of its parts, then the other, then without each quarter, and so on to
+    /// single parts.
     fn fewer(mask: u64, parts: usize) -> impl Iterator<Item = u64> {
         let parts = parts.min(PARTS);
         let mask = if parts < PARTS {
