@@ -7,7 +7,8 @@
 //! [`hardware`] gives what L0 must set so that all of them trap in the first place.
 //!
 //! A trap that EL1's controls demand of EL0 (SCTLR_EL1, CPACR_EL1, CNTKCTL_EL1) comes before EL2's: the hardware has
-//! those registers and takes it to EL1 itself.
+//! those registers and takes it to EL1 itself, or to L0 where TGE is 1 and E2H is 0. Then it is virtual EL2's, and
+//! [`routed`] tells it from what L0's own traps took.
 //!
 //! Not here, because what they belong to is hidden from L1, so that their bits are RES0 and what they trap is
 //! UNDEFINED: fine-grained traps (HFGxTR_EL2 and the like), HCRX_EL2, HCR_EL2.{NV, NV1, AT} and with them ERET and AT,
@@ -26,7 +27,14 @@ use droste_arm64::sysreg::SysReg;
 use crate::exception::{Level, is_in_host};
 use crate::registers::VirtualEl2;
 
-pub use table::{instructions, rows};
+/// SCTLR_EL1.nTWI, which lets EL0 execute WFI.
+const SCTLR_NTWI: u64 = 1 << 16;
+/// SCTLR_EL1.nTWE, the same for WFE.
+const SCTLR_NTWE: u64 = 1 << 18;
+/// SCTLR_EL1.TIDCP, of FEAT_TIDCP1: traps what is IMPLEMENTATION DEFINED.
+const SCTLR_TIDCP: u64 = 1 << 63;
+
+pub use table::{instructions, of_el1, rows};
 
 /// A register of virtual EL2 with trap bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -309,10 +317,56 @@ pub fn evaluate(event: Event, level: Level, controls: &Controls) -> Verdict {
     }
 }
 
+/// Judges what [`evaluate`] does not forward: with E2H = 0 and TGE = 1 the hardware takes to EL2 what EL1's controls trap
+/// of EL0, with the exception class of the trap (DDI 0487, D24.2, HCR_EL2.TGE; J1, AArch64.SystemAccessTrap and
+/// AArch64.WFxTrap). `sctlr` is L1's SCTLR_EL1.
+///
+/// ```
+/// use droste_arm64::hcr;
+/// use droste_nested::exception::Level;
+/// use droste_nested::forward::{Controls, Event, Instruction, Verdict, routed};
+/// use droste_nested::registers::VirtualEl2;
+/// let controls = Controls {
+///     el2: VirtualEl2::Nvhe,
+///     hcr: hcr::TGE,
+///     cptr: 0,
+///     mdcr: 0,
+///     cnthctl: 3,
+///     ich_hcr: 0,
+/// };
+/// let wfi = Event::Instruction(Instruction::Wfi);
+/// const NTWI: u64 = 1 << 16;
+/// assert_eq!(routed(wfi, Level::El0, &controls, 0), Verdict::Forward);
+/// assert_eq!(routed(wfi, Level::El0, &controls, NTWI), Verdict::NotForwarded);
+/// ```
+pub fn routed(event: Event, level: Level, controls: &Controls, sctlr: u64) -> Verdict {
+    if controls.el2 != VirtualEl2::Nvhe || controls.hcr & hcr::TGE == 0 || level != Level::El0 {
+        return Verdict::NotForwarded;
+    }
+    let is_of_el1 = match event {
+        Event::System(access) if is_implementation_defined(access.register) => {
+            sctlr & SCTLR_TIDCP != 0
+        }
+        Event::System(access) => of_el1().iter().any(|row| row.matches(access.register)),
+        Event::Instruction(Instruction::Wfi) => sctlr & SCTLR_NTWI == 0,
+        Event::Instruction(Instruction::Wfe) => sctlr & SCTLR_NTWE == 0,
+        Event::Instruction(_) => false,
+    };
+    if is_of_el1 {
+        Verdict::Forward
+    } else {
+        Verdict::NotForwarded
+    }
+}
+
 /// Whether EL0 has no such register or instruction, so that it is UNDEFINED there before any control is asked: those of
 /// EL0 have op1 = 3 (DDI 0487, C5.1). IMPLEMENTATION DEFINED ones, with CRn of 11 or 15, may trap from EL0 all the same.
 const fn is_above_el0(register: SysReg) -> bool {
-    register.op1() != 3 && !matches!((register.op0(), register.crn()), (1 | 3, 11 | 15))
+    register.op1() != 3 && !is_implementation_defined(register)
+}
+
+const fn is_implementation_defined(register: SysReg) -> bool {
+    matches!((register.op0(), register.crn()), (1 | 3, 11 | 15))
 }
 
 /// L0's own registers with trap bits, E2H = 0.

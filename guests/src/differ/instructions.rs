@@ -167,8 +167,6 @@ pub const TLBI_VMALLE1IS: Instruction = system("tlbi vmalle1is", 0, 8, 3, 0);
 /// A use of the floating-point registers.
 pub const FMOV: Instruction = fills("fmov x, d1", 0x9e660020);
 
-/// How many of [`PSTATE`] change DAIF; they come first.
-pub const OF_DAIF: usize = 3;
 /// Changes of PSTATE by an immediate, which all levels but EL0 have.
 pub const PSTATE: [Instruction; 10] = [
     plain("msr daifclr, #0xf", 0xd5034fff),

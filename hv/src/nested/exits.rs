@@ -5,13 +5,15 @@ use alloc::boxed::Box;
 use droste_arm64::esr::{Ec, Esr, FaultStatus};
 use droste_arm64::exception::Injection;
 use droste_arm64::hcr;
+use droste_arm64::sysreg::SCTLR_EL1;
 use droste_nested::exception::{Exception, level};
-use droste_nested::forward::{Event, Verdict, evaluate};
-use droste_nested::registers::Loaded;
+use droste_nested::forward::{Event, Verdict, evaluate, routed};
+use droste_nested::registers::{Loaded, Twins};
 use droste_nested::{Abort, L2Ipa};
 
 use super::contexts::Answer;
 use super::{deliver, el2, interrupts, registers};
+use crate::arch::el2::Hardware;
 use crate::arch::exception::Fault;
 use crate::arch::vcpu::VcpuState;
 use crate::exit::{self, Place};
@@ -94,7 +96,9 @@ fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     };
     let from = level(state.registers.pstate);
     let controls = el2(&mut state).controls();
-    if evaluate(event, from, &controls) == Verdict::Forward {
+    let is_forwarded = evaluate(event, from, &controls) == Verdict::Forward
+        || routed(event, from, &controls, Hardware.get(SCTLR_EL1)) == Verdict::Forward;
+    if is_forwarded {
         state.vcpu.counters.count(Exit::Forwarded);
         deliver::take(&mut state, as_it_is(esr));
         return state;

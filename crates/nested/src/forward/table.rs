@@ -11,6 +11,11 @@ pub fn rows() -> &'static [Row] {
     ROWS
 }
 
+/// What EL1's controls may trap of EL0, and L0's own traps take from EL0 never: none of the rows has bits of EL2.
+pub fn of_el1() -> &'static [Row] {
+    OF_EL1
+}
+
 /// The trap bits of another instruction.
 pub fn instructions(instruction: Instruction) -> &'static [Trap] {
     match instruction {
@@ -229,4 +234,19 @@ static ROWS: &[Row] = rows! {
     MDRAR_EL1 2 0 1 0 0: &[TDRA, TDE, TGE];
     OSLAR_OSLSR_EL1 2 0 1 [0 1] 4: OS_LOCK;
     OSDLR_DBGPRCR_EL1 2 0 1 [3 4] 4: OS_LOCK;
+};
+
+// D24.2, SCTLR_EL1.{UMA, DZE, UCT, UCI}; D24.10, CNTKCTL_EL1; FEAT_IDST, whose exceptions are of the whole space of
+// identification registers. Of MSR (immediate), which has op0 = 0, only DAIFSet and DAIFClr trap; QEMU 10.0.2 reports
+// their op1 and op2 in each other's place, so all count. Debug registers have TGE as a bit of EL2. Not the controls of
+// what is hidden, which is UNDEFINED: PMUSERENR_EL0, AMUSERENR_EL0, SCTLR_EL1.{EnRCTX, TSCXT, EnTP2, EnFPM} and the like.
+static OF_EL1: &[Row] = rows! {
+    MSR_immediate 0 [all] 4 [all] [all]: &[];
+    DAIF 3 3 4 2 1: &[];
+    IC_IVAU 1 3 7 5 1: &[];
+    DC_by_address_group 1 3 7 [10 11 12 13 14] 1: &[];
+    DC_ZVA 1 3 7 4 1: &[];
+    CNTFRQ_CNTPCT_CNTVCT_CNTPCTSS_CNTVCTSS_EL0 3 3 14 0 [0 1 2 5 6]: &[];
+    CNTP_CNTV_group 3 3 14 [2 3] [0 1 2]: &[];
+    ID_space_with_CTR_EL0 3 [0 1 3] 0 [0 1 2 3 4 5 6 7] [all]: &[];
 };

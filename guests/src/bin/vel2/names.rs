@@ -20,6 +20,8 @@ names! {
     CSSELR_EL1 = 3 2 0 0 0;
     ID_AA64PFR0_EL1 = 3 0 0 4 0;
     ID_AA64MMFR0_EL1 = 3 0 0 7 0;
+    ID_AA64MMFR1_EL1 = 3 0 0 7 1;
+    ID_AA64MMFR2_EL1 = 3 0 0 7 2;
     SCTLR_EL1 = 3 0 1 0 0;
     ACTLR_EL1 = 3 0 1 0 1;
     CPACR_EL1 = 3 0 1 0 2;
@@ -29,6 +31,7 @@ names! {
     SPSR_EL1 = 3 0 4 0 0;
     ELR_EL1 = 3 0 4 0 1;
     SP_EL0 = 3 0 4 1 0;
+    DAIF = 3 3 4 2 1;
     ESR_EL1 = 3 0 5 2 0;
     FAR_EL1 = 3 0 6 0 0;
     PAR_EL1 = 3 0 7 4 0;
@@ -40,6 +43,7 @@ names! {
     TPIDR_EL0 = 3 3 13 0 2;
     TPIDRRO_EL0 = 3 3 13 0 3;
     CNTKCTL_EL1 = 3 0 14 1 0;
+    CNTFRQ_EL0 = 3 3 14 0 0;
     CNTPCT_EL0 = 3 3 14 0 1;
     CNTVCT_EL0 = 3 3 14 0 2;
     CNTP_CTL_EL0 = 3 3 14 2 1;
@@ -98,7 +102,9 @@ names! {
     TLBI_VAE1 = 1 0 8 7 1;
     DC_ISW = 1 0 7 6 2;
     DC_CIVAC = 1 3 7 14 1;
+    DC_CVAC = 1 3 7 10 1;
     DC_CVAU = 1 3 7 11 1;
+    IC_IVAU = 1 3 7 5 1;
     IC_IALLU = 1 0 7 5 0;
     DC_ZVA = 1 3 7 4 1;
     IMPLEMENTATION_DEFINED = 3 0 15 0 0;

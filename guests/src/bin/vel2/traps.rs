@@ -3,10 +3,11 @@
 
 use crate::lab::{FROM_BELOW, IL, Lab, Where};
 use crate::names::{
-    ACTLR_EL1, AIDR_EL1, AMAIR_EL1, CLIDR_EL1, CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTPCT_EL0,
-    CNTV_CTL_EL0, CNTVCT_EL0, CONTEXTIDR_EL1, CPACR_EL1, CSSELR_EL1, CTR_EL0, DC_CIVAC, DC_CVAU,
-    DC_ISW, DC_ZVA, ESR_EL1, FAR_EL1, IC_IALLU, ICC_CTLR_EL1, ICC_HPPIR1_EL1, ICC_IAR0_EL1,
-    ICC_IAR1_EL1, ICC_IGRPEN1_EL1, ICC_PMR_EL1, ICC_SGI1R_EL1, ICH_HCR_EL2, ID_AA64MMFR0_EL1,
+    ACTLR_EL1, AIDR_EL1, AMAIR_EL1, CLIDR_EL1, CNTFRQ_EL0, CNTKCTL_EL1, CNTP_CTL_EL0,
+    CNTP_CVAL_EL0, CNTPCT_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVCT_EL0, CONTEXTIDR_EL1, CPACR_EL1,
+    CSSELR_EL1, CTR_EL0, DAIF, DC_CIVAC, DC_CVAC, DC_CVAU, DC_ISW, DC_ZVA, ESR_EL1, FAR_EL1,
+    IC_IALLU, IC_IVAU, ICC_CTLR_EL1, ICC_HPPIR1_EL1, ICC_IAR0_EL1, ICC_IAR1_EL1, ICC_IGRPEN1_EL1,
+    ICC_PMR_EL1, ICC_SGI1R_EL1, ICH_HCR_EL2, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1,
     ID_AA64PFR0_EL1, IMPLEMENTATION_DEFINED, ISB, MAIR_EL1, MDRAR_EL1, MDSCR_EL1, MIDR_EL1,
     OSLSR_EL1, REVIDR_EL1, SCTLR_EL1, TCR_EL1, TLBI_VAE1, TLBI_VMALLE1IS, TTBR0_EL1, TTBR1_EL1,
 };
@@ -37,6 +38,9 @@ pub(crate) fn check(lab: &mut Lab) {
     by_mdcr(lab);
     by_cnthctl(lab);
     by_ich_hcr(lab);
+    if !el2::is_vhe() {
+        by_el1(lab);
+    }
 }
 
 /// Syndrome of a trapped register or system instruction with x1 (DDI 0487, D24.2, "ISS encoding for an exception from
@@ -242,4 +246,100 @@ fn by_ich_hcr(lab: &mut Lab) {
     }
     // HCR_EL2.IMO and FMO make SGIs EL2's to send.
     traps(lab, "IMO", Where::El1, ICC_SGI1R_EL1, Write, 0);
+}
+
+/// What EL1's controls trap of EL0 is EL2's with TGE, as a trap (DDI 0487, D24.2, HCR_EL2.TGE; J1, SystemAccessTrap and
+/// WFxTrap). With E2H = 1 such an EL0 is EL2's own.
+fn by_el1(lab: &mut Lab) {
+    use Access::{Read, Write};
+    const UMA: u64 = 1 << 9;
+    const DZE: u64 = 1 << 14;
+    const UCT: u64 = 1 << 15;
+    const UCI: u64 = 1 << 26;
+    const TIDCP: u64 = 1 << 63;
+    const DAIFCLR_15: u32 = 0xd5034fff;
+    let base = lab.hcr;
+    let closed = el2::sctlr_el1();
+    let memory = lab.memory;
+    let has = |lab: &mut Lab, name, shift: u64| lab.read(Where::El2, name) >> shift & 0xf != 0;
+    let has_idst = has(lab, ID_AA64MMFR2_EL1, 36);
+    let has_tidcp1 = has(lab, ID_AA64MMFR1_EL1, 52);
+    lab.hcr = base | hcr::TGE;
+    for (what, bit, name, access) in [
+        ("UCT", UCT, CTR_EL0, Read),
+        ("UCI", UCI, DC_CIVAC, Write),
+        ("UCI", UCI, DC_CVAC, Write),
+        ("UCI", UCI, DC_CVAU, Write),
+        ("UCI", UCI, IC_IVAU, Write),
+        ("DZE", DZE, DC_ZVA, Write),
+        ("UMA", UMA, DAIF, Read),
+        ("UMA", UMA, DAIF, Write),
+    ] {
+        traps(lab, what, Where::El0, name, access, memory);
+        el2::set_sctlr_el1(closed | bit);
+        left_alone(lab, what, name, access);
+        el2::set_sctlr_el1(closed);
+    }
+    let world = lab.run(Where::El0, &[ISB, DAIFCLR_15], [0; 4]);
+    lab.expect("UMA: MSR DAIFClr", world.esr >> 26, class::SYSREG);
+    // EL0PCTEN, EL0VCTEN, EL0VTEN, EL0PTEN.
+    for (what, bit, name, access) in [
+        ("EL0PCTEN", 1, CNTPCT_EL0, Read),
+        ("EL0VCTEN", 2, CNTVCT_EL0, Read),
+        ("EL0PCTEN and EL0VCTEN", 3, CNTFRQ_EL0, Read),
+        ("EL0VTEN", 1 << 8, CNTV_CTL_EL0, Read),
+        ("EL0VTEN", 1 << 8, CNTV_CVAL_EL0, Write),
+        ("EL0PTEN", 1 << 9, CNTP_CTL_EL0, Read),
+        ("EL0PTEN", 1 << 9, CNTP_CVAL_EL0, Write),
+    ] {
+        lab.write(Where::El2, CNTKCTL_EL1, 0x303 & !bit);
+        traps(lab, what, Where::El0, name, access, memory);
+        lab.write(Where::El2, CNTKCTL_EL1, 0x303);
+        left_alone(lab, what, name, access);
+    }
+    for name in [MIDR_EL1, ID_AA64PFR0_EL1, ID_AA64MMFR0_EL1, CLIDR_EL1] {
+        if has_idst {
+            traps(lab, "FEAT_IDST", Where::El0, name, Read, 5);
+        } else {
+            is_undefined(lab, name.read(1));
+        }
+    }
+    if has_tidcp1 {
+        el2::set_sctlr_el1(closed | TIDCP);
+        traps(lab, "TIDCP", Where::El0, IMPLEMENTATION_DEFINED, Read, 7);
+        el2::set_sctlr_el1(closed);
+    }
+    let world = lab.run(Where::El0, &[ISB, WFI], [0; 4]);
+    let esr = class::WFX << 26 | IL | ALWAYS;
+    lab.left("nTWI at EL0 with TGE", &world, FROM_BELOW, esr, 1);
+    for instruction in [
+        SCTLR_EL1.read(1),
+        IMPLEMENTATION_DEFINED.read(1),
+        ID_AA64PFR0_EL1.write(1),
+        TLBI_VMALLE1IS.write(1),
+        hvc(0),
+        smc(0),
+    ] {
+        is_undefined(lab, instruction);
+    }
+    lab.hcr = base;
+    lab.reset();
+}
+
+/// An access of EL0 under TGE that must not trap.
+fn left_alone(lab: &mut Lab, what: &str, name: Name, access: Access) {
+    let instruction = match access {
+        Access::Read => name.read(1),
+        Access::Write => name.write(1),
+    };
+    let world = lab.run(Where::El0, &[ISB, instruction], [0, lab.memory, 0, 0]);
+    let what = format_args!("{what} set: {access:?} of {name:?}");
+    lab.left(what, &world, FROM_BELOW, class::SVC << 26 | IL, 3);
+}
+
+/// An instruction that EL0 does not have, under TGE.
+fn is_undefined(lab: &mut Lab, instruction: u32) {
+    let world = lab.run(Where::El0, &[ISB, instruction], [0; 4]);
+    let what = format_args!("{instruction:#x} at EL0 with TGE");
+    lab.left(what, &world, FROM_BELOW, IL, 1);
 }

@@ -2,7 +2,7 @@
 
 use super::{FLAGS, access};
 use crate::differ::generate::{Maker, SCTLR_OFF, TGE, UNDER};
-use crate::differ::instructions::{ERET, OF_DAIF, PSTATE, RAISING};
+use crate::differ::instructions::{ERET, PSTATE, RAISING};
 use crate::differ::program::{DATA, Level, Operand};
 use crate::differ::registers::{
     CURRENT_EL, DAIF, ELR_EL1, ELR_EL2, MDCR_EL2, MDSCR_EL1, MIDR_EL1, NZCV, OSLAR_EL1, PAN,
@@ -53,8 +53,6 @@ pub(super) fn returns(maker: &mut Maker) {
         maker.last().more_hcr = more;
         let pstate = spsr(maker) & !0x3ff & maker.random.next();
         maker.last().pstate = pstate;
-        // What SCTLR_EL1.UMA traps of EL0 while TGE is 1 and E2H 0 is UNDEFINED at virtual EL2: left out.
-        let has_daif = level != Level::El0 || more & TGE == 0;
         for _ in 0..2 + maker.random.below(5) {
             match maker.random.below(6) {
                 0 => leave(maker, level),
@@ -64,12 +62,11 @@ pub(super) fn returns(maker: &mut Maker) {
                 }
                 3 => {
                     let states = [NZCV, CURRENT_EL, SPSEL, PAN, DAIF];
-                    let state = maker.random.one_of(&states[..4 + usize::from(has_daif)]);
+                    let state = maker.random.one_of(&states);
                     maker.get(state);
                 }
                 4 => {
-                    let first = if has_daif { 0 } else { OF_DAIF };
-                    let instruction = maker.random.one_of(&PSTATE[first..]);
+                    let instruction = maker.random.one_of(&PSTATE);
                     maker.push(instruction, Operand::Kept);
                 }
                 _ => {

@@ -1,7 +1,7 @@
 //! Traps, and what registers keep.
 
 use super::{SCTLR_ODD, offset, under};
-use crate::differ::generate::{Maker, SCTLR_OFF, STAGE2_IDENTITY, UNDER, VTCR_IDENTITY};
+use crate::differ::generate::{Maker, SCTLR_OFF, STAGE2_IDENTITY, TGE, UNDER, VTCR_IDENTITY};
 use crate::differ::instructions::{CACHES, FMOV, MAINTENANCE, PSTATE, RAISING, SMC, WFE, WFI};
 use crate::differ::program::{DATA, Level, Operand};
 use crate::differ::registers::{
@@ -96,7 +96,13 @@ pub(super) fn traps(maker: &mut Maker) {
     maker.set(HSTR_EL2, 0);
     let level = under(maker);
     maker.phase(level, UNDER);
-    let more = maker.few_of(TRAPS);
+    // With TGE and E2H = 0 what EL1's controls trap of EL0 is EL2's.
+    let tge = if level == Level::El0 && !is_vhe && maker.once_in(2) {
+        TGE
+    } else {
+        0
+    };
+    let more = maker.few_of(TRAPS) | tge;
     maker.last().more_hcr = more;
     for _ in 0..6 + maker.random.below(8) {
         match maker.random.below(12) {
