@@ -275,6 +275,11 @@ impl GuestMemory {
         done.expect("nothing can fail in freeing a table");
     }
 
+    /// Takes some tables apart that were [cleared](Self::clear); whether there may be more.
+    pub(crate) fn reclaim(&self) -> bool {
+        self.pages.lock().reclaim()
+    }
+
     /// What happened so far.
     pub(crate) fn stats(&self) -> Stage2Stats {
         // In this order: what is taken out of trees in between was counted before.
@@ -299,9 +304,12 @@ pub(crate) fn tables_for(bytes: u64) -> u64 {
     spanned(2 << 20) + spanned(1 << 30) + spanned(512 << 30)
 }
 
+/// Tables that are taken apart before interrupts are looked for: each may lead to as many as it has entries.
+const AT_ONCE: usize = 8;
+
 /// A VM's pages for tables: a stretch of fresh ones, freed ones, linked through their first bytes, and tables that came
-/// free with all below them, which are taken apart when nothing else is left. So nobody waits for that however much a
-/// guest had mapped, and a page takes no longer than a look at one table's entries.
+/// free with all below them, which are taken apart when pages are wanted and none is freed. So nobody waits for that
+/// however much a guest had mapped, and a page takes no longer than a look at one table's entries.
 pub(crate) struct Pages {
     area: Region,
     fresh: Range<u64>,
@@ -327,6 +335,14 @@ impl Pages {
         self.taken
     }
 
+    /// Takes some tables apart that no tree reaches; whether there were as many.
+    pub(crate) fn reclaim(&mut self) -> bool {
+        (0..AT_ONCE).all(|_| {
+            let page = self.trees.take(&Hardware);
+            page.map(|page| self.give(page)).is_some()
+        })
+    }
+
     /// Bytes set aside for them, and for the roots beside them.
     pub(crate) fn area_bytes(&self) -> u64 {
         let range = self.area.range();
@@ -342,9 +358,12 @@ impl PageSupply for Pages {
             self.taken += 1;
             return Some(page);
         }
+        // Before fresh ones, so that what is taken does not grow for ever.
+        if let Some(page) = self.trees.take(&Hardware) {
+            return Some(page);
+        }
         if self.fresh.is_empty() {
-            // It is taken as it is.
-            return self.trees.take(&Hardware);
+            return None;
         }
         let page = Pa(self.fresh.start);
         self.fresh.start += PAGE;

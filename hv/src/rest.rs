@@ -25,6 +25,8 @@ enum Step {
     Tables,
     /// To empty those of its guests, from this one on.
     Shadows(usize),
+    /// To take apart what those held.
+    Pages,
     /// To make its interrupts, its console and its firmware new.
     Devices,
     /// To copy its image, into memory that was used so.
@@ -63,8 +65,10 @@ impl Rest {
             }
             Step::Shadows(first) => match vm.clear_shadows(first) {
                 Some(next) => Step::Shadows(next),
-                None => Step::Devices,
+                None => Step::Pages,
             },
+            Step::Pages if vm.reclaim_tables() => Step::Pages,
+            Step::Pages => Step::Devices,
             Step::Devices => {
                 if vm.renew_devices().is_err() {
                     return Some(Ends::Failed);

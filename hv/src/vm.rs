@@ -340,6 +340,12 @@ impl Vm {
         self.nested.as_ref()?.contexts.clear_some(first)
     }
 
+    /// Takes some tables apart that were emptied; whether there may be more.
+    pub(crate) fn reclaim_tables(&self) -> bool {
+        let nested = self.nested.as_ref();
+        self.memory.reclaim() || nested.is_some_and(|nested| nested.contexts.reclaim())
+    }
+
     /// Makes its interrupts, its console and its firmware new, while it rests.
     pub(crate) fn renew_devices(&self) -> Result<(), ConfigError> {
         *self.gic.lock() = Gic::new(self.gic_config)?;

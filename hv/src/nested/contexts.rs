@@ -434,6 +434,11 @@ impl Contexts {
         (end < self.shadows.len()).then_some(end)
     }
 
+    /// Takes some tables apart that were in shadows; whether there may be more.
+    pub(crate) fn reclaim(&self) -> bool {
+        self.pages.lock().reclaim()
+    }
+
     /// Empties one shadow that holds something, each in its turn: pages are wanted.
     #[cold]
     fn evict(&self) {
