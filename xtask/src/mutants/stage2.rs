@@ -307,8 +307,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "tree-loses-what-its-second-entry-leads-to",
         "trees.rs",
-        "            for index in 1..geometry",
-        "            for index in 2..geometry",
+        "        for index in 1..geometry",
+        "        for index in 2..geometry",
     ),
     mutant(
         "tree-forgets-its-level",
