@@ -47,7 +47,7 @@ const GUEST_WORDS: &str = "hv/src/nested/l1_memory.rs";
 const LOOPS: [&str; 4] = ["Hardware", "Machine", "AtomicU64", "atomic"];
 
 /// All rules.
-pub(crate) const RULES: [Rule; 10] = [
+pub(crate) const RULES: [Rule; 11] = [
     length,
     unsafe_code,
     crate_attributes,
@@ -58,6 +58,7 @@ pub(crate) const RULES: [Rule; 10] = [
     module_names,
     guests_time,
     guest_words,
+    tests_state,
 ];
 
 fn length(source: &Source) -> Vec<Finding> {
@@ -229,6 +230,24 @@ fn guests_time(source: &Source) -> Vec<Finding> {
             .map(move |at| Finding::at(source, &source.code, at, "guests' time", message(word)))
     });
     all.collect()
+}
+
+/// Tests run side by side: what one changes in a static happens to another, on some days.
+fn tests_state(source: &Source) -> Vec<Finding> {
+    if !source.path.starts_with("crates/") {
+        return Vec::new();
+    }
+    let before_tests = source.lines_before_tests();
+    let message = "a static that tests share is only what they read, a LazyLock or a constant";
+    words(&source.code, "static")
+        .filter(|at| line_of(&source.code, *at) > before_tests)
+        .filter(|at| !source.code[..*at].ends_with('\''))
+        .filter(|at| {
+            let declared = source.code[*at..].split('=').next().unwrap_or_default();
+            words(declared, "LazyLock").next().is_none()
+        })
+        .map(|at| Finding::at(source, &source.code, at, "tests' state", message.to_owned()))
+        .collect()
 }
 
 /// The functions marked `#[test]`, with their lines and names.
@@ -403,6 +422,20 @@ mod tests {
         }
         let text = "// 0x14000000\nlet set_cnthp_ctls = el2::cnthp_ctl();\n";
         assert_eq!(findings("guests/src/bin/fp.rs", text), []);
+    }
+
+    #[test]
+    fn what_tests_change_is_their_own() {
+        let text = "static VMIDS: VmidAllocator<1> = VmidAllocator::new();\n";
+        let found = [("tests' state", 1, Severity::Error)];
+        assert_eq!(findings("crates/nested/src/shadow/tests.rs", text), found);
+        assert_eq!(findings("crates/nested/src/shadow.rs", text), []);
+        let within = format!("fn a() {{}}\n#[cfg(test)]\nmod tests {{\n{text}}}\n");
+        let found = [("tests' state", 4, Severity::Error)];
+        assert_eq!(findings("crates/nested/src/shadow.rs", &within), found);
+        let read =
+            "static WAYS: LazyLock<Vec<u8>> = LazyLock::new(ways);\nfn f(a: &'static str) {}\n";
+        assert_eq!(findings("crates/nested/tests/ways.rs", read), []);
     }
 
     #[test]

@@ -90,8 +90,6 @@ const CANONICAL_ROOT: u64 = 0x2000_0000;
 const POOL: u64 = 0x3000_0000;
 const PAGES: u64 = 64;
 
-static VMIDS: VmidAllocator<1> = VmidAllocator::new();
-
 fn hardware() -> IdRegisters {
     IdRegisters {
         mmfr0: 5 | 1 << 20,
@@ -112,6 +110,8 @@ struct Bench {
     supply: Supply,
     shadow: Shadow<1>,
     changes: Changes,
+    /// Its own: VMIDs that tests shared would roll over under each of them.
+    vmids: VmidAllocator<1>,
 }
 
 impl Bench {
@@ -121,12 +121,14 @@ impl Bench {
         board.set_vtcr(geometry.vtcr(ids));
         let format = Some(Format::narrow(guest));
         let shadow = Shadow::new(&board, Pa(SHADOW_ROOT), geometry, ids, format).expect("aligned");
-        shadow.context().enter(&board, &VMIDS, 0, VcpuId(0));
+        let vmids = VmidAllocator::new();
+        shadow.context().enter(&board, &vmids, 0, VcpuId(0));
         Self {
             board,
             supply: Supply((0..PAGES).map(|n| Pa(POOL + n * 0x1000)).collect()),
             shadow,
             changes: Changes::new(),
+            vmids,
         }
     }
 
@@ -137,7 +139,7 @@ impl Bench {
         let mut host = Host {
             machine: &self.board,
             supply: &mut self.supply,
-            vmids: &VMIDS,
+            vmids: &self.vmids,
         };
         act(&mut self.shadow, &mut host)
     }
@@ -147,7 +149,7 @@ impl Bench {
         let mut host = Host {
             machine: &self.board,
             supply: &mut self.supply,
-            vmids: &VMIDS,
+            vmids: &self.vmids,
         };
         let result = self
             .shadow

@@ -198,7 +198,7 @@ impl World {
                 let mapping = Mapping::new(Ipa(L1_PAGE), output, PAGE, attributes);
                 let owed = canonical.map(&bench.board, &mut bench.supply, &mapping);
                 let users = Users {
-                    vmids: &VMIDS,
+                    vmids: &bench.vmids,
                     contexts: &[&context],
                 };
                 let done = owed.discharge(&bench.board, &mut bench.supply, &users);
@@ -282,7 +282,7 @@ impl World {
             match self.judge(what, esr) {
                 Verdict::Canonical(proposal) => {
                     let users = Users {
-                        vmids: &VMIDS,
+                        vmids: &self.bench.vmids,
                         contexts: &[&self.context],
                     };
                     let sequence = self.slots.sequence();
@@ -300,7 +300,7 @@ impl World {
                     let mut host = Host {
                         machine: &self.bench.board,
                         supply: &mut ahead,
-                        vmids: &VMIDS,
+                        vmids: &self.bench.vmids,
                     };
                     let now = (ticket, &self.bench.changes);
                     let filled = self.bench.shadow.fill(&mut host, now, &fault, &composed);

@@ -33,7 +33,7 @@ fn a_void_ticket_maps_nothing() {
         let mut host = Host {
             machine: &bench.board,
             supply: &mut bench.supply,
-            vmids: &VMIDS,
+            vmids: &bench.vmids,
         };
         let tickets = (ticket, &bench.changes);
         let fault = fault(PAGE, Cause::Translation);
@@ -101,7 +101,7 @@ fn tables_that_a_fill_replaces_go_back_past_a_full_cache() {
     let mut host = Host {
         machine: &bench.board,
         supply: &mut ahead,
-        vmids: &VMIDS,
+        vmids: &bench.vmids,
     };
     let block = composed(0, BLOCK, (Level::L2, BLOCK));
     let tickets = (ticket, &bench.changes);
@@ -164,7 +164,7 @@ fn a_shadow_gives_back_all_it_took() {
     let mut host = Host {
         machine: &board,
         supply: &mut supply,
-        vmids: &VMIDS,
+        vmids: &bench.vmids,
     };
     assert_eq!(shadow.retire(&mut host), Ok(Pa(SHADOW_ROOT)));
 }

@@ -103,7 +103,7 @@ impl World {
             match self.judge(ipa, access) {
                 Some(Verdict::Canonical(proposal)) => {
                     let users = Users {
-                        vmids: &VMIDS,
+                        vmids: &self.bench.vmids,
                         contexts: &[&self.context],
                     };
                     let sequence = self.slots.sequence();
@@ -122,7 +122,7 @@ impl World {
                     let mut host = Host {
                         machine: &self.bench.board,
                         supply: &mut ahead,
-                        vmids: &VMIDS,
+                        vmids: &self.bench.vmids,
                     };
                     let tickets = (ticket, &self.bench.changes);
                     let filled = self
@@ -141,7 +141,7 @@ impl World {
     /// L0 unmaps or write-protects memory of L1.
     fn change(&mut self, at: u64, bytes: u64, is_unmap: bool) {
         let users = Users {
-            vmids: &VMIDS,
+            vmids: &self.bench.vmids,
             contexts: &[&self.context],
         };
         let (board, supply) = (&self.bench.board, &mut self.bench.supply);
