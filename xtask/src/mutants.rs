@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::workspace::{self, Failure};
-use table::{Mutant, SUBJECTS, Subject};
+use table::{Mutant, Subject};
 
 /// What the mutants are tested with.
 const CRATES: [&str; 7] = [
@@ -32,6 +32,39 @@ const TRIALS: &str = "4";
 const DEADLINE: Duration = Duration::from_mins(5);
 /// Address space of any process of a test, in KiB: an endless list takes all that there is before the deadline.
 const MEMORY: &str = "8388608";
+
+/// The crates that have some.
+const SUBJECTS: [Subject; 4] = [
+    Subject {
+        name: "stage2",
+        mutants: stage2::MUTANTS,
+        tests: &[
+            &["--package", "droste-trials", "--tests"],
+            &["--package", "droste-stage2", "--tests"],
+        ],
+    },
+    Subject {
+        name: "nested",
+        mutants: nested::MUTANTS,
+        tests: &[
+            &["--package", "droste-trials", "--test", "nested*"],
+            &["--package", "droste-nested", "--tests"],
+        ],
+    },
+    Subject {
+        name: "vdev",
+        mutants: vdev::MUTANTS,
+        tests: &[&["--package", "droste-vdev", "--lib"]],
+    },
+    Subject {
+        name: "life",
+        mutants: life::MUTANTS,
+        tests: &[
+            &["--package", "droste-life", "--lib"],
+            &["--package", "droste-life", "--test", "interleavings"],
+        ],
+    },
+];
 
 /// Which mutants are run.
 #[derive(clap::Args)]
@@ -283,5 +316,32 @@ fn wait(mut command: Command) -> Result<Option<bool>, Failure> {
             return Ok(None);
         }
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutant_changes_one_place_and_has_a_name_of_its_own() {
+        let all = SUBJECTS.iter().flat_map(|subject| {
+            let mutants = subject.mutants.iter();
+            mutants.map(move |mutant| (subject, mutant))
+        });
+        for (index, (subject, mutant)) in all.clone().enumerate() {
+            let path = subject.path(mutant);
+            let source = workspace::read(&path).expect("a file of the crate");
+            let count = source.matches(mutant.old).count();
+            assert_eq!(
+                count, 1,
+                "{}: its text occurs {count} times in {path}",
+                mutant.name
+            );
+            assert_ne!(mutant.old, mutant.new, "{}", mutant.name);
+            let mut before = all.clone().take(index);
+            let is_known = before.any(|(_, other)| other.name == mutant.name);
+            assert!(!is_known, "{} is there twice", mutant.name);
+        }
     }
 }
