@@ -49,6 +49,9 @@
 //! assert_eq!(violation.step, model.steps());
 //! ```
 //!
+//! Six mistakes of this kind are programs of their own, `examples/forgotten_*.rs`: each prints what the model says, and
+//! with what was forgotten in its place the model says nothing.
+//!
 //! # How it works
 //! What memory holds now is a candidate anyway and costs nothing to keep. When a descriptor that some walk can read
 //! changes, its old value becomes a *ghost* under each VMID whose tree holds it, on each CPU that was in the guest
