@@ -69,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         .filter(|subject| only(&options.of, subject.name));
     let chosen: Vec<(&Subject, Vec<&Mutant>)> = subjects
         .map(|subject| {
-            let mutants = subject.mutants.iter();
+            let mutants = subject.mutants.iter().copied().flatten();
             let mutants = mutants.filter(|mutant| only(&options.only, mutant.name));
             (subject, mutants.collect())
         })

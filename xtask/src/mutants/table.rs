@@ -34,7 +34,7 @@ pub(super) const fn mutant(
 pub(super) struct Subject {
     /// The folder in `crates`.
     pub(super) name: &'static str,
-    pub(super) mutants: &'static [Mutant],
+    pub(super) mutants: &'static [&'static [Mutant]],
     /// Arguments of `cargo test`, one call after the other: the trials first, because they name what is broken.
     pub(super) tests: &'static [&'static [&'static str]],
 }
@@ -42,7 +42,7 @@ pub(super) struct Subject {
 pub(super) const SUBJECTS: [Subject; 4] = [
     Subject {
         name: "stage2",
-        mutants: stage2::MUTANTS,
+        mutants: &[stage2::MUTANTS],
         tests: &[
             &["--package", "droste-trials", "--tests"],
             &["--package", "droste-stage2", "--tests"],
@@ -50,7 +50,7 @@ pub(super) const SUBJECTS: [Subject; 4] = [
     },
     Subject {
         name: "nested",
-        mutants: nested::MUTANTS,
+        mutants: &[nested::MUTANTS, nested::OF_READING],
         tests: &[
             &["--package", "droste-trials", "--test", "nested*"],
             &["--package", "droste-nested", "--tests"],
@@ -58,12 +58,12 @@ pub(super) const SUBJECTS: [Subject; 4] = [
     },
     Subject {
         name: "vdev",
-        mutants: vdev::MUTANTS,
+        mutants: &[vdev::MUTANTS],
         tests: &[&["--package", "droste-vdev", "--lib"]],
     },
     Subject {
         name: "life",
-        mutants: life::MUTANTS,
+        mutants: &[life::MUTANTS],
         tests: &[
             &["--package", "droste-life", "--lib"],
             &["--package", "droste-life", "--test", "interleavings"],
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn every_mutant_changes_one_place_and_has_a_name_of_its_own() {
         let all = SUBJECTS.iter().flat_map(|subject| {
-            let mutants = subject.mutants.iter();
+            let mutants = subject.mutants.iter().copied().flatten();
             mutants.map(move |mutant| (subject, mutant))
         });
         for (index, (subject, mutant)) in all.clone().enumerate() {
