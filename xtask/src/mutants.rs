@@ -37,7 +37,7 @@ const MEMORY: &str = "8388608";
 const SUBJECTS: [Subject; 4] = [
     Subject {
         name: "stage2",
-        mutants: stage2::MUTANTS,
+        mutants: &[stage2::MUTANTS],
         tests: &[
             &["--package", "droste-trials", "--tests"],
             &["--package", "droste-stage2", "--tests"],
@@ -45,7 +45,7 @@ const SUBJECTS: [Subject; 4] = [
     },
     Subject {
         name: "nested",
-        mutants: nested::MUTANTS,
+        mutants: &[nested::MUTANTS, nested::OF_READING],
         tests: &[
             &["--package", "droste-trials", "--test", "nested*"],
             &["--package", "droste-nested", "--tests"],
@@ -53,12 +53,12 @@ const SUBJECTS: [Subject; 4] = [
     },
     Subject {
         name: "vdev",
-        mutants: vdev::MUTANTS,
+        mutants: &[vdev::MUTANTS],
         tests: &[&["--package", "droste-vdev", "--lib"]],
     },
     Subject {
         name: "life",
-        mutants: life::MUTANTS,
+        mutants: &[life::MUTANTS],
         tests: &[
             &["--package", "droste-life", "--lib"],
             &["--package", "droste-life", "--test", "interleavings"],
@@ -102,7 +102,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         .filter(|subject| only(&options.of, subject.name));
     let chosen: Vec<(&Subject, Vec<&Mutant>)> = subjects
         .map(|subject| {
-            let mutants = subject.mutants.iter();
+            let mutants = subject.mutants.iter().copied().flatten();
             let mutants = mutants.filter(|mutant| only(&options.only, mutant.name));
             (subject, mutants.collect())
         })
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn every_mutant_changes_one_place_and_has_a_name_of_its_own() {
         let all = SUBJECTS.iter().flat_map(|subject| {
-            let mutants = subject.mutants.iter();
+            let mutants = subject.mutants.iter().copied().flatten();
             mutants.map(move |mutant| (subject, mutant))
         });
         for (index, (subject, mutant)) in all.clone().enumerate() {

@@ -7,6 +7,7 @@ use droste_arm64::exception::Injection;
 use droste_arm64::hcr;
 use droste_arm64::sysreg::SCTLR_EL1;
 use droste_nested::exception::{Exception, level};
+use droste_nested::fault::misaligned;
 use droste_nested::forward::{Event, Verdict, evaluate, routed};
 use droste_nested::registers::{Loaded, Twins};
 use droste_nested::{Abort, L2Ipa};
@@ -142,6 +143,10 @@ fn abort(state: &mut VcpuState, esr: Esr) {
         return exit::abort(state, esr);
     };
     let far = Fault::address();
+    if let Some(exception) = misaligned(esr, far) {
+        state.vcpu.counters.count(Exit::Forwarded);
+        return deliver::take(state, exception);
+    }
     let ipa = match exit::locate(state, esr, far) {
         Place::Ipa(ipa) => ipa,
         Place::Moved => return,

@@ -32,7 +32,7 @@ pub(super) const fn mutant(
 pub(super) struct Subject {
     /// The folder in `crates`.
     pub(super) name: &'static str,
-    pub(super) mutants: &'static [Mutant],
+    pub(super) mutants: &'static [&'static [Mutant]],
     /// Arguments of `cargo test`, one call after the other: the trials first, because they name what is broken.
     pub(super) tests: &'static [&'static [&'static str]],
 }

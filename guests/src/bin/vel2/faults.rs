@@ -257,23 +257,32 @@ fn walks_into_what_is_written(lab: &mut Lab) {
 }
 
 /// A table of stage 1 in what stage 2 makes Device memory: HCR_EL2.PTW says whether a walk may go there. It holds nothing,
-/// so that one that may finds no translation.
+/// so that one that may finds no translation. That the same was loaded from before makes no difference.
 fn walks_into_device_memory(lab: &mut Lab) {
     let (base, table) = (lab.hcr, stage1::DEVICE_TABLE_AT + (3 << 21));
     put(lab.memory + 3 * 8, 0);
     lab.hcr = base | hcr::PTW;
-    let mut world = lab.run(Where::El1, &[load(3, 1, 0)], [table, 0, 0, 0]);
-    let hpfar = el2::hpfar();
-    // QEMU 10.0.2 says that it was at level 0.
-    world.esr &= !3;
-    let what = "table in Device memory, PTW";
-    lab.left(what, &world, FROM_BELOW, DATA | S1PTW | PERMISSION, 0);
-    lab.expect(format_args!("{what}: FAR_EL2"), world.far, table);
-    lab.expect(
-        format_args!("{what}: HPFAR_EL2"),
-        hpfar,
-        DEVICE_AT >> 12 << 4,
-    );
+    let data = stage1::MEMORY_AT + (DEVICE_AT - MEMORY_AT);
+    for when in ["before a load", "after a load"] {
+        let mut world = lab.run(Where::El1, &[load(3, 1, 0)], [table, 0, 0, 0]);
+        let hpfar = el2::hpfar();
+        // QEMU 10.0.2 says that it was at level 0.
+        world.esr &= !3;
+        let what = format_args!("table in Device memory, PTW, {when}");
+        lab.left(what, &world, FROM_BELOW, DATA | S1PTW | PERMISSION, 0);
+        lab.expect(format_args!("{what}: FAR_EL2"), world.far, table);
+        lab.expect(
+            format_args!("{what}: HPFAR_EL2"),
+            hpfar,
+            DEVICE_AT >> 12 << 4,
+        );
+        let world = lab.run(Where::El1, &[load(3, 1, 0)], [data, 0, 0, 0]);
+        lab.ended(
+            format_args!("load from Device memory, {when}"),
+            Where::El1,
+            &world,
+        );
+    }
     lab.hcr = base;
     let world = lab.run(Where::El1, &[load(3, 1, 0)], [table, 0, 0, 0]);
     let esr = class::DATA_SAME << 26 | IL | (TRANSLATION + 2);
