@@ -2,7 +2,11 @@
 //!
 //! The guest `differ` makes the programs and runs them. What it says of each on the bare emulated machine, at EL2, it
 //! must say at a virtual EL2. Where it does not, the program is made small and told with all that either saw.
+//!
+//! A small program is kept in the corpus, a file that the guest carries: what it saw once is compared ever after, whatever
+//! the generator makes by then.
 
+mod corpus;
 mod runs;
 mod shrink;
 
@@ -19,7 +23,7 @@ const SHOWN: usize = 8;
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// How long, in minutes
-    #[arg(required_unless_present = "program")]
+    #[arg(required_unless_present_any = ["program", "corpus"])]
     minutes: Option<f64>,
     /// Where to begin; by default at a seed that the clock gives
     #[arg(long)]
@@ -30,6 +34,12 @@ pub(crate) struct Options {
     /// This program of the seed alone
     #[arg(long)]
     program: Option<u64>,
+    /// Make that program small and keep it in the corpus, for this reason: what is right, and where it stands
+    #[arg(long, value_name = "WHY", requires = "program")]
+    keep: Option<String>,
+    /// The programs of the corpus alone
+    #[arg(long, conflicts_with = "program")]
+    corpus: bool,
     /// QEMU's `-cpu`
     #[arg(long, default_value = droste::qemu::CPU)]
     cpu: String,
@@ -61,9 +71,15 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
     if let Some(program) = options.program {
         for kind in &kinds {
-            shrink::explain(&pair, kind, seed, program)?;
+            let text = shrink::explain(&pair, kind, seed, program)?;
+            if let (Some(text), Some(why)) = (text, &options.keep) {
+                corpus::keep(&options.cpu, kind, why, &text)?;
+            }
         }
         return Ok(());
+    }
+    if options.corpus {
+        return corpus::run(&pair, &kinds);
     }
     let minutes = options.minutes.unwrap_or(0.0);
     let end = Instant::now() + Duration::from_secs_f64(60.0 * minutes);
@@ -104,6 +120,10 @@ fn soak(pair: &Pair, kinds: &[&Kind], seed: u64, most: usize, end: Instant) -> R
     let found = different.len();
     for (kind, seed, program) in different.into_iter().take(most) {
         shrink::explain(pair, kind, seed, program)?;
+        let kind = kind.name;
+        println!(
+            "kept by: cargo xtask differ --seed {seed} --kind {kind} --program {program} --keep WHY"
+        );
     }
     Err(Failure::new(format!(
         "{found} of {programs} programs differ"

@@ -15,6 +15,9 @@ const LIMIT: Duration = Duration::from_mins(5);
 /// Memory of the guest, in MiB.
 const MEMORY_MIB: u64 = 128;
 
+/// What stands before the number of a program of the corpus.
+const KEPT: &str = "kept ";
+
 /// How the guest runs on either machine.
 pub(super) struct Kind {
     /// What it is called.
@@ -134,8 +137,20 @@ impl Pair {
         count: u64,
     ) -> Result<Compared, Failure> {
         let words = format!("differ.seed={seed} differ.from={first} differ.count={count}");
-        let (bare, droste) = self.both(kind, &words)?;
-        let (ours, theirs) = (numbers(&droste.lines), numbers(&bare.lines));
+        self.compare_what(kind, "", &words)
+    }
+
+    /// Compares the programs of the corpus that a kind has.
+    ///
+    /// # Errors
+    /// As [`compare`](Self::compare).
+    pub(super) fn compare_corpus(&self, kind: &Kind) -> Result<Compared, Failure> {
+        self.compare_what(kind, KEPT, "differ.corpus differ.count=0")
+    }
+
+    fn compare_what(&self, kind: &Kind, what: &str, words: &str) -> Result<Compared, Failure> {
+        let (bare, droste) = self.both(kind, words)?;
+        let (ours, theirs) = (numbers(&droste.lines, what), numbers(&bare.lines, what));
         if ours.len() != theirs.len() || ours.is_empty() {
             for (name, said) in [("bare", &bare), ("droste", &droste)] {
                 droste::files::write(&self.folder.join(name), said.lines.join("\n").as_bytes())?;
@@ -241,14 +256,15 @@ fn own(said: &str) -> Vec<String> {
     lines
 }
 
-/// Of lines `differ: NUMBER: DIGITS...`, each program with its digits. A neighbour may have broken them anywhere.
-fn numbers(lines: &[String]) -> BTreeMap<u64, String> {
+/// Of lines `differ: WHAT NUMBER: DIGITS...`, each program with its digits. A neighbour may have broken them anywhere.
+fn numbers(lines: &[String], what: &str) -> BTreeMap<u64, String> {
     let mut all = BTreeMap::new();
     for piece in lines.concat().split("differ: ") {
         let Some((first, digits)) = piece.split_once(": ") else {
             continue;
         };
-        if let Ok(first) = first.parse::<u64>() {
+        let first = first.strip_prefix(what).map(str::parse::<u64>);
+        if let Some(Ok(first)) = first {
             let digits = digits.split(' ').map(str::to_owned);
             all.extend((first..).zip(digits));
         }
@@ -272,17 +288,19 @@ mod tests {
         let lines = [
             "differ: E2H = 1",
             "differ: 16: 0a0b ffff",
+            "differ: kept 3: 1234",
             "differ: known x: 4",
             "differ: ok",
         ];
         let lines: Vec<String> = lines.map(str::to_owned).into();
-        let all = numbers(&lines);
+        let all = numbers(&lines, "");
         assert_eq!(all.len(), 2);
         assert_eq!(all[&16], "0a0b");
         assert_eq!(all[&17], "ffff");
+        assert_eq!(numbers(&lines, KEPT), [(3, "1234".to_owned())].into());
         let broken = own(
             "diff\r\n[steady] up\r\ner: 3\r\n[steady] on\r\n2: 0a0b ff\r\n[steady] off\r\nff\r\ndiffer: ok\r\n",
         );
-        assert_eq!(numbers(&broken)[&33], "ffff");
+        assert_eq!(numbers(&broken, "")[&33], "ffff");
     }
 }
