@@ -45,6 +45,10 @@ pub(super) fn run(pair: &Pair, kinds: &[&Kind]) -> Result<(), Failure> {
         println!("{}: the corpus: {compared}", kind.name);
         let different = compared.different.iter();
         found.extend(different.map(|number| format!("{} {number}", kind.name)));
+        if let Some(broken) = compared.broken {
+            println!("{}: {broken}", kind.name);
+            found.push(format!("{} (no end)", kind.name));
+        }
     }
     if found.is_empty() {
         return Ok(());

@@ -73,6 +73,8 @@ pub(super) struct Pair {
 pub(super) struct Compared {
     /// Programs that saw different things.
     pub(super) different: Vec<u64>,
+    /// Why not all were run.
+    pub(super) broken: Option<Failure>,
     programs: usize,
     bare: Duration,
     droste: Duration,
@@ -100,6 +102,8 @@ impl fmt::Display for Compared {
 pub(super) struct Said {
     pub(super) lines: Vec<String>,
     time: Duration,
+    /// Why that is not all.
+    broken: Option<Failure>,
 }
 
 impl Pair {
@@ -149,28 +153,31 @@ impl Pair {
     }
 
     fn compare_what(&self, kind: &Kind, what: &str, words: &str) -> Result<Compared, Failure> {
-        let (bare, droste) = self.both(kind, words)?;
+        let (mut bare, mut droste) = self.both_as_far(kind, words)?;
         let (ours, theirs) = (numbers(&droste.lines, what), numbers(&bare.lines, what));
-        if ours.len() != theirs.len() || ours.is_empty() {
+        let mut broken = bare.broken.take().or(droste.broken.take());
+        if broken.is_none() && (ours.len() != theirs.len() || ours.is_empty()) {
             for (name, said) in [("bare", &bare), ("droste", &droste)] {
                 droste::files::write(&self.folder.join(name), said.lines.join("\n").as_bytes())?;
             }
-            return Err(Failure::new(format!(
+            broken = Some(Failure::new(format!(
                 "{} programs on the bare machine, {} on Droste: see {}",
                 theirs.len(),
                 ours.len(),
                 self.folder.display()
             )));
         }
+        // What one has not come to does not differ.
         let different = theirs
             .iter()
-            .filter(|(program, hash)| ours.get(program) != Some(hash));
+            .filter(|(program, hash)| ours.get(program).is_some_and(|other| other != *hash));
         let known = bare
             .lines
             .iter()
             .filter_map(|line| line.strip_prefix("differ: known "));
         Ok(Compared {
             different: different.map(|(program, _)| *program).collect(),
+            broken,
             programs: theirs.len(),
             bare: bare.time,
             droste: droste.time,
@@ -179,7 +186,19 @@ impl Pair {
     }
 
     /// Both runs with the same words, beside each other.
+    ///
+    /// # Errors
+    /// If a run does not come to its end.
     pub(super) fn both(&self, kind: &Kind, words: &str) -> Result<(Said, Said), Failure> {
+        let (mut bare, mut droste) = self.both_as_far(kind, words)?;
+        match bare.broken.take().or(droste.broken.take()) {
+            Some(broken) => Err(broken),
+            None => Ok((bare, droste)),
+        }
+    }
+
+    /// The same, as far as they come.
+    fn both_as_far(&self, kind: &Kind, words: &str) -> Result<(Said, Said), Failure> {
         thread::scope(|scope| {
             let bare = scope.spawn(|| self.bare(kind, words));
             let droste = self.on_droste(kind, words);
@@ -228,12 +247,14 @@ impl Pair {
         let started = Instant::now();
         // A run that is stopped takes the machine with it.
         let mut session = Session::start(tied(command, &self.droste), LIMIT)?;
-        session.wait_for("differ: ok")?;
+        let ended = session.wait_for("differ: ok");
         let time = started.elapsed();
-        let said = session.finish()?;
+        let lines = own(session.transcript());
+        let broken = ended.and_then(|()| session.finish().map(drop)).err();
         Ok(Said {
-            lines: own(&said),
+            lines,
             time,
+            broken: broken.map(Failure::from),
         })
     }
 }
