@@ -2,7 +2,11 @@
 //!
 //! The guest `differ` makes the programs and runs them. What it says of each on the bare emulated machine, at EL2, it
 //! must say at a virtual EL2. Where it does not, the program is made small and told with all that either saw.
+//!
+//! A small program is kept in the corpus, a file that the guest carries: what it saw once is compared ever after, whatever
+//! the generator makes by then.
 
+mod corpus;
 mod runs;
 mod shrink;
 
@@ -19,7 +23,7 @@ const SHOWN: usize = 8;
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// How long, in minutes
-    #[arg(required_unless_present = "program")]
+    #[arg(required_unless_present_any = ["program", "corpus"])]
     minutes: Option<f64>,
     /// Where to begin; by default at a seed that the clock gives
     #[arg(long)]
@@ -30,6 +34,12 @@ pub(crate) struct Options {
     /// This program of the seed alone
     #[arg(long)]
     program: Option<u64>,
+    /// Make that program small and keep it in the corpus, for this reason: what is right, and where it stands
+    #[arg(long, value_name = "WHY", requires = "program")]
+    keep: Option<String>,
+    /// The programs of the corpus alone
+    #[arg(long, conflicts_with = "program")]
+    corpus: bool,
     /// QEMU's `-cpu`
     #[arg(long, default_value = droste::qemu::CPU)]
     cpu: String,
@@ -61,9 +71,15 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
     if let Some(program) = options.program {
         for kind in &kinds {
-            shrink::explain(&pair, kind, seed, program)?;
+            let text = shrink::explain(&pair, kind, seed, program)?;
+            if let (Some(text), Some(why)) = (text, &options.keep) {
+                corpus::keep(&options.cpu, kind, why, &text)?;
+            }
         }
         return Ok(());
+    }
+    if options.corpus {
+        return corpus::run(&pair, &kinds);
     }
     let minutes = options.minutes.unwrap_or(0.0);
     let end = Instant::now() + Duration::from_secs_f64(60.0 * minutes);
@@ -81,31 +97,149 @@ pub(crate) fn run_for(time: Duration, seed: u64) -> Result<(), Failure> {
 }
 
 fn soak(pair: &Pair, kinds: &[&Kind], seed: u64, most: usize, end: Instant) -> Result<(), Failure> {
-    let (mut programs, mut different) = (0, Vec::new());
-    for (n, kind) in kinds.iter().cycle().enumerate() {
-        let seed = seed + n as u64;
+    let batch = |kind: &Kind, seed, different: &mut Vec<u64>| {
         let found = pair.compare(kind, seed, 0, BATCH)?;
-        programs += BATCH;
         println!("{}: seed {seed}: {found}", kind.name);
-        different.extend(
-            found
-                .different
-                .iter()
-                .map(|program| (*kind, seed, *program)),
-        );
-        if Instant::now() >= end || different.len() >= most {
+        different.extend(&found.different);
+        found.broken.map_or(Ok(()), Err)
+    };
+    let explain = |found: &Found<'_>| {
+        let &Found {
+            kind,
+            seed,
+            program,
+        } = found;
+        let text = shrink::explain(pair, kind, seed, program)?;
+        if text.is_some() {
+            println!(
+                "kept by: cargo xtask differ --seed {seed} --kind {} --program {program} --keep WHY",
+                kind.name
+            );
+        }
+        Ok(())
+    };
+    let rounds = kinds
+        .iter()
+        .cycle()
+        .zip(seed..)
+        .map(|(kind, seed)| (*kind, seed));
+    search(rounds, most, || Instant::now() >= end, batch, explain)
+}
+
+/// A program that differs.
+struct Found<'a> {
+    kind: &'a Kind,
+    seed: u64,
+    program: u64,
+}
+
+/// Runs batches until it is over, and explains what differs, though a batch may come to no end.
+fn search<'a>(
+    rounds: impl Iterator<Item = (&'a Kind, u64)>,
+    most: usize,
+    is_over: impl Fn() -> bool,
+    mut batch: impl FnMut(&Kind, u64, &mut Vec<u64>) -> Result<(), Failure>,
+    mut explain: impl FnMut(&Found<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let (mut programs, mut found, mut broken) = (0, Vec::new(), None);
+    for (kind, seed) in rounds {
+        let mut different = Vec::new();
+        let ended = batch(kind, seed, &mut different);
+        found.extend(different.into_iter().map(|program| Found {
+            kind,
+            seed,
+            program,
+        }));
+        if let Err(error) = ended {
+            broken = Some(format!("{}, seed {seed}: {error}", kind.name));
+            break;
+        }
+        programs += BATCH;
+        if is_over() || found.len() >= most {
             break;
         }
     }
-    if different.is_empty() {
-        println!("{programs} programs, no difference");
-        return Ok(());
+    for one in found.iter().take(most) {
+        if let Err(error) = explain(one) {
+            let Found {
+                kind,
+                seed,
+                program,
+            } = one;
+            println!("--- {}: seed {seed}, program {program}: {error}", kind.name);
+        }
     }
-    let found = different.len();
-    for (kind, seed, program) in different.into_iter().take(most) {
-        shrink::explain(pair, kind, seed, program)?;
+    match (found.len(), broken) {
+        (0, None) => {
+            println!("{programs} programs, no difference");
+            Ok(())
+        }
+        (0, Some(broken)) => Err(Failure::new(broken)),
+        (found, None) => Err(Failure::new(format!(
+            "{found} of {programs} programs differ"
+        ))),
+        (found, Some(broken)) => Err(Failure::new(format!(
+            "{found} of {programs} programs differ; and {broken}"
+        ))),
     }
-    Err(Failure::new(format!(
-        "{found} of {programs} programs differ"
-    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs three batches that differ as they say; the programs that are explained, and how it ends.
+    fn tried(
+        batches: [(&[u64], Result<(), &str>); 3],
+        explains: Result<(), &str>,
+    ) -> (Vec<(u64, u64)>, String) {
+        let mut batches = batches.into_iter();
+        let mut explained = Vec::new();
+        let ended = search(
+            std::iter::repeat(&runs::KINDS[0]).zip(7..10),
+            SHOWN,
+            || false,
+            |_, _, different| {
+                let (programs, ended) = batches.next().expect("three batches");
+                different.extend(programs);
+                ended.map_err(Failure::new)
+            },
+            |found| {
+                explained.push((found.seed, found.program));
+                explains.map_err(Failure::new)
+            },
+        );
+        (
+            explained,
+            ended.map_or_else(|error| error.to_string(), |()| String::new()),
+        )
+    }
+
+    #[test]
+    fn what_differs_is_told_though_a_machine_hangs_later() {
+        let batches: [(&[u64], _); 3] = [(&[], Ok(())), (&[5, 9], Ok(())), (&[3], Err("it hangs"))];
+        let (explained, said) = tried(batches, Ok(()));
+        assert_eq!(explained, [(8, 5), (8, 9), (9, 3)]);
+        assert!(said.starts_with("3 of 8192 programs differ"), "{said}");
+        assert!(said.contains("vhe, seed 9: it hangs"), "{said}");
+    }
+
+    #[test]
+    fn what_differs_is_told_though_another_cannot_be_explained() {
+        let batches: [(&[u64], _); 3] = [(&[5], Ok(())), (&[9], Ok(())), (&[], Ok(()))];
+        let (explained, said) = tried(batches, Err("it hangs"));
+        assert_eq!(explained, [(7, 5), (8, 9)]);
+        assert_eq!(said, "2 of 12288 programs differ");
+    }
+
+    #[test]
+    fn a_machine_that_hangs_is_a_failure_without_a_difference() {
+        let none: &[u64] = &[];
+        let (explained, said) = tried(
+            [(none, Err("it hangs")), (none, Ok(())), (none, Ok(()))],
+            Ok(()),
+        );
+        assert!(explained.is_empty());
+        assert_eq!(said, "vhe, seed 7: it hangs");
+    }
 }

@@ -1,13 +1,17 @@
-//! Random programs for EL2: what each sees at EL2 of the bare machine it must see at a virtual EL2. `cargo xtask differ`
-//! runs others, and makes small what differs.
+//! Random programs for EL2: what each sees at EL2 of the bare machine it must see at a virtual EL2; and those of the
+//! corpus. `cargo xtask differ` runs others, makes small what differs, and keeps it in the corpus.
 
 use crate::stage::{DROSTE, Stage, Turn, parts};
-use droste::qemu::{Machine, run_with_deadline, tied};
-use std::collections::BTreeMap;
+use droste::qemu::{CPU, Machine, run_with_deadline, tied};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Always the same programs, which take about half a minute on an idle host.
-const WORDS: &str = "differ.seed=1 differ.count=4096";
+const WORDS: &str = "differ.corpus differ.seed=1 differ.count=4096";
+/// The corpus alone.
+const CORPUS_WORDS: &str = "differ.corpus differ.count=0";
+/// Programs with lines that say for which kind of machine and which processor.
+const CORPUS: &str = include_str!("../../../guests/src/differ/corpus.txt");
 /// The kinds of EL2, and the word by which the guest makes its own so.
 const KINDS: [(&str, &str); 2] = [("vhe", ""), ("nvhe", "nvhe")];
 const OK: &str = "differ: ok";
@@ -15,11 +19,12 @@ const OK: &str = "differ: ok";
 const LIMIT: u64 = 300;
 
 /// Runs the programs at EL2 of a machine without Droste.
-fn on_the_bare_machine(word: &str) -> String {
+fn on_the_bare_machine(word: &str, cpu: &str, words: &str) -> String {
     let machine = Machine {
         cpus: 1,
+        cpu: cpu.to_owned(),
         memory_mib: 128,
-        append: format!("{word} {WORDS}"),
+        append: format!("{word} {words}"),
         ..Machine::new(&parts().qemu, parts().at_el2("differ"))
     };
     let _turn = Turn::wait(1);
@@ -28,13 +33,37 @@ fn on_the_bare_machine(word: &str) -> String {
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// Runs them there and on Droste, compares, and gives what the bare machine said.
+fn compare((kind, word): (&str, &str), cpu: &str, words: &str) -> String {
+    let bare = on_the_bare_machine(word, cpu, words);
+    let mut stage = Stage::new();
+    stage.at_el2_with("differ", kind, 1, words);
+    let run = stage.run_on(1).within(LIMIT).with(&["--cpu", cpu]);
+    let ended = run.succeeds(&[OK]);
+    let (bare_saw, saw) = (saw(&bare), saw(&ended.output));
+    assert_eq!(bare_saw.len(), saw.len(), "{kind}: programs are missing");
+    for (bare, here) in bare_saw.iter().zip(&saw) {
+        assert_eq!(
+            bare, here,
+            "{kind}: cargo xtask differ 0 --seed 1 --kind {kind}, or cargo xtask differ --corpus, says more"
+        );
+    }
+    bare
+}
+
 /// Lines of programs, each with the number of its first and what they saw.
 fn saw(output: &str) -> Vec<&str> {
     let lines = output
         .lines()
         .filter_map(|line| line.strip_prefix("differ: "));
-    let of_programs = lines.filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+    let of_programs =
+        lines.filter(|line| line.starts_with(|c: char| c.is_ascii_digit()) || is_kept(line));
     of_programs.map(str::trim_end).collect()
+}
+
+/// Whether a line is of a program of the corpus.
+fn is_kept(line: &str) -> bool {
+    line.starts_with("kept ")
 }
 
 /// How often each row of what is known to differ was met.
@@ -47,24 +76,39 @@ fn met(output: &str, times: &mut BTreeMap<String, u64>) {
     }
 }
 
+/// Kinds and processors of the corpus, and how many programs it has.
+fn corpus() -> (BTreeSet<(String, String)>, usize) {
+    let programs = CORPUS
+        .split("\n\n")
+        .map(str::lines)
+        .filter_map(|mut lines| {
+            let kind = lines.next()?.strip_prefix("kind ")?;
+            let kind = kind.split_once('-').map_or(kind, |(kind, _)| kind);
+            let cpu = lines.next()?.strip_prefix("cpu ").unwrap_or(CPU);
+            Some((kind.to_owned(), cpu.to_owned()))
+        });
+    let all: Vec<_> = programs.collect();
+    (all.iter().cloned().collect(), all.len())
+}
+
 #[test]
 fn random_programs_see_at_a_virtual_el2_what_they_see_at_el2() {
     let mut times = BTreeMap::new();
-    for (kind, word) in KINDS {
-        let bare = on_the_bare_machine(word);
-        let mut stage = Stage::new();
-        stage.at_el2_with("differ", kind, 1, WORDS);
-        let ended = stage.run_on(1).within(LIMIT).succeeds(&[OK]);
-        let (bare_saw, saw) = (saw(&bare), saw(&ended.output));
-        assert_eq!(bare_saw.len(), 4096 / 16, "{kind}: programs are missing");
-        assert_eq!(bare_saw.len(), saw.len(), "{kind}: programs are missing");
-        for (bare, here) in bare_saw.iter().zip(&saw) {
-            assert_eq!(
-                bare, here,
-                "{kind}: cargo xtask differ 0 --seed 1 --kind {kind} says more"
-            );
-        }
+    let mut kept = 0;
+    for kind in KINDS {
+        let bare = compare(kind, CPU, WORDS);
+        let saw = saw(&bare);
+        let of_corpus = saw.iter().filter(|line| is_kept(line)).count();
+        assert_eq!(saw.len() - of_corpus, 4096 / 16, "programs are missing");
+        kept += of_corpus;
         met(&bare, &mut times);
+    }
+    let (machines, count) = corpus();
+    assert_eq!(kept, count, "programs of the corpus are missing");
+    for (name, cpu) in machines.into_iter().filter(|(_, cpu)| cpu != CPU) {
+        let kind = KINDS.into_iter().find(|(kind, _)| *kind == name);
+        let kind = kind.unwrap_or_else(|| panic!("the corpus has a kind {name:?}"));
+        compare(kind, &cpu, CORPUS_WORDS);
     }
     let never: Vec<_> = times.iter().filter(|(_, count)| **count == 0).collect();
     assert!(

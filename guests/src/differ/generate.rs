@@ -14,9 +14,27 @@ use crate::random::Random;
 
 /// What the guest's EL2 is like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Shape {
+pub enum Shape {
+    /// E2H = 1.
+    Vhe,
+    /// E2H = 0.
+    Nvhe,
+}
+
+impl Shape {
+    /// That of a kind of runs: what stands before its hyphen.
+    pub fn of_kind(kind: &str) -> Option<Self> {
+        match kind.split('-').next() {
+            Some("vhe") => Some(Self::Vhe),
+            Some("nvhe") => Some(Self::Nvhe),
+            _ => None,
+        }
+    }
+
     /// Whether its E2H is 1.
-    pub is_vhe: bool,
+    pub fn is_vhe(self) -> bool {
+        self == Self::Vhe
+    }
 }
 
 /// HCR_EL2 of levels under EL2: VM, FMO, IMO, AMO, TSC.
@@ -140,7 +158,7 @@ impl Maker {
 
     /// A phase at EL2, as its own host.
     pub fn host_phase(&mut self) {
-        let hcr = if self.shape.is_vhe { TGE } else { 7 << 3 };
+        let hcr = if self.shape.is_vhe() { TGE } else { 7 << 3 };
         self.phase(Level::El2, hcr);
     }
 
@@ -184,7 +202,7 @@ impl Maker {
 
     /// How the level of the phase that is being made names a register.
     fn name(&mut self, register: Register) -> crate::encode::Name {
-        let is_vhe = self.shape.is_vhe && self.last().level.is_of_el2();
+        let is_vhe = self.shape.is_vhe() && self.last().level.is_of_el2();
         register.at_el2(is_vhe)
     }
 
@@ -550,7 +568,7 @@ mod tests {
     use super::*;
     use crate::differ::program::{CODE, DATA_BYTES, PHASE_BYTES};
 
-    const SHAPES: [Shape; 2] = [Shape { is_vhe: true }, Shape { is_vhe: false }];
+    const SHAPES: [Shape; 2] = [Shape::Vhe, Shape::Nvhe];
 
     fn all(mut look: impl FnMut(&Program, Shape)) {
         for shape in SHAPES {
@@ -600,7 +618,7 @@ mod tests {
                 assert_ne!(hcr & TSC, 0, "EL1's vectors call by SMC");
                 // Interrupts are EL2's: the timer ends what does not come back.
                 assert_ne!(hcr & (1 << 4 | TGE), 0);
-                assert!(shape.is_vhe || phase.level != Level::HostEl0);
+                assert!(shape.is_vhe() || phase.level != Level::HostEl0);
             }
         });
     }

@@ -7,7 +7,6 @@
 //! Its *parts* are what can be left out: a descriptor that is odd, a phase's bits of HCR_EL2 and of PSTATE, a step.
 
 use crate::encode::{self, ISB};
-use core::fmt;
 
 /// Physical address, and IPA where stage 2 is on, of what programs are made of. Nothing of a machine of 128 MiB is there.
 pub const BASE: u64 = 0x4400_0000;
@@ -45,7 +44,7 @@ pub const WORDS: usize = (STEPS + 1) * SLOT_WORDS;
 /// The immediate of the call that ends a phase.
 pub const END: u16 = 0x7fff;
 /// `NOP`.
-const NOP: u32 = 0xd503201f;
+pub(super) const NOP: u32 = 0xd503201f;
 
 /// A few things, no more than `N`.
 #[derive(Clone, Copy, Debug)]
@@ -68,9 +67,14 @@ impl<T: Copy + Default, const N: usize> List<T, N> {
     /// # Panics
     /// If there is no room: who fills the list knows its length.
     pub fn push(&mut self, item: T) {
-        assert!(self.used < N, "the list is full");
-        self.items[self.used] = item;
+        assert!(self.add(item).is_some(), "the list is full");
+    }
+
+    /// Adds one if there is room.
+    pub fn add(&mut self, item: T) -> Option<()> {
+        *self.items.get_mut(self.used)? = item;
         self.used += 1;
+        Some(())
     }
 
     /// Whether no more fits.
@@ -117,6 +121,16 @@ pub enum Level {
 }
 
 impl Level {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::El2,
+        Self::El2t,
+        Self::HostEl0,
+        Self::El1,
+        Self::El1t,
+        Self::El0,
+    ];
+
     /// PSTATE there, with everything masked.
     pub const fn pstate(self) -> u64 {
         const MASKED: u64 = 0x3c0;
@@ -161,6 +175,17 @@ pub struct Step {
     pub is_fixed: bool,
     /// The register that it fills; 0 for none.
     pub fills: u8,
+}
+
+impl Step {
+    /// A slot in which nothing is done.
+    pub const NONE: Self = Self {
+        what: "",
+        word: NOP,
+        operand: Operand::Kept,
+        is_fixed: true,
+        fills: 0,
+    };
 }
 
 /// A descriptor.
@@ -281,77 +306,7 @@ impl Program {
             Part::Entry(n) => self.entries[n].value = self.entries[n].plain,
             Part::Hcr(phase) => self.phases[phase].more_hcr = 0,
             Part::Pstate(phase) => self.phases[phase].pstate = 0,
-            Part::Step(phase, n) => {
-                self.phases[phase].steps[n] = Step {
-                    what: "",
-                    word: NOP,
-                    operand: Operand::Kept,
-                    is_fixed: true,
-                    fills: 0,
-                }
-            }
-        }
-    }
-}
-
-impl fmt::Display for Program {
-    /// What is in it, one line each; parts begin with their bit.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bit_of = |wanted: Part| Bit(self.parts().position(|part| part == wanted));
-        writeln!(f, "about {}", self.theme)?;
-        for (n, entry) in self.entries.iter().enumerate() {
-            let Entry { at, value, .. } = entry;
-            writeln!(f, "{} [{at:#x}] = {value:#x}", bit_of(Part::Entry(n)))?;
-        }
-        for (n, phase) in self.phases.iter().enumerate() {
-            writeln!(f, "   {:?}, HCR_EL2 {:#x}", phase.level, phase.hcr)?;
-            if phase.more_hcr != 0 {
-                writeln!(
-                    f,
-                    "{} HCR_EL2 |= {:#x}",
-                    bit_of(Part::Hcr(n)),
-                    phase.more_hcr
-                )?;
-            }
-            if phase.pstate != 0 {
-                writeln!(
-                    f,
-                    "{} PSTATE ^= {:#x}",
-                    bit_of(Part::Pstate(n)),
-                    phase.pstate
-                )?;
-            }
-            for (k, step) in phase
-                .steps
-                .iter()
-                .enumerate()
-                .filter(|(_, s)| s.word != NOP)
-            {
-                write!(
-                    f,
-                    "{} {k}: {} ({:08x})",
-                    bit_of(Part::Step(n, k)),
-                    step.what,
-                    step.word
-                )?;
-                match step.operand {
-                    Operand::Kept => writeln!(f)?,
-                    Operand::Value(value) => writeln!(f, ", x0 {value:#x}")?,
-                    Operand::Ahead(slots) => writeln!(f, ", x0 the slot {slots} behind")?,
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-struct Bit(Option<usize>);
-
-impl fmt::Display for Bit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(bit) => write!(f, "{bit:2}"),
-            None => f.write_str("  "),
+            Part::Step(phase, n) => self.phases[phase].steps[n] = Step::NONE,
         }
     }
 }

@@ -15,6 +15,9 @@ const LIMIT: Duration = Duration::from_mins(5);
 /// Memory of the guest, in MiB.
 const MEMORY_MIB: u64 = 128;
 
+/// What stands before the number of a program of the corpus.
+const KEPT: &str = "kept ";
+
 /// How the guest runs on either machine.
 pub(super) struct Kind {
     /// What it is called.
@@ -70,6 +73,8 @@ pub(super) struct Pair {
 pub(super) struct Compared {
     /// Programs that saw different things.
     pub(super) different: Vec<u64>,
+    /// Why not all were run.
+    pub(super) broken: Option<Failure>,
     programs: usize,
     bare: Duration,
     droste: Duration,
@@ -97,6 +102,8 @@ impl fmt::Display for Compared {
 pub(super) struct Said {
     pub(super) lines: Vec<String>,
     time: Duration,
+    /// Why that is not all.
+    broken: Option<Failure>,
 }
 
 impl Pair {
@@ -134,28 +141,43 @@ impl Pair {
         count: u64,
     ) -> Result<Compared, Failure> {
         let words = format!("differ.seed={seed} differ.from={first} differ.count={count}");
-        let (bare, droste) = self.both(kind, &words)?;
-        let (ours, theirs) = (numbers(&droste.lines), numbers(&bare.lines));
-        if ours.len() != theirs.len() || ours.is_empty() {
+        self.compare_what(kind, "", &words)
+    }
+
+    /// Compares the programs of the corpus that a kind has.
+    ///
+    /// # Errors
+    /// As [`compare`](Self::compare).
+    pub(super) fn compare_corpus(&self, kind: &Kind) -> Result<Compared, Failure> {
+        self.compare_what(kind, KEPT, "differ.corpus differ.count=0")
+    }
+
+    fn compare_what(&self, kind: &Kind, what: &str, words: &str) -> Result<Compared, Failure> {
+        let (mut bare, mut droste) = self.both_as_far(kind, words)?;
+        let (ours, theirs) = (numbers(&droste.lines, what), numbers(&bare.lines, what));
+        let mut broken = bare.broken.take().or(droste.broken.take());
+        if broken.is_none() && (ours.len() != theirs.len() || ours.is_empty()) {
             for (name, said) in [("bare", &bare), ("droste", &droste)] {
                 droste::files::write(&self.folder.join(name), said.lines.join("\n").as_bytes())?;
             }
-            return Err(Failure::new(format!(
+            broken = Some(Failure::new(format!(
                 "{} programs on the bare machine, {} on Droste: see {}",
                 theirs.len(),
                 ours.len(),
                 self.folder.display()
             )));
         }
+        // What one has not come to does not differ.
         let different = theirs
             .iter()
-            .filter(|(program, hash)| ours.get(program) != Some(hash));
+            .filter(|(program, hash)| ours.get(program).is_some_and(|other| other != *hash));
         let known = bare
             .lines
             .iter()
             .filter_map(|line| line.strip_prefix("differ: known "));
         Ok(Compared {
             different: different.map(|(program, _)| *program).collect(),
+            broken,
             programs: theirs.len(),
             bare: bare.time,
             droste: droste.time,
@@ -164,7 +186,19 @@ impl Pair {
     }
 
     /// Both runs with the same words, beside each other.
+    ///
+    /// # Errors
+    /// If a run does not come to its end.
     pub(super) fn both(&self, kind: &Kind, words: &str) -> Result<(Said, Said), Failure> {
+        let (mut bare, mut droste) = self.both_as_far(kind, words)?;
+        match bare.broken.take().or(droste.broken.take()) {
+            Some(broken) => Err(broken),
+            None => Ok((bare, droste)),
+        }
+    }
+
+    /// The same, as far as they come.
+    fn both_as_far(&self, kind: &Kind, words: &str) -> Result<(Said, Said), Failure> {
         thread::scope(|scope| {
             let bare = scope.spawn(|| self.bare(kind, words));
             let droste = self.on_droste(kind, words);
@@ -213,12 +247,14 @@ impl Pair {
         let started = Instant::now();
         // A run that is stopped takes the machine with it.
         let mut session = Session::start(tied(command, &self.droste), LIMIT)?;
-        session.wait_for("differ: ok")?;
+        let ended = session.wait_for("differ: ok");
         let time = started.elapsed();
-        let said = session.finish()?;
+        let lines = own(session.transcript());
+        let broken = ended.and_then(|()| session.finish().map(drop)).err();
         Ok(Said {
-            lines: own(&said),
+            lines,
             time,
+            broken: broken.map(Failure::from),
         })
     }
 }
@@ -241,14 +277,15 @@ fn own(said: &str) -> Vec<String> {
     lines
 }
 
-/// Of lines `differ: NUMBER: DIGITS...`, each program with its digits. A neighbour may have broken them anywhere.
-fn numbers(lines: &[String]) -> BTreeMap<u64, String> {
+/// Of lines `differ: WHAT NUMBER: DIGITS...`, each program with its digits. A neighbour may have broken them anywhere.
+fn numbers(lines: &[String], what: &str) -> BTreeMap<u64, String> {
     let mut all = BTreeMap::new();
     for piece in lines.concat().split("differ: ") {
         let Some((first, digits)) = piece.split_once(": ") else {
             continue;
         };
-        if let Ok(first) = first.parse::<u64>() {
+        let first = first.strip_prefix(what).map(str::parse::<u64>);
+        if let Some(Ok(first)) = first {
             let digits = digits.split(' ').map(str::to_owned);
             all.extend((first..).zip(digits));
         }
@@ -272,17 +309,19 @@ mod tests {
         let lines = [
             "differ: E2H = 1",
             "differ: 16: 0a0b ffff",
+            "differ: kept 3: 1234",
             "differ: known x: 4",
             "differ: ok",
         ];
         let lines: Vec<String> = lines.map(str::to_owned).into();
-        let all = numbers(&lines);
+        let all = numbers(&lines, "");
         assert_eq!(all.len(), 2);
         assert_eq!(all[&16], "0a0b");
         assert_eq!(all[&17], "ffff");
+        assert_eq!(numbers(&lines, KEPT), [(3, "1234".to_owned())].into());
         let broken = own(
             "diff\r\n[steady] up\r\ner: 3\r\n[steady] on\r\n2: 0a0b ff\r\n[steady] off\r\nff\r\ndiffer: ok\r\n",
         );
-        assert_eq!(numbers(&broken)[&33], "ffff");
+        assert_eq!(numbers(&broken, "")[&33], "ffff");
     }
 }

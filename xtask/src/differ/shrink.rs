@@ -4,17 +4,22 @@ use super::runs::{Kind, Pair, Said};
 use crate::workspace::Failure;
 use std::collections::BTreeMap;
 
-/// Shrinks one program, and prints it; whether it differs when it is run alone.
+/// Shrinks one program, and prints it. Gives its text if it differs when it is run alone.
 ///
 /// # Errors
 /// If a run does not come to its end.
-pub(super) fn explain(pair: &Pair, kind: &Kind, seed: u64, program: u64) -> Result<bool, Failure> {
+pub(super) fn explain(
+    pair: &Pair,
+    kind: &Kind,
+    seed: u64,
+    program: u64,
+) -> Result<Option<String>, Failure> {
     let Some(mut mask) = fewer(pair, kind, seed, program, u64::MAX)? else {
         println!(
             "--- {}: seed {seed}, program {program}: not again",
             kind.name
         );
-        return Ok(false);
+        return Ok(None);
     };
     while let Some(less) = fewer(pair, kind, seed, program, mask)?.filter(|less| *less != mask) {
         mask = less;
@@ -28,6 +33,7 @@ pub(super) fn explain(pair: &Pair, kind: &Kind, seed: u64, program: u64) -> Resu
         words(seed, program, mask)
     );
     let (bare, droste) = pair.both(kind, &words)?;
+    let text = text(&bare);
     let (bare, droste) = (told(&bare), told(&droste));
     let same = bare
         .iter()
@@ -51,7 +57,7 @@ pub(super) fn explain(pair: &Pair, kind: &Kind, seed: u64, program: u64) -> Resu
     {
         println!("Droste: {line}");
     }
-    Ok(true)
+    Ok(Some(text))
 }
 
 fn words(seed: u64, program: u64, mask: u64) -> String {
@@ -102,6 +108,16 @@ fn told(said: &Said) -> Vec<String> {
     lines
         .map(|line| line.trim_start_matches("differ: ").to_owned())
         .collect()
+}
+
+/// The program alone.
+fn text(said: &Said) -> String {
+    let lines = said
+        .lines
+        .iter()
+        .skip_while(|line| !line.starts_with("about "));
+    let lines = lines.take_while(|line| !line.starts_with("differ: "));
+    lines.fold(String::new(), |text, line| text + line + "\n")
 }
 
 #[cfg(test)]

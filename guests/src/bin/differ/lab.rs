@@ -41,7 +41,7 @@ impl Lab {
             machine.unused() <= CODE && machine.ram_end() >= CODE + droste_guests::BLOCK,
             "programs need 128 MiB"
         );
-        if shape.is_vhe {
+        if shape.is_vhe() {
             map::open_to_el0();
         }
         el2::set_icc_sre(0xf);

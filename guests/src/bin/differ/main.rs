@@ -2,10 +2,11 @@
 //! image runs on the bare machine and on Droste; where the numbers differ, somebody is wrong.
 //!
 //! Words on the command line: `differ.seed=N`; `differ.from=N` and `differ.count=N`, which programs; `differ.verbose`,
-//! all that they are and saw; `differ.mask=N`, which parts of them;
+//! all that they are and saw; `differ.mask=N`, which parts of them; `differ.corpus`, before them those of the corpus;
 //! `differ.try`, one program again and again, each time without some of its parts.
 //!
-//! Prints lines of `differ: NUMBER: DIGITS...`, then `differ: known REASON: TIMES`, then `differ: ok`.
+//! Prints lines of `differ: kept NUMBER: DIGITS` and `differ: NUMBER: DIGITS...`, then `differ: known REASON: TIMES`,
+//! then `differ: ok`.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
@@ -21,6 +22,7 @@ mod state;
 #[cfg(target_os = "none")]
 mod guest {
     use crate::lab::Lab;
+    use droste_guests::differ::corpus;
     use droste_guests::differ::generate::{Shape, program};
     use droste_guests::differ::program::PARTS;
     use droste_guests::tree::Machine;
@@ -38,10 +40,19 @@ mod guest {
         let mask = word("differ.mask", u64::MAX);
         let first = word("differ.from", 0);
         let numbers = first..first + word("differ.count", 64);
-        let shape = Shape {
-            is_vhe: el2::is_vhe(),
+        let shape = if el2::is_vhe() {
+            Shape::Vhe
+        } else {
+            Shape::Nvhe
         };
         let mut lab = Lab::new(&machine, shape);
+        if machine.has_argument("differ.corpus") {
+            let all = corpus::all().enumerate();
+            for (n, kept) in all.filter(|(_, kept)| kept.shape == shape) {
+                let hash = lab.run(&kept.program);
+                println!("differ: kept {n}: {hash:04x}");
+            }
+        }
         if machine.has_argument("differ.try") {
             let whole = program(seed, first, shape);
             for tried in fewer(mask, whole.parts().count()) {

@@ -36,9 +36,9 @@ pub(super) fn returns(maker: &mut Maker) {
             Level::El0,
             Level::HostEl0,
         ];
-        let last = if maker.shape.is_vhe { 6 } else { 5 };
+        let last = if maker.shape.is_vhe() { 6 } else { 5 };
         let level = maker.random.one_of(&levels[..last]);
-        let host = if maker.shape.is_vhe { TGE } else { 7 << 3 };
+        let host = if maker.shape.is_vhe() { TGE } else { 7 << 3 };
         let hcr = match level {
             Level::HostEl0 => host,
             Level::El2 | Level::El2t if maker.once_in(2) => host,

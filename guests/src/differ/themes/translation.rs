@@ -121,7 +121,7 @@ pub(super) fn at(maker: &mut Maker) {
         maker.set(TCR_EL1, odd & !(7 << 32) | outputs);
     }
     for _ in 0..2 {
-        let host = maker.shape.is_vhe && maker.once_in(3);
+        let host = maker.shape.is_vhe() && maker.once_in(3);
         maker.phase(Level::El2, if host { TGE } else { 0 } | UNDER | stage2.hcr);
         // VM, PTW, DC, CD, ID.
         let more = maker.few_of(1 << 2 | 1 << 12 | 3 << 32);
@@ -158,13 +158,13 @@ pub(super) fn at(maker: &mut Maker) {
 pub(super) fn own(maker: &mut Maker) {
     const HOLE: u64 = 500 << 30;
     for _ in 0..2 {
-        let levels: &[Level] = if maker.shape.is_vhe {
+        let levels: &[Level] = if maker.shape.is_vhe() {
             &[Level::El2, Level::El2t, Level::HostEl0]
         } else {
             &[Level::El2, Level::El2t]
         };
         let level = maker.random.one_of(levels);
-        let hcr = if maker.shape.is_vhe { TGE } else { 7 << 3 };
+        let hcr = if maker.shape.is_vhe() { TGE } else { 7 << 3 };
         maker.phase(level, hcr);
         let pstate = maker.few_of(UAO_PAN | FLAGS);
         maker.last().pstate = pstate;
@@ -175,7 +175,7 @@ pub(super) fn own(maker: &mut Maker) {
                 0 => HOLE,
                 1 => maker.random.next(),
                 2 | 3 => page,
-                _ if maker.shape.is_vhe => page + alias,
+                _ if maker.shape.is_vhe() => page + alias,
                 _ => page,
             };
             match maker.random.below(6) {

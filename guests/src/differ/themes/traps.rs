@@ -77,7 +77,7 @@ pub(super) fn traps(maker: &mut Maker) {
     // nTWI, nTWE, UMA, DZE, UCT, UCI.
     let sctlr = SCTLR_OFF | maker.some_of(1 << 16 | 1 << 18 | 1 << 9 | 3 << 14 | 1 << 26);
     maker.set(SCTLR_EL1, sctlr);
-    let is_vhe = maker.shape.is_vhe;
+    let is_vhe = maker.shape.is_vhe();
     let open = if is_vhe { 3 << 20 } else { 0x33ff };
     let odd = maker.few_of(1 << 31 | if is_vhe { 3 << 20 } else { 1 << 10 });
     maker.set(CPTR_EL2, open ^ odd);
@@ -138,7 +138,7 @@ pub(super) fn registers(maker: &mut Maker) {
     for _ in 0..4 + maker.random.below(8) {
         let register = match maker.random.below(5) {
             0 | 1 => maker.random.one_of(&OF_EL2),
-            2 if maker.shape.is_vhe => maker.random.one_of(&OF_VHE),
+            2 if maker.shape.is_vhe() => maker.random.one_of(&OF_VHE),
             2 | 3 => maker.random.one_of(&PLAIN),
             _ => maker.random.one_of(&OF_REGIME),
         };
