@@ -162,6 +162,9 @@ fn abort(state: &mut VcpuState, esr: Esr) {
     let vm = state.vcpu.vm;
     let me = state.vcpu.index;
     let contexts = vm.contexts();
+    if contexts.advertised.exceeds_physical(ipa.0) && exit::too_wide(state, esr, far) {
+        return;
+    }
     let Some(walker) = el2(state).walker(&contexts.advertised) else {
         return exit::abort(state, esr);
     };

@@ -48,6 +48,7 @@ pub(crate) fn check(lab: &mut Lab) {
     sizes(lab);
     through_stage_1(lab);
     external(lab);
+    too_wide(lab);
     emulated(lab);
     lab.reset();
     without_stage_2(lab);
@@ -287,6 +288,38 @@ fn walks_into_device_memory(lab: &mut Lab) {
     let world = lab.run(Where::El1, &[load(3, 1, 0)], [table, 0, 0, 0]);
     let esr = class::DATA_SAME << 26 | IL | (TRANSLATION + 2);
     lab.at_el1("table in Device memory, no PTW", &world, 4, esr);
+}
+
+/// An output of stage 1 that TCR_EL1.IPS permits and PARange does not: IPS counts as PARange, so it is an address size fault
+/// of stage 1, whether or not there is a stage 2 (DDI 0487, D8 "Output address size").
+fn too_wide(lab: &mut Lab) {
+    /// PARange of 44 bits.
+    const BITS_44: u64 = 4;
+    /// IPS of 48 bits.
+    const BITS_48: u64 = 5;
+    if cpu::id_aa64mmfr0() & 0xf > BITS_44 {
+        return;
+    }
+    let (ldr, str) = (load(3, 1, 0), store(3, 1, 0));
+    Stage1::set_up().turn_on_with(BITS_48);
+    let base = lab.hcr;
+    for (what, hcr) in [("stage 2", base), ("no stage 2", base & !hcr::VM)] {
+        lab.hcr = hcr;
+        for (where_, at) in [
+            ("output", stage1::WIDE_AT + 0x18),
+            ("table", stage1::WIDE_TABLE_AT + (5 << 21) + 0x18),
+        ] {
+            let what = format_args!("{where_} too wide, {what}");
+            aborts_at_el1(lab, format_args!("{what}: load"), ldr, at, ADDRESS_SIZE + 1);
+            let iss = WNR | (ADDRESS_SIZE + 1);
+            aborts_at_el1(lab, format_args!("{what}: store"), str, at, iss);
+            let world = lab.run(Where::El1, &[BR_X0], [at, 0, 0, 0]);
+            let esr = FETCH_SAME | (ADDRESS_SIZE + 1);
+            taken_at_el1(lab, format_args!("{what}: fetch"), &world, esr, at);
+        }
+    }
+    lab.hcr = base;
+    lab.reset();
 }
 
 /// An output address where there is nothing: EL1's external abort, of what it wanted there and of its walks.
