@@ -1,6 +1,6 @@
 //! What a mutant is, and which crates have some.
 
-use super::{life, nested, stage2, vdev};
+use super::{life, locks, nested, stage2, vdev};
 
 /// A change of one place in the source that tests must notice.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ pub(super) struct Subject {
     pub(super) tests: &'static [&'static [&'static str]],
 }
 
-pub(super) const SUBJECTS: [Subject; 4] = [
+pub(super) const SUBJECTS: [Subject; 5] = [
     Subject {
         name: "stage2",
         mutants: stage2::MUTANTS,
@@ -67,6 +67,14 @@ pub(super) const SUBJECTS: [Subject; 4] = [
         tests: &[
             &["--package", "droste-life", "--lib"],
             &["--package", "droste-life", "--test", "interleavings"],
+        ],
+    },
+    Subject {
+        name: "locks",
+        mutants: locks::MUTANTS,
+        tests: &[
+            &["--package", "droste-locks", "--lib"],
+            &["--package", "droste-locks", "--test", "interleavings"],
         ],
     },
 ];
