@@ -1,7 +1,8 @@
-//! `cargo xtask mutants`: takes safeguards of stage 2, of nested guests, of their interrupts and of the lives of virtual
-//! machines away one by one, and sees whether tests notice.
+//! `cargo xtask mutants`: takes safeguards of stage 2, of nested guests, of their interrupts, of the lives of virtual
+//! machines and of locks away one by one, and sees whether tests notice.
 
 mod life;
+mod locks;
 mod nested;
 mod stage2;
 mod table;
@@ -17,7 +18,7 @@ use crate::workspace::{self, Failure};
 use table::{Mutant, Subject};
 
 /// What the mutants are tested with.
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 8] = [
     "arm64",
     "stage2",
     "nested",
@@ -25,6 +26,7 @@ const CRATES: [&str; 7] = [
     "trials",
     "vdev",
     "life",
+    "locks",
 ];
 /// In percent: what a mutant breaks shows early or not at all.
 const TRIALS: &str = "4";
@@ -34,7 +36,7 @@ const DEADLINE: Duration = Duration::from_mins(5);
 const MEMORY: &str = "8388608";
 
 /// The crates that have some.
-const SUBJECTS: [Subject; 4] = [
+const SUBJECTS: [Subject; 5] = [
     Subject {
         name: "stage2",
         mutants: &[stage2::MUTANTS],
@@ -64,6 +66,14 @@ const SUBJECTS: [Subject; 4] = [
             &["--package", "droste-life", "--test", "interleavings"],
         ],
     },
+    Subject {
+        name: "locks",
+        mutants: &[locks::MUTANTS],
+        tests: &[
+            &["--package", "droste-locks", "--lib"],
+            &["--package", "droste-locks", "--test", "interleavings"],
+        ],
+    },
 ];
 
 /// Which mutants are run.
@@ -75,7 +85,7 @@ pub(crate) struct Options {
     /// Run those whose name holds this
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Run those of this crate: stage2, nested, vdev or life
+    /// Run those of this crate: stage2, nested, vdev, life or locks
     #[arg(long, value_name = "CRATE")]
     of: Option<String>,
 }
