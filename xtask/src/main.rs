@@ -7,7 +7,10 @@ mod fuzz;
 mod image;
 mod lint;
 mod mutants;
+mod picture;
+mod record;
 mod soak;
+mod svg;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -38,6 +41,10 @@ enum Chore {
     Differ(differ::Options),
     /// Take safeguards of stage 2, nested guests, devices and lives away one by one, and see whether tests notice
     Mutants(mutants::Options),
+    /// Draw what README shows: machine, Droste, its guests and theirs
+    Picture,
+    /// Record a session at the terminal for README: boots the default run and types into it
+    Record,
     /// Let a fuzzer choose programs for the stage-2 and nested crates
     Fuzz(fuzz::Options),
 }
@@ -51,6 +58,8 @@ fn main() -> ExitCode {
         Chore::Soak(options) => soak::run(&options),
         Chore::Differ(options) => differ::run(&options),
         Chore::Mutants(options) => mutants::run(&options),
+        Chore::Picture => picture::run(),
+        Chore::Record => record::run(),
         Chore::Fuzz(options) => fuzz::run(&options),
     };
     match result {
