@@ -8,17 +8,19 @@ use super::program::{
 };
 use super::registers::{MAIR_EL1, PAR_EL1, Register, SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1};
 use super::registers::{VTCR_EL2, VTTBR_EL2};
-use super::themes::THEMES;
+use super::themes::{THEMES, THEMES_OF_EL1, Theme};
 use super::tree::{Granule, Placed, Tree};
 use crate::random::Random;
 
-/// What the guest's EL2 is like.
+/// What the guest's own level is like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shape {
-    /// E2H = 1.
+    /// EL2 with E2H = 1.
     Vhe,
-    /// E2H = 0.
+    /// EL2 with E2H = 0.
     Nvhe,
+    /// EL1: there is no EL2.
+    El1,
 }
 
 impl Shape {
@@ -27,6 +29,7 @@ impl Shape {
         match kind.split('-').next() {
             Some("vhe") => Some(Self::Vhe),
             Some("nvhe") => Some(Self::Nvhe),
+            Some("el1") => Some(Self::El1),
             _ => None,
         }
     }
@@ -59,6 +62,9 @@ const PS_40: u64 = 2;
 /// SCTLR_EL1 with everything off: RES1 of Armv8.0.
 pub const SCTLR_OFF: u64 = 0x30d0_0800;
 
+/// SCTLR_EL1 of a guest without EL2: `start.s`.
+pub const SCTLR_OF_EL1: u64 = 0x30d0_180d;
+
 /// Program `number` of a seed.
 pub fn program(seed: u64, number: u64, shape: Shape) -> Program {
     let mut random = Random::new(Random::new(seed).next().wrapping_add(number));
@@ -71,7 +77,11 @@ pub fn program(seed: u64, number: u64, shape: Shape) -> Program {
         looks: false,
         filled: 0,
     };
-    let theme = THEMES[number as usize % THEMES.len()];
+    let themes: &[Theme] = match shape {
+        Shape::El1 => &THEMES_OF_EL1,
+        Shape::Vhe | Shape::Nvhe => &THEMES,
+    };
+    let theme = themes[number as usize % themes.len()];
     maker.program.theme = theme.name;
     (theme.make)(&mut maker);
     maker.program
@@ -147,11 +157,12 @@ impl Maker {
         }
     }
 
-    /// An empty phase at the end. SMC traps whatever else does: EL1's vectors call by it.
+    /// An empty phase at the end. Where there is EL2, SMC traps whatever else does: EL1's vectors call by it.
     pub fn phase(&mut self, level: Level, hcr: u64) {
+        let always = if self.shape == Shape::El1 { 0 } else { TSC };
         self.program.phases.push(Phase {
             level,
-            hcr: hcr | TSC,
+            hcr: hcr | always,
             ..Phase::default()
         });
     }
@@ -237,6 +248,18 @@ impl Maker {
     /// Reads a register whose value is not to be seen.
     pub fn touch(&mut self, register: Register) {
         self.get_into(register, 31);
+    }
+
+    /// Reads a register into x0, for the step behind.
+    pub fn get_for_next(&mut self, register: Register) {
+        let word = self.name(register).read(0);
+        self.step(Step {
+            what: register.name,
+            word,
+            operand: Operand::Kept,
+            is_fixed: true,
+            fills: 0,
+        });
     }
 
     fn get_into(&mut self, register: Register, t: u32) {
@@ -524,10 +547,17 @@ impl Maker {
     pub fn turn_stage1_on(&mut self, stage1: &Stage1, sctlr: u64) {
         self.set_up(TCR_EL1, stage1.tcr);
         let asid = self.random.below(3) << 48;
-        self.set_up(TTBR0_EL1, LOWER_ROOT | asid);
+        if self.shape != Shape::El1 {
+            self.set_up(TTBR0_EL1, LOWER_ROOT | asid);
+        }
         self.set_up(TTBR1_EL1, STAGE1_ROOT | asid);
         self.set_up(MAIR_EL1, 0x4ff4_bb0c_0044_ff04);
-        self.set_up(SCTLR_EL1, SCTLR_OFF | sctlr);
+        let off = if self.shape == Shape::El1 {
+            SCTLR_OF_EL1
+        } else {
+            SCTLR_OFF
+        };
+        self.set_up(SCTLR_EL1, off ^ sctlr);
     }
 
     /// A step that is no part.
@@ -568,7 +598,7 @@ mod tests {
     use super::*;
     use crate::differ::program::{CODE, DATA_BYTES, PHASE_BYTES};
 
-    const SHAPES: [Shape; 2] = [Shape::Vhe, Shape::Nvhe];
+    const SHAPES: [Shape; 3] = [Shape::Vhe, Shape::Nvhe, Shape::El1];
 
     fn all(mut look: impl FnMut(&Program, Shape)) {
         for shape in SHAPES {
@@ -613,7 +643,7 @@ mod tests {
     #[test]
     fn what_leads_back_to_the_lab_is_never_off() {
         all(|program, shape| {
-            for phase in program.phases.iter() {
+            for phase in program.phases.iter().filter(|_| shape != Shape::El1) {
                 let hcr = phase.hcr | phase.more_hcr;
                 assert_ne!(hcr & TSC, 0, "EL1's vectors call by SMC");
                 // Interrupts are EL2's: the timer ends what does not come back.

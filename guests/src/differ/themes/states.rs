@@ -79,7 +79,7 @@ pub(super) fn returns(maker: &mut Maker) {
 }
 
 /// ERET of the level's own, to the slot behind it.
-fn leave(maker: &mut Maker, level: Level) {
+pub(super) fn leave(maker: &mut Maker, level: Level) {
     let spsr = spsr(maker);
     let (state, address) = match level {
         Level::El2 | Level::El2t => (SPSR_EL2, ELR_EL2),
