@@ -6,6 +6,7 @@
 mod diagnostic;
 mod inspect;
 mod parse;
+mod room;
 mod value;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::setup::monitor::Monitor;
 
 pub use diagnostic::{Diagnostic, Place, Placed, report};
 pub use inspect::{Located, inspect};
+pub use room::little_memory;
 pub use value::parse_size;
 
 /// Where a kernel or an initial RAM disk comes from.

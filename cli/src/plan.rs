@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use droste_image::{Console, Dom0, VmSpec};
 
 use crate::description::{
-    Description, Diagnostic, Disk, Located, Overrides, Part, Placed, inspect, load, report,
+    Description, Diagnostic, Disk, Located, Overrides, Part, Placed, inspect, little_memory, load,
+    report,
 };
 use crate::error::{Context, Result};
 use crate::files;
@@ -21,8 +22,9 @@ use crate::setup::{guest, initrd};
 const MACHINE_EXTRA_MIB: u64 = 128 + 32;
 /// The machine's memory is a multiple of this, in MiB.
 const MACHINE_STEP_MIB: u64 = 64;
-/// Processors of the machine unless somebody says.
+/// Processors of the machine unless somebody says: no fewer, and no more than the hypervisor drives.
 const CPUS_MIN: u32 = 2;
+const CPUS_MAX: u32 = 32;
 
 /// What the guest's command line gets besides the description's words.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -72,6 +74,18 @@ impl Parts {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
     vms: Vec<PlannedVm>,
+    warnings: Vec<String>,
+}
+
+/// What descriptions are found to be, with what is there of their parts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Examined {
+    /// The virtual machines.
+    pub vms: Vec<Description>,
+    /// All that is wrong.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What may be too little.
+    pub warnings: Vec<String>,
 }
 
 impl Plan {
@@ -91,23 +105,25 @@ impl Plan {
         Ok(Self::new(located))
     }
 
-    /// Reads descriptions and judges them with what is there already; fetches nothing. The second value is all that
-    /// is wrong.
-    pub fn examine(
-        setup: &Setup,
-        files: &[PathBuf],
-        overrides: &Overrides,
-    ) -> (Vec<Description>, Vec<Diagnostic>) {
-        let (descriptions, mut diagnostics) = load(files, overrides);
-        let located: Vec<_> = descriptions
-            .iter()
-            .map(|vm| (vm.clone(), find(setup, vm)))
-            .collect();
+    /// Reads descriptions and judges them with what is there already; fetches nothing.
+    pub fn examine(setup: &Setup, files: &[PathBuf], overrides: &Overrides) -> Examined {
+        let (vms, mut diagnostics) = load(files, overrides);
+        let located: Vec<_> = vms.iter().map(|vm| (vm.clone(), find(setup, vm))).collect();
         diagnostics.extend(inspect(&located));
-        (descriptions, diagnostics)
+        Examined {
+            vms,
+            diagnostics,
+            warnings: warnings(&located),
+        }
+    }
+
+    /// What may be too little for them to start.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     fn new(located: Vec<(Description, Located)>) -> Self {
+        let warnings = warnings(&located);
         let mut first_transport = 0;
         let mut vms = Vec::new();
         for (description, located) in located {
@@ -124,7 +140,7 @@ impl Plan {
                 devices,
             });
         }
-        Self { vms }
+        Self { vms, warnings }
     }
 
     /// The boot image.
@@ -175,12 +191,13 @@ impl Plan {
         (guests + image + MACHINE_EXTRA_MIB).next_multiple_of(MACHINE_STEP_MIB)
     }
 
-    /// The processors that a machine should have: as many as the largest virtual machine, and at least two.
-    pub fn machine_cpus(&self) -> u32 {
-        self.vms
-            .iter()
-            .map(|vm| vm.description.vcpus.value)
-            .fold(CPUS_MIN, u32::max)
+    /// The processors that a machine should have: as many as the largest virtual machine, as far as the `host` has them,
+    /// and at least two. Emulated processors that wait for each other's turn on the host come to nothing, where virtual
+    /// CPUs that take turns on one do.
+    pub fn machine_cpus(&self, host: u32) -> u32 {
+        let most = host.clamp(CPUS_MIN, CPUS_MAX);
+        let vcpus = self.vms.iter().map(|vm| vm.description.vcpus.value);
+        vcpus.fold(CPUS_MIN, u32::max).min(most)
     }
 
     /// The devices of all, on their transports.
@@ -242,6 +259,13 @@ pub fn summary(vm: &Description) -> String {
     lines.push(format!("  on reboot     {}", vm.on_reboot.as_str()));
     lines.push(format!("  EL2           {}", vm.el2.as_str()));
     lines.join("\n")
+}
+
+fn warnings(located: &[(Description, Located)]) -> Vec<String> {
+    let told = located
+        .iter()
+        .map(|(vm, located)| little_memory(vm, located));
+    told.flatten().collect()
 }
 
 fn shown(disk: &Disk) -> String {
@@ -543,12 +567,22 @@ mod tests {
             1024,
             "768 + 33 + 160 rounded up"
         );
-        assert_eq!(plan.machine_cpus(), 4);
+        assert_eq!(
+            [2, 3, 4, 5].map(|host| plan.machine_cpus(host)),
+            [2, 3, 4, 4]
+        );
+    }
+
+    #[test]
+    fn a_machine_has_no_more_processors_than_its_host_or_the_hypervisor_drives() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let plan = plan(&dir, &["vcpus = 64"]);
+        assert_eq!([1, 8, 128].map(|host| plan.machine_cpus(host)), [2, 8, 32]);
     }
 
     #[test]
     fn a_small_machine_has_two_processors() {
         let dir = tempfile::tempdir().expect("a directory");
-        assert_eq!(plan(&dir, &[""]).machine_cpus(), 2);
+        assert_eq!(plan(&dir, &[""]).machine_cpus(8), 2);
     }
 }

@@ -48,7 +48,8 @@ impl Ended {
     }
 }
 
-/// Runs a machine until it ends, or until the limit. The child is dead then, and the terminal as it was.
+/// Runs a machine until it ends, or until the limit. The child is dead then, and the terminal as it was. `known` is what
+/// may be the reason if no guest says anything.
 ///
 /// # Errors
 /// If QEMU cannot be started, or nobody reads stdout any more.
@@ -57,6 +58,7 @@ pub fn run(
     nonce: &Nonce,
     keyboard: Keyboard,
     limit: Option<Duration>,
+    known: Vec<String>,
 ) -> Result<Ended> {
     let _terminal = (keyboard == Keyboard::Terminal).then(|| terminal::save(stdin()));
     let input = if keyboard == Keyboard::Terminal {
@@ -80,6 +82,7 @@ pub fn run(
         &output,
         &mut filter,
         limit.map(|limit| Instant::now() + limit),
+        Silence::new(known),
     )?;
     let grace = if end == End::Closed {
         GRACE
@@ -130,12 +133,16 @@ enum End {
 }
 
 /// Passes output on until it ends.
-fn pump(output: &Receiver<Vec<u8>>, filter: &mut Filter, deadline: Option<Instant>) -> Result<End> {
+fn pump(
+    output: &Receiver<Vec<u8>>,
+    filter: &mut Filter,
+    deadline: Option<Instant>,
+    mut silence: Silence,
+) -> Result<End> {
     let mut deadline = deadline;
     let mut is_final = false;
     let mut shown = Vec::new();
     let start = Instant::now();
-    let mut silence = Silence::new();
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let piece = output.recv_timeout(left.map_or(HELD, |left| left.min(HELD)));
@@ -189,7 +196,7 @@ mod tests {
     }
 
     fn verdict(command: Command, limit: Option<Duration>) -> Result<()> {
-        run(command, &nonce(), Keyboard::None, limit)?.verdict()
+        run(command, &nonce(), Keyboard::None, limit, Vec::new())?.verdict()
     }
 
     #[test]
@@ -241,6 +248,7 @@ mod tests {
             &nonce(),
             Keyboard::None,
             LATE,
+            Vec::new(),
         )
         .expect_err("not there");
         assert!(

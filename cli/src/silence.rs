@@ -29,16 +29,19 @@ pub(crate) struct Silence {
     line: Vec<u8>,
     /// The hypervisor's last line.
     last: String,
+    /// What may be the reason if no guest says anything.
+    known: Vec<String>,
 }
 
 impl Silence {
-    /// From the start on.
-    pub(crate) fn new() -> Self {
+    /// From the start on. `known` is what may be the reason if no guest says anything.
+    pub(crate) fn new(known: Vec<String>) -> Self {
         Self {
             heard: Heard::Nobody,
             since: Some(Duration::ZERO),
             line: Vec::new(),
             last: String::new(),
+            known,
         }
     }
 
@@ -90,11 +93,21 @@ impl Silence {
                  a PL011; -v shows QEMU's command line"
             ),
             _ => format!(
-                "nothing was heard for {seconds} s: no guest has said anything. The hypervisor's last line was {:?}. A guest \
-                 is silent whose console is not on its command line (console=ttyAMA0), or whose memory is too little",
-                self.last
+                "nothing was heard for {seconds} s: no guest has said anything. The hypervisor's last line was {:?}. {}",
+                self.last,
+                self.reason()
             ),
         })
+    }
+}
+
+impl Silence {
+    /// Why no guest speaks, as far as anybody knows.
+    fn reason(&self) -> String {
+        if !self.known.is_empty() {
+            return format!("What is known: {}", self.known.join("; "));
+        }
+        "A guest is silent whose console is not on its command line (console=ttyAMA0), or whose memory is too little".into()
     }
 }
 
@@ -108,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_says_nothing_at_all_is_told_once() {
-        let mut silence = Silence::new();
+        let mut silence = Silence::new(Vec::new());
         assert_eq!(silence.tell(at(19)), None);
         let told = silence.tell(at(20)).expect("it is silent");
         assert!(
@@ -120,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_hypervisors_last_line_is_told_when_no_guest_speaks() {
-        let mut silence = Silence::new();
+        let mut silence = Silence::new(Vec::new());
         silence.hear(at(1), b"droste: Droste 0.1.0 on 2 CPUs\r\ndro");
         silence.hear(at(2), b"ste: warning: linux: shares\r\n");
         assert_eq!(silence.tell(at(21)), None);
@@ -137,13 +150,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_is_told_in_place_of_what_may_be() {
+        let mut silence = Silence::new(vec!["a has 64 MiB".into(), "b has 32 MiB".into()]);
+        silence.hear(at(1), b"droste: Droste 0.1.0 on 2 CPUs\r\n");
+        let told = silence.tell(at(21)).expect("no guest spoke");
+        assert!(
+            told.ends_with("What is known: a has 64 MiB; b has 32 MiB")
+                && !told.contains("console="),
+            "{told}"
+        );
+    }
+
+    #[test]
     fn a_guest_that_has_spoken_may_be_silent() {
         for said in [
             &b"droste: x\r\n[    0.000000] Booting\r\n"[..],
             b"guest:~# ",
             b"\r\n[a] b\r\n",
         ] {
-            let mut silence = Silence::new();
+            let mut silence = Silence::new(Vec::new());
             silence.hear(at(1), said);
             assert_eq!(silence.tell(at(1000)), None);
         }
@@ -151,7 +176,7 @@ mod tests {
 
     #[test]
     fn an_endless_line_is_not_kept() {
-        let mut silence = Silence::new();
+        let mut silence = Silence::new(Vec::new());
         silence.hear(at(0), b"droste: ");
         for _ in 0..1000 {
             silence.hear(at(0), &[b'.'; 100]);

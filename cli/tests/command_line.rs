@@ -212,6 +212,25 @@ fn check_says_what_would_run() {
 }
 
 #[test]
+fn check_tells_of_memory_that_is_little_for_a_linux() {
+    let stage = Stage::new("");
+    let mut kernel = vec![0; 4096];
+    kernel[16..24].copy_from_slice(&(40_u64 << 20).to_le_bytes());
+    kernel[56..60].copy_from_slice(b"ARM\x64");
+    stage.put("big", &kernel);
+    stage.put(
+        "big.toml",
+        b"name = \"vm\"\nkernel = \"big\"\nmemory = \"64M\"\n",
+    );
+    let output = stage.droste(&["check", "big.toml"]);
+    assert!(output.status.success());
+    let warning = "warning: vm has 64 MiB of memory, and kernel and RAM disk take 40 of them";
+    assert!(stderr(&output).starts_with(warning), "{}", stderr(&output));
+    let enough = stage.droste(&["check", "vm.toml"]);
+    assert_eq!(stderr(&enough), "");
+}
+
+#[test]
 fn check_knows_which_el2_a_guest_has() {
     let stage = Stage::new("");
     let check = |line: &str| {

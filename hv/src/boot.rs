@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
@@ -17,7 +18,7 @@ use crate::arch::boot::{has_e2h0, layout, secondary_start};
 use crate::arch::gic::Distributor;
 use crate::arch::id::{IdRegisters, Model};
 use crate::arch::memory::Region;
-use crate::arch::mmu::{self, Access};
+use crate::arch::mmu::{self, Access, OutOfTables};
 use crate::arch::{self, firmware, gic, timer};
 use crate::cpu::{self, Cpu};
 use crate::guest_memory::GuestMemory;
@@ -41,31 +42,32 @@ const PAGE: u64 = 4096;
 
 /// The boot CPU, under a stage 1 of the image and the device tree alone.
 pub(crate) fn primary(device_tree: Pa) -> ! {
-    let tree = Tree::read(memory::device_tree(device_tree)).unwrap_or_else(|error| refuse(&error));
+    let tree =
+        Tree::read(memory::device_tree(device_tree)).unwrap_or_else(|error| refuse(&error, None));
     open_console(&tree);
-    let platform = tree.platform().unwrap_or_else(|error| refuse(&error));
-    map_platform(&platform);
+    let nonce = tree.option("droste.report");
+    let platform = tree
+        .platform()
+        .unwrap_or_else(|error| refuse(&error, nonce));
+    if let Err(error) = map_platform(&platform) {
+        give_up(format_args!("{error}"));
+    }
+    cpu::init(&platform.cpus);
     log::info!(
         "Droste {} on {} CPUs",
         env!("CARGO_PKG_VERSION"),
-        platform.cpus.len()
+        cpu::all().len()
     );
-    if !has_e2h0() {
-        log::error!(
-            "this CPU has no EL2 without the Virtualization Host Extensions (FEAT_E2H0), which Droste needs"
-        );
-        power::machine_off();
-    }
-    cpu::init(&platform.cpus);
+    judge_cpu(&platform);
     let distributor =
-        Distributor::open(Pa(platform.gic.distributor.start)).expect("a GIC is not at address 0");
+        Distributor::open(Pa(platform.gic.distributor.start)).expect("a platform's GIC is above 0");
     machine::init(&platform, distributor, platform.uart.interrupts[0].intid);
+    find_redistributors();
     let cpu = &cpu::all()[0];
     init_cpu(cpu);
     start_secondaries();
     if let Err(BuildError(why)) = build_vms(&platform, device_tree) {
-        log::error!("{why}");
-        power::machine_off();
+        give_up(format_args!("{why}"));
     }
     let uart = machine().uart_intid;
     machine()
@@ -89,22 +91,68 @@ pub(crate) fn primary(device_tree: Pa) -> ! {
 /// Opens the console that the tree names, before anything can fail: whatever is wrong is said there.
 fn open_console(tree: &Tree<'_>) {
     if let Some(uart) = tree.console() {
-        for range in &uart.registers {
-            mmu::add(range.clone(), Access::Device);
+        let registers = &uart.registers[0];
+        if mmu::add(registers.clone(), Access::Device).is_ok() {
+            console::open(&uart);
+            logger::init();
         }
-        console::open(&uart);
-        logger::init();
     }
 }
 
-/// The end on a machine that Droste cannot run on.
-fn refuse(error: &PlatformError) -> ! {
-    log::error!("{error}");
+/// The end on a machine whose tree Droste cannot run with. Without firmware that could switch it off it stays on, and the
+/// tool that marks records by `nonce` learns of the end by one.
+fn refuse(error: &PlatformError, nonce: Option<&str>) -> ! {
     if error.has_firmware() {
-        power::machine_off();
+        give_up(format_args!("{error}"));
     }
+    log::error!("{error}");
+    log::error!("there is no firmware to switch the machine off: it stays on, and does nothing");
+    report::failed(nonce, format_args!("{error}"));
     console::flush();
     arch::halt()
+}
+
+/// The end on a machine that Droste cannot run on, or with nothing to run.
+fn give_up(why: fmt::Arguments<'_>) -> ! {
+    log::error!("{why}");
+    power::machine_off()
+}
+
+/// Whether Droste can run on this CPU; says which of the machine's it leaves alone.
+fn judge_cpu(platform: &Platform) {
+    let (all, used) = (platform.cpus.len(), cpu::all().len());
+    if all > used {
+        log::warn!("the machine has {all} CPUs: Droste drives {used}, the others stay off");
+    }
+    if !has_e2h0() {
+        give_up(format_args!(
+            "this CPU has no EL2 without the Virtualization Host Extensions (FEAT_E2H0), which Droste needs"
+        ));
+    }
+    if !gic::has_cpu_interface() {
+        give_up(format_args!(
+            "this CPU has no interface to a GICv3, which the device tree says that the machine has"
+        ));
+    }
+    if timer::frequency() == 0 {
+        give_up(format_args!(
+            "the firmware has not set the frequency of the counter (CNTFRQ_EL0 is 0)"
+        ));
+    }
+}
+
+/// Looks for every CPU's redistributor; this one's must be there.
+fn find_redistributors() {
+    for cpu in cpu::all() {
+        if let Some(found) = gic::redistributor_of(&machine().gic.redistributors, cpu.affinity) {
+            cpu.redistributor.call_once(|| found);
+        } else if cpu.index == 0 {
+            give_up(format_args!(
+                "the GICv3 has no redistributor for this CPU, {:#x}, in the regions of the device tree",
+                cpu.affinity
+            ));
+        }
+    }
 }
 
 /// A secondary CPU, under the shared stage 1.
@@ -118,12 +166,10 @@ pub(crate) fn secondary(index: usize) -> ! {
 fn init_cpu(cpu: &'static Cpu) {
     arch::traps::init_cpu();
     let m = machine();
-    let regions: Vec<Pa> = m.gic.redistributors.iter().map(|r| Pa(r.start)).collect();
     let timers = [m.timer.virt, m.timer.physical, m.timer.hypervisor].map(|timer| timer.intid);
-    let redistributor = gic::init_cpu(&regions, &timers, m.gic.maintenance.intid);
-    let redistributor =
-        redistributor.unwrap_or_else(|| panic!("CPU {:#x} has no redistributor", cpu.affinity));
-    cpu.redistributor.call_once(|| redistributor);
+    let redistributor = cpu.redistributor.get();
+    let redistributor = redistributor.expect("a CPU without a redistributor is not started");
+    gic::init_cpu(*redistributor, &timers, m.gic.maintenance.intid);
     cpu.model.call_once(Model::read);
     cpu.is_online.store(true, Ordering::Release);
 }
@@ -131,6 +177,13 @@ fn init_cpu(cpu: &'static Cpu) {
 /// Starts the other CPUs and waits for them. One that does not come gets no virtual CPUs.
 fn start_secondaries() {
     for cpu in cpu::all().iter().skip(1) {
+        if cpu.redistributor.get().is_none() {
+            log::warn!(
+                "CPU {:#x} has no redistributor in the regions of the device tree: it stays off",
+                cpu.affinity
+            );
+            continue;
+        }
         let (entry, context) = secondary_start(cpu.index);
         if let Err(error) = firmware::cpu_on(cpu.affinity, entry, context) {
             log::warn!("CPU {:#x} does not start: {error}", cpu.affinity);
@@ -149,7 +202,7 @@ fn start_secondaries() {
 
 /// Maps what the platform has: RAM but for the image, whose pages have their own permissions, and its interrupt controller.
 /// The console is mapped by now.
-fn map_platform(platform: &Platform) {
+fn map_platform(platform: &Platform) -> Result<(), OutOfTables> {
     let image = layout().all();
     for ram in &platform.memory {
         for piece in [
@@ -157,14 +210,15 @@ fn map_platform(platform: &Platform) {
             ram.start.max(image.end)..ram.end,
         ] {
             if piece.start < piece.end {
-                mmu::add(piece, Access::Write);
+                mmu::add(piece, Access::Write)?;
             }
         }
     }
     let gic = core::iter::once(&platform.gic.distributor).chain(&platform.gic.redistributors);
     for device in gic {
-        mmu::add(device.clone(), Access::Device);
+        mmu::add(device.clone(), Access::Device)?;
     }
+    Ok(())
 }
 
 /// Builds all VMs of the boot image. None runs yet.
@@ -313,10 +367,10 @@ impl Builder<'_> {
                 }
                 pages.push(range);
             }
-            device
-                .registers
-                .iter()
-                .for_each(|range| mmu::add(range.clone(), Access::Device));
+            for range in &device.registers {
+                mmu::add(range.clone(), Access::Device)
+                    .map_err(|error| BuildError(format!("{path}: {error}")))?;
+            }
             devices.push(device.clone());
         }
         self.taken.extend(pages);

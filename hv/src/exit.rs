@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 
 use droste_arm64::Ipa;
 use droste_arm64::esr::{Direction, Ec, Esr, FaultStatus, MmioAccess, fault_ipa};
-use droste_arm64::exception::{ExternalAbort, Injection, back_from_aarch32};
+use droste_arm64::exception::{Abort, Injection, back_from_aarch32};
 use droste_stage2::Privilege;
 
 use crate::arch::exception::Fault;
@@ -272,6 +272,13 @@ fn emulate(state: &mut VcpuState, esr: Esr, device: mmio::Device, far: u64) {
 /// An abort where nothing is.
 pub(crate) fn outside(state: &mut VcpuState, esr: Esr, far: u64) {
     state.vcpu.counters.count(Exit::Outside);
+    let ipa = fault_ipa(Fault::page(), far);
+    if esr.is_hpfar_valid()
+        && nested::walks::exceeds_physical(state, ipa)
+        && too_wide(state, esr, far)
+    {
+        return;
+    }
     let is_data = esr.ec() == Ec::DATA_ABORT_LOWER;
     if is_data && esr.is_cache_maintenance() && !esr.is_s1_walk() {
         return state.registers.skip(esr.instruction_bytes());
@@ -279,10 +286,22 @@ pub(crate) fn outside(state: &mut VcpuState, esr: Esr, far: u64) {
     external(state, esr, far);
 }
 
+/// The guest takes the address size fault of stage 1 in place of the abort of stage 2 that hardware reported, if stage 1
+/// gives an address that is too wide for it.
+#[cold]
+pub(crate) fn too_wide(state: &mut VcpuState, esr: Esr, far: u64) -> bool {
+    let Some(level) = nested::walks::address_size(state, far) else {
+        return false;
+    };
+    let abort = Abort::new(esr, far).of_address_size(level);
+    inject(state, Injection::AddressSize(abort));
+    true
+}
+
 /// The guest takes a synchronous external abort in place of the abort that hardware reported.
 #[inline(never)]
 pub(crate) fn external(state: &mut VcpuState, esr: Esr, far: u64) {
-    let abort = ExternalAbort::new(esr, far);
+    let abort = Abort::new(esr, far);
     let abort = if esr.is_s1_walk() {
         abort.on_walk(nested::walks::level(state, far))
     } else {

@@ -14,9 +14,9 @@ use droste_stage2::{
     Privilege, Proposal, Slot, Slots, Table, Trees, Users, VcpuId, VmidAllocator, Walk, handle,
     scheme,
 };
-use spin::RwLock;
-use spin::mutex::{SpinMutex, TicketMutex};
+use spin::mutex::{SpinMutex, TicketMutex, TicketMutexGuard};
 
+use crate::arch::locks::RwLock;
 use crate::arch::memory::Region;
 use crate::arch::stage2::Hardware;
 use crate::arch::{self, MAX_CPUS};
@@ -347,6 +347,41 @@ impl Pages {
     pub(crate) fn area_bytes(&self) -> u64 {
         let range = self.area.range();
         range.end - range.start
+    }
+}
+
+/// Pages under a lock that is taken with the first of them, and then kept. What an invalidation frees it gives back at
+/// its end, all at once: so whoever wants pages does not wait for invalidations.
+pub(crate) struct Late<'a> {
+    pages: &'a TicketMutex<Pages>,
+    locked: Option<TicketMutexGuard<'a, Pages>>,
+}
+
+impl<'a> Late<'a> {
+    /// These, not locked yet.
+    pub(crate) const fn new(pages: &'a TicketMutex<Pages>) -> Self {
+        Self {
+            pages,
+            locked: None,
+        }
+    }
+
+    fn locked(&mut self) -> &mut Pages {
+        self.locked.get_or_insert_with(|| self.pages.lock())
+    }
+}
+
+impl PageSupply for Late<'_> {
+    fn take(&mut self) -> Option<Pa> {
+        self.locked().take()
+    }
+
+    fn give(&mut self, page: Pa) {
+        self.locked().give(page);
+    }
+
+    fn trees(&mut self) -> Option<&mut Trees> {
+        self.locked().trees()
     }
 }
 

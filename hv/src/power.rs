@@ -5,8 +5,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use droste_vdev::psci::{Action, Workaround, Workarounds};
 
-use crate::arch::firmware;
 use crate::arch::vcpu::VcpuState;
+use crate::arch::{self, firmware};
 use crate::machine::machine;
 use crate::report::{self, Moment};
 use crate::vm::{Outcome, Vm};
@@ -103,5 +103,8 @@ pub(crate) fn vm_ended(vm: &Vm) {
 /// Powers the machine off, once all that was printed is out.
 pub(crate) fn machine_off() -> ! {
     console::flush();
-    firmware::system_off()
+    firmware::system_off();
+    log::error!("the firmware does not switch the machine off: it stays on, and does nothing");
+    console::flush();
+    arch::halt()
 }

@@ -210,7 +210,21 @@ pub(crate) fn after_bug(out: &mut LastWords, what: fmt::Arguments<'_>) -> ! {
         "{nonce} {{\"final\":true,\"outcome\":\"bug\",\"message\":\"{}\"}}",
         Escaped(what)
     );
-    firmware::system_off()
+    firmware::system_off();
+    halt()
+}
+
+/// The tool that marks records by `nonce` hears that nothing could be run.
+pub(crate) fn failed(nonce: Option<&str>, why: fmt::Arguments<'_>) {
+    if let Some(nonce) = nonce.filter(|nonce| !nonce.is_empty()) {
+        console::with_line(|line| {
+            let _ = write!(
+                line,
+                "{nonce} {{\"final\":true,\"outcome\":\"failed\",\"message\":\"{}\"}}",
+                Escaped(why)
+            );
+        });
+    }
 }
 
 /// Text as the inside of a JSON string.

@@ -3,6 +3,7 @@
 use crate::image;
 use crate::lint;
 use crate::workspace::{self, Failure};
+use serde_json::Value;
 use std::process::Command;
 
 /// The packages that are not built for the host, each with its target and its profile: the EL2 binary, and what runs in
@@ -21,7 +22,8 @@ pub(crate) fn run() -> Result<(), Failure> {
     for mut step in steps() {
         workspace::run(&mut step)?;
     }
-    lint::run()?;
+    lint::run(&lint::Options::default())?;
+    workspace::run(&mut package(&workspace::metadata()?))?;
     image::run()
 }
 
@@ -49,9 +51,37 @@ fn steps() -> Vec<Command> {
     steps
 }
 
+/// Packages each library crate as its users get it, and builds it from there.
+fn package(metadata: &Value) -> Command {
+    let mut command = workspace::cargo();
+    command.args(["package", "--quiet", "--allow-dirty"]);
+    let packages = metadata["packages"].as_array();
+    for package in packages.into_iter().flatten() {
+        // Not published at all is an empty list of registries.
+        let is_published = package["publish"].is_null();
+        let mut targets = package["targets"].as_array().into_iter().flatten();
+        let is_library = targets.all(|target| target["kind"][0] != "bin");
+        if let (true, true, Some(name)) = (is_published, is_library, package["name"].as_str()) {
+            command.args(["--package", name]);
+        }
+    }
+    command
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_may_take_is_packaged_and_nothing_else() {
+        let package = package(&serde_json::json!({"packages": [
+            {"name": "a", "publish": null, "targets": [{"kind": ["lib"]}, {"kind": ["test"]}]},
+            {"name": "b", "publish": [], "targets": [{"kind": ["lib"]}]},
+            {"name": "c", "publish": null, "targets": [{"kind": ["lib"]}, {"kind": ["bin"]}]},
+        ]}));
+        let words: Vec<_> = package.get_args().map(|a| a.to_string_lossy()).collect();
+        assert_eq!(words[3..], ["--package", "a"]);
+    }
 
     #[test]
     fn warnings_fail_every_step_that_can_have_them() {

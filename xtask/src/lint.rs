@@ -1,5 +1,7 @@
 //! `cargo xtask lint`: what a program can check of STYLE.md. Each rule says what it wants where it is broken.
 
+mod circles;
+mod commits;
 mod edges;
 mod rules;
 mod source;
@@ -59,17 +61,32 @@ impl fmt::Display for Finding {
     }
 }
 
+/// What is looked at besides the source.
+#[derive(Default, clap::Args)]
+pub(crate) struct Options {
+    /// Also judge the commits since BASE: any revision that git knows, such as `origin/main`
+    #[arg(long, value_name = "BASE")]
+    commits: Option<String>,
+}
+
 /// Judges the whole workspace; findings go to standard output.
 ///
 /// # Errors
 /// If a rule is broken, or git, cargo or a file cannot be read.
-pub(crate) fn run() -> Result<(), Failure> {
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let mut findings = edges::judge(&workspace::metadata()?);
-    for path in rust_files()? {
-        let text = workspace::read(&path)?;
-        let source = Source::new(&path, &text);
+    if let Some(base) = &options.commits {
+        findings.extend(commits::judge(base)?);
+    }
+    let files: Vec<(String, String)> = rust_files()?
+        .into_iter()
+        .map(|path| workspace::read(&path).map(|text| (path, text)))
+        .collect::<Result<_, _>>()?;
+    for (path, text) in &files {
+        let source = Source::new(path, text);
         findings.extend(rules::RULES.iter().flat_map(|rule| rule(&source)));
     }
+    findings.extend(circles::judge(&files).map_err(Failure::new)?);
     for finding in &findings {
         println!("{finding}");
     }

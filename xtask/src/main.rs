@@ -24,7 +24,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Chore {
     /// Check what a program can check of STYLE.md
-    Lint,
+    Lint(lint::Options),
     /// Formatting, clippy for the host and for EL2, documentation, lint, image; the tests are `cargo test`
     Ci,
     /// Look that no instruction of the EL2 binary depends on what a guest traps; part of `ci`
@@ -44,7 +44,7 @@ enum Chore {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
-        Chore::Lint => lint::run(),
+        Chore::Lint(options) => lint::run(&options),
         Chore::Ci => ci::run(),
         Chore::Image => image::run(),
         Chore::Bench(what) => bench::run(what),

@@ -1,7 +1,8 @@
-//! `cargo xtask mutants`: takes safeguards of stage 2, of nested guests, of their interrupts and of the lives of virtual
-//! machines away one by one, and sees whether tests notice.
+//! `cargo xtask mutants`: takes safeguards of stage 2, of nested guests, of their interrupts, of the lives of virtual
+//! machines and of locks away one by one, and sees whether tests notice.
 
 mod life;
+mod locks;
 mod nested;
 mod stage2;
 mod table;
@@ -14,10 +15,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::workspace::{self, Failure};
-use table::{Mutant, SUBJECTS, Subject};
+use table::{Mutant, Subject};
 
 /// What the mutants are tested with.
-const CRATES: [&str; 7] = [
+const CRATES: [&str; 8] = [
     "arm64",
     "stage2",
     "nested",
@@ -25,6 +26,7 @@ const CRATES: [&str; 7] = [
     "trials",
     "vdev",
     "life",
+    "locks",
 ];
 /// In percent: what a mutant breaks shows early or not at all.
 const TRIALS: &str = "4";
@@ -32,6 +34,47 @@ const TRIALS: &str = "4";
 const DEADLINE: Duration = Duration::from_mins(5);
 /// Address space of any process of a test, in KiB: an endless list takes all that there is before the deadline.
 const MEMORY: &str = "8388608";
+
+/// The crates that have some.
+const SUBJECTS: [Subject; 5] = [
+    Subject {
+        name: "stage2",
+        mutants: &[stage2::MUTANTS],
+        tests: &[
+            &["--package", "droste-trials", "--tests"],
+            &["--package", "droste-stage2", "--tests"],
+        ],
+    },
+    Subject {
+        name: "nested",
+        mutants: &[nested::MUTANTS, nested::OF_READING],
+        tests: &[
+            &["--package", "droste-trials", "--test", "nested*"],
+            &["--package", "droste-nested", "--tests"],
+        ],
+    },
+    Subject {
+        name: "vdev",
+        mutants: &[vdev::MUTANTS],
+        tests: &[&["--package", "droste-vdev", "--lib"]],
+    },
+    Subject {
+        name: "life",
+        mutants: &[life::MUTANTS],
+        tests: &[
+            &["--package", "droste-life", "--lib"],
+            &["--package", "droste-life", "--test", "interleavings"],
+        ],
+    },
+    Subject {
+        name: "locks",
+        mutants: &[locks::MUTANTS],
+        tests: &[
+            &["--package", "droste-locks", "--lib"],
+            &["--package", "droste-locks", "--test", "interleavings"],
+        ],
+    },
+];
 
 /// Which mutants are run.
 #[derive(clap::Args)]
@@ -42,7 +85,7 @@ pub(crate) struct Options {
     /// Run those whose name holds this
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Run those of this crate: stage2, nested, vdev or life
+    /// Run those of this crate: stage2, nested, vdev, life or locks
     #[arg(long, value_name = "CRATE")]
     of: Option<String>,
 }
@@ -69,7 +112,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         .filter(|subject| only(&options.of, subject.name));
     let chosen: Vec<(&Subject, Vec<&Mutant>)> = subjects
         .map(|subject| {
-            let mutants = subject.mutants.iter();
+            let mutants = subject.mutants.iter().copied().flatten();
             let mutants = mutants.filter(|mutant| only(&options.only, mutant.name));
             (subject, mutants.collect())
         })
@@ -283,5 +326,32 @@ fn wait(mut command: Command) -> Result<Option<bool>, Failure> {
             return Ok(None);
         }
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutant_changes_one_place_and_has_a_name_of_its_own() {
+        let all = SUBJECTS.iter().flat_map(|subject| {
+            let mutants = subject.mutants.iter().copied().flatten();
+            mutants.map(move |mutant| (subject, mutant))
+        });
+        for (index, (subject, mutant)) in all.clone().enumerate() {
+            let path = subject.path(mutant);
+            let source = workspace::read(&path).expect("a file of the crate");
+            let count = source.matches(mutant.old).count();
+            assert_eq!(
+                count, 1,
+                "{}: its text occurs {count} times in {path}",
+                mutant.name
+            );
+            assert_ne!(mutant.old, mutant.new, "{}", mutant.name);
+            let mut before = all.clone().take(index);
+            let is_known = before.any(|(_, other)| other.name == mutant.name);
+            assert!(!is_known, "{} is there twice", mutant.name);
+        }
     }
 }

@@ -17,10 +17,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn execute(arguments: &Arguments) -> Result<()> {
-    let (vms, diagnostics) = Plan::examine(&Setup::new()?, &arguments.files, &Overrides::default());
-    report(&diagnostics)?;
-    for vm in &vms {
+    let examined = Plan::examine(&Setup::new()?, &arguments.files, &Overrides::default());
+    report(&examined.diagnostics)?;
+    for vm in &examined.vms {
         println!("{}", summary(vm));
+    }
+    for warning in &examined.warnings {
+        eprintln!("warning: {warning}");
     }
     Ok(())
 }

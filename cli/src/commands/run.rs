@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     /// The processor that QEMU emulates
     #[arg(long, default_value = CPU)]
     cpu: String,
-    /// Processors of the machine [default: 2, or the most virtual CPUs of a virtual machine]
+    /// Processors of the machine [default: 2, or the most virtual CPUs of a virtual machine, as far as this host has them]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     smp: Option<u32>,
     /// Write the hypervisor's final record to this file
@@ -96,7 +96,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<()> {
         hypervisor(&setup, arguments)?,
     );
     machine.cpu.clone_from(&arguments.cpu);
-    machine.cpus = arguments.smp.unwrap_or(plan.machine_cpus());
+    machine.cpus = arguments.smp.unwrap_or(plan.machine_cpus(processors()));
     machine.memory_mib = plan.machine_memory_mib(image.len());
     machine.append = arguments.hypervisor_words(&nonce, keyboard);
     machine.devices = plan.devices();
@@ -115,11 +115,29 @@ pub(super) fn execute(arguments: &Arguments) -> Result<()> {
     }
     // By its name in /proc this very program is found even if it has been built anew meanwhile.
     let command = tied(&machine.command(), "/proc/self/exe");
-    let ended = run(command, &nonce, keyboard, arguments.limit(keyboard))?;
+    let mut known = plan.warnings().to_vec();
+    for warning in &known {
+        eprintln!("droste: warning: {warning}");
+    }
+    known.extend(slow(machine.cpus, processors()));
+    let ended = run(command, &nonce, keyboard, arguments.limit(keyboard), known)?;
     if let (Some(json), Some(record)) = (&arguments.json, &ended.record) {
         files::write(json, record.to_json().as_bytes())?;
     }
     ended.verdict()
+}
+
+/// Processors of this host.
+fn processors() -> u32 {
+    let found = std::thread::available_parallelism();
+    found.map_or(1, |found| u32::try_from(found.get()).unwrap_or(u32::MAX))
+}
+
+/// What there is to know of a machine with many more processors than its host.
+fn slow(cpus: u32, host: u32) -> Option<String> {
+    (cpus > host.saturating_mul(2)).then(|| {
+        format!("the machine has {cpus} processors where this host has {host}: they wait for each other; take fewer (--smp)")
+    })
 }
 
 fn hypervisor(setup: &Setup, arguments: &Arguments) -> Result<PathBuf> {
@@ -227,6 +245,12 @@ mod tests {
             told(&["--no-reboot"], attended),
             "droste.report=0000000000000001 droste.no-reboot"
         );
+    }
+
+    #[test]
+    fn a_machine_that_its_host_cannot_carry_is_told_of() {
+        assert_eq!(slow(4, 2), None);
+        assert!(slow(5, 2).is_some_and(|told| told.contains("5 processors where this host has 2")));
     }
 
     #[test]

@@ -276,7 +276,8 @@ impl<'a> Inspection<'a> {
     }
 }
 
-fn header(file: &Path) -> std::io::Result<Result<Header, KernelError>> {
+/// What the start of a kernel file says.
+pub(super) fn header(file: &Path) -> std::io::Result<Result<Header, KernelError>> {
     let mut start = Vec::new();
     File::open(file)?
         .take(KERNEL_START)

@@ -24,6 +24,8 @@ const SELF_REPORT: &str = include_str!("initrd/self-report.sh");
 const WORDS: &str = include_str!("initrd/words.sh");
 /// What starts a guest's own guest.
 const L2: &str = include_str!("initrd/l2.sh");
+/// What knows how much memory that takes.
+const ENOUGH: &str = include_str!("initrd/enough.sh");
 /// What `droste.l2` on the command line starts.
 pub(super) const NESTED_REPORT: &str = include_str!("initrd/nested-report.sh");
 /// What fills memory and looks at it later.
@@ -93,6 +95,7 @@ fn archive(busybox: &[u8], modules: &[(String, Vec<u8>)]) -> io::Result<Vec<u8>>
     }
     for (path, entry) in [
         ("bin/busybox", Entry::Program(busybox)),
+        ("bin/enough", Entry::Program(ENOUGH.as_bytes())),
         ("bin/l2", Entry::Program(L2.as_bytes())),
         ("bin/pattern", Entry::Program(PATTERN.as_bytes())),
         ("bin/sh", Entry::Link("busybox")),

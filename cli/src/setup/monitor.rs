@@ -9,9 +9,6 @@ use super::Setup;
 use super::fat::{self, Content};
 use crate::error::{Context, Result};
 
-/// An L2's memory unless somebody says, in MiB; the scripts of the RAM disk have the same.
-const MEMORY_MIB: u32 = 128;
-
 /// A virtual machine monitor that guests run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Monitor {
@@ -108,7 +105,7 @@ pub struct L2 {
     pub monitors: Vec<Monitor>,
     /// Virtual CPUs of each.
     pub vcpus: u32,
-    /// Memory of each, in MiB.
+    /// Memory of each, in MiB; 0 is what its kernel needs.
     pub memory_mib: u32,
     /// A kernel of the disk that needs no RAM disk, in place of Linux: one of the bare-metal test guests, whose own name
     /// begins the line with its good end.
@@ -128,7 +125,7 @@ impl L2 {
         Self {
             monitors: monitors.to_vec(),
             vcpus: 1,
-            memory_mib: MEMORY_MIB,
+            memory_mib: 0,
             kernel: None,
             parallel: 1,
             count: 1,
@@ -146,7 +143,7 @@ impl fmt::Display for L2 {
         }
         for (name, value, default) in [
             ("vcpus", self.vcpus, 1),
-            ("memory", self.memory_mib, MEMORY_MIB),
+            ("memory", self.memory_mib, 0),
             ("parallel", self.parallel, 1),
             ("count", self.count, 1),
             ("reclaim", self.reclaim_mib, 0),
@@ -205,12 +202,7 @@ mod tests {
 
     #[test]
     fn what_is_not_said_is_what_the_guest_does_anyway() {
-        for (name, value) in [
-            ("vcpus", 1),
-            ("memory", MEMORY_MIB),
-            ("parallel", 1),
-            ("count", 1),
-        ] {
+        for (name, value) in [("vcpus", 1), ("parallel", 1), ("count", 1)] {
             let default = format!("$(value droste.l2.{name} {value})");
             assert!(initrd::NESTED_REPORT.contains(&default), "{default}");
         }

@@ -1,8 +1,10 @@
 //! What Droste cannot run: it says why, and the run fails.
 
+use std::path::{Path, PathBuf};
+
 use droste_image::{Console, El2, OnReboot, VmSpec, write};
 
-use crate::stage::{Stage, must_say, parts};
+use crate::stage::{Stage, must_say, parts, patient};
 
 /// The machine goes off by itself when there is nothing to run.
 const NO_REPORT: &str = "QEMU ended (exit status: 0) before the hypervisor's final report";
@@ -59,6 +61,123 @@ fn a_machine_that_lacks_something_says_what_on_its_console() {
     let error = stage.run_on(1).by(qemu).fails();
     let why = "droste: error: the device tree has no GICv3, which Droste needs";
     must_say(&error, &[why, NO_REPORT]);
+}
+
+/// The tree of QEMU's `virt` with two processors and 1 GiB, its bytes `of` overwritten by as many.
+fn tree(of: &[u8], by: &[u8]) -> Vec<u8> {
+    assert_eq!(of.len(), by.len());
+    let mut tree = include_bytes!("../../../crates/devtree/tests/virt.dtb").to_vec();
+    let at = tree.windows(of.len()).position(|bytes| bytes == of);
+    let at = at.expect("the board has it");
+    tree[at..at + by.len()].copy_from_slice(by);
+    tree
+}
+
+/// A property of addresses and lengths.
+fn reg(cells: &[u64]) -> Vec<u8> {
+    cells.iter().flat_map(|cell| cell.to_be_bytes()).collect()
+}
+
+/// The redistributors of the board, from where and how many bytes.
+fn tree_with_redistributors(start: u64, bytes: u64) -> Vec<u8> {
+    tree(&reg(&[0x80a_0000, 0xf6_0000]), &reg(&[start, bytes]))
+}
+
+/// A QEMU that gives the machine this tree, with memory, command line, boot image and PSCI as they are.
+fn with_tree(stage: &Stage, tree: &[u8]) -> PathBuf {
+    stage.put("tree.dtb", tree);
+    stage.between(&format!(
+        "set -- \"$@\" -dtb {}",
+        stage.path("tree.dtb").display()
+    ))
+}
+
+#[test]
+fn a_cpu_without_a_redistributor_stays_off() {
+    let mut stage = Stage::new();
+    stage.fp("fp", 2);
+    let qemu = with_tree(&stage, &tree_with_redistributors(0x80a_0000, 0x2_0000));
+    let ended = stage.run_on(2).by(qemu).succeeds(&[
+        "droste: warning: CPU 0x1 has no redistributor in the regions of the device tree: it stays off",
+        "droste: warning: fp: 2 virtual CPUs share 1 physical ones",
+        "fp: ok",
+    ]);
+    assert!(ended.all_off(&["fp"]), "{}", ended.record);
+}
+
+#[test]
+fn a_boot_cpu_without_a_redistributor_is_told() {
+    let stage = fp_stage();
+    let qemu = with_tree(&stage, &tree_with_redistributors(0x80c_0000, 0x2_0000));
+    let why = "droste: error: the GICv3 has no redistributor for this CPU, 0x0, in the regions of the device tree";
+    must_say(&stage.run_on(2).by(qemu).fails(), &[why, NO_REPORT]);
+}
+
+#[test]
+fn more_cpus_than_droste_drives_are_told() {
+    let stage = fp_stage();
+    let qemu = stage.between("set -- \"$@\" -smp 34");
+    let ended = stage.run_on(2).by(qemu).succeeds(&[
+        "droste: Droste 0.1.0 on 32 CPUs",
+        "droste: warning: the machine has 34 CPUs: Droste drives 32, the others stay off",
+        "fp: ok",
+    ]);
+    assert!(ended.all_off(&["fp"]), "{}", ended.record);
+}
+
+/// Starts the hypervisor with a tree as it is, by a boot loader of three instructions in place of QEMU's own. Droste cannot
+/// know the word of this run, but only that of the tree.
+fn fails_by_own_loader(tree: &[u8]) -> String {
+    const TREE: u64 = 0x4800_0000;
+    const HYPERVISOR: u64 = 0x4020_0000;
+    let stage = fp_stage();
+    stage.put("tree.dtb", tree);
+    // movz x0, #0x4800, lsl #16; movz x9, #0x4020, lsl #16; br x9
+    let loader = [0xd2a9_0000_u32, 0xd2a8_0409, 0xd61f_0120].map(u32::to_le_bytes);
+    stage.put("loader", loader.as_flattened());
+    let load = |file: &Path, at: u64| {
+        format!(
+            "-device loader,file={},addr={at:#x},force-raw=on",
+            file.display()
+        )
+    };
+    let script = format!(
+        "for word; do shift; case $word in \
+           -kernel | -initrd | -append | */vms.img | droste.report=* | {hypervisor}) ;; \
+           *) set -- \"$@\" \"$word\" ;; esac; done; set -- \"$@\" -m 1024M -bios {} {} {}",
+        stage.path("loader").display(),
+        load(&stage.path("tree.dtb"), TREE),
+        load(&parts().hypervisor, HYPERVISOR),
+        hypervisor = parts().hypervisor.display(),
+    );
+    let qemu = stage.between(&script);
+    stage.run_on(2).by(qemu).within(20).fails()
+}
+
+#[test]
+fn a_machine_whose_firmware_is_not_called_by_smc_is_told_and_stays_on() {
+    const STAYS: &str = "droste: error: there is no firmware to switch the machine off: it stays on, and does nothing";
+    for (of, by, why) in [
+        (
+            &b"smc\0"[..],
+            &b"hvc\0"[..],
+            "PSCI is called by `hvc`: Droste must run on the firmware itself, by `smc`",
+        ),
+        (
+            b"\0\0\0\x01psci\0",
+            b"\0\0\0\x01pscj\0",
+            "the device tree has no /psci node, which Droste needs",
+        ),
+    ] {
+        let said = fails_by_own_loader(&tree(of, by));
+        let record =
+            format!("0123 {{\"final\":true,\"outcome\":\"failed\",\"message\":\"{why}\"}}");
+        let end = format!("no end after {} s", patient(20));
+        must_say(
+            &said,
+            &[&format!("droste: error: {why}"), STAYS, &record, &end],
+        );
+    }
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub(crate) const PROMPT: &str = "guest:~# ";
 /// The parts of a run, brought and built once.
 pub(crate) struct Parts {
     pub(crate) qemu: PathBuf,
-    hypervisor: PathBuf,
+    pub(crate) hypervisor: PathBuf,
     pub(crate) fp: PathBuf,
     pub(crate) hostile: PathBuf,
     neighbours: PathBuf,

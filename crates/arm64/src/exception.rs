@@ -10,14 +10,16 @@ pub enum Injection {
     /// PSTATE.IL is set (EC 0x0e).
     IllegalState,
     /// A synchronous external abort.
-    External(ExternalAbort),
+    External(Abort),
+    /// An address size fault of stage 1.
+    AddressSize(Abort),
     /// A software step, of an instruction that was executed and was no Load-Exclusive.
     Step,
 }
 
-/// A synchronous external abort, of the access that hardware reported another abort of.
+/// An abort of the access that hardware reported another abort of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ExternalAbort {
+pub struct Abort {
     esr: Esr,
     far: Option<u64>,
 }
@@ -27,16 +29,16 @@ const WNR: u64 = 1 << 6;
 const FNV: u64 = 1 << 10;
 const IL: u64 = 1 << 25;
 
-impl ExternalAbort {
-    /// In place of the abort of a lower exception level that ESR_EL2 and FAR_EL2 tell of. Class, CM and WnR are the
+impl Abort {
+    /// A synchronous external abort in place of the abort of a lower exception level that ESR_EL2 and FAR_EL2 tell of. Class, CM and WnR are the
     /// access's and stay; what described it for a device, and what stage 2 had to say, has no meaning here (DDI 0487,
     /// D24.2, ESR_EL2). Where FAR_EL2 is not valid nobody may see it: it holds what an earlier exception left, maybe of
     /// another guest.
     ///
     /// ```
     /// use droste_arm64::esr::Esr;
-    /// use droste_arm64::exception::ExternalAbort;
-    /// let store = ExternalAbort::new(Esr(0x24 << 26 | 1 << 25 | 1 << 24 | 1 << 6 | 0x07), 0x1000);
+    /// use droste_arm64::exception::Abort;
+    /// let store = Abort::new(Esr(0x24 << 26 | 1 << 25 | 1 << 24 | 1 << 6 | 0x07), 0x1000);
     /// assert_eq!((store.esr(), store.far()), (Esr(0x24 << 26 | 1 << 25 | 1 << 6 | 0x10), Some(0x1000)));
     /// ```
     pub const fn new(of: Esr, far: u64) -> Self {
@@ -62,8 +64,21 @@ impl ExternalAbort {
     /// The same on a walk of stage 1, at this level from −1 to 3.
     #[must_use]
     pub const fn on_walk(self, level: i8) -> Self {
+        self.with_status((0x14 + level as i64).cast_unsigned())
+    }
+
+    /// An address size fault of stage 1 in its place, at this level from −1 to 3.
+    #[must_use]
+    pub const fn of_address_size(self, level: i8) -> Self {
+        const MINUS_1: u64 = 0x29;
+        self.with_status(match level {
+            ..0 => MINUS_1,
+            level => level.cast_unsigned() as u64,
+        })
+    }
+
+    const fn with_status(self, status: u64) -> Self {
         const STATUS: u64 = 0x3f;
-        let status = (0x14 + level as i64).cast_unsigned();
         Self {
             esr: Esr(self.esr.0 & !STATUS | status),
             ..self
@@ -89,7 +104,7 @@ impl Injection {
         match self {
             Self::Undefined => Esr(IL),
             Self::IllegalState => Esr(0x0e << 26 | IL),
-            Self::External(abort) => abort.esr,
+            Self::External(abort) | Self::AddressSize(abort) => abort.esr,
             Self::Step => Esr(0x32 << 26 | IL | ISV | STEPPED),
         }
     }
@@ -97,7 +112,7 @@ impl Injection {
     /// What FAR_ELx says of it, if anything.
     pub const fn far(self) -> Option<u64> {
         match self {
-            Self::External(abort) => abort.far,
+            Self::External(abort) | Self::AddressSize(abort) => abort.far,
             Self::Undefined | Self::IllegalState | Self::Step => None,
         }
     }
@@ -164,7 +179,9 @@ pub const fn take_to_el1(what: Injection, from: u64, sctlr: u64, vbar: u64) -> E
         0x200
     };
     let esr = match what {
-        Injection::External(_) | Injection::Step if is_el1 => what.esr().0 | SAME,
+        Injection::External(_) | Injection::AddressSize(_) | Injection::Step if is_el1 => {
+            what.esr().0 | SAME
+        }
         _ => what.esr().0,
     };
     let mut to = from & (pstate::NZCV | pstate::DIT | pstate::PAN) | pstate::DAIF | pstate::EL1H;
@@ -212,15 +229,28 @@ mod tests {
     }
 
     #[test]
+    fn an_address_size_fault_is_of_the_access_at_its_level() {
+        let store = Abort::new(Esr(LOAD.0 | 1 << 24 | 1 << 7 | WNR), 0x1234);
+        for (level, status) in [(-1, 0x29), (0, 0), (1, 1), (3, 3)] {
+            let fault = Injection::AddressSize(store.of_address_size(level));
+            let from_el1 = take_to_el1(fault, 0b0101, SPAN, VBAR);
+            assert_eq!(from_el1.esr, 0x25 << 26 | IL | WNR | status);
+            assert_eq!(from_el1.far, Some(0x1234));
+            let from_el0 = take_to_el1(fault, 0, SPAN, VBAR);
+            assert_eq!(from_el0.esr, 0x24 << 26 | IL | WNR | status);
+        }
+    }
+
+    #[test]
     fn an_abort_names_the_level_it_came_from() {
-        let abort = Injection::External(ExternalAbort::new(LOAD, 0x1234));
+        let abort = Injection::External(Abort::new(LOAD, 0x1234));
         let from_el1 = take_to_el1(abort, 0b0101, SPAN, VBAR);
         assert_eq!(
             (from_el1.esr, from_el1.far),
             (0x25 << 26 | 1 << 25 | 0x10, Some(0x1234))
         );
         assert_eq!(take_to_el1(abort, 0, SPAN, VBAR).esr >> 26, 0x24);
-        let fetch = ExternalAbort::new(Esr(0x20 << 26 | IL | 0x07), 0);
+        let fetch = Abort::new(Esr(0x20 << 26 | IL | 0x07), 0);
         let fetch = Injection::External(fetch);
         assert_eq!(take_to_el1(fetch, 0b0101, SPAN, VBAR).esr >> 26, 0x21);
         assert_eq!(take_to_el1(fetch, 0, SPAN, VBAR).esr >> 26, 0x20);
@@ -229,17 +259,17 @@ mod tests {
     #[test]
     fn an_external_abort_says_of_the_access_what_hardware_said() {
         let everything = Esr(0x24 << 26 | 0x1ff_ffc0 | IL | 0x0f);
-        let store = ExternalAbort::new(everything, 8);
+        let store = Abort::new(everything, 8);
         let kept = 1 << 8 | 1 << 6;
         assert_eq!(store.esr(), Esr(0x24 << 26 | IL | kept | 0x10));
         assert_eq!(store.far(), Some(8));
-        let fetch = ExternalAbort::new(Esr(0x20 << 26 | 0x1ff_ffc0 | 0x0f), 8);
+        let fetch = Abort::new(Esr(0x20 << 26 | 0x1ff_ffc0 | 0x0f), 8);
         assert_eq!(fetch.esr(), Esr(0x20 << 26 | IL | 0x10));
     }
 
     #[test]
     fn an_external_abort_on_a_walk_has_the_walks_level() {
-        let store = ExternalAbort::new(Esr(LOAD.0 | 1 << 7 | 1 << 6), 8);
+        let store = Abort::new(Esr(LOAD.0 | 1 << 7 | 1 << 6), 8);
         for (level, status) in [(-1, 0x13), (0, 0x14), (1, 0x15), (2, 0x16), (3, 0x17)] {
             let esr = store.on_walk(level).esr();
             assert_eq!(esr, Esr(0x24 << 26 | IL | 1 << 6 | status));
@@ -248,11 +278,11 @@ mod tests {
 
     #[test]
     fn an_address_that_is_not_valid_is_nobodys() {
-        let unknown = ExternalAbort::new(Esr(0x24 << 26 | IL | 1 << 10 | 0x10), 0x1234);
+        let unknown = Abort::new(Esr(0x24 << 26 | IL | 1 << 10 | 0x10), 0x1234);
         assert_eq!(unknown.far(), None);
         assert_eq!(unknown.esr(), Esr(0x24 << 26 | IL | 1 << 10 | 0x10));
         // Of other aborts the bit is RES0.
-        let known = ExternalAbort::new(Esr(LOAD.0 | 1 << 10), 0x1234);
+        let known = Abort::new(Esr(LOAD.0 | 1 << 10), 0x1234);
         assert_eq!(
             (known.far(), known.esr()),
             (Some(0x1234), Esr(0x24 << 26 | IL | 0x10))

@@ -15,7 +15,8 @@ const GIC_CELLS: usize = 3;
 /// Flags of a specifier that mean an edge, rising or falling.
 const EDGE: u32 = 0b11;
 const INTID_PPI: u32 = 16;
-const INTID_SPI: u32 = 32;
+/// The first interrupt that CPUs share.
+pub(crate) const INTID_SPI: u32 = 32;
 
 /// When an interrupt line means something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -328,7 +328,7 @@ fn passed_through(device: &Device) -> DeviceTreeNode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Platform, Trigger};
+    use crate::{Tree, Trigger};
     use dtoolkit::fdt::Fdt;
     use dtoolkit::standard::NodeStandard;
     use dtoolkit::{Node, Property};
@@ -474,14 +474,17 @@ mod tests {
     fn a_guest_with_el2_finds_what_a_hypervisor_needs() {
         for hyp_virtual_timer in [None, Some(level(28))] {
             let bytes = with_el2(hyp_virtual_timer);
-            let p = Platform::parse(&bytes).expect("a platform for a hypervisor");
+            let p = Tree::read(&bytes)
+                .and_then(Tree::platform)
+                .expect("a platform for a hypervisor");
             assert_eq!(p.gic.maintenance, level(25));
             assert_eq!(
                 (p.timer.physical, p.timer.virt, p.timer.hypervisor),
                 (level(30), level(27), level(26))
             );
         }
-        assert!(Platform::parse(&guest(&[]).to_bytes()).is_err());
+        let bytes = guest(&[]).to_bytes();
+        assert!(Tree::read(&bytes).and_then(Tree::platform).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Device trees, in and out.
 //!
-//! [`Platform`] reads the tree that the boot loader hands to EL2 and keeps what Droste needs of it, with addresses
+//! [`Tree`] reads the tree that the boot loader hands to EL2 and [`Platform`] is what Droste needs of it, with addresses
 //! translated to the CPU's view. [`Guest`] writes the tree that a virtual machine boots from. Nothing here knows a
 //! particular board: what is not in the tree is an error that says so.
 

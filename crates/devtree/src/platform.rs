@@ -8,7 +8,10 @@ use core::ops::Range;
 use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node, Property};
 
-use crate::device::{self, Device, Interrupt};
+use crate::device::{self, Device, INTID_SPI, Interrupt};
+
+/// The first address that EL2 cannot map: 48 bits, as without FEAT_LPA2 (DDI 0487, D8.1).
+const ADDRESS_END: u64 = 1 << 48;
 
 /// The interrupt controller.
 #[derive(Clone, Debug)]
@@ -36,7 +39,7 @@ pub struct Timer {
 ///
 /// ```no_run
 /// # let bytes: &[u8] = &[];
-/// let platform = droste_devtree::Platform::parse(bytes)?;
+/// let platform = droste_devtree::Tree::read(bytes)?.platform()?;
 /// for range in &platform.memory {
 ///     println!("RAM from {:#x} to {:#x}", range.start, range.end);
 /// }
@@ -74,6 +77,10 @@ pub enum PlatformError {
     Missing(&'static str),
     /// PSCI wants calls by another instruction than SMC, so there is a hypervisor below.
     Conduit(String),
+    /// An interrupt is none of the kind that the device has: private to a CPU, or shared. Carries whose it is and which.
+    Interrupt(&'static str, u32),
+    /// RAM ends beyond the 48 bits of address that Droste maps; carries its last address.
+    Address(u64),
 }
 
 impl fmt::Display for PlatformError {
@@ -90,6 +97,14 @@ impl fmt::Display for PlatformError {
                     "PSCI is called by `{method}`: Droste must run on the firmware itself, by `smc`"
                 )
             }
+            Self::Interrupt(whose, intid) => write!(
+                f,
+                "the device tree gives the {whose} interrupt {intid}, of another kind than it has; correct the tree"
+            ),
+            Self::Address(address) => write!(
+                f,
+                "the device tree has RAM up to {address:#x}, beyond the 48 bits of address that Droste maps"
+            ),
         }
     }
 }
@@ -102,6 +117,7 @@ impl PlatformError {
         match self {
             Self::Malformed | Self::Conduit(_) => false,
             Self::Missing(what) => !what.starts_with("/psci"),
+            Self::Interrupt(..) | Self::Address(_) => true,
         }
     }
 }
@@ -144,14 +160,14 @@ impl<'a> Tree<'a> {
     ///
     /// # Errors
     ///
-    /// Says what is missing: RAM, CPUs, PSCI by SMC, a GICv3, the generic timer, a PL011.
+    /// Says what is missing: RAM, CPUs, PSCI by SMC, a GICv3, the generic timer, a PL011; or what of them cannot be.
     pub fn platform(self) -> Result<Platform, PlatformError> {
         check_psci(self.fdt)?;
         let node = self.fdt.find_node("/chosen");
         let number = |name: &str| node.and_then(|c| integer(c.property(name)?.value()));
         let stdout = self.chosen("stdout-path");
         let Self { fdt, ref devices } = self;
-        Ok(Platform {
+        let platform = Platform {
             memory: memory(fdt)?,
             reserved: reserved(fdt, devices),
             cpus: cpus(fdt)?,
@@ -164,7 +180,14 @@ impl<'a> Tree<'a> {
             bootargs: self.chosen("bootargs").unwrap_or_default().into(),
             tree_bytes: fdt.data().len() as u64,
             devices: self.devices,
-        })
+        };
+        platform.check()?;
+        Ok(platform)
+    }
+
+    /// A word of the command line, as [`Platform::option`] finds it, of a tree that may lack all else.
+    pub fn option(&self, name: &str) -> Option<&'a str> {
+        option(self.chosen("bootargs")?, name)
     }
 
     /// A string of `/chosen`.
@@ -175,15 +198,6 @@ impl<'a> Tree<'a> {
 }
 
 impl Platform {
-    /// Reads a flattened device tree, as [`Tree`] does.
-    ///
-    /// # Errors
-    ///
-    /// If it is none; else as [`Tree::platform`].
-    pub fn parse(tree: &[u8]) -> Result<Self, PlatformError> {
-        Tree::read(tree)?.platform()
-    }
-
     /// The device at `path`.
     pub fn device(&self, path: &str) -> Option<&Device> {
         self.devices.iter().find(|d| d.path == path)
@@ -191,15 +205,42 @@ impl Platform {
 
     /// The value of `name=value` among the words of the command line; an empty one for the word alone.
     pub fn option(&self, name: &str) -> Option<&str> {
-        self.bootargs.split_ascii_whitespace().find_map(|word| {
-            let rest = word.strip_prefix(name)?;
-            if rest.is_empty() {
-                Some(rest)
-            } else {
-                rest.strip_prefix('=')
-            }
-        })
+        option(&self.bootargs, name)
     }
+
+    /// Whether what it names can be: interrupts of their devices' kinds, and addresses that EL2 can map.
+    fn check(&self) -> Result<(), PlatformError> {
+        let timer = [self.timer.physical, self.timer.virt, self.timer.hypervisor];
+        let private = timer.map(|interrupt| ("timer", interrupt));
+        for (whose, Interrupt { intid, .. }) in private
+            .into_iter()
+            .chain([("GICv3's maintenance", self.gic.maintenance)])
+        {
+            if intid >= INTID_SPI {
+                return Err(PlatformError::Interrupt(whose, intid));
+            }
+        }
+        let uart = self.uart.interrupts.first();
+        if let Some(&Interrupt { intid, .. }) = uart.filter(|uart| uart.intid < INTID_SPI) {
+            return Err(PlatformError::Interrupt("PL011", intid));
+        }
+        match self.memory.iter().map(|range| range.end).max() {
+            Some(end) if end > ADDRESS_END => Err(PlatformError::Address(end - 1)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The value of `name=value` among the words of `line`; an empty one for the word alone.
+fn option<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.split_ascii_whitespace().find_map(|word| {
+        let rest = word.strip_prefix(name)?;
+        if rest.is_empty() {
+            Some(rest)
+        } else {
+            rest.strip_prefix('=')
+        }
+    })
 }
 
 /// A property of one or two cells.
@@ -284,12 +325,15 @@ fn gic(devices: &[Device]) -> Result<Gic, PlatformError> {
     let [distributor, redistributors @ ..] = node.registers.as_slice() else {
         return Err(PlatformError::Missing("GICv3 register ranges"));
     };
+    if !is_usable(distributor) {
+        return Err(PlatformError::Missing("registers of a GICv3"));
+    }
     // With `#redistributor-regions` absent there is one; what follows the redistributors is GICC, GICH and GICV.
     Ok(Gic {
         distributor: distributor.clone(),
         redistributors: redistributors
             .iter()
-            .filter(|r| r.end - r.start >= 0x2_0000)
+            .filter(|r| is_usable(r) && r.end - r.start >= 0x2_0000)
             .cloned()
             .collect(),
         maintenance: *node
@@ -297,6 +341,11 @@ fn gic(devices: &[Device]) -> Result<Gic, PlatformError> {
             .first()
             .ok_or(PlatformError::Missing("GICv3 maintenance interrupt"))?,
     })
+}
+
+/// Whether registers can be there: somewhere, and where EL2 can map them.
+fn is_usable(registers: &Range<u64>) -> bool {
+    registers.start != 0 && !registers.is_empty() && registers.end <= ADDRESS_END
 }
 
 fn timer(devices: &[Device]) -> Result<Timer, PlatformError> {
@@ -324,10 +373,11 @@ fn pl011(
     fdt: Fdt<'_>,
     devices: &[Device],
     stdout: Option<&str>,
-    is_usable: impl Fn(&Device) -> bool,
+    is_wanted: impl Fn(&Device) -> bool,
 ) -> Option<Device> {
-    let is_pl011 =
-        |d: &&Device| d.is_compatible("arm,pl011") && !d.registers.is_empty() && is_usable(d);
+    let is_pl011 = |d: &&Device| {
+        d.is_compatible("arm,pl011") && d.registers.first().is_some_and(is_usable) && is_wanted(d)
+    };
     let named = stdout.and_then(|path| {
         let path = path.split(':').next()?;
         if path.starts_with('/') {
@@ -352,9 +402,13 @@ mod tests {
     /// with an initrd and a command line.
     const VIRT: &[u8] = include_bytes!("../tests/virt.dtb");
 
+    fn parse(tree: &[u8]) -> Result<Platform, PlatformError> {
+        Tree::read(tree)?.platform()
+    }
+
     #[test]
     fn the_virt_board_is_understood() {
-        let p = Platform::parse(VIRT).expect("a complete tree");
+        let p = parse(VIRT).expect("a complete tree");
         assert_eq!(p.memory, [0x4000_0000..0x8000_0000]);
         assert_eq!(p.cpus, [0, 1]);
         assert_eq!(p.gic.distributor, 0x0800_0000..0x0801_0000);
@@ -389,7 +443,7 @@ mod tests {
 
     #[test]
     fn a_device_is_found_by_its_path() {
-        let p = Platform::parse(VIRT).expect("a complete tree");
+        let p = parse(VIRT).expect("a complete tree");
         let device = p
             .device("/virtio_mmio@a000200")
             .expect("the board has 32 transports");
@@ -407,13 +461,10 @@ mod tests {
 
     #[test]
     fn garbage_is_malformed_and_an_empty_tree_says_what_it_lacks() {
-        assert_eq!(
-            Platform::parse(&[0; 64]).err(),
-            Some(PlatformError::Malformed)
-        );
+        assert_eq!(parse(&[0; 64]).err(), Some(PlatformError::Malformed));
         let empty = dtoolkit::model::DeviceTree::new().to_dtb();
         assert_eq!(
-            Platform::parse(&empty).err(),
+            parse(&empty).err(),
             Some(PlatformError::Missing("/psci node"))
         );
     }
@@ -440,7 +491,7 @@ mod tests {
             (b"smc\0", b"hvc\0", false),
         ] {
             let tree = spoilt(what, by);
-            let error = Platform::parse(&tree).expect_err("it lacks something");
+            let error = parse(&tree).expect_err("it lacks something");
             assert_eq!(error.has_firmware(), firmware, "{error}");
             let console = console(&tree).expect("a console");
             assert_eq!(console.registers, [0x0900_0000..0x0900_1000]);
@@ -450,10 +501,60 @@ mod tests {
         assert!(!PlatformError::Malformed.has_firmware());
     }
 
+    /// The bytes of 32-bit cells.
+    fn cells(cells: &[u32]) -> Vec<u8> {
+        cells.iter().flat_map(|cell| cell.to_be_bytes()).collect()
+    }
+
+    #[test]
+    fn an_interrupt_of_another_kind_than_its_devices_is_told() {
+        const LEVEL: u32 = 4;
+        for (of, to, whose) in [
+            ([1, 14, LEVEL], [0, 14, LEVEL], "timer"),
+            ([1, 11, LEVEL], [0, 11, LEVEL], "timer"),
+            ([1, 10, LEVEL], [0, 10, LEVEL], "timer"),
+            ([1, 9, LEVEL], [0, 9, LEVEL], "GICv3's maintenance"),
+            ([0, 1, LEVEL], [1, 1, LEVEL], "PL011"),
+        ] {
+            let tree = spoilt(&cells(&of), &cells(&to));
+            let error = parse(&tree).expect_err("it is no such interrupt");
+            assert!(
+                matches!(error, PlatformError::Interrupt(found, _) if found == whose)
+                    && error.has_firmware(),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn registers_that_cannot_be_there_are_none() {
+        let reg = |address: u64, bytes: u64| {
+            cells(&[(address >> 32) as u32, address as u32, 0, bytes as u32])
+        };
+        for (address, bytes) in [(0, 0x1000), (0x900_0000, 0), (1 << 48, 0x1000)] {
+            let tree = spoilt(&reg(0x900_0000, 0x1000), &reg(address, bytes));
+            assert_eq!(console(&tree), None);
+        }
+        let tree = spoilt(&reg(0x800_0000, 0x1_0000), &reg(0, 0x1_0000));
+        let missing = PlatformError::Missing("registers of a GICv3");
+        assert_eq!(parse(&tree).err(), Some(missing));
+        let tree = spoilt(&reg(0x4000_0000, 0x4000_0000), &reg(1 << 48, 0x4000_0000));
+        let far = PlatformError::Address((1 << 48) + 0x3fff_ffff);
+        assert_eq!(parse(&tree).err(), Some(far));
+    }
+
+    #[test]
+    fn an_option_is_found_in_a_tree_that_lacks_all_else() {
+        let tree = spoilt(b"arm,gic-v3", b"arm,gic-v9");
+        let tree = Tree::read(&tree).expect("a tree");
+        assert_eq!(tree.option("droste.report"), Some("0123"));
+        assert_eq!(tree.option("droste.rep"), None);
+    }
+
     #[test]
     fn every_truncation_is_an_error_and_no_panic() {
         for end in (0..VIRT.len()).step_by(61) {
-            assert!(Platform::parse(&VIRT[..end]).is_err(), "cut at {end}");
+            assert!(parse(&VIRT[..end]).is_err(), "cut at {end}");
         }
     }
 }

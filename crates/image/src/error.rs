@@ -5,8 +5,7 @@ use core::fmt;
 use dtoolkit::error::FdtParseError;
 
 use crate::names::{FORMAT, NODE_VMS};
-use crate::newc::MEMBERS_MAX;
-use crate::vm::{VMS_MAX, VmError};
+use crate::vm::{MEMBERS_MAX, VMS_MAX, VmError};
 
 /// Why bytes are not a boot image that this hypervisor can use.
 ///

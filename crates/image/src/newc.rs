@@ -15,13 +15,9 @@ use core::ffi::CStr;
 use core::iter;
 
 use crate::error::ImageError;
-use crate::vm::VMS_MAX;
+use crate::vm::MEMBERS_MAX;
 #[cfg(feature = "write")]
 pub(crate) use writer::Writer;
-
-/// The most members before the trailer: for each virtual machine two blobs and, in an archive that was packed anew, a
-/// directory; the device tree; some room.
-pub(crate) const MEMBERS_MAX: usize = 4 * VMS_MAX;
 
 const MAGIC: &[u8; 6] = b"070701";
 const TRAILER: &str = "TRAILER!!!";

@@ -2,11 +2,12 @@
 //!
 //! The same input gives the same bytes: nothing of the time or the machine goes into an image.
 
+mod error;
+
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::fmt;
 
 use dtoolkit::ToPropertyValue;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
@@ -14,9 +15,11 @@ use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use crate::names;
 use crate::newc::Writer;
 use crate::vm::{
-    Console, Dom0, El2, OnReboot, VMS_MAX, VmError, check_bootargs, check_device_path,
-    check_memory, check_name, check_vcpus,
+    Console, Dom0, El2, OnReboot, VMS_MAX, check_bootargs, check_device_path, check_memory,
+    check_name, check_vcpus,
 };
+
+pub use error::WriteError;
 
 /// One virtual machine for a boot image. Values out of their limits are told by [`write()`].
 #[derive(Clone, Copy, Debug)]
@@ -56,59 +59,6 @@ impl<'a> VmSpec<'a> {
         ]
     }
 }
-
-/// Why a boot image cannot be written.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum WriteError {
-    /// No virtual machine, or more than [`VMS_MAX`].
-    VmCount(usize),
-    /// Two virtual machines share this name.
-    DuplicateName(String),
-    /// A virtual machine asks for what none can have.
-    Vm {
-        /// Its name.
-        name: String,
-        /// What is wrong.
-        error: VmError,
-    },
-    /// A file without a byte.
-    EmptyBlob {
-        /// The virtual machine's name.
-        name: String,
-    },
-    /// A file of this many bytes; a member of an archive has less than 4 GiB.
-    TooLarge(u64),
-}
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::VmCount(0) => f.write_str("a boot image needs at least one virtual machine"),
-            Self::VmCount(n) => write!(
-                f,
-                "a boot image holds at most {VMS_MAX} virtual machines, not {n}"
-            ),
-            Self::DuplicateName(name) => {
-                write!(f, "two virtual machines are called {name}; rename one")
-            }
-            Self::Vm { name, error } => write!(f, "virtual machine {name}: {error}"),
-            Self::EmptyBlob { name } => {
-                write!(
-                    f,
-                    "virtual machine {name}: one of its files is empty; check their paths"
-                )
-            }
-            Self::TooLarge(n) => {
-                write!(
-                    f,
-                    "a file of {n} bytes is too large; it must be smaller than 4 GiB"
-                )
-            }
-        }
-    }
-}
-
-impl core::error::Error for WriteError {}
 
 /// The boot image of these virtual machines. Blobs with the same bytes are stored once.
 ///

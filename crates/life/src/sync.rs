@@ -5,7 +5,7 @@
 #[cfg(not(droste_shuttle))]
 mod plain {
     pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-    pub(crate) use spin::Mutex;
+    pub(crate) use spin::mutex::TicketMutex as Mutex;
 }
 
 #[cfg(droste_shuttle)]

@@ -4,22 +4,9 @@ use crate::config::CpuSet;
 use crate::descriptor::{ACCESSED, CONTIGUOUS, Meaning};
 use crate::ghost::{Ghost, Kind, Origin};
 use crate::memory::{FRAME_WORDS, Pieces, Place};
-use crate::model::Model;
+use crate::model::{Change, Model};
 use crate::regime::Shape;
 use crate::tree::Branch;
-
-/// A descriptor that has changed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Change {
-    pub(crate) cpu: usize,
-    pub(crate) word: usize,
-    pub(crate) old: u64,
-    pub(crate) new: u64,
-    /// The step that had written `old`.
-    pub(crate) made: u64,
-    /// CPUs whose walks may still see `old`.
-    pub(crate) visible: CpuSet,
-}
 
 /// A translation that is to become a ghost.
 #[derive(Clone, Copy, Debug)]

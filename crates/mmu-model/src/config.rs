@@ -4,6 +4,9 @@ use core::ops::BitOr;
 
 use droste_arm64::Pa;
 
+/// The number of a stage-1 map.
+pub type Space = u32;
+
 /// A set of CPUs, one bit each.
 pub(crate) type CpuSet = u32;
 

@@ -1,7 +1,6 @@
 //! What the model keeps for each CPU.
 
-use crate::config::CpuSet;
-use crate::stage1::Space;
+use crate::config::{CpuSet, Space};
 
 /// A virtual CPU as it enters: what the TLBs of its stage 1 are tagged with.
 ///

@@ -2,12 +2,12 @@
 
 use droste_arm64::Va;
 
-use crate::config::{CpuSet, Features, Speculation, Stage1};
+use crate::config::{CpuSet, Features, Space, Speculation, Stage1};
 use crate::cpu::{Occupied, Vcpu};
 use crate::ghost::Ghost;
 use crate::model::{Model, Turn};
 use crate::regime::{RegisterFault, Shape, vmid};
-use crate::stage1::{Space, Stage1Entry};
+use crate::stage1::Stage1Entry;
 use crate::tag::{Residence, Residue};
 use crate::trace::Verb;
 use crate::violation::Rule;

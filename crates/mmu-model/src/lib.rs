@@ -49,6 +49,9 @@
 //! assert_eq!(violation.step, model.steps());
 //! ```
 //!
+//! Six mistakes of this kind are programs of their own, `examples/forgotten_*.rs`: each prints what the model says, and
+//! with what was forgotten in its place the model says nothing.
+//!
 //! # How it works
 //! What memory holds now is a candidate anyway and costs nothing to keep. When a descriptor that some walk can read
 //! changes, its old value becomes a *ghost* under each VMID whose tree holds it, on each CPU that was in the guest
@@ -92,10 +95,12 @@
 
 mod access;
 mod bbm;
+mod candidates;
 mod change;
 mod config;
 mod cpu;
 mod descriptor;
+mod follow;
 mod ghost;
 mod ghosts;
 mod guest;
@@ -103,8 +108,9 @@ mod maintenance;
 mod memory;
 mod model;
 mod operand;
-mod outcomes;
+mod outcome;
 mod regime;
+mod replay;
 mod stage1;
 mod tag;
 mod text;
@@ -114,13 +120,14 @@ mod tree;
 mod violation;
 mod walk;
 
-pub use access::{Access, Allowed, Effect, FaultKind, Outcome, Outcomes, Source};
-pub use config::{Bbm, Config, Features, MAX_CPUS, Recording, Speculation, Stage1};
+pub use config::{Bbm, Config, Features, MAX_CPUS, Recording, Space, Speculation, Stage1};
 pub use cpu::Vcpu;
 pub use descriptor::{AccessKind, Malformed};
 pub use model::Model;
+pub use outcome::{Access, Allowed, Effect, FaultKind, Outcome, Outcomes, Source};
 pub use regime::RegisterFault;
-pub use stage1::{Space, Stage1Entry, Tagging};
+pub use replay::{replay, shrink};
+pub use stage1::{Stage1Entry, Tagging};
 pub use tlbi::{Completion, Form, OperandFault, Scope, Tlbi};
-pub use trace::{ParseError, Trace, replay, shrink};
+pub use trace::{ParseError, Trace};
 pub use violation::{Entry, Missing, Misuse, Rule, Violation};

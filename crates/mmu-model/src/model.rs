@@ -3,10 +3,10 @@
 use droste_arm64::Pa;
 use droste_arm64::barrier::Dsb;
 
-use crate::access::Outcome;
 use crate::config::{Config, CpuSet, MAX_CPUS, Recording, Speculation};
 use crate::cpu::{Cpu, Pending};
 use crate::memory::{Memory, Ownership};
+use crate::outcome::Outcome;
 use crate::regime::{is_ds, vmid};
 use crate::stage1::Spaces;
 use crate::tag::Tag;
@@ -40,6 +40,19 @@ pub struct Model {
     pub(crate) trace: Trace,
     /// Room for the outcomes of an access.
     pub(crate) scratch: Vec<Outcome>,
+}
+
+/// A descriptor that has changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change {
+    pub(crate) cpu: usize,
+    pub(crate) word: usize,
+    pub(crate) old: u64,
+    pub(crate) new: u64,
+    /// The step that had written `old`.
+    pub(crate) made: u64,
+    /// CPUs whose walks may still see `old`.
+    pub(crate) visible: CpuSet,
 }
 
 impl Model {
@@ -227,7 +240,7 @@ impl Model {
         frame.pending += 1;
         if frame.is_watched() {
             let visible = self.config.all_cpus();
-            self.changed(crate::change::Change {
+            self.changed(Change {
                 cpu,
                 word,
                 old,
@@ -243,7 +256,7 @@ impl Model {
         let old = self.memory.get(word);
         let made = self.memory.since(word);
         self.memory.set(word, new, self.step);
-        self.changed(crate::change::Change {
+        self.changed(Change {
             cpu,
             word,
             old,

@@ -8,13 +8,9 @@ use std::collections::BTreeMap;
 
 use droste_arm64::{Ipa, Va};
 
-use crate::config::CpuSet;
+use crate::config::{CpuSet, Space};
 use crate::cpu::Vcpu;
 use crate::operand::Target;
-use crate::tag::{Residue, Tag};
-
-/// The number of a stage-1 map.
-pub type Space = u32;
 
 /// How a stage-1 entry is tagged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,20 +67,11 @@ impl Spaces {
     pub(crate) fn translate(&self, vcpu: &Vcpu, va: Va) -> Option<Ipa> {
         self.entry(vcpu.space, va).map(|entry| entry.at(va))
     }
-
-    /// Where an entry that another virtual CPU left leads, if this one could use it.
-    pub(crate) fn foreign(&self, residue: &Residue, vcpu: &Vcpu, va: Va) -> Option<Ipa> {
-        if residue.vcpu == vcpu.number {
-            return None;
-        }
-        let entry = self.entry(residue.space, va)?;
-        let matches = entry.tagging == Tagging::Global || residue.asid == vcpu.asid;
-        matches.then(|| entry.at(va))
-    }
 }
 
 impl Stage1Entry {
-    fn at(&self, va: Va) -> Ipa {
+    /// Where it leads.
+    pub(crate) fn at(&self, va: Va) -> Ipa {
         Ipa(self.ipa.0.wrapping_add(va.0 & (PAGE - 1)))
     }
 }
@@ -135,6 +122,31 @@ pub(crate) enum GuestScope {
 }
 
 impl Stage1Ghost {
+    /// What is left of an entry that changed at this step, of the page of `va` in a space and under an ASID; held nowhere yet.
+    pub(crate) fn new((space, asid): (Space, u16), va: Va, entry: Stage1Entry, step: u64) -> Self {
+        Self {
+            space,
+            asid,
+            page: va.align_down(PAGE).0,
+            entry,
+            changed: step,
+            holders: 0,
+            issued: Vec::new(),
+            promise: Promise::default(),
+        }
+    }
+
+    /// Whether both are the same entry.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let key = |ghost: &Self| (ghost.changed, ghost.space, ghost.page, ghost.asid);
+        key(self) == key(other)
+    }
+
+    /// A TLB of these CPUs may hold it as well.
+    pub(crate) fn hold(&mut self, holders: CpuSet) {
+        self.holders |= holders;
+    }
+
     fn is_taken(&self, target: &Target) -> bool {
         let is_global = self.entry.tagging == Tagging::Global;
         match *target {
@@ -206,36 +218,5 @@ impl Stage1Ghost {
             && self.page == va.align_down(PAGE).0
             && self.holders & sharers != 0)
             .then(|| self.entry.at(va))
-    }
-}
-
-impl Tag {
-    /// A stage-1 entry of `space` has changed: it is left wherever a virtual CPU ran in that space.
-    pub(crate) fn bury_stage1(&mut self, space: Space, va: Va, entry: Stage1Entry, step: u64) {
-        for index in 0..self.residues.len() {
-            let residue = self.residues[index];
-            if residue.space != Some(space) {
-                continue;
-            }
-            let page = va.align_down(PAGE).0;
-            let holder = 1 << residue.cpu;
-            let same = self.stage1.iter_mut().find(|ghost| {
-                ghost.changed == step && ghost.page == page && ghost.asid == residue.asid
-            });
-            if let Some(ghost) = same {
-                ghost.holders |= holder;
-                continue;
-            }
-            self.stage1.push(Stage1Ghost {
-                space,
-                asid: residue.asid,
-                page,
-                entry,
-                changed: step,
-                holders: holder,
-                issued: Vec::new(),
-                promise: Promise::default(),
-            });
-        }
     }
 }

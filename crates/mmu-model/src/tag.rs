@@ -1,9 +1,12 @@
 //! What TLBs tell apart: everything that may be cached under one VMID.
 
-use crate::config::CpuSet;
+use droste_arm64::{Ipa, Va};
+
+use crate::config::{CpuSet, Space};
+use crate::cpu::Vcpu;
 use crate::ghost::{Ghost, Kind};
 use crate::ghosts::Ghosts;
-use crate::stage1::{Space, Stage1Ghost};
+use crate::stage1::{Spaces, Stage1Entry, Stage1Ghost, Tagging};
 
 /// A table under a VMID, and the CPUs that may hold entries of it.
 #[derive(Clone, Debug)]
@@ -189,6 +192,37 @@ impl Tag {
     pub(crate) fn clear_combined(&mut self, cpus: CpuSet, issued: u64) {
         self.residues
             .retain(|residue| cpus >> residue.cpu & 1 == 0 || residue.last >= issued);
+    }
+}
+
+impl Residue {
+    /// Where an entry that another virtual CPU left leads, if this one could use it.
+    pub(crate) fn leads(&self, spaces: &Spaces, vcpu: &Vcpu, va: Va) -> Option<Ipa> {
+        if self.vcpu == vcpu.number {
+            return None;
+        }
+        let entry = spaces.entry(self.space, va)?;
+        let matches = entry.tagging == Tagging::Global || self.asid == vcpu.asid;
+        matches.then(|| entry.at(va))
+    }
+}
+
+impl Tag {
+    /// A stage-1 entry of `space` has changed: it is left wherever a virtual CPU ran in that space.
+    pub(crate) fn bury_stage1(&mut self, space: Space, va: Va, entry: Stage1Entry, step: u64) {
+        for residue in self
+            .residues
+            .iter()
+            .filter(|residue| residue.space == Some(space))
+        {
+            let left = Stage1Ghost::new((space, residue.asid), va, entry, step);
+            let known = self.stage1.iter().position(|ghost| ghost.is(&left));
+            let index = known.unwrap_or(self.stage1.len());
+            if known.is_none() {
+                self.stage1.push(left);
+            }
+            self.stage1[index].hold(1 << residue.cpu);
+        }
     }
 }
 

@@ -1,18 +1,18 @@
 //! The text of traces: one line for the machine, one for each verb.
 
 use core::fmt;
-use core::str::SplitWhitespace;
+use core::str::{FromStr, SplitWhitespace};
 
 use droste_arm64::barrier::Dsb;
 use droste_arm64::{Ipa, Pa, Va};
 
-use crate::access::{Access, Allowed};
 use crate::config::{Bbm, Config, Features, MAX_CPUS, Recording, Speculation, Stage1};
 use crate::cpu::Vcpu;
 use crate::descriptor::AccessKind;
+use crate::outcome::{Access, Allowed};
 use crate::stage1::{Stage1Entry, Tagging};
 use crate::tlbi::{Completion, Form, Scope, Tlbi};
-use crate::trace::{Trace, Verb};
+use crate::trace::{ParseError, Trace, Verb};
 
 const DOMAINS: [(Dsb, &str); 3] = [(Dsb::Ish, "ish"), (Dsb::Ishst, "ishst"), (Dsb::Nsh, "nsh")];
 
@@ -168,8 +168,39 @@ impl fmt::Display for Verb {
     }
 }
 
+impl Trace {
+    /// Reads a trace from text.
+    ///
+    /// # Errors
+    /// The first line that is no verb.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        let mut lines = text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim().is_empty());
+        let (number, first) = lines.next().unwrap_or((0, ""));
+        let mut words = Words(first.split_whitespace());
+        let config = words.machine().ok_or(ParseError { line: number + 1 })?;
+        let verbs = lines
+            .map(|(number, line)| {
+                let mut words = Words(line.split_whitespace());
+                let verb = words.verb().filter(|_| words.0.next().is_none());
+                verb.ok_or(ParseError { line: number + 1 })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self::new(config).with_verbs(verbs))
+    }
+}
+
+impl FromStr for Trace {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        Self::parse(text)
+    }
+}
+
 /// The words of a line that are not read yet.
-pub(crate) struct Words<'a>(pub(crate) SplitWhitespace<'a>);
+struct Words<'a>(SplitWhitespace<'a>);
 
 impl Words<'_> {
     fn number(&mut self) -> Option<u64> {

@@ -1,19 +1,15 @@
 //! Traces: a run as a program, in text, to be replayed and cut down.
 
 use core::fmt;
-use core::str::FromStr;
 
 use droste_arm64::barrier::Dsb;
 use droste_arm64::{Pa, Va};
 
-use crate::access::{Access, Allowed};
-use crate::config::{Config, Recording};
+use crate::config::{Config, Space};
 use crate::cpu::Vcpu;
-use crate::model::Model;
-use crate::stage1::{Space, Stage1Entry};
-use crate::text::Words;
+use crate::outcome::{Access, Allowed};
+use crate::stage1::Stage1Entry;
 use crate::tlbi::Tlbi;
-use crate::violation::{Rule, Violation};
 
 /// One call of the model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -179,136 +175,5 @@ impl Trace {
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
         self.verbs.is_empty()
-    }
-
-    /// Reads a trace from text.
-    ///
-    /// # Errors
-    /// The first line that is no verb.
-    pub fn parse(text: &str) -> Result<Self, ParseError> {
-        let mut lines = text
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| !line.trim().is_empty());
-        let (number, first) = lines.next().unwrap_or((0, ""));
-        let mut words = Words(first.split_whitespace());
-        let config = words.machine().ok_or(ParseError { line: number + 1 })?;
-        let verbs = lines
-            .map(|(number, line)| {
-                let mut words = Words(line.split_whitespace());
-                let verb = words.verb().filter(|_| words.0.next().is_none());
-                verb.ok_or(ParseError { line: number + 1 })
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { config, verbs })
-    }
-}
-
-impl FromStr for Trace {
-    type Err = ParseError;
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        Self::parse(text)
-    }
-}
-
-/// Runs a trace on a machine of its own.
-///
-/// # Errors
-/// The first rule that it breaks.
-pub fn replay(trace: &Trace) -> Result<(), Violation> {
-    replay_verbs(trace.config, &trace.verbs)
-}
-
-pub(crate) fn replay_verbs(config: Config, verbs: &[Verb]) -> Result<(), Violation> {
-    let mut model = Model::new(Config {
-        recording: Recording::Off,
-        ..config
-    });
-    for verb in verbs {
-        model.run(verb);
-        if let Some(violation) = model.violation() {
-            return Err(*violation);
-        }
-    }
-    Ok(())
-}
-
-/// Cuts a trace that breaks `rule` down to verbs of which each is needed to break it. A trace that does not break
-/// it comes back as it is.
-///
-/// Parts of half the length and then less are left out as long as the same rule is broken first (delta debugging);
-/// calls of the model's own misuse never count.
-#[must_use]
-pub fn shrink(trace: &Trace, rule: Rule) -> Trace {
-    let breaks = |verbs: &[Verb]| {
-        replay_verbs(trace.config, verbs).is_err_and(|violation| violation.rule == rule)
-    };
-    if !breaks(trace.verbs()) {
-        return trace.clone();
-    }
-    let mut verbs = trace.verbs.clone();
-    let mut chunk = verbs.len().div_ceil(2);
-    loop {
-        let mut from = 0;
-        let before = verbs.len();
-        while from < verbs.len() {
-            let to = (from + chunk).min(verbs.len());
-            let mut fewer = verbs.clone();
-            fewer.drain(from..to);
-            if breaks(&fewer) {
-                verbs = fewer;
-            } else {
-                from = to;
-            }
-        }
-        if chunk == 1 && verbs.len() == before {
-            return trace.with_verbs(verbs);
-        }
-        chunk = chunk.div_ceil(2).max(1);
-    }
-}
-
-impl Model {
-    /// Makes one call again; what it gives is dropped.
-    fn run(&mut self, verb: &Verb) {
-        match *verb {
-            Verb::Read { cpu, at } => {
-                self.read(cpu, at);
-            }
-            Verb::Write { cpu, at, value } => self.write(cpu, at, value),
-            Verb::CompareExchange {
-                cpu,
-                at,
-                expected,
-                new,
-            } => {
-                // Whether it succeeded is part of the machine's state; the recorded driver's answer is in what follows.
-                let _ = self.compare_exchange(cpu, at, expected, new);
-            }
-            Verb::Zero { cpu, from, bytes } => self.zero(cpu, from, bytes),
-            Verb::Dsb { cpu, domain } => self.dsb(cpu, domain),
-            Verb::Isb { cpu } => self.isb(cpu),
-            Verb::Tlbi { cpu, tlbi } => self.tlbi(cpu, tlbi),
-            Verb::SetVttbr { cpu, value } => self.set_vttbr(cpu, value),
-            Verb::SetVtcr { cpu, value } => self.set_vtcr(cpu, value),
-            Verb::SetHcr { cpu, value } => self.set_hcr(cpu, value),
-            Verb::Claim { page, bytes } => self.claim(page, bytes),
-            Verb::Release { page, bytes } => self.release(page, bytes),
-            Verb::Enter { cpu, vcpu } => self.enter(cpu, vcpu),
-            Verb::Exit { cpu } => self.exit(cpu),
-            Verb::GuestTlbi { cpu, tlbi } => self.guest_tlbi(cpu, tlbi),
-            Verb::GuestDsb { cpu, domain } => self.guest_dsb(cpu, domain),
-            Verb::Stage1Map { space, va, entry } => self.stage1_map(space, va, entry),
-            Verb::Stage1Unmap { space, va } => self.stage1_unmap(space, va),
-            Verb::Access { cpu, access } => {
-                self.access(cpu, access);
-            }
-            Verb::Speculate { cpu, va } => self.speculate(cpu, va),
-            Verb::Expect {
-                cpu,
-                access,
-                allowed,
-            } => self.expect(cpu, access, allowed),
-        }
     }
 }

@@ -2,9 +2,9 @@
 
 use droste_arm64::Pa;
 
-use crate::access::{Effect, FaultKind};
 use crate::descriptor::{ACCESSED, AccessKind, DBM, Meaning, permits};
 use crate::model::Model;
+use crate::outcome::{Effect, FaultKind};
 use crate::regime::Shape;
 
 /// Where a walk ended.

@@ -31,6 +31,11 @@ impl Advertised {
         }
     }
 
+    /// Whether an address is wider than that.
+    pub const fn exceeds_physical(&self, address: u64) -> bool {
+        address >> self.physical_bits() != 0
+    }
+
     /// The granule that stands for TG0: itself if advertised. For any other value the hardware takes an
     /// IMPLEMENTATION DEFINED choice of the sizes that it has (DDI 0487, D24.2, VTCR_EL2.TG0): here the smallest.
     /// `None` where none is advertised at all.

@@ -16,7 +16,7 @@ mod tables;
 mod tests;
 
 use droste_arm64::desc::{MemoryType, Shareability};
-use droste_arm64::esr::{Direction, Ec, Esr};
+use droste_arm64::esr::{Direction, Ec, Esr, FaultStatus};
 use droste_arm64::hcr;
 use droste_arm64::sysreg::SysReg;
 
@@ -205,6 +205,32 @@ pub enum Outcome {
     Par(u64),
     /// Virtual EL2 takes this instead: an external abort is not reported in PAR_EL1.
     Exception(Exception),
+}
+
+impl Outcome {
+    /// The level of the address size fault of stage 1 that it is, if it is one.
+    ///
+    /// ```
+    /// use droste_nested::at::Outcome;
+    /// let (failed, of_stage2) = (1, 1 << 9);
+    /// assert_eq!(Outcome::Par(2 << 1 | failed).address_size(), Some(2));
+    /// assert_eq!(Outcome::Par(2 << 1 | failed | of_stage2).address_size(), None);
+    /// assert_eq!(Outcome::Par(6 << 1 | failed).address_size(), None);
+    /// ```
+    pub const fn address_size(&self) -> Option<i8> {
+        const F: u64 = 1;
+        const PTW: u64 = 1 << 8;
+        const S: u64 = 1 << 9;
+        match *self {
+            Self::Par(par) if par & (F | PTW | S) == F => {
+                match FaultStatus::decode((par >> 1 & 0x3f) as u8) {
+                    FaultStatus::AddressSize { level } => Some(level),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Translates `va` as `at` asks, where virtual EL2's HCR_EL2 is `hcr`, as its rule keeps it.

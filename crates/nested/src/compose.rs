@@ -3,9 +3,11 @@
 //! Rules:
 //! - It maps no address that one of the two does not, and permits nothing that one of the two forbids.
 //! - Its memory is as the architecture makes it of three stages in turn, L2's own stage 1, the guest's stage 2, the
-//!   canonical one. Where no encoding says exactly that, it is stricter: less cacheable, or more like a device. L1
-//!   cannot tell: it gave L2 another type than it uses itself, and so maintains the caches between them as for
-//!   mismatched attributes in any case (DDI 0487, B2 "Mismatched memory attributes").
+//!   canonical one. Where the canonical one forces Write-Back, L1's memory is of that type whatever stage 1 says, and what
+//!   the guest's stage 2 makes of it holds: Device memory is that, with its faults. Where no encoding says exactly that,
+//!   it is stricter: less cacheable, or more like a device. L1 cannot tell: it gave L2 another type than it uses itself,
+//!   and so maintains the caches between them as for mismatched attributes in any case (DDI 0487, B2 "Mismatched memory
+//!   attributes").
 //! - It carries a [`Mark`] of the guest's leaf, so that an invalidation that names an address and no level knows how
 //!   much the guest's leaf was.
 
@@ -72,6 +74,8 @@ pub struct Composed {
     pub mark: Mark,
     /// Size of the guest's leaf, or of its run.
     pub guest_bytes: u64,
+    /// Whether it leads to memory, and not to a device.
+    pub is_memory: bool,
 }
 
 impl Composed {
@@ -79,6 +83,7 @@ impl Composed {
     /// to stage 1: such memory becomes Non-cacheable, which is stricter.
     pub(crate) const fn attributes(&self) -> Attributes {
         let memory = match self.memory {
+            MemoryType::Device(device) if self.is_memory => Memory::AsDevice(device),
             MemoryType::Device(device) => Memory::Device(device),
             MemoryType::ForceWriteBack
             | MemoryType::Normal {
@@ -136,7 +141,8 @@ pub fn compose(
     let bytes = guest.bytes.min(canonical.bytes);
     let via = via.align_down(bytes);
     let attributes = canonical.attributes;
-    let memory = memory(guest.memory, attributes.memory.decode(scheme));
+    let canonical_memory = attributes.memory.decode(scheme);
+    let memory = memory(guest.memory, canonical_memory);
     Some(Composed {
         ipa: at.align_down(bytes),
         via,
@@ -151,6 +157,7 @@ pub fn compose(
             extent: guest.extent,
         },
         guest_bytes: guest.bytes,
+        is_memory: !matches!(canonical_memory, MemoryType::Device(_)),
     })
 }
 
@@ -225,7 +232,15 @@ const fn execute(guest: Xn, canonical: Xn) -> Xn {
 /// S2CombineS1MemAttrs and AArch64.S2ApplyFWBMemAttrs). The canonical one says which scheme the result is in.
 const fn memory(guest: MemoryType, canonical: MemoryType) -> MemoryType {
     match (guest, canonical) {
-        (_, MemoryType::ForceWriteBack) => MemoryType::ForceWriteBack,
+        (
+            MemoryType::ForceWriteBack
+            | MemoryType::StageOne
+            | MemoryType::Normal {
+                inner: Cacheability::WriteBack,
+                outer: Cacheability::WriteBack,
+            },
+            MemoryType::ForceWriteBack,
+        ) => MemoryType::ForceWriteBack,
         (MemoryType::Device(guest), MemoryType::Device(canonical)) => {
             MemoryType::Device(stricter(guest, canonical))
         }
@@ -259,7 +274,9 @@ const fn memory(guest: MemoryType, canonical: MemoryType) -> MemoryType {
             },
             MemoryType::StageOne,
         ) => MemoryType::StageOne,
-        (_, MemoryType::StageOne | MemoryType::NonCacheable) => MemoryType::NonCacheable,
+        (_, MemoryType::ForceWriteBack | MemoryType::StageOne | MemoryType::NonCacheable) => {
+            MemoryType::NonCacheable
+        }
         (_, MemoryType::Reserved(_)) => MemoryType::Device(Device::NGnRnE),
     }
 }

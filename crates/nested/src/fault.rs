@@ -19,12 +19,13 @@
 
 use droste_arm64::Level;
 use droste_arm64::desc::{AttributeScheme, MemoryType, S2ap, Xn};
-use droste_arm64::esr::{Ec, Esr, MmioAccess};
+use droste_arm64::esr::{Ec, Esr, FaultStatus, MmioAccess};
 use droste_stage2::{
     Access, Cause, Decision, Fault, Memory, Origin, Outcome, Privilege, Proposal, Reason, Slots,
 };
 
 use crate::compose::{CanonicalLeaf, Composed, compose};
+use crate::exception::Exception;
 use crate::walk::{FaultKind, GuestLeaf, Stop, WalkFault, Walker};
 use crate::{GuestMemory, L1Ipa, L2Ipa};
 
@@ -131,8 +132,10 @@ impl<G: GuestMemory> L1<'_, G> {
         let slot = self.slots.find(leaf.output_of(abort.ipa).ipa());
         let is_device =
             slot.is_some_and(|slot| matches!(slot.attributes.memory, Memory::Device(_)));
-        if is_device && abort.esr.is_s1_walk() {
-            // HCR_EL2.PTW, which minds whose memory it is.
+        let is_forbidden =
+            matches!(leaf.memory, MemoryType::Device(_)) && self.walker.protects_walks();
+        if (is_device || is_forbidden) && abort.esr.is_s1_walk() {
+            // HCR_EL2.PTW, which minds whose memory it is, and no permission of it.
             return Ok(Access::Read);
         }
         let slot = slot.map_or(S2ap::None, |slot| slot.attributes.access);
@@ -285,6 +288,21 @@ impl Abort {
             far: self.far,
             hpfar: hpfar(self.ipa),
         }
+    }
+}
+
+/// What virtual EL2 takes for an alignment fault that a shadow's Device memory makes, which is L1's; `None` for other
+/// aborts. Stage 1's go to EL1, so that of stage 2 is every one which comes to EL2 while its EL0 is not EL2's (DDI 0487,
+/// J1.1, AArch64.S2Translate). HPFAR_EL2 is not written for it.
+pub const fn misaligned(esr: Esr, far: u64) -> Option<Exception> {
+    const ALIGNMENT: u64 = 0x21;
+    match (esr.ec(), esr.fault_status()) {
+        (Ec::DATA_ABORT_LOWER, FaultStatus::Alignment) => Some(Exception::Synchronous {
+            esr: Esr(esr.0 & (EC_AND_IL | INSTRUCTION | CM | S1PTW | WNR) | ALIGNMENT),
+            far: Some(far),
+            hpfar: None,
+        }),
+        _ => None,
     }
 }
 

@@ -141,7 +141,7 @@ pub enum Concerned {
 /// # let mut pool = Pool::new(vec![Entry::UNUSED; 1]);
 /// # let place = pool.acquire(Key::new(&registers, &advertised)).unwrap().place();
 /// # let filled = Composed {
-/// #     ipa: L2Ipa(0x5000), via: L1Ipa(0x8000_3000), output: Pa(0), bytes: 4096, guest_bytes: 4096,
+/// #     ipa: L2Ipa(0x5000), via: L1Ipa(0x8000_3000), output: Pa(0), bytes: 4096, guest_bytes: 4096, is_memory: true,
 /// #     access: S2ap::ReadWrite, execute: Xn::Nowhere, memory: MemoryType::ForceWriteBack,
 /// #     shareability: Shareability::Inner, mark: Mark { level: Level::L3, extent: Extent::Leaf },
 /// # };

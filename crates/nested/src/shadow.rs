@@ -28,8 +28,8 @@
 use droste_arm64::desc::{Format, S2ap};
 use droste_arm64::{IdRegisters, Ipa, Pa};
 use droste_stage2::{
-    Cause, Context, Error, Fault, Geometry, Hole, Machine, Mapping, Owed, PageCache, PageSupply,
-    Table, Trees, Users, VmidAllocator, Walk,
+    Attributes, Cause, Context, Error, Fault, Geometry, Hole, Machine, Mapping, Memory, Owed,
+    PageCache, PageSupply, Table, Trees, Users, VmidAllocator, Walk,
 };
 
 use crate::L2Ipa;
@@ -97,7 +97,7 @@ pub struct Shadow<const CPUS: usize> {
     context: Context<CPUS>,
     /// The layout of L1's table; `None` where no walk of it can start.
     guest: Option<Format>,
-    /// The largest part of a leaf that one fill maps, in bytes.
+    /// The largest part of a Write-Back leaf that one fill maps, in bytes.
     largest: u64,
     /// Leaves of L1's that were filled since the shadow was empty, and those of them that are held in pieces.
     filled: Extents,
@@ -219,15 +219,25 @@ impl<const CPUS: usize> Shadow<CPUS> {
     /// What of a composed region one exit maps: all of it, or the part around the fault.
     #[inline]
     fn mapping(&self, fault: &Fault, composed: &Composed) -> Mapping {
-        let bytes = composed.bytes.min(self.largest);
+        let attributes = composed.attributes();
+        let bytes = composed.bytes.min(self.largest_of(attributes));
         // Within the region, at a multiple of what is mapped.
         let offset = fault.ipa.0 & (composed.bytes - 1) & !(bytes - 1);
         Mapping::new(
             Ipa(composed.ipa.0 | offset),
             Pa(composed.output.0 | offset),
             bytes,
-            composed.attributes(),
+            attributes,
         )
+    }
+
+    /// How much one exit maps of memory with these attributes.
+    #[inline]
+    const fn largest_of(&self, attributes: Attributes) -> u64 {
+        match attributes.memory {
+            Memory::WriteBack => self.largest,
+            Memory::NonCacheable | Memory::Device(_) | Memory::AsDevice(_) => MAX_CLEAN,
+        }
     }
 
     /// Takes what an invalidation of stage 2 by L1 names.
@@ -417,7 +427,7 @@ fn settle<M: Machine, S: PageSupply, const CPUS: usize>(
     owed.discharge(host.machine, host.supply, &users)
 }
 
-/// How much one fill maps: anything, where mapping costs no cleaning of caches.
+/// How much one fill maps of Write-Back memory: anything, where mapping costs no cleaning of caches.
 const fn largest(ids: &IdRegisters) -> u64 {
     let is_forced = ids.has_fwb() && ids.has_coherent_instruction_fetch();
     if is_forced || !ids.has_cache_before_coherency() {

@@ -36,6 +36,8 @@ pub enum Memory {
     NonCacheable,
     /// Device memory.
     Device(Device),
+    /// Memory that is used as a device is. Caches may hold what was written to it in other ways.
+    AsDevice(Device),
 }
 
 /// Memory type and permissions of a mapping, and four bits for its owner.
@@ -101,13 +103,13 @@ impl Attributes {
     }
 
     pub(crate) const fn is_device(self) -> bool {
-        matches!(self.memory, Memory::Device(_))
+        matches!(self.memory, Memory::Device(_) | Memory::AsDevice(_))
     }
 
     /// The leaf's fields, with the access flag set: a fault on the first use would tell nobody anything.
     pub(crate) const fn leaf(self, scheme: AttributeScheme) -> LeafAttributes {
         let memory = match (self.memory, scheme) {
-            (Memory::Device(device), _) => MemoryType::Device(device),
+            (Memory::Device(device) | Memory::AsDevice(device), _) => MemoryType::Device(device),
             (Memory::WriteBack, AttributeScheme::Combine) => MemoryType::Normal {
                 inner: Cacheability::WriteBack,
                 outer: Cacheability::WriteBack,
@@ -128,7 +130,9 @@ impl Attributes {
             // Non-cacheable and Device memory are Outer Shareable whatever is written.
             shareability: match self.memory {
                 Memory::WriteBack => Shareability::Inner,
-                Memory::NonCacheable | Memory::Device(_) => Shareability::Outer,
+                Memory::NonCacheable | Memory::Device(_) | Memory::AsDevice(_) => {
+                    Shareability::Outer
+                }
             },
             execute: self.execute,
             is_accessed: true,

@@ -11,7 +11,7 @@
 //! - Instruction caches are invalidated for executable memory, unless they always see new data (CTR_EL0.DIC). All
 //!   of them, Inner Shareable: the guest's aliases of the memory are unknown, and a run of pages costs the same as
 //!   one.
-//! - Device memory needs neither.
+//! - A device needs neither. Memory that is used as one is does.
 //!
 //! It happens when memory is mapped, before the descriptor is valid. After that the guest maintains its caches
 //! itself; what the hypervisor writes into mapped memory later is its own duty. Unmapping does nothing to caches:
@@ -42,12 +42,13 @@ pub(crate) struct Maintenance {
 
 impl Maintenance {
     pub(crate) const fn of(ids: &IdRegisters, attributes: Attributes) -> Self {
+        let is_device = matches!(attributes.memory, Memory::Device(_));
         let is_executable = !matches!(attributes.execute, Xn::Nowhere);
         let is_forced = ids.has_fwb() && matches!(attributes.memory, Memory::WriteBack);
         let reaches_guest = is_forced || !ids.has_cache_before_coherency();
         let reaches_fetch = ids.has_coherent_instruction_fetch() || !is_executable;
         Self {
-            data: if attributes.is_device() || reaches_guest && reaches_fetch {
+            data: if is_device || reaches_guest && reaches_fetch {
                 Step::Needless
             } else {
                 Step::Needed
@@ -85,6 +86,8 @@ impl Maintenance {
 
 #[cfg(test)]
 mod tests {
+    use droste_arm64::desc::Device;
+
     use super::*;
 
     const FWB: u64 = 1 << 40;
@@ -133,6 +136,13 @@ mod tests {
                 of(mmfr2, ctr, clidr, Attributes::DEVICE),
                 (Needless, Needless)
             );
+        }
+        // What goes past the caches whatever the guest's stage 1 says.
+        for memory in [Memory::NonCacheable, Memory::AsDevice(Device::GRE)] {
+            let data = Attributes { memory, ..data };
+            let ctr = IDC | DIC;
+            assert_eq!(of(FWB, ctr, CACHES, data), (Needed, Needless));
+            assert_eq!(of(FWB, ctr, 0, data), (Needless, Needless));
         }
     }
 }

@@ -6,7 +6,24 @@ use std::time::Duration;
 use droste_mmu_model::{Rule, Violation};
 
 use crate::Program;
-use crate::shrink::Trial;
+
+/// A program as a value that can be made smaller.
+pub trait Trial: Clone + PartialEq + fmt::Debug + fmt::Display {
+    /// What happens in it, one after the other.
+    type Step: Copy + fmt::Display;
+
+    /// The steps.
+    fn steps(&self) -> &Vec<Self::Step>;
+
+    /// The steps, to be changed.
+    fn steps_mut(&mut self) -> &mut Vec<Self::Step>;
+
+    /// This in plainer worlds, each in one respect.
+    fn plainer(&self) -> Vec<Self>;
+
+    /// A step made smaller, each time in one respect.
+    fn smaller(step: Self::Step) -> Vec<Self::Step>;
+}
 
 /// What a program did.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

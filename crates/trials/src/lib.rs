@@ -45,13 +45,13 @@ mod world;
 
 pub use bridge::{Cpu, Pool, Share};
 pub use choices::Choices;
-pub use failure::{Failure, Problem, Report};
+pub use failure::{Failure, Problem, Report, Trial};
 pub use generate::generate;
 pub use operation::{Area, GuestTlbi, Operation, Step};
 pub use program::Program;
 pub use run::{run, run_with};
 pub use sabotage::{Sabotage, Verb};
-pub use shrink::{Trial, shrink};
+pub use shrink::shrink;
 pub use stopwatch::Stopwatch;
 pub use text::ParseError;
 pub use world::{Feature, MAX_CPUS, VmShape, World};

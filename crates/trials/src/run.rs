@@ -18,10 +18,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use droste_mmu_model::Model;
 
 use crate::Program;
+use crate::failure::Trial;
 use crate::failure::{Failure, Problem, Report};
 use crate::operation::{Operation, Step};
 use crate::sabotage::Sabotage;
-use crate::shrink::Trial;
 use machine::Run;
 
 /// Runs a program.

@@ -1,32 +1,12 @@
 //! Makes a failing program small: fewer steps, a plainer world, smaller ranges, as long as the same thing fails.
 
-use std::fmt;
-
 use crate::Program;
-use crate::failure::{Failure, Report};
+use crate::failure::{Failure, Report, Trial};
 use crate::operation::{Area, Operation, Step};
 use crate::world::World;
 
 /// Rounds of all reductions; each ends earlier when it finds nothing.
 const ROUNDS: usize = 4;
-
-/// A program as a value that can be made smaller.
-pub trait Trial: Clone + PartialEq + fmt::Debug + fmt::Display {
-    /// What happens in it, one after the other.
-    type Step: Copy + fmt::Display;
-
-    /// The steps.
-    fn steps(&self) -> &Vec<Self::Step>;
-
-    /// The steps, to be changed.
-    fn steps_mut(&mut self) -> &mut Vec<Self::Step>;
-
-    /// This in plainer worlds, each in one respect.
-    fn plainer(&self) -> Vec<Self>;
-
-    /// A step made smaller, each time in one respect.
-    fn smaller(step: Self::Step) -> Vec<Self::Step>;
-}
 
 /// The smallest program that this finds to fail as `failure` does under `judge`.
 pub fn shrink<P: Trial>(

@@ -14,13 +14,13 @@ usage: droste-vmm --kernel FILE [--initrd FILE] [--cmdline WORDS] [--vcpus N] [-
   --initrd FILE     an initial RAM disk
   --cmdline WORDS   the guest's command line
   --vcpus N         virtual CPUs (1)
-  --memory MIB      memory in MiB (128)
+  --memory MIB      memory in MiB (256)
   --el2             the guest starts at EL2, with VHE: it can be a hypervisor, if KVM was started with that mode
 
 The guest's serial port is on stdin and stdout. On a terminal, Ctrl-A x ends the guest, and Ctrl-A Ctrl-A sends a Ctrl-A.";
 
 /// Memory unless the command line says, in MiB.
-const MEMORY_MIB: u64 = 128;
+const MEMORY_MIB: u64 = 256;
 /// The most memory, in MiB: RAM ends below 2^39, where the smallest address space that KVM gives has room.
 const MEMORY_MIB_MAX: u64 = 256 << 10;
 
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_kernel_alone_is_enough() {
         let parsed = parse("--kernel Image").expect("good").expect("no help");
-        assert_eq!((parsed.vcpus, parsed.memory), (1, 128 << 20));
+        assert_eq!((parsed.vcpus, parsed.memory), (1, 256 << 20));
         assert_eq!(parsed.level, Level::El1);
     }
 

@@ -8,9 +8,8 @@ pub(crate) fn cpu_on(mpidr: u64, entry: u64, context: u64) -> Result<(), psci::e
 }
 
 /// Powers the machine off. Returns only where the firmware cannot.
-pub(crate) fn system_off() -> ! {
+pub(crate) fn system_off() {
     let _ = psci::system_off::<Smc>();
-    super::halt()
 }
 
 /// What the firmware answers to SMCCC_ARCH_FEATURES for `function`; -1, in 32 bits, where it knows neither.

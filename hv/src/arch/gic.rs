@@ -4,11 +4,12 @@
 //! interrupt. One that is handed to a guest is left active; the guest's own end-of-interrupt deactivates it through
 //! the list register's hardware link (IHI 0069, 5.2.4 and 4.6).
 
+use core::ops::Range;
 use core::ptr::NonNull;
 
 pub(crate) use arm_gic::Trigger;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
-use arm_gic::gicv3::{GicDistributor, GicRedistributor, GicRedistributorIterator};
+use arm_gic::gicv3::{GicDistributor, GicRedistributor};
 use arm_gic::{IntId, UniqueMmioPointer};
 use droste_arm64::Pa;
 use droste_vdev::gic::{Interface, Vmcr, Vtr, undisputed};
@@ -29,6 +30,7 @@ const GICD_ISPENDR: u64 = 0x200;
 const GICD_ICPENDR: u64 = 0x280;
 const GICD_ICFGR: u64 = 0xc00;
 const SGI_FRAME: u64 = 0x1_0000;
+const SMALLEST_REDISTRIBUTOR: u64 = 0x2_0000;
 const GICR_ISACTIVER0: u64 = SGI_FRAME + 0x300;
 const GICR_ICACTIVER0: u64 = SGI_FRAME + 0x380;
 
@@ -82,27 +84,42 @@ pub(crate) fn is_line_high(base: Pa, intid: u32) -> bool {
         || read32(Pa(base.0 + GICD_ISPENDR + u64::from(intid / 32) * 4)) >> (intid % 32) & 1 != 0
 }
 
-/// Brings up this CPU's redistributor and CPU interface, among the redistributor regions at `regions`, with the
-/// private interrupts `timers` and `maintenance` (16 to 31) and all SGIs enabled. Returns the redistributor's address;
-/// `None` where no region has one for this CPU.
-pub(crate) fn init_cpu(regions: &[Pa], timers: &[u32], maintenance: u32) -> Option<Pa> {
-    let me = mrs!("mpidr_el1") & AFFINITY;
-    let mut found = None;
-    for region in regions {
-        let base = NonNull::new(region.0 as *mut GicrSgi)?;
-        // SAFETY: the device tree says that redistributors are here up to the one marked last; mapped as devices.
-        // Each CPU uses only its own, so the iterator's frames alias nothing that is written elsewhere.
-        let frames = unsafe { GicRedistributorIterator::new(base) }.ok()?;
-        let stride = frame_bytes(*region);
-        for (n, mut frame) in frames.enumerate() {
-            if frame.typer().core_mpidr() & AFFINITY == me {
-                configure(&mut frame, timers, maintenance);
-                found = Some(Pa(region.0 + n as u64 * stride));
+/// Whether this CPU has the system registers of a GICv3's interface (ID_AA64PFR0_EL1.GIC).
+pub(crate) fn has_cpu_interface() -> bool {
+    mrs!("id_aa64pfr0_el1") >> 24 & 0xf != 0
+}
+
+/// The redistributor of the CPU with affinity `mpidr`: one of those in `regions`, which stage 1 maps and which need not be
+/// filled to their ends.
+pub(crate) fn redistributor_of(regions: &[Range<u64>], mpidr: u64) -> Option<Pa> {
+    const GICR_TYPER: u64 = 8;
+    const LAST: u32 = 1 << 4;
+    // As GICR_TYPER.Affinity_Value has it: Aff3 right above Aff2 (IHI 0069, 12.11).
+    let wanted = ((mpidr >> 32 & 0xff) << 24 | mpidr & 0xff_ffff) as u32;
+    regions.iter().find_map(|region| {
+        let mut at = region.start;
+        while region.end.saturating_sub(at) >= SMALLEST_REDISTRIBUTOR {
+            if read32(Pa(at + GICR_TYPER + 4)) == wanted {
+                return Some(Pa(at));
             }
+            if read32(Pa(at + GICR_TYPER)) & LAST != 0 {
+                break;
+            }
+            at += frame_bytes(Pa(at));
         }
+        None
+    })
+}
+
+/// Brings up this CPU's redistributor, which is its own, and its interface, with the private interrupts `timers` and
+/// `maintenance` (16 to 31) and all SGIs enabled.
+pub(crate) fn init_cpu(redistributor: Pa, timers: &[u32], maintenance: u32) {
+    if let Some(pointer) = NonNull::new(redistributor.0 as *mut GicrSgi) {
+        // SAFETY: a redistributor was found here, mapped as a device, and a CPU uses its own alone.
+        let mut frame = GicRedistributor::new(unsafe { UniqueMmioPointer::new(pointer) });
+        configure(&mut frame, timers, maintenance);
     }
     init_cpu_interface();
-    found
 }
 
 /// Bytes from one redistributor to the next: 128 KiB, or 256 KiB with virtual LPIs (IHI 0069, 12.10).
@@ -110,9 +127,9 @@ fn frame_bytes(redistributor: Pa) -> u64 {
     const GICR_TYPER: u64 = 8;
     const VLPIS: u32 = 1 << 1;
     if read32(Pa(redistributor.0 + GICR_TYPER)) & VLPIS != 0 {
-        0x4_0000
+        2 * SMALLEST_REDISTRIBUTOR
     } else {
-        0x2_0000
+        SMALLEST_REDISTRIBUTOR
     }
 }
 

@@ -8,7 +8,7 @@ const HEAP_BYTES: usize = 1 << 20;
 
 /// The allocator, over a part of the image's bss.
 #[global_allocator]
-static HEAP: TalcLock<spin::mutex::SpinMutex<()>, Claim> = TalcLock::new({
+static HEAP: TalcLock<spin::mutex::TicketMutex<()>, Claim> = TalcLock::new({
     // Not zeroed at start: the allocator promises nobody zeroes.
     #[unsafe(link_section = ".noinit")]
     static mut MEMORY: [u8; HEAP_BYTES] = [0; HEAP_BYTES];

@@ -82,14 +82,33 @@ static POOL: Pool = Pool {
     }),
 };
 
-fn take_table() -> &'static Table {
+/// There are no tables left for a range: memory and devices are in too many pieces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct OutOfTables;
+
+impl core::fmt::Display for OutOfTables {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(
+            f,
+            "the device tree has memory and devices in more pieces than Droste's {TABLES} tables of its own stage 1 map"
+        )
+    }
+}
+
+fn take_table() -> Result<&'static Table, OutOfTables> {
     let n = POOL.used.load(Ordering::Relaxed);
+    let table = POOL.tables.get(n).ok_or(OutOfTables)?;
     POOL.used.store(n + 1, Ordering::Relaxed);
-    &POOL.tables[n] // running out is a bug: `TABLES` covers every platform's handful of regions
+    Ok(table)
 }
 
 /// Maps `range` onto itself, in the largest blocks that fit. Pages already mapped keep their attributes.
-fn map(table: &'static Table, level: u32, range: Range<u64>, access: Access) {
+fn map(
+    table: &'static Table,
+    level: u32,
+    range: Range<u64>,
+    access: Access,
+) -> Result<(), OutOfTables> {
     let shift = 12 + 9 * (3 - level);
     let size = 1u64 << shift;
     let mut address = range.start;
@@ -112,40 +131,47 @@ fn map(table: &'static Table, level: u32, range: Range<u64>, access: Access) {
             unsafe { core::ptr::write_volatile(entry, address | access.bits() | kind) };
         } else if level < 3 {
             if is_free {
-                let next = take_table();
+                let next = take_table()?;
                 // SAFETY: as above.
                 unsafe { core::ptr::write_volatile(entry, next.0.get() as u64 | 0b11) };
             }
             if *entry & 0b10 != 0 {
                 let next = (*entry & 0x0000_ffff_ffff_f000) as *const Table;
                 // SAFETY: a table entry above level 3 was written here and points into `POOL`.
-                map(unsafe { &*next }, level + 1, address..end, access);
+                map(unsafe { &*next }, level + 1, address..end, access)?;
             }
         }
         address = end;
     }
+    Ok(())
 }
 
-/// Adds `range`, rounded out to pages, to the map. Boot CPU only, before the secondaries start.
-pub(crate) fn add(range: Range<u64>, access: Access) {
+/// Adds `range`, rounded out to pages, to the map; where tables run out, a part of it. Boot CPU only, before the
+/// secondaries start.
+pub(crate) fn add(range: Range<u64>, access: Access) -> Result<(), OutOfTables> {
     let range = range.start & !(PAGE - 1)..(range.end + PAGE - 1) & !(PAGE - 1);
-    map(&POOL.tables[0], 0, range, access);
+    let done = map(&POOL.tables[0], 0, range, access);
     // SAFETY: barriers only; what was invalid needs no TLB invalidation to become valid.
     unsafe { core::arch::asm!("dsb ishst", "isb", options(nostack, preserves_flags)) }
+    done
 }
 
 /// The first map: the image, and the device tree to read the rest from. The MMU is off.
 pub(super) fn build(image: &Layout, device_tree: Pa) -> *const MmuRegisters {
     const DEVICE_TREE_MAX: u64 = 2 << 20; // the boot protocol's limit
-    let root = take_table();
-    map(root, 0, image.text.clone(), Access::Execute);
-    map(root, 0, image.rodata.clone(), Access::Read);
-    map(root, 0, image.data.clone(), Access::Write);
-    for page in image.stack_pages() {
-        map(root, 0, page, Access::Write);
-    }
+    let stacks = image.stack_pages().map(|page| (page, Access::Write));
+    // A tree need not begin with a page.
     let tree = device_tree.align_down(PAGE).0;
-    map(root, 0, tree..tree + DEVICE_TREE_MAX, Access::Write);
+    let parts = [
+        (image.text.clone(), Access::Execute),
+        (image.rodata.clone(), Access::Read),
+        (image.data.clone(), Access::Write),
+        (tree..tree + DEVICE_TREE_MAX + PAGE, Access::Write),
+    ];
+    let root = take_table().expect("no table is taken yet");
+    for (range, access) in parts.into_iter().chain(stacks) {
+        map(root, 0, range, access).expect("image and tree take a few tables of many");
+    }
     let registers = MmuRegisters {
         mair: 0xff04, // 0: Device-nGnRE, 1: Normal write-back
         tcr: tcr(mrs!("id_aa64mmfr0_el1")),

@@ -25,13 +25,13 @@ use droste_nested::{
     StageTwoRegisters, Syndrome, Ticket, Verdict, Walker,
 };
 use droste_stage2::{Context, Error, Fault, PageCache, PageSupply, VcpuId, scheme, under};
-use spin::RwLock;
 use spin::mutex::{SpinMutex, TicketMutex};
 
 use super::l1_memory::L1Memory;
+use crate::arch::locks::{RwLock, queue_to_write};
 use crate::arch::stage2::Hardware;
 use crate::arch::{self, MAX_CPUS, el2};
-use crate::guest_memory::{GuestMemory, PAGE, Pages, VMIDS, tables_for};
+use crate::guest_memory::{GuestMemory, Late, PAGE, Pages, VMIDS, tables_for};
 use crate::memory::Ram;
 use crate::vm::BuildError;
 
@@ -204,12 +204,16 @@ impl Contexts {
         let grant = pools.of(key).acquire(key);
         let grant = grant.expect("a virtual CPU holds one at most, and has just released it");
         let place = grant.place();
-        // Under the pools' lock: nobody else finds the place before it is what its key says.
+        // Nobody else finds the place while the pools are locked.
         match (grant, StageTwo::new(registers, &self.advertised)) {
             (Grant::New(_) | Grant::Reused { .. }, StageTwo::On(walker)) => {
-                let shadow = &self.shadows[place.index()];
-                self.clear(shadow);
-                shadow.write().rededicate(walker.format());
+                // Whoever finds it from here on comes after this turn, and then it is what its key says. So nobody waits
+                // for the pools while it is emptied, which takes long.
+                let turn = queue_to_write(&self.shadows[place.index()]);
+                drop(pools);
+                let mut shadow = turn.wait();
+                self.empty(&mut shadow);
+                shadow.rededicate(walker.format());
             }
             (Grant::Reused { .. }, StageTwo::Off) => {
                 Self::under(memory, memory.context(1 + place.index()), || {
@@ -308,10 +312,9 @@ impl Contexts {
             return Ok(());
         }
         let mut shadow = shadow.write();
-        let mut pages = self.pages.lock();
         let mut supply = Ahead {
             cache: &mut cache,
-            supply: &mut *pages,
+            supply: &mut Late::new(&self.pages),
         };
         let mut host = host(&mut supply);
         shadow.fill(&mut host, now, fault, composed)?;
@@ -338,8 +341,8 @@ impl Contexts {
             Invalidation::Stage2 { vmid, range } => self.of_vmid(memory, (vmid, None), |shadow| {
                 let mut shadow = shadow.write();
                 let effort = if shadow.is_empty() { 0 } else { AT_ONCE };
-                let mut pages = self.pages.lock();
-                let done = shadow.invalidate(&mut host(&mut *pages), &range);
+                let mut pages = Late::new(&self.pages);
+                let done = shadow.invalidate(&mut host(&mut pages), &range);
                 done.expect("no leaf is cut, so nothing can fail");
                 effort
             }),
@@ -455,9 +458,12 @@ impl Contexts {
 
     /// Empties a shadow, and says what that was of [`AT_ONCE`].
     fn clear(&self, shadow: &RwLock<Shadow<MAX_CPUS>>) -> usize {
-        let mut shadow = shadow.write();
+        self.empty(&mut shadow.write())
+    }
+
+    fn empty(&self, shadow: &mut Shadow<MAX_CPUS>) -> usize {
         let effort = usize::from(!shadow.is_empty());
-        let done = shadow.clear(&mut host(&mut *self.pages.lock()));
+        let done = shadow.clear(&mut host(&mut Late::new(&self.pages)));
         done.expect("nothing can fail in emptying a table");
         effort
     }

@@ -73,7 +73,9 @@ pub(super) fn eret(state: &mut VcpuState, esr: Esr) {
 /// Makes the loaded virtual CPU take what its own instruction caused, at the level whose affair it is.
 pub(crate) fn inject(state: &mut VcpuState, what: Injection) {
     let cause = match what {
-        Injection::Undefined | Injection::IllegalState => Cause::Synchronous,
+        Injection::Undefined | Injection::IllegalState | Injection::AddressSize(_) => {
+            Cause::Synchronous
+        }
         Injection::External(_) => Cause::ExternalAbort,
         Injection::Step => Cause::Debug,
     };

@@ -7,6 +7,7 @@ use droste_arm64::exception::Injection;
 use droste_arm64::hcr;
 use droste_arm64::sysreg::SCTLR_EL1;
 use droste_nested::exception::{Exception, level};
+use droste_nested::fault::misaligned;
 use droste_nested::forward::{Event, Verdict, evaluate, routed};
 use droste_nested::registers::{Loaded, Twins};
 use droste_nested::{Abort, L2Ipa};
@@ -142,6 +143,10 @@ fn abort(state: &mut VcpuState, esr: Esr) {
         return exit::abort(state, esr);
     };
     let far = Fault::address();
+    if let Some(exception) = misaligned(esr, far) {
+        state.vcpu.counters.count(Exit::Forwarded);
+        return deliver::take(state, exception);
+    }
     let ipa = match exit::locate(state, esr, far) {
         Place::Ipa(ipa) => ipa,
         Place::Moved => return,
@@ -157,6 +162,9 @@ fn abort(state: &mut VcpuState, esr: Esr) {
     let vm = state.vcpu.vm;
     let me = state.vcpu.index;
     let contexts = vm.contexts();
+    if contexts.advertised.exceeds_physical(ipa.0) && exit::too_wide(state, esr, far) {
+        return;
+    }
     let Some(walker) = el2(state).walker(&contexts.advertised) else {
         return exit::abort(state, esr);
     };

@@ -162,18 +162,12 @@ fn translate(state: &mut VcpuState, esr: Esr, (at, rt): (At, u8)) {
     let va = state.registers.get(rt);
     let el2 = el2(state);
     let stage_two = el2.stage2();
-    let [sctlr, tcr, ttbr0, ttbr1, mair] = match at.regime(stage_two.hcr) {
-        Regime::El2 => OF_EL2.map(|register| el2.get(register)),
-        Regime::El1 => OF_EL1.map(|slot| el2.page.read(slot)),
+    let stage_one = match at.regime(stage_two.hcr) {
+        Regime::El2 => StageOneRegisters::of(OF_EL2, |register| el2.get(register)),
+        Regime::El1 => StageOneRegisters::of(OF_EL1, |slot| el2.page.read(slot)),
     };
     let registers = Registers {
-        stage_one: StageOneRegisters {
-            sctlr,
-            tcr,
-            ttbr0,
-            ttbr1,
-            mair,
-        },
+        stage_one,
         stage_two,
         pstate,
     };

@@ -4,11 +4,12 @@ use super::{Finding, Severity};
 use serde_json::Value;
 
 /// Each package with the workspace packages it may depend on.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("droste-arm64", &[]),
     ("droste-devtree", &[]),
     ("droste-image", &[]),
     ("droste-life", &[]),
+    ("droste-locks", &[]),
     ("droste-stage2", &["droste-arm64"]),
     ("droste-vdev", &["droste-arm64"]),
     ("droste-nested", &["droste-arm64", "droste-stage2"]),
@@ -29,6 +30,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "droste-devtree",
             "droste-image",
             "droste-life",
+            "droste-locks",
             "droste-nested",
             "droste-stage2",
             "droste-vdev",

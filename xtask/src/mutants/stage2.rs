@@ -3,6 +3,13 @@
 use super::table::{Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
+    // Caches.
+    mutant(
+        "memory-used-as-a-device-stays-in-caches",
+        "cache.rs",
+        "        let is_device = matches!(attributes.memory, Memory::Device(_));",
+        "        let is_device = attributes.is_device();",
+    ),
     // Barriers.
     mutant(
         "settle-no-first-dsb",

@@ -10,7 +10,7 @@ use aarch64_paging::descriptor::Stage2Attributes;
 use aarch64_paging::linearmap::LinearMap;
 use aarch64_paging::paging::{Constraints, MemoryRegion, Stage2};
 
-use crate::{BLOCK, Case, Done, MEMORY, MEMORY_BYTES, OFFSET, PAGE, SPARSE, measured};
+use crate::case::{BLOCK, Case, Done, MEMORY, MEMORY_BYTES, OFFSET, PAGE, SPARSE, measured};
 
 /// All cases.
 pub(crate) const CASES: &[Case] = &[

@@ -8,7 +8,7 @@ use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Pa, Vtcr, Vttbr};
 use droste_stage2::{Dsb, Ic, Machine, PageSupply};
 
-use crate::PAGE;
+use crate::case::PAGE;
 
 /// Words of memory for tables, a power of two: 16 MiB.
 const WORDS: usize = 1 << 21;

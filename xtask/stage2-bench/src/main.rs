@@ -1,6 +1,6 @@
 //! Operations on stage-2 tables, for an instruction counter to watch.
 //!
-//! `droste-stage2-bench CASE` makes ready, does one operation inside [`measured`], and prints on how many units it
+//! `droste-stage2-bench CASE` makes ready, does one operation inside [`case::measured`], and prints on how many units it
 //! worked (pages, blocks, faults …) and what the machine was asked to do meanwhile. A counter that collects while that
 //! one function is on the stack counts the operation and nothing else. `droste-stage2-bench` without a case lists them.
 //!
@@ -13,51 +13,16 @@
 
 #![forbid(unsafe_code)]
 
+mod case;
 mod linear;
 mod machine;
 mod multiarch;
 mod ours;
 
 use std::fmt::Write;
-use std::hint::black_box;
 use std::process::ExitCode;
 
-/// Guest memory of most cases: 1 GiB from 1 GiB on.
-pub(crate) const MEMORY: u64 = 1 << 30;
-pub(crate) const MEMORY_BYTES: u64 = 1 << 30;
-/// How far output lies above guest addresses, a multiple of 1 GiB.
-pub(crate) const OFFSET: u64 = 0x10_0000_0000;
-pub(crate) const PAGE: u64 = 4096;
-pub(crate) const BLOCK: u64 = 2 << 20;
-/// Pages of the sparse cases, one in each GiB.
-pub(crate) const SPARSE: u64 = 256;
-
-/// What a case did.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Done {
-    /// Pages, blocks, tables or faults.
-    units: u64,
-    /// What else was counted, by name.
-    counts: Vec<(&'static str, u64)>,
-}
-
-impl Done {
-    pub(crate) fn new(units: u64) -> Self {
-        Self {
-            units,
-            counts: Vec::new(),
-        }
-    }
-}
-
-/// A case by its name.
-pub(crate) type Case = (&'static str, fn() -> Done);
-
-/// The part of a case that is counted.
-#[inline(never)]
-pub(crate) fn measured<R>(body: impl FnOnce() -> R) -> R {
-    black_box(body())
-}
+use case::{Case, Done};
 
 fn cases() -> impl Iterator<Item = &'static Case> {
     [ours::CASES, linear::CASES, multiarch::CASES]

@@ -12,8 +12,8 @@ use droste_stage2::{
     Privilege, Runs, Slot, Slots, Table, Users, VcpuId, VmidAllocator, handle,
 };
 
+use crate::case::{BLOCK, Case, Done, MEMORY, MEMORY_BYTES, OFFSET, PAGE, SPARSE, measured};
 use crate::machine::{Host, Pool};
-use crate::{BLOCK, Case, Done, MEMORY, MEMORY_BYTES, OFFSET, PAGE, SPARSE, measured};
 
 /// All cases.
 pub(crate) const CASES: &[Case] = &[

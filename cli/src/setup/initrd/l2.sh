@@ -5,7 +5,7 @@ usage='usage: l2 [-v vmm|qemu] [-c VCPUS] [-m MIB] [-k KERNEL] [WORDS]
 
   -v   the virtual machine monitor (vmm, else the first that is there)
   -c   virtual CPUs (1)
-  -m   memory in MiB (128)
+  -m   memory in MiB (enough for the kernel; "enough" says how much that is)
   -k   a kernel of the disk that needs no RAM disk, in place of Linux
 
 WORDS are added to its command line. Its own "poweroff" ends it; so do the keys Ctrl-A x, which reach it only if Ctrl-A
@@ -17,7 +17,7 @@ fail() {
     exit 1
 }
 
-monitor= vcpus=1 memory=128 kernel=
+monitor= vcpus=1 memory= kernel=
 while getopts v:c:m:k: option; do
     case "$option" in
         v) monitor=$OPTARG ;;
@@ -45,6 +45,11 @@ if [ -z "$kernel" ]; then
 fi
 kernel=$disk/$kernel
 [ -e "$kernel" ] || fail "the disk holds no ${kernel##*/}"
+room=$(enough "$kernel" $initrd)
+least=${room% *}
+: "${memory:=${room#* }}"
+[ "$memory" -ge "$least" ] ||
+    echo "l2: $memory MiB are little for this kernel: a Linux of its size needs about $least, and is silent with less" >&2
 
 case "$monitor" in
     vmm)

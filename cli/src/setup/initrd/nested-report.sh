@@ -3,7 +3,7 @@
 # says how that went. The last line is `guest: nested ok`, or `guest: nested failed: why`; the exit code says the same.
 #
 # Words of the command line: droste.l2=vmm|qemu is the monitor, or a list of several, with commas, that take turns;
-# droste.l2.vcpus and droste.l2.memory (MiB) are each one's; droste.l2.kernel is a kernel of the disk in place of Linux;
+# droste.l2.vcpus and droste.l2.memory (MiB, else what its kernel needs) are each one's; droste.l2.kernel is a kernel of the disk in place of Linux;
 # droste.l2.parallel says how many run beside each other, and droste.l2.count how often that is done; droste.l2.reclaim
 # is how many MiB of their memory are taken from them each second, to a disk that has nothing on it, until half of it is
 # gone. The rest is taken at once when they are idle, having filled a sixth of it, which each then looks at.
@@ -12,8 +12,12 @@
 
 monitors=$(value droste.l2 | tr , ' ')
 vcpus=$(value droste.l2.vcpus 1)
-memory=$(value droste.l2.memory 128)
 kernel=$(value droste.l2.kernel)
+memory=$(value droste.l2.memory)
+if [ -z "$memory" ] && [ -e "/mnt/${kernel:-kernel}" ]; then
+    memory=$([ -n "$kernel" ] && enough "/mnt/$kernel" || enough /mnt/kernel /mnt/initrd)
+    memory=${memory#* }
+fi
 count=$(value droste.l2.count 1)
 parallel=$(value droste.l2.parallel 1)
 reclaim=$(value droste.l2.reclaim)
@@ -88,7 +92,7 @@ report_reclaim() {
 start() {
     begin=$(now)
     monitor=$(monitor "$1")
-    governed l2 -v "$monitor" -c "$vcpus" -m "$memory" ${kernel:+-k "$kernel"} ${kernel:-droste.self-report} \
+    governed l2 -v "$monitor" -c "$vcpus" ${memory:+-m "$memory"} ${kernel:+-k "$kernel"} ${kernel:-droste.self-report} \
         ${reclaim:+droste.pattern=$((memory / 6))} </dev/null 2>&1 | relay "$1"
     status=$?
     seconds=$(awk -v from="$begin" -v to="$(now)" 'BEGIN { printf "%.2f", to - from }')

@@ -63,6 +63,15 @@ fn stage2(before: Kind, memory: MemoryType) -> Kind {
     }
 }
 
+/// What three stages make of it in turn. Where the canonical one forces Write-Back, L1's memory is that and L2's stage 1 has no
+/// say; what L1's stage 2 makes of it has.
+fn three_stages(stage1: Kind, guest: MemoryType, canonical: MemoryType) -> Kind {
+    match canonical {
+        MemoryType::ForceWriteBack => stage2(stage2(stage1, canonical), guest),
+        _ => stage2(stage2(stage1, guest), canonical),
+    }
+}
+
 /// Where no encoding says what the three stages make of it.
 fn is_inexpressible(guest: MemoryType, canonical: MemoryType) -> bool {
     let both = |cache| MemoryType::Normal {
@@ -71,12 +80,17 @@ fn is_inexpressible(guest: MemoryType, canonical: MemoryType) -> bool {
     };
     match (guest, canonical) {
         // Nothing is stricter than this.
-        (_, MemoryType::Device(Device::NGnRnE)) => false,
+        (_, MemoryType::Device(Device::NGnRnE))
+        | (MemoryType::Device(Device::NGnRnE), MemoryType::ForceWriteBack) => false,
         // Forced, and then not so: a Device of stage 1 stays one. Or it cannot be forced at all.
         (
             MemoryType::ForceWriteBack,
             MemoryType::NonCacheable | MemoryType::Device(_) | MemoryType::Normal { .. },
-        ) => true,
+        )
+        | (MemoryType::NonCacheable | MemoryType::Device(_), MemoryType::ForceWriteBack) => true,
+        (MemoryType::Normal { .. }, MemoryType::ForceWriteBack) => {
+            guest != both(Cacheability::WriteBack)
+        }
         // As stage 1 has it, but no better than so.
         (MemoryType::Normal { .. }, MemoryType::StageOne) => {
             guest != both(Cacheability::WriteBack) && guest != both(Cacheability::NonCacheable)
@@ -85,59 +99,90 @@ fn is_inexpressible(guest: MemoryType, canonical: MemoryType) -> bool {
     }
 }
 
+const SCHEMES: [AttributeScheme; 2] = [AttributeScheme::Combine, AttributeScheme::Force];
+
+/// All that L1's stage 2 and the canonical one may say, with the scheme of the latter.
+fn pairs() -> Vec<(MemoryType, MemoryType, AttributeScheme)> {
+    let guests = SCHEMES.into_iter().flat_map(types);
+    let canonical = |scheme| {
+        types(scheme)
+            .into_iter()
+            .map(move |memory| (memory, scheme))
+    };
+    let with_all = |guest| {
+        let canonical = SCHEMES.into_iter().flat_map(canonical);
+        canonical.map(move |(memory, scheme)| (guest, memory, scheme))
+    };
+    guests.flat_map(with_all).collect()
+}
+
 #[test]
 fn memory_types_are_what_three_stages_make_of_them_or_stricter() {
-    use AttributeScheme::{Combine, Force};
-    for (guest_scheme, scheme) in [
-        (Combine, Combine),
-        (Combine, Force),
-        (Force, Force),
-        (Force, Combine),
-    ] {
-        for guest in types(guest_scheme) {
-            for canonical in types(scheme) {
-                let composed = memory(guest, canonical);
-                assert!(
-                    MemAttr::encode(composed, scheme).is_some(),
-                    "{guest:?} {canonical:?}"
-                );
-                for stage1 in kinds() {
-                    let exact = stage2(stage2(stage1, guest), canonical);
-                    let found = stage2(stage1, composed);
-                    assert!(
-                        found.0 <= exact.0 && found.1 <= exact.1,
-                        "{guest:?} {canonical:?}"
-                    );
-                    if !is_inexpressible(guest, canonical) {
-                        assert_eq!(found, exact, "{stage1:?} {guest:?} {canonical:?}");
-                    }
-                }
+    for (guest, canonical, scheme) in pairs() {
+        let composed = memory(guest, canonical);
+        assert!(
+            MemAttr::encode(composed, scheme).is_some(),
+            "{guest:?} {canonical:?}"
+        );
+        for stage1 in kinds() {
+            let exact = three_stages(stage1, guest, canonical);
+            let found = stage2(stage1, composed);
+            assert!(
+                found.0 <= exact.0 && found.1 <= exact.1,
+                "{guest:?} {canonical:?}"
+            );
+            if !is_inexpressible(guest, canonical) {
+                assert_eq!(found, exact, "{stage1:?} {guest:?} {canonical:?}");
             }
         }
     }
 }
 
 #[test]
+fn what_l1_makes_device_memory_is_that() {
+    for (guest, canonical, scheme) in pairs() {
+        let (MemoryType::Device(device), AttributeScheme::Force) = (guest, scheme) else {
+            continue;
+        };
+        let MemoryType::Device(composed) = memory(guest, canonical) else {
+            panic!("{guest:?} {canonical:?}");
+        };
+        let MemoryType::Device(other) = canonical else {
+            assert_eq!(composed, device);
+            continue;
+        };
+        assert_eq!(composed as u8, (device as u8).min(other as u8));
+    }
+}
+
+#[test]
+fn what_l1_leaves_to_stage_1_is_as_its_own_memory_is() {
+    let write_back = MemoryType::Normal {
+        inner: Cacheability::WriteBack,
+        outer: Cacheability::WriteBack,
+    };
+    for guest in [write_back, MemoryType::StageOne, MemoryType::ForceWriteBack] {
+        let composed = memory(guest, MemoryType::ForceWriteBack);
+        assert_eq!(composed, MemoryType::ForceWriteBack);
+    }
+}
+
+#[test]
 fn what_is_called_inexpressible_is_so() {
-    use AttributeScheme::{Combine, Force};
-    for guest in types(Force).into_iter().chain(types(Combine)) {
-        for scheme in [Combine, Force] {
-            for canonical in types(scheme)
-                .into_iter()
-                .filter(|&c| is_inexpressible(guest, c))
-            {
-                let is_exact = |composed: &MemoryType| {
-                    kinds().into_iter().all(|stage1| {
-                        stage2(stage1, *composed) == stage2(stage2(stage1, guest), canonical)
-                    })
-                };
-                assert_eq!(
-                    types(scheme).iter().find(|c| is_exact(c)),
-                    None,
-                    "{guest:?} {canonical:?}"
-                );
-            }
+    for (guest, canonical, scheme) in pairs() {
+        if !is_inexpressible(guest, canonical) {
+            continue;
         }
+        let is_exact = |composed: &MemoryType| {
+            kinds()
+                .into_iter()
+                .all(|stage1| stage2(stage1, *composed) == three_stages(stage1, guest, canonical))
+        };
+        assert_eq!(
+            types(scheme).iter().find(|c| is_exact(c)),
+            None,
+            "{guest:?} {canonical:?}"
+        );
     }
 }
 
@@ -322,9 +367,17 @@ fn memory_types_that_the_table_cannot_say_become_stricter() {
         ),
         (MemoryType::NonCacheable, Memory::NonCacheable),
         (MemoryType::StageOne, Memory::NonCacheable),
-        (MemoryType::Device(Device::GRE), Memory::Device(Device::GRE)),
+        (
+            MemoryType::Device(Device::GRE),
+            Memory::AsDevice(Device::GRE),
+        ),
     ] {
         let leaf = Composed { memory, ..found };
         assert_eq!(leaf.attributes().memory, expected);
     }
+    // What is a device for L1 is one, and nothing to clean.
+    let mut canonical = canonical;
+    canonical.attributes.memory = MemAttr::DEVICE_NGNRE;
+    let found = compose(&guest, &canonical, guest.ipa, AttributeScheme::Force).expect("it holds");
+    assert_eq!(found.attributes().memory, Memory::Device(Device::NGnRE));
 }

@@ -326,6 +326,36 @@ fn a_stage_1_walk_into_device_memory_faults_where_l1_asks_for_it() {
 }
 
 #[test]
+fn a_walk_that_may_not_go_there_marks_no_device_memory_written() {
+    // DBM, and no permission to write yet.
+    let device = LEAF & !(0b1111 << 2 | 1 << 7) | 1 << 51 | RAM;
+    let mut world = World::new(device).mapping(canonical(RAM));
+    world.registers.hcr |= hcr::PTW;
+    // HA and HD.
+    world.registers.vtcr.0 |= 3 << 21;
+    world.shadow = S2ap::ReadOnly;
+    let at_leaf = Esr(TABLE_WALK.0 & !0x3f | 0x0f);
+    assert_eq!(guest(world.judge(at_leaf)).esr, at_leaf);
+    assert_eq!(world.memory.get(ROOT + 0x3028), device);
+}
+
+#[test]
+fn an_alignment_fault_of_stage_2_is_l1s_and_no_other_abort() {
+    // A load from what L1 makes Device memory, with a bit that belongs to no feature that L1 is shown.
+    let fault = Esr(LOAD.0 & !0x3f | 0x21);
+    let taken = misaligned(Esr(fault.0 | 1 << 36), 0x1001);
+    let expected = Exception::Synchronous {
+        esr: fault,
+        far: Some(0x1001),
+        hpfar: None,
+    };
+    assert_eq!(taken, Some(expected));
+    for esr in [LOAD, STORE, TABLE_WALK, Esr(FETCH.0 & !0x3f | 0x21)] {
+        assert_eq!(misaligned(esr, 0x1001), None);
+    }
+}
+
+#[test]
 fn a_table_that_changes_and_a_tlb_conflict_are_tried_again() {
     let world = World::new(LEAF & !(1 << 10) | RAM).mapping(canonical(RAM));
     let mut world = world;

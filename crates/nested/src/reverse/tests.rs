@@ -29,6 +29,7 @@ fn region(via: u64, ipa: u64, bytes: u64) -> Composed {
             extent: Extent::Leaf,
         },
         guest_bytes: bytes,
+        is_memory: true,
     }
 }
 

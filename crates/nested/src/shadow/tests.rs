@@ -24,6 +24,8 @@ struct Board {
     vttbr: Cell<u64>,
     vtcr: Cell<u64>,
     tlbis: Cell<u32>,
+    /// Bytes that were cleaned.
+    cleaned: Cell<u64>,
 }
 
 impl Machine for Board {
@@ -58,6 +60,7 @@ impl Machine for Board {
     fn ic(&self, _: Ic) {}
     fn clean_invalidate_data(&self, _: Pa, bytes: u64) {
         assert!(bytes <= MAX_CLEAN, "a fill cleans for too long");
+        self.cleaned.set(self.cleaned.get() + bytes);
     }
     fn vttbr(&self) -> Vttbr {
         Vttbr(self.vttbr.get())
@@ -208,5 +211,6 @@ fn composed(ipa: u64, bytes: u64, (level, guest_bytes): (Level, u64)) -> Compose
             extent: Extent::Leaf,
         },
         guest_bytes,
+        is_memory: true,
     }
 }

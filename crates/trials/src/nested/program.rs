@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::failure::Trial;
 use crate::nested::layout::TableShape;
 use crate::nested::operation::Step;
 use crate::nested::world::{Space, World};
-use crate::shrink::Trial;
 use crate::text::{Fields, ParseError};
 
 /// A program for [`run`](crate::nested::run).

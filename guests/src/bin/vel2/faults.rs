@@ -48,6 +48,7 @@ pub(crate) fn check(lab: &mut Lab) {
     sizes(lab);
     through_stage_1(lab);
     external(lab);
+    too_wide(lab);
     emulated(lab);
     lab.reset();
     without_stage_2(lab);
@@ -257,27 +258,68 @@ fn walks_into_what_is_written(lab: &mut Lab) {
 }
 
 /// A table of stage 1 in what stage 2 makes Device memory: HCR_EL2.PTW says whether a walk may go there. It holds nothing,
-/// so that one that may finds no translation.
+/// so that one that may finds no translation. That the same was loaded from before makes no difference.
 fn walks_into_device_memory(lab: &mut Lab) {
     let (base, table) = (lab.hcr, stage1::DEVICE_TABLE_AT + (3 << 21));
     put(lab.memory + 3 * 8, 0);
     lab.hcr = base | hcr::PTW;
-    let mut world = lab.run(Where::El1, &[load(3, 1, 0)], [table, 0, 0, 0]);
-    let hpfar = el2::hpfar();
-    // QEMU 10.0.2 says that it was at level 0.
-    world.esr &= !3;
-    let what = "table in Device memory, PTW";
-    lab.left(what, &world, FROM_BELOW, DATA | S1PTW | PERMISSION, 0);
-    lab.expect(format_args!("{what}: FAR_EL2"), world.far, table);
-    lab.expect(
-        format_args!("{what}: HPFAR_EL2"),
-        hpfar,
-        DEVICE_AT >> 12 << 4,
-    );
+    let data = stage1::MEMORY_AT + (DEVICE_AT - MEMORY_AT);
+    for when in ["before a load", "after a load"] {
+        let mut world = lab.run(Where::El1, &[load(3, 1, 0)], [table, 0, 0, 0]);
+        let hpfar = el2::hpfar();
+        // QEMU 10.0.2 says that it was at level 0.
+        world.esr &= !3;
+        let what = format_args!("table in Device memory, PTW, {when}");
+        lab.left(what, &world, FROM_BELOW, DATA | S1PTW | PERMISSION, 0);
+        lab.expect(format_args!("{what}: FAR_EL2"), world.far, table);
+        lab.expect(
+            format_args!("{what}: HPFAR_EL2"),
+            hpfar,
+            DEVICE_AT >> 12 << 4,
+        );
+        let world = lab.run(Where::El1, &[load(3, 1, 0)], [data, 0, 0, 0]);
+        lab.ended(
+            format_args!("load from Device memory, {when}"),
+            Where::El1,
+            &world,
+        );
+    }
     lab.hcr = base;
     let world = lab.run(Where::El1, &[load(3, 1, 0)], [table, 0, 0, 0]);
     let esr = class::DATA_SAME << 26 | IL | (TRANSLATION + 2);
     lab.at_el1("table in Device memory, no PTW", &world, 4, esr);
+}
+
+/// An output of stage 1 that TCR_EL1.IPS permits and PARange does not: IPS counts as PARange, so it is an address size fault
+/// of stage 1, whether or not there is a stage 2 (DDI 0487, D8 "Output address size").
+fn too_wide(lab: &mut Lab) {
+    /// PARange of 44 bits.
+    const BITS_44: u64 = 4;
+    /// IPS of 48 bits.
+    const BITS_48: u64 = 5;
+    if cpu::id_aa64mmfr0() & 0xf > BITS_44 {
+        return;
+    }
+    let (ldr, str) = (load(3, 1, 0), store(3, 1, 0));
+    Stage1::set_up().turn_on_with(BITS_48);
+    let base = lab.hcr;
+    for (what, hcr) in [("stage 2", base), ("no stage 2", base & !hcr::VM)] {
+        lab.hcr = hcr;
+        for (where_, at) in [
+            ("output", stage1::WIDE_AT + 0x18),
+            ("table", stage1::WIDE_TABLE_AT + (5 << 21) + 0x18),
+        ] {
+            let what = format_args!("{where_} too wide, {what}");
+            aborts_at_el1(lab, format_args!("{what}: load"), ldr, at, ADDRESS_SIZE + 1);
+            let iss = WNR | (ADDRESS_SIZE + 1);
+            aborts_at_el1(lab, format_args!("{what}: store"), str, at, iss);
+            let world = lab.run(Where::El1, &[BR_X0], [at, 0, 0, 0]);
+            let esr = FETCH_SAME | (ADDRESS_SIZE + 1);
+            taken_at_el1(lab, format_args!("{what}: fetch"), &world, esr, at);
+        }
+    }
+    lab.hcr = base;
+    lab.reset();
 }
 
 /// An output address where there is nothing: EL1's external abort, of what it wanted there and of its walks.

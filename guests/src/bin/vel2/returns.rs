@@ -18,7 +18,7 @@ const USER_32: u64 = 0x10;
 /// An intermediate physical address of 32 bits where nothing is.
 const UNMAPPED: u64 = 0x2000_0000;
 /// How often the timer may be due before EL1 has come to AArch32.
-const INTERRUPTS_MAX: usize = 100;
+const INTERRUPTS_MAX: u64 = 100;
 
 /// All of it.
 pub(crate) fn check(lab: &mut Lab) {
@@ -108,6 +108,7 @@ fn el1_to_aarch32(lab: &mut Lab) {
     el2::set_sctlr_el1(el2::sctlr_el1() | EL0_MAY_WAIT);
     let base = lab.hcr;
     lab.hcr = base | hcr::TWI;
+    gic::enable_cpu(0, 1 << gic::HYPERVISOR_TIMER);
     el2::set_cptr(if el2::is_vhe() { 0 } else { 0x33ff | 1 << 10 });
     for (what, code) in CASES {
         let what = format_args!("EL1 to AArch32, {what}");
@@ -115,9 +116,10 @@ fn el1_to_aarch32(lab: &mut Lab) {
         let mut world = lab.world(Where::El1, &code);
         let target = world.pc + 16;
         world.x[..3].copy_from_slice(&[UNMAPPED, 0x1d0, target]);
-        // What calls for nobody is left by an interrupt.
-        for _ in 0..INTERRUPTS_MAX {
-            Timer::Hypervisor.arm_in(1_000_000);
+        // What calls for nobody is left by an interrupt. One that is due before EL1 has come that far is taken at once, and
+        // the next comes later.
+        for nth in 0..INTERRUPTS_MAX {
+            Timer::Hypervisor.arm_in(nth * 1_000_000);
             world.run();
             Timer::Hypervisor.disarm();
             // It may have come after the world was left for something else.

@@ -20,12 +20,17 @@ pub(crate) const DEVICE_TABLE_AT: u64 = 26 << 30;
 pub(crate) const FAR_TABLE_AT: u64 = 27 << 30;
 /// Behind a table where nothing is, which stage 2 does not translate.
 pub(crate) const OUTSIDE_TABLE_AT: u64 = 28 << 30;
+/// Of an output of more than 44 bits.
+pub(crate) const WIDE_AT: u64 = 29 << 30;
+/// Behind a table there.
+pub(crate) const WIDE_TABLE_AT: u64 = 30 << 30;
 /// Nothing is mapped there.
 pub(crate) const UNMAPPED: u64 = 24 << 30;
 
 /// Normal write-back by MAIR's attribute 1, inner shareable, accessed, for EL1 only.
 const BLOCK: u64 = 0x705;
 const AP_READ_ONLY: u64 = 1 << 7;
+const WIDE_OUTPUT: u64 = 1 << 44;
 const ENTRIES: usize = 512;
 const GIB: u64 = 1 << 30;
 
@@ -55,6 +60,8 @@ impl Stage1 {
             (DEVICE_TABLE_AT, lab::DEVICE_AT | 3),
             (FAR_TABLE_AT, lab::FAR_AT | 3),
             (OUTSIDE_TABLE_AT, lab::FAR_OUTPUT | 3),
+            (WIDE_AT, WIDE_OUTPUT | BLOCK),
+            (WIDE_TABLE_AT, WIDE_OUTPUT | 3),
         ];
         for (va, descriptor) in entries {
             // SAFETY: inside the table, which no reference points to.
@@ -75,8 +82,13 @@ impl Stage1 {
 
     /// Gives it to EL1: 39 bits, outputs of 40.
     pub(crate) fn turn_on(&self) {
+        self.turn_on_with(2);
+    }
+
+    /// The same with outputs as wide as TCR_EL1.IPS says.
+    pub(crate) fn turn_on_with(&self, ips: u64) {
         el2::set_ttbr0_el1(self.ttbr);
-        el2::set_tcr_el1(0x2_8099_3519);
+        el2::set_tcr_el1(ips << 32 | 0x8099_3519);
         el2::set_mair_el1(0xff04);
         el2::set_sctlr_el1(0x30d0_1805);
         el2::tlbi_alle1is();

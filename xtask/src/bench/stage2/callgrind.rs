@@ -11,7 +11,7 @@ const PACKAGE: &str = "droste-stage2-bench";
 /// The profile that the hypervisor is built with.
 const PROFILE: &str = "el2";
 /// The function that callgrind counts in.
-const MEASURED: &str = "--toggle-collect=droste_stage2_bench::measured*";
+const MEASURED: &str = "--toggle-collect=droste_stage2_bench::case::measured*";
 
 /// The program of cases.
 #[derive(Debug)]

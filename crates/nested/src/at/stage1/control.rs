@@ -22,6 +22,20 @@ pub struct StageOneRegisters {
     pub mair: u64,
 }
 
+impl StageOneRegisters {
+    /// SCTLR, TCR, TTBR0, TTBR1 and MAIR from where `read` has them.
+    pub fn of<R>(registers: [R; 5], read: impl FnMut(R) -> u64) -> Self {
+        let [sctlr, tcr, ttbr0, ttbr1, mair] = registers.map(read);
+        Self {
+            sctlr,
+            tcr,
+            ttbr0,
+            ttbr1,
+            mair,
+        }
+    }
+}
+
 /// Whether stage 1 translates.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::at) enum Switch {

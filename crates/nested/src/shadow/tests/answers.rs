@@ -128,7 +128,7 @@ impl Use {
     }
 
     fn is_permitted_by(self, slot: Attributes) -> bool {
-        let is_device = matches!(slot.memory, droste_stage2::Memory::Device(_));
+        let is_device = matches!(slot.memory, Memory::Device(_));
         self.is_permitted(slot.access as u64, slot.execute as u64) && !(self.is_walk() && is_device)
     }
 }

@@ -1,6 +1,6 @@
 //! What a fault fills in, what becomes of it, and that it is given back.
 
-use droste_arm64::desc::Device;
+use droste_arm64::desc::{Cacheability, Device};
 
 use super::*;
 
@@ -65,6 +65,63 @@ fn memory_that_is_cleaned_is_filled_a_bit_at_a_time() {
         // Of the rest nothing is mapped, and what is goes with L1's leaf.
         bench.invalidate(GIB + 9 * BLOCK, PAGE, None);
         assert!(!bench.is_mapped(at));
+    }
+}
+
+#[test]
+fn memory_that_l2_uses_past_the_caches_is_cleaned_first() {
+    let caches = IdRegisters {
+        clidr: 1 << 27 | 2 << 24 | 1 << 21,
+        ..hardware()
+    };
+    let [normal, other] = [Cacheability::WriteBack, Cacheability::NonCacheable];
+    let (force, device) = (
+        MemoryType::ForceWriteBack,
+        MemoryType::Device(Device::NGnRE),
+    );
+    for (memory, is_memory, bytes, cleaned) in [
+        (force, true, GIB, 0),
+        (MemoryType::NonCacheable, true, BLOCK, BLOCK),
+        (device, true, BLOCK, BLOCK),
+        (device, false, BLOCK, 0),
+        (
+            MemoryType::Normal {
+                inner: normal,
+                outer: other,
+            },
+            true,
+            BLOCK,
+            BLOCK,
+        ),
+    ] {
+        for fills_hole in [false, true] {
+            let mut bench = Bench::new(&caches, Granule::Kib4);
+            let at = GIB + 5 * BLOCK + 0x1234;
+            let region = Composed {
+                memory,
+                is_memory,
+                ..composed(GIB, GIB, (Level::L1, GIB))
+            };
+            if fills_hole {
+                // Its table is there.
+                bench.fill(GIB, &composed(GIB, PAGE, (Level::L3, PAGE)));
+                let ticket = bench.shadow.ticket(&bench.changes);
+                let tickets = (ticket, &bench.changes);
+                let fault = fault(at, Cause::Translation);
+                let filled = bench
+                    .shadow
+                    .fill_hole(&bench.board, tickets, &fault, &region)
+                    .expect("it can be mapped");
+                if filled.is_none() {
+                    bench.fill(at, &region);
+                }
+            } else {
+                bench.fill(at, &region);
+            }
+            let (_, mapped) = bench.shadow.leaf(&bench.board, Ipa(at));
+            assert_eq!(mapped, bytes, "{memory:?}");
+            assert_eq!(bench.board.cleaned.get(), cleaned, "{memory:?}");
+        }
     }
 }
 

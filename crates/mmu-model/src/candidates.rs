@@ -2,13 +2,13 @@
 
 use droste_arm64::Ipa;
 
-use crate::access::{Access, Effect, FaultKind, Outcome, Source};
 use crate::config::{Bbm, Stage1};
 use crate::cpu::{Occupied, Vcpu};
 use crate::descriptor::{ACCESSED, AccessKind, CONTIGUOUS, DBM, Meaning, WRITE};
 use crate::ghost::{Ghost, Kind};
 use crate::memory::FRAME_WORDS;
 use crate::model::Model;
+use crate::outcome::{Access, Effect, FaultKind, Outcome, Source};
 use crate::regime::Shape;
 use crate::violation::Entry;
 use crate::walk::{End, EndKind};
@@ -51,7 +51,7 @@ impl Model {
             .iter()
             .filter(|residue| sharers >> residue.cpu & 1 != 0)
             .filter_map(|residue| {
-                let ipa = self.spaces.foreign(residue, vcpu, access.va)?;
+                let ipa = residue.leads(&self.spaces, vcpu, access.va)?;
                 Some((ipa, Source::OtherVcpu { vcpu: residue.vcpu }))
             });
         let lost = tag.stage1.iter().filter_map(|ghost| {

@@ -1,0 +1,209 @@
+//! Turns: each CPU takes a number, and is let in when all before it allow that.
+//!
+//! Three counters, as in the fair lock of Mellor-Crummey and Scott ("Scalable Reader-Writer Synchronization for
+//! Shared-Memory Multiprocessors", 1991). `next` is the next number. `shared` is the number that may share: all before it
+//! have come to share or have gone. `alone` is the number that may be alone: all before it have gone. So those who share
+//! let each other in, in their order, and are inside together; who is alone lets the next one in when it goes.
+//!
+//! - `shared` is written by whoever has that number, and by nobody else: a store suffices.
+//! - `alone` counts those who have gone, in whatever order: it needs an addition that no other one gets between.
+//!
+//! Numbers wrap around; fewer than 2^32 CPUs wait at a time.
+
+use crate::sync::{AtomicU32, Ordering, wait};
+
+/// A number in the order, which must be waited for: until then nobody behind it gets in.
+#[must_use = "nobody behind a turn gets in that is not taken"]
+#[derive(Debug)]
+pub struct Turn(u32);
+
+/// Who is in, and who is next.
+///
+/// ```
+/// use droste_locks::Turns;
+/// let turns = Turns::new();
+/// turns.lock_shared();
+/// turns.lock_shared(); // beside the first one
+/// let alone = turns.join();
+/// assert!(!turns.try_lock_shared()); // behind the one that waits
+/// turns.unlock_shared();
+/// turns.unlock_shared();
+/// turns.wait(alone);
+/// turns.unlock();
+/// assert!(turns.try_lock_shared());
+/// ```
+#[derive(Debug)]
+pub struct Turns {
+    next: AtomicU32,
+    shared: AtomicU32,
+    alone: AtomicU32,
+}
+
+impl Turns {
+    /// Nobody is in.
+    pub const fn new() -> Self {
+        Self::from(0)
+    }
+
+    const fn from(first: u32) -> Self {
+        Self {
+            next: AtomicU32::new(first),
+            shared: AtomicU32::new(first),
+            alone: AtomicU32::new(first),
+        }
+    }
+
+    /// Takes the next turn, to be [waited](Self::wait) for. At once: so a place in the order can be had while another lock
+    /// is held, and be waited for without it.
+    #[inline]
+    pub fn join(&self) -> Turn {
+        // What others did is seen when the turn comes.
+        Turn(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Waits until the turn has come; from then on this CPU is in alone.
+    #[inline]
+    #[expect(clippy::needless_pass_by_value, reason = "a turn is waited for once")]
+    pub fn wait(&self, turn: Turn) {
+        let Turn(turn) = turn;
+        while !self.may_be_alone(turn) {
+            wait();
+        }
+    }
+
+    /// Waits for a turn to be in alone.
+    #[inline]
+    pub fn lock(&self) {
+        self.wait(self.join());
+    }
+
+    /// Waits for a turn to be in beside others who share.
+    #[inline]
+    pub fn lock_shared(&self) {
+        let Turn(turn) = self.join();
+        while !self.may_share(turn) {
+            wait();
+        }
+        self.let_share(turn);
+    }
+
+    /// In alone, if nobody is in or waits.
+    pub fn try_lock(&self) -> bool {
+        let turn = self.alone.load(Ordering::Acquire);
+        self.join_if_next(turn)
+    }
+
+    /// In beside others who share, if nobody is in alone or waits.
+    pub fn try_lock_shared(&self) -> bool {
+        let turn = self.shared.load(Ordering::Acquire);
+        let is_in = self.join_if_next(turn);
+        if is_in {
+            self.let_share(turn);
+        }
+        is_in
+    }
+
+    /// Goes, having been in alone.
+    #[inline]
+    pub fn unlock(&self) {
+        // Its own number still. This first: who comes to share may go before the addition, which counts both all the same.
+        self.let_share(self.shared.load(Ordering::Relaxed));
+        self.alone.fetch_add(1, Ordering::Release);
+    }
+
+    /// Goes, having shared.
+    #[inline]
+    pub fn unlock_shared(&self) {
+        self.alone.fetch_add(1, Ordering::Release);
+    }
+
+    fn may_be_alone(&self, turn: u32) -> bool {
+        self.alone.load(Ordering::Acquire) == turn
+    }
+
+    fn may_share(&self, turn: u32) -> bool {
+        self.shared.load(Ordering::Acquire) == turn
+    }
+
+    /// Lets the one behind `turn` share.
+    #[inline]
+    fn let_share(&self, turn: u32) {
+        self.shared.store(turn.wrapping_add(1), Ordering::Release);
+    }
+
+    fn join_if_next(&self, turn: u32) -> bool {
+        let next = turn.wrapping_add(1);
+        self.next
+            .compare_exchange(turn, next, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(all(test, not(droste_shuttle)))]
+mod tests {
+    use super::*;
+
+    /// Wherever the numbers begin: they wrap around in the middle.
+    fn beginnings() -> impl Iterator<Item = Turns> {
+        [0, u32::MAX - 1, u32::MAX].into_iter().map(Turns::from)
+    }
+
+    #[test]
+    fn those_who_share_are_in_together_and_go_in_any_order() {
+        for turns in beginnings() {
+            turns.lock_shared();
+            assert!(turns.try_lock_shared());
+            assert!(!turns.try_lock());
+            turns.unlock_shared();
+            assert!(!turns.try_lock());
+            turns.unlock_shared();
+            assert!(turns.try_lock());
+            turns.unlock();
+        }
+    }
+
+    #[test]
+    fn one_that_is_alone_is_alone() {
+        for turns in beginnings() {
+            turns.lock();
+            assert!(!turns.try_lock() && !turns.try_lock_shared());
+            turns.unlock();
+            assert!(turns.try_lock_shared());
+        }
+    }
+
+    #[test]
+    fn who_comes_to_share_waits_behind_one_that_waits_to_be_alone() {
+        for turns in beginnings() {
+            turns.lock_shared();
+            let Turn(alone) = turns.join();
+            let Turn(behind) = turns.join();
+            assert!(!turns.may_be_alone(alone) && !turns.may_share(behind));
+            turns.unlock_shared();
+            assert!(turns.may_be_alone(alone) && !turns.may_share(behind));
+            turns.unlock();
+            assert!(turns.may_share(behind));
+        }
+    }
+
+    #[test]
+    fn who_waits_to_be_alone_comes_in_its_turn_and_not_before_those_who_share() {
+        for turns in beginnings() {
+            turns.lock();
+            let Turn(shares) = turns.join();
+            let Turn(alone) = turns.join();
+            turns.unlock();
+            assert!(turns.may_share(shares) && !turns.may_be_alone(alone));
+            turns.let_share(shares);
+            assert!(!turns.may_be_alone(alone));
+            turns.unlock_shared();
+            assert!(turns.may_be_alone(alone));
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! A lock that readers share, whose waiters come in turn: the order is `droste-locks`'s, the guards are `lock_api`'s.
+//!
+//! Where guests contend for a lock its waiters must come in turn, since EL2 waits with interrupts masked. Those of `spin`
+//! that are used do so (`TicketMutex`), but for its `RwLock`, where who reads keeps out who wants to write.
+
+use droste_locks::{Turn, Turns};
+use lock_api::{GuardNoSend, RawRwLock, RwLockWriteGuard};
+
+/// A lock that readers share. Who comes first goes first.
+pub(crate) type RwLock<T> = lock_api::RwLock<InTurn, T>;
+
+/// The order of a lock as its mechanism.
+pub(crate) struct InTurn(Turns);
+
+// SAFETY: `Turns` lets one in alone, or some that share, as its tests show.
+unsafe impl RawRwLock for InTurn {
+    const INIT: Self = Self(Turns::new());
+
+    type GuardMarker = GuardNoSend;
+
+    #[inline]
+    fn lock_shared(&self) {
+        self.0.lock_shared();
+    }
+
+    fn try_lock_shared(&self) -> bool {
+        self.0.try_lock_shared()
+    }
+
+    #[inline]
+    unsafe fn unlock_shared(&self) {
+        self.0.unlock_shared();
+    }
+
+    #[inline]
+    fn lock_exclusive(&self) {
+        self.0.lock();
+    }
+
+    fn try_lock_exclusive(&self) -> bool {
+        self.0.try_lock()
+    }
+
+    #[inline]
+    unsafe fn unlock_exclusive(&self) {
+        self.0.unlock();
+    }
+}
+
+/// A turn to write, which nobody who comes later goes before.
+#[must_use = "nobody behind it gets in before it"]
+pub(crate) struct Queued<'a, T> {
+    lock: &'a RwLock<T>,
+    turn: Turn,
+}
+
+/// Takes a turn to write without waiting for it: under a lock that others must not wait for as long.
+pub(crate) fn queue_to_write<T>(lock: &RwLock<T>) -> Queued<'_, T> {
+    // SAFETY: a turn is taken; nothing is unlocked.
+    let turn = unsafe { lock.raw() }.0.join();
+    Queued { lock, turn }
+}
+
+impl<'a, T> Queued<'a, T> {
+    /// Waits until it has come.
+    pub(crate) fn wait(self) -> RwLockWriteGuard<'a, InTurn, T> {
+        // SAFETY: nothing is unlocked.
+        unsafe { self.lock.raw() }.0.wait(self.turn);
+        // SAFETY: this CPU is in alone by its turn, and no guard was made of that yet.
+        unsafe { self.lock.make_write_guard_unchecked() }
+    }
+}

@@ -1,0 +1,82 @@
+//! The mutants of `droste-locks`: each breaks the order in which CPUs are let in, or lets two in.
+
+use super::table::{Mutant, mutant};
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant(
+        "locks-alone-beside-those-who-share",
+        "turns.rs",
+        "        self.alone.load(Ordering::Acquire) == turn\n",
+        "        self.shared.load(Ordering::Acquire) == turn\n",
+    ),
+    mutant(
+        "locks-alone-before-its-turn",
+        "turns.rs",
+        "        while !self.may_be_alone(turn) {",
+        "        while turn.wrapping_sub(self.alone.load(Ordering::Acquire)) > 1 {",
+    ),
+    mutant(
+        "locks-shares-before-its-turn",
+        "turns.rs",
+        "        while !self.may_share(turn) {",
+        "        while turn.wrapping_sub(self.shared.load(Ordering::Acquire)) > 1 {",
+    ),
+    mutant(
+        "locks-one-at-a-time",
+        "turns.rs",
+        "            wait();
+        }
+        self.let_share(turn);
+",
+        "            wait();
+        }
+        self.wait(Turn(turn));
+",
+    ),
+    mutant(
+        "locks-tried-in-front-of-those-who-wait",
+        "turns.rs",
+        "        let turn = self.shared.load(Ordering::Acquire);
+        let is_in = self.join_if_next(turn);
+        if is_in {
+            self.let_share(turn);
+        }
+        is_in
+",
+        "        let turn = self.shared.load(Ordering::Acquire);
+        self.next.fetch_add(1, Ordering::Relaxed);
+        self.let_share(turn);
+        true
+",
+    ),
+    mutant(
+        "locks-alone-goes-and-nobody-shares",
+        "turns.rs",
+        "        self.let_share(self.shared.load(Ordering::Relaxed));
+        self.alone.fetch_add(1, Ordering::Release);
+",
+        "        self.alone.fetch_add(1, Ordering::Release);
+",
+    ),
+    mutant(
+        "locks-shares-last",
+        "turns.rs",
+        "        self.let_share(self.shared.load(Ordering::Relaxed));
+        self.alone.fetch_add(1, Ordering::Release);
+",
+        "        self.alone.fetch_add(1, Ordering::Release);
+        self.let_share(self.shared.load(Ordering::Relaxed));
+",
+    ),
+    mutant(
+        "locks-goes-by-a-store",
+        "turns.rs",
+        "    pub fn unlock_shared(&self) {
+        self.alone.fetch_add(1, Ordering::Release);
+",
+        "    pub fn unlock_shared(&self) {
+        let gone = self.alone.load(Ordering::Relaxed).wrapping_add(1);
+        self.alone.store(gone, Ordering::Release);
+",
+    ),
+];
