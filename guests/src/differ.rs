@@ -9,8 +9,8 @@
 //! names registers, [`instructions`] instructions, [`text`] tells and reads programs, and [`corpus`] keeps those that once
 //! differed.
 //!
-//! Not here: physical interrupts routed by HCR_EL2.{IMO, FMO}; breakpoints and watchpoints under an EL2; big-endian
-//! tables; AArch32; SPIs; STXR, and times other than long past and long ahead, whose outcome is not the program's alone.
+//! Not here: physical interrupts routed by HCR_EL2.{IMO, FMO}; breakpoints and watchpoints under an EL2; AArch32's
+//! EL0; SPIs; STXR, and times other than long past and long ahead, whose outcome is not the program's alone.
 
 pub mod corpus;
 pub mod generate;

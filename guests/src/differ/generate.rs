@@ -48,6 +48,8 @@ pub const TGE: u64 = 1 << 27;
 
 /// The first table of EL1's lower half: what programs are made of, where it is, to read and execute.
 pub const LOWER_ROOT: u64 = BASE + 0xc000;
+/// The same for an EL1 whose tables are big-endian.
+pub const LOWER_ROOT_BIG: u64 = BASE + 0xe000;
 /// The first table of a stage 2 that maps the same, for programs that make none; and its VTCR_EL2: 39 bits, 4 KiB.
 pub const STAGE2_IDENTITY: u64 = BASE + 0xd000;
 /// See [`STAGE2_IDENTITY`].
@@ -62,6 +64,8 @@ const PS_40: u64 = 2;
 /// SCTLR_EL1 with everything off: RES1 of Armv8.0.
 pub const SCTLR_OFF: u64 = 0x30d0_0800;
 
+/// SCTLR_EL1.EE.
+pub const SCTLR_EE: u64 = 1 << 25;
 /// SCTLR_EL1 of a guest without EL2: `start.s`.
 pub const SCTLR_OF_EL1: u64 = 0x30d0_180d;
 
@@ -127,6 +131,8 @@ pub struct Stage1 {
     tcr: u64,
     /// Virtual addresses of data.
     pub data: [u64; 2],
+    /// Whether its descriptors, and EL1's data, are big-endian.
+    is_big: bool,
 }
 
 impl Maker {
@@ -522,6 +528,14 @@ impl Maker {
                 entry.value |= hierarchical;
             }
         }
+        // Without EL2 the laboratory has the same SCTLR_EL1.
+        let is_big = self.shape != Shape::El1 && self.once_in(8);
+        if is_big {
+            for entry in &mut self.program.entries[before..] {
+                entry.value = entry.value.swap_bytes();
+                entry.plain = entry.plain.swap_bytes();
+            }
+        }
         let more = self.few_of(1 << 22 | 1 << 23 | 1 << 38 | 1 << 42);
         let tcr = TCR_LOWER
             | u64::from(64 - bits) << 16
@@ -531,7 +545,7 @@ impl Maker {
             | 1 << 36
             | updates << 39
             | more;
-        Stage1 { tcr, data }
+        Stage1 { tcr, data, is_big }
     }
 
     /// Gives both stages to EL1, from a phase of EL2's. What `sctlr` has more is odd.
@@ -547,8 +561,13 @@ impl Maker {
     pub fn turn_stage1_on(&mut self, stage1: &Stage1, sctlr: u64) {
         self.set_up(TCR_EL1, stage1.tcr);
         let asid = self.random.below(3) << 48;
+        let (lower, endian) = if stage1.is_big {
+            (LOWER_ROOT_BIG, SCTLR_EE)
+        } else {
+            (LOWER_ROOT, 0)
+        };
         if self.shape != Shape::El1 {
-            self.set_up(TTBR0_EL1, LOWER_ROOT | asid);
+            self.set_up(TTBR0_EL1, lower | asid);
         }
         self.set_up(TTBR1_EL1, STAGE1_ROOT | asid);
         self.set_up(MAIR_EL1, 0x4ff4_bb0c_0044_ff04);
@@ -557,7 +576,7 @@ impl Maker {
         } else {
             SCTLR_OFF
         };
-        self.set_up(SCTLR_EL1, off ^ sctlr);
+        self.set_up(SCTLR_EL1, off ^ sctlr | endian);
     }
 
     /// A step that is no part.

@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 use droste_guests::differ::generate::{
-    LOWER_ROOT, SCTLR_OFF, STAGE2_IDENTITY, Shape, VTCR_IDENTITY,
+    LOWER_ROOT, LOWER_ROOT_BIG, SCTLR_OFF, STAGE2_IDENTITY, Shape, VTCR_IDENTITY,
 };
 use droste_guests::differ::program::{BASE, DATA, DATA_BYTES, VECTORS};
 use droste_guests::{cpu, el2, gic};
@@ -37,11 +37,13 @@ pub(crate) fn prepare() {
     cpu::sync_instructions(VECTORS as *const u32, 0x800);
     for n in 0..512 {
         put(LOWER_ROOT + 8 * n, 0);
+        put(LOWER_ROOT_BIG + 8 * n, 0);
         put(STAGE2_IDENTITY + 8 * n, 0);
     }
     put(STAGE2_IDENTITY + 8, GIB_OF_RAM | 0x7fd);
     // Level 1, the GiB of RAM: write-back, read-only to both, accessed, inner shareable.
     put(LOWER_ROOT + 8, GIB_OF_RAM | 0x7c5);
+    put(LOWER_ROOT_BIG + 8, (GIB_OF_RAM | 0x7c5).swap_bytes());
     for offset in (0..DATA_BYTES).step_by(8) {
         put(DATA + offset, pattern(offset));
     }
