@@ -1,6 +1,7 @@
-//! Random short programs for EL2 and the levels under it, the same for a seed and a number wherever they are made.
+//! Random short programs for EL2 and the levels under it, or for EL1 and EL0 of a guest without EL2, the same for a seed
+//! and a number wherever they are made.
 //!
-//! The guest `differ` runs them on the bare machine and at a virtual EL2, and says what each saw. A program is put
+//! The guest `differ` runs them on the bare machine and on Droste, and says what each saw. A program is put
 //! together so that it makes sense: tables that translate, registers with values that mean something, and then a few
 //! things that are odd. It always ends: nothing branches backwards, and each exception leads back.
 //!
@@ -8,9 +9,8 @@
 //! names registers, [`instructions`] instructions, [`text`] tells and reads programs, and [`corpus`] keeps those that once
 //! differed.
 //!
-//! Not here: programs of a guest without EL2; physical interrupts routed by HCR_EL2.{IMO, FMO}; breakpoints and
-//! watchpoints; big-endian tables; AArch32; STXR, and times other than long past and long ahead, whose outcome is not
-//! the program's alone.
+//! Not here: physical interrupts routed by HCR_EL2.{IMO, FMO}; breakpoints and watchpoints under an EL2; AArch32's
+//! EL0; SPIs; STXR, and times other than long past and long ahead, whose outcome is not the program's alone.
 
 pub mod corpus;
 pub mod generate;

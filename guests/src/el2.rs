@@ -10,7 +10,7 @@ use core::arch::asm;
 
 mod world;
 
-pub use world::World;
+pub use world::{World, vectors_of_el1};
 
 /// HCR_EL2 (DDI 0487, D24.2).
 pub mod hcr {

@@ -48,19 +48,19 @@
     .endm
 
 // DDI 0487, D1, "Exception vectors": 16 vectors of 128 bytes. The frame is `trap::Frame`. `prelude` has x0 to itself;
-// the vector's number is in x1, and x0 and x1 are on the stack.
-    .macro  vectors  el, prelude
+// the vector's number is in x1, and x0 and x1 are on the stack. `kind` ends the names of a second set.
+    .macro  vectors  el, prelude, kind
     .balign 2048
-vectors_el\el:
+vectors_el\el\kind:
     .irp    number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
     .balign 128
     sub     sp, sp, #272
     stp     x0, x1, [sp]
     mov     x1, #\number
-    b       trap_el\el
+    b       trap_el\el\kind
     .endr
 
-trap_el\el:
+trap_el\el\kind:
     \prelude
     x2_to_x29 stp, sp
     mrs     x2, elr_el\el

@@ -22,6 +22,7 @@ core::arch::global_asm!(
     include_str!("registers.s"),
     include_str!("levels.s"),
     include_str!("start.s"),
+    include_str!("el1.s"),
     include_str!("el2.s"),
     include_str!("fpu.s"),
     include_str!("programs.s"),

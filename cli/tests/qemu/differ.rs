@@ -1,8 +1,9 @@
-//! Random programs for EL2: what each sees at EL2 of the bare machine it must see at a virtual EL2; and those of the
-//! corpus. `cargo xtask differ` runs others, makes small what differs, and keeps it in the corpus.
+//! Random programs: what each sees at EL2 of the bare machine it must see at a virtual EL2, and what it sees at EL1 of a
+//! machine without EL2 it must see in a guest without; and those of the corpus. `cargo xtask differ` runs others, makes
+//! small what differs, and keeps it in the corpus.
 
 use crate::stage::{DROSTE, Stage, Turn, parts};
-use droste::qemu::{CPU, Machine, run_with_deadline, tied};
+use droste::qemu::{CPU, El2, Machine, run_with_deadline, tied};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -12,15 +13,21 @@ const WORDS: &str = "differ.corpus differ.seed=1 differ.count=4096";
 const CORPUS_WORDS: &str = "differ.corpus differ.count=0";
 /// Programs with lines that say for which kind of machine and which processor.
 const CORPUS: &str = include_str!("../../../guests/src/differ/corpus.txt");
-/// The kinds of EL2, and the word by which the guest makes its own so.
-const KINDS: [(&str, &str); 2] = [("vhe", ""), ("nvhe", "nvhe")];
+/// The kinds of EL2, and the word by which the guest makes its own so; and none.
+const KINDS: [(&str, &str); 3] = [("vhe", ""), ("nvhe", "nvhe"), (WITHOUT_EL2, "")];
+const WITHOUT_EL2: &str = "el1";
 const OK: &str = "differ: ok";
 /// A run takes a tenth of this, in seconds, on an idle host.
 const LIMIT: u64 = 300;
 
-/// Runs the programs at EL2 of a machine without Droste.
-fn on_the_bare_machine(word: &str, cpu: &str, words: &str) -> String {
+/// Runs the programs on a machine without Droste.
+fn on_the_bare_machine((kind, word): (&str, &str), cpu: &str, words: &str) -> String {
     let machine = Machine {
+        el2: if kind == WITHOUT_EL2 {
+            El2::Absent
+        } else {
+            El2::Present
+        },
         cpus: 1,
         cpu: cpu.to_owned(),
         memory_mib: 128,
@@ -35,9 +42,13 @@ fn on_the_bare_machine(word: &str, cpu: &str, words: &str) -> String {
 
 /// Runs them there and on Droste, compares, and gives what the bare machine said.
 fn compare((kind, word): (&str, &str), cpu: &str, words: &str) -> String {
-    let bare = on_the_bare_machine(word, cpu, words);
+    let bare = on_the_bare_machine((kind, word), cpu, words);
     let mut stage = Stage::new();
-    stage.at_el2_with("differ", kind, 1, words);
+    if kind == WITHOUT_EL2 {
+        stage.differ_without_el2(words);
+    } else {
+        stage.at_el2_with("differ", kind, 1, words);
+    }
     let run = stage.run_on(1).within(LIMIT).with(&["--cpu", cpu]);
     let ended = run.succeeds(&[OK]);
     let (bare_saw, saw) = (saw(&bare), saw(&ended.output));
@@ -92,7 +103,7 @@ fn corpus() -> (BTreeSet<(String, String)>, usize) {
 }
 
 #[test]
-fn random_programs_see_at_a_virtual_el2_what_they_see_at_el2() {
+fn random_programs_see_on_droste_what_they_see_on_the_bare_machine() {
     let mut times = BTreeMap::new();
     let mut kept = 0;
     for kind in KINDS {

@@ -226,6 +226,11 @@ impl Stage {
         self.bare(name, 1, parts().at_el2("ids"), "");
     }
 
+    /// Adds `differ` as a guest without EL2, with these words on its command line.
+    pub(crate) fn differ_without_el2(&mut self, words: &str) {
+        self.bare("differ", 1, parts().at_el2("differ"), words);
+    }
+
     /// Adds a guest that spoils or watches what guests share, named for its role.
     pub(crate) fn neighbour(&mut self, role: &str, vcpus: u32) {
         self.bare(role, vcpus, &parts().neighbours, role);

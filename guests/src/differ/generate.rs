@@ -8,17 +8,19 @@ use super::program::{
 };
 use super::registers::{MAIR_EL1, PAR_EL1, Register, SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1};
 use super::registers::{VTCR_EL2, VTTBR_EL2};
-use super::themes::THEMES;
+use super::themes::{THEMES, THEMES_OF_EL1, Theme};
 use super::tree::{Granule, Placed, Tree};
 use crate::random::Random;
 
-/// What the guest's EL2 is like.
+/// What the guest's own level is like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shape {
-    /// E2H = 1.
+    /// EL2 with E2H = 1.
     Vhe,
-    /// E2H = 0.
+    /// EL2 with E2H = 0.
     Nvhe,
+    /// EL1: there is no EL2.
+    El1,
 }
 
 impl Shape {
@@ -27,6 +29,7 @@ impl Shape {
         match kind.split('-').next() {
             Some("vhe") => Some(Self::Vhe),
             Some("nvhe") => Some(Self::Nvhe),
+            Some("el1") => Some(Self::El1),
             _ => None,
         }
     }
@@ -45,6 +48,8 @@ pub const TGE: u64 = 1 << 27;
 
 /// The first table of EL1's lower half: what programs are made of, where it is, to read and execute.
 pub const LOWER_ROOT: u64 = BASE + 0xc000;
+/// The same for an EL1 whose tables are big-endian.
+pub const LOWER_ROOT_BIG: u64 = BASE + 0xe000;
 /// The first table of a stage 2 that maps the same, for programs that make none; and its VTCR_EL2: 39 bits, 4 KiB.
 pub const STAGE2_IDENTITY: u64 = BASE + 0xd000;
 /// See [`STAGE2_IDENTITY`].
@@ -59,6 +64,11 @@ const PS_40: u64 = 2;
 /// SCTLR_EL1 with everything off: RES1 of Armv8.0.
 pub const SCTLR_OFF: u64 = 0x30d0_0800;
 
+/// SCTLR_EL1.EE.
+pub const SCTLR_EE: u64 = 1 << 25;
+/// SCTLR_EL1 of a guest without EL2: `start.s`.
+pub const SCTLR_OF_EL1: u64 = 0x30d0_180d;
+
 /// Program `number` of a seed.
 pub fn program(seed: u64, number: u64, shape: Shape) -> Program {
     let mut random = Random::new(Random::new(seed).next().wrapping_add(number));
@@ -71,7 +81,11 @@ pub fn program(seed: u64, number: u64, shape: Shape) -> Program {
         looks: false,
         filled: 0,
     };
-    let theme = THEMES[number as usize % THEMES.len()];
+    let themes: &[Theme] = match shape {
+        Shape::El1 => &THEMES_OF_EL1,
+        Shape::Vhe | Shape::Nvhe => &THEMES,
+    };
+    let theme = themes[number as usize % themes.len()];
     maker.program.theme = theme.name;
     (theme.make)(&mut maker);
     maker.program
@@ -117,6 +131,8 @@ pub struct Stage1 {
     tcr: u64,
     /// Virtual addresses of data.
     pub data: [u64; 2],
+    /// Whether its descriptors, and EL1's data, are big-endian.
+    is_big: bool,
 }
 
 impl Maker {
@@ -147,11 +163,12 @@ impl Maker {
         }
     }
 
-    /// An empty phase at the end. SMC traps whatever else does: EL1's vectors call by it.
+    /// An empty phase at the end. Where there is EL2, SMC traps whatever else does: EL1's vectors call by it.
     pub fn phase(&mut self, level: Level, hcr: u64) {
+        let always = if self.shape == Shape::El1 { 0 } else { TSC };
         self.program.phases.push(Phase {
             level,
-            hcr: hcr | TSC,
+            hcr: hcr | always,
             ..Phase::default()
         });
     }
@@ -237,6 +254,18 @@ impl Maker {
     /// Reads a register whose value is not to be seen.
     pub fn touch(&mut self, register: Register) {
         self.get_into(register, 31);
+    }
+
+    /// Reads a register into x0, for the step behind.
+    pub fn get_for_next(&mut self, register: Register) {
+        let word = self.name(register).read(0);
+        self.step(Step {
+            what: register.name,
+            word,
+            operand: Operand::Kept,
+            is_fixed: true,
+            fills: 0,
+        });
     }
 
     fn get_into(&mut self, register: Register, t: u32) {
@@ -499,6 +528,14 @@ impl Maker {
                 entry.value |= hierarchical;
             }
         }
+        // Without EL2 the laboratory has the same SCTLR_EL1.
+        let is_big = self.shape != Shape::El1 && self.once_in(8);
+        if is_big {
+            for entry in &mut self.program.entries[before..] {
+                entry.value = entry.value.swap_bytes();
+                entry.plain = entry.plain.swap_bytes();
+            }
+        }
         let more = self.few_of(1 << 22 | 1 << 23 | 1 << 38 | 1 << 42);
         let tcr = TCR_LOWER
             | u64::from(64 - bits) << 16
@@ -508,7 +545,7 @@ impl Maker {
             | 1 << 36
             | updates << 39
             | more;
-        Stage1 { tcr, data }
+        Stage1 { tcr, data, is_big }
     }
 
     /// Gives both stages to EL1, from a phase of EL2's. What `sctlr` has more is odd.
@@ -524,10 +561,22 @@ impl Maker {
     pub fn turn_stage1_on(&mut self, stage1: &Stage1, sctlr: u64) {
         self.set_up(TCR_EL1, stage1.tcr);
         let asid = self.random.below(3) << 48;
-        self.set_up(TTBR0_EL1, LOWER_ROOT | asid);
+        let (lower, endian) = if stage1.is_big {
+            (LOWER_ROOT_BIG, SCTLR_EE)
+        } else {
+            (LOWER_ROOT, 0)
+        };
+        if self.shape != Shape::El1 {
+            self.set_up(TTBR0_EL1, lower | asid);
+        }
         self.set_up(TTBR1_EL1, STAGE1_ROOT | asid);
         self.set_up(MAIR_EL1, 0x4ff4_bb0c_0044_ff04);
-        self.set_up(SCTLR_EL1, SCTLR_OFF | sctlr);
+        let off = if self.shape == Shape::El1 {
+            SCTLR_OF_EL1
+        } else {
+            SCTLR_OFF
+        };
+        self.set_up(SCTLR_EL1, off ^ sctlr | endian);
     }
 
     /// A step that is no part.
@@ -568,7 +617,7 @@ mod tests {
     use super::*;
     use crate::differ::program::{CODE, DATA_BYTES, PHASE_BYTES};
 
-    const SHAPES: [Shape; 2] = [Shape::Vhe, Shape::Nvhe];
+    const SHAPES: [Shape; 3] = [Shape::Vhe, Shape::Nvhe, Shape::El1];
 
     fn all(mut look: impl FnMut(&Program, Shape)) {
         for shape in SHAPES {
@@ -613,7 +662,7 @@ mod tests {
     #[test]
     fn what_leads_back_to_the_lab_is_never_off() {
         all(|program, shape| {
-            for phase in program.phases.iter() {
+            for phase in program.phases.iter().filter(|_| shape != Shape::El1) {
                 let hcr = phase.hcr | phase.more_hcr;
                 assert_ne!(hcr & TSC, 0, "EL1's vectors call by SMC");
                 // Interrupts are EL2's: the timer ends what does not come back.

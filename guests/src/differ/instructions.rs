@@ -156,6 +156,8 @@ pub const MOV_X1: Instruction = plain("mov x1, x0", 0xaa0003e1);
 pub const STORE: Instruction = plain("str x1, [x0]", 0xf9000001);
 /// A load of a word, as devices have them.
 pub const LOAD_WORD: Instruction = fills("ldr w, [x0]", 0xb9400000);
+/// A store of one.
+pub const STORE_WORD: Instruction = plain("str w1, [x0]", 0xb9000001);
 /// TLBI of both stages, all or one VMID; of stage 2 by IPA, from bit 12 on; of stage 1.
 pub const TLBI_ALLE1IS: Instruction = system("tlbi alle1is", 4, 8, 3, 4);
 /// See [`TLBI_ALLE1IS`].

@@ -25,8 +25,8 @@ pub const TABLES: u64 = BASE + 0x10_0000;
 /// Bytes of one.
 pub const TABLE_BYTES: u64 = 0x1_0000;
 
-/// How far behind its physical address EL0 of an EL2 with E2H = 1 finds RAM: `map::open_to_el0`.
-pub const HOST_EL0_ALIAS: u64 = (509 << 30) - crate::RAM_BASE;
+/// How far behind its physical address EL0 of the guest's own level finds RAM: `map::open_to_el0`.
+pub const EL0_ALIAS: u64 = (509 << 30) - crate::RAM_BASE;
 
 /// Words of a slot.
 pub const SLOT_WORDS: usize = 6;
@@ -118,17 +118,26 @@ pub enum Level {
     El1t,
     /// EL0 under EL1.
     El0,
+    /// EL1 in a guest without EL2, with its own stack pointer.
+    OwnEl1,
+    /// The same with SP_EL0.
+    OwnEl1t,
+    /// EL0 under it.
+    OwnEl0,
 }
 
 impl Level {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::El2,
         Self::El2t,
         Self::HostEl0,
         Self::El1,
         Self::El1t,
         Self::El0,
+        Self::OwnEl1,
+        Self::OwnEl1t,
+        Self::OwnEl0,
     ];
 
     /// PSTATE there, with everything masked.
@@ -138,10 +147,18 @@ impl Level {
             | match self {
                 Self::El2 => 9,
                 Self::El2t => 8,
-                Self::El1 => 5,
-                Self::El1t => 4,
-                Self::El0 | Self::HostEl0 => 0,
+                Self::El1 | Self::OwnEl1 => 5,
+                Self::El1t | Self::OwnEl1t => 4,
+                Self::El0 | Self::HostEl0 | Self::OwnEl0 => 0,
             }
+    }
+
+    /// How far behind its physical address the code is there.
+    pub const fn alias(self) -> u64 {
+        match self {
+            Self::HostEl0 | Self::OwnEl0 => EL0_ALIAS,
+            _ => 0,
+        }
     }
 
     /// Whether EL2's own translations are used there.

@@ -87,6 +87,10 @@ registers! {
     DBGBCR0_EL1 = 2 0 0 0 5, 0x1e7;
     DBGWVR0_EL1 = 2 0 0 0 6, 0xf_ffff_ffff_fffc;
     DBGWCR0_EL1 = 2 0 0 0 7, 0x1fff;
+    DBGBVR1_EL1 = 2 0 0 1 4, 0xf_ffff_ffff_fffc;
+    DBGBCR1_EL1 = 2 0 0 1 5, 0x1e7;
+    DBGWVR1_EL1 = 2 0 0 1 6, 0xf_ffff_ffff_fffc;
+    DBGWCR1_EL1 = 2 0 0 1 7, 0x1fff;
     MIDR_EL1 = 3 0 0 0 0, 0;
     MPIDR_EL1 = 3 0 0 0 5, 0;
     ID_AA64ISAR0_EL1 = 3 0 0 6 0, 0;
@@ -107,6 +111,7 @@ registers! {
     ICC_EOIR0_EL1 = 3 0 12 8 1, 0x3ff;
     ICC_HPPIR0_EL1 = 3 0 12 8 2, 0;
     ICC_BPR0_EL1 = 3 0 12 8 3, 7;
+    ICC_SGI1R_EL1 = 3 0 12 11 5, 0xf << 24 | 1;
     ICC_DIR_EL1 = 3 0 12 11 1, 0x3ff;
     ICC_RPR_EL1 = 3 0 12 11 3, 0;
     ICC_IAR1_EL1 = 3 0 12 12 0, 0;

@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_is_told_can_be_read() {
-        for shape in [Shape::Vhe, Shape::Nvhe] {
+        for shape in [Shape::Vhe, Shape::Nvhe, Shape::El1] {
             for number in 0..500 {
                 let made = program(3, number, shape);
                 for mask in [u64::MAX, 0x5555_5555_5555_5555, 0] {

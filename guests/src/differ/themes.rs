@@ -1,6 +1,7 @@
 //! What programs are about: each theme puts one together.
 
 mod interrupts;
+mod plain;
 mod states;
 mod translation;
 mod traps;
@@ -30,6 +31,18 @@ pub const THEMES: [Theme; 10] = [
     theme("list registers", interrupts::lists),
     theme("timers", interrupts::timers),
     theme("debug", states::debug),
+];
+
+/// Those of a guest without EL2.
+pub const THEMES_OF_EL1: [Theme; 8] = [
+    theme("translation", plain::translation),
+    theme("traps", plain::traps),
+    theme("registers", plain::registers),
+    theme("returns", plain::returns),
+    theme("interrupts", plain::interrupts),
+    theme("timers", plain::timers),
+    theme("software step", plain::step),
+    theme("breakpoints", plain::breakpoints),
 ];
 
 const fn theme(name: &'static str, make: fn(&mut Maker)) -> Theme {

@@ -1,4 +1,4 @@
-//! What runs under EL2, or at it, until the next exception to EL2.
+//! What runs under EL2, or at it, until the next exception to EL2; and the same of EL1.
 
 use super::{current_hcr, hcr};
 use crate::trap::Kind;
@@ -6,6 +6,15 @@ use crate::trap::Kind;
 unsafe extern "C" {
     // `el2.s`: keeps what the calling convention asks for.
     fn el2_enter(world: *mut World);
+    // `el1.s`: the same.
+    fn el1_enter(world: *mut World);
+    // `el1.s`: vectors, which are not called.
+    fn vectors_el1_of_worlds();
+}
+
+/// The vectors of an EL1 that runs worlds, for VBAR_EL1.
+pub fn vectors_of_el1() -> u64 {
+    crate::map::address_of(vectors_el1_of_worlds as *const ())
 }
 
 /// Registers of something that runs under EL2, or at it, between [`run`](World::run) and the next exception to EL2.
@@ -35,11 +44,20 @@ const _: () = assert!(size_of::<World>() == 320);
 impl World {
     /// At `pc` with `pstate`; `hcr` is without RW and E2H, which are as they are.
     pub fn new(pc: u64, pstate: u64, hcr: u64) -> Self {
+        Self::with_hcr(pc, pstate, hcr | hcr::RW | current_hcr() & hcr::E2H)
+    }
+
+    /// What an EL1 runs.
+    pub fn of_el1(pc: u64, pstate: u64) -> Self {
+        Self::with_hcr(pc, pstate, 0)
+    }
+
+    fn with_hcr(pc: u64, pstate: u64, hcr: u64) -> Self {
         Self {
             x: [0; 31],
             pc,
             pstate,
-            hcr: hcr | hcr::RW | current_hcr() & hcr::E2H,
+            hcr,
             host_hcr: 0,
             host_sp: 0,
             vector: 0,
@@ -54,6 +72,13 @@ impl World {
     pub fn run(&mut self) {
         // SAFETY: the world's code is the guest's own affair, and `el2_enter` keeps what the calling convention asks for.
         unsafe { el2_enter(self) };
+    }
+
+    /// Runs it until something comes to EL1, whose vectors are [`vectors_of_el1`].
+    #[inline]
+    pub fn run_at_el1(&mut self) {
+        // SAFETY: as in `run`.
+        unsafe { el1_enter(self) };
     }
 
     /// HCR_EL2 when it was left: VSE clears when the SError is taken.

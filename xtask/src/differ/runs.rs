@@ -1,7 +1,7 @@
 //! The runs of the guest `differ`, and what it says.
 
 use crate::workspace::{self, Failure};
-use droste::qemu::{Machine, Session, tied};
+use droste::qemu::{El2, Machine, Session, tied};
 use droste::setup::Setup;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,8 +22,8 @@ const KEPT: &str = "kept ";
 pub(super) struct Kind {
     /// What it is called.
     pub(super) name: &'static str,
-    /// The EL2 of its description.
-    el2: &'static str,
+    /// The EL2 of its description; a guest of EL1 alone has none.
+    el2: Option<&'static str>,
     /// The word that makes its EL2 so.
     word: &'static str,
     /// A guest beside it on the same processor, with its own keys.
@@ -31,30 +31,42 @@ pub(super) struct Kind {
 }
 
 /// All of them.
-pub(super) const KINDS: [Kind; 4] = [
+pub(super) const KINDS: [Kind; 6] = [
     Kind {
         name: "vhe",
-        el2: "vhe",
+        el2: Some("vhe"),
         word: "",
         neighbour: None,
     },
     Kind {
         name: "nvhe",
-        el2: "nvhe",
+        el2: Some("nvhe"),
         word: "nvhe",
         neighbour: None,
     },
     Kind {
+        name: "el1",
+        el2: None,
+        word: "",
+        neighbour: None,
+    },
+    Kind {
         name: "vhe-neighbour",
-        el2: "vhe",
+        el2: Some("vhe"),
         word: "",
         neighbour: Some(("neighbours", "cmdline = \"steady\"")),
     },
     Kind {
         name: "nvhe-neighbour",
-        el2: "nvhe",
+        el2: Some("nvhe"),
         word: "nvhe",
         neighbour: Some(("hostile-el2", "el2 = \"vhe\"")),
+    },
+    Kind {
+        name: "el1-neighbour",
+        el2: None,
+        word: "",
+        neighbour: Some(("neighbours", "cmdline = \"steady\"")),
     },
 ];
 
@@ -213,6 +225,10 @@ impl Pair {
         let machine = Machine {
             cpus: 1,
             cpu: self.cpu.clone(),
+            el2: match kind.el2 {
+                Some(_) => El2::Present,
+                None => El2::Absent,
+            },
             memory_mib: MEMORY_MIB,
             append: format!("{} {words}", kind.word),
             ..Machine::new(&self.qemu, &self.guest)
@@ -232,7 +248,8 @@ impl Pair {
             command.arg(&file);
             droste::files::write(&file, text.as_bytes())
         };
-        let keys = format!("el2 = \"{}\"\ncmdline = \"{words}\"", kind.el2);
+        let el2 = kind.el2.map(|el2| format!("el2 = \"{el2}\"\n"));
+        let keys = format!("{}cmdline = \"{words}\"", el2.unwrap_or_default());
         describe("differ", &self.guest, &keys)?;
         if let Some((neighbour, keys)) = kind.neighbour {
             describe(neighbour, &self.setup.guest(neighbour)?, keys)?;

@@ -1,6 +1,7 @@
 //! What is known to differ, or is nobody's to know: bits of what is seen that do not count.
 
 use crate::seen::{Sight, What};
+use droste_guests::differ::generate::SCTLR_EE;
 
 /// One of them.
 pub(crate) struct Known {
@@ -11,7 +12,7 @@ pub(crate) struct Known {
 }
 
 /// All of them, each with its reason.
-pub(crate) const KNOWN: [Known; 7] = [
+pub(crate) const KNOWN: [Known; 8] = [
     // It is UNKNOWN where the translation is not of a Secure regime (DDI 0487, D24.2, "PAR_EL1").
     Known {
         name: "PAR_EL1.NS",
@@ -57,7 +58,7 @@ pub(crate) const KNOWN: [Known; 7] = [
                 |name: &str, bit: u32| sight.written(name).is_some_and(|v| v >> bit & 1 != 0);
             let can = sets("TCR_EL1", 39) || sets("VTCR_EL2", 21);
             if sight.what == What::Entry && can && sight.has_step("at ") {
-                1 << 10
+                in_tables(sight, 1 << 10)
             } else {
                 0
             }
@@ -71,7 +72,7 @@ pub(crate) const KNOWN: [Known; 7] = [
                 |name: &str, bit: u32| sight.written(name).is_some_and(|v| v >> bit & 1 != 0);
             let can = sets("TCR_EL1", 40) || sets("VTCR_EL2", 22);
             if sight.what == What::Entry && can && sight.has_step("at ") {
-                1 << 7
+                in_tables(sight, 1 << 7)
             } else {
                 0
             }
@@ -106,7 +107,33 @@ pub(crate) const KNOWN: [Known; 7] = [
             }
         },
     },
+    // The interrupt of a timer that is active and whose line is high is pending as well (IHI 0069, 4.1). Droste looks at
+    // the line again when the interrupt is no longer active, and shows it pending from then on.
+    Known {
+        name: "a line that is high while its interrupt is active",
+        ignored: |sight| {
+            let reads_pending = sight
+                .address()
+                .is_some_and(|address| address == GICR_PENDING || address == GICR_PENDING + 0x80);
+            if reads_pending && sight.is_of("ldr w, [x0]") && sight.program.theme == "interrupts" {
+                1 << 27 | 1 << 30
+            } else {
+                0
+            }
+        },
+    },
 ];
+
+/// GICR_ISPENDR0 of the first vCPU; GICR_ICPENDR0 is 0x80 behind.
+const GICR_PENDING: u64 = 0x080b_0200;
+
+/// Where a bit of descriptors may stand: in a program with big-endian tables, stage 2's are not.
+fn in_tables(sight: &Sight<'_>, bit: u64) -> u64 {
+    let is_big = sight
+        .written("SCTLR_EL1")
+        .is_some_and(|sctlr| sctlr & SCTLR_EE != 0);
+    if is_big { bit | bit.swap_bytes() } else { bit }
+}
 
 /// All bits that do not count in something seen.
 pub(crate) fn ignored(sight: &Sight<'_>, times: &mut [u64; KNOWN.len()]) -> u64 {

@@ -1,10 +1,11 @@
 //! Runs a program, from a state that is always the same, and catches everything that it raises.
 
+use crate::el1;
 use crate::seen::{Seen, Sight, What};
 use crate::state::{self, VECTOR_CALL};
 use droste_guests::differ::generate::Shape;
 use droste_guests::differ::program::{
-    CODE, DATA, DATA_BYTES, HOST_EL0_ALIAS, Level, PHASE_BYTES, Phase, Program, SLOT_BYTES,
+    CODE, DATA, DATA_BYTES, EL0_ALIAS, PHASE_BYTES, Phase, Program, SLOT_BYTES,
 };
 use droste_guests::el2::{self, World, class};
 use droste_guests::fpu::State;
@@ -21,6 +22,7 @@ const SPSR_COUNTS: u64 = 0xf << 28 | 0x1f << 20 | 7 << 10 | 0x3c0 | 0x1f;
 /// The equipment.
 pub(crate) struct Lab {
     pub(crate) seen: Seen,
+    shape: Shape,
 }
 
 /// How a phase goes on.
@@ -41,42 +43,53 @@ impl Lab {
             machine.unused() <= CODE && machine.ram_end() >= CODE + droste_guests::BLOCK,
             "programs need 128 MiB"
         );
-        if shape.is_vhe() {
+        if shape != Shape::Nvhe {
             map::open_to_el0();
         }
-        el2::set_icc_sre(0xf);
+        if shape != Shape::El1 {
+            el2::set_icc_sre(0xf);
+        }
         gic::enable_distributor();
         state::prepare();
-        state::reset_gic();
-        Self { seen: Seen::new() }
+        state::reset_gic(shape);
+        Self {
+            seen: Seen::new(),
+            shape,
+        }
     }
 
     /// Runs a program, and gives the number of what it saw.
     pub(crate) fn run(&mut self, program: &Program) -> u16 {
         self.seen.begin();
-        state::reset();
+        if self.shape == Shape::El1 {
+            el1::reset();
+            state::reset_gic(self.shape);
+        } else {
+            state::reset();
+        }
         State::pattern(1).load();
         for entry in program.entries.iter() {
             state::put(entry.at, entry.value);
         }
         cpu::dsb();
-        // A program that has not come back by then will not, however busy the host is.
-        Timer::Hypervisor.arm_in(PATIENCE_NS);
+        // A program that has not come back by then will not, however busy the host is. EL1 has no timer to spare.
+        let has_timer = self.shape != Shape::El1;
+        if has_timer {
+            Timer::Hypervisor.arm_in(PATIENCE_NS);
+        }
         for (n, phase) in program.phases.iter().enumerate() {
             self.run_phase(program, n, phase);
         }
-        Timer::Hypervisor.disarm();
+        if has_timer {
+            Timer::Hypervisor.disarm();
+        }
         self.look_at_memory(program);
         self.seen.end()
     }
 
     fn run_phase(&mut self, program: &Program, n: usize, phase: &Phase) {
         let code = CODE + PHASE_BYTES * n as u64;
-        let alias = if phase.level == Level::HostEl0 {
-            HOST_EL0_ALIAS
-        } else {
-            0
-        };
+        let alias = phase.level.alias();
         let words = phase.words(code + alias);
         for (k, word) in words.iter().enumerate() {
             // SAFETY: the memory of programs.
@@ -91,15 +104,25 @@ impl Lab {
             slot: 0,
             steps,
             base: code,
+            is_el1: self.shape == Shape::El1,
         };
         let state = phase.level.pstate() ^ phase.pstate;
-        let mut world = World::new(code + alias, state, phase.hcr | phase.more_hcr);
+        let is_el1 = self.shape == Shape::El1;
+        let mut world = if is_el1 {
+            World::of_el1(code + alias, state)
+        } else {
+            World::new(code + alias, state, phase.hcr | phase.more_hcr)
+        };
         world.x = core::array::from_fn(|n| STORED + n as u64);
         world.x[1] = STORED;
         // Each step may raise one, and lead to another.
         for _ in 0..3 * steps + 4 {
-            world.run();
-            world.hcr = world.left_hcr();
+            if is_el1 {
+                world.run_at_el1();
+            } else {
+                world.run();
+                world.hcr = world.left_hcr();
+            }
             match see.exit(&world) {
                 Next::End => break,
                 Next::At(pc, masks) => {
@@ -129,6 +152,7 @@ impl Lab {
             slot: 0,
             steps: 0,
             base: CODE,
+            is_el1: self.shape == Shape::El1,
         };
         for offset in (0..DATA_BYTES).step_by(8) {
             let word = state::get(DATA + offset);
@@ -153,6 +177,7 @@ struct See<'a> {
     slot: usize,
     steps: usize,
     base: u64,
+    is_el1: bool,
 }
 
 impl See<'_> {
@@ -195,7 +220,7 @@ impl See<'_> {
 
     /// An address as it is told: within the code, wherever that is seen, or as it is.
     fn place(&self, pc: u64) -> u64 {
-        for base in [self.base, self.base + HOST_EL0_ALIAS] {
+        for base in [self.base, self.base + EL0_ALIAS] {
             let offset = pc.wrapping_sub(base);
             if offset < PHASE_BYTES {
                 return offset;
@@ -206,7 +231,7 @@ impl See<'_> {
 
     fn synchronous(&mut self, world: &World) -> Next {
         let call = world.iss().wrapping_sub(VECTOR_CALL);
-        if world.class() == class::SMC && call < 16 {
+        if !self.is_el1 && world.class() == class::SMC && call < 16 {
             return self.taken_to_el1(call, world.x[30]);
         }
         self.saw(What::Esr, world.esr);
@@ -215,7 +240,7 @@ impl See<'_> {
         if has_address(world.esr) {
             self.saw(What::Far, world.far);
         }
-        if has_ipa(world.esr) {
+        if !self.is_el1 && has_ipa(world.esr) {
             self.saw(What::Hpfar, el2::hpfar());
         }
         self.behind()
@@ -241,7 +266,7 @@ impl See<'_> {
 
     fn interrupt(&mut self, world: &World) -> Next {
         let intid = gic::take().unwrap_or(gic::SPURIOUS);
-        if intid == gic::HYPERVISOR_TIMER {
+        if !self.is_el1 && intid == gic::HYPERVISOR_TIMER {
             Timer::Hypervisor.disarm();
             gic::end(intid);
             self.slot = 0;

@@ -11,6 +11,8 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
+mod el1;
+#[cfg(target_os = "none")]
 mod known;
 #[cfg(target_os = "none")]
 mod lab;
@@ -26,7 +28,7 @@ mod guest {
     use droste_guests::differ::generate::{Shape, program};
     use droste_guests::differ::program::PARTS;
     use droste_guests::tree::Machine;
-    use droste_guests::{console, el2, println, smp, trap};
+    use droste_guests::{console, cpu, el2, println, smp, trap};
 
     droste_guests::guest!(main: main, secondary: smp::none, exception: trap::unexpected_always);
 
@@ -34,17 +36,22 @@ mod guest {
     const IN_A_LINE: usize = 16;
 
     fn main(machine: Machine) {
-        el2::begin("differ", &machine);
+        let shape = if cpu::is_el2() {
+            el2::begin("differ", &machine);
+            if el2::is_vhe() {
+                Shape::Vhe
+            } else {
+                Shape::Nvhe
+            }
+        } else {
+            println!("differ: no EL2");
+            Shape::El1
+        };
         let word = |name: &str, otherwise: u64| machine.number(name).unwrap_or(otherwise);
         let seed = word("differ.seed", 1);
         let mask = word("differ.mask", u64::MAX);
         let first = word("differ.from", 0);
         let numbers = first..first + word("differ.count", 64);
-        let shape = if el2::is_vhe() {
-            Shape::Vhe
-        } else {
-            Shape::Nvhe
-        };
         let mut lab = Lab::new(&machine, shape);
         if machine.has_argument("differ.corpus") {
             let all = corpus::all().enumerate();

@@ -1,7 +1,9 @@
 //! The state that every program finds: registers, list registers, timers, interrupts, tables and data.
 
 use core::arch::asm;
-use droste_guests::differ::generate::{LOWER_ROOT, SCTLR_OFF, STAGE2_IDENTITY, VTCR_IDENTITY};
+use droste_guests::differ::generate::{
+    LOWER_ROOT, LOWER_ROOT_BIG, SCTLR_OFF, STAGE2_IDENTITY, Shape, VTCR_IDENTITY,
+};
 use droste_guests::differ::program::{BASE, DATA, DATA_BYTES, VECTORS};
 use droste_guests::{cpu, el2, gic};
 
@@ -13,6 +15,7 @@ pub(crate) const VECTOR_CALL: u64 = 0x100;
 /// Where programs are, as a block of level 1.
 const GIB_OF_RAM: u64 = BASE & !((1 << 30) - 1);
 
+/// Zeroes registers, by name.
 macro_rules! clear {
     ($($register:literal),*) => {
         $(
@@ -21,6 +24,8 @@ macro_rules! clear {
         )*
     };
 }
+
+pub(crate) use clear;
 
 /// Writes what programs find and do not change: EL1's vectors, and the first table of its lower half.
 pub(crate) fn prepare() {
@@ -32,11 +37,13 @@ pub(crate) fn prepare() {
     cpu::sync_instructions(VECTORS as *const u32, 0x800);
     for n in 0..512 {
         put(LOWER_ROOT + 8 * n, 0);
+        put(LOWER_ROOT_BIG + 8 * n, 0);
         put(STAGE2_IDENTITY + 8 * n, 0);
     }
     put(STAGE2_IDENTITY + 8, GIB_OF_RAM | 0x7fd);
     // Level 1, the GiB of RAM: write-back, read-only to both, accessed, inner shareable.
     put(LOWER_ROOT + 8, GIB_OF_RAM | 0x7c5);
+    put(LOWER_ROOT_BIG + 8, (GIB_OF_RAM | 0x7c5).swap_bytes());
     for offset in (0..DATA_BYTES).step_by(8) {
         put(DATA + offset, pattern(offset));
     }
@@ -137,7 +144,11 @@ pub(crate) fn reset() {
     cpu::isb();
 }
 
-/// The GIC as every program finds it: of this vCPU's own, the interrupt of the lab's timer alone.
-pub(crate) fn reset_gic() {
-    gic::enable_cpu(0, 1 << gic::HYPERVISOR_TIMER);
+/// The GIC as every program finds it: of this vCPU's own, the interrupt of the lab's timer alone, if it has one.
+pub(crate) fn reset_gic(shape: Shape) {
+    let enabled = match shape {
+        Shape::El1 => 0,
+        Shape::Vhe | Shape::Nvhe => 1 << gic::HYPERVISOR_TIMER,
+    };
+    gic::enable_cpu(0, enabled);
 }

@@ -9,7 +9,7 @@ use crate::differ::registers::{
     SCTLR_EL1, SPSEL, SPSR_BITS, SPSR_EL1, SPSR_EL2,
 };
 
-/// PSTATE for a return: any, but for AArch32's modes and bits of features that are hidden.
+/// PSTATE for a return: any, but for AArch32's EL0, which there is on some machines, and bits of features that are hidden.
 fn spsr(maker: &mut Maker) -> u64 {
     // No M[4], no ALLINT, no TCO.
     let some = maker.random.next() & SPSR_BITS & !(1 << 4 | 1 << 13 | 1 << 25 | 1 << 21);
@@ -18,8 +18,10 @@ fn spsr(maker: &mut Maker) -> u64 {
         0 => some & 0xf,
         _ => maker.random.one_of(&[0, 4, 5, 5, 8, 9, 9]),
     };
+    // Other modes of AArch32 are illegal below an AArch64 EL1 and EL2.
+    let is_aarch32 = u64::from(mode != 0 && maker.once_in(10)) << 4;
     // Interrupts stay out.
-    some & !0xf & !il | mode | 0x3c0
+    some & !0xf & !il | is_aarch32 | mode | 0x3c0
 }
 
 /// Returns to anywhere, from EL2 and from EL1, and exceptions from there.
@@ -79,7 +81,7 @@ pub(super) fn returns(maker: &mut Maker) {
 }
 
 /// ERET of the level's own, to the slot behind it.
-fn leave(maker: &mut Maker, level: Level) {
+pub(super) fn leave(maker: &mut Maker, level: Level) {
     let spsr = spsr(maker);
     let (state, address) = match level {
         Level::El2 | Level::El2t => (SPSR_EL2, ELR_EL2),

@@ -169,7 +169,7 @@ pub(super) fn own(maker: &mut Maker) {
         let pstate = maker.few_of(UAO_PAN | FLAGS);
         maker.last().pstate = pstate;
         for _ in 0..3 + maker.random.below(6) {
-            let alias = crate::differ::program::HOST_EL0_ALIAS;
+            let alias = crate::differ::program::EL0_ALIAS;
             let page = DATA + 0x1000 * maker.random.below(16);
             let address = match maker.random.below(8) {
                 0 => HOLE,
