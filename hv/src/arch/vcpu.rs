@@ -13,7 +13,7 @@ use droste_vdev::sysreg::DebugRegisters;
 use super::registers::{El1, Keys, Timers};
 use super::simd::Vectors;
 use super::traps::Traps;
-use super::{debug, exception, gic, has_ras, isb, mrs, msr};
+use super::{debug, exception, gic, has_ras, isb, mrs, msr, timer};
 use crate::cpu::Cpu;
 use crate::exit;
 use crate::nested::El2;
@@ -216,7 +216,7 @@ impl VcpuState {
 
     /// When the earlier of its enabled timers is due, in ticks of the physical counter. Right while it is parked.
     pub(crate) fn timer_deadline(&self) -> Option<u64> {
-        self.timers.deadline(self.control.cntvoff)
+        self.timers.deadline(self.control.cntvoff, timer::now())
     }
 
     /// Takes the guest's registers out of the hardware. Its list registers are folded already.

@@ -17,7 +17,7 @@ use droste_nested::exception::{Cause, Exception, Target, level, target};
 use droste_nested::registers::{Known, Loaded};
 use droste_vdev::Line;
 use droste_vdev::gic::{Gic, Ich, Interface, Intid, Kicks, Signal};
-use droste_vdev::timer::{Pair, Parked, Registers, control};
+use droste_vdev::timer::{Pair, Parked, Registers, control, is_due};
 use spin::mutex::TicketMutexGuard;
 
 use super::world::for_guest;
@@ -53,6 +53,8 @@ pub(crate) struct Interrupts {
     is_due: bool,
     /// When the next of the timers that are not in the hardware fires, in ticks of the physical counter.
     pub(super) deadline: Option<u64>,
+    /// CNTVOFF_EL2 that those two follow from. Virtual EL2 writes it to its page, where nobody sees it.
+    offset: u64,
 }
 
 impl Interrupts {
@@ -65,6 +67,7 @@ impl Interrupts {
         timers: [Line::Low; 2],
         is_due: false,
         deadline: None,
+        offset: 0,
     };
 }
 
@@ -110,6 +113,7 @@ impl El2 {
                 let read = |slot| self.page.read(slot);
                 let physical = timer(read(CNTP_CTL), read(CNTP_CVAL), 0);
                 let offset = read(CNTVOFF);
+                self.interrupts.offset = offset;
                 (
                     Pair::El1,
                     [physical, timer(read(CNTV_CTL), read(CNTV_CVAL), offset)],
@@ -229,17 +233,21 @@ pub(crate) fn leave(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     kicks | interrupts.drive_maintenance(gic, me, line)
 }
 
-/// Lowers the lines whose cause virtual EL2 has taken away in memory, which nobody sees: it ends their interrupts, and
-/// would have them again and again. The list registers are not its guest's.
+/// Follows what virtual EL2 has done in memory, which nobody sees. It ends interrupts of lines whose cause it has taken
+/// away, and would have them again and again; and it moves the time of its EL1. The list registers are not its guest's.
 pub(crate) fn look_at_levels(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     let me = state.vcpu.index;
     let Some(el2) = state.el2.as_mut() else {
         return Kicks::NONE;
     };
     let mut kicks = el2.look_at_maintenance(gic, me);
-    if el2.is_loaded() && el2.interrupts.timers != [Line::Low; 2] {
+    if el2.is_loaded()
+        && (el2.interrupts.timers != [Line::Low; 2]
+            || el2.interrupts.offset != el2.page.read(CNTVOFF))
+    {
         let (pair, parked) = el2.parked_timers();
         kicks |= gic.drive_timers(me, pair, parked.lines);
+        sched::rearm(state);
     }
     kicks
 }
@@ -372,6 +380,19 @@ pub(super) fn read_parked(page: RegisterPage<'_>, slot: Slot) -> u64 {
         other => return page.read(other),
     };
     control(page.read(slot), page.read(compare), count_of(page, compare))
+}
+
+/// Virtual EL2 has read `value` of one of the timers of its EL1. What it says of the line must be so.
+#[inline]
+pub(super) fn follow_status(state: &mut VcpuState, slot: Slot, value: u64) {
+    let timer = match slot {
+        CNTP_CTL => 0,
+        CNTV_CTL => 1,
+        _ => return,
+    };
+    if is_due(value) != el2(state).interrupts.timers[timer].is_high() {
+        drive_timers(state);
+    }
 }
 
 /// Whether `slot` is the compare value of a timer of L1's EL1 that is off.

@@ -270,20 +270,32 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "parked-wakes-for-the-later",
         "timer/pairs.rs",
-        "            deadline: physical.into_iter().chain(virt).min(),",
-        "            deadline: physical.into_iter().chain(virt).max(),",
+        "            deadline: next.into_iter().chain(other).min(),",
+        "            deadline: next.into_iter().chain(other).max(),",
     ),
     mutant(
         "parked-wakes-for-a-high-line",
         "timer/pairs.rs",
-        "            deadline(control, compare, offset).filter(|_| !lines[n].is_high())",
-        "            deadline(control, compare, offset)",
+        "        let rises = |left: &u64| *left != 0;",
+        "        let rises = |left: &u64| *left != 0 || now != 0;",
     ),
     mutant(
         "parked-line-without-its-offset",
         "timer/pairs.rs",
-        "        let lines = pair.map(|t| line(t.control, t.compare, t.offset, now));",
-        "        let lines = pair.map(|t| line(t.control, t.compare, 0, now));",
+        "pair.map(|t| left(t.control, t.compare, t.offset, now));",
+        "pair.map(|t| left(t.control, t.compare, 0, now));",
+    ),
+    mutant(
+        "timer-before-its-zero-is-far-away",
+        "timer/mod.rs",
+        "        Some(compare.saturating_sub(now.wrapping_sub(offset)))",
+        "        Some(compare.saturating_add_signed(offset.cast_signed()).saturating_sub(now))",
+    ),
+    mutant(
+        "timer-that-is-never-due-wraps",
+        "timer/mod.rs",
+        "        Some(left) => Some(now.saturating_add(left)),",
+        "        Some(left) => Some(now.wrapping_add(left)),",
     ),
     mutant(
         "parked-fires-though-masked",
