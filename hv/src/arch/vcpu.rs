@@ -259,6 +259,16 @@ impl VcpuState {
         self.control.load();
     }
 
+    /// Makes a virtual interrupt pending for the guest, which is loaded, or not: `bit` is HCR_EL2.VI or VF.
+    pub(crate) fn set_pending(&mut self, bit: u64, is_pending: bool) {
+        let bits = if is_pending { bit } else { 0 };
+        self.control.hcr = self.control.hcr & !bit | bits;
+        // A virtual SError that it has taken meanwhile is not pending again.
+        let hcr = self.control.hcr & !hcr::VSE | Self::loaded_serror();
+        // SAFETY: HCR_EL2 as it is, but for a virtual interrupt.
+        unsafe { msr!("hcr_el2", hcr) }
+    }
+
     /// Replaces the traps of the guest, which is loaded, and nothing else.
     pub(crate) fn set_traps(&mut self, traps: Traps) {
         self.control.traps = traps;

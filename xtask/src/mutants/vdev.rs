@@ -143,14 +143,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "signal-of-a-group-that-is-off",
         "gic/signal.rs",
-        "                if vmcr.is_group_enabled(is_group1) && first",
-        "                if first",
+        "                if vmcr.is_group_enabled(is_group1) {\n                    let found",
+        "                {\n                    let found",
     ),
     mutant(
         "signal-at-the-mask",
         "gic/signal.rs",
-        "        let is_let_through = priority < vmcr.priority_mask()",
-        "        let is_let_through = priority <= vmcr.priority_mask()",
+        "        priority < vmcr.priority_mask()",
+        "        priority <= vmcr.priority_mask()",
     ),
     mutant(
         "signal-preempts-its-equal",
@@ -163,6 +163,109 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "gic/signal.rs",
         "            bpr1.saturating_sub(1)",
         "            bpr1",
+    ),
+    // The group that a guest hypervisor leaves to its EL1.
+    mutant(
+        "direct-hardware-signals-it-too",
+        "gic/nested.rs",
+        "        self.interface.vmcr = vmcr.with_group(group.is_group1(), false);",
+        "        self.interface.vmcr = vmcr.with_group(group.is_group1(), vmcr.0 & 3 != 0);",
+    ),
+    mutant(
+        "direct-registers-do-not-trap",
+        "gic/nested.rs",
+        "        self.hcr = self.hcr & !requests | trap;",
+        "        self.hcr = self.hcr & !requests | trap & 1;",
+    ),
+    mutant(
+        "direct-asks-for-its-changes",
+        "gic/nested.rs",
+        "        self.hcr = self.hcr & !requests | trap;",
+        "        self.hcr |= requests & 0 | trap;",
+    ),
+    mutant(
+        "direct-enable-is-lost",
+        "gic/nested.rs",
+        "        guest.interface.vmcr.0 |= self.vcpus[vcpu].shadow.hidden;\n",
+        "",
+    ),
+    mutant(
+        "direct-with-tge",
+        "gic/direct.rs",
+        "        match hcr & (ROUTES | hcr::TGE) {",
+        "        match hcr & ROUTES {",
+    ),
+    mutant(
+        "direct-takes-what-is-held-back",
+        "gic/direct.rs",
+        "highest.filter(|it| it.group() == of && it.is_let_through(interface, vtr))",
+        "highest.filter(|it| it.group() == of)",
+    ),
+    mutant(
+        "direct-takes-the-other-group",
+        "gic/direct.rs",
+        "highest.filter(|it| it.group() == of && it.is_let_through(interface, vtr))",
+        "highest.filter(|it| it.is_let_through(interface, vtr))",
+    ),
+    mutant(
+        "direct-looks-at-the-other-group",
+        "gic/direct.rs",
+        "                Some(highest) if highest.group() == of => highest.intid() as u64,",
+        "                Some(highest) => highest.intid() as u64,",
+    ),
+    mutant(
+        "direct-level-without-the-binary-point",
+        "gic/direct.rs",
+        "usize::from(taken.priority() & mask) >>",
+        "usize::from(taken.priority() | mask & 0) >>",
+    ),
+    mutant(
+        "direct-stays-pending",
+        "gic/bank.rs",
+        "        self.active |= bits;\n        self.latch &= !bits;\n",
+        "        self.active |= bits;\n",
+    ),
+    mutant(
+        "direct-fires-on",
+        "gic/bank.rs",
+        "        self.latch &= !bits;\n        self.fired &= !bits;\n        bits\n",
+        "        self.latch &= !bits;\n        bits\n",
+    ),
+    mutant(
+        "direct-ends-what-the-other-group-runs",
+        "gic/direct.rs",
+        "        if interface.running_group(vtr) != Some(of) {",
+        "        if interface.running_group(vtr).is_none() {",
+    ),
+    mutant(
+        "direct-drops-all-priorities",
+        "gic/direct.rs",
+        "            *word &= word.wrapping_sub(1);",
+        "            *word = 0;",
+    ),
+    mutant(
+        "direct-deactivates-though-split",
+        "gic/direct.rs",
+        "        if interface.vmcr.is_eoi_split() {",
+        "        if interface.vmcr.is_eoi_split() && vtr.0 == 0 {",
+    ),
+    mutant(
+        "direct-binary-point-has-no-least",
+        "gic/direct.rs",
+        "(value as u8 & 7).max(least)",
+        "(value as u8 & 7).max(least & 0)",
+    ),
+    mutant(
+        "traps-of-el1-are-dropped",
+        "gic/lists.rs",
+        "            hcr: state.traps,\n",
+        "",
+    ),
+    mutant(
+        "traps-of-el1-go-when-lists-are-full",
+        "gic/lists.rs",
+        "            fill.hcr |= choice.hcr(vmcr);",
+        "            fill.hcr = choice.hcr(vmcr);",
     ),
     // Timers that change places.
     mutant(
