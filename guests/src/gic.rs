@@ -79,6 +79,15 @@ pub fn enable_cpu(vcpu: usize, enabled: u32) {
     cpu::set_group1_enable(1);
 }
 
+/// Gives an SGI or PPI of a vCPU this priority, which is 0x80 after [`enable_cpu`].
+pub fn set_priority(vcpu: usize, intid: u32, priority: u8) {
+    let word = GICR_IPRIORITYR + (intid as usize & !3);
+    let shift = intid % 4 * 8;
+    let gicr = Device::gicr(vcpu);
+    let others = gicr.read(word) & !(0xff << shift);
+    gicr.write(word, others | u32::from(priority) << shift);
+}
+
 /// Acknowledges the highest pending interrupt; `None` when there is none.
 pub fn take() -> Option<u32> {
     let intid = cpu::acknowledge_interrupt() as u32 & 0xff_ffff;

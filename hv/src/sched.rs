@@ -71,6 +71,8 @@ impl life::Cpu for Here {
     }
 
     fn take_out(&mut self, state: &mut Self::State) {
+        // Of those that are not in the hardware the deadline is that of the last look.
+        nested::interrupts::drive_timers(state);
         vgic::unload(state);
         state.save();
         let parked = state.el2.as_ref().and_then(|el2| el2.deadline());

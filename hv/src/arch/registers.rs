@@ -1,6 +1,6 @@
 //! Registers of a guest that stay in the hardware while it runs, and move when another takes its CPU.
 
-use droste_vdev::timer::deadline;
+use droste_vdev::timer::{deadline, left};
 
 use super::{isb, mrs, msr};
 
@@ -79,11 +79,12 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// When the earlier of the enabled ones is due, in ticks of the physical counter, where CNTVOFF_EL2 is `offset`.
-    pub(super) fn deadline(&self, offset: u64) -> Option<u64> {
-        let virt = deadline(self.virtual_control, self.virtual_compare, offset);
-        let phys = deadline(self.physical_control, self.physical_compare, 0);
-        virt.into_iter().chain(phys).min()
+    /// When the earlier of the enabled ones is due, in ticks of the physical counter, where that stands at `now` and
+    /// CNTVOFF_EL2 is `offset`.
+    pub(super) fn deadline(&self, offset: u64, now: u64) -> Option<u64> {
+        let virt = left(self.virtual_control, self.virtual_compare, offset, now);
+        let phys = left(self.physical_control, self.physical_compare, 0, now);
+        deadline(virt.into_iter().chain(phys).min(), now)
     }
 
     /// Takes both out of the hardware, and turns them off there: they raise nothing for the next guest.

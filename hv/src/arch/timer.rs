@@ -1,9 +1,8 @@
 //! The generic timer as EL2 uses it: the counter, and the EL2 physical timer for time slices and sleepers.
 
-use super::{isb, mrs, msr};
+use droste_vdev::timer::is_due;
 
-/// CNT*_CTL.{ISTATUS, IMASK, ENABLE} of a timer that interrupts.
-const DUE: u64 = 0b101;
+use super::{isb, mrs, msr};
 
 /// The system counter, in ticks since power-on.
 #[inline]
@@ -19,12 +18,12 @@ pub(crate) fn frequency() -> u64 {
 
 /// Whether the loaded guest's virtual timer drives its line high.
 pub(crate) fn is_virtual_due() -> bool {
-    mrs!("cntv_ctl_el0") & 0b111 == DUE
+    is_due(mrs!("cntv_ctl_el0"))
 }
 
 /// Whether its physical timer does.
 pub(crate) fn is_physical_due() -> bool {
-    mrs!("cntp_ctl_el0") & 0b111 == DUE
+    is_due(mrs!("cntp_ctl_el0"))
 }
 
 /// Asks for the EL2 timer's interrupt once the counter reaches `deadline`; `None` turns the timer off.

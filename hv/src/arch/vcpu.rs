@@ -13,7 +13,7 @@ use droste_vdev::sysreg::DebugRegisters;
 use super::registers::{El1, Keys, Timers};
 use super::simd::Vectors;
 use super::traps::Traps;
-use super::{debug, exception, gic, has_ras, isb, mrs, msr};
+use super::{debug, exception, gic, has_ras, isb, mrs, msr, timer};
 use crate::cpu::Cpu;
 use crate::exit;
 use crate::nested::El2;
@@ -216,7 +216,7 @@ impl VcpuState {
 
     /// When the earlier of its enabled timers is due, in ticks of the physical counter. Right while it is parked.
     pub(crate) fn timer_deadline(&self) -> Option<u64> {
-        self.timers.deadline(self.control.cntvoff)
+        self.timers.deadline(self.control.cntvoff, timer::now())
     }
 
     /// Takes the guest's registers out of the hardware. Its list registers are folded already.
@@ -257,6 +257,16 @@ impl VcpuState {
     pub(crate) fn set_control(&mut self, control: Control) {
         self.control = control;
         self.control.load();
+    }
+
+    /// Makes a virtual interrupt pending for the guest, which is loaded, or not: `bit` is HCR_EL2.VI or VF.
+    pub(crate) fn set_pending(&mut self, bit: u64, is_pending: bool) {
+        let bits = if is_pending { bit } else { 0 };
+        self.control.hcr = self.control.hcr & !bit | bits;
+        // A virtual SError that it has taken meanwhile is not pending again.
+        let hcr = self.control.hcr & !hcr::VSE | Self::loaded_serror();
+        // SAFETY: HCR_EL2 as it is, but for a virtual interrupt.
+        unsafe { msr!("hcr_el2", hcr) }
     }
 
     /// Replaces the traps of the guest, which is loaded, and nothing else.

@@ -111,7 +111,12 @@ fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
         }
         Ec::SYSREG => {
             state.vcpu.counters.count(Exit::SystemRegister);
-            sysreg::access(&mut state, esr, esr.sysreg_access());
+            let access = esr.sysreg_access();
+            if interrupts::access_left(&mut state, access) {
+                state.registers.skip(esr.instruction_bytes());
+            } else {
+                sysreg::access(&mut state, esr, access);
+            }
             state
         }
         _ => exit::common(state, esr),

@@ -2,11 +2,13 @@
 //!
 //! Where virtual EL2 takes its guest's interrupts (HCR_EL2.{IMO, FMO, TGE}), the hardware's list registers are its guest's
 //! while that runs, made from virtual EL2's own in the register page, and its own interrupts wait in the VM's GIC. Where
-//! it does not, its guest's interrupts are L1's own, and the list registers stay L1's.
+//! it does not, its guest's interrupts are L1's own, and the list registers stay L1's. Where it takes one of IRQ and FIQ
+//! alone, the other is its EL1's by software (`droste_vdev::gic::GroupRegister`).
 //!
 //! The hardware's timers of EL1 are in turn those of virtual EL2 and those of its guest. The pair that is not in the
 //! hardware drives its lines as values; its next deadline is kept for the CPU's own timer.
 
+use droste_arm64::esr::{Direction, SysRegAccess};
 use droste_arm64::hcr;
 use droste_arm64::sysreg::{
     CNTHP_CTL_EL2, CNTHP_CVAL_EL2, CNTHV_CTL_EL2, CNTHV_CVAL_EL2, CNTP_CTL_EL0, CNTP_CVAL_EL0,
@@ -16,8 +18,8 @@ use droste_arm64::vncr::{RegisterPage, Slot};
 use droste_nested::exception::{Cause, Exception, Target, level, target};
 use droste_nested::registers::{Known, Loaded};
 use droste_vdev::Line;
-use droste_vdev::gic::{Gic, Ich, Interface, Intid, Kicks, Signal};
-use droste_vdev::timer::{Pair, Parked, Registers, control};
+use droste_vdev::gic::{Gic, GroupRegister, Ich, Interface, Intid, Kicks, Signal};
+use droste_vdev::timer::{Pair, Parked, Registers, control, is_due};
 use spin::mutex::TicketMutexGuard;
 
 use super::world::for_guest;
@@ -42,6 +44,10 @@ pub(crate) struct Interrupts {
     /// guest `guest`: virtual EL2 does not run meanwhile.
     has_guests_lists: bool,
     own: Interface,
+    /// Which of its interrupts are its EL1's all the same.
+    left: Option<Signal>,
+    /// Accesses of an EL1 with the list registers of its own that trap to virtual EL2 (ICH_HCR_EL2).
+    pub(super) traps: u64,
     guest: Ich,
     /// What the hardware has of them, where they are `guest`.
     hardware: Ich,
@@ -53,18 +59,23 @@ pub(crate) struct Interrupts {
     is_due: bool,
     /// When the next of the timers that are not in the hardware fires, in ticks of the physical counter.
     pub(super) deadline: Option<u64>,
+    /// CNTVOFF_EL2 that those two follow from. Virtual EL2 writes it to its page, where nobody sees it.
+    offset: u64,
 }
 
 impl Interrupts {
     pub(super) const RESET: Self = Self {
         has_guests_lists: false,
         own: Interface::RESET,
+        left: None,
+        traps: 0,
         guest: Ich::RESET,
         hardware: Ich::RESET,
         maintenance: Line::Low,
         timers: [Line::Low; 2],
         is_due: false,
         deadline: None,
+        offset: 0,
     };
 }
 
@@ -110,6 +121,7 @@ impl El2 {
                 let read = |slot| self.page.read(slot);
                 let physical = timer(read(CNTP_CTL), read(CNTP_CVAL), 0);
                 let offset = read(CNTVOFF);
+                self.interrupts.offset = offset;
                 (
                     Pair::El1,
                     [physical, timer(read(CNTV_CTL), read(CNTV_CVAL), offset)],
@@ -144,17 +156,10 @@ pub(super) fn switch(state: &mut VcpuState) {
         let _ = gic.drive_timers(me, parked.other(), lines);
     }
     let timers = gic.switch_timers(me, parked.other(), physical_timers(), now.lines);
-    let hcr = el2.hcr();
-    let takes_over = el2.loaded == Loaded::El1 && hcr & (hcr::IMO | hcr::FMO | hcr::TGE) != 0;
-    if takes_over {
-        el2.interrupts.own = gic::read_interface();
-        enter(state, &mut gic);
-    } else {
-        if el2.loaded == Loaded::El1 {
-            // Virtual EL2 may have taken the cause away, and goes to an EL1 that takes its interrupts itself.
-            let _ = el2.look_at_maintenance(&mut gic, me);
-        }
+    if el2.loaded == Loaded::El2 {
         vgic::fill(state, &mut gic);
+    } else {
+        of_guest(state, &mut gic);
     }
     drop(gic);
     if timers.set_active | timers.clear_active != 0
@@ -163,6 +168,23 @@ pub(super) fn switch(state: &mut VcpuState) {
         gic::set_ppis_active(*redistributor, timers.set_active, timers.clear_active);
     }
     sched::rearm(state);
+}
+
+/// The interrupts of virtual EL2's guest, by who takes them.
+fn of_guest(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
+    let me = state.vcpu.index;
+    let el2 = el2(state);
+    let hcr = el2.hcr();
+    if hcr & (hcr::IMO | hcr::FMO | hcr::TGE) != 0 {
+        el2.interrupts.left = Signal::left_to_el1(hcr);
+        el2.interrupts.own = gic::read_interface();
+        enter(state, gic);
+    } else {
+        // Virtual EL2 may have taken the cause away, and goes to an EL1 that takes its interrupts itself.
+        let _ = el2.look_at_maintenance(gic, me);
+        gic.set_traps(me, el2.interrupts.traps);
+        vgic::fill(state, gic);
+    }
 }
 
 /// Takes the list registers back, whosever they are, before the world changes.
@@ -176,6 +198,9 @@ pub(super) fn take_back(state: &mut VcpuState) {
         gic::write_interface(&interrupts.own);
         kicks
     } else {
+        if !el2(state).is_loaded() {
+            gic.set_traps(me, 0);
+        }
         vgic::fold(state, &mut gic)
     };
     vgic::deactivate_owed(&mut gic, me);
@@ -198,10 +223,13 @@ fn enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
         interrupts, page, ..
     } = &mut **el2;
     let Interrupts {
-        guest, hardware, ..
+        left,
+        guest,
+        hardware,
+        ..
     } = interrupts;
     ich::read(*page, guest);
-    let (used, line) = gic.enter_nested(vcpu.index, guest, hardware);
+    let (used, line) = gic.enter_nested(vcpu.index, guest, *left, hardware);
     gic::write_interface(&hardware.interface);
     gic::set_virtual_hcr(hardware.hcr);
     vgic::write_lists(lists_used, &hardware.lrs, used);
@@ -229,17 +257,21 @@ pub(crate) fn leave(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     kicks | interrupts.drive_maintenance(gic, me, line)
 }
 
-/// Lowers the lines whose cause virtual EL2 has taken away in memory, which nobody sees: it ends their interrupts, and
-/// would have them again and again. The list registers are not its guest's.
+/// Follows what virtual EL2 has done in memory, which nobody sees. It ends interrupts of lines whose cause it has taken
+/// away, and would have them again and again; and it moves the time of its EL1. The list registers are not its guest's.
 pub(crate) fn look_at_levels(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     let me = state.vcpu.index;
     let Some(el2) = state.el2.as_mut() else {
         return Kicks::NONE;
     };
     let mut kicks = el2.look_at_maintenance(gic, me);
-    if el2.is_loaded() && el2.interrupts.timers != [Line::Low; 2] {
+    if el2.is_loaded()
+        && (el2.interrupts.timers != [Line::Low; 2]
+            || el2.interrupts.offset != el2.page.read(CNTVOFF))
+    {
         let (pair, parked) = el2.parked_timers();
         kicks |= gic.drive_timers(me, pair, parked.lines);
+        sched::rearm(state);
     }
     kicks
 }
@@ -289,14 +321,56 @@ fn take_signal(state: &mut VcpuState) {
     let (cause, exception) = match signal {
         Some(Signal::Irq) => (Cause::Irq, Exception::Irq),
         Some(Signal::Fiq) => (Cause::Fiq, Exception::Fiq),
-        None => return,
+        None if el2.interrupts.left.is_none() => return,
+        None => return show(state, None),
     };
     if target(cause, from, hcr, 0) == Target::El2 {
         deliver::take(state, exception);
+    } else {
+        show(state, signal);
     }
 }
 
-/// Timers that are not in the hardware may be due: the CPU's own timer says so.
+/// Shows EL1 what is left to it of virtual EL2's own interrupts, or that it has none.
+#[cold]
+#[inline(never)]
+fn show(state: &mut VcpuState, signal: Option<Signal>) {
+    let interrupts = &mut el2(state).interrupts;
+    // It may go by what EL1 or others do to it, of which nobody is told.
+    interrupts.is_due = signal.is_some();
+    if let Some(left) = interrupts.left {
+        state.set_pending(left.pending_bit(), signal == Some(left));
+    }
+}
+
+/// What EL1 does to the part of the CPU interface that is its own while another is virtual. Gives whether it was that.
+pub(super) fn access_left(state: &mut VcpuState, access: SysRegAccess) -> bool {
+    let Interrupts { left, mut own, .. } = el2(state).interrupts;
+    let vtr = gic::size();
+    let Some(what) =
+        left.and_then(|group| Some((group, GroupRegister::decode(access, group, vtr)?)))
+    else {
+        return false;
+    };
+    let written = state.registers.get(access.rt);
+    let mut read = 0;
+    vgic::update(state, |gic, me| match access.direction {
+        Direction::Read => {
+            let (value, kicks) = gic.read_direct(me, what, &mut own, vtr);
+            read = value;
+            kicks
+        }
+        Direction::Write => gic.write_direct(me, what, written, &mut own, vtr),
+    });
+    el2(state).interrupts.own = own;
+    if access.direction == Direction::Read {
+        state.registers.set(access.rt, read);
+    }
+    true
+}
+
+/// Timers that are not in the hardware may be due, or have another deadline: the CPU's own timer says so, virtual EL2 has
+/// set one, or the virtual CPU is about to leave its CPU.
 pub(crate) fn drive_timers(state: &mut VcpuState) {
     let Some(el2) = state.el2.as_mut() else {
         return;
@@ -326,6 +400,7 @@ pub(crate) fn lower(state: &VcpuState) {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
     let timers = Pair::El1.intids().into_iter().chain(Pair::El2.intids());
     let mut gic = vm.gic.lock();
+    gic.set_traps(me, 0);
     let mut kicks = Kicks::NONE;
     for intid in timers.chain([Intid::MAINTENANCE]) {
         kicks |= gic.set_line(me, intid, Line::Low);
@@ -372,6 +447,19 @@ pub(super) fn read_parked(page: RegisterPage<'_>, slot: Slot) -> u64 {
         other => return page.read(other),
     };
     control(page.read(slot), page.read(compare), count_of(page, compare))
+}
+
+/// Virtual EL2 has read `value` of one of the timers of its EL1. What it says of the line must be so.
+#[inline]
+pub(super) fn follow_status(state: &mut VcpuState, slot: Slot, value: u64) {
+    let timer = match slot {
+        CNTP_CTL => 0,
+        CNTV_CTL => 1,
+        _ => return,
+    };
+    if is_due(value) != el2(state).interrupts.timers[timer].is_high() {
+        drive_timers(state);
+    }
 }
 
 /// Whether `slot` is the compare value of a timer of L1's EL1 that is off.

@@ -107,6 +107,7 @@ fn in_memory(state: &mut VcpuState, slot: Slot, access: SysRegAccess) {
         Direction::Read => {
             let value = interrupts::read_parked(page, slot);
             state.registers.set(access.rt, value);
+            interrupts::follow_status(state, slot, value);
         }
         Direction::Write => {
             page.write(slot, state.registers.get(access.rt));

@@ -69,6 +69,7 @@ impl El2 {
             },
             &l1,
         );
+        self.interrupts.traps = merged.ich_hcr;
         // With E2H = 0 and TGE, EL0 runs with its stage 1 off, and its exceptions are EL2's.
         let tge = match self.kind {
             VirtualEl2::Nvhe => l1.hcr & hcr::TGE,

@@ -222,6 +222,15 @@ impl Bank {
         changed
     }
 
+    /// Interrupts `bits`, which no list register holds, are acknowledged: pending events are taken, and a level stays. Gives
+    /// them.
+    pub(super) fn acknowledge(&mut self, bits: u32) -> u32 {
+        self.active |= bits;
+        self.latch &= !bits;
+        self.fired &= !bits;
+        bits
+    }
+
     /// Drives the input lines `bits`; gives those that changed. A rising line is an event for an edge-triggered one.
     pub(super) fn set_line(&mut self, bits: u32, is_high: bool) -> u32 {
         let changed = if is_high {

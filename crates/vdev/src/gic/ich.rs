@@ -85,7 +85,7 @@ impl Vtr {
     }
 
     /// The lowest binary point of group 0: 2 for 5 bits of preemption, down to 0 for 7.
-    const fn lowest_binary_point(self) -> u32 {
+    pub(super) const fn lowest_binary_point(self) -> u32 {
         let bits = ((self.0 & Self::PRE_BITS) >> 26) as u32 + 1;
         match bits {
             ..=5 => 2,

@@ -59,6 +59,7 @@ impl Gic {
         assert!(!state.shadow.is_entered, "the guest's own guest was left");
         state.is_stale = false;
         let mut fill = Fill {
+            hcr: state.traps,
             has_deactivations: state.owed_summary != 0,
             ..Fill::default()
         };
@@ -73,7 +74,7 @@ impl Gic {
             for &key in choice.active.kept().iter().chain(choice.pending.kept()) {
                 self.list(vcpu, usize::from(key as u16), lrs);
             }
-            fill.hcr = choice.hcr(vmcr);
+            fill.hcr |= choice.hcr(vmcr);
         } else {
             for word in ones32(summary) {
                 for bit in ones32(self.vcpus[vcpu].wanted[word]) {
@@ -83,6 +84,12 @@ impl Gic {
         }
         fill.used = self.vcpus[vcpu].used;
         fill
+    }
+
+    /// What each fill of `vcpu` has trap of its accesses to the CPU interface, until told otherwise: ICH_HCR_EL2.{TC, TALL0,
+    /// TALL1, TDIR}, as a guest hypervisor asks for where its EL1 has the list registers of the virtual CPU.
+    pub fn set_traps(&mut self, vcpu: usize, hcr: u64) {
+        self.vcpus[vcpu].traps = hcr & hcr::TRAPS;
     }
 
     /// Takes back the list registers of `vcpu` as hardware left them. `lrs` are those that the last

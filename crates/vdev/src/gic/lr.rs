@@ -126,14 +126,22 @@ pub(super) mod hcr {
     pub(in super::super) const LRENPIE: u64 = 1 << 2;
     /// No list register left in the pending state raises it.
     pub(in super::super) const NPIE: u64 = 1 << 3;
-    /// VGrp0EIE, VGrp0DIE, VGrp1EIE and VGrp1DIE.
-    pub(in super::super) const GROUP_CHANGES: u64 = 0xf << 4;
+    /// VGrp0EIE and VGrp0DIE.
+    pub(in super::super) const GROUP0_CHANGES: u64 = 0b11 << 4;
+    /// VGrp1EIE and VGrp1DIE.
+    pub(in super::super) const GROUP1_CHANGES: u64 = 0b11 << 6;
+    /// All four.
+    pub(in super::super) const GROUP_CHANGES: u64 = GROUP0_CHANGES | GROUP1_CHANGES;
     /// All that ask for maintenance interrupts.
     pub(in super::super) const REQUESTS: u64 = UIE | LRENPIE | NPIE | GROUP_CHANGES;
+    /// Accesses to registers of group 0 trap.
+    pub(in super::super) const TALL0: u64 = 1 << 11;
+    /// Accesses to registers of group 1 trap.
+    pub(in super::super) const TALL1: u64 = 1 << 12;
     /// ICC_DIR_EL1 writes trap.
     pub(in super::super) const TDIR: u64 = 1 << 14;
     /// TC, TALL0, TALL1 and TDIR: accesses that trap. TSEI is none of them: the interface raises no SErrors.
-    pub(in super::super) const TRAPS: u64 = 0b111 << 10 | TDIR;
+    pub(in super::super) const TRAPS: u64 = 1 << 10 | TALL0 | TALL1 | TDIR;
     /// EOIcount.
     pub(in super::super) const EOI_COUNT: u64 = 0x1f << 27;
 

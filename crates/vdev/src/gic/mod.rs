@@ -25,6 +25,7 @@
 
 mod bank;
 mod config;
+mod direct;
 mod distributor;
 mod ich;
 mod kicks;
@@ -50,6 +51,7 @@ use droste_arm64::esr::AccessSize;
 use state::{At, Shared, Vcpu};
 
 pub use config::{ConfigError, GicConfig, Intid, MAX_SPIS};
+pub use direct::GroupRegister;
 pub use ich::{Ich, Interface, MAX_ACTIVE_PRIORITIES, Vtr};
 pub use kicks::Kicks;
 pub use lists::Fill;

@@ -36,7 +36,7 @@
 use super::ich::Ich;
 use super::lr::{Lr, MAX_LIST_REGISTERS, hcr};
 use super::state::At;
-use super::{Gic, Intid, Kicks};
+use super::{Gic, Intid, Kicks, Signal};
 use crate::bits::ones32;
 use crate::line::Line;
 
@@ -50,6 +50,8 @@ pub(super) struct Shadow {
     /// To be deactivated by hand, `linked` likewise.
     by_hand: u32,
     linked: [u16; MAX_LIST_REGISTERS],
+    /// Of ICH_VMCR_EL2 what the hardware's lacks: the enable of a group that is not the guest's guest's.
+    hidden: u64,
 }
 
 impl Gic {
@@ -57,11 +59,18 @@ impl Gic {
     /// number of list registers in use, from the first, of `hardware`'s only those are written; and the level of the
     /// maintenance interrupt's line, which may have risen or fallen since the hypervisor looked last.
     ///
-    /// What the hypervisor wants for itself in ICH_HCR_EL2, such as traps, it adds to `hardware.hcr`.
+    /// What the hypervisor wants for itself in ICH_HCR_EL2, such as traps, it adds to `hardware.hcr`. `left` are interrupts
+    /// of the guest hypervisor's own that its EL1 takes, as its accesses mean: [`direct`](super::direct).
     ///
     /// # Panics
     /// If the last fill of `vcpu` was not folded, or the last enter not left.
-    pub fn enter_nested(&mut self, vcpu: usize, guest: &Ich, hardware: &mut Ich) -> (usize, Line) {
+    pub fn enter_nested(
+        &mut self,
+        vcpu: usize,
+        guest: &Ich,
+        left: Option<Signal>,
+        hardware: &mut Ich,
+    ) -> (usize, Line) {
         let count = self.list_registers;
         let state = &mut self.vcpus[vcpu];
         assert!(state.used == 0, "the guest's list registers were folded");
@@ -93,6 +102,7 @@ impl Gic {
         };
         hardware.hcr = guest.hcr & (hcr::EN | hcr::TRAPS | hcr::EOI_COUNT | requests);
         hardware.interface = guest.interface.sanitized();
+        self.vcpus[vcpu].shadow.hidden = left.map_or(0, |left| hardware.hide(left));
         (used, line)
     }
 
@@ -157,6 +167,7 @@ impl Gic {
         }
         guest.hcr = guest.hcr & !hcr::EOI_COUNT | hardware.hcr & hcr::EOI_COUNT;
         guest.interface = hardware.interface.sanitized();
+        guest.interface.vmcr.0 |= self.vcpus[vcpu].shadow.hidden;
         kicks
     }
 
@@ -216,6 +227,23 @@ impl Gic {
 pub const fn undisputed(hcr: u64, misr: u64) -> u64 {
     // From underflow on, each bit of ICH_MISR_EL2 is where ICH_HCR_EL2 has its enable.
     hcr & !(misr & hcr::REQUESTS)
+}
+
+impl Ich {
+    /// Takes a group out of what hardware signals and has its registers trap. Gives what is missing in ICH_VMCR_EL2 for that:
+    /// its enable, which does not change meanwhile, so that nothing is to be asked for either.
+    #[cold]
+    #[inline(never)]
+    fn hide(&mut self, group: Signal) -> u64 {
+        let (trap, requests) = match group {
+            Signal::Fiq => (hcr::TALL0, hcr::GROUP0_CHANGES),
+            Signal::Irq => (hcr::TALL1, hcr::GROUP1_CHANGES),
+        };
+        self.hcr = self.hcr & !requests | trap;
+        let vmcr = self.interface.vmcr;
+        self.interface.vmcr = vmcr.with_group(group.is_group1(), false);
+        vmcr.0 ^ self.interface.vmcr.0
+    }
 }
 
 /// Whether a list register that went from `before` to `after` was deactivated on the way. One that was pending alone

@@ -23,6 +23,8 @@ pub(super) struct Vcpu {
     pub(super) used: usize,
     /// What they hold instead while the guest's own guest runs.
     pub(super) shadow: Shadow,
+    /// ICH_HCR_EL2's traps while they hold its own.
+    pub(super) traps: u64,
     pub(super) is_stale: bool,
     pub(super) is_asleep: bool,
     /// Physical INTIDs to deactivate: a bit each.
@@ -69,6 +71,7 @@ impl Vcpu {
             listed: [0; MAX_LIST_REGISTERS],
             used: 0,
             shadow: Shadow::default(),
+            traps: 0,
             is_stale: false,
             is_asleep: true,
             owed: [0; WORDS],

@@ -20,30 +20,38 @@ const IMASK: u64 = 1 << 1;
 /// The timer's condition is met: CNTV_CTL_EL0.ISTATUS.
 const ISTATUS: u64 = 1 << 2;
 
-/// What the timer drives on its interrupt line when the physical counter stands at `now`.
+/// Ticks until the timer drives its line high, when the physical counter stands at `now`: 0 while it does; `None` if the
+/// guest has it off or masked. Line and deadline are this number, so that they cannot disagree.
+///
+/// `offset` is what the guest's counter is behind the physical one, modulo 2^64: one that is ahead has a negative offset, and
+/// one whose zero is still to come stands high up, before its wrap (D12.1.2).
 ///
 /// ```
-/// use droste_vdev::{Line, timer};
-/// assert_eq!(timer::line(1, 100, 0, 99), Line::Low);
-/// assert_eq!(timer::line(1, 100, 0, 100), Line::High);
-/// assert_eq!(timer::line(1, 100, 50, 149), Line::Low);
+/// use droste_vdev::timer::left;
+/// assert_eq!(left(1, 100, 0, 99), Some(1));
+/// assert_eq!(left(1, 100, 0, 100), Some(0));
+/// assert_eq!(left(1, 100, 50, 149), Some(1));
+/// assert_eq!(left(3, 100, 0, 100), None);
 /// ```
-pub const fn line(control: u64, compare: u64, offset: u64, now: u64) -> Line {
-    // Counters wrap, and the guest's may have begun after its own zero.
-    let count = now.wrapping_sub(offset);
-    Line::from_asserted(can_fire(control) && count >= compare)
-}
-
-/// When the physical counter makes the timer drive its line high: a count that may have passed. `None` if the guest
-/// has it off or masked.
-///
-/// `offset` is signed: a counter that is ahead of the physical one has a negative one. A time past either end of the
-/// 64-bit counter is that end.
-pub const fn deadline(control: u64, compare: u64, offset: u64) -> Option<u64> {
+pub const fn left(control: u64, compare: u64, offset: u64, now: u64) -> Option<u64> {
     if can_fire(control) {
-        Some(compare.saturating_add_signed(offset.cast_signed()))
+        Some(compare.saturating_sub(now.wrapping_sub(offset)))
     } else {
         None
+    }
+}
+
+/// What a timer drives on its interrupt line that has this [left](left()).
+pub const fn line(left: Option<u64>) -> Line {
+    Line::from_asserted(matches!(left, Some(0)))
+}
+
+/// The physical count at which a timer drives its line high that has this [left](left()) at `now`: `now` while it does. One
+/// that the physical counter does not reach is its end.
+pub const fn deadline(left: Option<u64>, now: u64) -> Option<u64> {
+    match left {
+        Some(left) => Some(now.saturating_add(left)),
+        None => None,
     }
 }
 
@@ -61,6 +69,11 @@ pub const fn control(written: u64, compare: u64, count: u64) -> u64 {
     written & (ENABLE | IMASK) | if is_met { ISTATUS } else { 0 }
 }
 
+/// Whether a timer interrupts whose CNT*_CTL reads as `control`.
+pub const fn is_due(control: u64) -> bool {
+    control & (ENABLE | IMASK | ISTATUS) == ENABLE | ISTATUS
+}
+
 const fn can_fire(control: u64) -> bool {
     control & (ENABLE | IMASK) == ENABLE
 }
@@ -70,19 +83,27 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn line_at(control: u64, compare: u64, offset: u64, now: u64) -> Line {
+        line(left(control, compare, offset, now))
+    }
+
+    fn deadline_at(compare: u64, offset: u64, now: u64) -> u64 {
+        deadline(left(1, compare, offset, now), now).expect("it is on")
+    }
+
     #[test]
     fn a_timer_that_is_off_or_masked_never_fires() {
         for control in [0, 2, 3, 4, 6, 7] {
-            assert_eq!(line(control, 0, 0, u64::MAX), Line::Low, "{control}");
-            assert_eq!(deadline(control, 0, 0), None, "{control}");
+            let left = left(control, 0, 0, u64::MAX);
+            assert_eq!(line(left), Line::Low, "{control}");
+            assert_eq!(deadline(left, u64::MAX), None, "{control}");
         }
     }
 
     #[test]
     fn the_read_only_status_bit_does_not_matter() {
-        assert_eq!(line(0b101, 5, 0, 5), Line::High);
-        assert_eq!(line(0b101, 5, 0, 4), Line::Low);
-        assert_eq!(deadline(0b101, 5, 0), Some(5));
+        assert_eq!(left(0b101, 5, 0, 5), Some(0));
+        assert_eq!(left(0b101, 5, 0, 4), Some(1));
     }
 
     #[test]
@@ -94,42 +115,64 @@ mod tests {
             let is_on = written & 1 != 0;
             assert_eq!(control(100), kept | if is_on { 4 } else { 0 }, "{written}");
             // The line is ISTATUS, unless it is masked.
-            let is_high = control(100) & 6 == 4;
-            assert_eq!(line(written, 100, 0, 100).is_high(), is_high, "{written}");
+            let is_high = line_at(written, 100, 0, 100).is_high();
+            assert_eq!(is_high, control(100) & 6 == 4, "{written}");
+            assert_eq!(is_high, is_due(control(100)), "{written}");
         }
     }
 
     #[test]
     fn the_offset_moves_the_deadline() {
-        assert_eq!(deadline(1, 100, 1000), Some(1100));
-        assert_eq!(line(1, 100, 1000, 1099), Line::Low);
-        assert_eq!(line(1, 100, 1000, 1100), Line::High);
+        assert_eq!(deadline_at(100, 1000, 1000), 1100);
+        assert_eq!(line_at(1, 100, 1000, 1099), Line::Low);
+        assert_eq!(line_at(1, 100, 1000, 1100), Line::High);
     }
 
     #[test]
     fn a_counter_that_is_ahead_brings_the_deadline_forward() {
         let ahead = 50_u64.wrapping_neg();
-        assert_eq!(deadline(1, 1000, ahead), Some(950));
-        assert_eq!(line(1, 1000, ahead, 949), Line::Low);
-        assert_eq!(line(1, 1000, ahead, 950), Line::High);
-        assert_eq!(deadline(1, 20, ahead), Some(0));
+        assert_eq!(deadline_at(1000, ahead, 0), 950);
+        assert_eq!(line_at(1, 1000, ahead, 949), Line::Low);
+        assert_eq!(line_at(1, 1000, ahead, 950), Line::High);
+        assert_eq!(deadline_at(20, ahead, 0), 0);
+    }
+
+    #[test]
+    fn a_counter_before_its_zero_is_past_what_it_would_reach_behind_it() {
+        let zero = 1 << 62;
+        assert_eq!(line_at(1, 100, zero, 5000), Line::High);
+        assert_eq!(deadline_at(100, zero, 5000), 5000);
+        let compare = 0u64.wrapping_sub(zero) + 6000;
+        assert_eq!(line_at(1, compare, zero, 5999), Line::Low);
+        assert_eq!(deadline_at(compare, zero, 5999), 6000);
     }
 
     #[test]
     fn a_compare_value_that_stands_for_never_does_not_wrap_to_the_past() {
-        assert_eq!(deadline(1, u64::MAX, 1000), Some(u64::MAX));
-        assert_eq!(line(1, u64::MAX, 1000, 5000), Line::Low);
+        assert_eq!(deadline_at(u64::MAX, 1000, 5000), u64::MAX);
+        assert_eq!(line_at(1, u64::MAX, 1000, 5000), Line::Low);
     }
 
     proptest! {
+        /// Whatever the offset: the line is what ISTATUS says, low up to the deadline and high at it.
         #[test]
-        fn the_line_rises_exactly_at_the_deadline(
-            compare: u64, offset in 0..u64::MAX / 2, after in 0..u64::MAX / 2,
+        fn line_deadline_and_status_are_one_truth(
+            compare: u64, offset: u64, now in 0..u64::MAX, part: u64,
         ) {
-            let now = offset + after;
-            let is_due = now >= deadline(1, compare, offset).expect("it is on");
-            let is_reachable = compare.checked_add(offset).is_some();
-            prop_assert_eq!(line(1, compare, offset, now).is_high(), is_due && is_reachable);
+            let status = control(1, compare, now.wrapping_sub(offset));
+            let is_high = line_at(1, compare, offset, now).is_high();
+            prop_assert_eq!(is_high, status == 5);
+            let due = deadline_at(compare, offset, now);
+            prop_assert_eq!(is_high, due == now);
+            if !is_high {
+                let between = now + part % (due - now);
+                prop_assert_eq!(line_at(1, compare, offset, between), Line::Low);
+                prop_assert_eq!(deadline_at(compare, offset, between), due);
+            }
+            // The end of the counter may stand for never.
+            if due < u64::MAX {
+                prop_assert_eq!(line_at(1, compare, offset, due), Line::High);
+            }
         }
     }
 }

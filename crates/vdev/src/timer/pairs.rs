@@ -36,10 +36,11 @@
 //! Without FEAT_ECV such accesses are not seen. Line, deadline and ISTATUS are those of the last look: when virtual EL2 is
 //! entered from below, when a deadline passes, at interrupts. So an interrupt that software brings forward this way comes
 //! when the hypervisor looks next, and at the latest when the pair is loaded. One that it takes back is gone when it ends
-//! the interrupt, since the hypervisor looks at high lines then. CNTVOFF_EL2 is in the page on every CPU, and its change
-//! counts from the next look on.
+//! the interrupt, since the hypervisor looks at high lines then. CNTVOFF_EL2 is in the page on every CPU, and has no trap:
+//! its change counts from the next look on, which is at the next interrupt or access to these timers that traps, and before
+//! the virtual CPU leaves its CPU, so that one that waits there wakes in time.
 
-use super::{deadline, line};
+use super::{deadline, left, line};
 use crate::Line;
 use crate::gic::Intid;
 
@@ -81,7 +82,7 @@ pub struct Registers {
     pub control: u64,
     /// CNT*_CVAL, in ticks.
     pub compare: u64,
-    /// What its counter is behind the physical one, in ticks, all layers together; no later than now.
+    /// What its counter is behind the physical one, in ticks modulo 2^64, all layers together.
     pub offset: u64,
 }
 
@@ -106,18 +107,12 @@ impl Parked {
     /// assert_eq!(parked, Parked { lines: [Line::High, Line::Low], deadline: Some(150) });
     /// ```
     pub fn at(pair: &[Registers; 2], now: u64) -> Self {
-        let lines = pair.map(|t| line(t.control, t.compare, t.offset, now));
-        let [physical, virt] = [0, 1].map(|n| {
-            let Registers {
-                control,
-                compare,
-                offset,
-            } = pair[n];
-            deadline(control, compare, offset).filter(|_| !lines[n].is_high())
-        });
+        let [physical, virt] = pair.map(|t| left(t.control, t.compare, t.offset, now));
+        let rises = |left: &u64| *left != 0;
+        let [next, other] = [physical, virt].map(|left| deadline(left.filter(rises), now));
         Self {
-            lines,
-            deadline: physical.into_iter().chain(virt).min(),
+            lines: [line(physical), line(virt)],
+            deadline: next.into_iter().chain(other).min(),
         }
     }
 }
@@ -128,7 +123,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn timer() -> impl Strategy<Value = Registers> {
-        let (control, compare, offset) = (0..8u64, 0..2000u64, 0..1000u64);
+        // Counters ahead, behind, and before their zero.
+        let offset = prop_oneof![-500..1000i64, Just(1 << 62), Just(i64::MIN)];
+        let offset = offset.prop_map(i64::cast_unsigned);
+        let (control, compare) = (0..8u64, 0..2000u64);
         (control, compare, offset).prop_map(|(control, compare, offset)| Registers {
             control,
             compare,

@@ -28,6 +28,8 @@ mod registers;
 #[cfg(target_os = "none")]
 mod returns;
 #[cfg(target_os = "none")]
+mod routing;
+#[cfg(target_os = "none")]
 mod stage1;
 #[cfg(target_os = "none")]
 mod timers;
@@ -40,8 +42,8 @@ mod traps;
 mod guest {
     use crate::lab::Lab;
     use crate::{
-        debug, exceptions, faults, interrupts, maintenance, parked, registers, returns, timers,
-        translations, traps,
+        debug, exceptions, faults, interrupts, maintenance, parked, registers, returns, routing,
+        timers, translations, traps,
     };
     use droste_guests::tree::Machine;
     use droste_guests::{el2, println, smp, trap};
@@ -50,7 +52,7 @@ mod guest {
 
     type Stage = fn(&mut Lab);
 
-    const STAGES: [(&str, Stage); 11] = [
+    const STAGES: [(&str, Stage); 12] = [
         ("exceptions", exceptions::check),
         ("returns", returns::check),
         ("registers", registers::check),
@@ -60,6 +62,7 @@ mod guest {
         ("timers", timers::check),
         ("parked timers", parked::check),
         ("interrupts", interrupts::check),
+        ("routing", routing::check),
         ("maintenance", maintenance::check),
         ("debug", debug::check),
     ];

@@ -82,6 +82,13 @@ names! {
     ICC_PMR_EL1 = 3 0 4 6 0;
     ICC_IAR0_EL1 = 3 0 12 8 0;
     ICC_EOIR0_EL1 = 3 0 12 8 1;
+    ICC_HPPIR0_EL1 = 3 0 12 8 2;
+    ICC_BPR0_EL1 = 3 0 12 8 3;
+    ICC_AP0R0_EL1 = 3 0 12 8 4;
+    ICC_AP1R0_EL1 = 3 0 12 9 0;
+    ICC_DIR_EL1 = 3 0 12 11 1;
+    ICC_RPR_EL1 = 3 0 12 11 3;
+    ICC_BPR1_EL1 = 3 0 12 12 3;
     ICC_IGRPEN0_EL1 = 3 0 12 12 6;
     ICC_SGI1R_EL1 = 3 0 12 11 5;
     ICC_IAR1_EL1 = 3 0 12 12 0;

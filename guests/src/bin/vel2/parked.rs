@@ -72,6 +72,9 @@ pub(crate) fn check(lab: &mut Lab) {
         falls_due(lab, timer);
         timer.set_control(lab, 0);
     }
+    if lab.has_ecv {
+        moves(lab);
+    }
     falls(lab, time::Timer::Hypervisor);
     if lab.has_ecv {
         falls(lab, time::Timer::Below);
@@ -180,6 +183,35 @@ fn armed(lab: &mut Lab, timer: &Timer) {
         );
     }
     gic::enable_cpu(0, 0);
+}
+
+/// A timer that is armed follows CNTVOFF_EL2 as EL2 writes it, and so does its interrupt.
+fn moves(lab: &mut Lab) {
+    const AHEAD: u64 = 1 << 50;
+    let [timer, _] = timers();
+    el2::set_cntvoff(0);
+    gic::enable_cpu(0, 1 << timer.intid);
+    timer.set_compare(lab, now() + AHEAD / 2);
+    timer.set_control(lab, ENABLE);
+    let before = timer.control(lab);
+    lab.expect("before its time is moved", before, ENABLE);
+    el2::set_cntvoff(0u64.wrapping_sub(AHEAD));
+    let mut taken = None;
+    time::wait_until("a timer whose time was moved", || {
+        let control = timer.control(lab);
+        lab.expect("once its time is moved", control, ENABLE | ISTATUS);
+        taken = gic::take();
+        taken.is_some()
+    });
+    let intid = taken.unwrap_or(gic::SPURIOUS);
+    lab.expect("its INTID", intid.into(), timer.intid.into());
+    el2::set_cntvoff(0);
+    let after = timer.control(lab);
+    lab.expect("moved back", after, ENABLE);
+    taken.into_iter().for_each(gic::end);
+    let after = gic::take().unwrap_or(gic::SPURIOUS);
+    lab.expect("moved back: after it", after.into(), gic::SPURIOUS.into());
+    timer.set_control(lab, 0);
 }
 
 /// Its interrupt goes with its line.

@@ -6,8 +6,9 @@ use crate::names::{
     ACTLR_EL1, AIDR_EL1, AMAIR_EL1, CLIDR_EL1, CNTFRQ_EL0, CNTKCTL_EL1, CNTP_CTL_EL0,
     CNTP_CVAL_EL0, CNTPCT_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVCT_EL0, CONTEXTIDR_EL1, CPACR_EL1,
     CSSELR_EL1, CTR_EL0, DAIF, DC_CIVAC, DC_CVAC, DC_CVAU, DC_ISW, DC_ZVA, ESR_EL1, FAR_EL1,
-    IC_IALLU, IC_IVAU, ICC_CTLR_EL1, ICC_HPPIR1_EL1, ICC_IAR0_EL1, ICC_IAR1_EL1, ICC_IGRPEN1_EL1,
-    ICC_PMR_EL1, ICC_SGI1R_EL1, ICH_HCR_EL2, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1,
+    IC_IALLU, IC_IVAU, ICC_BPR0_EL1, ICC_CTLR_EL1, ICC_DIR_EL1, ICC_EOIR0_EL1, ICC_EOIR1_EL1,
+    ICC_HPPIR1_EL1, ICC_IAR0_EL1, ICC_IAR1_EL1, ICC_IGRPEN1_EL1, ICC_PMR_EL1, ICC_RPR_EL1,
+    ICC_SGI1R_EL1, ICH_HCR_EL2, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1,
     ID_AA64PFR0_EL1, IMPLEMENTATION_DEFINED, ISB, MAIR_EL1, MDRAR_EL1, MDSCR_EL1, MIDR_EL1,
     OSLSR_EL1, REVIDR_EL1, SCTLR_EL1, TCR_EL1, TLBI_VAE1, TLBI_VMALLE1IS, TTBR0_EL1, TTBR1_EL1,
 };
@@ -228,24 +229,41 @@ fn by_cnthctl(lab: &mut Lab) {
     el2::open();
 }
 
+/// They trap whoever takes interrupts (IHI 0069, 12.4.7).
 fn by_ich_hcr(lab: &mut Lab) {
     use Access::{Read, Write};
+    const ROUTES: u64 = hcr::IMO | hcr::FMO;
+    /// An INTID that no interrupt has.
+    const NONE: u64 = 1023;
     let cases = [
         ("TC", 1 << 10, ICC_PMR_EL1, Read),
         ("TC", 1 << 10, ICC_CTLR_EL1, Read),
+        ("TC", 1 << 10, ICC_RPR_EL1, Read),
+        ("TC", 1 << 10, ICC_DIR_EL1, Write),
         ("TALL0", 1 << 11, ICC_IAR0_EL1, Read),
+        ("TALL0", 1 << 11, ICC_BPR0_EL1, Read),
+        ("TALL0", 1 << 11, ICC_EOIR0_EL1, Write),
         ("TALL1", 1 << 12, ICC_IAR1_EL1, Read),
-        ("TALL1", 1 << 12, ICC_IGRPEN1_EL1, Write),
+        ("TALL1", 1 << 12, ICC_IGRPEN1_EL1, Read),
+        ("TALL1", 1 << 12, ICC_EOIR1_EL1, Write),
         ("TALL1", 1 << 12, ICC_HPPIR1_EL1, Read),
+        ("TDIR", 1 << 14, ICC_DIR_EL1, Write),
     ];
-    for (what, bit, name, access) in cases {
-        lab.write(Where::El2, ICH_HCR_EL2, bit);
-        traps(lab, what, Where::El1, name, access, 0);
-        lab.write(Where::El2, ICH_HCR_EL2, 0);
-        passes(lab, what, Where::El1, name, access, 0);
+    let base = lab.hcr;
+    for routes in [ROUTES, hcr::IMO, hcr::FMO, 0] {
+        lab.hcr = base & !ROUTES | routes;
+        for (what, bit, name, access) in cases {
+            lab.write(Where::El2, ICH_HCR_EL2, bit);
+            traps(lab, what, Where::El1, name, access, NONE);
+            lab.write(Where::El2, ICH_HCR_EL2, 0);
+            passes(lab, what, Where::El1, name, access, NONE);
+        }
+        if routes != 0 {
+            // HCR_EL2.IMO and FMO make SGIs EL2's to send.
+            traps(lab, "IMO, FMO", Where::El1, ICC_SGI1R_EL1, Write, 0);
+        }
     }
-    // HCR_EL2.IMO and FMO make SGIs EL2's to send.
-    traps(lab, "IMO", Where::El1, ICC_SGI1R_EL1, Write, 0);
+    lab.hcr = base;
 }
 
 /// What EL1's controls trap of EL0 is EL2's with TGE, as a trap (DDI 0487, D24.2, HCR_EL2.TGE; J1, SystemAccessTrap and

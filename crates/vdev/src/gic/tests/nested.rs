@@ -35,7 +35,7 @@ fn ich(lrs: &[u64]) -> Ich {
 
 fn enter(machine: &mut Machine, guest: &Ich) -> (Ich, usize) {
     let mut hardware = Ich::RESET;
-    let (used, line) = machine.gic.enter_nested(0, guest, &mut hardware);
+    let (used, line) = machine.gic.enter_nested(0, guest, None, &mut hardware);
     assert_eq!(line, guest.maintenance(16));
     assert!(hardware.lrs[used..].iter().all(|&lr| lr == 0));
     (hardware, used)

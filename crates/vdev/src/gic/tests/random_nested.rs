@@ -5,7 +5,7 @@
 use super::machine::Machine;
 use super::random::{Event, Plain, VCPUS, apply, prepare, quiesce, violent};
 use crate::Line;
-use crate::gic::{Ich, Interface, Kicks, Vmcr, Vtr};
+use crate::gic::{GroupRegister, Ich, Interface, Kicks, Signal, Vmcr, Vtr};
 use alloc::vec;
 use alloc::vec::Vec;
 use proptest::prelude::*;
@@ -13,6 +13,7 @@ use proptest::prelude::*;
 /// The virtual CPU whose PPI 27 is a physical one.
 const HYPERVISOR: usize = 1;
 const COUNT: usize = 4;
+const VTR: Vtr = Vtr(4 << 26);
 /// What list registers claim: that PPI, the physical SPI, others that exist, an SGI, and none.
 const CLAIMS: [u64; 8] = [27, 45, 40, 33, 9, 63, 64, 1023];
 
@@ -24,7 +25,8 @@ enum Step {
     /// It lists an interrupt: slot, the state bits and what they mean, INTID.
     List(usize, u64, u64),
     Request(u64),
-    Enter,
+    /// With group 1 its EL1's own, or not.
+    Enter(bool),
     Leave,
     /// Its guest acknowledges what is most urgent.
     Take,
@@ -32,6 +34,9 @@ enum Step {
     Deactivate(usize),
     DeactivateUnlisted,
     Groups(u64),
+    /// Its EL1 acknowledges or ends an interrupt of the group that is left to it.
+    AckDirect,
+    EndDirect,
 }
 
 fn list() -> impl Strategy<Value = Step> {
@@ -56,12 +61,14 @@ fn step() -> impl Strategy<Value = Step> {
         4 => list(),
         1 => (0..0x100u64, any::<bool>())
             .prop_map(|(bits, on)| Step::Request(bits & !1 | u64::from(on))),
-        4 => Just(Step::Enter),
+        4 => any::<bool>().prop_map(Step::Enter),
         2 => Just(Step::Leave),
         6 => Just(Step::Take),
         4 => (0..COUNT).prop_map(Step::Deactivate),
         1 => Just(Step::DeactivateUnlisted),
         1 => (0..4u64).prop_map(Step::Groups),
+        3 => Just(Step::AckDirect),
+        2 => Just(Step::EndDirect),
     ]
 }
 
@@ -94,6 +101,7 @@ struct World {
     /// The same as they should be, once folded.
     expected: Ich,
     hardware: Ich,
+    left: Option<Signal>,
     /// Whether its line was high when its guest was entered.
     was_high: bool,
     /// Whether the physical interrupt said so before it folded.
@@ -115,6 +123,7 @@ impl World {
             guest,
             expected: guest,
             hardware: Ich::RESET,
+            left: None,
             was_high: false,
             is_noticed: false,
         }
@@ -122,11 +131,13 @@ impl World {
 
     fn enter(&mut self) {
         let gic = &mut self.machine.gic;
-        let (used, line) = gic.enter_nested(HYPERVISOR, &self.guest, &mut self.hardware);
+        let (used, line) = gic.enter_nested(HYPERVISOR, &self.guest, self.left, &mut self.hardware);
         self.hardware.lrs[used..].fill(0);
         assert!(!maintenance(&self.hardware), "it would never run");
         self.was_high = maintenance(&self.expected);
         assert_eq!(line.is_high(), self.was_high, "told at entry");
+        let is_signalled = self.hardware.interface.vmcr.0 & 2 != 0;
+        assert!(self.left.is_none() || !is_signalled, "virtual ones");
         self.is_noticed = false;
         self.machine.is_below = Some(HYPERVISOR);
         self.check_links();
@@ -181,8 +192,8 @@ impl World {
         }
     }
 
-    /// What the hypervisor would take while its guest runs is what hardware would signal to it.
-    fn check_signal(&self) {
+    /// Its own CPU interface.
+    fn interface(&self) -> Interface {
         let vcpu = &self.machine.cpus[HYPERVISOR];
         let mut interface = Interface {
             vmcr: Vmcr(vcpu.vmcr),
@@ -191,11 +202,59 @@ impl World {
         for &(_, priority) in &vcpu.running {
             interface.ap1r[0] |= 1 << (priority >> 3);
         }
-        let limit = vcpu.running.iter().map(|&(_, priority)| priority).min();
-        let expected = self.plain.signalled(HYPERVISOR, limit.unwrap_or(0xff));
-        let vtr = Vtr(4 << 26);
-        let found = self.machine.gic.signal(HYPERVISOR, &interface, vtr);
+        interface
+    }
+
+    /// What it would take.
+    fn signalled(&self) -> Vec<usize> {
+        let running = &self.machine.cpus[HYPERVISOR].running;
+        let limit = running.iter().map(|&(_, priority)| priority).min();
+        self.plain.signalled(HYPERVISOR, limit.unwrap_or(0xff))
+    }
+
+    /// What the hypervisor would take while its guest runs is what hardware would signal to it.
+    fn check_signal(&self) {
+        let expected = self.signalled();
+        let found = self.machine.gic.signal(HYPERVISOR, &self.interface(), VTR);
         assert_eq!(found.is_some(), !expected.is_empty(), "{expected:?}");
+    }
+
+    fn ack_direct(&mut self) -> Kicks {
+        let (expected, before) = (self.signalled(), self.interface());
+        let mut after = before;
+        let what = (Signal::Irq, GroupRegister::Acknowledge);
+        let gic = &mut self.machine.gic;
+        let (number, kicks) = gic.read_direct(HYPERVISOR, what, &mut after, VTR);
+        if number == 1023 {
+            assert_eq!(expected, []);
+            assert_eq!(before, after);
+            return kicks;
+        }
+        let number = number as usize;
+        assert!(expected.contains(&number), "{number} of {expected:?}");
+        self.plain.at(HYPERVISOR, number).take(HYPERVISOR);
+        let level = (after.ap1r[0] ^ before.ap1r[0]).trailing_zeros() as u8;
+        let running = &mut self.machine.cpus[HYPERVISOR].running;
+        running.push((number, level << 3));
+        assert_eq!(self.interface(), after);
+        kicks
+    }
+
+    fn end_direct(&mut self) -> Kicks {
+        let mut interface = self.interface();
+        let Some((number, _)) = self.machine.cpus[HYPERVISOR].running.pop() else {
+            return Kicks::NONE;
+        };
+        let state = self.plain.at(HYPERVISOR, number);
+        if state.active_on != Some(HYPERVISOR) {
+            return Kicks::NONE;
+        }
+        state.end();
+        let what = (Signal::Irq, GroupRegister::End);
+        let gic = &mut self.machine.gic;
+        let kicks = gic.write_direct(HYPERVISOR, what, number as u64, &mut interface, VTR);
+        assert_eq!(self.interface(), interface);
+        kicks
     }
 
     /// A physical interrupt in hardware's list registers is active, the hypervisor's own, and there once.
@@ -276,9 +335,18 @@ impl World {
                 }
             }
             Step::Groups(enables) => {
+                let mask = if self.left.is_some() { 1 } else { 3 };
                 for ich in [&mut self.hardware, &mut self.expected] {
-                    ich.interface.vmcr.0 = ich.interface.vmcr.0 & !3 | enables;
+                    ich.interface.vmcr.0 = ich.interface.vmcr.0 & !mask | enables & mask;
                 }
+            }
+            Step::AckDirect if self.left.is_some() => {
+                let kicks = self.ack_direct();
+                self.follow(kicks);
+            }
+            Step::EndDirect if self.left.is_some() => {
+                let kicks = self.end_direct();
+                self.follow(kicks);
             }
             _ => {}
         }
@@ -305,7 +373,8 @@ impl World {
                 self.guest.hcr = requests | count;
                 self.expected.hcr = requests | count;
             }
-            Step::Enter => {
+            Step::Enter(is_left) => {
+                self.left = is_left.then_some(Signal::Irq);
                 let kicks = self.machine.fold(HYPERVISOR);
                 self.enter();
                 self.follow(kicks.without(HYPERVISOR));
