@@ -3,6 +3,18 @@
 use crate::mutants::table::{Mutant, mutant};
 
 pub(in crate::mutants) const MUTANTS: &[Mutant] = &[
+    mutant(
+        "hidden-feature-is-raised",
+        "forward.rs",
+        "0x00 | 0x0d | 0x0e",
+        "0x00 | 0x0a | 0x0d | 0x0e",
+    ),
+    mutant(
+        "address-size-of-either-stage",
+        "at.rs",
+        "par & (F | PTW | S) == F",
+        "par & (F | PTW) == F",
+    ),
     // What an invalidation asks for.
     mutant(
         "address-not-shifted",
