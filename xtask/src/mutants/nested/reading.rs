@@ -4,6 +4,24 @@ use crate::mutants::table::{Mutant, mutant};
 
 pub(in crate::mutants) const MUTANTS: &[Mutant] = &[
     mutant(
+        "fill-keeps-what-was-taken",
+        "shadow.rs",
+        "        self.taken = None;\n        let mapping",
+        "        let mapping",
+    ),
+    mutant(
+        "fill-of-a-hole-keeps-what-was-taken",
+        "shadow.rs",
+        "        self.taken = None;\n        self.filled",
+        "        self.filled",
+    ),
+    mutant(
+        "range-of-another-was-taken",
+        "shadow.rs",
+        "self.taken == Some(*range)",
+        "self.taken.is_some()",
+    ),
+    mutant(
         "hidden-feature-is-raised",
         "forward.rs",
         "0x00 | 0x0d | 0x0e",
