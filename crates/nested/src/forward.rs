@@ -359,6 +359,25 @@ pub fn routed(event: Event, level: Level, controls: &Controls, sctlr: u64) -> Ve
     }
 }
 
+/// Whether an exception of this class, which EL0 raises and no trap control makes, goes to virtual EL2 where its TGE is 1
+/// and E2H 0: one that the hardware would give EL1 (DDI 0487, D1.3 "Routing of synchronous exceptions", and D24.2,
+/// HCR_EL2.TGE). Any other class is that of a trap for something which L1 is not shown, such as 0x0a of FEAT_LS64, and
+/// that is UNDEFINED.
+///
+/// ```
+/// use droste_arm64::esr::Ec;
+/// use droste_nested::forward::is_raised;
+/// let (svc, ls64) = (Ec(0x15), Ec(0x0a));
+/// assert!(is_raised(svc) && !is_raised(ls64));
+/// ```
+pub const fn is_raised(class: Ec) -> bool {
+    // UNDEFINED, BTI, Illegal Execution state, SVC, FPAC, aborts, alignment of PC and SP, floating point.
+    matches!(
+        class.0,
+        0x00 | 0x0d | 0x0e | 0x15 | 0x1c | 0x20 | 0x22 | 0x24 | 0x26 | 0x2c
+    )
+}
+
 /// Whether EL0 has no such register or instruction, so that it is UNDEFINED there before any control is asked: those of
 /// EL0 have op1 = 3 (DDI 0487, C5.1). IMPLEMENTATION DEFINED ones, with CRn of 11 or 15, may trap from EL0 all the same.
 const fn is_above_el0(register: SysReg) -> bool {

@@ -103,6 +103,8 @@ pub struct Shadow<const CPUS: usize> {
     filled: Extents,
     in_pieces: Extents,
     invalidations: u64,
+    /// What an invalidation took last, as long as nothing was filled since: there is nothing to take again.
+    taken: Option<Range>,
 }
 
 impl<const CPUS: usize> Shadow<CPUS> {
@@ -127,6 +129,7 @@ impl<const CPUS: usize> Shadow<CPUS> {
             filled: Extents::NONE,
             in_pieces: Extents::NONE,
             invalidations: 0,
+            taken: None,
         })
     }
 
@@ -177,6 +180,7 @@ impl<const CPUS: usize> Shadow<CPUS> {
         if self.table.map_hole(machine, &mapping)? == Hole::Other {
             return Ok(None);
         }
+        self.taken = None;
         self.filled.add(composed.mark);
         if mapping.bytes < composed.guest_bytes {
             self.in_pieces.add(composed.mark);
@@ -203,6 +207,7 @@ impl<const CPUS: usize> Shadow<CPUS> {
         if fault.cause == Cause::AccessFlag {
             self.drop_unaccessed(host, fault.ipa)?;
         }
+        self.taken = None;
         let mapping = self.mapping(fault, composed);
         self.note_split(host.machine, mapping.ipa, mapping.bytes);
         self.filled.add(composed.mark);
@@ -250,16 +255,26 @@ impl<const CPUS: usize> Shadow<CPUS> {
         range: &Range,
     ) -> Result<(), Error> {
         self.invalidations = self.invalidations.wrapping_add(1);
+        if self.has_taken(range) {
+            return Ok(());
+        }
         let unit = match range.level {
             Some(level) => self.filled.at(level).largest(self.guest),
             None => Some(self.in_pieces.largest(self.guest).unwrap_or(1)),
         };
-        // No leaf of the level that L1 names was ever filled.
-        let Some(unit) = unit else {
-            return Ok(());
-        };
-        let end = range.from.0.saturating_add(range.bytes);
-        self.take(host, range.from, end, unit)
+        // Otherwise no leaf of the level that L1 names was ever filled.
+        if let Some(unit) = unit {
+            let end = range.from.0.saturating_add(range.bytes);
+            self.take(host, range.from, end, unit)?;
+        }
+        self.taken = Some(*range);
+        Ok(())
+    }
+
+    /// Whether an invalidation of this range finds nothing: all is empty, or the last one was of the same range and nothing
+    /// was filled since. One that is for many shadows and is begun again goes on where it was interrupted.
+    pub fn has_taken(&self, range: &Range) -> bool {
+        self.is_empty() || self.taken == Some(*range)
     }
 
     /// Takes what the shadow has of a region that the [reverse map](crate::Reverse::take) names.

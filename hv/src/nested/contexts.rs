@@ -5,8 +5,8 @@
 //!
 //! What L1 asks for never takes long at a time. To empty a shadow is to take the tables out of its root; they are taken
 //! apart when their pages are wanted. An invalidation that is for many shadows looks for interrupts as it goes along:
-//! where one is pending, L1 executes the instruction again afterwards, and what is empty by then is passed over. When pages
-//! run out, one shadow is emptied, and the fault comes again.
+//! where one is pending, L1 executes the instruction again afterwards, and what is empty by then, or has lost the range, is
+//! passed over. When pages run out, one shadow is emptied, and the fault comes again.
 //!
 //! Locks are taken in this order: a virtual CPU's pages taken ahead; the pools'; a shadow's; then the canonical table's,
 //! or that of the pages for shadows; last the VMID numbers'.
@@ -58,8 +58,8 @@ const AT_ONCE: usize = 8;
 pub(crate) enum Completion {
     /// It is.
     Done,
-    /// An interrupt is pending, which goes first. Nothing is noted of how far it came: shadows that are empty cost
-    /// nothing the next time, and one of a range begins again.
+    /// An interrupt is pending, which goes first. Shadows that are empty cost nothing the next time, and those of which a
+    /// range was taken neither, as long as nothing is filled.
     Interrupted,
 }
 
@@ -340,7 +340,7 @@ impl Contexts {
             }
             Invalidation::Stage2 { vmid, range } => self.of_vmid(memory, (vmid, None), |shadow| {
                 let mut shadow = shadow.write();
-                let effort = if shadow.is_empty() { 0 } else { AT_ONCE };
+                let effort = if shadow.has_taken(&range) { 0 } else { AT_ONCE };
                 let mut pages = Late::new(&self.pages);
                 let done = shadow.invalidate(&mut host(&mut pages), &range);
                 done.expect("no leaf is cut, so nothing can fail");

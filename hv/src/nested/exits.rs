@@ -8,7 +8,7 @@ use droste_arm64::hcr;
 use droste_arm64::sysreg::SCTLR_EL1;
 use droste_nested::exception::{Exception, level};
 use droste_nested::fault::misaligned;
-use droste_nested::forward::{Event, Verdict, evaluate, routed};
+use droste_nested::forward::{Event, Verdict, evaluate, is_raised, routed};
 use droste_nested::registers::{Loaded, Twins};
 use droste_nested::{Abort, L2Ipa};
 
@@ -125,7 +125,7 @@ fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
 
 /// What is neither of stage 2 nor of a trap bit. With TGE and E2H = 0 the hardware takes from EL0 what it would give EL1: it is virtual EL2's.
 fn raised(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
-    if el2(&mut state).hcr() & hcr::TGE == 0 {
+    if el2(&mut state).hcr() & hcr::TGE == 0 || !is_raised(esr.ec()) {
         return exit::common(state, esr);
     }
     state.vcpu.counters.count(Exit::Forwarded);

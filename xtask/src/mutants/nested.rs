@@ -35,8 +35,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "invalidate-voids-no-ticket",
         "shadow.rs",
-        "        self.invalidations = self.invalidations.wrapping_add(1);\n        let unit",
-        "        let unit",
+        "        self.invalidations = self.invalidations.wrapping_add(1);\n        if self.has_taken",
+        "        if self.has_taken",
     ),
     mutant(
         "clear-voids-no-ticket",

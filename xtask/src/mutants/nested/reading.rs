@@ -3,6 +3,36 @@
 use crate::mutants::table::{Mutant, mutant};
 
 pub(in crate::mutants) const MUTANTS: &[Mutant] = &[
+    mutant(
+        "fill-keeps-what-was-taken",
+        "shadow.rs",
+        "        self.taken = None;\n        let mapping",
+        "        let mapping",
+    ),
+    mutant(
+        "fill-of-a-hole-keeps-what-was-taken",
+        "shadow.rs",
+        "        self.taken = None;\n        self.filled",
+        "        self.filled",
+    ),
+    mutant(
+        "range-of-another-was-taken",
+        "shadow.rs",
+        "self.taken == Some(*range)",
+        "self.taken.is_some()",
+    ),
+    mutant(
+        "hidden-feature-is-raised",
+        "forward.rs",
+        "0x00 | 0x0d | 0x0e",
+        "0x00 | 0x0a | 0x0d | 0x0e",
+    ),
+    mutant(
+        "address-size-of-either-stage",
+        "at.rs",
+        "par & (F | PTW | S) == F",
+        "par & (F | PTW) == F",
+    ),
     // What an invalidation asks for.
     mutant(
         "address-not-shifted",

@@ -111,3 +111,84 @@ fn invalidations_at_the_ends_of_the_address_space_take_what_is_there() {
     bench.invalidate(top - PAGE, u64::MAX, None);
     assert!(!bench.is_mapped(top));
 }
+
+/// The pages of a range that begins at [`PAGE`].
+const RANGE: Range = Range {
+    from: L2Ipa(PAGE),
+    bytes: 8 * PAGE,
+    level: None,
+};
+
+fn filled() -> Bench {
+    let mut bench = Bench::new(&hardware(), Granule::Kib4);
+    for page in [2, 100] {
+        bench.fill(page * PAGE, &composed(page * PAGE, PAGE, (Level::L3, PAGE)));
+    }
+    bench
+}
+
+#[test]
+fn an_invalidation_that_is_interrupted_after_each_shadow_ends() {
+    let mut shadows = [(); 4].map(|()| filled());
+    let mut attempts = 0;
+    'again: loop {
+        attempts += 1;
+        assert!(attempts <= shadows.len() + 1, "it begins again for ever");
+        for bench in &mut shadows {
+            let is_done = bench.shadow.has_taken(&RANGE);
+            bench.invalidate(RANGE.from.0, RANGE.bytes, RANGE.level);
+            if !is_done {
+                continue 'again;
+            }
+        }
+        break;
+    }
+    for bench in &shadows {
+        assert!(!bench.is_mapped(2 * PAGE) && bench.is_mapped(100 * PAGE));
+    }
+}
+
+#[test]
+fn what_was_taken_is_taken_again_after_any_fill_and_for_another_range() {
+    let mut bench = filled();
+    assert!(!bench.shadow.has_taken(&RANGE));
+    bench.invalidate(RANGE.from.0, RANGE.bytes, RANGE.level);
+    assert!(bench.shadow.has_taken(&RANGE));
+    for other in [
+        Range {
+            bytes: 128 * PAGE,
+            ..RANGE
+        },
+        Range {
+            level: Some(Level::L2),
+            ..RANGE
+        },
+    ] {
+        assert!(!bench.shadow.has_taken(&other));
+    }
+    // By either way, of the range or not.
+    bench.fill(3 * PAGE, &composed(3 * PAGE, PAGE, (Level::L3, PAGE)));
+    assert!(!bench.shadow.has_taken(&RANGE));
+    bench.invalidate(RANGE.from.0, RANGE.bytes, RANGE.level);
+    assert!(!bench.is_mapped(3 * PAGE) && bench.shadow.has_taken(&RANGE));
+    let ticket = bench.shadow.ticket(&bench.changes);
+    let tickets = (ticket, &bench.changes);
+    let page = composed(4 * PAGE, PAGE, (Level::L3, PAGE));
+    let fault = fault(4 * PAGE, Cause::Translation);
+    let result = bench.shadow.fill_hole(&bench.board, tickets, &fault, &page);
+    assert_eq!(result, Ok(Some(Filled::Mapped)));
+    assert!(!bench.shadow.has_taken(&RANGE));
+    bench.invalidate(RANGE.from.0, RANGE.bytes, RANGE.level);
+    assert!(!bench.is_mapped(4 * PAGE) && bench.is_mapped(100 * PAGE));
+}
+
+#[test]
+fn what_was_taken_already_voids_tickets_all_the_same() {
+    let mut bench = filled();
+    bench.invalidate(RANGE.from.0, RANGE.bytes, RANGE.level);
+    let ticket = bench.shadow.ticket(&bench.changes);
+    let tlbis = bench.board.tlbis.get();
+    bench.invalidate(RANGE.from.0, RANGE.bytes, RANGE.level);
+    assert_eq!(bench.board.tlbis.get(), tlbis, "nothing was there");
+    assert_ne!(bench.shadow.ticket(&bench.changes), ticket);
+}
