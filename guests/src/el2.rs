@@ -5,7 +5,7 @@
 //! them.
 
 use crate::tree::Machine;
-use crate::{cpu, println};
+use crate::{cpu, gic, println};
 use core::arch::asm;
 
 mod world;
@@ -58,6 +58,8 @@ pub mod hcr {
     pub const RW: u64 = 1 << 31;
     /// EL2 has EL0 under it, and EL1's register names.
     pub const E2H: u64 = 1 << 34;
+    /// A guest: it has a stage 2, and interrupts are EL2's.
+    pub const GUEST: u64 = VM | IMO | FMO | AMO;
 }
 
 /// Modes of an SPSR, with everything masked (DDI 0487, C5.2, "SPSR_EL2").
@@ -314,6 +316,15 @@ pub fn begin(guest: &str, machine: &Machine) {
         unsafe { el2_leave_vhe() };
     }
     println!("{guest}: E2H = {}", u8::from(is_vhe()));
+}
+
+/// Makes ready for what runs at EL1: the GIC goes by system registers, this vCPU takes the SGIs and PPIs set in `enabled`
+/// (a bit per INTID), and EL1 is as after a reset.
+pub fn prepare(enabled: u32) {
+    set_icc_sre(0xf);
+    gic::enable_distributor();
+    gic::enable_cpu(0, enabled);
+    reset_el1();
 }
 
 /// Nothing traps but what HCR_EL2 says.

@@ -48,6 +48,12 @@ impl Timer {
         self.arm(deadline);
     }
 
+    /// Arms it for when the counter that it compares with is `deadline`.
+    #[inline]
+    pub fn arm_at(self, deadline: u64) {
+        self.arm(deadline);
+    }
+
     /// Arms it for a time that is past.
     #[inline]
     pub fn make_due(self) {
@@ -100,6 +106,13 @@ pub fn ticks(ns: u64) -> u64 {
     const SECOND: u64 = 1_000_000_000;
     let frequency = cpu::counter_frequency();
     ns / SECOND * frequency + ns % SECOND * frequency / SECOND + 1
+}
+
+/// Nanoseconds in so many ticks of the counters.
+pub fn nanoseconds(ticks: u64) -> u64 {
+    const SECOND: u64 = 1_000_000_000;
+    let frequency = cpu::counter_frequency();
+    ticks / frequency * SECOND + ticks % frequency * SECOND / frequency
 }
 
 /// Waits for a condition and keeps the CPU.

@@ -46,6 +46,22 @@ fn the_keyboard_goes_to_the_next_virtual_machine() {
 }
 
 #[test]
+fn input_that_is_lost_is_told() {
+    // Each key empties the line that is typed, which a shell may do as often as it likes.
+    const CLEAR: &str = "\x15";
+    let stage = Stage::with_linux(1);
+    let mut terminal = stage.run_on(1).on_terminal();
+    terminal.wait_for("droste: Droste ");
+    // Linux reads nothing before its driver is there.
+    terminal.keys(&CLEAR.repeat(6000));
+    terminal.wait_for(
+        "droste: warning: linux does not read its input: of what is typed ahead, more than 4096 bytes are lost",
+    );
+    terminal.shell_says("echo back-$((3*3))", "back-9");
+    terminal.power_off();
+}
+
+#[test]
 fn a_guest_that_reboots_starts_anew() {
     let stage = Stage::with_linux(2);
     let mut terminal = stage.run_on(2).on_terminal();

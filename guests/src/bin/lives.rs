@@ -63,10 +63,7 @@ mod guest {
     /// Runs at EL1 for a while, with vector registers that trap to EL2.
     fn traps_vectors() {
         assert!(cpu::is_el2(), "this role is a hypervisor's");
-        el2::set_icc_sre(0xf);
-        gic::enable_distributor();
-        gic::enable_cpu(0, 1 << gic::HYPERVISOR_TIMER);
-        el2::reset_el1();
+        el2::prepare(1 << gic::HYPERVISOR_TIMER);
         el2::set_cptr(0);
         Timer::Hypervisor.arm_in(TRAPPED_MS * MS);
         let routed = hcr::IMO | hcr::FMO | hcr::AMO;

@@ -1,6 +1,7 @@
 //! What runs under EL2, or at it, until the next exception to EL2; and the same of EL1.
 
-use super::{current_hcr, hcr};
+use super::{class, current_hcr, hcr, mode};
+use crate::programs;
 use crate::trap::Kind;
 
 unsafe extern "C" {
@@ -65,6 +66,22 @@ impl World {
             far: 0,
             left_hcr: 0,
         }
+    }
+
+    /// Has a guest store to `count` addresses from `from` on, `stride` bytes apart.
+    ///
+    /// # Panics
+    /// If it cannot.
+    pub fn touch(from: u64, stride: u64, count: u64) {
+        let mut world = Self::new(programs::touch(), mode::EL1H, hcr::GUEST);
+        world.x[..3].copy_from_slice(&[from, stride, count]);
+        world.run();
+        assert!(
+            world.class() == class::HVC && world.kind() == Kind::Synchronous,
+            "the guest stores at {:#x}: ESR_EL2 {:#x}",
+            world.far,
+            world.esr
+        );
     }
 
     /// Runs it until something comes to EL2.

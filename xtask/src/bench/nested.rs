@@ -7,6 +7,7 @@
 
 pub(super) mod disks;
 pub(super) mod linux;
+mod ticks;
 
 use super::figures::Figure;
 use super::runs::{Parts, Run};
@@ -185,6 +186,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         ..figure
     }));
     figures.extend(linux::measure(&parts)?);
+    figures.extend(ticks::measure(&parts)?);
     publish(options, &figures)
 }
 

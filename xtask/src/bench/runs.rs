@@ -376,6 +376,16 @@ pub(crate) fn time(name: &str, mut machine: Machine, marker: &str) -> Result<Sec
     })
 }
 
+/// Runs a machine with one CPU, as [`Parts::count`] does but without the plugin; what it says.
+///
+/// # Errors
+/// If it does not end well, having said `marker`.
+pub(crate) fn listen(name: &str, mut machine: Machine, marker: &str) -> Result<String, Failure> {
+    machine.extra.extend(DETERMINISTIC.map(Into::into));
+    let _step = droste::progress::step(&format!("running {name}"));
+    Ok(run_with_deadline(machine.command(), &[marker], LIMIT)?)
+}
+
 /// Seconds of the host's processors that this program's children have used and been waited for (`proc_pid_stat(5)`).
 fn children_seconds() -> Result<f64, Failure> {
     /// USER_HZ, the same on all of Linux's architectures that the project is built on.

@@ -3,13 +3,10 @@
 
 use crate::guest::section;
 use droste_guests::stage2::{self, Leaf, Root, Size, Tables, write};
-use droste_guests::trap::Kind;
 use droste_guests::tree::Machine;
-use droste_guests::{BLOCK, RAM_BASE, cpu, el2, gic, map, programs, psci, smp};
-use el2::{World, class, hcr, mode};
+use droste_guests::{BLOCK, RAM_BASE, cpu, el2, map, programs, psci, smp};
+use el2::{World, hcr, mode};
 
-/// HCR_EL2 while the L2 runs.
-const L2: u64 = hcr::VM | hcr::IMO | hcr::FMO | hcr::AMO;
 const GIB: u64 = 1 << 30;
 /// IPA of the first GiB that is mapped by pages, all by the same table of pages.
 const PAGES_AT: u64 = 8 * GIB;
@@ -39,10 +36,7 @@ struct Lab {
 /// All of it.
 pub(crate) fn all(machine: &Machine) {
     el2::begin("longest", machine);
-    el2::set_icc_sre(0xf);
-    gic::enable_distributor();
-    gic::enable_cpu(0, 0);
-    el2::reset_el1();
+    el2::prepare(0);
     el2::open();
     el2::set_vtcr(stage2::vtcr());
     let mut lab = Lab::new(machine);
@@ -126,11 +120,11 @@ fn invalidations(lab: &mut Lab) {
     lab.tables
         .map(lab.roots[0], LEAF_AT, GIB, Size::Gib, Leaf::Memory);
     lab.fill_up();
-    touch(LEAF_AT, BLOCK, 512);
+    World::touch(LEAF_AT, BLOCK, 512);
     section("TLBI IPAS2E1IS of a GiB in pieces", || {
         el2::tlbi_ipas2e1is(LEAF_AT >> 12);
     });
-    touch(LEAF_AT, BLOCK, 1);
+    World::touch(LEAF_AT, BLOCK, 1);
     section("TLBI IPAS2E1IS of a GiB of pages", || {
         el2::tlbi_ipas2e1is(PAGES_AT >> 12);
     });
@@ -163,7 +157,7 @@ fn many_contexts(lab: &Lab) {
     section("contexts without a table", || {
         vmids(&|vmid| {
             el2::set_vttbr(lab.roots[0].vttbr(vmid));
-            let mut world = World::new(programs::hvc(), mode::EL1H, L2 & !hcr::VM);
+            let mut world = World::new(programs::hvc(), mode::EL1H, hcr::GUEST & !hcr::VM);
             world.run();
         });
     });
@@ -191,12 +185,12 @@ fn fills(lab: &mut Lab) {
     let entry = lab.tables.entry(lab.roots[0], PAGES_AT, Size::Gib);
     write(entry, lab.unused | 1 | Leaf::Memory.page() & !3);
     section("a leaf over many tables", || {
-        touch(PAGES_AT + 0x1000, BLOCK, 512);
+        World::touch(PAGES_AT + 0x1000, BLOCK, 512);
     });
     write(entry, lab.paged);
     el2::tlbi_alle1is();
     section("first touches by L2", || {
-        touch(lab.spare, BLOCK, 128);
+        World::touch(lab.spare, BLOCK, 128);
     });
 }
 
@@ -226,20 +220,7 @@ fn translations(lab: &mut Lab) {
 /// Has the context of `vttbr` fill this many tables of pages.
 fn fill(vttbr: u64, count: u64) {
     el2::set_vttbr(vttbr);
-    touch(PAGES_AT, BLOCK, count);
-}
-
-/// The L2 stores to `count` addresses.
-fn touch(from: u64, stride: u64, count: u64) {
-    let mut world = World::new(programs::touch(), mode::EL1H, L2);
-    world.x[..3].copy_from_slice(&[from, stride, count]);
-    world.run();
-    assert!(
-        world.class() == class::HVC && world.kind() == Kind::Synchronous,
-        "the L2 stores at {:#x}: ESR_EL2 {:#x}",
-        world.far,
-        world.esr
-    );
+    World::touch(PAGES_AT, BLOCK, count);
 }
 
 fn read(entry: *mut u64) -> u64 {

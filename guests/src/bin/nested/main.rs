@@ -27,10 +27,7 @@ mod guest {
 
     fn main(machine: Machine) {
         el2::begin("nested", &machine);
-        el2::set_icc_sre(0xf);
-        gic::enable_distributor();
-        gic::enable_cpu(0, 1 << gic::HYPERVISOR_TIMER);
-        el2::reset_el1();
+        el2::prepare(1 << gic::HYPERVISOR_TIMER);
         el2::set_cnthctl(worlds::COUNTERS_OPEN);
         let mut meter = Meter::new();
         instructions::measure(&mut meter);

@@ -6,7 +6,6 @@ use droste_guests::checks::Checks;
 use droste_guests::mmio::GICD;
 use droste_guests::stage2::{self, Leaf, Root, Size, Tables};
 use droste_guests::time::Timer;
-use droste_guests::trap::Kind;
 use droste_guests::tree::Machine;
 use droste_guests::{BLOCK, el2, gic, map, programs};
 use el2::{World, class, hcr, mode};
@@ -14,8 +13,6 @@ use el2::{World, class, hcr, mode};
 /// CNTHCTL_EL2: EL1 and EL0 have counters and timers. With E2H = 0 they are bits 0 and 1, with E2H = 1 bits 10 and 11,
 /// and those below are EL0's of EL2.
 pub(crate) const COUNTERS_OPEN: u64 = 0xc03;
-/// HCR_EL2 while the L2 runs.
-const L2: u64 = hcr::VM | hcr::IMO | hcr::FMO | hcr::AMO;
 const PAGE: u64 = 0x1000;
 /// IPA of memory that the L2 has by blocks, and of memory that it has by pages.
 const BLOCKS_AT: u64 = 0x2_0000_0000;
@@ -76,7 +73,7 @@ fn own_el2(meter: &mut Meter) {
 }
 
 fn hypercalls(meter: &mut Meter) {
-    let mut world = World::new(programs::hvc(), mode::EL1H, L2);
+    let mut world = World::new(programs::hvc(), mode::EL1H, hcr::GUEST);
     world.x = core::array::from_fn(|n| 0x1111 * n as u64);
     expect_call(meter, "HVC of the L2", &mut world, class::HVC, 0x2a);
     for (n, x) in world.x.into_iter().enumerate() {
@@ -90,7 +87,7 @@ fn contexts(meter: &mut Meter, root: Root) {
     let mut worlds = [1, 2].map(|vmid| {
         (
             root.vttbr(vmid),
-            World::new(programs::hvc(), mode::EL1H, L2),
+            World::new(programs::hvc(), mode::EL1H, hcr::GUEST),
         )
     });
     meter.section("l2-other-vmid", || {
@@ -103,7 +100,7 @@ fn contexts(meter: &mut Meter, root: Root) {
 }
 
 fn registers(meter: &mut Meter) {
-    let mut world = World::new(programs::identify(), mode::EL1H, L2 | hcr::TID3);
+    let mut world = World::new(programs::identify(), mode::EL1H, hcr::GUEST | hcr::TID3);
     let pc = world.pc;
     world.run();
     // op0 3, op1 0, CRn 0, CRm 4, op2 0, to x1, read.
@@ -115,7 +112,7 @@ fn registers(meter: &mut Meter) {
 
 /// An address that stage 2 does not translate: emulated by this guest's hypervisor, which finds all it needs.
 fn aborts(meter: &mut Meter) {
-    let mut world = World::new(programs::load(), mode::EL1H, L2);
+    let mut world = World::new(programs::load(), mode::EL1H, hcr::GUEST);
     let address = NOTHING_AT + 0x5678;
     (world.x[0], world.x[1]) = (address, 7);
     let pc = world.pc;
@@ -138,7 +135,7 @@ fn aborts(meter: &mut Meter) {
 
 /// A device of this guest's that it handed on: what answers is under both.
 fn devices(meter: &mut Meter) {
-    let mut world = World::new(programs::load_and_count(), mode::EL1H, L2);
+    let mut world = World::new(programs::load_and_count(), mode::EL1H, hcr::GUEST);
     world.x[0] = GICD.base() + gic::GICD_ISENABLER1 as u64;
     world.x[2] = 1;
     world.run();
@@ -172,18 +169,18 @@ fn first_touches(meter: &mut Meter, tables: &mut Tables, root: Root, machine: &M
         Leaf::Memory,
     );
     tables.map_all(root, PAGES_AT, fresh, BLOCK, Size::Page, Leaf::Memory);
-    touch(BLOCKS_AT, BLOCK, 1);
+    World::touch(BLOCKS_AT, BLOCK, 1);
     meter.at_once("l2-fill-2m", blocks as u32, || {
-        touch(BLOCKS_AT + BLOCK, BLOCK, blocks);
+        World::touch(BLOCKS_AT + BLOCK, BLOCK, blocks);
     });
     let untouched = BLOCKS_AT + (blocks + 1) * BLOCK;
     meter.at_once("l2-touch-2m", blocks as u32, || {
-        touch(untouched, BLOCK, blocks);
+        World::touch(untouched, BLOCK, blocks);
     });
-    touch(PAGES_AT, PAGE, 1);
+    World::touch(PAGES_AT, PAGE, 1);
     let pages = BLOCK / PAGE - 1;
     meter.at_once("l2-fill-4k", pages as u32, || {
-        touch(PAGES_AT + PAGE, PAGE, pages);
+        World::touch(PAGES_AT + PAGE, PAGE, pages);
     });
     let last = known.end - BLOCK - BLOCK;
     // SAFETY: memory of the upper half that the L2 has written.
@@ -195,22 +192,9 @@ fn first_touches(meter: &mut Meter, tables: &mut Tables, root: Root, machine: &M
     );
 }
 
-/// The L2 stores to `count` addresses.
-fn touch(from: u64, stride: u64, count: u64) {
-    let mut world = World::new(programs::touch(), mode::EL1H, L2);
-    world.x[..3].copy_from_slice(&[from, stride, count]);
-    world.run();
-    assert!(
-        world.class() == class::HVC && world.kind() == Kind::Synchronous,
-        "the L2 stores at {:#x}: ESR_EL2 {:#x}",
-        world.far,
-        world.esr
-    );
-}
-
 /// EL2's physical timer takes the CPU from an L2 that spins.
 fn preemption(meter: &mut Meter) {
-    let mut world = World::new(programs::spin(), mode::EL1H, L2);
+    let mut world = World::new(programs::spin(), mode::EL1H, hcr::GUEST);
     let mut checks = Checks::new("nested");
     let preempt = || {
         // Longer than the way into the L2 takes, where time goes with instructions.

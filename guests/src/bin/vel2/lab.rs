@@ -152,7 +152,7 @@ impl Lab {
         el2::set_vtcr(stage2::vtcr());
         el2::set_vttbr(self.root.vttbr(1));
         el2::open();
-        self.hcr = hcr::VM | hcr::IMO | hcr::FMO | hcr::AMO | hcr::TSC;
+        self.hcr = hcr::GUEST | hcr::TSC;
         el2::set_icc_sre(0xf);
         gic::enable_distributor();
         gic::enable_cpu(0, 0);

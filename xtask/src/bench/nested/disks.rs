@@ -19,9 +19,16 @@ const STAGES: &str = "etc/stages";
 /// console has sent all; off.
 const L1: &str = "#!/bin/sh
 /bin/begin
-l2 -v vmm </dev/null
+l2 -v vmm -m 128 </dev/null
 /bin/end
 l2 -v vmm -k exits </dev/null
+echo nested: off
+stty -F /dev/console onlcr
+poweroff -f
+";
+/// That of an L1 whose only guest is a bare-metal one; off.
+const TICKING: &str = "#!/bin/sh
+l2 -v vmm -m 128 -k kernel </dev/null
 echo nested: off
 stty -F /dev/console onlcr
 poweroff -f
@@ -61,6 +68,24 @@ pub(in super::super) fn l1(linux: &Linux) -> Result<Vec<u8>, Failure> {
         ("mnt/initrd", &l2),
         ("mnt/exits", &read(&setup.guest("exits")?)?),
     ])
+}
+
+/// The RAM disk of an L1 whose guest is `ticks`.
+///
+/// # Errors
+/// If a part cannot be had.
+pub(super) fn ticking() -> Result<Vec<u8>, Failure> {
+    let setup = Setup::new()?;
+    with_programs(
+        &read(&setup.initrd(None)?)?,
+        &[
+            ("etc/inittab", INITTAB.as_bytes()),
+            (STAGES, TICKING.as_bytes()),
+            ("mnt/droste-vmm", &read(&setup.monitor()?)?),
+            ("mnt/kernel", &read(&setup.guest("ticks")?)?),
+        ],
+    )
+    .map_err(|e| Failure::new(format!("cannot build a RAM disk: {e}")))
 }
 
 /// The RAM disk of an L1 that examines itself by the words of its command line, with `linux` for its guests.
