@@ -12,20 +12,20 @@ use el2::{World, class, hcr, mode};
 const L2: u64 = hcr::VM | hcr::IMO | hcr::FMO | hcr::AMO;
 const GIB: u64 = 1 << 30;
 /// IPA of the first GiB that is mapped by pages, all by the same table of pages.
-const PAGES_AT: u64 = 8 * GIB;
+pub(crate) const PAGES_AT: u64 = 8 * GIB;
 /// How many such GiB there are.
 const PAGED_GIB: u64 = 20;
 /// IPA of a GiB that one leaf maps.
 const LEAF_AT: u64 = 48 * GIB;
 /// Contexts of one VMID.
-const ROOTS: usize = 12;
+pub(crate) const ROOTS: usize = 12;
 /// Contexts of different VMIDs: more than there are for this virtual machine.
 const VMIDS: u64 = 96;
 /// Tables that each of many contexts has.
 const SOME: u64 = 24;
 
-struct Lab {
-    roots: [Root; ROOTS],
+pub(crate) struct Lab {
+    pub(crate) roots: [Root; ROOTS],
     /// What the shadows' tables are made of is this many pages at least, and not twice as many.
     quota: u64,
     /// The table of tables of pages.
@@ -39,12 +39,8 @@ struct Lab {
 /// All of it.
 pub(crate) fn all(machine: &Machine) {
     el2::begin("longest", machine);
-    el2::set_icc_sre(0xf);
     gic::enable_distributor();
-    gic::enable_cpu(0, 0);
-    el2::reset_el1();
-    el2::open();
-    el2::set_vtcr(stage2::vtcr());
+    begin_on(0);
     let mut lab = Lab::new(machine);
     invalidations(&mut lab);
     many_contexts(&lab);
@@ -57,8 +53,17 @@ pub(crate) fn all(machine: &Machine) {
     });
 }
 
+/// What each virtual CPU does first.
+pub(crate) fn begin_on(vcpu: usize) {
+    el2::set_icc_sre(0xf);
+    gic::enable_cpu(vcpu, 0);
+    el2::reset_el1();
+    el2::open();
+    el2::set_vtcr(stage2::vtcr());
+}
+
 impl Lab {
-    fn new(machine: &Machine) -> Self {
+    pub(crate) fn new(machine: &Machine) -> Self {
         let mut tables = Tables::take();
         let roots: [Root; ROOTS] = core::array::from_fn(|_| tables.root());
         let [first, others @ ..] = &roots;
@@ -224,7 +229,7 @@ fn translations(lab: &mut Lab) {
 }
 
 /// Has the context of `vttbr` fill this many tables of pages.
-fn fill(vttbr: u64, count: u64) {
+pub(crate) fn fill(vttbr: u64, count: u64) {
     el2::set_vttbr(vttbr);
     touch(PAGES_AT, BLOCK, count);
 }
