@@ -45,7 +45,7 @@ const AT_EL2: [Part; 6] = [
 
 /// How often each asks for what takes little, and for what takes more: often enough for CPUs that the host lets run by
 /// turns to meet.
-const ROUNDS: usize = 20_000;
+const ROUNDS: usize = 5_000;
 const LONG_ROUNDS: usize = 200;
 /// VMIDs that each uses by itself.
 const VMIDS: u64 = 24;
