@@ -321,9 +321,14 @@ pub fn begin(guest: &str, machine: &Machine) {
 /// Makes ready for what runs at EL1: the GIC goes by system registers, this vCPU takes the SGIs and PPIs set in `enabled`
 /// (a bit per INTID), and EL1 is as after a reset.
 pub fn prepare(enabled: u32) {
-    set_icc_sre(0xf);
     gic::enable_distributor();
-    gic::enable_cpu(0, enabled);
+    prepare_on(0, enabled);
+}
+
+/// The same on the vCPU of this number, with the distributor as it is.
+pub fn prepare_on(vcpu: usize, enabled: u32) {
+    set_icc_sre(0xf);
+    gic::enable_cpu(vcpu, enabled);
     reset_el1();
 }
 

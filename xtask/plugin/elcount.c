@@ -12,8 +12,8 @@
  *   sysreg       exits of class 0x18 again, by register and direction
  *   transition   how often one class followed another
  *   masked       for each way to EL2 (class left, vector, ESR_EL2.EC, and for class 0x18 the register): the longest
- *                stretch at EL2 without a look for interrupts, in instructions, and where it was spent, as pairs of
- *                address and samples
+ *                stretch at EL2 without a look for interrupts, in instructions, of them those that it waited for, and
+ *                where it was spent, as pairs of address and samples
  *   unanswered   an exit after which nothing below EL2 has run on the CPU: what EL2 has executed since
  *   end          what follows is of the time since the last mark 15
  *   total        the counts of all CPUs at the end; the last line
@@ -22,8 +22,16 @@
  *
  * A stretch begins where a guest is left, and where EL2 has executed WFI or read ICC_IAR1_EL1 or ISR_EL1: an interrupt
  * that was pending then has been noticed, and EL2 reads ISR_EL1 to give way to one, or, without FEAT_RAS, for an SError:
- * measure with FEAT_RAS. It ends at the next such point, or where a guest is entered. What EL2 executes before the first
+ * measure with FEAT_RAS. It ends at the next such point, or where EL2 executes ERET: a guest that is entered at an
+ * instruction that aborts executes none, but an interrupt would be taken before. What EL2 executes before the first
  * such point of a CPU is the start of the machine, and what comes after the last is its end: neither counts.
+ *
+ * A CPU waits for another where it executes the same ISB again and again within a few instructions: EL2's locks wait so,
+ * and nothing else there does. What it executes itself meanwhile depends on the host, and does not count. What counts is what other
+ * CPUs execute at EL2, their own waiting aside, in each visit there that was under way when the wait began, and in each
+ * later one that changes the lock meanwhile, from its begin to its end or the wait's. The lock is where the waiting CPU
+ * last did an exclusive or ordered access. So a stretch that waits is as long as if the others were served one after the
+ * other, and a lock that later ones get first is seen: each of their visits counts.
  *
  * The class of a translation block is fixed when QEMU translates it: QEMU's own block flags hold the exception
  * level, the regime and HCR_EL2.NV. So registers are read at translation and at changes of class only, and the
@@ -68,6 +76,8 @@ typedef struct {
     unsigned len;
 } GByteArray;
 enum { REGISTERS_NONE, REGISTERS_READ };
+enum { MEMORY_READ = 1, MEMORY_WRITE, MEMORY_BOTH };
+typedef uint32_t memory_info;
 enum { CONDITION_NOT_EQUAL = 3, CONDITION_AT_LEAST = 7 };
 enum { INLINE_ADD_U64 = 0 };
 
@@ -75,6 +85,7 @@ typedef void vcpu_callback(plugin_id, unsigned cpu);
 typedef void translate_callback(plugin_id, struct qemu_plugin_tb *);
 typedef void exit_callback(plugin_id, void *);
 typedef void execute_callback(unsigned cpu, void *);
+typedef void memory_callback(unsigned cpu, memory_info, uint64_t address, void *);
 
 GByteArray *g_byte_array_new(void);
 void *g_byte_array_free(GByteArray *, int free_segment);
@@ -89,11 +100,14 @@ void qemu_plugin_register_atexit_cb(plugin_id, exit_callback, void *);
 void qemu_plugin_register_vcpu_tb_exec_cond_cb(struct qemu_plugin_tb *, execute_callback, int registers, int condition,
                                                scoreboard_u64, uint64_t, void *);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, execute_callback, int registers, void *);
+void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *, memory_callback, int registers, int accesses, void *);
+bool qemu_plugin_mem_is_store(memory_info);
 void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(struct qemu_plugin_insn *, int operation, scoreboard_u64,
                                                          uint64_t);
 void qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(struct qemu_plugin_tb *, int operation, scoreboard_u64, uint64_t);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *);
+uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
 size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *, void *, size_t);
 
@@ -107,12 +121,20 @@ static const char *const class_names[CLASSES] = { "nobody", "el3", "el2", "host_
 enum { MAX_CPUS = 32, VECTORS = 16, EXCEPTION_CLASSES = 64, SYSREG_SLOTS = 4096, CAUSE_SLOTS = 4096 };
 /* A stretch is sampled each so many instructions, and so often at most. */
 enum { SAMPLE_EVERY = 256, MAX_SAMPLES = 4096, MAX_PLACES = 32 };
+/* Instructions of one round of a loop that waits, at most. */
+enum { WAITING_LOOP = 32 };
+/* Rounds that make a loop. */
+enum { ROUNDS = 3 };
+/* Bytes of a lock, at most. */
+enum { LOCK_BYTES = 16 };
 enum { EC_SYSREG = 0x18, VECTOR_KIND_MASK = 3, KIND_SYNCHRONOUS = 0 };
 static const char *const kind_names[4] = { "sync", "irq", "fiq", "serror" };
 
 typedef struct {
     uint64_t class;
     uint64_t unsampled;
+    uint64_t is_waiting;
+    uint64_t waited; /* what it has executed at EL2 while it waited */
     uint64_t executed[CLASSES];
 } cpu_state;
 
@@ -141,16 +163,35 @@ typedef struct {
 /* The stretch that a CPU is in. */
 typedef struct {
     bool is_open;
-    uint64_t el2_before;
+    uint64_t el2_before, waited_before;
+    uint64_t waited_for; /* what others have executed while this one waited */
     unsigned samples;
     uint64_t sampled[MAX_SAMPLES];
 } open_stretch;
+
+/* The last ISB of a CPU at EL2, what it waits for if it waits there, and for whom: what each of the others had executed
+ * when the wait began, or its visit if it is a later one. */
+typedef struct {
+    uintptr_t at;
+    unsigned rounds;
+    uint64_t el2;
+    uint64_t lock;
+    bool is_for[MAX_CPUS];
+    uint64_t before[MAX_CPUS];
+} open_wait;
+
+/* A CPU at EL2. */
+typedef struct {
+    bool is_open;
+    uint64_t before; /* what it had executed when it came */
+    uint64_t address; /* of its last exclusive or ordered access */
+} open_visit;
 
 /* The longest stretch of one cause. */
 typedef struct {
     uint32_t key; /* from, vector's kind and class, or the register's key; 0 is an empty slot */
     unsigned from, kind, exception_class;
-    uint64_t longest;
+    uint64_t longest, waited_for;
     unsigned place_count;
     place places[MAX_PLACES];
 } cause_account;
@@ -170,6 +211,8 @@ static exit_account exits[CLASSES][VECTORS][EXCEPTION_CLASSES][CLASSES];
 static sysreg_account sysregs[SYSREG_SLOTS];
 static open_exit open_exits[MAX_CPUS];
 static open_stretch open_stretches[MAX_CPUS];
+static open_wait waits[MAX_CPUS];
+static open_visit visits[MAX_CPUS];
 static cause_account causes[CAUSE_SLOTS];
 static uint64_t transitions[CLASSES][CLASSES];
 
@@ -354,7 +397,59 @@ static void begin_stretch(unsigned cpu)
     stretch->is_open = true;
     stretch->samples = 0;
     stretch->el2_before = state_of(cpu)->executed[EL2];
+    stretch->waited_before = state_of(cpu)->waited;
+    stretch->waited_for = 0;
     state_of(cpu)->unsampled = 0;
+}
+
+static unsigned cpu_count(void)
+{
+    return cpus < MAX_CPUS ? cpus : MAX_CPUS;
+}
+
+/* What a CPU has executed at EL2 without waiting. */
+static uint64_t work_of(unsigned cpu)
+{
+    const cpu_state *state = state_of(cpu);
+    return state->executed[EL2] - state->waited;
+}
+
+/* Counts what `other` has executed while `cpu` waited for it. */
+static void end_wait_for(unsigned cpu, unsigned other)
+{
+    open_wait *wait = &waits[cpu];
+    if (wait->is_for[other]) {
+        wait->is_for[other] = false;
+        open_stretches[cpu].waited_for += work_of(other) - wait->before[other];
+    }
+}
+
+/* A CPU has what it waited for. */
+static void end_wait(unsigned cpu)
+{
+    cpu_state *state = state_of(cpu);
+    if (state->is_waiting) {
+        state->is_waiting = 0;
+        for (unsigned other = 0; other < cpu_count(); other++) {
+            end_wait_for(cpu, other);
+        }
+    }
+}
+
+static void begin_visit(unsigned cpu)
+{
+    visits[cpu].is_open = true;
+    visits[cpu].before = work_of(cpu);
+}
+
+static void end_visit(unsigned cpu)
+{
+    visits[cpu].is_open = false;
+    for (unsigned other = 0; other < cpu_count(); other++) {
+        if (state_of(other)->is_waiting) {
+            end_wait_for(other, cpu);
+        }
+    }
 }
 
 static void end_stretch(unsigned cpu)
@@ -363,11 +458,15 @@ static void end_stretch(unsigned cpu)
     if (!stretch->is_open) {
         return;
     }
+    end_wait(cpu);
     stretch->is_open = false;
-    uint64_t spent = state_of(cpu)->executed[EL2] - stretch->el2_before;
+    const cpu_state *state = state_of(cpu);
+    uint64_t own = state->executed[EL2] - stretch->el2_before - (state->waited - stretch->waited_before);
+    uint64_t spent = own + stretch->waited_for;
     cause_account *cause = cause_of(&open_exits[cpu]);
     if (cause && spent > cause->longest) {
         cause->longest = spent;
+        cause->waited_for = stretch->waited_for;
         note_places(cause, stretch);
     }
 }
@@ -384,6 +483,20 @@ static void on_look(unsigned cpu, void *user)
     }
 }
 
+/* EL2 enters a guest. */
+static void on_return(unsigned cpu, void *user)
+{
+    (void)user;
+    if (cpu < MAX_CPUS) {
+        pthread_mutex_lock(&lock);
+        end_stretch(cpu);
+        end_visit(cpu);
+        begin_stretch(cpu);
+        begin_visit(cpu);
+        pthread_mutex_unlock(&lock);
+    }
+}
+
 /* EL2 has executed some instructions since the last sample. Only this CPU's thread touches its samples. */
 static void on_sample(unsigned cpu, void *user)
 {
@@ -393,6 +506,67 @@ static void on_sample(unsigned cpu, void *user)
         if (stretch->is_open && stretch->samples < MAX_SAMPLES) {
             stretch->sampled[stretch->samples++] = (uintptr_t)user;
         }
+    }
+}
+
+/* An ISB at EL2: the same again after a few instructions is a round of a loop that waits. */
+static void on_isb(unsigned cpu, void *user)
+{
+    if (cpu >= MAX_CPUS) {
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    cpu_state *state = state_of(cpu);
+    open_wait *wait = &waits[cpu];
+    uint64_t round = state->executed[EL2] - wait->el2;
+    if (cpus > 1 && wait->at == (uintptr_t)user && round <= WAITING_LOOP) {
+        wait->rounds++;
+        state->is_waiting = wait->rounds >= ROUNDS;
+        state->waited += wait->rounds > ROUNDS ? round : wait->rounds == ROUNDS ? round * ROUNDS : 0;
+    } else {
+        end_wait(cpu);
+        wait->at = (uintptr_t)user;
+        wait->rounds = 0;
+        wait->lock = visits[cpu].address;
+        for (unsigned other = 0; other < cpu_count(); other++) {
+            wait->is_for[other] = other != cpu && visits[other].is_open;
+            wait->before[other] = work_of(other);
+        }
+    }
+    wait->el2 = state->executed[EL2];
+    pthread_mutex_unlock(&lock);
+}
+
+/* An exclusive or ordered access at EL2. */
+static void on_access(unsigned cpu, memory_info info, uint64_t address, void *user)
+{
+    (void)user;
+    if (cpu >= MAX_CPUS) {
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    visits[cpu].address = address;
+    for (unsigned other = 0; qemu_plugin_mem_is_store(info) && other < cpu_count(); other++) {
+        open_wait *wait = &waits[other];
+        uint64_t apart = address > wait->lock ? address - wait->lock : wait->lock - address;
+        if (other != cpu && state_of(other)->is_waiting && !wait->is_for[cpu] && apart < LOCK_BYTES) {
+            wait->is_for[cpu] = true;
+            wait->before[cpu] = visits[cpu].before;
+        }
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+/* A block begins at EL2 on a CPU that waited for another: it does no longer, if this is no part of the loop. */
+static void on_block_after_wait(unsigned cpu, void *user)
+{
+    (void)user;
+    if (cpu < MAX_CPUS) {
+        pthread_mutex_lock(&lock);
+        if (state_of(cpu)->executed[EL2] - waits[cpu].el2 > WAITING_LOOP) {
+            end_wait(cpu);
+        }
+        pthread_mutex_unlock(&lock);
     }
 }
 
@@ -411,8 +585,10 @@ static void on_change(unsigned cpu, void *user)
     if (from >= VEL2 && to == EL2 && cpu < MAX_CPUS) {
         open_exit_of(cpu, from, (uintptr_t)user >> 4);
         begin_stretch(cpu);
+        begin_visit(cpu);
     } else if (from == EL2 && to >= VEL2 && cpu < MAX_CPUS) {
         end_stretch(cpu);
+        end_visit(cpu);
         if (open_exits[cpu].is_open) {
             close_exit_of(cpu, to);
         }
@@ -438,8 +614,9 @@ static void print_stretches(void)
         if (c->exception_class == EC_SYSREG) {
             print_register(c->key);
         }
-        fprintf(out, "\"from\":\"%s\",\"kind\":\"%s\",\"ec\":%u,\"longest\":%" PRIu64 ",\"places\":[",
-                class_names[c->from], kind_names[c->kind], c->exception_class, c->longest);
+        fprintf(out, "\"from\":\"%s\",\"kind\":\"%s\",\"ec\":%u,\"longest\":%" PRIu64 ",\"waited_for\":%" PRIu64
+                ",\"places\":[",
+                class_names[c->from], kind_names[c->kind], c->exception_class, c->longest, c->waited_for);
         for (unsigned k = 0; k < c->place_count; k++) {
             fprintf(out, "%s[%" PRIu64 ",%" PRIu64 "]", k ? "," : "", c->places[k].at, c->places[k].samples);
         }
@@ -519,6 +696,22 @@ static bool is_look(uint32_t instruction)
     return instruction == 0xd503207f || read == 0xd538cc00 || read == 0xd538c100;
 }
 
+/* Exclusive and ordered loads and stores: bits 29:24 are 0b001000 (DDI 0487, C4.1, "Loads and Stores"). */
+static bool is_exclusive(uint32_t instruction)
+{
+    return (instruction & 0x3f000000) == 0x08000000;
+}
+
+static bool is_eret(uint32_t instruction)
+{
+    return instruction == 0xd69f03e0;
+}
+
+static bool is_isb(uint32_t instruction)
+{
+    return instruction == 0xd5033fdf;
+}
+
 static void on_translate(plugin_id id, struct qemu_plugin_tb *tb)
 {
     (void)id;
@@ -534,6 +727,9 @@ static void on_translate(plugin_id id, struct qemu_plugin_tb *tb)
         qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(tb, INLINE_ADD_U64, unsampled, count);
         qemu_plugin_register_vcpu_tb_exec_cond_cb(tb, on_sample, REGISTERS_NONE, CONDITION_AT_LEAST, unsampled,
                                                   SAMPLE_EVERY, (void *)(uintptr_t)qemu_plugin_tb_vaddr(tb));
+        scoreboard_u64 is_waiting = { scoreboard, offsetof(cpu_state, is_waiting) };
+        qemu_plugin_register_vcpu_tb_exec_cond_cb(tb, on_block_after_wait, REGISTERS_NONE, CONDITION_NOT_EQUAL, is_waiting,
+                                                  0, NULL);
     }
     for (size_t k = 0; k < count; k++) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, k);
@@ -546,6 +742,16 @@ static void on_translate(plugin_id id, struct qemu_plugin_tb *tb)
         }
         if (class == EL2 && is_look(word)) {
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_look, REGISTERS_NONE, NULL);
+        }
+        if (class == EL2 && is_exclusive(word)) {
+            qemu_plugin_register_vcpu_mem_cb(insn, on_access, REGISTERS_NONE, MEMORY_BOTH, NULL);
+        }
+        if (class == EL2 && is_eret(word)) {
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_return, REGISTERS_NONE, NULL);
+        }
+        if (class == EL2 && is_isb(word)) {
+            uintptr_t at = qemu_plugin_insn_vaddr(insn);
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, on_isb, REGISTERS_NONE, (void *)at);
         }
     }
 }

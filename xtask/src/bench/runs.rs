@@ -140,6 +140,25 @@ impl Parts {
         self.on_droste(&format!("nested-{}", el2.as_str()), &vm, "nested: ok")
     }
 
+    /// A bare-metal guest whose virtual CPUs have a CPU each, as `vm` says but for its kernel, until it has said `marker`.
+    /// What is counted differs from run to run.
+    ///
+    /// # Errors
+    /// If it does not come to its end.
+    pub(crate) fn parallel_guest(
+        &self,
+        vm: &VmSpec<'_>,
+        guest: &str,
+        marker: &str,
+    ) -> Result<Run, Failure> {
+        let kernel = droste::files::read(&self.setup.guest(guest)?)?;
+        let vm = VmSpec {
+            kernel: &kernel,
+            ..*vm
+        };
+        self.on_droste(vm.name, &vm, marker)
+    }
+
     /// A bare-metal guest on one CPU, as `vm` says but for its kernel, until it has said `marker`. `words` are more for
     /// Droste's own command line.
     ///

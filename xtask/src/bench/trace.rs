@@ -62,6 +62,8 @@ pub(crate) struct Stretch {
     pub(crate) cause: String,
     /// EL2 instructions.
     pub(crate) longest: u64,
+    /// How many of them other CPUs executed while this one waited.
+    pub(crate) waited_for: u64,
     /// Addresses of code that it was spent at, each with how often it was found there.
     pub(crate) places: Vec<(u64, u64)>,
 }
@@ -285,6 +287,7 @@ fn stretch(event: &Value) -> Result<Stretch, Failure> {
     Ok(Stretch {
         cause,
         longest: number(event, "longest")?,
+        waited_for: number(event, "waited_for")?,
         places: places.ok_or_else(missing)?,
     })
 }

@@ -11,18 +11,18 @@ use droste_guests::{BLOCK, console, cpu, gic, map, programs, psci, smp};
 const PAGE: u64 = 0x1000;
 /// Words of a register with a bit for each of the shared interrupts, the first word left out.
 const SPI_WORDS: core::ops::Range<usize> = 1..32;
-const GICD_CTLR: usize = 0;
+pub(crate) const GICD_CTLR: usize = 0;
 const GICD_ROUTERS: usize = 0x6000;
 const PRIORITIES: usize = 0x400;
 const GROUPS: usize = 0x80;
-const SET_ENABLE: usize = 0x100;
+pub(crate) const SET_ENABLE: usize = 0x100;
 const CLEAR_ENABLE: usize = 0x180;
-const SET_PENDING: usize = 0x200;
-const CLEAR_PENDING: usize = 0x280;
+pub(crate) const SET_PENDING: usize = 0x200;
+pub(crate) const CLEAR_PENDING: usize = 0x280;
 const SET_ACTIVE: usize = 0x300;
 const CLEAR_ACTIVE: usize = 0x380;
 /// From here on a redistributor's registers of SGIs and PPIs.
-const SGI_FRAME: usize = 0x1_0000;
+pub(crate) const SGI_FRAME: usize = 0x1_0000;
 /// Left in memory before the reset.
 const BEFORE: u64 = 0x1055_e57d;
 
@@ -188,13 +188,13 @@ fn output() {
 }
 
 /// Writes all ones to a register of each word of shared interrupts.
-fn spis(register: usize) {
+pub(crate) fn spis(register: usize) {
     for word in SPI_WORDS {
         GICD.write(register + 4 * word, u32::MAX);
     }
 }
 
-fn touch(from: u64, stride: u64, end: u64) {
+pub(crate) fn touch(from: u64, stride: u64, end: u64) {
     let mut at = from;
     while at < end {
         // SAFETY: image and stacks lie in the lower half of RAM, and this is in the upper one.

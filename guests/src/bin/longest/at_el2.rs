@@ -4,25 +4,25 @@
 use crate::guest::section;
 use droste_guests::stage2::{self, Leaf, Root, Size, Tables, write};
 use droste_guests::tree::Machine;
-use droste_guests::{BLOCK, RAM_BASE, cpu, el2, map, programs, psci, smp};
+use droste_guests::{BLOCK, RAM_BASE, cpu, el2, gic, map, programs, psci, smp};
 use el2::{World, hcr, mode};
 
 const GIB: u64 = 1 << 30;
 /// IPA of the first GiB that is mapped by pages, all by the same table of pages.
-const PAGES_AT: u64 = 8 * GIB;
+pub(crate) const PAGES_AT: u64 = 8 * GIB;
 /// How many such GiB there are.
 const PAGED_GIB: u64 = 20;
 /// IPA of a GiB that one leaf maps.
 const LEAF_AT: u64 = 48 * GIB;
 /// Contexts of one VMID.
-const ROOTS: usize = 12;
+pub(crate) const ROOTS: usize = 12;
 /// Contexts of different VMIDs: more than there are for this virtual machine.
 const VMIDS: u64 = 96;
 /// Tables that each of many contexts has.
 const SOME: u64 = 24;
 
-struct Lab {
-    roots: [Root; ROOTS],
+pub(crate) struct Lab {
+    pub(crate) roots: [Root; ROOTS],
     /// What the shadows' tables are made of is this many pages at least, and not twice as many.
     quota: u64,
     /// The table of tables of pages.
@@ -36,9 +36,8 @@ struct Lab {
 /// All of it.
 pub(crate) fn all(machine: &Machine) {
     el2::begin("longest", machine);
-    el2::prepare(0);
-    el2::open();
-    el2::set_vtcr(stage2::vtcr());
+    gic::enable_distributor();
+    begin_on(0);
     let mut lab = Lab::new(machine);
     invalidations(&mut lab);
     many_contexts(&lab);
@@ -51,8 +50,15 @@ pub(crate) fn all(machine: &Machine) {
     });
 }
 
+/// What each virtual CPU does first.
+pub(crate) fn begin_on(vcpu: usize) {
+    el2::prepare_on(vcpu, 0);
+    el2::open();
+    el2::set_vtcr(stage2::vtcr());
+}
+
 impl Lab {
-    fn new(machine: &Machine) -> Self {
+    pub(crate) fn new(machine: &Machine) -> Self {
         let mut tables = Tables::take();
         let roots: [Root; ROOTS] = core::array::from_fn(|_| tables.root());
         let [first, others @ ..] = &roots;
@@ -218,7 +224,7 @@ fn translations(lab: &mut Lab) {
 }
 
 /// Has the context of `vttbr` fill this many tables of pages.
-fn fill(vttbr: u64, count: u64) {
+pub(crate) fn fill(vttbr: u64, count: u64) {
     el2::set_vttbr(vttbr);
     World::touch(PAGES_AT, BLOCK, count);
 }
