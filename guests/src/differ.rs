@@ -17,6 +17,7 @@ pub mod generate;
 pub mod instructions;
 pub mod program;
 pub mod registers;
+mod shape;
 pub mod text;
 pub mod themes;
 pub mod tree;

@@ -8,37 +8,10 @@ use super::program::{
 };
 use super::registers::{MAIR_EL1, PAR_EL1, Register, SCTLR_EL1, TCR_EL1, TTBR0_EL1, TTBR1_EL1};
 use super::registers::{VTCR_EL2, VTTBR_EL2};
+pub use super::shape::Shape;
 use super::themes::{THEMES, THEMES_OF_EL1, Theme};
 use super::tree::{Granule, Placed, Tree};
 use crate::random::Random;
-
-/// What the guest's own level is like.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shape {
-    /// EL2 with E2H = 1.
-    Vhe,
-    /// EL2 with E2H = 0.
-    Nvhe,
-    /// EL1: there is no EL2.
-    El1,
-}
-
-impl Shape {
-    /// That of a kind of runs: what stands before its hyphen.
-    pub fn of_kind(kind: &str) -> Option<Self> {
-        match kind.split('-').next() {
-            Some("vhe") => Some(Self::Vhe),
-            Some("nvhe") => Some(Self::Nvhe),
-            Some("el1") => Some(Self::El1),
-            _ => None,
-        }
-    }
-
-    /// Whether its E2H is 1.
-    pub fn is_vhe(self) -> bool {
-        self == Self::Vhe
-    }
-}
 
 /// HCR_EL2 of levels under EL2: VM, FMO, IMO, AMO, TSC.
 pub const UNDER: u64 = 1 | 7 << 3 | TSC;
