@@ -136,6 +136,7 @@ fn frame_bytes(redistributor: Pa) -> u64 {
 fn configure(frame: &mut GicRedistributor<'_>, timers: &[u32], maintenance: u32) {
     // Awake already, where the firmware used interrupts: nothing to do.
     let _ = frame.mark_core_awake();
+    // Level-sensitive among other things, as timers and the virtual interface are, whatever firmware made them.
     frame.configure_default_settings();
     let ppi = |intid| IntId::ppi(intid - FIRST_PPI);
     let raised_by_guests = (0..16).map(IntId::sgi).chain([ppi(maintenance)]);

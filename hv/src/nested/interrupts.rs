@@ -182,6 +182,7 @@ fn of_guest(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
     } else {
         // Virtual EL2 may have taken the cause away, and goes to an EL1 that takes its interrupts itself.
         let _ = el2.look_at_maintenance(gic, me);
+        el2.interrupts.left = None;
         gic.set_traps(me, el2.interrupts.traps);
         vgic::fill(state, gic);
     }
