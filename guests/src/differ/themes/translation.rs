@@ -116,6 +116,12 @@ pub(super) fn at(maker: &mut Maker) {
             2 => maker.random.below(64) << 16 | 0x5_8080_3519,
             _ => maker.random.below(8) << 32 | 0x80b9_3519,
         };
+        // With 64 KiB no level 1, whose blocks there are with FEAT_LPA alone, which is hidden.
+        let odd = if odd >> 30 & 3 == 3 {
+            odd | 8 << 16
+        } else {
+            odd
+        };
         // Outputs of 40 bits at most, which every machine has.
         let outputs = maker.random.below(3) << 32;
         maker.set(TCR_EL1, odd & !(7 << 32) | outputs);
