@@ -220,6 +220,30 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "        matches!(self, Self::SetActive)",
     ),
     mutant(
+        "levels-of-what-is-active-do-not-show",
+        "gic/bank.rs",
+        "                self.pending() | self.high & self.active_by_level()",
+        "                self.pending()",
+    ),
+    mutant(
+        "levels-show-when-nothing-is-active",
+        "gic/bank.rs",
+        "                self.pending() | self.high & self.active_by_level()",
+        "                self.pending() | self.high",
+    ),
+    mutant(
+        "levels-of-what-is-active-stay-high",
+        "gic/levels.rs",
+        "        bank.note_high(active & !bank.low(active, line));",
+        "        bank.note_high(active);",
+    ),
+    mutant(
+        "levels-of-what-is-active-are-not-looked-at",
+        "gic/bank.rs",
+        "        self.fired | self.active_by_level() != 0",
+        "        self.fired != 0",
+    ),
+    mutant(
         "park-keeps-what-fired",
         "gic/timers.rs",
         "        self.fired &= !mask;\n",
