@@ -341,6 +341,36 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "        for _ in 0..unlisted_ends.min(1) {",
     ),
     mutant(
+        "ends-count-with-none-left-out",
+        "gic/ends.rs",
+        "    if count == 0 || hcr & hcr::LRENPIE == 0 {",
+        "    if count == 0 {",
+    ),
+    mutant(
+        "ends-count-beside-the-trap",
+        "gic/ends.rs",
+        "    if hcr & hcr::TDIR != 0 && vmcr().is_split() {",
+        "    if hcr & hcr::TDIR != 0 && vmcr().is_split() && count > 31 {",
+    ),
+    mutant(
+        "ends-do-not-count-without-the-trap",
+        "gic/ends.rs",
+        "    if hcr & hcr::TDIR != 0 && vmcr().is_split() {",
+        "    if vmcr().is_split() {",
+    ),
+    mutant(
+        "deactivated-though-the-end-does",
+        "gic/ends.rs",
+        "            Some(intid) if vmcr.is_split() => self.deactivate(vcpu, intid),",
+        "            Some(intid) if vmcr.is_split() || vmcr.0 != 0 => self.deactivate(vcpu, intid),",
+    ),
+    mutant(
+        "ends-are-split-by-another-bit",
+        "gic/ends.rs",
+        "        self.0 >> 9 & 1 != 0",
+        "        self.0 >> 4 & 1 != 0",
+    ),
+    mutant(
         "end-of-the-lowest",
         "gic/lists.rs",
         "first.map_or(key, |first: u32| first.min(key))",

@@ -1,6 +1,7 @@
 //! Event by event: what a guest, a device or a physical interrupt does, and what the list registers then hold.
 
 mod delivery;
+mod ends;
 mod ich;
 mod lines;
 mod machine;
