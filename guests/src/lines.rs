@@ -1,5 +1,5 @@
-//! Level-sensitive interrupts are pending while their line is high and no longer (IHI 0069, 4.5): a timer's, which goes off
-//! again before anybody takes it.
+//! Level-sensitive interrupts are pending while their line is high and no longer (IHI 0069, 4.1.2 and 4.5): a timer's, which
+//! goes off again before anybody takes it, or while it is handled.
 
 use crate::gic;
 use crate::time::{Timer, wait_until};
@@ -28,6 +28,23 @@ pub fn check(timer: Timer, mut expect: impl FnMut(&str, u64, u64)) {
     gic::enable_also(0, mask);
     expect_taken(&mut expect, "made pending: taken", timer.intid());
     expect_taken(&mut expect, "made pending: taken again", gic::SPURIOUS);
+    // One that is active is pending besides, and comes again.
+    gic::enable_cpu(0, mask);
+    timer.make_due();
+    for _ in 0..2 {
+        let mut taken = None;
+        wait_until("an interrupt", || {
+            taken = gic::take();
+            taken.is_some()
+        });
+        expect("active: pending", is_pending().into(), 1);
+        timer.disarm();
+        wait_until("a line that falls under an active one", || !is_pending());
+        timer.make_due();
+        expect("active: pending again", is_pending().into(), 1);
+        taken.into_iter().for_each(gic::end);
+    }
+    timer.disarm();
     gic::enable_cpu(0, 0);
 }
 

@@ -2,7 +2,7 @@
 
 use droste_arm64::esr::{Direction, Esr, SysRegAccess};
 use droste_arm64::exception::Injection;
-use droste_vdev::gic::{Intid, SgiRegister};
+use droste_vdev::gic::SgiRegister;
 use droste_vdev::sysreg::{Action, DebugRegister, action};
 
 use crate::arch::vcpu::VcpuState;
@@ -58,10 +58,8 @@ fn send_sgi(state: &mut VcpuState, register: SgiRegister, value: u64) {
 
 #[inline(never)]
 fn deactivate(state: &mut VcpuState, value: u64) {
-    const INTID: u64 = 0xff_ffff;
-    if let Some(intid) = Intid::new((value & INTID) as u32) {
-        vgic::update(state, |gic, me| gic.deactivate(me, intid));
-    }
+    let vmcr = vgic::virtual_control();
+    vgic::update(state, |gic, me| gic.write_dir(me, vmcr, value));
 }
 
 #[cold]

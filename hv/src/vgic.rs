@@ -149,7 +149,7 @@ pub(crate) fn read_lists(used: usize, lists: &mut [u64; MAX_LIST_REGISTERS]) {
 }
 
 /// The loaded guest's own settings of its CPU interface.
-fn virtual_control() -> Vmcr {
+pub(crate) fn virtual_control() -> Vmcr {
     Vmcr(gic::read_virtual_control())
 }
 

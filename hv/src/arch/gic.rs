@@ -341,10 +341,10 @@ pub(crate) fn set_virtual_interface_off() {
     isb();
 }
 
-/// How many interrupts the guest ended that no list register held (ICH_HCR_EL2.EOIcount).
+/// How many interrupts the guest ended that no list register held.
 #[inline]
 pub(crate) fn unlisted_ends() -> u32 {
-    (read_virtual_hcr() >> 27) as u32 & 0x1f
+    droste_vdev::gic::unlisted_ends(read_virtual_hcr(), || Vmcr(read_virtual_control()))
 }
 
 /// ICH_VMCR_EL2: the guest's settings of its CPU interface.

@@ -11,10 +11,10 @@ use syn::visit::{self, Visit};
 /// Crates with circles that stand, by the folders of their roots, and how many files are in them. Others have none.
 const STANDING: [(&str, usize); 6] = [
     ("crates/stage2/src", 7),
-    ("crates/vdev/src", 2),
-    ("guests/src", 12),
+    ("crates/vdev/src", 3),
+    ("guests/src", 13),
     ("guests/src/bin/differ", 2),
-    ("guests/src/bin/longest", 3),
+    ("guests/src/bin/longest", 4),
     ("hv/src", 33),
 ];
 /// How many names may lead to one another before it is given up: a `use` may name itself through a re-export.

@@ -323,6 +323,30 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "        matches!(self, Self::SetActive)",
     ),
     mutant(
+        "levels-of-what-is-active-do-not-show",
+        "gic/bank.rs",
+        "                self.pending() | self.high & self.active_by_level()",
+        "                self.pending()",
+    ),
+    mutant(
+        "levels-show-when-nothing-is-active",
+        "gic/bank.rs",
+        "                self.pending() | self.high & self.active_by_level()",
+        "                self.pending() | self.high",
+    ),
+    mutant(
+        "levels-of-what-is-active-stay-high",
+        "gic/levels.rs",
+        "        bank.note_high(active & !bank.low(active, line));",
+        "        bank.note_high(active);",
+    ),
+    mutant(
+        "levels-of-what-is-active-are-not-looked-at",
+        "gic/bank.rs",
+        "        self.fired | self.active_by_level() != 0",
+        "        self.fired != 0",
+    ),
+    mutant(
         "park-keeps-what-fired",
         "gic/timers.rs",
         "        self.fired &= !mask;\n",
@@ -430,6 +454,36 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "gic/lists.rs",
         "        for _ in 0..unlisted_ends.min(31) {",
         "        for _ in 0..unlisted_ends.min(1) {",
+    ),
+    mutant(
+        "ends-count-with-none-left-out",
+        "gic/ends.rs",
+        "    if count == 0 || hcr & hcr::LRENPIE == 0 {",
+        "    if count == 0 {",
+    ),
+    mutant(
+        "ends-count-beside-the-trap",
+        "gic/ends.rs",
+        "    if hcr & hcr::TDIR != 0 && vmcr().is_split() {",
+        "    if hcr & hcr::TDIR != 0 && vmcr().is_split() && count > 31 {",
+    ),
+    mutant(
+        "ends-do-not-count-without-the-trap",
+        "gic/ends.rs",
+        "    if hcr & hcr::TDIR != 0 && vmcr().is_split() {",
+        "    if vmcr().is_split() {",
+    ),
+    mutant(
+        "deactivated-though-the-end-does",
+        "gic/ends.rs",
+        "            Some(intid) if vmcr.is_split() => self.deactivate(vcpu, intid),",
+        "            Some(intid) if vmcr.is_split() || vmcr.0 != 0 => self.deactivate(vcpu, intid),",
+    ),
+    mutant(
+        "ends-are-split-by-another-bit",
+        "gic/ends.rs",
+        "        self.0 >> 9 & 1 != 0",
+        "        self.0 >> 4 & 1 != 0",
     ),
     mutant(
         "end-of-the-lowest",

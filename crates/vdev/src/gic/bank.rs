@@ -49,6 +49,9 @@ pub(super) struct Bank {
     pub(super) fired: u32,
     /// The level of the input line.
     pub(super) line: u32,
+    /// Active by a level-sensitive physical interrupt whose line was high when it was looked at last. It fires again by
+    /// itself once it is deactivated, so that until then this is for the guest to read and no more.
+    high: u32,
     pub(super) active: u32,
     pub(super) listed: u32,
     /// Listed, and pending there by an event rather than only by the line.
@@ -78,6 +81,7 @@ impl Bank {
             latch: 0,
             fired: 0,
             line: 0,
+            high: 0,
             active: 0,
             listed: 0,
             lr_latch: 0,
@@ -145,7 +149,9 @@ impl Bank {
         match register {
             BankRegister::Group => self.group1,
             BankRegister::SetEnable | BankRegister::ClearEnable => self.enabled,
-            BankRegister::SetPending | BankRegister::ClearPending => self.pending(),
+            BankRegister::SetPending | BankRegister::ClearPending => {
+                self.pending() | self.high & self.active_by_level()
+            }
             BankRegister::SetActive | BankRegister::ClearActive => {
                 self.active & !self.clear_active | self.set_active
             }
@@ -261,6 +267,21 @@ impl Bank {
         let gone = bits & self.fired;
         self.fired &= !gone;
         gone
+    }
+
+    /// Active, with a level-sensitive physical interrupt that stands active behind it.
+    pub(super) fn active_by_level(&self) -> u32 {
+        self.active & self.physical_active() & !self.edge
+    }
+
+    /// Whether a line of a physical interrupt tells something.
+    pub(super) fn has_physical_lines(&self) -> bool {
+        self.fired | self.active_by_level() != 0
+    }
+
+    /// Of the interrupts that are active by a level these have their lines high, and the others low.
+    pub(super) fn note_high(&mut self, high: u32) {
+        self.high = high;
     }
 
     /// Takes out those of `bits` behind which a physical interrupt stands active with nothing left to come of it:

@@ -1,5 +1,7 @@
-//! Level-sensitive physical interrupts whose line falls before the guest has taken them (IHI 0069, 4.5).
+//! Level-sensitive physical interrupts whose line falls before the guest has taken them, or is still high when it has
+//! (IHI 0069, 4.1.2 and 4.5).
 
+use super::bank::Bank;
 use super::distributor::{Banks, Register};
 use super::state::At;
 use super::{Frame, Gic, Intid, Kicks};
@@ -10,13 +12,15 @@ impl Gic {
     /// Takes back those of `vcpu`'s interrupts that a physical one made pending whose line is low by now. To be called
     /// after a [`fold`](Self::fold) or [`fold_lent`](Self::fold_lent): what list registers hold is left alone. `line` is
     /// asked for the level of a physical interrupt that stands active; it says high where it does not know.
+    ///
+    /// A private one that is active is pending besides from now on, as the guest reads it, if its line is high.
     #[inline]
     pub fn look_at_levels(&mut self, vcpu: usize, line: impl Fn(Intid) -> Line) -> Kicks {
         let state = &self.vcpus[vcpu];
         let shared = state.summary & !1;
         let mut kicks = Kicks::NONE;
-        if state.private.fired != 0 {
-            kicks |= self.retract(At::Private(vcpu), vcpu, u32::MAX, &line);
+        if state.private.has_physical_lines() {
+            kicks |= self.look(At::Private(vcpu), vcpu, &line);
         }
         for word in ones32(shared) {
             let mine = self.vcpus[vcpu].wanted[word];
@@ -25,9 +29,9 @@ impl Gic {
         kicks
     }
 
-    /// The same of all interrupts whose pending state a read at `offset` in `frame` by `vcpu` shows, if it is one of the
-    /// distributor's. Of private ones the lines are seen by the CPU that has the timers: [`needs_fold`](Self::needs_fold)
-    /// names it.
+    /// The same of all interrupts whose pending state a read at `offset` in `frame` by `vcpu` shows, active ones among
+    /// them, if it is one of the distributor's. Of private ones the lines are seen by the CPU that has the timers:
+    /// [`needs_fold`](Self::needs_fold) names it.
     pub fn look_before_read(
         &mut self,
         vcpu: usize,
@@ -40,26 +44,41 @@ impl Gic {
                 if register.is_pending_state() =>
             {
                 self.bank_at(Banks::Shared, word)
-                    .map_or(Kicks::NONE, |at| self.retract(at, vcpu, u32::MAX, &line))
+                    .map_or(Kicks::NONE, |at| self.look(at, vcpu, &line))
             }
             _ => Kicks::NONE,
         }
     }
 
+    /// Of all interrupts of a bank, active ones among them; `by` is who deactivates what is left to deactivate.
+    fn look(&mut self, at: At, by: usize, line: &impl Fn(Intid) -> Line) -> Kicks {
+        let bank = self.bank_mut(at);
+        let active = bank.active_by_level();
+        bank.note_high(active & !bank.low(active, line));
+        self.retract(at, by, u32::MAX, line)
+    }
+
     /// Of interrupts `among` of a bank; `by` is who deactivates what is left to deactivate.
     fn retract(&mut self, at: At, by: usize, among: u32, line: &impl Fn(Intid) -> Line) -> Kicks {
-        let bank = self.bank(at);
-        let is_low = |bit: usize| {
-            let physical = Intid::new(bank.physical(bit).into());
-            physical.is_some_and(|physical| !line(physical).is_high())
-        };
-        let low = ones32(bank.fired & among)
-            .filter(|&bit| is_low(bit))
-            .fold(0, |low, bit| low | 1 << bit);
+        let bank = self.bank_mut(at);
+        let low = bank.low(bank.fired & among, line);
         if low == 0 {
             return Kicks::NONE;
         }
-        let touched = self.bank_mut(at).retract(low);
+        let touched = bank.retract(low);
         self.settle(at, by, touched)
+    }
+}
+
+impl Bank {
+    /// Those of `bits` whose physical line is low.
+    fn low(&self, bits: u32, line: &impl Fn(Intid) -> Line) -> u32 {
+        let is_low = |bit: usize| {
+            let physical = Intid::new(self.physical(bit).into());
+            physical.is_some_and(|physical| !line(physical).is_high())
+        };
+        ones32(bits)
+            .filter(|&bit| is_low(bit))
+            .fold(0, |low, bit| low | 1 << bit)
     }
 }

@@ -93,8 +93,8 @@ impl Gic {
     }
 
     /// Takes back the list registers of `vcpu` as hardware left them. `lrs` are those that the last
-    /// [`fill`](Self::fill) wrote; `unlisted_ends` is ICH_HCR_EL2.EOIcount. A second fold without a fill between does
-    /// nothing.
+    /// [`fill`](Self::fill) wrote; `unlisted_ends` is what [`unlisted_ends`](super::unlisted_ends) makes of
+    /// ICH_HCR_EL2. A second fold without a fill between does nothing.
     ///
     /// The kicked may include others: an interrupt that the guest rerouted meanwhile moves on now.
     pub fn fold(

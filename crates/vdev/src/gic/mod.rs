@@ -27,6 +27,7 @@ mod bank;
 mod config;
 mod direct;
 mod distributor;
+mod ends;
 mod ich;
 mod kicks;
 mod levels;
@@ -52,6 +53,7 @@ use state::{At, Shared, Vcpu};
 
 pub use config::{ConfigError, GicConfig, Intid, MAX_SPIS};
 pub use direct::GroupRegister;
+pub use ends::unlisted_ends;
 pub use ich::{Ich, Interface, MAX_ACTIVE_PRIORITIES, Vtr};
 pub use kicks::Kicks;
 pub use lists::Fill;
@@ -179,8 +181,8 @@ impl Gic {
         })
     }
 
-    /// A trapped write of ICC_DIR_EL1 by `vcpu`, after it folded: `intid` is deactivated.
-    pub fn deactivate(&mut self, vcpu: usize, intid: Intid) -> Kicks {
+    /// `vcpu` deactivates `intid`, after it folded.
+    pub(crate) fn deactivate(&mut self, vcpu: usize, intid: Intid) -> Kicks {
         self.touch(vcpu, intid, Bank::clear_active)
     }
 

@@ -21,7 +21,7 @@ pub use table::rows;
 pub enum Action {
     /// A write asks for this SGI: [`Gic::send_sgi`](crate::gic::Gic::send_sgi).
     SendSgi(SgiRegister),
-    /// A write deactivates the INTID in its bits \[23:0\]: [`Gic::deactivate`](crate::gic::Gic::deactivate).
+    /// A write deactivates the INTID in its bits \[23:0\]: [`Gic::write_dir`](crate::gic::Gic::write_dir).
     Deactivate,
     /// A read gives what [`id::value`](crate::id::value) shows of the register.
     Identification,

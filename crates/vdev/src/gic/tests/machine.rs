@@ -1,7 +1,9 @@
 //! A virtual CPU interface as hardware has it, and a machine of several around one virtual GIC.
 
 use crate::Line;
-use crate::gic::{Fill, Frame, Gic, GicConfig, Intid, Kicks, REDISTRIBUTOR_BYTES, Vmcr};
+use crate::gic::{
+    Fill, Frame, Gic, GicConfig, Intid, Kicks, REDISTRIBUTOR_BYTES, Vmcr, unlisted_ends,
+};
 use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -29,7 +31,7 @@ pub(super) struct Cpu {
     pub(super) lrs: [u64; 16],
     pub(super) fill: Fill,
     pub(super) vmcr: u64,
-    ended_unlisted: u32,
+    pub(super) ended_unlisted: u32,
     /// Interrupts acknowledged and not ended: number and priority, the running one last.
     pub(super) running: Vec<(usize, u8)>,
 }
@@ -234,7 +236,9 @@ impl Machine {
 
     pub(super) fn fold(&mut self, vcpu: usize) -> Kicks {
         let cpu = &mut self.cpus[vcpu];
-        let kicks = self.gic.fold(vcpu, &cpu.lrs, cpu.ended_unlisted);
+        let hcr = cpu.fill.hcr | u64::from(cpu.ended_unlisted) << 27;
+        let ends = unlisted_ends(hcr, || Vmcr(cpu.vmcr));
+        let kicks = self.gic.fold(vcpu, &cpu.lrs, ends);
         cpu.ended_unlisted = 0;
         cpu.lrs = [0; 16];
         kicks
@@ -290,6 +294,36 @@ impl Machine {
         }
         self.follow_maintenance(vcpu);
         Some(number)
+    }
+
+    /// The guest writes ICC_DIR_EL1, with EOImode 1.
+    pub(super) fn dir(&mut self, vcpu: usize, number: usize) {
+        let cpu = &mut self.cpus[vcpu];
+        if cpu.fill.hcr >> 14 & 1 != 0 {
+            let vmcr = Vmcr(cpu.vmcr);
+            let kicks = self.fold(vcpu) | self.gic.write_dir(vcpu, vmcr, number as u64);
+            return self.follow(kicks | Kicks::one(vcpu));
+        }
+        let mut lrs = cpu.lrs.iter_mut();
+        match lrs.find(|lr| **lr >> 63 != 0 && **lr as u32 as usize == number) {
+            Some(lr) => {
+                assert!(*lr >> 61 & 1 == 0, "one of the hardware's");
+                *lr &= !(1 << 63);
+            }
+            None => cpu.ended_unlisted += 1,
+        }
+        self.follow_maintenance(vcpu);
+    }
+
+    /// The guest ends the interrupt that runs, with EOImode 1: its priority is dropped.
+    pub(super) fn drop_priority(&mut self, vcpu: usize, is_counted: bool) {
+        let cpu = &mut self.cpus[vcpu];
+        if let Some((number, _)) = cpu.running.pop() {
+            let is_listed = |&lr: &u64| lr >> 63 != 0 && lr as u32 as usize == number;
+            let is_unlisted = !cpu.lrs.iter().any(is_listed);
+            cpu.ended_unlisted += u32::from(is_counted && is_unlisted);
+        }
+        self.follow_maintenance(vcpu);
     }
 
     pub(super) fn follow_maintenance(&mut self, vcpu: usize) {

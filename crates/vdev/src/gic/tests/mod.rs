@@ -2,6 +2,7 @@
 
 mod delivery;
 mod direct;
+mod ends;
 mod ich;
 mod lines;
 mod machine;

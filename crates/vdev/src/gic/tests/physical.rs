@@ -90,6 +90,62 @@ fn a_level_that_falls_while_it_is_disabled_leaves_nothing_pending() {
 }
 
 #[test]
+fn an_active_interrupt_is_pending_besides_while_its_line_is_high() {
+    let mut machine = Machine::new(1, 32, 4);
+    machine.edge(41);
+    machine.priority_of_ppi(27, 0x30);
+    for (number, priority) in [(40, 0x20), (41, 0x10)] {
+        machine.priority(number, priority);
+    }
+    for number in [27, 40, 41] {
+        machine.fire_and_follow(0, number);
+        assert_eq!(machine.ack(0), Some(number));
+    }
+    let pending = |machine: &mut Machine, register| {
+        machine.follow(Kicks::one(0));
+        machine.look_before_read(register + 4);
+        (
+            machine.read_private(0, register),
+            machine.read(register + 4),
+        )
+    };
+    for register in [ISPENDR, ICPENDR] {
+        assert_eq!(pending(&mut machine, register), (1 << 27, 1 << 8));
+    }
+    assert_eq!(machine.cpus[0].state_of(27), 2, "the hardware's is pending");
+    for number in [27, 40] {
+        machine.fall(number);
+    }
+    assert_eq!(pending(&mut machine, ISPENDR), (0, 0));
+    for number in [27, 40] {
+        machine.fallen.remove(&number);
+    }
+    assert_eq!(pending(&mut machine, ISPENDR), (1 << 27, 1 << 8));
+    while machine.end(0).is_some() {}
+    assert_eq!(pending(&mut machine, ISPENDR), (0, 0), "not fired again");
+    assert!(machine.physical_active.is_empty());
+}
+
+#[test]
+fn what_a_line_was_before_does_not_show_when_its_interrupt_is_active_again() {
+    let mut machine = Machine::new(1, 0, 4);
+    machine.fire_and_follow(0, 27);
+    assert_eq!(machine.ack(0), Some(27));
+    machine.follow(Kicks::one(0));
+    assert_eq!(machine.read_private(0, ISPENDR), 1 << 27);
+    machine.end(0);
+    machine.fire_and_follow(0, 27);
+    assert_eq!(machine.ack(0), Some(27));
+    machine.fall(27);
+    let kicks = machine.fold(0);
+    assert!(kicks.contains(0));
+    // Nobody has looked since it is active.
+    assert_eq!(machine.read_private(0, ISPENDR), 0);
+    machine.follow(Kicks::one(0));
+    assert_eq!(machine.read_private(0, ISPENDR), 0);
+}
+
+#[test]
 fn what_the_guest_made_pending_and_an_edge_survive_a_line_that_falls() {
     let mut machine = Machine::new(1, 32, 4);
     machine.edge(41);

@@ -433,7 +433,7 @@ impl World {
             self.check_links();
             self.check_signal();
         }
-        self.plain.check(&self.machine);
+        self.plain.check(&mut self.machine);
     }
 }
 
