@@ -12,7 +12,7 @@ pub(crate) struct Known {
 }
 
 /// All of them, each with its reason.
-pub(crate) const KNOWN: [Known; 8] = [
+pub(crate) const KNOWN: [Known; 7] = [
     // It is UNKNOWN where the translation is not of a Secure regime (DDI 0487, D24.2, "PAR_EL1").
     Known {
         name: "PAR_EL1.NS",
@@ -107,25 +107,7 @@ pub(crate) const KNOWN: [Known; 8] = [
             }
         },
     },
-    // The interrupt of a timer that is active and whose line is high is pending as well (IHI 0069, 4.1). Droste looks at
-    // the line again when the interrupt is no longer active, and shows it pending from then on.
-    Known {
-        name: "a line that is high while its interrupt is active",
-        ignored: |sight| {
-            let reads_pending = sight
-                .address()
-                .is_some_and(|address| address == GICR_PENDING || address == GICR_PENDING + 0x80);
-            if reads_pending && sight.is_of("ldr w, [x0]") && sight.program.theme == "interrupts" {
-                1 << 27 | 1 << 30
-            } else {
-                0
-            }
-        },
-    },
 ];
-
-/// GICR_ISPENDR0 of the first vCPU; GICR_ICPENDR0 is 0x80 behind.
-const GICR_PENDING: u64 = 0x080b_0200;
 
 /// Where a bit of descriptors may stand: in a program with big-endian tables, stage 2's are not.
 fn in_tables(sight: &Sight<'_>, bit: u64) -> u64 {

@@ -79,15 +79,6 @@ impl Sight<'_> {
         })
     }
 
-    /// What the step that filled a register found in x0, if it was put there.
-    pub(crate) fn address(&self) -> Option<u64> {
-        let steps = &self.program.phases.get(self.phase)?.steps;
-        match steps.get(self.slot)?.operand {
-            Operand::Value(value) => Some(value),
-            _ => None,
-        }
-    }
-
     /// Whether one of the program's steps has a name that begins so.
     pub(crate) fn has_step(&self, begin: &str) -> bool {
         let mut steps = self
