@@ -37,13 +37,13 @@ const VMS: [Vm; 3] = [
     Vm {
         x: 40,
         name: "virtual machine",
-        guests: &["L2: Linux", "L2: microVM"],
+        guests: &["L2: Linux", "L2: Linux"],
         kernel: ("Linux with KVM", "virtual EL2 (VHE)"),
     },
     Vm {
         x: 310,
         name: "virtual machine",
-        guests: &["domain 0", "domain U"],
+        guests: &["domain 0"],
         kernel: ("Xen", "virtual EL2 (nVHE)"),
     },
     Vm {
@@ -58,7 +58,7 @@ fn drawn() -> String {
     let mut svg = Svg::new(SIZE, TITLE, STYLE);
     svg.rect((10, 10, 840, 400), "machine");
     svg.words((28, 395), "name", "an Arm machine");
-    svg.words((150, 395), "small", "CPUs, RAM, GICv3, timers, devices");
+    svg.words((170, 395), "small", "CPUs, RAM, GICv3, timers, devices");
     for vm in &VMS {
         svg.rect((vm.x, 30, 240, 220), "vm");
         svg.words((vm.x + 12, 50), "small", vm.name);
