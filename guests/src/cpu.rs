@@ -79,6 +79,8 @@ write! {
     set_mdscr = "mdscr_el1";
     /// ICC_EOIR1_EL1: ends a group 1 interrupt.
     end_interrupt = "icc_eoir1_el1";
+    /// ICC_DIR_EL1: deactivates an interrupt, where its end only drops its priority.
+    deactivate_interrupt = "icc_dir_el1";
     /// ICC_SGI1R_EL1: sends a group 1 SGI.
     send_sgi = "icc_sgi1r_el1";
     /// ICC_PMR_EL1: only interrupts of a lower number than this are signalled.

@@ -128,6 +128,11 @@ pub fn active(vcpu: usize) -> u32 {
     Device::gicr(vcpu).read(GICR_ISACTIVER0)
 }
 
+/// Makes the SGIs and PPIs set in `intids` (a bit per INTID) of a vCPU active.
+pub fn make_active(vcpu: usize, intids: u32) {
+    Device::gicr(vcpu).write(GICR_ISACTIVER0, intids);
+}
+
 /// Takes the active state from the SGIs and PPIs set in `intids` (a bit per INTID) of a vCPU.
 pub fn make_inactive(vcpu: usize, intids: u32) {
     Device::gicr(vcpu).write(GICR_ICACTIVER0, intids);

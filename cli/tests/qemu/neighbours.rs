@@ -47,6 +47,12 @@ fn ends_of_interrupts_that_no_list_register_held_count_for_their_own_guest() {
 }
 
 #[test]
+fn of_more_active_interrupts_than_list_registers_only_the_named_one_is_deactivated() {
+    let ended = stage(&["deactivates"]).run_on(1).succeeds(&[OK]);
+    assert!(ended.all_off(&["deactivates"]), "{}", ended.record);
+}
+
+#[test]
 fn a_guest_that_does_not_listen_to_what_is_pending_keeps_no_interrupt_from_el2() {
     is_not_felt(["listens-to-one-group", "steady"], &[]);
 }

@@ -19,11 +19,12 @@ mod guest {
 
     type Role = (&'static str, fn());
 
-    const ROLES: [Role; 14] = [
+    const ROLES: [Role; 15] = [
         ("steady", steady),
         ("sleepy", sleepy),
         ("off-with-pending", off_with_pending),
         ("ends-unlisted", ends_unlisted),
+        ("deactivates", deactivates),
         ("handler", handler),
         ("listens-to-one-group", listens_to_one_group),
         ("spins-past-deadline", spins_past_deadline),
@@ -151,6 +152,49 @@ mod guest {
             gic::end(intid);
             spin(LONG_MS / 2);
         }
+    }
+
+    /// Deactivates interrupts by name, of which more are active than list registers hold; its ends drop priorities alone. What
+    /// it does not name stays active (IHI 0069, 12.2, "ICC_DIR_EL1").
+    fn deactivates() {
+        const SPLIT_ENDS: u64 = 1 << 1;
+        const ALL_SGIS: u32 = 0xffff;
+        let expect_active = |what: &str, wanted: u32| {
+            let found = gic::active(0);
+            assert!(
+                found == wanted,
+                "{what}: {found:#x} active, not {wanted:#x}"
+            );
+        };
+        gic::enable_distributor();
+        gic::enable_cpu(0, ALL_SGIS);
+        cpu::set_icc_ctlr(SPLIT_ENDS);
+        cpu::deactivate_interrupt(gic::VIRTUAL_TIMER.into());
+        gic::make_active(0, 0x41);
+        expect_active("one that was not active, deactivated", 0x41);
+        gic::make_inactive(0, ALL_SGIS);
+        let mut active = ALL_SGIS & !(1 << SGI);
+        gic::make_active(0, active);
+        for _ in 0..2 {
+            gic::send(SGI, 0);
+            let intid = take_soon();
+            gic::end(intid);
+            active |= 1 << intid;
+            expect_active("an end that drops its priority", active);
+            cpu::deactivate_interrupt(intid.into());
+            active &= !(1 << intid);
+            expect_active("the end of that", active);
+        }
+        for intid in [9, 2, 15, 15, 0, 1, 14, 12, 4] {
+            cpu::deactivate_interrupt(intid);
+            active &= !(1 << intid);
+            expect_active("one of many, deactivated", active);
+        }
+        cpu::set_icc_ctlr(0);
+        cpu::deactivate_interrupt(5);
+        expect_active("a deactivation where ends deactivate", active);
+        gic::silence_cpu(0);
+        println!("neighbours: ok");
     }
 
     /// Handles interrupts for longer than a turn; what it handles must stay active.
