@@ -60,7 +60,7 @@ impl Gic {
     /// maintenance interrupt's line, which may have risen or fallen since the hypervisor looked last.
     ///
     /// What the hypervisor wants for itself in ICH_HCR_EL2, such as traps, it adds to `hardware.hcr`. `left` are interrupts
-    /// of the guest hypervisor's own that its EL1 takes, as its accesses mean: [`direct`](super::direct).
+    /// of the guest hypervisor's own that its EL1 takes, as its accesses mean (module `direct`).
     ///
     /// # Panics
     /// If the last fill of `vcpu` was not folded, or the last enter not left.
