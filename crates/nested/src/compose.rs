@@ -12,7 +12,7 @@
 //!   much the guest's leaf was.
 
 use droste_arm64::desc::{
-    AttributeScheme, Cacheability, Device, LeafAttributes, MemoryType, S2ap, Shareability, Xn,
+    AttributeScheme, Cacheability, Device, LeafAttributes, MemoryType, S2ap, Xn,
 };
 use droste_arm64::{Level, Pa};
 use droste_stage2::{Attributes, Geometry, Memory, Walk};
@@ -68,8 +68,6 @@ pub struct Composed {
     pub execute: Xn,
     /// Memory type, in the scheme of the canonical table.
     pub memory: MemoryType,
-    /// Shareability.
-    pub shareability: Shareability,
     /// What the guest's leaf was.
     pub mark: Mark,
     /// Size of the guest's leaf, or of its run.
@@ -151,7 +149,6 @@ pub fn compose(
         access: access(guest.access, attributes.access),
         execute: execute(guest.execute, attributes.execute),
         memory,
-        shareability: shareability(memory, guest.shareability, attributes.shareability),
         mark: Mark {
             level: guest.level,
             extent: guest.extent,
@@ -294,30 +291,6 @@ const fn less(one: Cacheability, other: Cacheability) -> Cacheability {
         one
     } else {
         other
-    }
-}
-
-/// The wider of the two. Device and Non-cacheable memory are Outer Shareable whatever is written (DDI 0487, D8
-/// "Stage 2 shareability", and J1.1, S2CombineS1Shareability).
-const fn shareability(
-    memory: MemoryType,
-    guest: Shareability,
-    canonical: Shareability,
-) -> Shareability {
-    let is_cacheable = match memory {
-        MemoryType::Device(_) | MemoryType::NonCacheable | MemoryType::Reserved(_) => false,
-        MemoryType::Normal { inner, outer } => !matches!(
-            (inner, outer),
-            (Cacheability::NonCacheable, Cacheability::NonCacheable)
-        ),
-        MemoryType::ForceWriteBack | MemoryType::StageOne => true,
-    };
-    match (guest, canonical) {
-        _ if !is_cacheable => Shareability::Outer,
-        (Shareability::Outer | Shareability::Reserved, _)
-        | (_, Shareability::Outer | Shareability::Reserved) => Shareability::Outer,
-        (Shareability::Inner, _) | (_, Shareability::Inner) => Shareability::Inner,
-        (Shareability::Non, Shareability::Non) => Shareability::Non,
     }
 }
 

@@ -143,7 +143,7 @@ pub enum Concerned {
 /// # let filled = Composed {
 /// #     ipa: L2Ipa(0x5000), via: L1Ipa(0x8000_3000), output: Pa(0), bytes: 4096, guest_bytes: 4096, is_memory: true,
 /// #     access: S2ap::ReadWrite, execute: Xn::Nowhere, memory: MemoryType::ForceWriteBack,
-/// #     shareability: Shareability::Inner, mark: Mark { level: Level::L3, extent: Extent::Leaf },
+/// #     mark: Mark { level: Level::L3, extent: Extent::Leaf },
 /// # };
 /// let mut reverse = Reverse::new(vec![Record::UNUSED; 64], vec![Owner::UNUSED; 1]);
 /// reverse.insert(place, &filled); // L2's page 0x5000 is L1's page 0x8000_3000

@@ -142,20 +142,28 @@ fn as_it_is(esr: Esr) -> Exception {
     }
 }
 
+/// An abort of L2 that no address of stage 2 belongs to.
+#[cold]
+fn nowhere(state: &mut VcpuState, esr: Esr, far: u64) {
+    match misaligned(esr, far) {
+        Some(exception) => {
+            state.vcpu.counters.count(Exit::Forwarded);
+            deliver::take(state, exception);
+        }
+        None => exit::external(state, esr, far),
+    }
+}
+
 /// An abort of L1's EL1 or EL0, or of L2.
 fn abort(state: &mut VcpuState, esr: Esr) {
     let Some(held) = el2(state).held.filter(|held| held.key.has_table()) else {
         return exit::abort(state, esr);
     };
     let far = Fault::address();
-    if let Some(exception) = misaligned(esr, far) {
-        state.vcpu.counters.count(Exit::Forwarded);
-        return deliver::take(state, exception);
-    }
     let ipa = match exit::locate(state, esr, far) {
         Place::Ipa(ipa) => ipa,
         Place::Moved => return,
-        Place::Unknown => return exit::external(state, esr, far),
+        Place::Unknown => return nowhere(state, esr, far),
     };
     let pstate = state.registers.pstate;
     let abort = Abort {
@@ -167,15 +175,16 @@ fn abort(state: &mut VcpuState, esr: Esr) {
     let vm = state.vcpu.vm;
     let me = state.vcpu.index;
     let contexts = vm.contexts();
-    if contexts.advertised.exceeds_physical(ipa.0) && exit::too_wide(state, esr, far) {
-        return;
-    }
     let Some(walker) = el2(state).walker(&contexts.advertised) else {
         return exit::abort(state, esr);
     };
     match contexts.resolve(&vm.memory, (held, me), walker, &abort) {
         Ok(Answer::Retry) => state.vcpu.counters.count(Exit::Stage2),
         Ok(Answer::Guest(syndrome)) => {
+            // No table of L1's takes such an address.
+            if contexts.advertised.exceeds_physical(ipa.0) && exit::too_wide(state, esr, far) {
+                return;
+            }
             state.vcpu.counters.count(Exit::Forwarded);
             deliver::take(
                 state,

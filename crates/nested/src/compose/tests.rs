@@ -3,6 +3,7 @@ use std::vec::Vec;
 use droste_arm64::desc::MemAttr;
 
 use super::*;
+use droste_arm64::desc::Shareability;
 
 const CACHES: [Cacheability; 3] = [
     Cacheability::NonCacheable,
@@ -10,7 +11,6 @@ const CACHES: [Cacheability; 3] = [
     Cacheability::WriteBack,
 ];
 const DEVICES: [Device; 4] = [Device::NGnRnE, Device::NGnRE, Device::NGRE, Device::GRE];
-const SHARES: [Shareability; 3] = [Shareability::Non, Shareability::Inner, Shareability::Outer];
 const ACCESSES: [S2ap; 4] = [S2ap::None, S2ap::ReadOnly, S2ap::WriteOnly, S2ap::ReadWrite];
 const EXECUTES: [Xn; 4] = [Xn::Everywhere, Xn::OnlyEl0, Xn::Nowhere, Xn::OnlyEl1];
 
@@ -203,39 +203,6 @@ fn both_permit_what_the_composition_permits() {
             let (el0, el1) = (may(guest), may(canonical));
             let both = (el0.0 && el1.0, el0.1 && el1.1);
             assert_eq!(may(execute(guest, canonical)), both);
-        }
-    }
-}
-
-#[test]
-fn shareability_is_the_wider_of_the_two() {
-    let cacheable = [
-        MemoryType::ForceWriteBack,
-        MemoryType::StageOne,
-        MemoryType::Normal {
-            inner: Cacheability::NonCacheable,
-            outer: Cacheability::WriteThrough,
-        },
-    ];
-    let others = [
-        MemoryType::NonCacheable,
-        MemoryType::Device(Device::GRE),
-        MemoryType::Normal {
-            inner: Cacheability::NonCacheable,
-            outer: Cacheability::NonCacheable,
-        },
-    ];
-    for (first, guest) in SHARES.into_iter().enumerate() {
-        for (second, canonical) in SHARES.into_iter().enumerate() {
-            for memory in cacheable {
-                assert_eq!(
-                    shareability(memory, guest, canonical),
-                    SHARES[first.max(second)]
-                );
-            }
-            for memory in others {
-                assert_eq!(shareability(memory, guest, canonical), Shareability::Outer);
-            }
         }
     }
 }

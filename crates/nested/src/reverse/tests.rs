@@ -1,7 +1,7 @@
 use std::vec;
 use std::vec::Vec;
 
-use droste_arm64::desc::{MemoryType, S2ap, Shareability, Xn};
+use droste_arm64::desc::{MemoryType, S2ap, Xn};
 use droste_arm64::{Level, Pa};
 use proptest::prelude::*;
 
@@ -23,7 +23,6 @@ fn region(via: u64, ipa: u64, bytes: u64) -> Composed {
         access: S2ap::ReadWrite,
         execute: Xn::Nowhere,
         memory: MemoryType::ForceWriteBack,
-        shareability: Shareability::Inner,
         mark: Mark {
             level: Level::L3,
             extent: Extent::Leaf,

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::vec::Vec;
 
-use droste_arm64::desc::{MemoryType, RawDescriptor, S2ap, Shareability, Xn};
+use droste_arm64::desc::{MemoryType, RawDescriptor, S2ap, Xn};
 use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Granule, IpaBits, Level, Vtcr, Vttbr};
 use droste_stage2::{Access, Dsb, Ic, Origin, PageCache, VcpuId};
@@ -205,7 +205,6 @@ fn composed(ipa: u64, bytes: u64, (level, guest_bytes): (Level, u64)) -> Compose
         access: S2ap::ReadWrite,
         execute: Xn::Everywhere,
         memory: MemoryType::ForceWriteBack,
-        shareability: Shareability::Inner,
         mark: Mark {
             level,
             extent: Extent::Leaf,
