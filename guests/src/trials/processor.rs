@@ -100,7 +100,8 @@ const ALL_OF_FP8: &[Field] = fields! {
     all 0 / 64: 1 FPMR;
 };
 
-// At a virtual EL2 breakpoints and watchpoints never match, as README tells: two of each are the least that can be said.
+// At a virtual EL2 breakpoints and watchpoints never match, as docs/limits.md tells: two of each are the least that can be
+// said.
 const DFR0: &[Field] = fields! {
     DebugVer 0: 6 reads!(2 0 0 2 2);
     TraceVer 4: 1 reads!(2 1 0 3 0);
