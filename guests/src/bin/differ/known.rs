@@ -12,7 +12,7 @@ pub(crate) struct Known {
 }
 
 /// All of them, each with its reason.
-pub(crate) const KNOWN: [Known; 7] = [
+pub(crate) const KNOWN: [Known; 8] = [
     // It is UNKNOWN where the translation is not of a Secure regime (DDI 0487, D24.2, "PAR_EL1").
     Known {
         name: "PAR_EL1.NS",
@@ -105,6 +105,15 @@ pub(crate) const KNOWN: [Known; 7] = [
                 (true, _, true) => 3,
                 _ => 0,
             }
+        },
+    },
+    // WnR says whether the access that matched a watchpoint was a store (DDI 0487, D24.2, ESR_EL1). QEMU 10.0.2 says so of a
+    // load as well once a store has matched it, until the watchpoint is written again or the CPU gets it anew.
+    Known {
+        name: "WnR of a watchpoint that a store has matched",
+        ignored: |sight| match (sight.what, sight.value >> 27 & 0x1f) {
+            (What::Esr, 0x1a) => 1 << 6,
+            _ => 0,
         },
     },
 ];
