@@ -205,11 +205,7 @@ pub(crate) fn after_bug(out: &mut LastWords, what: fmt::Arguments<'_>) -> ! {
     let Some(nonce) = try_machine().and_then(|m| m.nonce.as_ref()) else {
         halt()
     };
-    let _ = writeln!(
-        out,
-        "{nonce} {{\"final\":true,\"outcome\":\"bug\",\"message\":\"{}\"}}",
-        Escaped(what)
-    );
+    let _ = writeln!(out, "{}", End(nonce, "bug", what));
     firmware::system_off();
     halt()
 }
@@ -218,12 +214,22 @@ pub(crate) fn after_bug(out: &mut LastWords, what: fmt::Arguments<'_>) -> ! {
 pub(crate) fn failed(nonce: Option<&str>, why: fmt::Arguments<'_>) {
     if let Some(nonce) = nonce.filter(|nonce| !nonce.is_empty()) {
         console::with_line(|line| {
-            let _ = write!(
-                line,
-                "{nonce} {{\"final\":true,\"outcome\":\"failed\",\"message\":\"{}\"}}",
-                Escaped(why)
-            );
+            let _ = write!(line, "{}", End(nonce, "failed", why));
         });
+    }
+}
+
+/// The final record of a machine of which nothing else is known: its nonce, what became of it, and why.
+struct End<'a>(&'a str, &'a str, fmt::Arguments<'a>);
+
+impl Display for End<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(nonce, outcome, why) = *self;
+        write!(
+            f,
+            "{nonce} {{\"final\":true,\"outcome\":\"{outcome}\",\"message\":\"{}\"}}",
+            Escaped(why)
+        )
     }
 }
 

@@ -31,6 +31,7 @@ const GICD_ICPENDR: u64 = 0x280;
 const GICD_ICFGR: u64 = 0xc00;
 const SGI_FRAME: u64 = 0x1_0000;
 const SMALLEST_REDISTRIBUTOR: u64 = 0x2_0000;
+const GICR_TYPER: u64 = 8;
 const GICR_ISACTIVER0: u64 = SGI_FRAME + 0x300;
 const GICR_ICACTIVER0: u64 = SGI_FRAME + 0x380;
 
@@ -92,7 +93,6 @@ pub(crate) fn has_cpu_interface() -> bool {
 /// The redistributor of the CPU with affinity `mpidr`: one of those in `regions`, which stage 1 maps and which need not be
 /// filled to their ends.
 pub(crate) fn redistributor_of(regions: &[Range<u64>], mpidr: u64) -> Option<Pa> {
-    const GICR_TYPER: u64 = 8;
     const LAST: u32 = 1 << 4;
     // As GICR_TYPER.Affinity_Value has it: Aff3 right above Aff2 (IHI 0069, 12.11).
     let wanted = ((mpidr >> 32 & 0xff) << 24 | mpidr & 0xff_ffff) as u32;
@@ -124,7 +124,6 @@ pub(crate) fn init_cpu(redistributor: Pa, timers: &[u32], maintenance: u32) {
 
 /// Bytes from one redistributor to the next: 128 KiB, or 256 KiB with virtual LPIs (IHI 0069, 12.10).
 fn frame_bytes(redistributor: Pa) -> u64 {
-    const GICR_TYPER: u64 = 8;
     const VLPIS: u32 = 1 << 1;
     if read32(Pa(redistributor.0 + GICR_TYPER)) & VLPIS != 0 {
         2 * SMALLEST_REDISTRIBUTOR

@@ -123,7 +123,8 @@ fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     }
 }
 
-/// What is neither of stage 2 nor of a trap bit. With TGE and E2H = 0 the hardware takes from EL0 what it would give EL1: it is virtual EL2's.
+/// What is neither of stage 2 nor of a trap bit. With TGE and E2H = 0 the hardware takes from EL0 what it would give EL1: it
+/// is virtual EL2's.
 fn raised(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     if el2(&mut state).hcr() & hcr::TGE == 0 || !is_raised(esr.ec()) {
         return exit::common(state, esr);
