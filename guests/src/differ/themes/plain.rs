@@ -5,7 +5,7 @@
 //!
 //! SMC is left out: on the bare machine, which has no EL3, it is UNDEFINED, and a hypervisor answers it as firmware would.
 
-use super::states::leave;
+use super::states::{leave, touch_state};
 use super::{ASYNCHRONOUS, FLAGS, SCTLR_ODD, UAO_PAN, access, offset};
 use crate::differ::generate::{Maker, SCTLR_OF_EL1};
 use crate::differ::instructions::{
@@ -220,19 +220,7 @@ pub(super) fn returns(maker: &mut Maker) {
                     let raising = maker.random.one_of(&RAISING);
                     maker.push(raising, Operand::Kept);
                 }
-                3 => {
-                    let states = [r::NZCV, r::CURRENT_EL, r::SPSEL, r::PAN, r::DAIF];
-                    let state = maker.random.one_of(&states);
-                    maker.get(state);
-                }
-                4 => {
-                    let instruction = maker.random.one_of(&PSTATE);
-                    maker.push(instruction, Operand::Kept);
-                }
-                _ => {
-                    let flags = maker.random.next() & FLAGS;
-                    maker.set(r::NZCV, flags);
-                }
+                which => touch_state(maker, which - 3),
             }
         }
     }

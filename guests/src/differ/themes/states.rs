@@ -62,20 +62,27 @@ pub(super) fn returns(maker: &mut Maker) {
                     let raising = maker.random.one_of(&RAISING);
                     maker.push(raising, Operand::Kept);
                 }
-                3 => {
-                    let states = [NZCV, CURRENT_EL, SPSEL, PAN, DAIF];
-                    let state = maker.random.one_of(&states);
-                    maker.get(state);
-                }
-                4 => {
-                    let instruction = maker.random.one_of(&PSTATE);
-                    maker.push(instruction, Operand::Kept);
-                }
-                _ => {
-                    let flags = maker.random.next() & FLAGS;
-                    maker.set(NZCV, flags);
-                }
+                which => touch_state(maker, which - 3),
             }
+        }
+    }
+}
+
+/// Reads a part of PSTATE (0), changes one by an instruction (1), or sets the flags.
+pub(super) fn touch_state(maker: &mut Maker, which: u64) {
+    match which {
+        0 => {
+            let states = [NZCV, CURRENT_EL, SPSEL, PAN, DAIF];
+            let state = maker.random.one_of(&states);
+            maker.get(state);
+        }
+        1 => {
+            let instruction = maker.random.one_of(&PSTATE);
+            maker.push(instruction, Operand::Kept);
+        }
+        _ => {
+            let flags = maker.random.next() & FLAGS;
+            maker.set(NZCV, flags);
         }
     }
 }
