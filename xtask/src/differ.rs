@@ -1,7 +1,8 @@
 //! `cargo xtask differ MINUTES`: random programs, on the bare machine and on Droste, whose sights are compared.
 //!
 //! The guest `differ` makes the programs and runs them. What it says of each on the bare emulated machine, at EL2, it
-//! must say at a virtual EL2; and what it says at EL1 of a machine without EL2, in a guest without. Where it does not, the program is made small and told with all that either saw.
+//! must say at a virtual EL2; and what it says at EL1 of a machine without EL2, in a guest without. Where it does not, the
+//! program is made small and told with all that either saw.
 //!
 //! A small program is kept in the corpus, a file that the guest carries: what it saw once is compared ever after, whatever
 //! the generator makes by then.

@@ -21,7 +21,7 @@ enum Severity {
 /// One place where a rule is broken.
 #[derive(Debug)]
 struct Finding {
-    /// File from the workspace's root, or package.
+    /// File from the workspace's root, or what else it is of.
     path: String,
     /// Line from 1; 0 is no line.
     line: usize,
@@ -35,6 +35,17 @@ impl Finding {
         Self {
             path: source.path.clone(),
             line,
+            rule,
+            message,
+            severity: Severity::Error,
+        }
+    }
+
+    /// An error of something as a whole: a package, a crate, a commit.
+    fn whole(path: &str, rule: &'static str, message: String) -> Self {
+        Self {
+            path: path.to_owned(),
+            line: 0,
             rule,
             message,
             severity: Severity::Error,

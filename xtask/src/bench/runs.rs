@@ -151,12 +151,7 @@ impl Parts {
         guest: &str,
         marker: &str,
     ) -> Result<Run, Failure> {
-        let kernel = droste::files::read(&self.setup.guest(guest)?)?;
-        let vm = VmSpec {
-            kernel: &kernel,
-            ..*vm
-        };
-        self.on_droste(vm.name, &vm, marker)
+        self.with_guest(vm, guest, |vm| self.on_droste(vm.name, vm, marker))
     }
 
     /// A bare-metal guest on one CPU, as `vm` says but for its kernel, until it has said `marker`. `words` are more for
@@ -171,18 +166,27 @@ impl Parts {
         words: &str,
         marker: &str,
     ) -> Result<Run, Failure> {
-        let kernel = droste::files::read(&self.setup.guest(guest)?)?;
-        let vm = VmSpec {
-            kernel: &kernel,
-            ..*vm
-        };
-        let machine = self.droste(vm.name, &vm)?;
+        let machine = self.with_guest(vm, guest, |vm| self.droste(vm.name, vm))?;
         let machine = Machine {
             cpus: 1,
             append: format!("droste.report={} {words}", nonce()),
             ..machine
         };
         self.run(vm.name, machine, marker)
+    }
+
+    /// Does something with `vm` whose kernel is this bare-metal guest.
+    fn with_guest<R>(
+        &self,
+        vm: &VmSpec<'_>,
+        guest: &str,
+        act: impl FnOnce(&VmSpec<'_>) -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
+        let kernel = droste::files::read(&self.setup.guest(guest)?)?;
+        act(&VmSpec {
+            kernel: &kernel,
+            ..*vm
+        })
     }
 
     /// The hypervisor as it was linked, with its symbols.

@@ -46,16 +46,15 @@ pub(crate) fn judge(files: &[(String, String)]) -> Result<Vec<Finding>, String> 
 
 fn finding(folder: &str, edges: &Edges, circle: &BTreeSet<&str>, is_allowed: bool) -> Finding {
     let way = shortest(edges, circle).join(" -> ");
+    let message = format!("{} files need each other: {way}", circle.len());
+    let severity = if is_allowed {
+        Severity::Warning
+    } else {
+        Severity::Error
+    };
     Finding {
-        path: folder.to_owned(),
-        line: 0,
-        rule: "import circles",
-        message: format!("{} files need each other: {way}", circle.len()),
-        severity: if is_allowed {
-            Severity::Warning
-        } else {
-            Severity::Error
-        },
+        severity,
+        ..Finding::whole(folder, "import circles", message)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Commits: a subject that a list of commits shows whole.
 
-use super::{Finding, Severity};
+use super::Finding;
 use crate::workspace::{self, Failure};
 use std::process::Command;
 
@@ -23,14 +23,10 @@ fn findings(log: &str) -> Vec<Finding> {
     commits
         .map(|(commit, subject)| (commit, subject.chars().count()))
         .filter(|(_, length)| *length > SUBJECT)
-        .map(|(commit, length)| Finding {
-            path: commit.to_owned(),
-            line: 0,
-            rule: "commit subjects",
-            message: format!(
-                "{length} characters: at most {SUBJECT}, the reason goes into the body"
-            ),
-            severity: Severity::Error,
+        .map(|(commit, length)| {
+            let message =
+                format!("{length} characters: at most {SUBJECT}, the reason goes into the body");
+            Finding::whole(commit, "commit subjects", message)
         })
         .collect()
 }

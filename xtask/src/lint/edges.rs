@@ -1,6 +1,6 @@
 //! Which of the workspace's crates may depend on which: dependencies point down only.
 
-use super::{Finding, Severity};
+use super::Finding;
 use serde_json::Value;
 
 /// Each package with the workspace packages it may depend on.
@@ -97,13 +97,7 @@ fn judge_package(package: &Value, workspace: &[&str]) -> Vec<Finding> {
 }
 
 fn finding(package: &str, message: String) -> Finding {
-    Finding {
-        path: package.to_owned(),
-        line: 0,
-        rule: "dependencies",
-        message,
-        severity: Severity::Error,
-    }
+    Finding::whole(package, "dependencies", message)
 }
 
 #[cfg(test)]
