@@ -19,6 +19,7 @@ const SECONDS: u64 = 10;
 pub struct Complaints {
     since: AtomicU64,
     count: AtomicU32,
+    hidden: AtomicU32,
 }
 
 /// What to do about a complaint.
@@ -36,6 +37,7 @@ impl Complaints {
         Self {
             since: AtomicU64::new(0),
             count: AtomicU32::new(0),
+            hidden: AtomicU32::new(0),
         }
     }
 
@@ -43,16 +45,25 @@ impl Complaints {
     pub fn add(&self, now: u64, frequency: u64) -> Complaint {
         let since = self.since.load(Ordering::Relaxed);
         let is_new_time = now.saturating_sub(since) > SECONDS.saturating_mul(frequency);
-        let hidden = if is_new_time {
+        if is_new_time {
             self.since.store(now, Ordering::Relaxed);
-            self.count.swap(0, Ordering::Relaxed).saturating_sub(MAX)
+            self.count.store(0, Ordering::Relaxed);
+        }
+        let is_shown = self.count.fetch_add(1, Ordering::Relaxed) < MAX;
+        if !is_shown {
+            self.hide(1);
+        }
+        let hidden = if is_new_time {
+            self.hidden.swap(0, Ordering::Relaxed)
         } else {
             0
         };
-        Complaint {
-            hidden,
-            is_shown: self.count.fetch_add(1, Ordering::Relaxed) < MAX,
-        }
+        Complaint { hidden, is_shown }
+    }
+
+    /// So many that were to be told found no room on the console.
+    pub fn hide(&self, complaints: u32) {
+        self.hidden.fetch_add(complaints, Ordering::Relaxed);
     }
 }
 
@@ -98,6 +109,19 @@ mod tests {
                 is_shown: true
             })
         );
+    }
+
+    #[test]
+    fn what_found_no_room_is_told_with_what_was_hidden() {
+        let complaints = Complaints::new();
+        for _ in 0..20 {
+            complaints.add(5, SECOND);
+        }
+        complaints.hide(1);
+        let told = complaints.add(20 * SECOND, SECOND);
+        assert_eq!(told.hidden, 4 + 1);
+        complaints.hide(told.hidden);
+        assert_eq!(complaints.add(40 * SECOND, SECOND).hidden, 5, "again");
     }
 
     #[test]

@@ -8,9 +8,10 @@
 //! report, `n` gives the focus to the next VM, and a second `Ctrl-]` is passed on.
 //!
 //! # What a visit costs
-//! CPUs share a console, so each method is one visit under the caller's lock. None that a guest or a key causes waits for
-//! the UART: a line of a guest's for which there is no room is dropped whole. The hypervisor's own lines wait instead
-//! ([`Console::own_line`]), and only its own rate bounds these.
+//! CPUs share a console, so each method is one visit under the caller's lock. None that a guest causes waits for the UART:
+//! a line of a guest's for which there is no room is dropped whole, and so is one that tells of a guest
+//! ([`Console::own_line_if_room`]). All other lines of the hypervisor's wait ([`Console::own_line`]): those while it boots
+//! and ends, and a report that a person asked for.
 
 mod input;
 mod keys;
@@ -19,7 +20,7 @@ mod output;
 mod plain;
 
 use alloc::vec::Vec;
-use core::fmt::Write;
+use core::fmt::{self, Arguments, Write};
 
 use input::Input;
 use keys::{Key, Keys};
@@ -153,6 +154,19 @@ impl<U: Uarts> Console<U> {
         self.output.hold_if_high();
     }
 
+    /// Prints such a line if it need not wait for the UART. Whether it did.
+    pub fn own_line_if_room(&mut self, text: Arguments<'_>) -> bool {
+        let mut length = Length(0);
+        let _ = length.write_fmt(text);
+        let has_room = self.output.start_if_room(length.0, Kind::Own);
+        if has_room {
+            self.own_line(|line| {
+                let _ = line.write_fmt(text);
+            });
+        }
+        has_room
+    }
+
     /// Waits until everything is out.
     pub fn flush(&mut self) {
         self.output.flush();
@@ -189,7 +203,7 @@ impl<U: Uarts> Console<U> {
             && line.add(byte)
         {
             let output = &mut self.output;
-            if output.start_if_room(line.whole().len()) {
+            if output.start_if_room(line.whole().len(), Kind::Guests) {
                 plain(line.whole(), |byte| output.send(byte, Kind::Guests));
                 output.end_line(Kind::Guests);
             }
@@ -226,12 +240,22 @@ impl<U: Uarts> Console<U> {
         self.focus = next;
         self.input.clear();
         let line = &mut self.lines[next];
-        if self.output.start_if_room(line.text().len()) {
+        if self.output.start_if_room(line.text().len(), Kind::Guests) {
             for byte in line.text() {
                 self.output.send(*byte, Kind::Guests);
             }
         }
         line.clear();
         Event::Focus(next)
+    }
+}
+
+/// Counts the bytes of a text.
+struct Length(usize);
+
+impl Write for Length {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len();
+        Ok(())
     }
 }

@@ -73,12 +73,16 @@ impl<U: Uarts> Output<U> {
         }
     }
 
-    /// Begins a line of a guest's, of at most `bytes` bytes. Whether there is room for all of it, its end, and the end of
-    /// an unfinished one in front.
-    pub(super) fn start_if_room(&mut self, bytes: usize) -> bool {
-        let has_room = self.ring.len() + bytes + 2 * LINE_END.len() <= RING_GUESTS;
+    /// Begins a line of at most `bytes` bytes, unless it would have to wait or to be dropped in part: with its end, and the
+    /// end of an unfinished one in front. Whether it did.
+    pub(super) fn start_if_room(&mut self, bytes: usize, kind: Kind) -> bool {
+        let limit = match kind {
+            Kind::Guests => RING_GUESTS,
+            Kind::Own => RING_BYTES,
+        };
+        let has_room = self.ring.len() + bytes + 2 * LINE_END.len() <= limit;
         if has_room {
-            self.start_line(Kind::Guests);
+            self.start_line(kind);
         }
         has_room
     }

@@ -80,6 +80,7 @@ fn no_guest_waits_where_the_hypervisors_lines_fill_the_ring() {
     t.seen.is_waited_for.set(false);
     t.write_stuck(1, &b"in vain\n".repeat(1000));
     t.write_stuck(0, b"in vain");
+    assert!(!t.console.own_line_if_room(format_args!("in vain")));
     t.press(&[ESCAPE, b'n'], &ALL);
     let text = t.text();
     assert_eq!(text.lines().filter(|line| *line == "x").count(), 20 << 10);
@@ -89,18 +90,20 @@ fn no_guest_waits_where_the_hypervisors_lines_fill_the_ring() {
 #[test]
 fn a_line_for_which_there_is_no_room_is_dropped_whole() {
     let mut t = Terminal::new();
-    let mut lengths = (0..200).cycle().take(2000);
-    for bytes in lengths.clone() {
-        t.write_stuck(1, "y".repeat(bytes).as_bytes());
+    let lines: Vec<String> = (0..2000)
+        .map(|n| format!("{n} {} {n}", "y".repeat(n % 200)))
+        .collect();
+    for line in &lines {
+        t.write_stuck(1, line.as_bytes());
         t.write_stuck(1, b"\n");
     }
     let text = t.text();
     assert!(text.len() > GUESTS - 300, "room is used");
+    let mut written = lines.iter();
     for line in text.split_inclusive("\r\n") {
         let line = line.strip_suffix("\r\n").expect("an end");
         let line = line.strip_prefix("[b] ").expect("a name in front");
-        assert!(line.bytes().all(|byte| byte == b'y'));
-        assert!(lengths.any(|bytes| bytes == line.len()), "{}", line.len());
+        assert!(written.any(|written| written == line), "{line}");
     }
 }
 
@@ -114,6 +117,22 @@ fn the_hypervisors_lines_wait_rather_than_be_lost() {
     }
     t.console.flush();
     assert!(t.seen.text().lines().eq(&lines));
+}
+
+#[test]
+fn a_line_that_need_not_wait_has_the_room_that_guests_leave() {
+    let mut t = Terminal::new();
+    t.write_stuck(0, &b"x".repeat(20 << 10));
+    let line = "y".repeat(100);
+    let mut told = 0;
+    while t.console.own_line_if_room(format_args!("{line}")) {
+        told += 1;
+    }
+    assert_eq!(told, (4 << 10) / 102);
+    let text = t.text();
+    assert_eq!(text.lines().skip(1).count(), told);
+    assert!(text.lines().skip(1).all(|shown| shown == line));
+    assert!(t.console.own_line_if_room(format_args!("{line}")));
 }
 
 #[test]
