@@ -1,9 +1,11 @@
 //! `cargo xtask mutants`: takes safeguards of stage 2, of nested guests, of their interrupts, of the lives of virtual
-//! machines and of locks away one by one, and sees whether tests notice.
+//! machines, of locks and of what they share of a machine away one by one, and sees whether tests notice.
 
+mod console;
 mod life;
 mod locks;
 mod nested;
+mod resources;
 mod stage2;
 mod table;
 mod vdev;
@@ -18,7 +20,7 @@ use crate::workspace::{self, Failure};
 use table::{Mutant, Subject};
 
 /// What the mutants are tested with.
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 9] = [
     "arm64",
     "stage2",
     "nested",
@@ -27,6 +29,7 @@ const CRATES: [&str; 8] = [
     "vdev",
     "life",
     "locks",
+    "resources",
 ];
 /// In percent: what a mutant breaks shows early or not at all.
 const TRIALS: &str = "4";
@@ -36,7 +39,7 @@ const DEADLINE: Duration = Duration::from_mins(5);
 const MEMORY: &str = "8388608";
 
 /// The crates that have some.
-const SUBJECTS: [Subject; 5] = [
+const SUBJECTS: [Subject; 6] = [
     Subject {
         name: "stage2",
         mutants: &[stage2::MUTANTS],
@@ -74,6 +77,11 @@ const SUBJECTS: [Subject; 5] = [
             &["--package", "droste-locks", "--test", "interleavings"],
         ],
     },
+    Subject {
+        name: "resources",
+        mutants: &[console::MUTANTS, resources::MUTANTS],
+        tests: &[&["--package", "droste-resources", "--lib", "--tests"]],
+    },
 ];
 
 /// Which mutants are run.
@@ -85,7 +93,7 @@ pub(crate) struct Options {
     /// Run those whose name holds this
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Run those of this crate: stage2, nested, vdev, life or locks
+    /// Run those of this crate: stage2, nested, vdev, life, locks or resources
     #[arg(long, value_name = "CRATE")]
     of: Option<String>,
 }

@@ -173,12 +173,16 @@ fn guests_are_held_while_much_waits_and_let_go_when_most_is_out() {
     while !t.seen.is_held.get() {
         t.write_stuck(0, b"x");
         sent += 1;
+        assert!(sent < 20 << 10, "never held");
     }
     assert_eq!(sent, FIFO + (8 << 10));
     assert!(t.console.is_held());
+    let mut steps = 0;
     while t.seen.is_held.get() {
         t.seen.pass(1);
         t.press(&[], &[]);
+        steps += 1;
+        assert!(steps < 20 << 10, "never let go");
     }
     let out = t.seen.out.borrow().len();
     assert_eq!(out, (4 << 10) + 1, "half of it");
@@ -206,9 +210,10 @@ fn the_uart_interrupts_for_room_while_something_waits_for_it() {
 fn one_interrupt_sends_no_more_than_its_share() {
     let mut t = Terminal::new();
     t.write_stuck(0, &[b'x'; 1000]);
-    t.seen.is_waited_for.set(true);
+    t.seen.is_fast.set(true);
     t.press(&[], &[]);
-    assert!(t.seen.out.borrow().len() <= 256 + FIFO);
+    let out = t.seen.out.borrow().len();
+    assert!((256..=256 + FIFO).contains(&out), "{out}");
 }
 
 #[test]

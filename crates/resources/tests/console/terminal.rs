@@ -22,6 +22,8 @@ pub(crate) struct Seen {
     asked: Cell<usize>,
     /// It sends a byte each time that it is asked for room in vain.
     pub(crate) is_waited_for: Cell<bool>,
+    /// It is never full.
+    pub(crate) is_fast: Cell<bool>,
     /// What is typed.
     pub(crate) keys: RefCell<VecDeque<u8>>,
     pub(crate) interest: Cell<Option<Interest>>,
@@ -49,6 +51,9 @@ pub(crate) struct Hardware(Rc<Seen>);
 
 impl Uarts for Hardware {
     fn is_full(&self) -> bool {
+        if self.0.is_fast.get() {
+            self.0.pass(FIFO);
+        }
         let is_full = self.0.fifo.borrow().len() == FIFO;
         if is_full && self.0.is_waited_for.get() {
             self.0.pass(1);
