@@ -14,9 +14,10 @@ use droste_nested::registers::VirtualEl2;
 use droste_stage2::Attributes;
 use droste_vdev::id;
 
-use crate::arch::boot::{has_e2h0, layout, secondary_start};
+use crate::arch::boot::{has_e2h0, secondary_start};
 use crate::arch::gic::Distributor;
 use crate::arch::id::{IdRegisters, Model};
+use crate::arch::image::layout;
 use crate::arch::memory::Region;
 use crate::arch::mmu::{self, Access, OutOfTables};
 use crate::arch::{self, firmware, gic, timer};

@@ -7,7 +7,7 @@ use core::fmt::{self, Display, Write};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::arch::bug::LastWords;
-use crate::arch::{boot, firmware, halt, timer};
+use crate::arch::{firmware, halt, image, timer};
 use crate::console;
 use crate::cpu::Cpu;
 use crate::guest_memory::rollovers;
@@ -56,8 +56,8 @@ pub(crate) fn print(moment: Moment) {
     for vm in machine().vms() {
         print_vm(vm);
     }
-    let image = boot::layout();
-    let all = image.all();
+    let layout = image::layout();
+    let all = layout.all();
     let tables: u64 = machine()
         .vms()
         .iter()
@@ -65,7 +65,7 @@ pub(crate) fn print(moment: Moment) {
         .sum();
     log::info!(
         "EL2 memory: {} KiB image, {} KiB with data and stacks, {} KiB for stage-2 tables; {} VMID rollovers",
-        image.file_bytes.div_ceil(1024),
+        layout.file_bytes.div_ceil(1024),
         (all.end - all.start).div_ceil(1024),
         tables / 1024,
         rollovers()
@@ -133,8 +133,8 @@ struct Record {
 
 impl Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let image = boot::layout();
-        let all = image.all();
+        let layout = image::layout();
+        let all = layout.all();
         let is_ok = machine()
             .vms()
             .iter()
@@ -148,7 +148,7 @@ impl Display for Record {
         write!(
             f,
             ",\"el2\":{{\"image\":{},\"memory\":{},\"rollovers\":{}}}",
-            image.file_bytes,
+            layout.file_bytes,
             all.end - all.start,
             rollovers()
         )?;

@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Write};
 
-use super::{boot, mrs, uart};
+use super::{image, mrs, uart};
 
 const PAGE: u64 = 4096;
 /// Return addresses that a trace prints: a stack that overflowed holds hundreds.
@@ -28,15 +28,15 @@ extern "C" fn handle_el2_bug(vector: u64, frame: &BugFrame) -> ! {
 const _: () = assert!(core::mem::offset_of!(BugFrame, sp) == 248);
 
 fn print(out: &mut LastWords, frame: &BugFrame) -> fmt::Result {
-    let image = boot::layout();
-    let base = image.text.start;
+    let layout = image::layout();
+    let base = layout.text.start;
     let (elr, esr, far) = (mrs!("elr_el2"), mrs!("esr_el2"), mrs!("far_el2"));
     writeln!(
         out,
         "  esr {esr:#010x}  far {far:#x}  pc {elr:#x} (image + {:#x})",
         elr.wrapping_sub(base)
     )?;
-    if boot::is_stack_guard(far) {
+    if image::is_stack_guard(far) {
         writeln!(
             out,
             "  far is in a stack's guard page: the stack overflowed"
@@ -54,14 +54,14 @@ fn print(out: &mut LastWords, frame: &BugFrame) -> fmt::Result {
 
 /// Prints the words of the stack at `sp` that lie in the text: return addresses, innermost first.
 pub(crate) fn trace(out: &mut LastWords, sp: u64) -> fmt::Result {
-    let image = boot::layout();
+    let layout = image::layout();
     // One that overflowed points into the guard page below the stack.
-    let sp = if boot::is_stack_guard(sp) {
+    let sp = if image::is_stack_guard(sp) {
         sp.next_multiple_of(PAGE)
     } else {
         sp
     };
-    let Some(end) = boot::stack_end(sp) else {
+    let Some(end) = image::stack_end(sp) else {
         return writeln!(out, "  sp is in no stack");
     };
     write!(out, "  stack, image +")?;
@@ -69,10 +69,10 @@ pub(crate) fn trace(out: &mut LastWords, sp: u64) -> fmt::Result {
         .step_by(8)
         .map(|at| super::memory::read_u64(droste_arm64::Pa(at)));
     for word in words
-        .filter(|word| image.text.contains(word))
+        .filter(|word| layout.text.contains(word))
         .take(TRACE_MAX)
     {
-        write!(out, " {:#x}", word - image.text.start)?;
+        write!(out, " {:#x}", word - layout.text.start)?;
     }
     writeln!(out)
 }
