@@ -30,6 +30,8 @@ use crate::nested::{self, Nested};
 use crate::vm::{BuildError, Outcome, Parts, Vm};
 use crate::{bug, console, logger, mmio, power, report, sched};
 
+arch::boot::entries!(primary, secondary);
+
 /// Where the RAM of a VM begins for its guest, unless a device writes to it without translation.
 const GUEST_RAM: u64 = 0x4000_0000;
 /// How long a CPU may take from PSCI CPU_ON until it is ready, milliseconds.
@@ -42,7 +44,7 @@ const BLOCK: u64 = 2 << 20;
 const PAGE: u64 = 4096;
 
 /// The boot CPU, under a stage 1 of the image and the device tree alone.
-pub(crate) fn primary(device_tree: Pa) -> ! {
+fn primary(device_tree: Pa) -> ! {
     let tree =
         Tree::read(memory::device_tree(device_tree)).unwrap_or_else(|error| refuse(&error, None));
     open_console(&tree);
@@ -157,7 +159,7 @@ fn find_redistributors() {
 }
 
 /// A secondary CPU, under the shared stage 1.
-pub(crate) fn secondary(index: usize) -> ! {
+fn secondary(index: usize) -> ! {
     let cpu = &cpu::all()[index];
     init_cpu(cpu);
     arch::vcpu::enter(sched::schedule(cpu, None))

@@ -6,6 +6,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use crate::arch;
 use crate::arch::bug::LastWords;
 
+arch::bug::handlers!(report);
+
 static REPORTED: AtomicBool = AtomicBool::new(false);
 
 /// Prints `what` and what `details` adds, stops all other CPUs, and then this one: powers the machine off where a

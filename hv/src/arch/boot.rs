@@ -1,4 +1,4 @@
-//! From the boot loader's first instruction to `main`, for the boot CPU and for the secondaries.
+//! From the boot loader's first instruction to Rust under stage 1, for the boot CPU and for the secondaries.
 //!
 //! `boot.s` relocates the image and gives each CPU its stack ([`image`](super::image)).
 
@@ -6,7 +6,6 @@ use droste_arm64::Pa;
 
 use super::image::layout;
 use super::mmu::MmuRegisters;
-use super::vcpu::VectorTable;
 use super::{MAX_CPUS, cache, mmu, mrs};
 
 core::arch::global_asm!(include_str!("boot.s"));
@@ -21,19 +20,27 @@ extern "C" fn boot_tables(device_tree: u64) -> *const MmuRegisters {
     mmu::build(&layout(), Pa(device_tree))
 }
 
-/// The boot CPU under its own stage 1.
-#[unsafe(no_mangle)]
-extern "C" fn primary_main(device_tree: u64) -> ! {
-    VectorTable::Plain.load();
-    crate::boot::primary(Pa(device_tree))
+/// Defines what `boot.s` calls under stage 1: `$primary` is told where the device tree is, `$secondary` which CPU it is, by
+/// the index that [`secondary_start`] was given.
+macro_rules! entries {
+    ($primary:path, $secondary:path) => {
+        /// The boot CPU under its own stage 1.
+        #[unsafe(no_mangle)]
+        extern "C" fn primary_main(device_tree: u64) -> ! {
+            $crate::arch::vcpu::VectorTable::Plain.load();
+            $primary(droste_arm64::Pa(device_tree))
+        }
+
+        /// A secondary CPU under stage 1.
+        #[unsafe(no_mangle)]
+        extern "C" fn secondary_main(cpu: u64) -> ! {
+            $crate::arch::vcpu::VectorTable::Plain.load();
+            $secondary(cpu as usize)
+        }
+    };
 }
 
-/// A secondary CPU under stage 1. `cpu` is the index that [`start_secondary`] was given.
-#[unsafe(no_mangle)]
-extern "C" fn secondary_main(cpu: u64) -> ! {
-    VectorTable::Plain.load();
-    crate::boot::secondary(cpu as usize)
-}
+pub(crate) use entries;
 
 /// What `secondary_entry` reads with the MMU off. Field offsets are fixed there.
 #[repr(C)]
@@ -46,7 +53,7 @@ struct SecondaryBoot {
 const _: () =
     assert!(core::mem::offset_of!(SecondaryBoot, cpu) == 32 && size_of::<MmuRegisters>() == 32);
 
-/// The address and context argument for PSCI CPU_ON that bring CPU `cpu` to [`secondary_main`].
+/// The address and context argument for PSCI CPU_ON that bring CPU `cpu` to its [entry](entries).
 pub(crate) fn secondary_start(cpu: usize) -> (u64, u64) {
     assert!(cpu < MAX_CPUS, "CPU {cpu} has no stack");
     let boot = alloc::boxed::Box::leak(alloc::boxed::Box::new(SecondaryBoot {

@@ -36,7 +36,7 @@ pub(crate) enum VectorTable {
 
 impl VectorTable {
     /// Makes it this CPU's.
-    pub(super) fn load(self) {
+    pub(crate) fn load(self) {
         macro_rules! load {
             ($table:literal) => {
                 core::arch::asm!(
