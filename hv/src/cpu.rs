@@ -8,7 +8,7 @@ use spin::Once;
 
 use crate::arch::id::Model;
 use crate::arch::{self, MAX_CPUS, gic};
-use crate::vcpu::Vcpu;
+use crate::vm::Vcpu;
 
 /// The SGI that makes a CPU look at what others left for it.
 pub(crate) const KICK_SGI: u32 = 0;

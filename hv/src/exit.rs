@@ -15,8 +15,7 @@ use crate::arch::{self, gic};
 use crate::cpu::{Cpu, KICK_SGI};
 use crate::machine::machine;
 use crate::stats::Exit;
-use crate::vcpu::Vcpu;
-use crate::vm::Resolution;
+use crate::vm::{Resolution, Vcpu};
 use crate::{bug, console, mmio, nested, power, report, sched, sysreg, vgic};
 
 /// The virtual timer's interrupt, as every guest's device tree has it.

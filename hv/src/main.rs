@@ -29,6 +29,5 @@ mod rest;
 mod sched;
 mod stats;
 mod sysreg;
-mod vcpu;
 mod vgic;
 mod vm;

@@ -16,7 +16,7 @@ use droste_life::{self as life, Member};
 use crate::arch::vcpu::VcpuState;
 use crate::arch::{self, timer};
 use crate::cpu::Cpu;
-use crate::vcpu::Vcpu;
+use crate::vm::Vcpu;
 use crate::{bug, exit, nested, report, rest, vgic};
 
 /// A deadline that is none.

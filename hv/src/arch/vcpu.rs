@@ -17,7 +17,7 @@ use super::{debug, exception, gic, has_ras, isb, mrs, msr, timer};
 use crate::cpu::Cpu;
 use crate::exit;
 use crate::nested::El2;
-use crate::vcpu::Vcpu;
+use crate::vm::Vcpu;
 
 core::arch::global_asm!(include_str!("vectors.s"));
 

@@ -36,7 +36,7 @@ use crate::machine::machine;
 use crate::nested::contexts::{Contexts, ShadowStats};
 use crate::nested::{self, Nested};
 use crate::rest::Rest;
-use crate::vcpu::Vcpu;
+use crate::vm::Vcpu;
 use crate::{console, mmio, power, vgic};
 
 pub(crate) use crate::guest_memory::Resolution;

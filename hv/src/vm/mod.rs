@@ -1,0 +1,11 @@
+//! What a virtual machine is: its parts, and where they are for its guest.
+
+mod vcpu;
+#[expect(
+    clippy::module_inception,
+    reason = "the folder has the parts of what stands in the file"
+)]
+mod vm;
+
+pub(crate) use vcpu::Vcpu;
+pub(crate) use vm::{BuildError, Outcome, Parts, Resolution, Vm};
