@@ -28,7 +28,7 @@ use crate::memory::{self, Ram};
 use crate::nested::contexts::without_table;
 use crate::nested::{self, Nested};
 use crate::vm::{BuildError, Outcome, Parts, Vm};
-use crate::{bug, console, logger, mmio, power, report, sched};
+use crate::{bug, console, exit, logger, mmio, power, report, sched};
 
 arch::boot::entries!(primary, secondary);
 
@@ -88,7 +88,7 @@ fn primary(device_tree: Pa) -> ! {
         }
     }
     bug::provoke(platform.option("droste.bug"));
-    arch::vcpu::enter(sched::schedule(cpu, None))
+    exit::enter(sched::schedule(cpu, None))
 }
 
 /// Opens the console that the tree names, before anything can fail: whatever is wrong is said there.
@@ -162,7 +162,7 @@ fn find_redistributors() {
 fn secondary(index: usize) -> ! {
     let cpu = &cpu::all()[index];
     init_cpu(cpu);
-    arch::vcpu::enter(sched::schedule(cpu, None))
+    exit::enter(sched::schedule(cpu, None))
 }
 
 /// Brings up what each CPU has of its own.

@@ -86,6 +86,12 @@ impl Cpu {
         self.members.get().is_some_and(|members| members.len() > 1)
     }
 
+    /// What it is; it is online.
+    pub(crate) fn model(&self) -> Model {
+        let model = self.model.get();
+        *model.expect("virtual CPUs run on CPUs that are online")
+    }
+
     /// Makes this CPU leave its guest, or its sleep, and look at what others left for it.
     pub(crate) fn kick(&self) {
         gic::send_sgi(self.affinity, KICK_SGI);

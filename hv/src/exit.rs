@@ -10,13 +10,26 @@ use droste_arm64::exception::{Abort, Injection, back_from_aarch32};
 use droste_stage2::Privilege;
 
 use crate::arch::exception::Fault;
-use crate::arch::vcpu::VcpuState;
 use crate::arch::{self, gic};
 use crate::cpu::{Cpu, KICK_SGI};
 use crate::machine::machine;
 use crate::stats::Exit;
+use crate::vm::VcpuState;
 use crate::vm::{Resolution, Vcpu};
 use crate::{bug, console, mmio, nested, power, report, sched, sysreg, vgic};
+
+arch::vcpu::handlers!(VcpuState {
+    /// A synchronous exception from a guest.
+    handle_sync => synchronous;
+    /// An interrupt while a guest ran.
+    handle_irq => interrupt;
+    /// An SError while a guest ran.
+    handle_serror => serror;
+    /// Any of these, of a guest in AArch32: comes before them, and in place of the first.
+    handle_aarch32 => leave_aarch32;
+    /// A guest that is to be entered, and to be told of a step over an instruction.
+    handle_stepped => stepped;
+});
 
 /// The virtual timer's interrupt, as every guest's device tree has it.
 pub(crate) const GUEST_VIRTUAL_TIMER: u32 = 27;
@@ -33,7 +46,7 @@ pub(crate) const GUEST_SECURE_TIMER: u32 = 29;
 
 /// A synchronous exception.
 #[inline]
-pub(crate) fn synchronous(mut state: Box<VcpuState>) -> Box<VcpuState> {
+fn synchronous(mut state: Box<VcpuState>) -> Box<VcpuState> {
     let esr = Fault::syndrome();
     if state.el2.is_some() {
         return nested::exits::synchronous(state, esr);
@@ -85,7 +98,7 @@ pub(crate) fn abort(state: &mut VcpuState, esr: Esr) {
 
 /// An interrupt while the guest ran.
 #[inline]
-pub(crate) fn interrupt(mut state: Box<VcpuState>) -> Box<VcpuState> {
+fn interrupt(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state.vcpu.counters.count(Exit::Interrupt);
     let cpu = state.cpu;
     take_interrupts(cpu, Some(&mut state));
@@ -97,20 +110,20 @@ pub(crate) fn interrupt(mut state: Box<VcpuState>) -> Box<VcpuState> {
 }
 
 /// An SError while the guest ran: its own, since EL2 takes none of its own unseen. The guest gets it as virtual one.
-pub(crate) fn serror(mut state: Box<VcpuState>) -> Box<VcpuState> {
+fn serror(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state.vcpu.counters.count(Exit::Other);
     state
         .vcpu
         .vm
         .complain(format_args!("SError, syndrome {:#x}", Fault::syndrome().0));
-    state.pend_serror();
+    state.resident.pend_serror();
     state
 }
 
 /// A guest is in AArch32. None has that, but hardware may, and lets EL1 return to it at EL0 without a word to EL2. This is
 /// the first that EL2 sees of it: the return was illegal. So nobody finds a mode that he cannot return to.
 #[cold]
-pub(crate) fn leave_aarch32(mut state: Box<VcpuState>) -> Box<VcpuState> {
+fn leave_aarch32(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state.vcpu.counters.count(Exit::Other);
     state
         .vcpu
@@ -125,7 +138,7 @@ pub(crate) fn leave_aarch32(mut state: Box<VcpuState>) -> Box<VcpuState> {
 /// The guest makes single steps, and one was over an instruction that was emulated: what the hardware would say when it is
 /// entered again is that it stepped over none.
 #[cold]
-pub(crate) fn stepped(mut state: Box<VcpuState>) -> Box<VcpuState> {
+fn stepped(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state.registers.forget_step();
     if nested::debug::is_stepping(&mut state) {
         inject(&mut state, Injection::Step);

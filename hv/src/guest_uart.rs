@@ -5,8 +5,8 @@ use droste_vdev::Line;
 use droste_vdev::gic::{Intid, Kicks};
 use droste_vdev::pl011::{Action, Pl011, Receipt, Room};
 
-use crate::arch::vcpu::VcpuState;
 use crate::mmio::UART_INTID;
+use crate::vm::VcpuState;
 use crate::vm::Vm;
 use crate::{console, vgic};
 

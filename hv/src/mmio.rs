@@ -5,7 +5,7 @@ use droste_arm64::esr::AccessSize;
 use droste_image::Console;
 use droste_vdev::gic::{self, Frame};
 
-use crate::arch::vcpu::VcpuState;
+use crate::vm::VcpuState;
 use crate::{guest_uart, vgic};
 
 /// Where the devices of every VM are: the addresses that QEMU's `virt` board made customary.

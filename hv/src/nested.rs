@@ -43,11 +43,12 @@ use crate::arch::el2::{Hardware, REGISTER_PAGE, has_register_page, register_page
 use crate::arch::guest_word;
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
-use crate::arch::vcpu::{Control, Fixed, VcpuState, VectorTable};
+use crate::arch::vcpu::{Control, Fixed, VectorTable};
 use crate::cpu::Cpu;
 use crate::guest_memory::GuestMemory;
 use crate::memory::Ram;
 use crate::vm::BuildError;
+use crate::vm::VcpuState;
 use contexts::{Contexts, Held};
 use interrupts::Interrupts;
 
@@ -239,7 +240,7 @@ impl El2 {
 
     /// Makes it that of a virtual CPU which runs on `cpu`.
     pub(crate) fn settle_on(&mut self, cpu: &Cpu) {
-        self.own = self.own.on(cpu);
+        self.own = self.own.on(cpu.model());
         let midr = self.own.midr;
         self.view(&mut Hardware).set(VPIDR, midr);
     }

@@ -5,10 +5,10 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use droste_vdev::psci::{Action, Workaround, Workarounds};
 
-use crate::arch::vcpu::VcpuState;
 use crate::arch::{self, firmware};
 use crate::machine::machine;
 use crate::report::{self, Moment};
+use crate::vm::VcpuState;
 use crate::vm::{Outcome, Vm};
 use crate::{console, sched};
 

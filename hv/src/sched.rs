@@ -13,10 +13,10 @@ use core::sync::atomic::Ordering;
 
 use droste_life::{self as life, Member};
 
-use crate::arch::vcpu::VcpuState;
 use crate::arch::{self, timer};
 use crate::cpu::Cpu;
 use crate::vm::Vcpu;
+use crate::vm::VcpuState;
 use crate::{bug, exit, nested, report, rest, vgic};
 
 /// A deadline that is none.
@@ -74,9 +74,14 @@ impl life::Cpu for Here {
         // Of those that are not in the hardware the deadline is that of the last look.
         nested::interrupts::drive_timers(state);
         vgic::unload(state);
-        state.save();
+        state.resident.save();
         let parked = state.el2.as_ref().and_then(|el2| el2.deadline());
-        let deadline = state.timer_deadline().into_iter().chain(parked).min();
+        let deadline = state
+            .resident
+            .timer_deadline()
+            .into_iter()
+            .chain(parked)
+            .min();
         state.vcpu.set_deadline(deadline);
         self.0.loaded_due.store(NEVER, Ordering::Relaxed);
     }

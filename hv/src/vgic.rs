@@ -8,10 +8,11 @@ use droste_arm64::Pa;
 use droste_vdev::Line;
 use droste_vdev::gic::{Gic, Intid, Kicks, MAX_LIST_REGISTERS, Vmcr};
 
-use crate::arch::vcpu::VcpuState;
+use crate::arch::vcpu::loaded_serror;
 use crate::arch::{self, gic};
 use crate::machine::machine;
 use crate::nested::interrupts;
+use crate::vm::VcpuState;
 use crate::vm::Vm;
 
 /// Makes each of `kicks` look at its interrupts: others by a kick, the loaded one by folding and filling here.
@@ -156,7 +157,7 @@ pub(crate) fn virtual_control() -> Vmcr {
 /// Whether an interrupt waits that ends a WFI of the loaded virtual CPU.
 pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
     // A virtual SError ends it, masked or not (DDI 0487, D1.7, "WFI wake-up events").
-    if VcpuState::loaded_serror() != 0 {
+    if loaded_serror() != 0 {
         return true;
     }
     if state.el2.as_ref().is_some_and(|el2| el2.has_guests_lists()) {

@@ -6,7 +6,7 @@
 pub(crate) mod boot;
 pub(crate) mod bug;
 pub(crate) mod cache;
-mod debug;
+pub(crate) mod debug;
 pub(crate) mod el2;
 pub(crate) mod exception;
 pub(crate) mod firmware;

@@ -16,10 +16,10 @@ use super::contexts::Answer;
 use super::{deliver, el2, interrupts, registers};
 use crate::arch::el2::Hardware;
 use crate::arch::exception::Fault;
-use crate::arch::vcpu::VcpuState;
 use crate::exit::{self, Place};
 use crate::stats::Exit;
 use crate::sysreg;
+use crate::vm::VcpuState;
 
 /// A synchronous exception. What virtual EL2 does most often has a way of its own.
 #[inline]

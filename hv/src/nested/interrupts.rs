@@ -25,9 +25,9 @@ use spin::mutex::TicketMutexGuard;
 use super::world::for_guest;
 use super::{El2, deliver, el2, ich, in_page};
 use crate::arch::traps::has_ecv;
-use crate::arch::vcpu::VcpuState;
 use crate::arch::{gic, timer};
 use crate::machine::machine;
+use crate::vm::VcpuState;
 use crate::{sched, vgic};
 
 const CNTP_CTL: Slot = in_page(CNTP_CTL_EL0);
@@ -340,7 +340,9 @@ fn show(state: &mut VcpuState, signal: Option<Signal>) {
     // It may go by what EL1 or others do to it, of which nobody is told.
     interrupts.is_due = signal.is_some();
     if let Some(left) = interrupts.left {
-        state.set_pending(left.pending_bit(), signal == Some(left));
+        state
+            .resident
+            .set_pending(left.pending_bit(), signal == Some(left));
     }
 }
 

@@ -16,8 +16,8 @@ use super::l1_memory::L1Memory;
 use super::{El2, deliver, el2, ich, in_page, interrupts, running};
 use crate::arch::el2::{self as hardware, Hardware};
 use crate::arch::timer;
-use crate::arch::vcpu::VcpuState;
 use crate::sysreg;
+use crate::vm::VcpuState;
 
 /// Carries out an access by virtual EL2, or by EL0 in its regime.
 #[inline(never)]

@@ -1,5 +1,6 @@
 //! What a virtual machine is: its parts, and where they are for its guest.
 
+mod state;
 mod vcpu;
 #[expect(
     clippy::module_inception,
@@ -7,5 +8,6 @@ mod vcpu;
 )]
 mod vm;
 
+pub(crate) use state::VcpuState;
 pub(crate) use vcpu::Vcpu;
 pub(crate) use vm::{BuildError, Outcome, Parts, Resolution, Vm};

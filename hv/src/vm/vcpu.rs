@@ -5,9 +5,9 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use droste_life::Kick;
 
-use crate::arch::vcpu::VcpuState;
 use crate::cpu::Cpu;
 use crate::stats::Counters;
+use crate::vm::VcpuState;
 use crate::vm::Vm;
 
 /// A virtual CPU. What it wants, and its registers while it is not loaded, are in its VM's `lives`.

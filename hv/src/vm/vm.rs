@@ -21,7 +21,7 @@ use spin::mutex::{SpinMutex, TicketMutex};
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
 use crate::arch::traps::Traps;
-use crate::arch::vcpu::{Control, Fixed, VcpuState, VectorTable};
+use crate::arch::vcpu::{Control, Fixed, VectorTable};
 use crate::arch::{self, gic};
 use crate::complaints::Complaints;
 use crate::cpu::Cpu;
@@ -37,6 +37,7 @@ use crate::nested::contexts::{Contexts, ShadowStats};
 use crate::nested::{self, Nested};
 use crate::rest::Rest;
 use crate::vm::Vcpu;
+use crate::vm::VcpuState;
 use crate::{console, mmio, power, vgic};
 
 pub(crate) use crate::guest_memory::Resolution;
