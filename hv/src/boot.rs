@@ -27,13 +27,12 @@ use crate::machine::{self, machine};
 use crate::memory::{self, Ram};
 use crate::nested::contexts::without_table;
 use crate::nested::{self, Nested};
+use crate::vm::layout as guest;
 use crate::vm::{BuildError, Outcome, Parts, Vm};
-use crate::{bug, console, exit, logger, mmio, power, report, sched};
+use crate::{bug, console, exit, logger, power, report, sched};
 
 arch::boot::entries!(primary, secondary);
 
-/// Where the RAM of a VM begins for its guest, unless a device writes to it without translation.
-const GUEST_RAM: u64 = 0x4000_0000;
 /// How long a CPU may take from PSCI CPU_ON until it is ready, milliseconds.
 const SECONDARY_MS: u64 = 1000;
 /// Most virtual CPUs of all VMs together, where those with EL2 count twice. Each takes up to 4 KiB of the heap, of 1 MiB in
@@ -385,11 +384,7 @@ impl Builder<'_> {
         let ours = core::iter::once(&p.gic.distributor)
             .chain(&p.gic.redistributors)
             .chain(&p.uart.registers);
-        let guest = [
-            mmio::DISTRIBUTOR..mmio::REDISTRIBUTORS + 64 * droste_vdev::gic::REDISTRIBUTOR_BYTES,
-            mmio::UART..mmio::UART + mmio::UART_BYTES,
-        ];
-        ours.chain(&guest)
+        ours.chain(&guest::taken())
             .chain(&self.taken)
             .any(|r| range.start < r.end && r.start < range.end)
     }
@@ -403,10 +398,10 @@ impl Builder<'_> {
     ) -> Result<(Region, u64), BuildError> {
         let bytes = image.memory;
         let gib = (bytes >= GIB)
-            .then(|| self.ram.take(bytes, GIB, GUEST_RAM))
+            .then(|| self.ram.take(bytes, GIB, guest::RAM))
             .flatten();
         let ram = gib
-            .or_else(|| self.ram.take(bytes, BLOCK, GUEST_RAM))
+            .or_else(|| self.ram.take(bytes, BLOCK, guest::RAM))
             .ok_or_else(|| {
                 let free = self.ram.free() >> 20;
                 BuildError(format!(
@@ -415,7 +410,7 @@ impl Builder<'_> {
                 ))
             })?;
         if devices.is_empty() {
-            return Ok((ram, GUEST_RAM));
+            return Ok((ram, guest::RAM));
         }
         let list: Vec<&str> = devices.iter().map(|d| d.path.as_str()).collect();
         let list: String = list.join(", ");

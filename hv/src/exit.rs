@@ -15,6 +15,7 @@ use crate::cpu::{Cpu, KICK_SGI};
 use crate::machine::machine;
 use crate::stats::Exit;
 use crate::vm::VcpuState;
+use crate::vm::layout::{self, Device};
 use crate::vm::{Resolution, Vcpu};
 use crate::{bug, console, mmio, nested, power, report, sched, sysreg, vgic};
 
@@ -30,19 +31,6 @@ arch::vcpu::handlers!(VcpuState {
     /// A guest that is to be entered, and to be told of a step over an instruction.
     handle_stepped => stepped;
 });
-
-/// The virtual timer's interrupt, as every guest's device tree has it.
-pub(crate) const GUEST_VIRTUAL_TIMER: u32 = 27;
-/// The physical timer's interrupt.
-pub(crate) const GUEST_PHYSICAL_TIMER: u32 = 30;
-/// The maintenance interrupt of the virtual CPU interface of a guest with EL2.
-pub(crate) const GUEST_GIC_MAINTENANCE: u32 = 25;
-/// The physical timer's interrupt of a guest's EL2; of a guest without, a place in the list of its timers.
-pub(crate) const GUEST_HYP_PHYSICAL_TIMER: u32 = 26;
-/// The virtual timer's interrupt of a guest's EL2 with VHE.
-pub(crate) const GUEST_HYP_VIRTUAL_TIMER: u32 = 28;
-/// The secure timer's interrupt: a place in the list of timers, for one that no guest has.
-pub(crate) const GUEST_SECURE_TIMER: u32 = 29;
 
 /// A synchronous exception.
 #[inline]
@@ -238,8 +226,8 @@ pub(crate) fn restore_timer_interrupts(state: &VcpuState) {
 #[inline]
 fn timer_interrupts(state: &VcpuState) -> [u32; 2] {
     match &state.el2 {
-        Some(el2) if el2.is_loaded() => [GUEST_HYP_VIRTUAL_TIMER, GUEST_HYP_PHYSICAL_TIMER],
-        _ => [GUEST_VIRTUAL_TIMER, GUEST_PHYSICAL_TIMER],
+        Some(el2) if el2.is_loaded() => [layout::HYP_VIRTUAL_TIMER, layout::HYP_PHYSICAL_TIMER],
+        _ => [layout::VIRTUAL_TIMER, layout::PHYSICAL_TIMER],
     }
 }
 
@@ -269,7 +257,7 @@ pub(crate) fn device_abort(state: &mut VcpuState, esr: Esr, (ipa, far): (Ipa, u6
 
 /// A load or store to an emulated device.
 #[inline]
-fn emulate(state: &mut VcpuState, esr: Esr, device: mmio::Device, far: u64) {
+fn emulate(state: &mut VcpuState, esr: Esr, device: Device, far: u64) {
     state.vcpu.counters.count(Exit::Mmio);
     match esr.mmio_access() {
         Some(access) => {
@@ -395,7 +383,7 @@ pub(crate) fn locate(state: &VcpuState, esr: Esr, far: u64) -> Place {
 }
 
 #[inline]
-fn mmio(state: &mut VcpuState, device: mmio::Device, access: MmioAccess) {
+fn mmio(state: &mut VcpuState, device: Device, access: MmioAccess) {
     match access.direction {
         Direction::Read => {
             let value = mmio::read(state, device, access.size);

@@ -5,9 +5,9 @@ use droste_vdev::Line;
 use droste_vdev::gic::{Intid, Kicks};
 use droste_vdev::pl011::{Action, Pl011, Receipt, Room};
 
-use crate::mmio::UART_INTID;
 use crate::vm::VcpuState;
 use crate::vm::Vm;
+use crate::vm::layout::UART_INTID;
 use crate::{console, vgic};
 
 /// A VM's UART, and what its GIC was last told of its interrupt line.

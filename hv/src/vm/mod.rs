@@ -1,5 +1,6 @@
 //! What a virtual machine is: its parts, and where they are for its guest.
 
+pub(crate) mod layout;
 mod state;
 mod vcpu;
 #[expect(

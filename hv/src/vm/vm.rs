@@ -25,10 +25,6 @@ use crate::arch::vcpu::{Control, Fixed, VectorTable};
 use crate::arch::{self, gic};
 use crate::complaints::Complaints;
 use crate::cpu::Cpu;
-use crate::exit::{
-    GUEST_GIC_MAINTENANCE, GUEST_HYP_PHYSICAL_TIMER, GUEST_HYP_VIRTUAL_TIMER, GUEST_PHYSICAL_TIMER,
-    GUEST_SECURE_TIMER, GUEST_VIRTUAL_TIMER,
-};
 use crate::guest_memory::{GuestMemory, Stage2Stats};
 use crate::guest_uart::GuestUart;
 use crate::loader::{Entry, LoadError, Plan};
@@ -38,7 +34,9 @@ use crate::nested::{self, Nested};
 use crate::rest::Rest;
 use crate::vm::Vcpu;
 use crate::vm::VcpuState;
-use crate::{console, mmio, power, vgic};
+use crate::{console, power, vgic};
+
+use super::layout;
 
 pub(crate) use crate::guest_memory::Resolution;
 pub(crate) use droste_life::Outcome;
@@ -116,8 +114,8 @@ impl Vm {
             .map(|i| i.intid);
         let last = intids
             .max()
-            .unwrap_or(mmio::UART_INTID)
-            .max(mmio::UART_INTID);
+            .unwrap_or(layout::UART_INTID)
+            .max(layout::UART_INTID);
         let gic_config = GicConfig {
             vcpus,
             spis: (last as usize + 1 - 32)
@@ -166,8 +164,8 @@ impl Vm {
 
     /// The emulated device at `ipa`.
     #[inline]
-    pub(crate) fn device_at(&self, ipa: Ipa) -> Option<mmio::Device> {
-        mmio::device_at(ipa, self.image.console, self.gic_config.vcpus)
+    pub(crate) fn device_at(&self, ipa: Ipa) -> Option<layout::Device> {
+        layout::device_at(ipa, self.image.console, self.gic_config.vcpus)
     }
 
     /// Whether code can be fetched at `ipa`.
@@ -217,12 +215,11 @@ impl Vm {
             trigger: Trigger::Level,
         };
         let el2 = (self.image.el2 != El2::None).then(|| GuestEl2 {
-            hyp_virtual_timer: (self.image.el2 == El2::Vhe).then(|| level(GUEST_HYP_VIRTUAL_TIMER)),
-            gic_maintenance: level(GUEST_GIC_MAINTENANCE),
+            hyp_virtual_timer: (self.image.el2 == El2::Vhe)
+                .then(|| level(layout::HYP_VIRTUAL_TIMER)),
+            gic_maintenance: level(layout::GIC_MAINTENANCE),
         });
-        let redistributors = vgic_model::REDISTRIBUTOR_BYTES * cpus.len() as u64;
-        let uart = (self.image.console == Console::Uart)
-            .then_some(mmio::UART..mmio::UART + mmio::UART_BYTES);
+        let uart = (self.image.console == Console::Uart).then_some(layout::UART);
         Guest {
             name: self.name(),
             cpus: &cpus,
@@ -230,15 +227,15 @@ impl Vm {
             initrd,
             dom0,
             bootargs: self.image.bootargs,
-            gic_distributor: mmio::DISTRIBUTOR..mmio::DISTRIBUTOR + vgic_model::DISTRIBUTOR_BYTES,
-            gic_redistributors: mmio::REDISTRIBUTORS..mmio::REDISTRIBUTORS + redistributors,
+            gic_distributor: layout::DISTRIBUTOR,
+            gic_redistributors: layout::redistributors(cpus.len()),
             uart,
             interrupts: GuestInterrupts {
-                secure_timer: level(GUEST_SECURE_TIMER),
-                physical_timer: level(GUEST_PHYSICAL_TIMER),
-                virtual_timer: level(GUEST_VIRTUAL_TIMER),
-                hyp_physical_timer: level(GUEST_HYP_PHYSICAL_TIMER),
-                uart: level(mmio::UART_INTID),
+                secure_timer: level(layout::SECURE_TIMER),
+                physical_timer: level(layout::PHYSICAL_TIMER),
+                virtual_timer: level(layout::VIRTUAL_TIMER),
+                hyp_physical_timer: level(layout::HYP_PHYSICAL_TIMER),
+                uart: level(layout::UART_INTID),
             },
             el2,
             devices: &self.devices,
