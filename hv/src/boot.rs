@@ -21,15 +21,16 @@ use crate::arch::image::layout;
 use crate::arch::memory::Region;
 use crate::arch::mmu::{self, Access, OutOfTables};
 use crate::arch::{self, firmware, gic, timer};
-use crate::cpu::{self, Cpu};
 use crate::guest_memory::GuestMemory;
+use crate::machine::bug;
+use crate::machine::cpu::{self, Cpu};
+use crate::machine::ram::{self, Ram};
 use crate::machine::{self, machine};
-use crate::memory::{self, Ram};
 use crate::nested::contexts::without_table;
 use crate::nested::{self, Nested};
 use crate::vm::layout as guest;
 use crate::vm::{BuildError, Outcome, Parts, Vm};
-use crate::{bug, console, exit, logger, power, report, sched};
+use crate::{console, exit, logger, power, report, sched};
 
 arch::boot::entries!(primary, secondary);
 
@@ -45,7 +46,7 @@ const PAGE: u64 = 4096;
 /// The boot CPU, under a stage 1 of the image and the device tree alone.
 fn primary(device_tree: Pa) -> ! {
     let tree =
-        Tree::read(memory::device_tree(device_tree)).unwrap_or_else(|error| refuse(&error, None));
+        Tree::read(ram::device_tree(device_tree)).unwrap_or_else(|error| refuse(&error, None));
     open_console(&tree);
     let nonce = tree.option("droste.report");
     let platform = tree

@@ -11,13 +11,13 @@ use droste_stage2::Privilege;
 
 use crate::arch::exception::Fault;
 use crate::arch::{self, gic};
-use crate::cpu::{Cpu, KICK_SGI};
-use crate::machine::machine;
-use crate::stats::Exit;
+use crate::machine::cpu::{Cpu, KICK_SGI};
+use crate::machine::{bug, machine};
 use crate::vm::VcpuState;
 use crate::vm::layout::{self, Device};
+use crate::vm::stats::Exit;
 use crate::vm::{Resolution, Vcpu};
-use crate::{bug, console, mmio, nested, power, report, sched, sysreg, vgic};
+use crate::{console, mmio, nested, power, report, sched, sysreg, vgic};
 
 arch::vcpu::handlers!(VcpuState {
     /// A synchronous exception from a guest.

@@ -21,7 +21,7 @@ use crate::arch::memory::Region;
 use crate::arch::stage2::Hardware;
 use crate::arch::{self, MAX_CPUS};
 use crate::machine::machine;
-use crate::memory::Ram;
+use crate::machine::ram::Ram;
 use crate::vm::BuildError;
 
 /// Bytes of a page of a table.

@@ -9,10 +9,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::arch::bug::LastWords;
 use crate::arch::{firmware, halt, image, timer};
 use crate::console;
-use crate::cpu::Cpu;
 use crate::guest_memory::rollovers;
+use crate::machine::cpu::Cpu;
 use crate::machine::{machine, try_machine};
-use crate::stats::EXIT_NAMES;
+use crate::vm::stats::EXIT_NAMES;
 use crate::vm::{Outcome, Vm};
 
 /// Whether the machine's work is done.

@@ -14,10 +14,11 @@ use core::sync::atomic::Ordering;
 use droste_life::{self as life, Member};
 
 use crate::arch::{self, timer};
-use crate::cpu::Cpu;
+use crate::machine::bug;
+use crate::machine::cpu::Cpu;
 use crate::vm::Vcpu;
 use crate::vm::VcpuState;
-use crate::{bug, exit, nested, report, rest, vgic};
+use crate::{exit, nested, report, rest, vgic};
 
 /// A deadline that is none.
 const NEVER: u64 = u64::MAX;

@@ -18,7 +18,7 @@ pub(crate) fn read_only(range: Range<u64>) -> &'static [u8] {
 
 /// A stretch of RAM that its holder alone owns: one VM's RAM, or the pages for its tables.
 ///
-/// Made by [`Ram::take`](crate::memory::Ram::take) alone, which gives out nothing twice; it is mapped, and is never given
+/// Made by [`Ram::take`](crate::machine::ram::Ram::take) alone, which gives out nothing twice; it is mapped, and is never given
 /// back.
 #[derive(Debug)]
 pub(crate) struct Region(Range<u64>);

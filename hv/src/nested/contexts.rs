@@ -32,7 +32,7 @@ use crate::arch::locks::{RwLock, queue_to_write};
 use crate::arch::stage2::Hardware;
 use crate::arch::{self, MAX_CPUS, el2};
 use crate::guest_memory::{GuestMemory, Late, PAGE, Pages, VMIDS, tables_for};
-use crate::memory::Ram;
+use crate::machine::ram::Ram;
 use crate::vm::BuildError;
 
 /// Contexts of the canonical table for L1's EL1 with stage 2 off: a virtual CPU holds one at most, and never waits for one.

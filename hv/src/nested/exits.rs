@@ -17,9 +17,9 @@ use super::{deliver, el2, interrupts, registers};
 use crate::arch::el2::Hardware;
 use crate::arch::exception::Fault;
 use crate::exit::{self, Place};
-use crate::stats::Exit;
 use crate::sysreg;
 use crate::vm::VcpuState;
+use crate::vm::stats::Exit;
 
 /// A synchronous exception. What virtual EL2 does most often has a way of its own.
 #[inline]

@@ -1,7 +1,9 @@
 //! What a virtual machine is: its parts, and where they are for its guest.
 
+mod complaints;
 pub(crate) mod layout;
 mod state;
+pub(crate) mod stats;
 mod vcpu;
 #[expect(
     clippy::module_inception,

@@ -8,7 +8,7 @@ use droste_vdev::sysreg::DebugRegisters;
 use super::Vcpu;
 use crate::arch::vcpu::{Control, Fixed, Registers, Resident};
 use crate::arch::{debug, isb};
-use crate::cpu::Cpu;
+use crate::machine::cpu::Cpu;
 use crate::nested::El2;
 
 /// A virtual CPU as its physical CPU holds it while it runs, and as it lies parked in between.

@@ -21,7 +21,7 @@ pub(crate) fn report(
     if REPORTED.swap(true, Ordering::Relaxed) {
         arch::halt();
     }
-    crate::cpu::stop_others();
+    crate::machine::cpu::stop_others();
     let mut out = LastWords;
     let version = env!("CARGO_PKG_VERSION");
     let cpu = arch::id::affinity();

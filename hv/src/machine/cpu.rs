@@ -98,7 +98,7 @@ impl Cpu {
     }
 }
 
-/// Makes all CPUs but this one stop; they see [`bug::is_reported`](crate::bug::is_reported) when they leave their
+/// Makes all CPUs but this one stop; they see [`bug::is_reported`](crate::machine::bug::is_reported) when they leave their
 /// guests.
 pub(crate) fn stop_others() {
     let me = arch::id::affinity();
