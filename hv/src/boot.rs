@@ -24,12 +24,13 @@ use crate::arch::{self, firmware, gic, timer};
 use crate::guest_memory::GuestMemory;
 use crate::machine::bug;
 use crate::machine::cpu::{self, Cpu};
+use crate::machine::error::BuildError;
 use crate::machine::ram::{self, Ram};
 use crate::machine::{self, machine};
 use crate::nested::contexts::without_table;
 use crate::nested::{self, Nested};
 use crate::vm::layout as guest;
-use crate::vm::{BuildError, Outcome, Parts, Vm};
+use crate::vm::{Outcome, Parts, Vm, all};
 use crate::{console, exit, logger, power, report, sched};
 
 arch::boot::entries!(primary, secondary);
@@ -80,7 +81,7 @@ fn primary(device_tree: Pa) -> ! {
     console::enable_interrupts();
     report::start();
     sched::arm(cpu, None);
-    for vm in machine().vms() {
+    for vm in all::vms() {
         if let Err(error) = vm.open() {
             log::error!("{}: {error}", vm.name());
             vm.lives.end(Some(Outcome::Failed));
@@ -256,29 +257,8 @@ fn build_vms(platform: &Platform, device_tree: Pa) -> Result<(), BuildError> {
     if vms.is_empty() {
         return Err(BuildError("the boot image holds no virtual machine".into()));
     }
-    assign(vms);
+    all::init(vms);
     Ok(())
-}
-
-/// Tells the machine, its CPUs and its interrupts whose they are.
-fn assign(vms: Vec<&'static Vm>) {
-    for cpu in cpu::all() {
-        let all = vms.iter().flat_map(|vm| vm.vcpus()).copied();
-        let members: Vec<_> = all.filter(|vcpu| vcpu.cpu.index == cpu.index).collect();
-        for (position, vcpu) in members.iter().enumerate() {
-            vcpu.set_position(position);
-        }
-        cpu.members.call_once(|| members);
-    }
-    let m = machine();
-    let mut owners = alloc::vec![None; 1020];
-    for vm in &vms {
-        for interrupt in vm.shared_interrupts() {
-            owners[interrupt.intid as usize] = Some(*vm);
-        }
-    }
-    m.owners.call_once(|| owners);
-    m.vms.call_once(|| vms);
 }
 
 struct Builder<'a> {

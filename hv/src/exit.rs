@@ -16,7 +16,7 @@ use crate::machine::{bug, machine};
 use crate::vm::VcpuState;
 use crate::vm::layout::{self, Device};
 use crate::vm::stats::Exit;
-use crate::vm::{Resolution, Vcpu};
+use crate::vm::{Resolution, Vcpu, all};
 use crate::{console, mmio, nested, power, report, sched, sysreg, vgic};
 
 arch::vcpu::handlers!(VcpuState {
@@ -91,7 +91,7 @@ fn interrupt(mut state: Box<VcpuState>) -> Box<VcpuState> {
     let cpu = state.cpu;
     take_interrupts(cpu, Some(&mut state));
     nested::exits::settle(&mut state);
-    if cpu.is_shared() || state.vcpu.vm.is_stopping() {
+    if all::is_shared(cpu) || state.vcpu.vm.is_stopping() {
         return sched::schedule(cpu, Some(state));
     }
     state
@@ -194,7 +194,7 @@ pub(crate) fn take_interrupts(cpu: &'static Cpu, mut state: Option<&mut VcpuStat
 
 /// A physical interrupt that belongs to a VM's device, or to nobody.
 fn shared_interrupt(intid: u32) {
-    match machine().owner_of(intid) {
+    match all::owner_of(intid) {
         Some(vm) => vm.shared_interrupt(intid),
         None => gic::deactivate(intid),
     }

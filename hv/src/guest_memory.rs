@@ -20,9 +20,9 @@ use crate::arch::locks::RwLock;
 use crate::arch::memory::Region;
 use crate::arch::stage2::Hardware;
 use crate::arch::{self, MAX_CPUS};
+use crate::machine::error::BuildError;
 use crate::machine::machine;
 use crate::machine::ram::Ram;
-use crate::vm::BuildError;
 
 /// Bytes of a page of a table.
 pub(crate) const PAGE: u64 = 4096;

@@ -16,8 +16,8 @@ use droste_life::{self as life, Member};
 use crate::arch::{self, timer};
 use crate::machine::bug;
 use crate::machine::cpu::Cpu;
-use crate::vm::Vcpu;
 use crate::vm::VcpuState;
+use crate::vm::{Vcpu, all};
 use crate::{exit, nested, report, rest, vgic};
 
 /// A deadline that is none.
@@ -31,7 +31,7 @@ struct Here(&'static Cpu);
 
 impl Here {
     fn vcpu(&self, position: usize) -> &'static Vcpu {
-        self.0.members()[position]
+        all::members(self.0)[position]
     }
 }
 
@@ -40,7 +40,7 @@ impl life::Cpu for Here {
     type End = Infallible;
 
     fn members(&self) -> usize {
-        self.0.members().len()
+        all::members(self.0).len()
     }
 
     fn member(&self, position: usize) -> Member<'_, Self::State> {
@@ -118,7 +118,7 @@ impl life::Cpu for Here {
     }
 
     fn arm(&mut self) {
-        if self.0.is_shared() {
+        if all::is_shared(self.0) {
             arm(self.0, Some(self.0.turn_end.load(Ordering::Relaxed)));
         }
     }
@@ -172,7 +172,7 @@ fn halt_after_bug() {
 
 fn earliest_deadline(cpu: &'static Cpu) -> Option<u64> {
     let is_waiting = |vcpu: &&&Vcpu| vcpu.vm.lives.stand(vcpu.index).is_waiting();
-    let waiting = cpu.members().iter().filter(is_waiting);
+    let waiting = all::members(cpu).iter().filter(is_waiting);
     waiting
         .map(|m| m.deadline())
         .min()
@@ -194,7 +194,7 @@ pub(crate) fn arm(cpu: &'static Cpu, end_of_turn: Option<u64>) {
 
 /// The EL2 timer has fired. On a shared CPU and in idleness the scheduler follows and sees who is due: off until then.
 pub(crate) fn timer_is_due(cpu: &'static Cpu) {
-    if cpu.is_shared() {
+    if all::is_shared(cpu) {
         timer::set_deadline(None);
     } else if cpu.due.load(Ordering::Relaxed) <= timer::now() {
         arm(cpu, None);

@@ -32,8 +32,8 @@ use crate::arch::locks::{RwLock, queue_to_write};
 use crate::arch::stage2::Hardware;
 use crate::arch::{self, MAX_CPUS, el2};
 use crate::guest_memory::{GuestMemory, Late, PAGE, Pages, VMIDS, tables_for};
+use crate::machine::error::BuildError;
 use crate::machine::ram::Ram;
-use crate::vm::BuildError;
 
 /// Contexts of the canonical table for L1's EL1 with stage 2 off: a virtual CPU holds one at most, and never waits for one.
 pub(crate) const fn without_table(vcpus: usize) -> usize {

@@ -1,7 +1,9 @@
 //! What a virtual machine is: its parts, and where they are for its guest.
 
+pub(crate) mod all;
 mod complaints;
 pub(crate) mod layout;
+pub(crate) mod reset;
 mod state;
 pub(crate) mod stats;
 mod vcpu;
@@ -13,4 +15,4 @@ mod vm;
 
 pub(crate) use state::VcpuState;
 pub(crate) use vcpu::Vcpu;
-pub(crate) use vm::{BuildError, Outcome, Parts, Resolution, Vm};
+pub(crate) use vm::{Outcome, Parts, Resolution, Vm};

@@ -3,12 +3,11 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
-use droste_arm64::{Ipa, hcr};
+use droste_arm64::Ipa;
 use droste_devtree::{Device, Guest, GuestDom0, GuestEl2, GuestInterrupts, Interrupt, Trigger};
 use droste_image::{Console, El2, VmImage};
 use droste_life::{Lives, Phase};
@@ -20,32 +19,28 @@ use spin::mutex::{SpinMutex, TicketMutex};
 
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
-use crate::arch::traps::Traps;
-use crate::arch::vcpu::{Control, Fixed, VectorTable};
 use crate::arch::{self, gic};
 use crate::guest_memory::{GuestMemory, Stage2Stats};
 use crate::guest_uart::GuestUart;
 use crate::loader::{Entry, LoadError, Plan};
 use crate::machine::cpu::Cpu;
-use crate::machine::machine;
+use crate::machine::error::BuildError;
+use crate::machine::{machine, workarounds};
 use crate::nested::contexts::{Contexts, ShadowStats};
 use crate::nested::{self, Nested};
 use crate::rest::Rest;
 use crate::vm::Vcpu;
 use crate::vm::VcpuState;
 use crate::vm::complaints::Complaints;
-use crate::{console, power, vgic};
+use crate::{console, vgic};
 
-use super::layout;
+use super::{layout, reset};
 
 pub(crate) use crate::guest_memory::Resolution;
 pub(crate) use droste_life::Outcome;
 
 /// Shared interrupts begin here; those below are a CPU's own.
 const FIRST_SPI: u32 = 32;
-
-/// Why a VM could not be built.
-pub(crate) struct BuildError(pub(crate) String);
 
 /// A virtual machine.
 pub(crate) struct Vm {
@@ -62,7 +57,7 @@ pub(crate) struct Vm {
     /// Its stage 2.
     pub(crate) memory: GuestMemory,
     /// What it has as a hypervisor.
-    nested: Option<Nested>,
+    pub(crate) nested: Option<Nested>,
     /// Its interrupt controller.
     pub(crate) gic: TicketMutex<Gic>,
     /// Its console.
@@ -134,7 +129,7 @@ impl Vm {
             nested: parts.nested,
             gic: TicketMutex::new(gic),
             uart: TicketMutex::new(GuestUart::new()),
-            psci: TicketMutex::new(Firmware::new(vcpus, power::workarounds())),
+            psci: TicketMutex::new(Firmware::new(vcpus, workarounds())),
             devices: parts.devices,
             gic_config,
             vcpus: Once::new(),
@@ -260,54 +255,11 @@ impl Vm {
     /// A life begins at `entry`.
     pub(crate) fn begin(&'static self, entry: Entry) {
         self.connect_devices();
-        self.lives
-            .begin(self.new_state(0, entry.pc, entry.device_tree));
-    }
-
-    /// Registers of virtual CPU `index` as it comes on at `pc`, with `argument` in x0.
-    pub(crate) fn new_state(&'static self, index: usize, pc: u64, argument: u64) -> Box<VcpuState> {
-        const GUEST: u64 = hcr::VM
-            | hcr::SWIO
-            | hcr::PTW
-            | hcr::FMO
-            | hcr::IMO
-            | hcr::AMO
-            | hcr::BSU_INNER
-            | hcr::TID3
-            | hcr::TSC
-            | hcr::TIDCP
-            | hcr::TACR
-            | hcr::RW
-            | hcr::TLOR
-            | hcr::TERR
-            | hcr::API
-            | hcr::APK;
-        let vcpu = self.vcpus()[index];
-        let shared = if vcpu.cpu.is_shared() {
-            hcr::TWI | hcr::TWE
-        } else {
-            0
-        };
-        let control = Control {
-            hcr: GUEST | shared | self.memory.hcr(),
-            mpidr: Affinity::of_vcpu(index).mpidr(),
-            midr: arch::id::midr(),
-            cntvoff: 0,
-            traps: Traps::own(),
-        };
-        let fixed = Fixed {
-            vtcr: self.memory.vtcr(),
-            vncr: None,
-            vectors: VectorTable::Plain,
-        };
-        let (el2, registers) = match &self.nested {
-            Some(nested) => {
-                let (el2, registers) = nested.reset(index, &self.ids, (fixed, control));
-                (Some(el2), registers)
-            }
-            None => (None, (fixed, control)),
-        };
-        VcpuState::new(vcpu, vcpu.cpu, registers, el2, (pc, argument))
+        self.lives.begin(reset::new_state(
+            self.vcpus()[0],
+            entry.pc,
+            entry.device_tree,
+        ));
     }
 
     /// Whether it is ending.
@@ -349,7 +301,7 @@ impl Vm {
         *self.gic.lock() = Gic::new(self.gic_config)?;
         *self.uart.lock() = GuestUart::new();
         console::tell_room(self);
-        *self.psci.lock() = Firmware::new(self.vcpus().len(), power::workarounds());
+        *self.psci.lock() = Firmware::new(self.vcpus().len(), workarounds());
         Ok(())
     }
 
