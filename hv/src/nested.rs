@@ -12,13 +12,11 @@
 //! - [`debug`]: MDSCR_EL1, which stands for two registers.
 //! - [`walks`]: at which level a walk of stage 1 failed.
 
-pub(crate) mod contexts;
 pub(crate) mod debug;
 pub(crate) mod deliver;
 pub(crate) mod exits;
 mod ich;
 pub(crate) mod interrupts;
-mod l1_memory;
 mod registers;
 pub(crate) mod walks;
 mod world;
@@ -27,9 +25,8 @@ use alloc::boxed::Box;
 use alloc::format;
 
 use droste_arm64::sysreg::{
-    HCR_EL2, ID_AA64ISAR0_EL1, ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1,
-    ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, SCTLR_EL1, SCTLR_EL2, SysReg, VPIDR_EL2,
-    VTCR_EL2, VTTBR_EL2,
+    HCR_EL2, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, SCTLR_EL1,
+    SCTLR_EL2, SysReg, VPIDR_EL2, VTCR_EL2, VTTBR_EL2,
 };
 use droste_arm64::vncr::{Nv1, PAGE_BYTES, RegisterPage, Slot, slot};
 use droste_arm64::{Granule, Pa, Vtcr, Vttbr, hcr};
@@ -44,12 +41,13 @@ use crate::arch::guest_word;
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
 use crate::arch::vcpu::{Control, Fixed, VectorTable};
-use crate::guest_memory::GuestMemory;
 use crate::machine::cpu::Cpu;
 use crate::machine::error::BuildError;
-use crate::machine::ram::Ram;
+use crate::memory::contexts::{Contexts, Held};
+use crate::memory::guest_memory::GuestMemory;
+use crate::memory::l1_memory::advertised;
+use crate::memory::ram::Ram;
 use crate::vm::VcpuState;
-use contexts::{Contexts, Held};
 use interrupts::Interrupts;
 
 const SCTLR_EL1_SLOT: Slot = in_page(SCTLR_EL1);
@@ -102,21 +100,6 @@ pub(crate) fn identification(
         shadow: Granule::Kib4,
     };
     id::value(register, host, without, shape)
-}
-
-/// What a guest that reads `ids` is shown of translation, with `memory`.
-fn advertised(ids: &IdRegisters, memory: &GuestMemory) -> Advertised {
-    Advertised {
-        ids: droste_arm64::IdRegisters {
-            isar0: ids.get(ID_AA64ISAR0_EL1),
-            mmfr0: ids.get(ID_AA64MMFR0_EL1),
-            mmfr1: ids.get(ID_AA64MMFR1_EL1),
-            mmfr2: ids.get(ID_AA64MMFR2_EL1),
-            ..memory.ids
-        },
-        isar1: ids.get(ID_AA64ISAR1_EL1),
-        ipa_bits: memory.geometry.ipa_bits(),
-    }
 }
 
 impl Nested {

@@ -8,10 +8,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::arch::{image, timer};
 use crate::console;
-use crate::guest_memory::rollovers;
 use crate::machine::cpu::Cpu;
 use crate::machine::machine;
 use crate::machine::record::End;
+use crate::memory::guest_memory::rollovers;
 use crate::vm::stats::EXIT_NAMES;
 use crate::vm::{Outcome, Vm, all};
 

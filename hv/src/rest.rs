@@ -6,8 +6,8 @@ use droste_life::{Budget, Outcome};
 
 use crate::arch::memory::Use;
 use crate::arch::timer;
-use crate::loader::{Done, Plan};
 use crate::machine::machine;
+use crate::memory::loader::{Done, Plan};
 use crate::power;
 use crate::vm::Vm;
 
@@ -75,7 +75,7 @@ impl Rest {
                 }
                 Step::Copy(Done::default(), Use::Used)
             }
-            Step::Copy(done, memory) => match self.plan.copy(vm, done, memory) {
+            Step::Copy(done, memory) => match self.plan.copy(&vm.ram, done, memory) {
                 Some(done) => Step::Copy(done, memory),
                 None => Step::Begin,
             },

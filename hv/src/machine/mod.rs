@@ -4,7 +4,6 @@ pub(crate) mod bug;
 pub(crate) mod cpu;
 pub(crate) mod error;
 mod platform;
-pub(crate) mod ram;
 pub(crate) mod record;
 
 pub(crate) use platform::{init, machine, try_machine, workarounds};

@@ -12,11 +12,11 @@ use droste_nested::forward::{Event, Verdict, evaluate, is_raised, routed};
 use droste_nested::registers::{Loaded, Twins};
 use droste_nested::{Abort, L2Ipa};
 
-use super::contexts::Answer;
 use super::{deliver, el2, interrupts, registers};
 use crate::arch::el2::Hardware;
 use crate::arch::exception::Fault;
 use crate::exit::{self, Place};
+use crate::memory::contexts::Answer;
 use crate::sysreg;
 use crate::vm::VcpuState;
 use crate::vm::stats::Exit;

@@ -20,13 +20,13 @@ use spin::mutex::{SpinMutex, TicketMutex};
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
 use crate::arch::{self, gic};
-use crate::guest_memory::{GuestMemory, Stage2Stats};
 use crate::guest_uart::GuestUart;
-use crate::loader::{Entry, LoadError, Plan};
 use crate::machine::cpu::Cpu;
 use crate::machine::error::BuildError;
 use crate::machine::{machine, workarounds};
-use crate::nested::contexts::{Contexts, ShadowStats};
+use crate::memory::contexts::{Contexts, ShadowStats};
+use crate::memory::guest_memory::{GuestMemory, Stage2Stats};
+use crate::memory::loader::{Entry, LoadError, Plan};
 use crate::nested::{self, Nested};
 use crate::rest::Rest;
 use crate::vm::Vcpu;
@@ -36,7 +36,7 @@ use crate::{console, vgic};
 
 use super::{layout, reset};
 
-pub(crate) use crate::guest_memory::Resolution;
+pub(crate) use crate::memory::guest_memory::Resolution;
 pub(crate) use droste_life::Outcome;
 
 /// Shared interrupts begin here; those below are a CPU's own.
@@ -245,7 +245,8 @@ impl Vm {
 
     /// Lets its home begin its first life.
     pub(crate) fn open(&self) -> Result<(), LoadError> {
-        let plan = Plan::new(self)?;
+        let tree = |initrd, dom0: Option<GuestDom0<'_>>| self.device_tree(initrd, dom0);
+        let plan = Plan::new(&self.image, self.ram_ipa, tree)?;
         self.rest.call_once(|| SpinMutex::new(Rest::new(plan)));
         self.lives.open();
         self.home().kick();
