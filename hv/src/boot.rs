@@ -21,6 +21,7 @@ use crate::arch::image::layout;
 use crate::arch::memory::Region;
 use crate::arch::mmu::{self, Access, OutOfTables};
 use crate::arch::{self, firmware, gic, timer};
+use crate::life::{lifecycle, sched};
 use crate::machine::bug;
 use crate::machine::cpu::{self, Cpu};
 use crate::machine::error::BuildError;
@@ -31,7 +32,7 @@ use crate::memory::ram::{self, Ram};
 use crate::nested::{self, Nested};
 use crate::vm::layout as guest;
 use crate::vm::{Outcome, Parts, Vm, all};
-use crate::{console, exit, logger, power, report, sched};
+use crate::{console, exit, logger, report};
 
 arch::boot::entries!(primary, secondary);
 
@@ -82,10 +83,10 @@ fn primary(device_tree: Pa) -> ! {
     report::start();
     sched::arm(cpu, None);
     for vm in all::vms() {
-        if let Err(error) = vm.open() {
+        if let Err(error) = lifecycle::open(vm) {
             log::error!("{}: {error}", vm.name());
             vm.lives.end(Some(Outcome::Failed));
-            power::vm_ended(vm);
+            lifecycle::vm_ended(vm);
         }
     }
     bug::provoke(platform.option("droste.bug"));
@@ -119,7 +120,7 @@ fn refuse(error: &PlatformError, nonce: Option<&str>) -> ! {
 /// The end on a machine that Droste cannot run on, or with nothing to run.
 fn give_up(why: fmt::Arguments<'_>) -> ! {
     log::error!("{why}");
-    power::machine_off()
+    lifecycle::machine_off()
 }
 
 /// Whether Droste can run on this CPU; says which of the machine's it leaves alone.

@@ -7,17 +7,20 @@ use alloc::boxed::Box;
 use droste_arm64::Ipa;
 use droste_arm64::esr::{Direction, Ec, Esr, FaultStatus, MmioAccess, fault_ipa};
 use droste_arm64::exception::{Abort, Injection, back_from_aarch32};
+use droste_life::Phase;
 use droste_stage2::Privilege;
+use droste_vdev::gic::Intid;
 
 use crate::arch::exception::Fault;
 use crate::arch::{self, gic};
+use crate::life::sched;
 use crate::machine::cpu::{Cpu, KICK_SGI};
 use crate::machine::{bug, machine};
 use crate::vm::VcpuState;
 use crate::vm::layout::{self, Device};
 use crate::vm::stats::Exit;
-use crate::vm::{Resolution, Vcpu, all};
-use crate::{console, mmio, nested, power, report, sched, sysreg, vgic};
+use crate::vm::{Resolution, Vcpu, Vm, all};
+use crate::{console, mmio, nested, power, report, sysreg, vgic};
 
 arch::vcpu::handlers!(VcpuState {
     /// A synchronous exception from a guest.
@@ -195,9 +198,19 @@ pub(crate) fn take_interrupts(cpu: &'static Cpu, mut state: Option<&mut VcpuStat
 /// A physical interrupt that belongs to a VM's device, or to nobody.
 fn shared_interrupt(intid: u32) {
     match all::owner_of(intid) {
-        Some(vm) => vm.shared_interrupt(intid),
+        Some(vm) => deliver_shared(vm, intid),
         None => gic::deactivate(intid),
     }
+}
+
+/// Physical interrupt `intid`, acknowledged, of one of its devices.
+fn deliver_shared(vm: &Vm, intid: u32) {
+    let Some(id) = Intid::new(intid) else { return };
+    if vm.lives.phase() != Phase::Running {
+        return gic::deactivate(intid);
+    }
+    let kicks = vm.gic.lock().inject_hardware(0, id, id);
+    vm.kick(kicks);
 }
 
 /// The guest's WFI or WFE, which trap only where it shares its CPU.

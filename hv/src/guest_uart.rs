@@ -88,7 +88,7 @@ fn tell_line(state: &mut VcpuState) {
 /// Brings the line of a VM's UART to its GIC, from a CPU where the VM need not be loaded.
 fn notify(vm: &Vm) {
     let kicks = raise_line(vm);
-    vgic::kick(vm, kicks);
+    vm.kick(kicks);
 }
 
 /// Sets the GIC's input to the UART's line if it has changed, with both locked, so that the last word is the right one.

@@ -23,7 +23,7 @@ pub(crate) fn read(state: &mut VcpuState, device: Device, size: AccessSize) -> u
                 return value;
             }
             // State that others' list registers hold shows as of their last fold: a guest that polls it sees it change.
-            vgic::kick(vm, unfolded.without(me));
+            vm.kick(unfolded.without(me));
             if !unfolded.contains(me) {
                 return value;
             }

@@ -233,6 +233,12 @@ impl El2 {
         self.loaded == Loaded::El2
     }
 
+    /// The context of the world that is loaded, if that is its guest's.
+    #[inline]
+    pub(crate) fn context(&self) -> Option<Held> {
+        self.held.filter(|_| !self.is_loaded())
+    }
+
     /// When the next of its timers fires that is not in the hardware, in ticks of the physical counter.
     pub(crate) fn deadline(&self) -> Option<u64> {
         self.interrupts.deadline
@@ -302,15 +308,6 @@ fn running(state: &mut VcpuState) -> (Running, u64) {
     }
     let pstate = virtual_pstate(hardware, Running::VirtualEl2);
     (Running::at(level(pstate), el2.hcr()), pstate)
-}
-
-/// Loads the context that a virtual CPU with EL2 is to run under: it is being put on its CPU.
-pub(crate) fn enter_context(state: &VcpuState, el2: &El2) {
-    let (vm, cpu, me) = (state.vcpu.vm, state.cpu.index, state.vcpu.index);
-    match (el2.loaded, el2.held) {
-        (Loaded::El1, Some(held)) => vm.contexts().enter(&vm.memory, held, cpu, me),
-        _ => vm.memory.enter(0, cpu, me),
-    }
 }
 
 /// Ends what a virtual CPU holds beside its registers: they are about to be lost.

@@ -1,15 +1,13 @@
-//! What a guest's firmware calls do, and the end of the machine.
+//! What a guest's firmware calls do.
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 use droste_vdev::psci::Action;
 
-use crate::arch::{self, firmware};
-use crate::report::{self, Moment};
+use crate::arch::firmware;
+use crate::life::sched;
 use crate::vm::VcpuState;
-use crate::vm::{Outcome, Vm, all, reset};
-use crate::{console, sched};
+use crate::vm::{Outcome, reset};
 
 /// An HVC or SMC of the loaded guest, which goes on after it.
 #[inline]
@@ -74,23 +72,4 @@ fn power_off(state: Box<VcpuState>) -> Box<VcpuState> {
         vcpu.vm.tell_cpus();
     }
     sched::schedule(cpu, None)
-}
-
-/// `vm` has come to its end; with the last one the machine goes off.
-pub(crate) fn vm_ended(vm: &Vm) {
-    static ENDED: AtomicUsize = AtomicUsize::new(0);
-    if ENDED.fetch_add(1, Ordering::AcqRel) + 1 == all::vms().len() {
-        report::print(Moment::Final);
-        machine_off();
-    }
-    log::info!("{}: {}", vm.name(), vm.outcome());
-}
-
-/// Powers the machine off, once all that was printed is out.
-pub(crate) fn machine_off() -> ! {
-    console::flush();
-    firmware::system_off();
-    log::error!("the firmware does not switch the machine off: it stays on, and does nothing");
-    console::flush();
-    arch::halt()
 }

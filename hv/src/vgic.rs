@@ -13,7 +13,6 @@ use crate::arch::{self, gic};
 use crate::machine::machine;
 use crate::nested::interrupts;
 use crate::vm::VcpuState;
-use crate::vm::Vm;
 
 /// Makes each of `kicks` look at its interrupts: others by a kick, the loaded one by folding and filling here.
 #[inline]
@@ -22,17 +21,9 @@ pub(crate) fn deliver(state: &mut VcpuState, kicks: Kicks) {
         return;
     }
     let me = state.vcpu.index;
-    kick(state.vcpu.vm, kicks.without(me));
+    state.vcpu.vm.kick(kicks.without(me));
     if kicks.contains(me) {
         refresh(state);
-    }
-}
-
-/// Kicks virtual CPUs of `vm`, none of which is loaded on this CPU, or whose own turn comes with the kick.
-#[inline]
-pub(crate) fn kick(vm: &Vm, kicks: Kicks) {
-    for index in kicks.iter() {
-        vm.vcpus()[index].kick();
     }
 }
 
@@ -73,7 +64,7 @@ pub(crate) fn update(state: &mut VcpuState, change: impl FnOnce(&mut Gic, usize)
             others
         }
     };
-    kick(vm, others.without(me));
+    vm.kick(others.without(me));
 }
 
 /// The level of the line of a physical interrupt that stands active for the loaded virtual CPU.
@@ -132,7 +123,7 @@ pub(crate) fn unload(state: &mut VcpuState) {
     write_lists(&mut state.lists_used, &state.lists, 0);
     // Neither its requests for maintenance nor its count of ends are the next one's.
     gic::set_virtual_interface_off();
-    kick(vm, others.without(me));
+    vm.kick(others.without(me));
 }
 
 /// Takes the loaded virtual CPU's own list registers back.

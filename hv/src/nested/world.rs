@@ -8,7 +8,7 @@ use droste_arm64::sysreg::{
 use droste_nested::forward::{self, Controls};
 use droste_nested::registers::{Known, Loaded, VirtualEl2, host_stage1};
 
-use super::{El2, HCR, VPIDR, el2, enter_context, interrupts};
+use super::{El2, HCR, VPIDR, el2, interrupts};
 use crate::arch::el2::Hardware;
 use crate::arch::traps::Traps;
 use crate::arch::vcpu::Control;
@@ -121,7 +121,7 @@ pub(super) fn to_guest(state: &mut VcpuState) {
     let control = el2.of_guest();
     el2.held = Some(vm.contexts().switch(&vm.memory, el2.held, &stage2));
     state.resident.set_control(control);
-    load_context(state);
+    state.enter_context();
     interrupts::switch(state);
     interrupts::settle(state);
 }
@@ -141,14 +141,8 @@ pub(super) fn to_host(state: &mut VcpuState) {
         control.cntvoff = el2.get(CNTVOFF);
     }
     state.resident.set_control(control);
-    load_context(state);
+    state.enter_context();
     interrupts::switch(state);
-}
-
-fn load_context(state: &VcpuState) {
-    if let Some(el2) = &state.el2 {
-        enter_context(state, el2);
-    }
 }
 
 /// HCR_EL2.VSE of virtual EL2 is clear once its guest has taken the SError.

@@ -4,6 +4,7 @@ pub(crate) mod all;
 mod complaints;
 pub(crate) mod layout;
 pub(crate) mod reset;
+pub(crate) mod rest;
 mod state;
 pub(crate) mod stats;
 mod vcpu;

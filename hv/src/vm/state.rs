@@ -68,6 +68,16 @@ impl VcpuState {
         isb();
     }
 
+    /// Makes the hardware translate for it, by the context chosen for it: it is being put on its CPU, or its EL2 has changed
+    /// worlds.
+    pub(crate) fn enter_context(&self) {
+        let (vm, cpu, me) = (self.vcpu.vm, self.cpu.index, self.vcpu.index);
+        match self.el2.as_ref().and_then(|el2| el2.context()) {
+            Some(held) => vm.contexts().enter(&vm.memory, held, cpu, me),
+            None => vm.memory.enter(0, cpu, me),
+        }
+    }
+
     /// Gives the hardware what it needs of the guest's debug registers. Breakpoints and watchpoints of one with EL2 never
     /// match: virtual EL2 and what is under it are one level to the hardware, and a change of worlds does not look at them.
     pub(crate) fn load_debug(&self) {

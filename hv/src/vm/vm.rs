@@ -1,5 +1,5 @@
-//! A virtual machine: what it owns, how it is built, opened and stopped. Its lives are `droste-life`'s; how one follows
-//! another is in [`rest`](crate::rest).
+//! A virtual machine: what it owns, how it is built and stopped. Its lives are `droste-life`'s; how one follows
+//! another is in [`rest`](crate::life::rest).
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -12,29 +12,27 @@ use droste_devtree::{Device, Guest, GuestDom0, GuestEl2, GuestInterrupts, Interr
 use droste_image::{Console, El2, VmImage};
 use droste_life::{Lives, Phase};
 use droste_vdev::Affinity;
-use droste_vdev::gic::{self as vgic_model, ConfigError, Gic, GicConfig, Intid};
+use droste_vdev::gic::{self as vgic_model, ConfigError, Gic, GicConfig, Kicks};
 use droste_vdev::psci::Firmware;
 use spin::Once;
 use spin::mutex::{SpinMutex, TicketMutex};
 
+use crate::arch::gic;
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
-use crate::arch::{self, gic};
 use crate::guest_uart::GuestUart;
 use crate::machine::cpu::Cpu;
 use crate::machine::error::BuildError;
-use crate::machine::{machine, workarounds};
+use crate::machine::workarounds;
 use crate::memory::contexts::{Contexts, ShadowStats};
 use crate::memory::guest_memory::{GuestMemory, Stage2Stats};
-use crate::memory::loader::{Entry, LoadError, Plan};
-use crate::nested::{self, Nested};
-use crate::rest::Rest;
+use crate::nested::Nested;
 use crate::vm::Vcpu;
 use crate::vm::VcpuState;
 use crate::vm::complaints::Complaints;
-use crate::{console, vgic};
+use crate::vm::rest::Rest;
 
-use super::{layout, reset};
+use super::layout;
 
 pub(crate) use crate::memory::guest_memory::Resolution;
 pub(crate) use droste_life::Outcome;
@@ -65,7 +63,7 @@ pub(crate) struct Vm {
     /// Power states of its CPUs.
     pub(crate) psci: TicketMutex<Firmware>,
     /// Platform devices that it drives.
-    devices: Vec<Device>,
+    pub(crate) devices: Vec<Device>,
     gic_config: GicConfig,
     vcpus: Once<Vec<&'static Vcpu>>,
     /// What it and its virtual CPUs do.
@@ -170,14 +168,6 @@ impl Vm {
             .is_some_and(|offset| offset < self.image.memory)
     }
 
-    /// Makes the hardware translate for the virtual CPU that is being loaded, by the context chosen for it.
-    pub(crate) fn enter_context(&self, state: &VcpuState) {
-        match &state.el2 {
-            Some(el2) => nested::enter_context(state, el2),
-            None => self.memory.enter(0, state.cpu.index, state.vcpu.index),
-        }
-    }
-
     /// The contexts of its guests; it has EL2.
     pub(crate) fn contexts(&self) -> &Contexts {
         let nested = self.nested.as_ref();
@@ -243,26 +233,6 @@ impl Vm {
         self.vcpus()[0].cpu
     }
 
-    /// Lets its home begin its first life.
-    pub(crate) fn open(&self) -> Result<(), LoadError> {
-        let tree = |initrd, dom0: Option<GuestDom0<'_>>| self.device_tree(initrd, dom0);
-        let plan = Plan::new(&self.image, self.ram_ipa, tree)?;
-        self.rest.call_once(|| SpinMutex::new(Rest::new(plan)));
-        self.lives.open();
-        self.home().kick();
-        Ok(())
-    }
-
-    /// A life begins at `entry`.
-    pub(crate) fn begin(&'static self, entry: Entry) {
-        self.connect_devices();
-        self.lives.begin(reset::new_state(
-            self.vcpus()[0],
-            entry.pc,
-            entry.device_tree,
-        ));
-    }
-
     /// Whether it is ending.
     #[inline]
     pub(crate) fn is_stopping(&self) -> bool {
@@ -298,41 +268,11 @@ impl Vm {
     }
 
     /// Makes its interrupts, its console and its firmware new, while it rests.
-    pub(crate) fn renew_devices(&self) -> Result<(), ConfigError> {
+    pub(crate) fn renew(&self) -> Result<(), ConfigError> {
         *self.gic.lock() = Gic::new(self.gic_config)?;
         *self.uart.lock() = GuestUart::new();
-        console::tell_room(self);
         *self.psci.lock() = Firmware::new(self.vcpus().len(), workarounds());
         Ok(())
-    }
-
-    /// Lets its devices interrupt, at the CPU of its first virtual one.
-    fn connect_devices(&self) {
-        let mut distributor = machine().distributor.lock();
-        for interrupt in self.shared_interrupts() {
-            let trigger = match interrupt.trigger {
-                Trigger::Edge => gic::Trigger::Edge,
-                Trigger::Level => gic::Trigger::Level,
-            };
-            distributor.enable(interrupt.intid, trigger, self.vcpus()[0].cpu.affinity);
-        }
-    }
-
-    /// Silences its devices, so that none writes to memory or interrupts on behalf of a guest that is gone.
-    pub(crate) fn reset_devices(&self) {
-        for device in self
-            .devices
-            .iter()
-            .filter(|d| d.is_compatible("virtio,mmio"))
-        {
-            for range in &device.registers {
-                arch::memory::reset_virtio(range.start);
-            }
-        }
-        let mut distributor = machine().distributor.lock();
-        for interrupt in self.shared_interrupts() {
-            distributor.disable(interrupt.intid);
-        }
     }
 
     /// Interrupts of its devices.
@@ -343,14 +283,13 @@ impl Vm {
             .filter(|i| i.intid >= FIRST_SPI)
     }
 
-    /// Physical interrupt `intid`, acknowledged, of one of its devices.
-    pub(crate) fn shared_interrupt(&self, intid: u32) {
-        let Some(id) = Intid::new(intid) else { return };
-        if self.lives.phase() != Phase::Running {
-            return gic::deactivate(intid);
+    /// Makes each of `kicks` look at its interrupts: virtual CPUs of which none is loaded on this CPU, or whose own turn
+    /// comes with the kick.
+    #[inline]
+    pub(crate) fn kick(&self, kicks: Kicks) {
+        for index in kicks.iter() {
+            self.vcpus()[index].kick();
         }
-        let kicks = self.gic.lock().inject_hardware(0, id, id);
-        vgic::kick(self, kicks);
     }
 
     /// Says what odd thing the guest did, unless it has done a lot of them lately.

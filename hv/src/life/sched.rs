@@ -13,12 +13,13 @@ use core::sync::atomic::Ordering;
 
 use droste_life::{self as life, Member};
 
+use super::rest;
 use crate::arch::{self, timer};
 use crate::machine::bug;
 use crate::machine::cpu::Cpu;
 use crate::vm::VcpuState;
 use crate::vm::{Vcpu, all};
-use crate::{exit, nested, report, rest, vgic};
+use crate::{exit, nested, report, vgic};
 
 /// A deadline that is none.
 const NEVER: u64 = u64::MAX;
@@ -65,7 +66,7 @@ impl life::Cpu for Here {
         exit::restore_timer_interrupts(state);
         state.load();
         state.vcpu.set_deadline(None);
-        state.vcpu.vm.enter_context(state);
+        state.enter_context();
         state.vcpu.take_kick();
         vgic::refresh(state);
         nested::interrupts::resume(state);
