@@ -14,23 +14,28 @@ use droste_nested::registers::VirtualEl2;
 use droste_stage2::Attributes;
 use droste_vdev::id;
 
-use crate::arch::boot::{has_e2h0, layout, secondary_start};
+use crate::arch::boot::{has_e2h0, secondary_start};
 use crate::arch::gic::Distributor;
 use crate::arch::id::{IdRegisters, Model};
+use crate::arch::image::layout;
 use crate::arch::memory::Region;
 use crate::arch::mmu::{self, Access, OutOfTables};
 use crate::arch::{self, firmware, gic, timer};
-use crate::cpu::{self, Cpu};
-use crate::guest_memory::GuestMemory;
+use crate::life::{lifecycle, sched};
+use crate::machine::bug;
+use crate::machine::cpu::{self, Cpu};
+use crate::machine::error::BuildError;
 use crate::machine::{self, machine};
-use crate::memory::{self, Ram};
-use crate::nested::contexts::without_table;
+use crate::memory::contexts::without_table;
+use crate::memory::guest_memory::GuestMemory;
+use crate::memory::ram::{self, Ram};
 use crate::nested::{self, Nested};
-use crate::vm::{BuildError, Outcome, Parts, Vm};
-use crate::{bug, console, logger, mmio, power, report, sched};
+use crate::vm::layout as guest;
+use crate::vm::{Outcome, Parts, Vm, all};
+use crate::{console, exit, logger, report};
 
-/// Where the RAM of a VM begins for its guest, unless a device writes to it without translation.
-const GUEST_RAM: u64 = 0x4000_0000;
+arch::boot::entries!(primary, secondary);
+
 /// How long a CPU may take from PSCI CPU_ON until it is ready, milliseconds.
 const SECONDARY_MS: u64 = 1000;
 /// Most virtual CPUs of all VMs together, where those with EL2 count twice. Each takes up to 4 KiB of the heap, of 1 MiB in
@@ -41,9 +46,9 @@ const BLOCK: u64 = 2 << 20;
 const PAGE: u64 = 4096;
 
 /// The boot CPU, under a stage 1 of the image and the device tree alone.
-pub(crate) fn primary(device_tree: Pa) -> ! {
+fn primary(device_tree: Pa) -> ! {
     let tree =
-        Tree::read(memory::device_tree(device_tree)).unwrap_or_else(|error| refuse(&error, None));
+        Tree::read(ram::device_tree(device_tree)).unwrap_or_else(|error| refuse(&error, None));
     open_console(&tree);
     let nonce = tree.option("droste.report");
     let platform = tree
@@ -77,15 +82,15 @@ pub(crate) fn primary(device_tree: Pa) -> ! {
     console::enable_interrupts();
     report::start();
     sched::arm(cpu, None);
-    for vm in machine().vms() {
-        if let Err(error) = vm.open() {
+    for vm in all::vms() {
+        if let Err(error) = lifecycle::open(vm) {
             log::error!("{}: {error}", vm.name());
             vm.lives.end(Some(Outcome::Failed));
-            power::vm_ended(vm);
+            lifecycle::vm_ended(vm);
         }
     }
     bug::provoke(platform.option("droste.bug"));
-    arch::vcpu::enter(sched::schedule(cpu, None))
+    exit::enter(sched::schedule(cpu, None))
 }
 
 /// Opens the console that the tree names, before anything can fail: whatever is wrong is said there.
@@ -115,7 +120,7 @@ fn refuse(error: &PlatformError, nonce: Option<&str>) -> ! {
 /// The end on a machine that Droste cannot run on, or with nothing to run.
 fn give_up(why: fmt::Arguments<'_>) -> ! {
     log::error!("{why}");
-    power::machine_off()
+    lifecycle::machine_off()
 }
 
 /// Whether Droste can run on this CPU; says which of the machine's it leaves alone.
@@ -156,10 +161,10 @@ fn find_redistributors() {
 }
 
 /// A secondary CPU, under the shared stage 1.
-pub(crate) fn secondary(index: usize) -> ! {
+fn secondary(index: usize) -> ! {
     let cpu = &cpu::all()[index];
     init_cpu(cpu);
-    arch::vcpu::enter(sched::schedule(cpu, None))
+    exit::enter(sched::schedule(cpu, None))
 }
 
 /// Brings up what each CPU has of its own.
@@ -253,29 +258,8 @@ fn build_vms(platform: &Platform, device_tree: Pa) -> Result<(), BuildError> {
     if vms.is_empty() {
         return Err(BuildError("the boot image holds no virtual machine".into()));
     }
-    assign(vms);
+    all::init(vms);
     Ok(())
-}
-
-/// Tells the machine, its CPUs and its interrupts whose they are.
-fn assign(vms: Vec<&'static Vm>) {
-    for cpu in cpu::all() {
-        let all = vms.iter().flat_map(|vm| vm.vcpus()).copied();
-        let members: Vec<_> = all.filter(|vcpu| vcpu.cpu.index == cpu.index).collect();
-        for (position, vcpu) in members.iter().enumerate() {
-            vcpu.set_position(position);
-        }
-        cpu.members.call_once(|| members);
-    }
-    let m = machine();
-    let mut owners = alloc::vec![None; 1020];
-    for vm in &vms {
-        for interrupt in vm.shared_interrupts() {
-            owners[interrupt.intid as usize] = Some(*vm);
-        }
-    }
-    m.owners.call_once(|| owners);
-    m.vms.call_once(|| vms);
 }
 
 struct Builder<'a> {
@@ -382,11 +366,7 @@ impl Builder<'_> {
         let ours = core::iter::once(&p.gic.distributor)
             .chain(&p.gic.redistributors)
             .chain(&p.uart.registers);
-        let guest = [
-            mmio::DISTRIBUTOR..mmio::REDISTRIBUTORS + 64 * droste_vdev::gic::REDISTRIBUTOR_BYTES,
-            mmio::UART..mmio::UART + mmio::UART_BYTES,
-        ];
-        ours.chain(&guest)
+        ours.chain(&guest::taken())
             .chain(&self.taken)
             .any(|r| range.start < r.end && r.start < range.end)
     }
@@ -400,10 +380,10 @@ impl Builder<'_> {
     ) -> Result<(Region, u64), BuildError> {
         let bytes = image.memory;
         let gib = (bytes >= GIB)
-            .then(|| self.ram.take(bytes, GIB, GUEST_RAM))
+            .then(|| self.ram.take(bytes, GIB, guest::RAM))
             .flatten();
         let ram = gib
-            .or_else(|| self.ram.take(bytes, BLOCK, GUEST_RAM))
+            .or_else(|| self.ram.take(bytes, BLOCK, guest::RAM))
             .ok_or_else(|| {
                 let free = self.ram.free() >> 20;
                 BuildError(format!(
@@ -412,7 +392,7 @@ impl Builder<'_> {
                 ))
             })?;
         if devices.is_empty() {
-            return Ok((ram, GUEST_RAM));
+            return Ok((ram, guest::RAM));
         }
         let list: Vec<&str> = devices.iter().map(|d| d.path.as_str()).collect();
         let list: String = list.join(", ");

@@ -22,9 +22,8 @@ use spin::mutex::TicketMutex;
 
 use crate::arch::uart;
 use crate::guest_uart;
-use crate::machine::machine;
 use crate::report::{self, Moment};
-use crate::vm::{Outcome, Vm};
+use crate::vm::{Outcome, Vm, all};
 
 const RING_BYTES: usize = 16 << 10;
 /// From here on guests wait, until half of it is out.
@@ -84,7 +83,7 @@ pub(crate) fn open(device: &Device) {
 /// Lets the UART interrupt for input; VMs exist.
 pub(crate) fn enable_interrupts() {
     if let Some(console) = CONSOLE.lock().as_mut() {
-        let lines = machine().vms().iter();
+        let lines = all::vms().iter();
         console.lines = lines.map(|_| Vec::with_capacity(LINE_BYTES + 2)).collect();
         console.update_masks();
     }
@@ -178,7 +177,7 @@ fn input(byte: u8) {
     let Some(focus) = CONSOLE.lock().as_ref().map(|console| console.focus) else {
         return;
     };
-    let vm = machine().vms().get(focus);
+    let vm = all::vms().get(focus);
     let Some(vm) = vm.filter(|vm| vm.outcome() == Outcome::Running) else {
         return switch_focus();
     };
@@ -196,7 +195,7 @@ fn input(byte: u8) {
 
 /// Gives the keyboard to the next VM that runs.
 fn switch_focus() {
-    let vms = machine().vms();
+    let vms = all::vms();
     let next = match CONSOLE.lock().as_mut() {
         Some(console) => {
             let turn = (1..=vms.len()).map(|n| (console.focus + n) % vms.len());
@@ -340,10 +339,7 @@ impl Console {
     #[cold]
     fn hold(&mut self) {
         self.is_held = true;
-        machine()
-            .vms()
-            .iter()
-            .for_each(|vm| guest_uart::set_room(vm, Room::Full));
+        tell_all(Room::Full);
     }
 
     /// Makes progress with output, and lets guests go on that were told to wait.
@@ -351,10 +347,7 @@ impl Console {
         self.drain(DRAIN_BYTES);
         if self.is_held && self.ring.len() < RING_HIGH / 2 {
             self.is_held = false;
-            machine()
-                .vms()
-                .iter()
-                .for_each(|vm| guest_uart::set_room(vm, Room::Free));
+            tell_all(Room::Free);
         }
     }
 
@@ -365,6 +358,13 @@ impl Console {
             masks |= Interrupts::TXI;
         }
         self.uart.set_interrupt_masks(masks);
+    }
+}
+
+/// Tells all guests whether there is room.
+fn tell_all(room: Room) {
+    for vm in all::vms() {
+        guest_uart::set_room(vm, room);
     }
 }
 

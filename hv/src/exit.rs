@@ -7,34 +7,37 @@ use alloc::boxed::Box;
 use droste_arm64::Ipa;
 use droste_arm64::esr::{Direction, Ec, Esr, FaultStatus, MmioAccess, fault_ipa};
 use droste_arm64::exception::{Abort, Injection, back_from_aarch32};
+use droste_life::Phase;
 use droste_stage2::Privilege;
+use droste_vdev::gic::Intid;
 
 use crate::arch::exception::Fault;
-use crate::arch::vcpu::VcpuState;
 use crate::arch::{self, gic};
-use crate::cpu::{Cpu, KICK_SGI};
-use crate::machine::machine;
-use crate::stats::Exit;
-use crate::vcpu::Vcpu;
-use crate::vm::Resolution;
-use crate::{bug, console, mmio, nested, power, report, sched, sysreg, vgic};
+use crate::life::sched;
+use crate::machine::cpu::{Cpu, KICK_SGI};
+use crate::machine::{bug, machine};
+use crate::vm::VcpuState;
+use crate::vm::layout::{self, Device};
+use crate::vm::stats::Exit;
+use crate::vm::{Resolution, Vcpu, Vm, all};
+use crate::{console, mmio, nested, power, report, sysreg, vgic};
 
-/// The virtual timer's interrupt, as every guest's device tree has it.
-pub(crate) const GUEST_VIRTUAL_TIMER: u32 = 27;
-/// The physical timer's interrupt.
-pub(crate) const GUEST_PHYSICAL_TIMER: u32 = 30;
-/// The maintenance interrupt of the virtual CPU interface of a guest with EL2.
-pub(crate) const GUEST_GIC_MAINTENANCE: u32 = 25;
-/// The physical timer's interrupt of a guest's EL2; of a guest without, a place in the list of its timers.
-pub(crate) const GUEST_HYP_PHYSICAL_TIMER: u32 = 26;
-/// The virtual timer's interrupt of a guest's EL2 with VHE.
-pub(crate) const GUEST_HYP_VIRTUAL_TIMER: u32 = 28;
-/// The secure timer's interrupt: a place in the list of timers, for one that no guest has.
-pub(crate) const GUEST_SECURE_TIMER: u32 = 29;
+arch::vcpu::handlers!(VcpuState {
+    /// A synchronous exception from a guest.
+    handle_sync => synchronous;
+    /// An interrupt while a guest ran.
+    handle_irq => interrupt;
+    /// An SError while a guest ran.
+    handle_serror => serror;
+    /// Any of these, of a guest in AArch32: comes before them, and in place of the first.
+    handle_aarch32 => leave_aarch32;
+    /// A guest that is to be entered, and to be told of a step over an instruction.
+    handle_stepped => stepped;
+});
 
 /// A synchronous exception.
 #[inline]
-pub(crate) fn synchronous(mut state: Box<VcpuState>) -> Box<VcpuState> {
+fn synchronous(mut state: Box<VcpuState>) -> Box<VcpuState> {
     let esr = Fault::syndrome();
     if state.el2.is_some() {
         return nested::exits::synchronous(state, esr);
@@ -86,32 +89,32 @@ pub(crate) fn abort(state: &mut VcpuState, esr: Esr) {
 
 /// An interrupt while the guest ran.
 #[inline]
-pub(crate) fn interrupt(mut state: Box<VcpuState>) -> Box<VcpuState> {
+fn interrupt(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state.vcpu.counters.count(Exit::Interrupt);
     let cpu = state.cpu;
     take_interrupts(cpu, Some(&mut state));
     nested::exits::settle(&mut state);
-    if cpu.is_shared() || state.vcpu.vm.is_stopping() {
+    if all::is_shared(cpu) || state.vcpu.vm.is_stopping() {
         return sched::schedule(cpu, Some(state));
     }
     state
 }
 
 /// An SError while the guest ran: its own, since EL2 takes none of its own unseen. The guest gets it as virtual one.
-pub(crate) fn serror(mut state: Box<VcpuState>) -> Box<VcpuState> {
+fn serror(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state.vcpu.counters.count(Exit::Other);
     state
         .vcpu
         .vm
         .complain(format_args!("SError, syndrome {:#x}", Fault::syndrome().0));
-    state.pend_serror();
+    state.resident.pend_serror();
     state
 }
 
 /// A guest is in AArch32. None has that, but hardware may, and lets EL1 return to it at EL0 without a word to EL2. This is
 /// the first that EL2 sees of it: the return was illegal. So nobody finds a mode that he cannot return to.
 #[cold]
-pub(crate) fn leave_aarch32(mut state: Box<VcpuState>) -> Box<VcpuState> {
+fn leave_aarch32(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state.vcpu.counters.count(Exit::Other);
     state
         .vcpu
@@ -126,7 +129,7 @@ pub(crate) fn leave_aarch32(mut state: Box<VcpuState>) -> Box<VcpuState> {
 /// The guest makes single steps, and one was over an instruction that was emulated: what the hardware would say when it is
 /// entered again is that it stepped over none.
 #[cold]
-pub(crate) fn stepped(mut state: Box<VcpuState>) -> Box<VcpuState> {
+fn stepped(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state.registers.forget_step();
     if nested::debug::is_stepping(&mut state) {
         inject(&mut state, Injection::Step);
@@ -194,10 +197,20 @@ pub(crate) fn take_interrupts(cpu: &'static Cpu, mut state: Option<&mut VcpuStat
 
 /// A physical interrupt that belongs to a VM's device, or to nobody.
 fn shared_interrupt(intid: u32) {
-    match machine().owner_of(intid) {
-        Some(vm) => vm.shared_interrupt(intid),
+    match all::owner_of(intid) {
+        Some(vm) => deliver_shared(vm, intid),
         None => gic::deactivate(intid),
     }
+}
+
+/// Physical interrupt `intid`, acknowledged, of one of its devices.
+fn deliver_shared(vm: &Vm, intid: u32) {
+    let Some(id) = Intid::new(intid) else { return };
+    if vm.lives.phase() != Phase::Running {
+        return gic::deactivate(intid);
+    }
+    let kicks = vm.gic.lock().inject_hardware(0, id, id);
+    vm.kick(kicks);
 }
 
 /// The guest's WFI or WFE, which trap only where it shares its CPU.
@@ -226,8 +239,8 @@ pub(crate) fn restore_timer_interrupts(state: &VcpuState) {
 #[inline]
 fn timer_interrupts(state: &VcpuState) -> [u32; 2] {
     match &state.el2 {
-        Some(el2) if el2.is_loaded() => [GUEST_HYP_VIRTUAL_TIMER, GUEST_HYP_PHYSICAL_TIMER],
-        _ => [GUEST_VIRTUAL_TIMER, GUEST_PHYSICAL_TIMER],
+        Some(el2) if el2.is_loaded() => [layout::HYP_VIRTUAL_TIMER, layout::HYP_PHYSICAL_TIMER],
+        _ => [layout::VIRTUAL_TIMER, layout::PHYSICAL_TIMER],
     }
 }
 
@@ -257,7 +270,7 @@ pub(crate) fn device_abort(state: &mut VcpuState, esr: Esr, (ipa, far): (Ipa, u6
 
 /// A load or store to an emulated device.
 #[inline]
-fn emulate(state: &mut VcpuState, esr: Esr, device: mmio::Device, far: u64) {
+fn emulate(state: &mut VcpuState, esr: Esr, device: Device, far: u64) {
     state.vcpu.counters.count(Exit::Mmio);
     match esr.mmio_access() {
         Some(access) => {
@@ -383,7 +396,7 @@ pub(crate) fn locate(state: &VcpuState, esr: Esr, far: u64) -> Place {
 }
 
 #[inline]
-fn mmio(state: &mut VcpuState, device: mmio::Device, access: MmioAccess) {
+fn mmio(state: &mut VcpuState, device: Device, access: MmioAccess) {
     match access.direction {
         Direction::Read => {
             let value = mmio::read(state, device, access.size);

@@ -5,9 +5,9 @@ use droste_vdev::Line;
 use droste_vdev::gic::{Intid, Kicks};
 use droste_vdev::pl011::{Action, Pl011, Receipt, Room};
 
-use crate::arch::vcpu::VcpuState;
-use crate::mmio::UART_INTID;
+use crate::vm::VcpuState;
 use crate::vm::Vm;
+use crate::vm::layout::UART_INTID;
 use crate::{console, vgic};
 
 /// A VM's UART, and what its GIC was last told of its interrupt line.
@@ -88,7 +88,7 @@ fn tell_line(state: &mut VcpuState) {
 /// Brings the line of a VM's UART to its GIC, from a CPU where the VM need not be loaded.
 fn notify(vm: &Vm) {
     let kicks = raise_line(vm);
-    vgic::kick(vm, kicks);
+    vm.kick(kicks);
 }
 
 /// Sets the GIC's input to the UART's line if it has changed, with both locked, so that the last word is the right one.

@@ -12,13 +12,11 @@
 //! - [`debug`]: MDSCR_EL1, which stands for two registers.
 //! - [`walks`]: at which level a walk of stage 1 failed.
 
-pub(crate) mod contexts;
 pub(crate) mod debug;
 pub(crate) mod deliver;
 pub(crate) mod exits;
 mod ich;
 pub(crate) mod interrupts;
-mod l1_memory;
 mod registers;
 pub(crate) mod walks;
 mod world;
@@ -27,9 +25,8 @@ use alloc::boxed::Box;
 use alloc::format;
 
 use droste_arm64::sysreg::{
-    HCR_EL2, ID_AA64ISAR0_EL1, ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1,
-    ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, SCTLR_EL1, SCTLR_EL2, SysReg, VPIDR_EL2,
-    VTCR_EL2, VTTBR_EL2,
+    HCR_EL2, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, SCTLR_EL1,
+    SCTLR_EL2, SysReg, VPIDR_EL2, VTCR_EL2, VTTBR_EL2,
 };
 use droste_arm64::vncr::{Nv1, PAGE_BYTES, RegisterPage, Slot, slot};
 use droste_arm64::{Granule, Pa, Vtcr, Vttbr, hcr};
@@ -43,12 +40,14 @@ use crate::arch::el2::{Hardware, REGISTER_PAGE, has_register_page, register_page
 use crate::arch::guest_word;
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
-use crate::arch::vcpu::{Control, Fixed, VcpuState, VectorTable};
-use crate::cpu::Cpu;
-use crate::guest_memory::GuestMemory;
-use crate::memory::Ram;
-use crate::vm::BuildError;
-use contexts::{Contexts, Held};
+use crate::arch::vcpu::{Control, Fixed, VectorTable};
+use crate::machine::cpu::Cpu;
+use crate::machine::error::BuildError;
+use crate::memory::contexts::{Contexts, Held};
+use crate::memory::guest_memory::GuestMemory;
+use crate::memory::l1_memory::advertised;
+use crate::memory::ram::Ram;
+use crate::vm::VcpuState;
 use interrupts::Interrupts;
 
 const SCTLR_EL1_SLOT: Slot = in_page(SCTLR_EL1);
@@ -101,21 +100,6 @@ pub(crate) fn identification(
         shadow: Granule::Kib4,
     };
     id::value(register, host, without, shape)
-}
-
-/// What a guest that reads `ids` is shown of translation, with `memory`.
-fn advertised(ids: &IdRegisters, memory: &GuestMemory) -> Advertised {
-    Advertised {
-        ids: droste_arm64::IdRegisters {
-            isar0: ids.get(ID_AA64ISAR0_EL1),
-            mmfr0: ids.get(ID_AA64MMFR0_EL1),
-            mmfr1: ids.get(ID_AA64MMFR1_EL1),
-            mmfr2: ids.get(ID_AA64MMFR2_EL1),
-            ..memory.ids
-        },
-        isar1: ids.get(ID_AA64ISAR1_EL1),
-        ipa_bits: memory.geometry.ipa_bits(),
-    }
 }
 
 impl Nested {
@@ -239,7 +223,7 @@ impl El2 {
 
     /// Makes it that of a virtual CPU which runs on `cpu`.
     pub(crate) fn settle_on(&mut self, cpu: &Cpu) {
-        self.own = self.own.on(cpu);
+        self.own = self.own.on(cpu.model());
         let midr = self.own.midr;
         self.view(&mut Hardware).set(VPIDR, midr);
     }
@@ -247,6 +231,12 @@ impl El2 {
     /// Whether virtual EL2 has the hardware's timers and EL1 registers, and not its guest.
     pub(crate) fn is_loaded(&self) -> bool {
         self.loaded == Loaded::El2
+    }
+
+    /// The context of the world that is loaded, if that is its guest's.
+    #[inline]
+    pub(crate) fn context(&self) -> Option<Held> {
+        self.held.filter(|_| !self.is_loaded())
     }
 
     /// When the next of its timers fires that is not in the hardware, in ticks of the physical counter.
@@ -318,15 +308,6 @@ fn running(state: &mut VcpuState) -> (Running, u64) {
     }
     let pstate = virtual_pstate(hardware, Running::VirtualEl2);
     (Running::at(level(pstate), el2.hcr()), pstate)
-}
-
-/// Loads the context that a virtual CPU with EL2 is to run under: it is being put on its CPU.
-pub(crate) fn enter_context(state: &VcpuState, el2: &El2) {
-    let (vm, cpu, me) = (state.vcpu.vm, state.cpu.index, state.vcpu.index);
-    match (el2.loaded, el2.held) {
-        (Loaded::El1, Some(held)) => vm.contexts().enter(&vm.memory, held, cpu, me),
-        _ => vm.memory.enter(0, cpu, me),
-    }
 }
 
 /// Ends what a virtual CPU holds beside its registers: they are about to be lost.

@@ -1,16 +1,13 @@
-//! What a guest's firmware calls do, and the end of the machine.
+//! What a guest's firmware calls do.
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
-use droste_vdev::psci::{Action, Workaround, Workarounds};
+use droste_vdev::psci::Action;
 
-use crate::arch::vcpu::VcpuState;
-use crate::arch::{self, firmware};
-use crate::machine::machine;
-use crate::report::{self, Moment};
-use crate::vm::{Outcome, Vm};
-use crate::{console, sched};
+use crate::arch::firmware;
+use crate::life::sched;
+use crate::vm::VcpuState;
+use crate::vm::{Outcome, reset};
 
 /// An HVC or SMC of the loaded guest, which goes on after it.
 #[inline]
@@ -44,7 +41,7 @@ fn act(mut state: Box<VcpuState>, action: Action) -> Box<VcpuState> {
             let vcpu = vm.vcpus()[target];
             // Confirmed first: once it runs it may switch itself off again.
             vm.psci.lock().confirm_on(target);
-            vcpu.power_on(vm.new_state(target, entry.0, context));
+            vcpu.power_on(reset::new_state(vcpu, entry.0, context));
             state.registers.set(0, 0);
         }
         Action::Workaround { function } => firmware::work_around(function, state.registers.get(1)),
@@ -75,36 +72,4 @@ fn power_off(state: Box<VcpuState>) -> Box<VcpuState> {
         vcpu.vm.tell_cpus();
     }
     sched::schedule(cpu, None)
-}
-
-/// What the machine's firmware offers guests against speculation.
-pub(crate) fn workarounds() -> Workarounds {
-    const WORKAROUND_1: u32 = 0x8000_8000;
-    const WORKAROUND_3: u32 = 0x8000_3fff;
-    let answer = |function| Workaround::from_firmware(firmware::arch_features(function));
-    Workarounds {
-        workaround_1: answer(WORKAROUND_1),
-        // Its setting is a CPU's, and guests take turns: not offered.
-        workaround_2: Workaround::Unknown,
-        workaround_3: answer(WORKAROUND_3),
-    }
-}
-
-/// `vm` has come to its end; with the last one the machine goes off.
-pub(crate) fn vm_ended(vm: &Vm) {
-    static ENDED: AtomicUsize = AtomicUsize::new(0);
-    if ENDED.fetch_add(1, Ordering::AcqRel) + 1 == machine().vms().len() {
-        report::print(Moment::Final);
-        machine_off();
-    }
-    log::info!("{}: {}", vm.name(), vm.outcome());
-}
-
-/// Powers the machine off, once all that was printed is out.
-pub(crate) fn machine_off() -> ! {
-    console::flush();
-    firmware::system_off();
-    log::error!("the firmware does not switch the machine off: it stays on, and does nothing");
-    console::flush();
-    arch::halt()
 }

@@ -3,17 +3,17 @@
 //! A record is a line of JSON behind the word that the tool chose at random (`droste.report=`). Guests never see that
 //! word, so they cannot forge one.
 
-use core::fmt::{self, Display, Write};
+use core::fmt::{self, Display};
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::arch::bug::LastWords;
-use crate::arch::{boot, firmware, halt, timer};
+use crate::arch::{image, timer};
 use crate::console;
-use crate::cpu::Cpu;
-use crate::guest_memory::rollovers;
-use crate::machine::{machine, try_machine};
-use crate::stats::EXIT_NAMES;
-use crate::vm::{Outcome, Vm};
+use crate::machine::cpu::Cpu;
+use crate::machine::machine;
+use crate::machine::record::End;
+use crate::memory::guest_memory::rollovers;
+use crate::vm::stats::EXIT_NAMES;
+use crate::vm::{Outcome, Vm, all};
 
 /// Whether the machine's work is done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,19 +53,15 @@ pub(crate) fn print_if_due(cpu: &Cpu) {
 
 /// Prints the report of all VMs.
 pub(crate) fn print(moment: Moment) {
-    for vm in machine().vms() {
+    for vm in all::vms() {
         print_vm(vm);
     }
-    let image = boot::layout();
-    let all = image.all();
-    let tables: u64 = machine()
-        .vms()
-        .iter()
-        .map(|vm| vm.stage2().table_bytes)
-        .sum();
+    let layout = image::layout();
+    let all = layout.all();
+    let tables: u64 = all::vms().iter().map(|vm| vm.stage2().table_bytes).sum();
     log::info!(
         "EL2 memory: {} KiB image, {} KiB with data and stacks, {} KiB for stage-2 tables; {} VMID rollovers",
-        image.file_bytes.div_ceil(1024),
+        layout.file_bytes.div_ceil(1024),
         (all.end - all.start).div_ceil(1024),
         tables / 1024,
         rollovers()
@@ -133,12 +129,9 @@ struct Record {
 
 impl Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let image = boot::layout();
-        let all = image.all();
-        let is_ok = machine()
-            .vms()
-            .iter()
-            .all(|vm| vm.outcome() == Outcome::Off);
+        let layout = image::layout();
+        let all = layout.all();
+        let is_ok = all::vms().iter().all(|vm| vm.outcome() == Outcome::Off);
         write!(f, "{{\"final\":{}", self.moment == Moment::Final)?;
         write!(
             f,
@@ -148,12 +141,12 @@ impl Display for Record {
         write!(
             f,
             ",\"el2\":{{\"image\":{},\"memory\":{},\"rollovers\":{}}}",
-            image.file_bytes,
+            layout.file_bytes,
             all.end - all.start,
             rollovers()
         )?;
         write!(f, ",\"vms\":[")?;
-        for (i, vm) in machine().vms().iter().enumerate() {
+        for (i, vm) in all::vms().iter().enumerate() {
             write!(f, "{}", if i == 0 { "" } else { "," })?;
             write_vm(f, vm)?;
         }
@@ -200,54 +193,11 @@ fn write_vm(f: &mut fmt::Formatter<'_>, vm: &Vm) -> fmt::Result {
     write!(f, "}}")
 }
 
-/// The end of a machine on which Droste found a bug of its own: the tool hears of it, a person reads it.
-pub(crate) fn after_bug(out: &mut LastWords, what: fmt::Arguments<'_>) -> ! {
-    let Some(nonce) = try_machine().and_then(|m| m.nonce.as_ref()) else {
-        halt()
-    };
-    let _ = writeln!(out, "{}", End(nonce, "bug", what));
-    firmware::system_off();
-    halt()
-}
-
 /// The tool that marks records by `nonce` hears that nothing could be run.
 pub(crate) fn failed(nonce: Option<&str>, why: fmt::Arguments<'_>) {
     if let Some(nonce) = nonce.filter(|nonce| !nonce.is_empty()) {
         console::with_line(|line| {
             let _ = write!(line, "{}", End(nonce, "failed", why));
         });
-    }
-}
-
-/// The final record of a machine of which nothing else is known: its nonce, what became of it, and why.
-struct End<'a>(&'a str, &'a str, fmt::Arguments<'a>);
-
-impl Display for End<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(nonce, outcome, why) = *self;
-        write!(
-            f,
-            "{nonce} {{\"final\":true,\"outcome\":\"{outcome}\",\"message\":\"{}\"}}",
-            Escaped(why)
-        )
-    }
-}
-
-/// Text as the inside of a JSON string.
-struct Escaped<'a>(fmt::Arguments<'a>);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
-        impl Write for Escape<'_, '_> {
-            fn write_str(&mut self, text: &str) -> fmt::Result {
-                text.chars().try_for_each(|c| match c {
-                    '"' | '\\' => write!(self.0, "\\{c}"),
-                    c if c.is_control() => self.0.write_char(' '),
-                    c => self.0.write_char(c),
-                })
-            }
-        }
-        write!(Escape(f), "{}", self.0)
     }
 }

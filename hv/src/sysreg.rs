@@ -5,7 +5,7 @@ use droste_arm64::exception::Injection;
 use droste_vdev::gic::SgiRegister;
 use droste_vdev::sysreg::{Action, DebugRegister, action};
 
-use crate::arch::vcpu::VcpuState;
+use crate::vm::VcpuState;
 use crate::{exit, nested, vgic};
 
 /// Carries out `access`, which `esr` tells of; one that no row of the table knows is UNDEFINED.

@@ -8,11 +8,11 @@ use droste_arm64::Pa;
 use droste_vdev::Line;
 use droste_vdev::gic::{Gic, Intid, Kicks, MAX_LIST_REGISTERS, Vmcr};
 
-use crate::arch::vcpu::VcpuState;
+use crate::arch::vcpu::loaded_serror;
 use crate::arch::{self, gic};
 use crate::machine::machine;
 use crate::nested::interrupts;
-use crate::vm::Vm;
+use crate::vm::VcpuState;
 
 /// Makes each of `kicks` look at its interrupts: others by a kick, the loaded one by folding and filling here.
 #[inline]
@@ -21,17 +21,9 @@ pub(crate) fn deliver(state: &mut VcpuState, kicks: Kicks) {
         return;
     }
     let me = state.vcpu.index;
-    kick(state.vcpu.vm, kicks.without(me));
+    state.vcpu.vm.kick(kicks.without(me));
     if kicks.contains(me) {
         refresh(state);
-    }
-}
-
-/// Kicks virtual CPUs of `vm`, none of which is loaded on this CPU, or whose own turn comes with the kick.
-#[inline]
-pub(crate) fn kick(vm: &Vm, kicks: Kicks) {
-    for index in kicks.iter() {
-        vm.vcpus()[index].kick();
     }
 }
 
@@ -72,7 +64,7 @@ pub(crate) fn update(state: &mut VcpuState, change: impl FnOnce(&mut Gic, usize)
             others
         }
     };
-    kick(vm, others.without(me));
+    vm.kick(others.without(me));
 }
 
 /// The level of the line of a physical interrupt that stands active for the loaded virtual CPU.
@@ -131,7 +123,7 @@ pub(crate) fn unload(state: &mut VcpuState) {
     write_lists(&mut state.lists_used, &state.lists, 0);
     // Neither its requests for maintenance nor its count of ends are the next one's.
     gic::set_virtual_interface_off();
-    kick(vm, others.without(me));
+    vm.kick(others.without(me));
 }
 
 /// Takes the loaded virtual CPU's own list registers back.
@@ -156,7 +148,7 @@ pub(crate) fn virtual_control() -> Vmcr {
 /// Whether an interrupt waits that ends a WFI of the loaded virtual CPU.
 pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
     // A virtual SError ends it, masked or not (DDI 0487, D1.7, "WFI wake-up events").
-    if VcpuState::loaded_serror() != 0 {
+    if loaded_serror() != 0 {
         return true;
     }
     if state.el2.as_ref().is_some_and(|el2| el2.has_guests_lists()) {

@@ -13,7 +13,7 @@ use droste_nested::registers::{Known, Loaded};
 use super::{SCTLR, debug, el2, running, world};
 use crate::arch::el2::Hardware;
 use crate::arch::exception::ExceptionRegisters;
-use crate::arch::vcpu::VcpuState;
+use crate::vm::VcpuState;
 
 const HPFAR: Known = Known::new(HPFAR_EL2);
 const MDCR: Known = Known::new(MDCR_EL2);

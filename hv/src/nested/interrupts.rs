@@ -25,10 +25,11 @@ use spin::mutex::TicketMutexGuard;
 use super::world::for_guest;
 use super::{El2, deliver, el2, ich, in_page};
 use crate::arch::traps::has_ecv;
-use crate::arch::vcpu::VcpuState;
 use crate::arch::{gic, timer};
+use crate::life::sched;
 use crate::machine::machine;
-use crate::{sched, vgic};
+use crate::vgic;
+use crate::vm::VcpuState;
 
 const CNTP_CTL: Slot = in_page(CNTP_CTL_EL0);
 const CNTP_CVAL: Slot = in_page(CNTP_CVAL_EL0);
@@ -206,7 +207,7 @@ pub(super) fn take_back(state: &mut VcpuState) {
     };
     vgic::deactivate_owed(&mut gic, me);
     drop(gic);
-    vgic::kick(vm, kicks.without(me));
+    vm.kick(kicks.without(me));
 }
 
 /// Puts the guest's list registers into the hardware.
@@ -281,7 +282,7 @@ pub(crate) fn look_at_levels(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
 pub(crate) fn look(state: &mut VcpuState) {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
     let kicks = leave_and_enter(state, &mut vm.gic.lock());
-    vgic::kick(vm, kicks.without(me));
+    vm.kick(kicks.without(me));
 }
 
 fn leave_and_enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Kicks {
@@ -340,7 +341,9 @@ fn show(state: &mut VcpuState, signal: Option<Signal>) {
     // It may go by what EL1 or others do to it, of which nobody is told.
     interrupts.is_due = signal.is_some();
     if let Some(left) = interrupts.left {
-        state.set_pending(left.pending_bit(), signal == Some(left));
+        state
+            .resident
+            .set_pending(left.pending_bit(), signal == Some(left));
     }
 }
 
@@ -407,7 +410,7 @@ pub(crate) fn lower(state: &VcpuState) {
         kicks |= gic.set_line(me, intid, Line::Low);
     }
     drop(gic);
-    vgic::kick(vm, kicks.without(me));
+    vm.kick(kicks.without(me));
 }
 
 /// Whether an interrupt waits that ends a WFI of the guest.
@@ -422,7 +425,7 @@ pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
     let has_virtual = for_guest(el2.hcr()) & (hcr::VI | hcr::VF) != 0;
     let own = gic.signal(me, &el2.interrupts.own, gic::size());
     drop(gic);
-    vgic::kick(vm, kicks.without(me));
+    vm.kick(kicks.without(me));
     has_listed || has_virtual || own.is_some()
 }
 

@@ -8,10 +8,12 @@ use droste_arm64::sysreg::{
 use droste_nested::forward::{self, Controls};
 use droste_nested::registers::{Known, Loaded, VirtualEl2, host_stage1};
 
-use super::{El2, HCR, VPIDR, el2, enter_context, interrupts};
+use super::{El2, HCR, VPIDR, el2, interrupts};
 use crate::arch::el2::Hardware;
 use crate::arch::traps::Traps;
-use crate::arch::vcpu::{Control, VcpuState};
+use crate::arch::vcpu::Control;
+use crate::arch::vcpu::loaded_serror;
+use crate::vm::VcpuState;
 
 const CPTR: Known = Known::new(CPTR_EL2);
 const MDCR: Known = Known::new(MDCR_EL2);
@@ -118,8 +120,8 @@ pub(super) fn to_guest(state: &mut VcpuState) {
     el2.loaded = Loaded::El1;
     let control = el2.of_guest();
     el2.held = Some(vm.contexts().switch(&vm.memory, el2.held, &stage2));
-    state.set_control(control);
-    load_context(state);
+    state.resident.set_control(control);
+    state.enter_context();
     interrupts::switch(state);
     interrupts::settle(state);
 }
@@ -127,7 +129,7 @@ pub(super) fn to_guest(state: &mut VcpuState) {
 /// Makes the loaded virtual CPU's hardware that of virtual EL2.
 pub(super) fn to_host(state: &mut VcpuState) {
     interrupts::take_back(state);
-    let serror = VcpuState::loaded_serror();
+    let serror = loaded_serror();
     let el2 = el2(state);
     el2.view(&mut Hardware).load();
     el2.loaded = Loaded::El2;
@@ -138,15 +140,9 @@ pub(super) fn to_host(state: &mut VcpuState) {
         // Read as CNTVCT_EL0 where that does not trap.
         control.cntvoff = el2.get(CNTVOFF);
     }
-    state.set_control(control);
-    load_context(state);
+    state.resident.set_control(control);
+    state.enter_context();
     interrupts::switch(state);
-}
-
-fn load_context(state: &VcpuState) {
-    if let Some(el2) = &state.el2 {
-        enter_context(state, el2);
-    }
 }
 
 /// HCR_EL2.VSE of virtual EL2 is clear once its guest has taken the SError.

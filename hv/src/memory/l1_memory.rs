@@ -1,16 +1,20 @@
-//! A guest hypervisor's memory, as far as walks of its tables read it.
+//! A guest hypervisor's memory, as far as walks of its tables read it, and what it is shown of translation.
 
 use core::cell::Cell;
 
 use droste_arm64::Pa;
-use droste_nested::{Exchange, ExternalAbort, GuestMemory as Readable, L1Ipa};
+use droste_arm64::sysreg::{
+    ID_AA64ISAR0_EL1, ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1,
+};
+use droste_nested::{Advertised, Exchange, ExternalAbort, GuestMemory as Readable, L1Ipa};
 use droste_stage2::{Access, Memory, Slot};
 
+use super::GuestMemory;
 use crate::arch::guest_word::{self, Exchanged};
-use crate::guest_memory::GuestMemory;
+use crate::arch::id::IdRegisters;
 
 /// L1's memory.
-pub(super) struct L1Memory<'a> {
+pub(crate) struct L1Memory<'a> {
     memory: &'a GuestMemory,
     /// The slot of the last access, before the first one that of lowest address: tables are in one, mostly. It is RAM
     /// that L1 may read.
@@ -20,7 +24,7 @@ pub(super) struct L1Memory<'a> {
 impl<'a> L1Memory<'a> {
     /// That of the virtual machine of `memory`.
     #[inline]
-    pub(super) fn new(memory: &'a GuestMemory) -> Self {
+    pub(crate) fn new(memory: &'a GuestMemory) -> Self {
         let first = memory.slots.iter().next().filter(|slot| is_readable(slot));
         Self {
             memory,
@@ -79,5 +83,20 @@ impl Readable for L1Memory<'_> {
             Exchanged::Done => Exchange::Done,
             Exchanged::Differs => Exchange::Differs,
         })
+    }
+}
+
+/// What a guest that reads `ids` is shown of translation, with `memory`.
+pub(crate) fn advertised(ids: &IdRegisters, memory: &GuestMemory) -> Advertised {
+    Advertised {
+        ids: droste_arm64::IdRegisters {
+            isar0: ids.get(ID_AA64ISAR0_EL1),
+            mmfr0: ids.get(ID_AA64MMFR0_EL1),
+            mmfr1: ids.get(ID_AA64MMFR1_EL1),
+            mmfr2: ids.get(ID_AA64MMFR2_EL1),
+            ..memory.ids
+        },
+        isar1: ids.get(ID_AA64ISAR1_EL1),
+        ipa_bits: memory.geometry.ipa_bits(),
     }
 }

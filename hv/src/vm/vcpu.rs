@@ -5,10 +5,10 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use droste_life::Kick;
 
-use crate::arch::vcpu::VcpuState;
-use crate::cpu::Cpu;
-use crate::stats::Counters;
+use crate::machine::cpu::Cpu;
+use crate::vm::VcpuState;
 use crate::vm::Vm;
+use crate::vm::stats::Counters;
 
 /// A virtual CPU. What it wants, and its registers while it is not loaded, are in its VM's `lives`.
 pub(crate) struct Vcpu {

@@ -1,52 +1,44 @@
-//! A virtual machine: what it owns, how it is built, opened and stopped. Its lives are `droste-life`'s; how one follows
-//! another is in [`rest`](crate::rest).
+//! A virtual machine: what it owns, how it is built and stopped. Its lives are `droste-life`'s; how one follows
+//! another is in [`rest`](crate::life::rest).
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
-use droste_arm64::{Ipa, hcr};
+use droste_arm64::Ipa;
 use droste_devtree::{Device, Guest, GuestDom0, GuestEl2, GuestInterrupts, Interrupt, Trigger};
 use droste_image::{Console, El2, VmImage};
 use droste_life::{Lives, Phase};
 use droste_vdev::Affinity;
-use droste_vdev::gic::{self as vgic_model, ConfigError, Gic, GicConfig, Intid};
+use droste_vdev::gic::{self as vgic_model, ConfigError, Gic, GicConfig, Kicks};
 use droste_vdev::psci::Firmware;
 use spin::Once;
 use spin::mutex::{SpinMutex, TicketMutex};
 
+use crate::arch::gic;
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
-use crate::arch::traps::Traps;
-use crate::arch::vcpu::{Control, Fixed, VcpuState, VectorTable};
-use crate::arch::{self, gic};
-use crate::complaints::Complaints;
-use crate::cpu::Cpu;
-use crate::exit::{
-    GUEST_GIC_MAINTENANCE, GUEST_HYP_PHYSICAL_TIMER, GUEST_HYP_VIRTUAL_TIMER, GUEST_PHYSICAL_TIMER,
-    GUEST_SECURE_TIMER, GUEST_VIRTUAL_TIMER,
-};
-use crate::guest_memory::{GuestMemory, Stage2Stats};
 use crate::guest_uart::GuestUart;
-use crate::loader::{Entry, LoadError, Plan};
-use crate::machine::machine;
-use crate::nested::contexts::{Contexts, ShadowStats};
-use crate::nested::{self, Nested};
-use crate::rest::Rest;
-use crate::vcpu::Vcpu;
-use crate::{console, mmio, power, vgic};
+use crate::machine::cpu::Cpu;
+use crate::machine::error::BuildError;
+use crate::machine::workarounds;
+use crate::memory::contexts::{Contexts, ShadowStats};
+use crate::memory::guest_memory::{GuestMemory, Stage2Stats};
+use crate::nested::Nested;
+use crate::vm::Vcpu;
+use crate::vm::VcpuState;
+use crate::vm::complaints::Complaints;
+use crate::vm::rest::Rest;
 
-pub(crate) use crate::guest_memory::Resolution;
+use super::layout;
+
+pub(crate) use crate::memory::guest_memory::Resolution;
 pub(crate) use droste_life::Outcome;
 
 /// Shared interrupts begin here; those below are a CPU's own.
 const FIRST_SPI: u32 = 32;
-
-/// Why a VM could not be built.
-pub(crate) struct BuildError(pub(crate) String);
 
 /// A virtual machine.
 pub(crate) struct Vm {
@@ -63,7 +55,7 @@ pub(crate) struct Vm {
     /// Its stage 2.
     pub(crate) memory: GuestMemory,
     /// What it has as a hypervisor.
-    nested: Option<Nested>,
+    pub(crate) nested: Option<Nested>,
     /// Its interrupt controller.
     pub(crate) gic: TicketMutex<Gic>,
     /// Its console.
@@ -71,7 +63,7 @@ pub(crate) struct Vm {
     /// Power states of its CPUs.
     pub(crate) psci: TicketMutex<Firmware>,
     /// Platform devices that it drives.
-    devices: Vec<Device>,
+    pub(crate) devices: Vec<Device>,
     gic_config: GicConfig,
     vcpus: Once<Vec<&'static Vcpu>>,
     /// What it and its virtual CPUs do.
@@ -115,8 +107,8 @@ impl Vm {
             .map(|i| i.intid);
         let last = intids
             .max()
-            .unwrap_or(mmio::UART_INTID)
-            .max(mmio::UART_INTID);
+            .unwrap_or(layout::UART_INTID)
+            .max(layout::UART_INTID);
         let gic_config = GicConfig {
             vcpus,
             spis: (last as usize + 1 - 32)
@@ -135,7 +127,7 @@ impl Vm {
             nested: parts.nested,
             gic: TicketMutex::new(gic),
             uart: TicketMutex::new(GuestUart::new()),
-            psci: TicketMutex::new(Firmware::new(vcpus, power::workarounds())),
+            psci: TicketMutex::new(Firmware::new(vcpus, workarounds())),
             devices: parts.devices,
             gic_config,
             vcpus: Once::new(),
@@ -165,8 +157,8 @@ impl Vm {
 
     /// The emulated device at `ipa`.
     #[inline]
-    pub(crate) fn device_at(&self, ipa: Ipa) -> Option<mmio::Device> {
-        mmio::device_at(ipa, self.image.console, self.gic_config.vcpus)
+    pub(crate) fn device_at(&self, ipa: Ipa) -> Option<layout::Device> {
+        layout::device_at(ipa, self.image.console, self.gic_config.vcpus)
     }
 
     /// Whether code can be fetched at `ipa`.
@@ -174,14 +166,6 @@ impl Vm {
         ipa.0
             .checked_sub(self.ram_ipa)
             .is_some_and(|offset| offset < self.image.memory)
-    }
-
-    /// Makes the hardware translate for the virtual CPU that is being loaded, by the context chosen for it.
-    pub(crate) fn enter_context(&self, state: &VcpuState) {
-        match &state.el2 {
-            Some(el2) => nested::enter_context(state, el2),
-            None => self.memory.enter(0, state.cpu.index, state.vcpu.index),
-        }
     }
 
     /// The contexts of its guests; it has EL2.
@@ -216,12 +200,11 @@ impl Vm {
             trigger: Trigger::Level,
         };
         let el2 = (self.image.el2 != El2::None).then(|| GuestEl2 {
-            hyp_virtual_timer: (self.image.el2 == El2::Vhe).then(|| level(GUEST_HYP_VIRTUAL_TIMER)),
-            gic_maintenance: level(GUEST_GIC_MAINTENANCE),
+            hyp_virtual_timer: (self.image.el2 == El2::Vhe)
+                .then(|| level(layout::HYP_VIRTUAL_TIMER)),
+            gic_maintenance: level(layout::GIC_MAINTENANCE),
         });
-        let redistributors = vgic_model::REDISTRIBUTOR_BYTES * cpus.len() as u64;
-        let uart = (self.image.console == Console::Uart)
-            .then_some(mmio::UART..mmio::UART + mmio::UART_BYTES);
+        let uart = (self.image.console == Console::Uart).then_some(layout::UART);
         Guest {
             name: self.name(),
             cpus: &cpus,
@@ -229,15 +212,15 @@ impl Vm {
             initrd,
             dom0,
             bootargs: self.image.bootargs,
-            gic_distributor: mmio::DISTRIBUTOR..mmio::DISTRIBUTOR + vgic_model::DISTRIBUTOR_BYTES,
-            gic_redistributors: mmio::REDISTRIBUTORS..mmio::REDISTRIBUTORS + redistributors,
+            gic_distributor: layout::DISTRIBUTOR,
+            gic_redistributors: layout::redistributors(cpus.len()),
             uart,
             interrupts: GuestInterrupts {
-                secure_timer: level(GUEST_SECURE_TIMER),
-                physical_timer: level(GUEST_PHYSICAL_TIMER),
-                virtual_timer: level(GUEST_VIRTUAL_TIMER),
-                hyp_physical_timer: level(GUEST_HYP_PHYSICAL_TIMER),
-                uart: level(mmio::UART_INTID),
+                secure_timer: level(layout::SECURE_TIMER),
+                physical_timer: level(layout::PHYSICAL_TIMER),
+                virtual_timer: level(layout::VIRTUAL_TIMER),
+                hyp_physical_timer: level(layout::HYP_PHYSICAL_TIMER),
+                uart: level(layout::UART_INTID),
             },
             el2,
             devices: &self.devices,
@@ -248,68 +231,6 @@ impl Vm {
     /// The physical CPU that makes it ready for its lives, in turns of its first virtual CPU.
     pub(crate) fn home(&self) -> &'static Cpu {
         self.vcpus()[0].cpu
-    }
-
-    /// Lets its home begin its first life.
-    pub(crate) fn open(&self) -> Result<(), LoadError> {
-        let plan = Plan::new(self)?;
-        self.rest.call_once(|| SpinMutex::new(Rest::new(plan)));
-        self.lives.open();
-        self.home().kick();
-        Ok(())
-    }
-
-    /// A life begins at `entry`.
-    pub(crate) fn begin(&'static self, entry: Entry) {
-        self.connect_devices();
-        self.lives
-            .begin(self.new_state(0, entry.pc, entry.device_tree));
-    }
-
-    /// Registers of virtual CPU `index` as it comes on at `pc`, with `argument` in x0.
-    pub(crate) fn new_state(&'static self, index: usize, pc: u64, argument: u64) -> Box<VcpuState> {
-        const GUEST: u64 = hcr::VM
-            | hcr::SWIO
-            | hcr::PTW
-            | hcr::FMO
-            | hcr::IMO
-            | hcr::AMO
-            | hcr::BSU_INNER
-            | hcr::TID3
-            | hcr::TSC
-            | hcr::TIDCP
-            | hcr::TACR
-            | hcr::RW
-            | hcr::TLOR
-            | hcr::TERR
-            | hcr::API
-            | hcr::APK;
-        let vcpu = self.vcpus()[index];
-        let shared = if vcpu.cpu.is_shared() {
-            hcr::TWI | hcr::TWE
-        } else {
-            0
-        };
-        let control = Control {
-            hcr: GUEST | shared | self.memory.hcr(),
-            mpidr: Affinity::of_vcpu(index).mpidr(),
-            midr: arch::id::midr(),
-            cntvoff: 0,
-            traps: Traps::own(),
-        };
-        let fixed = Fixed {
-            vtcr: self.memory.vtcr(),
-            vncr: None,
-            vectors: VectorTable::Plain,
-        };
-        let (el2, registers) = match &self.nested {
-            Some(nested) => {
-                let (el2, registers) = nested.reset(index, &self.ids, (fixed, control));
-                (Some(el2), registers)
-            }
-            None => (None, (fixed, control)),
-        };
-        VcpuState::new(vcpu, vcpu.cpu, registers, el2, (pc, argument))
     }
 
     /// Whether it is ending.
@@ -347,41 +268,11 @@ impl Vm {
     }
 
     /// Makes its interrupts, its console and its firmware new, while it rests.
-    pub(crate) fn renew_devices(&self) -> Result<(), ConfigError> {
+    pub(crate) fn renew(&self) -> Result<(), ConfigError> {
         *self.gic.lock() = Gic::new(self.gic_config)?;
         *self.uart.lock() = GuestUart::new();
-        console::tell_room(self);
-        *self.psci.lock() = Firmware::new(self.vcpus().len(), power::workarounds());
+        *self.psci.lock() = Firmware::new(self.vcpus().len(), workarounds());
         Ok(())
-    }
-
-    /// Lets its devices interrupt, at the CPU of its first virtual one.
-    fn connect_devices(&self) {
-        let mut distributor = machine().distributor.lock();
-        for interrupt in self.shared_interrupts() {
-            let trigger = match interrupt.trigger {
-                Trigger::Edge => gic::Trigger::Edge,
-                Trigger::Level => gic::Trigger::Level,
-            };
-            distributor.enable(interrupt.intid, trigger, self.vcpus()[0].cpu.affinity);
-        }
-    }
-
-    /// Silences its devices, so that none writes to memory or interrupts on behalf of a guest that is gone.
-    pub(crate) fn reset_devices(&self) {
-        for device in self
-            .devices
-            .iter()
-            .filter(|d| d.is_compatible("virtio,mmio"))
-        {
-            for range in &device.registers {
-                arch::memory::reset_virtio(range.start);
-            }
-        }
-        let mut distributor = machine().distributor.lock();
-        for interrupt in self.shared_interrupts() {
-            distributor.disable(interrupt.intid);
-        }
     }
 
     /// Interrupts of its devices.
@@ -392,14 +283,13 @@ impl Vm {
             .filter(|i| i.intid >= FIRST_SPI)
     }
 
-    /// Physical interrupt `intid`, acknowledged, of one of its devices.
-    pub(crate) fn shared_interrupt(&self, intid: u32) {
-        let Some(id) = Intid::new(intid) else { return };
-        if self.lives.phase() != Phase::Running {
-            return gic::deactivate(intid);
+    /// Makes each of `kicks` look at its interrupts: virtual CPUs of which none is loaded on this CPU, or whose own turn
+    /// comes with the kick.
+    #[inline]
+    pub(crate) fn kick(&self, kicks: Kicks) {
+        for index in kicks.iter() {
+            self.vcpus()[index].kick();
         }
-        let kicks = self.gic.lock().inject_hardware(0, id, id);
-        vgic::kick(self, kicks);
     }
 
     /// Says what odd thing the guest did, unless it has done a lot of them lately.

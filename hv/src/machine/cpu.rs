@@ -1,4 +1,4 @@
-//! Physical CPUs: who they are and which virtual CPUs are theirs.
+//! Physical CPUs: who they are, and how to reach them.
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -8,7 +8,6 @@ use spin::Once;
 
 use crate::arch::id::Model;
 use crate::arch::{self, MAX_CPUS, gic};
-use crate::vcpu::Vcpu;
 
 /// The SGI that makes a CPU look at what others left for it.
 pub(crate) const KICK_SGI: u32 = 0;
@@ -25,9 +24,7 @@ pub(crate) struct Cpu {
     pub(crate) model: Once<Model>,
     /// Its redistributor.
     pub(crate) redistributor: Once<Pa>,
-    /// The virtual CPUs that run here and nowhere else.
-    pub(crate) members: Once<Vec<&'static Vcpu>>,
-    /// Position in `members` of the one that ran last.
+    /// Position among its virtual CPUs of the one that ran last.
     pub(crate) last: AtomicUsize,
     /// When the turn of the loaded one ends, in ticks. Its own CPU's.
     pub(crate) turn_end: AtomicU64,
@@ -53,7 +50,6 @@ pub(crate) fn init(affinities: &[u64]) {
             is_online: AtomicBool::new(false),
             model: Once::new(),
             redistributor: Once::new(),
-            members: Once::new(),
             last: AtomicUsize::new(0),
             turn_end: AtomicU64::new(0),
             due: AtomicU64::new(u64::MAX),
@@ -75,15 +71,10 @@ pub(crate) fn online() -> impl Iterator<Item = &'static Cpu> {
 }
 
 impl Cpu {
-    /// The virtual CPUs that run here.
-    pub(crate) fn members(&self) -> &'static [&'static Vcpu] {
-        // `Cpu`s live in a static, so what they hold does as well.
-        all()[self.index].members.get().map_or(&[], Vec::as_slice)
-    }
-
-    /// Whether more than one virtual CPU shares this one.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.members.get().is_some_and(|members| members.len() > 1)
+    /// What it is; it is online.
+    pub(crate) fn model(&self) -> Model {
+        let model = self.model.get();
+        *model.expect("virtual CPUs run on CPUs that are online")
     }
 
     /// Makes this CPU leave its guest, or its sleep, and look at what others left for it.
@@ -92,7 +83,7 @@ impl Cpu {
     }
 }
 
-/// Makes all CPUs but this one stop; they see [`bug::is_reported`](crate::bug::is_reported) when they leave their
+/// Makes all CPUs but this one stop; they see [`bug::is_reported`](crate::machine::bug::is_reported) when they leave their
 /// guests.
 pub(crate) fn stop_others() {
     let me = arch::id::affinity();

@@ -13,11 +13,13 @@ use core::sync::atomic::Ordering;
 
 use droste_life::{self as life, Member};
 
-use crate::arch::vcpu::VcpuState;
+use super::rest;
 use crate::arch::{self, timer};
-use crate::cpu::Cpu;
-use crate::vcpu::Vcpu;
-use crate::{bug, exit, nested, report, rest, vgic};
+use crate::machine::bug;
+use crate::machine::cpu::Cpu;
+use crate::vm::VcpuState;
+use crate::vm::{Vcpu, all};
+use crate::{exit, nested, report, vgic};
 
 /// A deadline that is none.
 const NEVER: u64 = u64::MAX;
@@ -30,7 +32,7 @@ struct Here(&'static Cpu);
 
 impl Here {
     fn vcpu(&self, position: usize) -> &'static Vcpu {
-        self.0.members()[position]
+        all::members(self.0)[position]
     }
 }
 
@@ -39,7 +41,7 @@ impl life::Cpu for Here {
     type End = Infallible;
 
     fn members(&self) -> usize {
-        self.0.members().len()
+        all::members(self.0).len()
     }
 
     fn member(&self, position: usize) -> Member<'_, Self::State> {
@@ -64,7 +66,7 @@ impl life::Cpu for Here {
         exit::restore_timer_interrupts(state);
         state.load();
         state.vcpu.set_deadline(None);
-        state.vcpu.vm.enter_context(state);
+        state.enter_context();
         state.vcpu.take_kick();
         vgic::refresh(state);
         nested::interrupts::resume(state);
@@ -74,9 +76,14 @@ impl life::Cpu for Here {
         // Of those that are not in the hardware the deadline is that of the last look.
         nested::interrupts::drive_timers(state);
         vgic::unload(state);
-        state.save();
+        state.resident.save();
         let parked = state.el2.as_ref().and_then(|el2| el2.deadline());
-        let deadline = state.timer_deadline().into_iter().chain(parked).min();
+        let deadline = state
+            .resident
+            .timer_deadline()
+            .into_iter()
+            .chain(parked)
+            .min();
         state.vcpu.set_deadline(deadline);
         self.0.loaded_due.store(NEVER, Ordering::Relaxed);
     }
@@ -112,7 +119,7 @@ impl life::Cpu for Here {
     }
 
     fn arm(&mut self) {
-        if self.0.is_shared() {
+        if all::is_shared(self.0) {
             arm(self.0, Some(self.0.turn_end.load(Ordering::Relaxed)));
         }
     }
@@ -166,7 +173,7 @@ fn halt_after_bug() {
 
 fn earliest_deadline(cpu: &'static Cpu) -> Option<u64> {
     let is_waiting = |vcpu: &&&Vcpu| vcpu.vm.lives.stand(vcpu.index).is_waiting();
-    let waiting = cpu.members().iter().filter(is_waiting);
+    let waiting = all::members(cpu).iter().filter(is_waiting);
     waiting
         .map(|m| m.deadline())
         .min()
@@ -188,7 +195,7 @@ pub(crate) fn arm(cpu: &'static Cpu, end_of_turn: Option<u64>) {
 
 /// The EL2 timer has fired. On a shared CPU and in idleness the scheduler follows and sees who is due: off until then.
 pub(crate) fn timer_is_due(cpu: &'static Cpu) {
-    if cpu.is_shared() {
+    if all::is_shared(cpu) {
         timer::set_deadline(None);
     } else if cpu.due.load(Ordering::Relaxed) <= timer::now() {
         arm(cpu, None);

@@ -3,12 +3,13 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use droste_devtree::GuestDom0;
+use droste_image::VmImage;
 use droste_image::kernel::{DTB_MAX, Header, KernelError, Placement};
 
-use crate::arch::memory::Use;
-use crate::vm::Vm;
+use crate::arch::memory::{Region, Use};
 
 /// Where a VM's first CPU starts, guest physical addresses.
 #[derive(Clone, Copy, Debug)]
@@ -70,9 +71,13 @@ pub(crate) struct Done {
 const SLICE: usize = 1 << 20;
 
 impl Plan {
-    /// For `vm`, whose image outlives it.
-    pub(crate) fn new(vm: &Vm) -> Result<Self, LoadError> {
-        let image = &vm.image;
+    /// For a VM of `image` whose RAM begins at `ram` for it. `tree` makes its device tree, from where the RAM disk is, and
+    /// what a hypervisor is to start.
+    pub(crate) fn new(
+        image: &VmImage<'static>,
+        ram: u64,
+        tree: impl FnOnce(Option<Range<u64>>, Option<GuestDom0<'_>>) -> Vec<u8>,
+    ) -> Result<Self, LoadError> {
         let blobs = [
             image.initrd,
             image.dom0.map(|dom0| dom0.kernel),
@@ -86,7 +91,7 @@ impl Plan {
             image.memory,
         )?;
         let range = |n: usize| {
-            let start = vm.ram_ipa + place.blobs[n];
+            let start = ram + place.blobs[n];
             blobs[n].map(|bytes| start..start + bytes.len() as u64)
         };
         let dom0 = image.dom0.zip(range(1)).map(|(dom0, kernel)| GuestDom0 {
@@ -94,7 +99,7 @@ impl Plan {
             initrd: range(2),
             bootargs: dom0.bootargs,
         });
-        let tree = vm.device_tree(range(0), dom0);
+        let tree = tree(range(0), dom0);
         if tree.len() as u64 > DTB_MAX {
             return Err(LoadError::DeviceTree(tree.len()));
         }
@@ -106,8 +111,8 @@ impl Plan {
         Ok(Self {
             pieces: first.into_iter().chain(others).map(piece).collect(),
             entry: Entry {
-                pc: vm.ram_ipa + place.kernel,
-                device_tree: vm.ram_ipa + place.dtb,
+                pc: ram + place.kernel,
+                device_tree: ram + place.dtb,
             },
         })
     }
@@ -117,16 +122,15 @@ impl Plan {
         self.entry
     }
 
-    /// Copies a slice of what is not `done` yet. Returns how far it is then; `None` when there is no more.
+    /// Copies a slice of what is not `done` yet into the VM's RAM. Returns how far it is then; `None` when there is no more.
     ///
     /// None of the VM's CPUs runs, and nothing is mapped in its stage 2: what caches hold of the bytes written here is seen
     /// to when the guest's first access maps them.
-    pub(crate) fn copy(&self, vm: &Vm, done: Done, so_far: Use) -> Option<Done> {
+    pub(crate) fn copy(&self, ram: &Region, done: Done, so_far: Use) -> Option<Done> {
         let piece = self.pieces.get(done.piece)?;
         let rest = piece.bytes.get(done.bytes..).unwrap_or_default();
         let slice = &rest[..rest.len().min(SLICE)];
-        vm.ram
-            .copy_in(piece.offset + done.bytes as u64, slice, so_far);
+        ram.copy_in(piece.offset + done.bytes as u64, slice, so_far);
         Some(if slice.len() < rest.len() {
             Done {
                 bytes: done.bytes + slice.len(),

@@ -1,14 +1,14 @@
-//! What is fixed once the machine has booted: its interrupts, identification, options and virtual machines.
+//! What is fixed once the machine has booted: its interrupts, identification, options and firmware.
 
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use droste_devtree::{Gic, Platform, Timer};
+use droste_vdev::psci::{Workaround, Workarounds};
 use spin::{Once, mutex::TicketMutex};
 
+use crate::arch::firmware;
 use crate::arch::gic::Distributor;
 use crate::arch::id::IdRegisters;
-use crate::vm::Vm;
 
 /// The longest time between two reports, seconds: a day.
 const MAX_STATS_SECONDS: u64 = 86_400;
@@ -31,10 +31,6 @@ pub(crate) struct Machine {
     pub(crate) is_reboot_forbidden: bool,
     /// Seconds between two reports on the way (`droste.stats=`).
     pub(crate) stats_interval: Option<u64>,
-    /// The virtual machines of the boot image.
-    pub(crate) vms: Once<Vec<&'static Vm>>,
-    /// By INTID: the VM that drives the device.
-    pub(crate) owners: Once<Vec<Option<&'static Vm>>>,
 }
 
 static MACHINE: Once<Machine> = Once::new();
@@ -56,8 +52,6 @@ pub(crate) fn init(platform: &Platform, distributor: Distributor, uart_intid: u3
             .option("droste.stats")
             .and_then(|s| s.parse().ok())
             .filter(|s| (1..=MAX_STATS_SECONDS).contains(s)),
-        vms: Once::new(),
-        owners: Once::new(),
     });
 }
 
@@ -74,14 +68,15 @@ pub(crate) fn try_machine() -> Option<&'static Machine> {
     MACHINE.get()
 }
 
-impl Machine {
-    /// All virtual machines.
-    pub(crate) fn vms(&self) -> &[&'static Vm] {
-        self.vms.get().map_or(&[], Vec::as_slice)
-    }
-
-    /// The VM that drives the device behind shared interrupt `intid`.
-    pub(crate) fn owner_of(&self, intid: u32) -> Option<&'static Vm> {
-        self.owners.get()?.get(intid as usize).copied().flatten()
+/// What the machine's firmware offers guests against speculation.
+pub(crate) fn workarounds() -> Workarounds {
+    const WORKAROUND_1: u32 = 0x8000_8000;
+    const WORKAROUND_3: u32 = 0x8000_3fff;
+    let answer = |function| Workaround::from_firmware(firmware::arch_features(function));
+    Workarounds {
+        workaround_1: answer(WORKAROUND_1),
+        // Its setting is a CPU's, and guests take turns: not offered.
+        workaround_2: Workaround::Unknown,
+        workaround_3: answer(WORKAROUND_3),
     }
 }

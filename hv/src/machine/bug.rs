@@ -3,8 +3,12 @@
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::arch;
+use super::record::End;
+use super::{cpu, try_machine};
 use crate::arch::bug::LastWords;
+use crate::arch::{self, firmware};
+
+arch::bug::handlers!(report);
 
 static REPORTED: AtomicBool = AtomicBool::new(false);
 
@@ -19,16 +23,21 @@ pub(crate) fn report(
     if REPORTED.swap(true, Ordering::Relaxed) {
         arch::halt();
     }
-    crate::cpu::stop_others();
+    cpu::stop_others();
     let mut out = LastWords;
     let version = env!("CARGO_PKG_VERSION");
-    let cpu = arch::id::affinity();
+    let me = arch::id::affinity();
     let _ = writeln!(
         out,
-        "\ndroste: BUG on CPU {cpu:#x}: {what}\n  Droste {version}; all CPUs are stopped"
+        "\ndroste: BUG on CPU {me:#x}: {what}\n  Droste {version}; all CPUs are stopped"
     );
     let _ = details(&mut out);
-    crate::report::after_bug(&mut out, what)
+    let Some(nonce) = try_machine().and_then(|m| m.nonce.as_ref()) else {
+        arch::halt()
+    };
+    let _ = writeln!(out, "{}", End(nonce, "bug", what));
+    firmware::system_off();
+    arch::halt()
 }
 
 /// Whether a CPU has reported a bug, so that this one must stop.

@@ -27,13 +27,14 @@ use droste_nested::{
 use droste_stage2::{Context, Error, Fault, PageCache, PageSupply, VcpuId, scheme, under};
 use spin::mutex::{SpinMutex, TicketMutex};
 
+use super::guest_memory::{GuestMemory, VMIDS};
 use super::l1_memory::L1Memory;
+use super::pages::{Late, PAGE, Pages, tables_for};
+use super::ram::Ram;
 use crate::arch::locks::{RwLock, queue_to_write};
 use crate::arch::stage2::Hardware;
 use crate::arch::{self, MAX_CPUS, el2};
-use crate::guest_memory::{GuestMemory, Late, PAGE, Pages, VMIDS, tables_for};
-use crate::memory::Ram;
-use crate::vm::BuildError;
+use crate::machine::error::BuildError;
 
 /// Contexts of the canonical table for L1's EL1 with stage 2 off: a virtual CPU holds one at most, and never waits for one.
 pub(crate) const fn without_table(vcpus: usize) -> usize {

@@ -1,0 +1,19 @@
+//! What a virtual machine is: its parts, and where they are for its guest.
+
+pub(crate) mod all;
+mod complaints;
+pub(crate) mod layout;
+pub(crate) mod reset;
+pub(crate) mod rest;
+mod state;
+pub(crate) mod stats;
+mod vcpu;
+#[expect(
+    clippy::module_inception,
+    reason = "the folder has the parts of what stands in the file"
+)]
+mod vm;
+
+pub(crate) use state::VcpuState;
+pub(crate) use vcpu::Vcpu;
+pub(crate) use vm::{Outcome, Parts, Resolution, Vm};
