@@ -24,6 +24,7 @@ use crate::arch::{self, firmware, gic, timer};
 use crate::life::{lifecycle, sched};
 use crate::machine::bug;
 use crate::machine::cpu::{self, Cpu};
+use crate::machine::end::{self, Went};
 use crate::machine::error::BuildError;
 use crate::machine::{self, machine};
 use crate::memory::contexts::without_table;
@@ -50,6 +51,7 @@ fn primary(device_tree: Pa) -> ! {
     let tree =
         Tree::read(ram::device_tree(device_tree)).unwrap_or_else(|error| refuse(&error, None));
     open_console(&tree);
+    end::on_failure(tree.option("droste.on-failure"));
     let nonce = tree.option("droste.report");
     let platform = tree
         .platform()
@@ -120,7 +122,7 @@ fn refuse(error: &PlatformError, nonce: Option<&str>) -> ! {
 /// The end on a machine that Droste cannot run on, or with nothing to run.
 fn give_up(why: fmt::Arguments<'_>) -> ! {
     log::error!("{why}");
-    lifecycle::machine_off()
+    lifecycle::machine_off(Went::Badly)
 }
 
 /// Whether Droste can run on this CPU; says which of the machine's it leaves alone.

@@ -688,8 +688,8 @@ el2 = "nvhe"
             (
                 "debian:xen-system",
                 "debian:xen-hypervisor-4.20",
-                "2:10: no kernel can be taken from the package \"xen-hypervisor-4.20-arm64\"\n  help: name \
-                 linux-image-cloud-arm64 or xen-system-arm64, or a file",
+                "2:10: no kernel can be taken from the package \"xen-hypervisor-4.20-arm64\"\n  help: write \
+                 droste:hypervisor, or name linux-image-cloud-arm64 or xen-system-arm64, or a file",
             ),
             (
                 "cmdline",
