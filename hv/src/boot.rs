@@ -29,8 +29,9 @@ use crate::machine::{self, machine};
 use crate::memory::contexts::without_table;
 use crate::memory::guest_memory::GuestMemory;
 use crate::memory::ram::{self, Ram};
-use crate::nested::{self, Nested};
+use crate::vm::hcr;
 use crate::vm::layout as guest;
+use crate::vm::virtual_el2::{self, Nested};
 use crate::vm::{Outcome, Parts, Vm, all};
 use crate::{console, exit, logger, report};
 
@@ -169,7 +170,7 @@ fn secondary(index: usize) -> ! {
 
 /// Brings up what each CPU has of its own.
 fn init_cpu(cpu: &'static Cpu) {
-    arch::traps::init_cpu();
+    arch::traps::init_cpu(hcr::WITHOUT_GUEST);
     let m = machine();
     let timers = [m.timer.virt, m.timer.physical, m.timer.hypervisor].map(|timer| timer.intid);
     let redistributor = cpu.redistributor.get();
@@ -287,7 +288,7 @@ impl Builder<'_> {
         slots.dedup_by(|a, b| a.1 == b.1);
         slots.push((ram_ipa, ram.range(), Attributes::RAM));
         let vcpus = image.vcpus as usize;
-        let el2 = nested::kind_of(image.el2)?;
+        let el2 = virtual_el2::kind_of(image.el2)?;
         self.counted += if el2.is_some() { 2 * vcpus } else { vcpus };
         if self.counted > MAX_VCPUS {
             let why = format!(
@@ -415,7 +416,7 @@ fn identification(pa_range: PaRange, el2: Option<VirtualEl2>) -> IdRegisters {
     machine().ids.map(|register, host| {
         let without = id::value(register, host, pa_range);
         match el2 {
-            Some(el2) => nested::identification(register, (host, without), el2),
+            Some(el2) => virtual_el2::identification(register, (host, without), el2),
             None => without,
         }
     })

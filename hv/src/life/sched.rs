@@ -89,7 +89,7 @@ impl life::Cpu for Here {
     }
 
     fn give_up(_: usize, mut state: Self::State) {
-        nested::leave(&mut state);
+        nested::world::leave(&mut state);
         if state.el2.is_some() {
             nested::interrupts::lower(&state);
         }

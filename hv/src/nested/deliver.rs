@@ -2,7 +2,7 @@
 
 use droste_arm64::esr::Esr;
 use droste_arm64::exception::{Injection, take_to_el1};
-use droste_arm64::sysreg::{HPFAR_EL2, MDCR_EL2, VBAR_EL2};
+use droste_arm64::sysreg::{HPFAR_EL2, MDCR_EL2, SCTLR_EL2, VBAR_EL2};
 use droste_nested::eret::{self, Form};
 use droste_nested::exception::{
     Cause, Controls, Exception, Origin, Running, Target, hardware_pstate, level, take_to_el2,
@@ -10,13 +10,14 @@ use droste_nested::exception::{
 };
 use droste_nested::registers::{Known, Loaded};
 
-use super::{SCTLR, debug, el2, running, world};
+use super::{debug, world};
 use crate::arch::el2::Hardware;
 use crate::arch::exception::ExceptionRegisters;
-use crate::vm::VcpuState;
+use crate::vm::{VcpuState, el2, running};
 
 const HPFAR: Known = Known::new(HPFAR_EL2);
 const MDCR: Known = Known::new(MDCR_EL2);
+const SCTLR: Known = Known::new(SCTLR_EL2);
 const VBAR: Known = Known::new(VBAR_EL2);
 
 /// Makes the loaded virtual CPU take `what` to virtual EL2.

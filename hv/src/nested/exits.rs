@@ -12,14 +12,14 @@ use droste_nested::forward::{Event, Verdict, evaluate, is_raised, routed};
 use droste_nested::registers::{Loaded, Twins};
 use droste_nested::{Abort, L2Ipa};
 
-use super::{deliver, el2, interrupts, registers};
+use super::{deliver, interrupts, registers};
 use crate::arch::el2::Hardware;
 use crate::arch::exception::Fault;
 use crate::exit::{self, Place};
 use crate::memory::contexts::Answer;
 use crate::sysreg;
-use crate::vm::VcpuState;
 use crate::vm::stats::Exit;
+use crate::vm::{VcpuState, el2};
 
 /// A synchronous exception. What virtual EL2 does most often has a way of its own.
 #[inline]

@@ -8,8 +8,8 @@ use droste_arm64::sysreg::{
 use droste_arm64::vncr::{RegisterPage, Slot};
 use droste_vdev::gic::{Ich, MAX_LIST_REGISTERS, Vmcr};
 
-use super::in_page;
 use crate::arch::gic;
+use crate::vm::virtual_el2::in_page;
 
 const ICH_HCR: Slot = in_page(ICH_HCR_EL2);
 const ICH_VMCR: Slot = in_page(ICH_VMCR_EL2);

@@ -18,18 +18,19 @@ use droste_arm64::vncr::{RegisterPage, Slot};
 use droste_nested::exception::{Cause, Exception, Target, level, target};
 use droste_nested::registers::{Known, Loaded};
 use droste_vdev::Line;
-use droste_vdev::gic::{Gic, GroupRegister, Ich, Interface, Intid, Kicks, Signal};
+use droste_vdev::gic::{Gic, GroupRegister, Ich, Intid, Kicks, Signal};
 use droste_vdev::timer::{Pair, Parked, Registers, control, is_due};
 use spin::mutex::TicketMutexGuard;
 
-use super::world::for_guest;
-use super::{El2, deliver, el2, ich, in_page};
+use super::{deliver, ich};
 use crate::arch::traps::has_ecv;
 use crate::arch::{gic, timer};
 use crate::life::sched;
 use crate::machine::machine;
 use crate::vgic;
-use crate::vm::VcpuState;
+use crate::vm::hcr::asked_of_hardware;
+use crate::vm::virtual_el2::{El2, Interrupts, in_page};
+use crate::vm::{VcpuState, el2};
 
 const CNTP_CTL: Slot = in_page(CNTP_CTL_EL0);
 const CNTP_CVAL: Slot = in_page(CNTP_CVAL_EL0);
@@ -39,107 +40,57 @@ const CNTVOFF: Slot = in_page(CNTVOFF_EL2);
 const CNTHP: [Known; 2] = [Known::new(CNTHP_CTL_EL2), Known::new(CNTHP_CVAL_EL2)];
 const CNTHV: [Known; 2] = [Known::new(CNTHV_CTL_EL2), Known::new(CNTHV_CVAL_EL2)];
 
-/// What of a virtual CPU with EL2 its interrupts are.
-pub(crate) struct Interrupts {
-    /// Whether the list registers are its guest's. Then its own CPU interface is `own`, and what it had set for its
-    /// guest `guest`: virtual EL2 does not run meanwhile.
-    has_guests_lists: bool,
-    own: Interface,
-    /// Which of its interrupts are its EL1's all the same.
-    left: Option<Signal>,
-    /// Accesses of an EL1 with the list registers of its own that trap to virtual EL2 (ICH_HCR_EL2).
-    pub(super) traps: u64,
-    guest: Ich,
-    /// What the hardware has of them, where they are `guest`.
-    hardware: Ich,
-    /// What its maintenance interrupt's line is.
-    maintenance: Line,
-    /// What the timers that are not in the hardware drive on their lines.
-    timers: [Line; 2],
-    /// Whether something may have become pending for virtual EL2 since it was looked at last.
-    is_due: bool,
-    /// When the next of the timers that are not in the hardware fires, in ticks of the physical counter.
-    pub(super) deadline: Option<u64>,
-    /// CNTVOFF_EL2 that those two follow from. Virtual EL2 writes it to its page, where nobody sees it.
-    offset: u64,
+/// The maintenance interrupt's line has this level.
+#[inline]
+fn drive_maintenance(interrupts: &mut Interrupts, gic: &mut Gic, me: usize, line: Line) -> Kicks {
+    if line == interrupts.maintenance {
+        return Kicks::NONE;
+    }
+    interrupts.maintenance = line;
+    gic.set_line(me, Intid::MAINTENANCE, line)
 }
 
-impl Interrupts {
-    pub(super) const RESET: Self = Self {
-        has_guests_lists: false,
-        own: Interface::RESET,
-        left: None,
-        traps: 0,
-        guest: Ich::RESET,
-        hardware: Ich::RESET,
-        maintenance: Line::Low,
-        timers: [Line::Low; 2],
-        is_due: false,
-        deadline: None,
-        offset: 0,
+/// Computes the maintenance interrupt's line from the registers in the page, where virtual EL2 may have changed them.
+fn look_at_maintenance(el2: &mut El2, gic: &mut Gic, me: usize) -> Kicks {
+    if !el2.interrupts.maintenance.is_high() && !ich::is_on(el2.page) {
+        return Kicks::NONE;
+    }
+    let mut ich = Ich::RESET;
+    ich::read(el2.page, &mut ich);
+    let line = ich.maintenance(gic::list_registers());
+    drive_maintenance(&mut el2.interrupts, gic, me, line)
+}
+
+/// The timers that are not in the hardware; their deadline and lines are noted.
+pub(crate) fn parked_timers(el2: &mut El2) -> (Pair, Parked) {
+    let timer = |control, compare, offset| Registers {
+        control,
+        compare,
+        offset,
     };
-}
-
-impl Interrupts {
-    /// The maintenance interrupt's line has this level.
-    #[inline]
-    fn drive_maintenance(&mut self, gic: &mut Gic, me: usize, line: Line) -> Kicks {
-        if line == self.maintenance {
-            return Kicks::NONE;
+    let (pair, registers) = match el2.loaded {
+        Loaded::El2 => {
+            refresh_status(el2.page);
+            let read = |slot| el2.page.read(slot);
+            let physical = timer(read(CNTP_CTL), read(CNTP_CVAL), 0);
+            let offset = read(CNTVOFF);
+            el2.interrupts.offset = offset;
+            (
+                Pair::El1,
+                [physical, timer(read(CNTV_CTL), read(CNTV_CVAL), offset)],
+            )
         }
-        self.maintenance = line;
-        gic.set_line(me, Intid::MAINTENANCE, line)
-    }
-}
-
-impl El2 {
-    /// Computes the maintenance interrupt's line from the registers in the page, where virtual EL2 may have changed them.
-    fn look_at_maintenance(&mut self, gic: &mut Gic, me: usize) -> Kicks {
-        if !self.interrupts.maintenance.is_high() && !ich::is_on(self.page) {
-            return Kicks::NONE;
+        Loaded::El1 => {
+            let [control, compare] = CNTHP.map(|register| el2.get(register));
+            let physical = timer(control, compare, 0);
+            let [control, compare] = CNTHV.map(|register| el2.get(register));
+            (Pair::El2, [physical, timer(control, compare, 0)])
         }
-        let mut ich = Ich::RESET;
-        ich::read(self.page, &mut ich);
-        let line = ich.maintenance(gic::list_registers());
-        self.interrupts.drive_maintenance(gic, me, line)
-    }
-
-    /// Whether the list registers are its guest's.
-    pub(crate) fn has_guests_lists(&self) -> bool {
-        self.interrupts.has_guests_lists
-    }
-
-    /// The timers that are not in the hardware; their deadline and lines are noted.
-    fn parked_timers(&mut self) -> (Pair, Parked) {
-        let timer = |control, compare, offset| Registers {
-            control,
-            compare,
-            offset,
-        };
-        let (pair, registers) = match self.loaded {
-            Loaded::El2 => {
-                refresh_status(self.page);
-                let read = |slot| self.page.read(slot);
-                let physical = timer(read(CNTP_CTL), read(CNTP_CVAL), 0);
-                let offset = read(CNTVOFF);
-                self.interrupts.offset = offset;
-                (
-                    Pair::El1,
-                    [physical, timer(read(CNTV_CTL), read(CNTV_CVAL), offset)],
-                )
-            }
-            Loaded::El1 => {
-                let [control, compare] = CNTHP.map(|register| self.get(register));
-                let physical = timer(control, compare, 0);
-                let [control, compare] = CNTHV.map(|register| self.get(register));
-                (Pair::El2, [physical, timer(control, compare, 0)])
-            }
-        };
-        let parked = Parked::at(&registers, timer::now());
-        self.interrupts.deadline = parked.deadline;
-        self.interrupts.timers = parked.lines;
-        (pair, parked)
-    }
+    };
+    let parked = Parked::at(&registers, timer::now());
+    el2.interrupts.deadline = parked.deadline;
+    el2.interrupts.timers = parked.lines;
+    (pair, parked)
 }
 
 /// The world has changed: `el2.loaded` says to which, and the timers' registers are in the hardware. Before it did, the
@@ -150,7 +101,7 @@ pub(super) fn switch(state: &mut VcpuState) {
     let mut gic = vm.gic.lock();
     let el2 = el2(state);
     let before = el2.interrupts.timers;
-    let (parked, now) = el2.parked_timers();
+    let (parked, now) = parked_timers(el2);
     if before != [Line::Low; 2] {
         // Those that are in the hardware now may have changed in memory since they were looked at.
         let lines = physical_timers().map(vgic::physical_line);
@@ -182,7 +133,7 @@ fn of_guest(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
         enter(state, gic);
     } else {
         // Virtual EL2 may have taken the cause away, and goes to an EL1 that takes its interrupts itself.
-        let _ = el2.look_at_maintenance(gic, me);
+        let _ = look_at_maintenance(el2, gic, me);
         el2.interrupts.left = None;
         gic.set_traps(me, el2.interrupts.traps);
         vgic::fill(state, gic);
@@ -238,7 +189,7 @@ fn enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
     interrupts.has_guests_lists = true;
     interrupts.is_due = true;
     // Its own alone, and it looks before it is entered.
-    let _ = interrupts.drive_maintenance(gic, vcpu.index, line);
+    let _ = drive_maintenance(interrupts, gic, vcpu.index, line);
 }
 
 /// Takes the guest's list registers back into the register page. What the hardware holds has no meaning afterwards.
@@ -256,7 +207,7 @@ pub(crate) fn leave(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     let kicks = gic.leave_nested(me, hardware, guest);
     ich::write(*page, guest, used);
     let line = interrupts.guest.maintenance(gic::list_registers());
-    kicks | interrupts.drive_maintenance(gic, me, line)
+    kicks | drive_maintenance(interrupts, gic, me, line)
 }
 
 /// Follows what virtual EL2 has done in memory, which nobody sees. It ends interrupts of lines whose cause it has taken
@@ -266,12 +217,12 @@ pub(crate) fn look_at_levels(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     let Some(el2) = state.el2.as_mut() else {
         return Kicks::NONE;
     };
-    let mut kicks = el2.look_at_maintenance(gic, me);
+    let mut kicks = look_at_maintenance(el2, gic, me);
     if el2.is_loaded()
         && (el2.interrupts.timers != [Line::Low; 2]
             || el2.interrupts.offset != el2.page.read(CNTVOFF))
     {
-        let (pair, parked) = el2.parked_timers();
+        let (pair, parked) = parked_timers(el2);
         kicks |= gic.drive_timers(me, pair, parked.lines);
         sched::rearm(state);
     }
@@ -380,7 +331,7 @@ pub(crate) fn drive_timers(state: &mut VcpuState) {
         return;
     };
     let before = el2.interrupts.timers;
-    let (pair, parked) = el2.parked_timers();
+    let (pair, parked) = parked_timers(el2);
     if parked.lines != before {
         vgic::update(state, |gic, me| gic.drive_timers(me, pair, parked.lines));
     }
@@ -422,7 +373,7 @@ pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
     let folded = fold(state, &mut gic);
     let kicks = folded | gic.look_at_levels(me, vgic::physical_line);
     let el2 = el2(state);
-    let has_virtual = for_guest(el2.hcr()) & (hcr::VI | hcr::VF) != 0;
+    let has_virtual = asked_of_hardware(el2.hcr()) & (hcr::VI | hcr::VF) != 0;
     let own = gic.signal(me, &el2.interrupts.own, gic::size());
     drop(gic);
     vm.kick(kicks.without(me));

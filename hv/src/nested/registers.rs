@@ -11,13 +11,14 @@ use droste_nested::at::{At, Outcome, Regime, Registers, StageOneRegisters, execu
 use droste_nested::registers::{Affects, Known, VirtualEl2, Way, timer_compare, timer_value, way};
 use droste_nested::tlbi::{self, Instruction, Invalidation, VirtualLevel};
 
-use super::{El2, deliver, el2, ich, in_page, interrupts, running};
+use super::{deliver, ich, interrupts};
 use crate::arch::el2::{self as hardware, Hardware};
 use crate::arch::timer;
 use crate::memory::contexts::Completion;
 use crate::memory::l1_memory::L1Memory;
 use crate::sysreg;
-use crate::vm::VcpuState;
+use crate::vm::virtual_el2::{El2, in_page};
+use crate::vm::{VcpuState, el2, running};
 
 /// Carries out an access by virtual EL2, or by EL0 in its regime.
 #[inline(never)]

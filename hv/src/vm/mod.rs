@@ -2,18 +2,20 @@
 
 pub(crate) mod all;
 mod complaints;
+pub(crate) mod hcr;
 pub(crate) mod layout;
 pub(crate) mod reset;
 pub(crate) mod rest;
 mod state;
 pub(crate) mod stats;
 mod vcpu;
+pub(crate) mod virtual_el2;
 #[expect(
     clippy::module_inception,
     reason = "the folder has the parts of what stands in the file"
 )]
 mod vm;
 
-pub(crate) use state::VcpuState;
+pub(crate) use state::{VcpuState, el2, running};
 pub(crate) use vcpu::Vcpu;
 pub(crate) use vm::{Outcome, Parts, Resolution, Vm};

@@ -26,11 +26,11 @@ use crate::machine::error::BuildError;
 use crate::machine::workarounds;
 use crate::memory::contexts::{Contexts, ShadowStats};
 use crate::memory::guest_memory::{GuestMemory, Stage2Stats};
-use crate::nested::Nested;
 use crate::vm::Vcpu;
 use crate::vm::VcpuState;
 use crate::vm::complaints::Complaints;
 use crate::vm::rest::Rest;
+use crate::vm::virtual_el2::Nested;
 
 use super::layout;
 
