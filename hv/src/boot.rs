@@ -32,7 +32,7 @@ use crate::memory::ram::{self, Ram};
 use crate::vm::hcr;
 use crate::vm::layout as guest;
 use crate::vm::virtual_el2::{self, Nested};
-use crate::vm::{Outcome, Parts, Vm, all};
+use crate::vm::{Outcome, Parts, Vm, alarm, all};
 use crate::{console, exit, logger, report};
 
 arch::boot::entries!(primary, secondary);
@@ -81,8 +81,8 @@ fn primary(device_tree: Pa) -> ! {
         .lock()
         .enable(uart, gic::Trigger::Level, cpu.affinity);
     console::enable_interrupts();
-    report::start();
-    sched::arm(cpu, None);
+    alarm::start_reports();
+    alarm::arm(cpu, None);
     for vm in all::vms() {
         if let Err(error) = lifecycle::open(vm) {
             log::error!("{}: {error}", vm.name());

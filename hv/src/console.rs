@@ -21,9 +21,8 @@ use droste_vdev::plain;
 use spin::mutex::TicketMutex;
 
 use crate::arch::uart;
-use crate::guest_uart;
 use crate::report::{self, Moment};
-use crate::vm::{Outcome, Vm, all};
+use crate::vm::{Outcome, Vm, all, line};
 
 const RING_BYTES: usize = 16 << 10;
 /// From here on guests wait, until half of it is out.
@@ -157,7 +156,7 @@ pub(crate) fn tell_room(vm: &Vm) {
     if let Some(console) = CONSOLE.lock().as_mut()
         && console.is_held
     {
-        guest_uart::set_room(vm, Room::Full);
+        line::set_room(vm, Room::Full);
     }
 }
 
@@ -327,7 +326,7 @@ impl Console {
     /// Gives `vm`, which is in focus, what waits for it, as far as it has room.
     fn feed(&mut self, vm: &Vm) {
         while let Some(byte) = self.waiting.front() {
-            if guest_uart::receive(vm, *byte) == Receipt::Refused {
+            if line::receive(vm, *byte) == Receipt::Refused {
                 return;
             }
             self.waiting.pop_front();
@@ -364,7 +363,7 @@ impl Console {
 /// Tells all guests whether there is room.
 fn tell_all(room: Room) {
     for vm in all::vms() {
-        guest_uart::set_room(vm, room);
+        line::set_room(vm, room);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::machine::{bug, machine};
 use crate::vm::VcpuState;
 use crate::vm::layout::{self, Device};
 use crate::vm::stats::Exit;
-use crate::vm::{Resolution, Vcpu, Vm, all};
+use crate::vm::{Resolution, Vcpu, Vm, alarm, all};
 use crate::{console, mmio, nested, power, report, sysreg, vgic};
 
 arch::vcpu::handlers!(VcpuState {
@@ -176,7 +176,7 @@ pub(crate) fn take_interrupts(cpu: &'static Cpu, mut state: Option<&mut VcpuStat
                 if let Some(state) = state {
                     nested::interrupts::drive_timers(state);
                 }
-                sched::timer_is_due(cpu);
+                alarm::timer_is_due(cpu);
                 gic::deactivate(i);
             }
             (_, i) if i == machine().uart_intid => {

@@ -2,8 +2,8 @@
 
 use droste_arm64::esr::AccessSize;
 
-use crate::vm::VcpuState;
 use crate::vm::layout::Device;
+use crate::vm::{VcpuState, lists};
 use crate::{guest_uart, vgic};
 
 /// A load of the loaded virtual CPU.
@@ -15,7 +15,7 @@ pub(crate) fn read(state: &mut VcpuState, device: Device, size: AccessSize) -> u
             let (vm, me) = (state.vcpu.vm, state.vcpu.index);
             let (value, unfolded) = {
                 let mut gic = vm.gic.lock();
-                let looked = gic.look_before_read(me, frame, offset, vgic::physical_line);
+                let looked = gic.look_before_read(me, frame, offset, lists::physical_line);
                 let unfolded = gic.needs_fold(frame, offset);
                 (gic.read(frame, offset, size), unfolded | looked)
             };

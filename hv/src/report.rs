@@ -4,16 +4,15 @@
 //! word, so they cannot forge one.
 
 use core::fmt::{self, Display};
-use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::arch::{image, timer};
+use crate::arch::image;
 use crate::console;
 use crate::machine::cpu::Cpu;
 use crate::machine::machine;
 use crate::machine::record::End;
 use crate::memory::guest_memory::rollovers;
 use crate::vm::stats::EXIT_NAMES;
-use crate::vm::{Outcome, Vm, all};
+use crate::vm::{Outcome, Vm, alarm, all};
 
 /// Whether the machine's work is done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,30 +23,11 @@ pub(crate) enum Moment {
     Final,
 }
 
-/// When the next report on the way is due (`droste.stats=`), in ticks; the boot CPU prints it.
-static NEXT: AtomicU64 = AtomicU64::new(u64::MAX);
-
-/// Starts the reports on the way, where the command line asks for them.
-pub(crate) fn start() {
-    if let Some(seconds) = machine().stats_interval {
-        NEXT.store(
-            timer::now() + seconds * timer::frequency(),
-            Ordering::Relaxed,
-        );
-    }
-}
-
-/// When `cpu` has to print one.
-pub(crate) fn next(cpu: &Cpu) -> Option<u64> {
-    let next = NEXT.load(Ordering::Relaxed);
-    (cpu.index == 0 && next != u64::MAX).then_some(next)
-}
-
 /// Prints a report if one is due on `cpu`.
 pub(crate) fn print_if_due(cpu: &Cpu) {
-    if next(cpu).is_some_and(|ticks| ticks <= timer::now()) {
+    if alarm::is_report_due(cpu) {
         print(Moment::OnTheWay);
-        start();
+        alarm::start_reports();
     }
 }
 

@@ -5,7 +5,7 @@ use droste_arm64::exception::Injection;
 use droste_vdev::gic::SgiRegister;
 use droste_vdev::sysreg::{Action, DebugRegister, action};
 
-use crate::vm::VcpuState;
+use crate::vm::{VcpuState, lists};
 use crate::{exit, nested, vgic};
 
 /// Carries out `access`, which `esr` tells of; one that no row of the table knows is UNDEFINED.
@@ -58,7 +58,7 @@ fn send_sgi(state: &mut VcpuState, register: SgiRegister, value: u64) {
 
 #[inline(never)]
 fn deactivate(state: &mut VcpuState, value: u64) {
-    let vmcr = vgic::virtual_control();
+    let vmcr = lists::virtual_control();
     vgic::update(state, |gic, me| gic.write_dir(me, vmcr, value));
 }
 

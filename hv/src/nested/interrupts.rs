@@ -25,12 +25,11 @@ use spin::mutex::TicketMutexGuard;
 use super::{deliver, ich};
 use crate::arch::traps::has_ecv;
 use crate::arch::{gic, timer};
-use crate::life::sched;
 use crate::machine::machine;
 use crate::vgic;
 use crate::vm::hcr::asked_of_hardware;
 use crate::vm::virtual_el2::{El2, Interrupts, in_page};
-use crate::vm::{VcpuState, el2};
+use crate::vm::{VcpuState, alarm, el2, lists};
 
 const CNTP_CTL: Slot = in_page(CNTP_CTL_EL0);
 const CNTP_CVAL: Slot = in_page(CNTP_CVAL_EL0);
@@ -104,12 +103,12 @@ pub(super) fn switch(state: &mut VcpuState) {
     let (parked, now) = parked_timers(el2);
     if before != [Line::Low; 2] {
         // Those that are in the hardware now may have changed in memory since they were looked at.
-        let lines = physical_timers().map(vgic::physical_line);
+        let lines = physical_timers().map(lists::physical_line);
         let _ = gic.drive_timers(me, parked.other(), lines);
     }
     let timers = gic.switch_timers(me, parked.other(), physical_timers(), now.lines);
     if el2.loaded == Loaded::El2 {
-        vgic::fill(state, &mut gic);
+        lists::fill(state, &mut gic);
     } else {
         of_guest(state, &mut gic);
     }
@@ -119,7 +118,7 @@ pub(super) fn switch(state: &mut VcpuState) {
     {
         gic::set_ppis_active(*redistributor, timers.set_active, timers.clear_active);
     }
-    sched::rearm(state);
+    alarm::rearm(state);
 }
 
 /// The interrupts of virtual EL2's guest, by who takes them.
@@ -136,7 +135,7 @@ fn of_guest(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
         let _ = look_at_maintenance(el2, gic, me);
         el2.interrupts.left = None;
         gic.set_traps(me, el2.interrupts.traps);
-        vgic::fill(state, gic);
+        lists::fill(state, gic);
     }
 }
 
@@ -154,9 +153,9 @@ pub(super) fn take_back(state: &mut VcpuState) {
         if !el2(state).is_loaded() {
             gic.set_traps(me, 0);
         }
-        vgic::fold(state, &mut gic)
+        lists::fold(state, &mut gic)
     };
-    vgic::deactivate_owed(&mut gic, me);
+    lists::deactivate_owed(&mut gic, me);
     drop(gic);
     vm.kick(kicks.without(me));
 }
@@ -185,7 +184,7 @@ fn enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
     let (used, line) = gic.enter_nested(vcpu.index, guest, *left, hardware);
     gic::write_interface(&hardware.interface);
     gic::set_virtual_hcr(hardware.hcr);
-    vgic::write_lists(lists_used, &hardware.lrs, used);
+    lists::write_lists(lists_used, &hardware.lrs, used);
     interrupts.has_guests_lists = true;
     interrupts.is_due = true;
     // Its own alone, and it looks before it is entered.
@@ -203,7 +202,7 @@ pub(crate) fn leave(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     } = interrupts;
     hardware.hcr = gic::read_virtual_hcr();
     hardware.interface = gic::read_interface();
-    vgic::read_lists(used, &mut hardware.lrs);
+    lists::read_lists(used, &mut hardware.lrs);
     let kicks = gic.leave_nested(me, hardware, guest);
     ich::write(*page, guest, used);
     let line = interrupts.guest.maintenance(gic::list_registers());
@@ -224,7 +223,7 @@ pub(crate) fn look_at_levels(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     {
         let (pair, parked) = parked_timers(el2);
         kicks |= gic.drive_timers(me, pair, parked.lines);
-        sched::rearm(state);
+        alarm::rearm(state);
     }
     kicks
 }
@@ -238,7 +237,7 @@ pub(crate) fn look(state: &mut VcpuState) {
 
 fn leave_and_enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Kicks {
     let kicks = leave(state, gic);
-    vgic::deactivate_owed(gic, state.vcpu.index);
+    lists::deactivate_owed(gic, state.vcpu.index);
     enter(state, gic);
     kicks
 }
@@ -335,7 +334,7 @@ pub(crate) fn drive_timers(state: &mut VcpuState) {
     if parked.lines != before {
         vgic::update(state, |gic, me| gic.drive_timers(me, pair, parked.lines));
     }
-    sched::rearm(state);
+    alarm::rearm(state);
 }
 
 /// The virtual CPU is being put on its CPU: its registers are loaded.
@@ -371,7 +370,7 @@ pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
     let has_listed = (0..state.lists_used).any(|n| gic::read_list_register(n) & PENDING != 0);
     let mut gic = vm.gic.lock();
     let folded = fold(state, &mut gic);
-    let kicks = folded | gic.look_at_levels(me, vgic::physical_line);
+    let kicks = folded | gic.look_at_levels(me, lists::physical_line);
     let el2 = el2(state);
     let has_virtual = asked_of_hardware(el2.hcr()) & (hcr::VI | hcr::VF) != 0;
     let own = gic.signal(me, &el2.interrupts.own, gic::size());

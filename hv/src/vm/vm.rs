@@ -20,7 +20,6 @@ use spin::mutex::{SpinMutex, TicketMutex};
 use crate::arch::gic;
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
-use crate::guest_uart::GuestUart;
 use crate::machine::cpu::Cpu;
 use crate::machine::error::BuildError;
 use crate::machine::workarounds;
@@ -30,6 +29,7 @@ use crate::vm::Vcpu;
 use crate::vm::VcpuState;
 use crate::vm::complaints::Complaints;
 use crate::vm::rest::Rest;
+use crate::vm::uart::GuestUart;
 use crate::vm::virtual_el2::Nested;
 
 use super::layout;
