@@ -21,6 +21,8 @@ use crate::arch::image::layout;
 use crate::arch::memory::Region;
 use crate::arch::mmu::{self, Access, OutOfTables};
 use crate::arch::{self, firmware, gic, timer};
+use crate::console::{logger, report, terminal};
+use crate::exit;
 use crate::life::{lifecycle, sched};
 use crate::machine::bug;
 use crate::machine::cpu::{self, Cpu};
@@ -33,7 +35,6 @@ use crate::vm::hcr;
 use crate::vm::layout as guest;
 use crate::vm::virtual_el2::{self, Nested};
 use crate::vm::{Outcome, Parts, Vm, alarm, all};
-use crate::{console, exit, logger, report};
 
 arch::boot::entries!(primary, secondary);
 
@@ -80,7 +81,7 @@ fn primary(device_tree: Pa) -> ! {
         .distributor
         .lock()
         .enable(uart, gic::Trigger::Level, cpu.affinity);
-    console::enable_interrupts();
+    terminal::enable_interrupts();
     alarm::start_reports();
     alarm::arm(cpu, None);
     for vm in all::vms() {
@@ -99,7 +100,7 @@ fn open_console(tree: &Tree<'_>) {
     if let Some(uart) = tree.console() {
         let registers = &uart.registers[0];
         if mmu::add(registers.clone(), Access::Device).is_ok() {
-            console::open(&uart);
+            terminal::open(&uart);
             logger::init();
         }
     }
@@ -114,7 +115,7 @@ fn refuse(error: &PlatformError, nonce: Option<&str>) -> ! {
     log::error!("{error}");
     log::error!("there is no firmware to switch the machine off: it stays on, and does nothing");
     report::failed(nonce, format_args!("{error}"));
-    console::flush();
+    terminal::flush();
     arch::halt()
 }
 

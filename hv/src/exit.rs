@@ -13,6 +13,7 @@ use droste_vdev::gic::Intid;
 
 use crate::arch::exception::Fault;
 use crate::arch::{self, gic};
+use crate::console::{keyboard, report};
 use crate::life::sched;
 use crate::machine::cpu::{Cpu, KICK_SGI};
 use crate::machine::{bug, machine};
@@ -20,7 +21,7 @@ use crate::vm::VcpuState;
 use crate::vm::layout::{self, Device};
 use crate::vm::stats::Exit;
 use crate::vm::{Resolution, Vcpu, Vm, alarm, all};
-use crate::{console, mmio, nested, power, report, sysreg, vgic};
+use crate::{mmio, nested, power, sysreg, vgic};
 
 arch::vcpu::handlers!(VcpuState {
     /// A synchronous exception from a guest.
@@ -180,7 +181,7 @@ pub(crate) fn take_interrupts(cpu: &'static Cpu, mut state: Option<&mut VcpuStat
                 gic::deactivate(i);
             }
             (_, i) if i == machine().uart_intid => {
-                console::interrupt();
+                keyboard::interrupt();
                 gic::deactivate(i);
             }
             (_, i) => shared_interrupt(i),

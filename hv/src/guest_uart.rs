@@ -3,8 +3,9 @@
 use droste_arm64::esr::AccessSize;
 use droste_vdev::pl011::Action;
 
+use crate::console::terminal;
+use crate::vgic;
 use crate::vm::{VcpuState, line};
-use crate::{console, vgic};
 
 /// A load of the loaded guest from its UART.
 #[inline]
@@ -14,7 +15,7 @@ pub(crate) fn read(state: &mut VcpuState, offset: u64, size: AccessSize) -> u64 
     let value = vm.uart.lock().model.read(offset, size);
     if offset != FLAGS {
         // The flags are what a driver polls, and reading them changes nothing.
-        console::offer_waiting(vm);
+        terminal::offer_waiting(vm);
         tell_line(state);
     }
     value
@@ -32,8 +33,8 @@ pub(crate) fn write(state: &mut VcpuState, offset: u64, size: AccessSize, value:
         )
     };
     match action {
-        Action::Transmit(byte) => console::transmit(vm, byte),
-        Action::None => console::offer_waiting(vm),
+        Action::Transmit(byte) => terminal::transmit(vm, byte),
+        Action::None => terminal::offer_waiting(vm),
     }
     if has_changed {
         tell_line(state);

@@ -7,10 +7,10 @@ use droste_vdev::gic::ConfigError;
 use spin::mutex::SpinMutex;
 
 use crate::arch::{self, firmware, gic};
-use crate::console;
+use crate::console::report::{self, Moment};
+use crate::console::terminal;
 use crate::machine::machine;
 use crate::memory::loader::{Entry, LoadError, Plan};
-use crate::report::{self, Moment};
 use crate::vm::rest::Rest;
 use crate::vm::{Vm, all, reset};
 
@@ -34,7 +34,7 @@ pub(crate) fn begin(vm: &'static Vm, entry: Entry) {
 /// Makes its interrupts, its console and its firmware new, while it rests.
 pub(crate) fn renew_devices(vm: &Vm) -> Result<(), ConfigError> {
     vm.renew()?;
-    console::tell_room(vm);
+    terminal::tell_room(vm);
     Ok(())
 }
 
@@ -63,10 +63,10 @@ pub(crate) fn vm_ended(vm: &Vm) {
 
 /// Powers the machine off, once all that was printed is out.
 pub(crate) fn machine_off() -> ! {
-    console::flush();
+    terminal::flush();
     firmware::system_off();
     log::error!("the firmware does not switch the machine off: it stays on, and does nothing");
-    console::flush();
+    terminal::flush();
     arch::halt()
 }
 

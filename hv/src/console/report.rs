@@ -5,8 +5,8 @@
 
 use core::fmt::{self, Display};
 
+use super::terminal;
 use crate::arch::image;
-use crate::console;
 use crate::machine::cpu::Cpu;
 use crate::machine::machine;
 use crate::machine::record::End;
@@ -47,7 +47,7 @@ pub(crate) fn print(moment: Moment) {
         rollovers()
     );
     if let Some(nonce) = &machine().nonce {
-        console::with_line(|line| {
+        terminal::with_line(|line| {
             let _ = write!(line, "{nonce} {}", Record { moment });
         });
     }
@@ -176,7 +176,7 @@ fn write_vm(f: &mut fmt::Formatter<'_>, vm: &Vm) -> fmt::Result {
 /// The tool that marks records by `nonce` hears that nothing could be run.
 pub(crate) fn failed(nonce: Option<&str>, why: fmt::Arguments<'_>) {
     if let Some(nonce) = nonce.filter(|nonce| !nonce.is_empty()) {
-        console::with_line(|line| {
+        terminal::with_line(|line| {
             let _ = write!(line, "{}", End(nonce, "failed", why));
         });
     }
