@@ -22,7 +22,7 @@ use crate::arch::memory::Region;
 use crate::arch::mmu::{self, Access, OutOfTables};
 use crate::arch::{self, firmware, gic, timer};
 use crate::console::{logger, report, terminal};
-use crate::exit;
+use crate::exit::handlers;
 use crate::life::{lifecycle, sched};
 use crate::machine::bug;
 use crate::machine::cpu::{self, Cpu};
@@ -92,7 +92,7 @@ fn primary(device_tree: Pa) -> ! {
         }
     }
     bug::provoke(platform.option("droste.bug"));
-    exit::enter(sched::schedule(cpu, None))
+    handlers::enter(sched::schedule(cpu, None))
 }
 
 /// Opens the console that the tree names, before anything can fail: whatever is wrong is said there.
@@ -166,7 +166,7 @@ fn find_redistributors() {
 fn secondary(index: usize) -> ! {
     let cpu = &cpu::all()[index];
     init_cpu(cpu);
-    exit::enter(sched::schedule(cpu, None))
+    handlers::enter(sched::schedule(cpu, None))
 }
 
 /// Brings up what each CPU has of its own.

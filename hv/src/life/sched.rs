@@ -15,11 +15,12 @@ use droste_life::{self as life, Member};
 
 use super::rest;
 use crate::arch::{self, timer};
+use crate::devices::{interrupts, timers, vgic};
 use crate::machine::bug;
 use crate::machine::cpu::Cpu;
+use crate::nested;
 use crate::vm::VcpuState;
 use crate::vm::{Vcpu, alarm, all};
-use crate::{exit, nested, vgic};
 
 /// How long a virtual CPU runs while others want its CPU, milliseconds. So long may one spin for a lock whose holder
 /// waits for its turn, where WFE does not trap: QEMU's never does.
@@ -61,18 +62,18 @@ impl life::Cpu for Here {
 
     fn put_in(&mut self, state: &mut Self::State) {
         // Before its timers are on: one whose interrupt the guest is handling must not come again.
-        exit::restore_timer_interrupts(state);
+        interrupts::restore_timers(state);
         state.load();
         state.vcpu.set_deadline(None);
         state.enter_context();
         state.vcpu.take_kick();
         vgic::refresh(state);
-        nested::interrupts::resume(state);
+        timers::resume(state);
     }
 
     fn take_out(&mut self, state: &mut Self::State) {
         // Of those that are not in the hardware the deadline is that of the last look.
-        nested::interrupts::drive_timers(state);
+        timers::drive_timers(state);
         vgic::unload(state);
         state.resident.save();
         let parked = state.el2.as_ref().and_then(|el2| el2.deadline());
@@ -159,7 +160,7 @@ pub(crate) fn switch_off(state: Box<VcpuState>) -> bool {
 }
 
 fn take_interrupts(cpu: &'static Cpu, current: Option<&mut VcpuState>) {
-    exit::take_interrupts(cpu, current);
+    interrupts::take(cpu, current);
     halt_after_bug();
 }
 

@@ -19,7 +19,8 @@ const HCR: Known = Known::new(HCR_EL2);
 const VPIDR: Known = Known::new(VPIDR_EL2);
 const VMPIDR: Known = Known::new(VMPIDR_EL2);
 
-/// Makes the loaded virtual CPU's hardware that of virtual EL2's guest, whose state it has.
+/// Makes the loaded virtual CPU's hardware that of virtual EL2's guest, whose state it has. An interrupt of virtual EL2's
+/// may wait.
 #[inline(never)]
 pub(super) fn to_guest(state: &mut VcpuState) {
     interrupts::take_back(state);
@@ -37,7 +38,6 @@ pub(super) fn to_guest(state: &mut VcpuState) {
     state.resident.set_control(control);
     state.enter_context();
     interrupts::switch(state);
-    interrupts::settle(state);
 }
 
 /// Makes the loaded virtual CPU's hardware that of virtual EL2.

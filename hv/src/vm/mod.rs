@@ -22,4 +22,4 @@ mod vm;
 
 pub(crate) use state::{VcpuState, el2, running};
 pub(crate) use vcpu::Vcpu;
-pub(crate) use vm::{Outcome, Parts, Resolution, Vm};
+pub(crate) use vm::{Outcome, Parts, Vm};

@@ -34,7 +34,6 @@ use crate::vm::virtual_el2::Nested;
 
 use super::layout;
 
-pub(crate) use crate::memory::guest_memory::Resolution;
 pub(crate) use droste_life::Outcome;
 
 /// Shared interrupts begin here; those below are a CPU's own.

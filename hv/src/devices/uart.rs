@@ -3,8 +3,8 @@
 use droste_arm64::esr::AccessSize;
 use droste_vdev::pl011::Action;
 
+use super::vgic;
 use crate::console::terminal;
-use crate::vgic;
 use crate::vm::{VcpuState, line};
 
 /// A load of the loaded guest from its UART.
