@@ -8,8 +8,7 @@ use crate::arch::{self, gic};
 use crate::console::{keyboard, report};
 use crate::machine::cpu::{Cpu, KICK_SGI};
 use crate::machine::{bug, machine};
-use crate::vm::layout;
-use crate::vm::{VcpuState, Vm, alarm, all};
+use crate::vm::{VcpuState, alarm, all, layout};
 
 /// Interrupts handled in one go; what is pending beyond comes again at once, when the scheduler has had its say.
 const INTERRUPTS_MAX: usize = 16;
@@ -69,22 +68,16 @@ pub(crate) fn take(cpu: &'static Cpu, mut state: Option<&mut VcpuState>) {
     }
 }
 
-/// A physical interrupt that belongs to a VM's device, or to nobody.
+/// A physical interrupt, acknowledged, that belongs to a VM's device, or to nobody.
 fn shared_interrupt(intid: u32) {
-    match all::owner_of(intid) {
-        Some(vm) => deliver_shared(vm, intid),
+    let owner = all::owner_of(intid).zip(Intid::new(intid));
+    match owner.filter(|(vm, _)| vm.lives.phase() == Phase::Running) {
+        Some((vm, id)) => {
+            let kicks = vm.gic.lock().inject_hardware(0, id, id);
+            vm.kick(kicks);
+        }
         None => gic::deactivate(intid),
     }
-}
-
-/// Physical interrupt `intid`, acknowledged, of one of its devices.
-fn deliver_shared(vm: &Vm, intid: u32) {
-    let Some(id) = Intid::new(intid) else { return };
-    if vm.lives.phase() != Phase::Running {
-        return gic::deactivate(intid);
-    }
-    let kicks = vm.gic.lock().inject_hardware(0, id, id);
-    vm.kick(kicks);
 }
 
 /// Makes timers' interrupts as active on this CPU as the virtual CPU being loaded left them: an earlier one, or an
