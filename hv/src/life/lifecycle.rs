@@ -7,11 +7,11 @@ use droste_vdev::gic::ConfigError;
 use spin::mutex::SpinMutex;
 
 use crate::arch::{self, gic};
-use crate::console;
+use crate::console::report::{self, Moment};
+use crate::console::terminal;
 use crate::machine::end::{self, Went};
 use crate::machine::machine;
 use crate::memory::loader::{Entry, LoadError, Plan};
-use crate::report::{self, Moment};
 use crate::vm::rest::Rest;
 use crate::vm::{Vm, all, reset};
 
@@ -35,7 +35,7 @@ pub(crate) fn begin(vm: &'static Vm, entry: Entry) {
 /// Makes its interrupts, its console and its firmware new, while it rests.
 pub(crate) fn renew_devices(vm: &Vm) -> Result<(), ConfigError> {
     vm.renew()?;
-    console::tell_room(vm);
+    terminal::tell_room(vm);
     Ok(())
 }
 
@@ -64,10 +64,10 @@ pub(crate) fn vm_ended(vm: &Vm) {
 
 /// Ends the machine, once all that was printed is out.
 pub(crate) fn machine_off(went: Went) -> ! {
-    console::flush();
+    terminal::flush();
     end::end(went);
     log::error!("the firmware does not switch the machine off: it stays on, and does nothing");
-    console::flush();
+    terminal::flush();
     arch::halt()
 }
 

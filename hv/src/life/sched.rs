@@ -15,14 +15,13 @@ use droste_life::{self as life, Member};
 
 use super::rest;
 use crate::arch::{self, timer};
+use crate::devices::{interrupts, timers, vgic};
 use crate::machine::bug;
 use crate::machine::cpu::Cpu;
+use crate::nested;
 use crate::vm::VcpuState;
-use crate::vm::{Vcpu, all};
-use crate::{exit, nested, report, vgic};
+use crate::vm::{Vcpu, alarm, all};
 
-/// A deadline that is none.
-const NEVER: u64 = u64::MAX;
 /// How long a virtual CPU runs while others want its CPU, milliseconds. So long may one spin for a lock whose holder
 /// waits for its turn, where WFE does not trap: QEMU's never does.
 const TURN_MS: u64 = 2;
@@ -63,18 +62,18 @@ impl life::Cpu for Here {
 
     fn put_in(&mut self, state: &mut Self::State) {
         // Before its timers are on: one whose interrupt the guest is handling must not come again.
-        exit::restore_timer_interrupts(state);
+        interrupts::restore_timers(state);
         state.load();
         state.vcpu.set_deadline(None);
         state.enter_context();
         state.vcpu.take_kick();
         vgic::refresh(state);
-        nested::interrupts::resume(state);
+        timers::resume(state);
     }
 
     fn take_out(&mut self, state: &mut Self::State) {
         // Of those that are not in the hardware the deadline is that of the last look.
-        nested::interrupts::drive_timers(state);
+        timers::drive_timers(state);
         vgic::unload(state);
         state.resident.save();
         let parked = state.el2.as_ref().and_then(|el2| el2.deadline());
@@ -85,11 +84,11 @@ impl life::Cpu for Here {
             .chain(parked)
             .min();
         state.vcpu.set_deadline(deadline);
-        self.0.loaded_due.store(NEVER, Ordering::Relaxed);
+        alarm::forget_loaded(self.0);
     }
 
     fn give_up(_: usize, mut state: Self::State) {
-        nested::leave(&mut state);
+        nested::world::leave(&mut state);
         if state.el2.is_some() {
             nested::interrupts::lower(&state);
         }
@@ -120,7 +119,7 @@ impl life::Cpu for Here {
 
     fn arm(&mut self) {
         if all::is_shared(self.0) {
-            arm(self.0, Some(self.0.turn_end.load(Ordering::Relaxed)));
+            alarm::arm(self.0, Some(self.0.turn_end.load(Ordering::Relaxed)));
         }
     }
 
@@ -130,7 +129,7 @@ impl life::Cpu for Here {
     }
 
     fn sleep(&mut self, current: Option<&mut Self::State>) -> Result<(), Infallible> {
-        arm(self.0, None);
+        alarm::arm(self.0, None);
         arch::wait_for_interrupt();
         take_interrupts(self.0, current.map(|state| &mut **state));
         Ok(())
@@ -161,7 +160,7 @@ pub(crate) fn switch_off(state: Box<VcpuState>) -> bool {
 }
 
 fn take_interrupts(cpu: &'static Cpu, current: Option<&mut VcpuState>) {
-    exit::take_interrupts(cpu, current);
+    interrupts::take(cpu, current);
     halt_after_bug();
 }
 
@@ -171,48 +170,7 @@ fn halt_after_bug() {
     }
 }
 
-fn earliest_deadline(cpu: &'static Cpu) -> Option<u64> {
-    let is_waiting = |vcpu: &&&Vcpu| vcpu.vm.lives.stand(vcpu.index).is_waiting();
-    let waiting = all::members(cpu).iter().filter(is_waiting);
-    waiting
-        .map(|m| m.deadline())
-        .min()
-        .filter(|d| *d != u64::MAX)
-}
-
 /// Ends the turn of the one that is loaded on `cpu`, which would rather have another run.
 pub(crate) fn yield_turn(cpu: &Cpu) {
     cpu.turn_end.store(0, Ordering::Relaxed);
-}
-
-/// Sets the EL2 timer to what is due first: the end of the turn, the wake-up of a waiting member, or the next report.
-pub(crate) fn arm(cpu: &'static Cpu, end_of_turn: Option<u64>) {
-    let dues = [end_of_turn, earliest_deadline(cpu), report::next(cpu)];
-    let due = dues.into_iter().flatten().min().unwrap_or(NEVER);
-    cpu.due.store(due, Ordering::Relaxed);
-    set_timer(cpu);
-}
-
-/// The EL2 timer has fired. On a shared CPU and in idleness the scheduler follows and sees who is due: off until then.
-pub(crate) fn timer_is_due(cpu: &'static Cpu) {
-    if all::is_shared(cpu) {
-        timer::set_deadline(None);
-    } else if cpu.due.load(Ordering::Relaxed) <= timer::now() {
-        arm(cpu, None);
-    }
-}
-
-/// Sets the EL2 timer anew where timers of the loaded virtual CPU that are not in the hardware have another deadline.
-pub(crate) fn rearm(state: &VcpuState) {
-    let deadline = state.el2.as_ref().and_then(|el2| el2.deadline());
-    let deadline = deadline.unwrap_or(NEVER);
-    if state.cpu.loaded_due.swap(deadline, Ordering::Relaxed) != deadline {
-        set_timer(state.cpu);
-    }
-}
-
-fn set_timer(cpu: &Cpu) {
-    let dues = [&cpu.due, &cpu.loaded_due].map(|due| due.load(Ordering::Relaxed));
-    let due = dues.into_iter().min().filter(|due| *due != NEVER);
-    timer::set_deadline(due);
 }

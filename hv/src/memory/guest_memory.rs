@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use droste_arm64::desc::AttributeScheme;
 use droste_arm64::esr::Esr;
-use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, hcr, sysreg};
+use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, sysreg};
 use droste_stage2::{
     Attributes, Context, Counters, Error, Fault, Geometry, Outcome, PageCache, Privilege, Proposal,
     Slot, Slots, Table, Users, VcpuId, VmidAllocator, Walk, handle, scheme,
@@ -168,12 +168,9 @@ impl GuestMemory {
         self.geometry.vtcr(&self.ids).0
     }
 
-    /// What HCR_EL2 holds for the sake of stage 2.
-    pub(crate) fn hcr(&self) -> u64 {
-        match scheme(&self.ids) {
-            AttributeScheme::Force => hcr::FWB,
-            AttributeScheme::Combine => 0,
-        }
+    /// Who decides on memory types: stage 2, or both stages.
+    pub(crate) fn scheme(&self) -> AttributeScheme {
+        scheme(&self.ids)
     }
 
     /// The physical address range that the guest is shown.

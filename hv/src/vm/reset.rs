@@ -2,9 +2,9 @@
 
 use alloc::boxed::Box;
 
-use droste_arm64::hcr;
 use droste_vdev::Affinity;
 
+use super::hcr::{self, Waits};
 use super::{Vcpu, VcpuState, all};
 use crate::arch;
 use crate::arch::traps::Traps;
@@ -12,30 +12,14 @@ use crate::arch::vcpu::{Control, Fixed, VectorTable};
 
 /// The state of `vcpu` as it comes on at `pc`, with `argument` in x0.
 pub(crate) fn new_state(vcpu: &'static Vcpu, pc: u64, argument: u64) -> Box<VcpuState> {
-    const GUEST: u64 = hcr::VM
-        | hcr::SWIO
-        | hcr::PTW
-        | hcr::FMO
-        | hcr::IMO
-        | hcr::AMO
-        | hcr::BSU_INNER
-        | hcr::TID3
-        | hcr::TSC
-        | hcr::TIDCP
-        | hcr::TACR
-        | hcr::RW
-        | hcr::TLOR
-        | hcr::TERR
-        | hcr::API
-        | hcr::APK;
     let (vm, index) = (vcpu.vm, vcpu.index);
-    let shared = if all::is_shared(vcpu.cpu) {
-        hcr::TWI | hcr::TWE
+    let waits = if all::is_shared(vcpu.cpu) {
+        Waits::Trapped
     } else {
-        0
+        Waits::InHardware
     };
     let control = Control {
-        hcr: GUEST | shared | vm.memory.hcr(),
+        hcr: hcr::of_guest(waits, vm.memory.scheme()),
         mpidr: Affinity::of_vcpu(index).mpidr(),
         midr: arch::id::midr(),
         cntvoff: 0,

@@ -2,14 +2,16 @@
 
 use alloc::boxed::Box;
 
+use droste_nested::exception::{Running, level, virtual_pstate};
+use droste_nested::registers::Loaded;
 use droste_vdev::gic::MAX_LIST_REGISTERS;
 use droste_vdev::sysreg::DebugRegisters;
 
 use super::Vcpu;
+use super::virtual_el2::El2;
 use crate::arch::vcpu::{Control, Fixed, Registers, Resident};
 use crate::arch::{debug, isb};
 use crate::machine::cpu::Cpu;
-use crate::nested::El2;
 
 /// A virtual CPU as its physical CPU holds it while it runs, and as it lies parked in between.
 #[repr(C)]
@@ -87,4 +89,24 @@ impl VcpuState {
             debug::load_without_points(&self.debug);
         }
     }
+}
+
+/// A virtual CPU's EL2, where it is known to have one.
+#[inline]
+pub(crate) fn el2(state: &mut VcpuState) -> &mut El2 {
+    state
+        .el2
+        .as_deref_mut()
+        .expect("only what happens to a virtual CPU with EL2 comes here")
+}
+
+/// What runs, and its virtual PSTATE.
+pub(crate) fn running(state: &mut VcpuState) -> (Running, u64) {
+    let hardware = state.registers.pstate;
+    let el2 = el2(state);
+    if el2.loaded == Loaded::El1 {
+        return (Running::Guest, hardware);
+    }
+    let pstate = virtual_pstate(hardware, Running::VirtualEl2);
+    (Running::at(level(pstate), el2.hcr()), pstate)
 }

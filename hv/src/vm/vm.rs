@@ -20,21 +20,20 @@ use spin::mutex::{SpinMutex, TicketMutex};
 use crate::arch::gic;
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
-use crate::guest_uart::GuestUart;
 use crate::machine::cpu::Cpu;
 use crate::machine::error::BuildError;
 use crate::machine::workarounds;
 use crate::memory::contexts::{Contexts, ShadowStats};
 use crate::memory::guest_memory::{GuestMemory, Stage2Stats};
-use crate::nested::Nested;
 use crate::vm::Vcpu;
 use crate::vm::VcpuState;
 use crate::vm::complaints::Complaints;
 use crate::vm::rest::Rest;
+use crate::vm::uart::GuestUart;
+use crate::vm::virtual_el2::Nested;
 
 use super::layout;
 
-pub(crate) use crate::memory::guest_memory::Resolution;
 pub(crate) use droste_life::Outcome;
 
 /// Shared interrupts begin here; those below are a CPU's own.

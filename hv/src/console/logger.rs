@@ -2,7 +2,7 @@
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::console;
+use super::terminal;
 
 struct Logger;
 
@@ -14,7 +14,7 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        console::with_line(|line| {
+        terminal::with_line(|line| {
             let _ = match record.level() {
                 Level::Error => write!(line, "droste: error: {}", record.args()),
                 Level::Warn => write!(line, "droste: warning: {}", record.args()),

@@ -10,14 +10,17 @@ use droste_arm64::vncr::Slot;
 use droste_nested::at::{At, Outcome, Regime, Registers, StageOneRegisters, execute};
 use droste_nested::registers::{Affects, Known, VirtualEl2, Way, timer_compare, timer_value, way};
 use droste_nested::tlbi::{self, Instruction, Invalidation, VirtualLevel};
+use droste_vdev::gic::GroupRegister;
 
-use super::{El2, deliver, el2, ich, in_page, interrupts, running};
+use super::sysreg;
 use crate::arch::el2::{self as hardware, Hardware};
-use crate::arch::timer;
+use crate::arch::{gic, timer};
+use crate::devices::{timers, vgic};
 use crate::memory::contexts::Completion;
 use crate::memory::l1_memory::L1Memory;
-use crate::sysreg;
-use crate::vm::VcpuState;
+use crate::nested::{deliver, ich, parked};
+use crate::vm::virtual_el2::{El2, Interrupts, in_page};
+use crate::vm::{VcpuState, el2, running};
 
 /// Carries out an access by virtual EL2, or by EL0 in its regime.
 #[inline(never)]
@@ -43,7 +46,7 @@ pub(super) fn access(state: &mut VcpuState, esr: Esr) {
         Way::TimerValue(compare) => timer_value_of_el2(state, compare, access),
         Way::GuestTimerValue(compare) => timer_value_of_guest(state, compare, access),
         Way::GuestCount if access.direction == Direction::Read => {
-            let value = interrupts::virtual_count(el2(state).page);
+            let value = parked::virtual_count(el2(state).page);
             state.registers.set(access.rt, value);
         }
         Way::InMemory(slot) => in_memory(state, slot, access),
@@ -86,7 +89,7 @@ fn timer_value_of_el2(state: &mut VcpuState, compare: Known, access: SysRegAcces
 #[inline(never)]
 fn timer_value_of_guest(state: &mut VcpuState, compare: Slot, access: SysRegAccess) {
     let page = el2(state).page;
-    let now = interrupts::count_of(page, compare);
+    let now = parked::count_of(page, compare);
     match access.direction {
         Direction::Read => {
             let value = timer_value(page.read(compare), now);
@@ -94,7 +97,7 @@ fn timer_value_of_guest(state: &mut VcpuState, compare: Slot, access: SysRegAcce
         }
         Direction::Write => {
             page.write(compare, timer_compare(state.registers.get(access.rt), now));
-            interrupts::drive_timers(state);
+            timers::drive_timers(state);
         }
     }
 }
@@ -105,15 +108,15 @@ fn in_memory(state: &mut VcpuState, slot: Slot, access: SysRegAccess) {
     let page = el2(state).page;
     match access.direction {
         Direction::Read => {
-            let value = interrupts::read_parked(page, slot);
+            let value = parked::read(page, slot);
             state.registers.set(access.rt, value);
-            interrupts::follow_status(state, slot, value);
+            timers::follow_status(state, slot, value);
         }
         Direction::Write => {
             page.write(slot, state.registers.get(access.rt));
             // A compare value is mostly set while its timer is off, whose control follows and is seen as well.
-            if !interrupts::is_compare_of_one_off(page, slot) {
-                interrupts::drive_timers(state);
+            if !parked::is_compare_of_one_off(page, slot) {
+                timers::drive_timers(state);
             }
         }
     }
@@ -207,4 +210,30 @@ fn undefined(state: &mut VcpuState, access: SysRegAccess) {
         access.direction, access.register
     ));
     deliver::inject(state, Injection::Undefined);
+}
+
+/// What EL1 does to the part of the CPU interface that is its own while another is virtual. Gives whether it was that.
+pub(super) fn access_left(state: &mut VcpuState, access: SysRegAccess) -> bool {
+    let Interrupts { left, mut own, .. } = el2(state).interrupts;
+    let vtr = gic::size();
+    let Some(what) =
+        left.and_then(|group| Some((group, GroupRegister::decode(access, group, vtr)?)))
+    else {
+        return false;
+    };
+    let written = state.registers.get(access.rt);
+    let mut read = 0;
+    vgic::update(state, |gic, me| match access.direction {
+        Direction::Read => {
+            let (value, kicks) = gic.read_direct(me, what, &mut own, vtr);
+            read = value;
+            kicks
+        }
+        Direction::Write => gic.write_direct(me, what, written, &mut own, vtr),
+    });
+    el2(state).interrupts.own = own;
+    if access.direction == Direction::Read {
+        state.registers.set(access.rt, read);
+    }
+    true
 }

@@ -5,12 +5,14 @@ use droste_arm64::exception::Injection;
 use droste_vdev::gic::SgiRegister;
 use droste_vdev::sysreg::{Action, DebugRegister, action};
 
-use crate::vm::VcpuState;
-use crate::{exit, nested, vgic};
+use super::inject::inject;
+use crate::devices::vgic;
+use crate::nested::debug;
+use crate::vm::{VcpuState, lists};
 
 /// Carries out `access`, which `esr` tells of; one that no row of the table knows is UNDEFINED.
 #[inline(never)]
-pub(crate) fn access(state: &mut VcpuState, esr: Esr, access: SysRegAccess) {
+pub(super) fn access(state: &mut VcpuState, esr: Esr, access: SysRegAccess) {
     match action(access) {
         Action::Undefined => return undefined(state, access),
         Action::Identification => {
@@ -25,7 +27,7 @@ pub(crate) fn access(state: &mut VcpuState, esr: Esr, access: SysRegAccess) {
             let value = state.registers.get(access.rt);
             deactivate(state, value);
         }
-        Action::Debug(register) => debug(state, access, register),
+        Action::Debug(register) => debug_register(state, access, register),
         Action::Constant(value) => read_as(state, access, value),
         // Set and way are not trapped: a virtual CPU stays on its physical one, whose caches it then means.
         Action::Zero | Action::SetWay => read_as(state, access, 0),
@@ -34,17 +36,17 @@ pub(crate) fn access(state: &mut VcpuState, esr: Esr, access: SysRegAccess) {
 }
 
 #[inline(never)]
-fn debug(state: &mut VcpuState, access: SysRegAccess, register: DebugRegister) {
+fn debug_register(state: &mut VcpuState, access: SysRegAccess, register: DebugRegister) {
     match access.direction {
         Direction::Read => {
             let value = state.debug.read(register);
             state.registers.set(access.rt, value);
         }
         Direction::Write => {
-            nested::debug::follow(state);
+            debug::follow(state);
             state.debug.write(register, state.registers.get(access.rt));
             state.load_debug();
-            nested::debug::note(state);
+            debug::note(state);
         }
     }
 }
@@ -58,7 +60,7 @@ fn send_sgi(state: &mut VcpuState, register: SgiRegister, value: u64) {
 
 #[inline(never)]
 fn deactivate(state: &mut VcpuState, value: u64) {
-    let vmcr = vgic::virtual_control();
+    let vmcr = lists::virtual_control();
     vgic::update(state, |gic, me| gic.write_dir(me, vmcr, value));
 }
 
@@ -68,7 +70,7 @@ fn undefined(state: &mut VcpuState, access: SysRegAccess) {
         "{:?} of {} is undefined",
         access.direction, access.register
     ));
-    exit::inject(state, Injection::Undefined);
+    inject(state, Injection::Undefined);
 }
 
 fn read_as(state: &mut VcpuState, access: SysRegAccess, value: u64) {

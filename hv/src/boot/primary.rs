@@ -21,6 +21,8 @@ use crate::arch::image::layout;
 use crate::arch::memory::Region;
 use crate::arch::mmu::{self, Access, OutOfTables};
 use crate::arch::{self, firmware, gic, timer};
+use crate::console::{logger, report, terminal};
+use crate::exit::handlers;
 use crate::life::{lifecycle, sched};
 use crate::machine::bug;
 use crate::machine::cpu::{self, Cpu};
@@ -30,10 +32,10 @@ use crate::machine::{self, machine};
 use crate::memory::contexts::without_table;
 use crate::memory::guest_memory::GuestMemory;
 use crate::memory::ram::{self, Ram};
-use crate::nested::{self, Nested};
+use crate::vm::hcr;
 use crate::vm::layout as guest;
-use crate::vm::{Outcome, Parts, Vm, all};
-use crate::{console, exit, logger, report};
+use crate::vm::virtual_el2::{self, Nested};
+use crate::vm::{Outcome, Parts, Vm, alarm, all};
 
 arch::boot::entries!(primary, secondary);
 
@@ -81,9 +83,9 @@ fn primary(device_tree: Pa) -> ! {
         .distributor
         .lock()
         .enable(uart, gic::Trigger::Level, cpu.affinity);
-    console::enable_interrupts();
-    report::start();
-    sched::arm(cpu, None);
+    terminal::enable_interrupts();
+    alarm::start_reports();
+    alarm::arm(cpu, None);
     for vm in all::vms() {
         if let Err(error) = lifecycle::open(vm) {
             log::error!("{}: {error}", vm.name());
@@ -92,7 +94,7 @@ fn primary(device_tree: Pa) -> ! {
         }
     }
     bug::provoke(platform.option("droste.bug"));
-    exit::enter(sched::schedule(cpu, None))
+    handlers::enter(sched::schedule(cpu, None))
 }
 
 /// Opens the console that the tree names, before anything can fail: whatever is wrong is said there.
@@ -100,7 +102,7 @@ fn open_console(tree: &Tree<'_>) {
     if let Some(uart) = tree.console() {
         let registers = &uart.registers[0];
         if mmu::add(registers.clone(), Access::Device).is_ok() {
-            console::open(&uart);
+            terminal::open(&uart);
             logger::init();
         }
     }
@@ -115,7 +117,7 @@ fn refuse(error: &PlatformError, nonce: Option<&str>) -> ! {
     log::error!("{error}");
     log::error!("there is no firmware to switch the machine off: it stays on, and does nothing");
     report::failed(nonce, format_args!("{error}"));
-    console::flush();
+    terminal::flush();
     arch::halt()
 }
 
@@ -166,12 +168,12 @@ fn find_redistributors() {
 fn secondary(index: usize) -> ! {
     let cpu = &cpu::all()[index];
     init_cpu(cpu);
-    exit::enter(sched::schedule(cpu, None))
+    handlers::enter(sched::schedule(cpu, None))
 }
 
 /// Brings up what each CPU has of its own.
 fn init_cpu(cpu: &'static Cpu) {
-    arch::traps::init_cpu();
+    arch::traps::init_cpu(hcr::WITHOUT_GUEST);
     let m = machine();
     let timers = [m.timer.virt, m.timer.physical, m.timer.hypervisor].map(|timer| timer.intid);
     let redistributor = cpu.redistributor.get();
@@ -289,7 +291,7 @@ impl Builder<'_> {
         slots.dedup_by(|a, b| a.1 == b.1);
         slots.push((ram_ipa, ram.range(), Attributes::RAM));
         let vcpus = image.vcpus as usize;
-        let el2 = nested::kind_of(image.el2)?;
+        let el2 = virtual_el2::kind_of(image.el2)?;
         self.counted += if el2.is_some() { 2 * vcpus } else { vcpus };
         if self.counted > MAX_VCPUS {
             let why = format!(
@@ -417,7 +419,7 @@ fn identification(pa_range: PaRange, el2: Option<VirtualEl2>) -> IdRegisters {
     machine().ids.map(|register, host| {
         let without = id::value(register, host, pa_range);
         match el2 {
-            Some(el2) => nested::identification(register, (host, without), el2),
+            Some(el2) => virtual_el2::identification(register, (host, without), el2),
             None => without,
         }
     })

@@ -4,17 +4,16 @@
 //! word, so they cannot forge one.
 
 use core::fmt::{self, Display};
-use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::arch::{image, timer};
-use crate::console;
+use super::terminal;
+use crate::arch::image;
 use crate::machine::cpu::Cpu;
 use crate::machine::end::Went;
 use crate::machine::machine;
 use crate::machine::record::End;
 use crate::memory::guest_memory::rollovers;
 use crate::vm::stats::EXIT_NAMES;
-use crate::vm::{Outcome, Vm, all};
+use crate::vm::{Outcome, Vm, alarm, all};
 
 /// Whether the machine's work is done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,30 +24,11 @@ pub(crate) enum Moment {
     Final,
 }
 
-/// When the next report on the way is due (`droste.stats=`), in ticks; the boot CPU prints it.
-static NEXT: AtomicU64 = AtomicU64::new(u64::MAX);
-
-/// Starts the reports on the way, where the command line asks for them.
-pub(crate) fn start() {
-    if let Some(seconds) = machine().stats_interval {
-        NEXT.store(
-            timer::now() + seconds * timer::frequency(),
-            Ordering::Relaxed,
-        );
-    }
-}
-
-/// When `cpu` has to print one.
-pub(crate) fn next(cpu: &Cpu) -> Option<u64> {
-    let next = NEXT.load(Ordering::Relaxed);
-    (cpu.index == 0 && next != u64::MAX).then_some(next)
-}
-
 /// Prints a report if one is due on `cpu`.
 pub(crate) fn print_if_due(cpu: &Cpu) {
-    if next(cpu).is_some_and(|ticks| ticks <= timer::now()) {
+    if alarm::is_report_due(cpu) {
         print(Moment::OnTheWay);
-        start();
+        alarm::start_reports();
     }
 }
 
@@ -68,7 +48,7 @@ pub(crate) fn print(moment: Moment) {
         rollovers()
     );
     if let Some(nonce) = &machine().nonce {
-        console::with_line(|line| {
+        terminal::with_line(|line| {
             let _ = write!(line, "{nonce} {}", Record { moment });
         });
     }
@@ -208,7 +188,7 @@ fn write_vm(f: &mut fmt::Formatter<'_>, vm: &Vm) -> fmt::Result {
 /// The tool that marks records by `nonce` hears that nothing could be run.
 pub(crate) fn failed(nonce: Option<&str>, why: fmt::Arguments<'_>) {
     if let Some(nonce) = nonce.filter(|nonce| !nonce.is_empty()) {
-        console::with_line(|line| {
+        terminal::with_line(|line| {
             let _ = write!(line, "{}", End(nonce, "failed", why));
         });
     }

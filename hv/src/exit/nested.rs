@@ -12,22 +12,22 @@ use droste_nested::forward::{Event, Verdict, evaluate, is_raised, routed};
 use droste_nested::registers::{Loaded, Twins};
 use droste_nested::{Abort, L2Ipa};
 
-use super::{deliver, el2, interrupts, registers};
+use super::abort::{self, Place};
+use super::{el2_registers, sysreg, trap};
 use crate::arch::el2::Hardware;
 use crate::arch::exception::Fault;
-use crate::exit::{self, Place};
 use crate::memory::contexts::Answer;
-use crate::sysreg;
-use crate::vm::VcpuState;
+use crate::nested::deliver;
 use crate::vm::stats::Exit;
+use crate::vm::{VcpuState, el2};
 
 /// A synchronous exception. What virtual EL2 does most often has a way of its own.
 #[inline]
-pub(crate) fn synchronous(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
+pub(super) fn synchronous(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     match (el2(&mut state).loaded, esr.ec()) {
         (Loaded::El2, Ec::SYSREG) => {
             state.vcpu.counters.count(Exit::SystemRegister);
-            registers::access(&mut state, esr);
+            el2_registers::access(&mut state, esr);
             state
         }
         // What virtual EL2 returns to may be its guest, with an interrupt that waits.
@@ -46,9 +46,9 @@ pub(crate) fn synchronous(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState>
 }
 
 /// Lets the virtual CPU that is to be entered take what waits for its virtual EL2, if it has one.
-pub(crate) fn settle(state: &mut VcpuState) {
+pub(super) fn settle(state: &mut VcpuState) {
     if state.el2.is_some() {
-        interrupts::settle(state);
+        deliver::settle(state);
     }
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn settle(state: &mut VcpuState) {
 #[inline(never)]
 fn of_host(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     if esr.ec() != Ec::HVC64 {
-        return exit::common(state, esr);
+        return trap::common(state, esr);
     }
     state.vcpu.counters.count(Exit::Hypercall);
     if el2(&mut state).hcr() & hcr::HCD != 0 {
@@ -87,7 +87,7 @@ fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
             if is_of_stage1 && el2(&mut state).hcr() & hcr::TGE != 0 {
                 return raised(state, esr);
             }
-            abort(&mut state, esr);
+            abort_of_guest(&mut state, esr);
             return state;
         }
         _ => {}
@@ -112,14 +112,14 @@ fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
         Ec::SYSREG => {
             state.vcpu.counters.count(Exit::SystemRegister);
             let access = esr.sysreg_access();
-            if interrupts::access_left(&mut state, access) {
+            if el2_registers::access_left(&mut state, access) {
                 state.registers.skip(esr.instruction_bytes());
             } else {
                 sysreg::access(&mut state, esr, access);
             }
             state
         }
-        _ => exit::common(state, esr),
+        _ => trap::common(state, esr),
     }
 }
 
@@ -127,7 +127,7 @@ fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
 /// is virtual EL2's.
 fn raised(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     if el2(&mut state).hcr() & hcr::TGE == 0 || !is_raised(esr.ec()) {
-        return exit::common(state, esr);
+        return trap::common(state, esr);
     }
     state.vcpu.counters.count(Exit::Forwarded);
     deliver::take(&mut state, as_it_is(esr));
@@ -151,17 +151,17 @@ fn nowhere(state: &mut VcpuState, esr: Esr, far: u64) {
             state.vcpu.counters.count(Exit::Forwarded);
             deliver::take(state, exception);
         }
-        None => exit::external(state, esr, far),
+        None => abort::external(state, esr, far),
     }
 }
 
 /// An abort of L1's EL1 or EL0, or of L2.
-fn abort(state: &mut VcpuState, esr: Esr) {
+fn abort_of_guest(state: &mut VcpuState, esr: Esr) {
     let Some(held) = el2(state).held.filter(|held| held.key.has_table()) else {
-        return exit::abort(state, esr);
+        return abort::abort(state, esr);
     };
     let far = Fault::address();
-    let ipa = match exit::locate(state, esr, far) {
+    let ipa = match abort::locate(state, esr, far) {
         Place::Ipa(ipa) => ipa,
         Place::Moved => return,
         Place::Unknown => return nowhere(state, esr, far),
@@ -171,19 +171,19 @@ fn abort(state: &mut VcpuState, esr: Esr) {
         esr,
         far,
         ipa: L2Ipa(ipa.0),
-        privilege: exit::privilege(pstate),
+        privilege: abort::privilege(pstate),
     };
     let vm = state.vcpu.vm;
     let me = state.vcpu.index;
     let contexts = vm.contexts();
     let Some(walker) = el2(state).walker(&contexts.advertised) else {
-        return exit::abort(state, esr);
+        return abort::abort(state, esr);
     };
     match contexts.resolve(&vm.memory, (held, me), walker, &abort) {
         Ok(Answer::Retry) => state.vcpu.counters.count(Exit::Stage2),
         Ok(Answer::Guest(syndrome)) => {
             // No table of L1's takes such an address.
-            if contexts.advertised.exceeds_physical(ipa.0) && exit::too_wide(state, esr, far) {
+            if contexts.advertised.exceeds_physical(ipa.0) && abort::too_wide(state, esr, far) {
                 return;
             }
             state.vcpu.counters.count(Exit::Forwarded);
@@ -196,11 +196,11 @@ fn abort(state: &mut VcpuState, esr: Esr) {
                 },
             );
         }
-        Ok(Answer::Device(at)) => exit::device_abort(state, esr, (at.ipa(), far)),
-        Ok(Answer::External | Answer::Other) => exit::outside(state, esr, far),
+        Ok(Answer::Device(at)) => abort::device_abort(state, esr, (at.ipa(), far)),
+        Ok(Answer::External | Answer::Other) => abort::outside(state, esr, far),
         Err(error) => {
             vm.complain(format_args!("stage 2 of its guest: {error}"));
-            exit::external(state, esr, far);
+            abort::external(state, esr, far);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::vm::{Outcome, reset};
 
 /// An HVC or SMC of the loaded guest, which goes on after it.
 #[inline]
-pub(crate) fn call(mut state: Box<VcpuState>) -> Box<VcpuState> {
+pub(super) fn call(mut state: Box<VcpuState>) -> Box<VcpuState> {
     let arguments = [0, 1, 2, 3].map(|n| state.registers.get(n));
     let vm = state.vcpu.vm;
     let action = vm.psci.lock().call(arguments, |ipa| vm.is_ram(ipa));

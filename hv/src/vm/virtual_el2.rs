@@ -1,41 +1,25 @@
-//! Guests with an EL2 of their own: what joins `droste-nested` to the machine.
-//!
-//! The hardware runs virtual EL2 at EL1 with FEAT_NV2. It is in one of two worlds, [`Loaded`]: *virtual EL2's*, with
-//! its registers in the hardware's EL1 and the canonical stage 2, for virtual EL2 itself and for EL0 in its own
-//! translation regime; or *its guest's*, for L1's EL1 and EL0 and for L2. [`world`] switches.
-//!
-//! - [`exits`]: what a virtual CPU with EL2 is left for, in either world.
-//! - [`deliver`]: exceptions taken to virtual EL2, and the returns from it.
-//! - [`registers`]: the registers and system instructions that trap.
-//! - [`contexts`]: stage 2 of its guests.
-//! - [`interrupts`]: list registers and timers; [`ich`] is what L1 set of them.
-//! - [`debug`]: MDSCR_EL1, which stands for two registers.
-//! - [`walks`]: at which level a walk of stage 1 failed.
-
-pub(crate) mod debug;
-pub(crate) mod deliver;
-pub(crate) mod exits;
-mod ich;
-pub(crate) mod interrupts;
-mod registers;
-pub(crate) mod walks;
-mod world;
+//! What a virtual machine, and each of its virtual CPUs, has whose guest is a hypervisor.
 
 use alloc::boxed::Box;
 use alloc::format;
 
 use droste_arm64::sysreg::{
-    HCR_EL2, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, SCTLR_EL1,
-    SCTLR_EL2, SysReg, VPIDR_EL2, VTCR_EL2, VTTBR_EL2,
+    CNTHCTL_EL2, CPTR_EL2, HCR_EL2, ICH_HCR_EL2, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1,
+    ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, MDCR_EL2, SCTLR_EL1, SCTLR_EL2, SysReg, TCR_EL2, TTBR0_EL2,
+    VPIDR_EL2, VTCR_EL2, VTTBR_EL2,
 };
 use droste_arm64::vncr::{Nv1, PAGE_BYTES, RegisterPage, Slot, slot};
-use droste_arm64::{Granule, Pa, Vtcr, Vttbr, hcr};
+use droste_arm64::{Granule, Pa, Vtcr, Vttbr};
 use droste_image as image;
-use droste_nested::exception::{PstateBits, Running, level, virtual_pstate};
+use droste_nested::exception::PstateBits;
+use droste_nested::forward::Controls;
 use droste_nested::id::{self, Shape};
 use droste_nested::registers::{File, HostStage1, Known, Loaded, View, VirtualEl2, host_stage1};
 use droste_nested::{Advertised, StageTwo, StageTwoRegisters, Walker};
+use droste_vdev::Line;
+use droste_vdev::gic::{Ich, Interface, Signal};
 
+use super::hcr;
 use crate::arch::el2::{Hardware, REGISTER_PAGE, has_register_page, register_page};
 use crate::arch::guest_word;
 use crate::arch::id::IdRegisters;
@@ -47,19 +31,23 @@ use crate::memory::contexts::{Contexts, Held};
 use crate::memory::guest_memory::GuestMemory;
 use crate::memory::l1_memory::advertised;
 use crate::memory::ram::Ram;
-use crate::vm::VcpuState;
-use interrupts::Interrupts;
 
 const SCTLR_EL1_SLOT: Slot = in_page(SCTLR_EL1);
 const SCTLR_EL1_RESET: u64 = 0x30d0_0800;
 const HCR: Known = Known::new(HCR_EL2);
 const VPIDR: Known = Known::new(VPIDR_EL2);
 const SCTLR: Known = Known::new(SCTLR_EL2);
+const CPTR: Known = Known::new(CPTR_EL2);
+const MDCR: Known = Known::new(MDCR_EL2);
+const CNTHCTL: Known = Known::new(CNTHCTL_EL2);
+const ICH_HCR: Known = Known::new(ICH_HCR_EL2);
+const TCR: Known = Known::new(TCR_EL2);
+const TTBR0: Known = Known::new(TTBR0_EL2);
 const VTCR: Known = Known::new(VTCR_EL2);
 const VTTBR: Known = Known::new(VTTBR_EL2);
 
 /// The place of a register in the register page.
-const fn in_page(register: SysReg) -> Slot {
+pub(crate) const fn in_page(register: SysReg) -> Slot {
     slot(register, Nv1::Set).expect("it is in the page")
 }
 
@@ -145,24 +133,27 @@ impl Nested {
 
 /// The EL2 of one virtual CPU.
 pub(crate) struct El2 {
-    kind: VirtualEl2,
+    /// Which EL2 it is.
+    pub(crate) kind: VirtualEl2,
     /// Whose registers the hardware's EL1 has, or the parked copy of it.
-    loaded: Loaded,
-    page: RegisterPage<'static>,
+    pub(crate) loaded: Loaded,
+    /// Its register page.
+    pub(crate) page: RegisterPage<'static>,
     file: File,
     /// The bits of PSTATE that the virtual CPU has.
-    bits: PstateBits,
+    pub(crate) bits: PstateBits,
     /// The control registers of virtual EL2's world.
-    own: Control,
+    pub(crate) own: Control,
     /// The context of the guest's world, kept until another is asked for.
-    held: Option<Held>,
+    pub(crate) held: Option<Held>,
     /// What stands for its stage 1 in the hardware, without VHE.
     stage1: HostStage1,
     /// The registers of its guest's stage 2, as they were when that was entered last.
-    guests: StageTwoRegisters,
+    pub(crate) guests: StageTwoRegisters,
     /// How they say that its guest's table is read, once it was asked.
-    walker: Option<Walker>,
-    interrupts: Interrupts,
+    pub(crate) walker: Option<Walker>,
+    /// Its interrupts and timers.
+    pub(crate) interrupts: Interrupts,
 }
 
 impl El2 {
@@ -173,12 +164,12 @@ impl El2 {
         bits: PstateBits,
         (fixed, control): (Fixed, Control),
     ) -> (Box<Self>, (Fixed, Control)) {
-        let (nv1, vectors) = match kind {
-            VirtualEl2::Vhe => (0, VectorTable::Vhe),
-            VirtualEl2::Nvhe => (hcr::NV1, VectorTable::Plain),
+        let vectors = match kind {
+            VirtualEl2::Vhe => VectorTable::Vhe,
+            VirtualEl2::Nvhe => VectorTable::Plain,
         };
         let own = Control {
-            hcr: control.hcr | hcr::NV | hcr::NV2 | hcr::AT | hcr::TTLB | nv1,
+            hcr: hcr::of_virtual_el2(control.hcr, kind),
             traps: control
                 .traps
                 .with_mdscr_open()
@@ -221,6 +212,32 @@ impl El2 {
         (Box::new(el2), (fixed, own))
     }
 
+    /// Virtual EL2's trap controls.
+    pub(crate) fn controls(&mut self) -> Controls {
+        Controls {
+            el2: self.kind,
+            hcr: self.get(HCR),
+            cptr: self.get(CPTR),
+            mdcr: self.get(MDCR),
+            cnthctl: self.get(CNTHCTL),
+            ich_hcr: self.get(ICH_HCR),
+        }
+    }
+
+    /// Loads what stands for its stage 1, where that is of another form than EL1's.
+    #[inline]
+    pub(crate) fn load_stage1(&self) {
+        if self.kind == VirtualEl2::Nvhe {
+            Hardware::load_stage1(&self.stage1);
+        }
+    }
+
+    /// What stands for its stage 1 in the hardware, from its registers as they are.
+    pub(crate) fn derive_stage1(&mut self) {
+        let [sctlr, tcr, ttbr0, cptr] = [SCTLR, TCR, TTBR0, CPTR].map(|r| self.get(r));
+        self.stage1 = host_stage1(sctlr, tcr, ttbr0, cptr);
+    }
+
     /// Makes it that of a virtual CPU which runs on `cpu`.
     pub(crate) fn settle_on(&mut self, cpu: &Cpu) {
         self.own = self.own.on(cpu.model());
@@ -239,13 +256,19 @@ impl El2 {
         self.held.filter(|_| !self.is_loaded())
     }
 
+    /// Whether the list registers are its guest's.
+    pub(crate) fn has_guests_lists(&self) -> bool {
+        self.interrupts.has_guests_lists
+    }
+
     /// When the next of its timers fires that is not in the hardware, in ticks of the physical counter.
     pub(crate) fn deadline(&self) -> Option<u64> {
         self.interrupts.deadline
     }
 
+    /// All of its registers, with those that stand for some in `twins`.
     #[inline]
-    fn view<'a>(&'a mut self, twins: &'a mut Hardware) -> View<'a, Hardware> {
+    pub(crate) fn view<'a>(&'a mut self, twins: &'a mut Hardware) -> View<'a, Hardware> {
         View {
             el2: self.kind,
             loaded: self.loaded,
@@ -255,23 +278,25 @@ impl El2 {
         }
     }
 
+    /// One of its registers.
     #[expect(
         clippy::inline_always,
         reason = "left to the compiler it is a call, and a trap costs a quarter more"
     )]
     #[inline(always)]
-    fn get(&mut self, register: Known) -> u64 {
+    pub(crate) fn get(&mut self, register: Known) -> u64 {
         self.view(&mut Hardware).get(register)
     }
 
+    /// Its HCR_EL2.
     #[inline]
-    fn hcr(&mut self) -> u64 {
+    pub(crate) fn hcr(&mut self) -> u64 {
         self.get(HCR)
     }
 
     /// How L1's table for its guest is read, while that runs; `None` where there is none.
     #[inline]
-    fn walker(&mut self, advertised: &Advertised) -> Option<&Walker> {
+    pub(crate) fn walker(&mut self, advertised: &Advertised) -> Option<&Walker> {
         if self.walker.is_none()
             && let StageTwo::On(walker) = StageTwo::new(&self.guests, advertised)
         {
@@ -280,7 +305,8 @@ impl El2 {
         self.walker.as_ref()
     }
 
-    fn stage2(&mut self) -> StageTwoRegisters {
+    /// The registers of its guest's stage 2.
+    pub(crate) fn stage2(&mut self) -> StageTwoRegisters {
         StageTwoRegisters {
             hcr: self.get(HCR),
             sctlr: self.get(SCTLR),
@@ -290,31 +316,45 @@ impl El2 {
     }
 }
 
-/// A virtual CPU's EL2, where it is known to have one.
-#[inline]
-fn el2(state: &mut VcpuState) -> &mut El2 {
-    state
-        .el2
-        .as_deref_mut()
-        .expect("only what happens to a virtual CPU with EL2 comes here")
+/// What of a virtual CPU with EL2 its interrupts are.
+pub(crate) struct Interrupts {
+    /// Whether the list registers are its guest's: virtual EL2 does not run meanwhile.
+    pub(crate) has_guests_lists: bool,
+    /// Its own CPU interface, if they are.
+    pub(crate) own: Interface,
+    /// Which of its interrupts are its EL1's all the same.
+    pub(crate) left: Option<Signal>,
+    /// Accesses of an EL1 with the list registers of its own that trap to virtual EL2 (ICH_HCR_EL2).
+    pub(crate) traps: u64,
+    /// What it had set for its guest, if they are.
+    pub(crate) guest: Ich,
+    /// What the hardware has of them, where they are `guest`.
+    pub(crate) hardware: Ich,
+    /// What its maintenance interrupt's line is.
+    pub(crate) maintenance: Line,
+    /// What the timers that are not in the hardware drive on their lines.
+    pub(crate) timers: [Line; 2],
+    /// Whether something may have become pending for virtual EL2 since it was looked at last.
+    pub(crate) is_due: bool,
+    /// When the next of the timers that are not in the hardware fires, in ticks of the physical counter.
+    pub(crate) deadline: Option<u64>,
+    /// CNTVOFF_EL2 that those two follow from. Virtual EL2 writes it to its page, where nobody sees it.
+    pub(crate) offset: u64,
 }
 
-/// What runs, and its virtual PSTATE.
-fn running(state: &mut VcpuState) -> (Running, u64) {
-    let hardware = state.registers.pstate;
-    let el2 = el2(state);
-    if el2.loaded == Loaded::El1 {
-        return (Running::Guest, hardware);
-    }
-    let pstate = virtual_pstate(hardware, Running::VirtualEl2);
-    (Running::at(level(pstate), el2.hcr()), pstate)
-}
-
-/// Ends what a virtual CPU holds beside its registers: they are about to be lost.
-pub(crate) fn leave(state: &mut VcpuState) {
-    if let Some(el2) = &mut state.el2
-        && let Some(held) = el2.held.take()
-    {
-        state.vcpu.vm.contexts().release(held);
-    }
+impl Interrupts {
+    /// Out of reset.
+    pub(crate) const RESET: Self = Self {
+        has_guests_lists: false,
+        own: Interface::RESET,
+        left: None,
+        traps: 0,
+        guest: Ich::RESET,
+        hardware: Ich::RESET,
+        maintenance: Line::Low,
+        timers: [Line::Low; 2],
+        is_due: false,
+        deadline: None,
+        offset: 0,
+    };
 }

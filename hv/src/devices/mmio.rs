@@ -2,20 +2,20 @@
 
 use droste_arm64::esr::AccessSize;
 
-use crate::vm::VcpuState;
+use super::{uart, vgic};
 use crate::vm::layout::Device;
-use crate::{guest_uart, vgic};
+use crate::vm::{VcpuState, lists};
 
 /// A load of the loaded virtual CPU.
 #[inline]
 pub(crate) fn read(state: &mut VcpuState, device: Device, size: AccessSize) -> u64 {
     match device {
-        Device::Uart(offset) => guest_uart::read(state, offset, size),
+        Device::Uart(offset) => uart::read(state, offset, size),
         Device::Gic(frame, offset) => {
             let (vm, me) = (state.vcpu.vm, state.vcpu.index);
             let (value, unfolded) = {
                 let mut gic = vm.gic.lock();
-                let looked = gic.look_before_read(me, frame, offset, vgic::physical_line);
+                let looked = gic.look_before_read(me, frame, offset, lists::physical_line);
                 let unfolded = gic.needs_fold(frame, offset);
                 (gic.read(frame, offset, size), unfolded | looked)
             };
@@ -37,7 +37,7 @@ pub(crate) fn read(state: &mut VcpuState, device: Device, size: AccessSize) -> u
 #[inline]
 pub(crate) fn write(state: &mut VcpuState, device: Device, size: AccessSize, value: u64) {
     match device {
-        Device::Uart(offset) => guest_uart::write(state, offset, size, value),
+        Device::Uart(offset) => uart::write(state, offset, size, value),
         Device::Gic(frame, offset) => {
             let kicks =
                 state

@@ -5,7 +5,8 @@
 //! are collected and printed whole, as plain text behind their name, so that none looks like Droste's or another VM's.
 //! Input goes to the VM in focus, by way of a queue while it has no room; what does not fit there is lost, and Droste says
 //! so: were it held back, the escape key would be too. `Ctrl-]` is the escape: then `s` prints the
-//! report, `n` gives the focus to the next VM, and a second `Ctrl-]` is passed on.
+//! report, `n` gives the focus to the next VM, and a second `Ctrl-]` is passed on. What keys do is in
+//! [`keyboard`](super::keyboard).
 //!
 //! Locks: this one may be held while a VM's UART or GIC is locked, never the other way round.
 
@@ -21,9 +22,7 @@ use droste_vdev::plain;
 use spin::mutex::TicketMutex;
 
 use crate::arch::uart;
-use crate::guest_uart;
-use crate::report::{self, Moment};
-use crate::vm::{Outcome, Vm, all};
+use crate::vm::{Outcome, Vm, all, line};
 
 const RING_BYTES: usize = 16 << 10;
 /// From here on guests wait, until half of it is out.
@@ -33,7 +32,7 @@ const RING_GUESTS: usize = RING_BYTES / 4 * 3;
 /// What goes into the UART at once, even if that takes more: it interrupts again.
 const DRAIN_BYTES: usize = 256;
 /// Input that waits for its guest.
-const INPUT_BYTES: usize = 4 << 10;
+pub(super) const INPUT_BYTES: usize = 4 << 10;
 const LINE_BYTES: usize = 256;
 const ESCAPE: u8 = 0x1d;
 
@@ -107,32 +106,56 @@ pub(crate) fn flush() {
     }
 }
 
-/// The physical UART's interrupt: input arrived, or output has gone.
-pub(crate) fn interrupt() {
-    loop {
-        let key = match CONSOLE.lock().as_mut() {
-            Some(console) => {
-                console.release();
-                console.next_key()
-            }
-            None => return,
-        };
-        match key {
-            Some(Key::Guest(byte)) => input(byte),
-            Some(Key::Report) => report::print(Moment::OnTheWay),
-            Some(Key::NextVm) => switch_focus(),
-            Some(Key::None) => {}
-            None => return,
-        }
-    }
+/// What a byte of input means.
+pub(crate) enum Key {
+    /// It is for the VM in focus.
+    Guest(u8),
+    /// A person wants the report.
+    Report,
+    /// The next VM is to have the keyboard.
+    NextVm,
+    /// Nothing, or nothing yet.
+    None,
 }
 
-/// What a byte of input means.
-enum Key {
-    Guest(u8),
-    Report,
-    NextVm,
-    None,
+/// Makes progress with output, and takes the next key, if one came in.
+pub(super) fn next_key() -> Option<Key> {
+    let mut console = CONSOLE.lock();
+    let console = console.as_mut()?;
+    console.release();
+    console.next_key()
+}
+
+/// Index of the VM that has the keyboard.
+pub(super) fn focus() -> Option<usize> {
+    CONSOLE.lock().as_ref().map(|console| console.focus)
+}
+
+/// Queues a byte for `vm`, if it is in focus, and offers it. Whether it is the first that is lost.
+pub(super) fn queue(vm: &Vm, byte: u8) -> bool {
+    let mut console = CONSOLE.lock();
+    console
+        .as_mut()
+        .is_some_and(|console| console.queue(vm, byte))
+}
+
+/// Gives the keyboard to the next of `vms` that runs, if one does.
+pub(super) fn switch_focus(vms: &[&'static Vm]) -> Option<&'static Vm> {
+    let mut console = CONSOLE.lock();
+    let console = console.as_mut()?;
+    let mut turn = (1..=vms.len()).map(|n| (console.focus + n) % vms.len());
+    let next = turn.find(|n| vms[*n].outcome() == Outcome::Running)?;
+    console.focus = next;
+    console.waiting.clear();
+    console.has_lost = false;
+    console.start_line();
+    let mut line = core::mem::take(&mut console.lines[next]);
+    for byte in &line {
+        console.push(*byte);
+    }
+    line.clear();
+    console.lines[next] = line;
+    Some(vms[next])
 }
 
 /// Puts one byte of `vm` out, or into its line; once that is too much, tells all guests to wait.
@@ -157,7 +180,7 @@ pub(crate) fn tell_room(vm: &Vm) {
     if let Some(console) = CONSOLE.lock().as_mut()
         && console.is_held
     {
-        guest_uart::set_room(vm, Room::Full);
+        line::set_room(vm, Room::Full);
     }
 }
 
@@ -169,57 +192,6 @@ pub(crate) fn offer_waiting(vm: &Vm) {
     {
         console.feed(vm);
     }
-}
-
-/// Queues a byte for the VM in focus, and offers it. Where that one has ended, the byte gives the keyboard to the next
-/// one that runs: only then, so that what lines look like does not change under those who only read.
-fn input(byte: u8) {
-    let Some(focus) = CONSOLE.lock().as_ref().map(|console| console.focus) else {
-        return;
-    };
-    let vm = all::vms().get(focus);
-    let Some(vm) = vm.filter(|vm| vm.outcome() == Outcome::Running) else {
-        return switch_focus();
-    };
-    let is_lost = CONSOLE
-        .lock()
-        .as_mut()
-        .is_some_and(|console| console.queue(vm, byte));
-    if is_lost {
-        log::warn!(
-            "{} does not read its input: of what is typed ahead, more than {INPUT_BYTES} bytes are lost",
-            vm.name()
-        );
-    }
-}
-
-/// Gives the keyboard to the next VM that runs.
-fn switch_focus() {
-    let vms = all::vms();
-    let next = match CONSOLE.lock().as_mut() {
-        Some(console) => {
-            let turn = (1..=vms.len()).map(|n| (console.focus + n) % vms.len());
-            let Some(next) = turn
-                .into_iter()
-                .find(|n| vms[*n].outcome() == Outcome::Running)
-            else {
-                return;
-            };
-            console.focus = next;
-            console.waiting.clear();
-            console.has_lost = false;
-            console.start_line();
-            let mut line = core::mem::take(&mut console.lines[next]);
-            for byte in &line {
-                console.push(*byte);
-            }
-            line.clear();
-            console.lines[next] = line;
-            next
-        }
-        None => return,
-    };
-    log::info!("input goes to {}", vms[next].name());
 }
 
 impl Console {
@@ -327,7 +299,7 @@ impl Console {
     /// Gives `vm`, which is in focus, what waits for it, as far as it has room.
     fn feed(&mut self, vm: &Vm) {
         while let Some(byte) = self.waiting.front() {
-            if guest_uart::receive(vm, *byte) == Receipt::Refused {
+            if line::receive(vm, *byte) == Receipt::Refused {
                 return;
             }
             self.waiting.pop_front();
@@ -364,7 +336,7 @@ impl Console {
 /// Tells all guests whether there is room.
 fn tell_all(room: Room) {
     for vm in all::vms() {
-        guest_uart::set_room(vm, room);
+        line::set_room(vm, room);
     }
 }
 
