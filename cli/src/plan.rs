@@ -125,6 +125,25 @@ impl Plan {
         }
     }
 
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.vms.iter().map(|vm| vm.description.name.value.as_str())
+    }
+
+    /// All files that they are made of.
+    pub fn files<'a>(&'a self) -> impl Iterator<Item = &'a Path> {
+        let of = |vm: &'a PlannedVm| {
+            let devices = vm.devices.iter().filter_map(|device| match &device.kind {
+                DeviceKind::Disk(file) | DeviceKind::ReadOnlyDisk(file) => Some(file),
+                DeviceKind::Net => None,
+            });
+            let own = [Some(&vm.kernel), vm.initrd.as_ref()].into_iter();
+            let parts = own.chain(vm.dom0.iter().map(Option::as_ref)).flatten();
+            parts.chain(devices).map(PathBuf::as_path)
+        };
+        self.vms.iter().flat_map(of)
+    }
+
     /// What may be too little for them to start.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
