@@ -18,10 +18,42 @@ pub enum Moment {
     Final,
 }
 
-/// What the hypervisor itself takes.
+/// How things went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct El2 {
-    /// Bytes of its image as it is loaded.
+pub enum Went {
+    /// All was done.
+    Well,
+    /// Something could not be.
+    Badly,
+}
+
+impl Went {
+    /// How things went on a machine whose virtual machines ended so: well, if every one was powered off.
+    pub fn of(mut outcomes: impl Iterator<Item = Outcome>) -> Self {
+        if outcomes.all(|outcome| outcome == Outcome::Off) {
+            Self::Well
+        } else {
+            Self::Badly
+        }
+    }
+
+    /// The record's word.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Well => "ok",
+            Self::Badly => "failed",
+        }
+    }
+}
+
+/// What is known of the machine and of the hypervisor itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Machine {
+    /// When this is told.
+    pub moment: Moment,
+    /// How things went so far.
+    pub went: Went,
+    /// Bytes of the hypervisor's image as it is loaded.
     pub image: u64,
     /// Bytes with its data and stacks.
     pub memory: u64,
@@ -105,7 +137,7 @@ impl Vm<'_> {
     }
 }
 
-impl El2 {
+impl Machine {
     /// Tells people, where stage-2 tables take `tables` bytes in all.
     pub fn tell(&self, tables: u64, line: impl FnOnce(Arguments<'_>)) {
         line(format_args!(
@@ -118,31 +150,31 @@ impl El2 {
     }
 }
 
-/// Writes the record of a machine with these virtual machines. It ends well if all of them were powered off.
+/// Writes the record of a machine with these virtual machines.
 ///
 /// # Errors
 /// If `out` fails.
 pub fn record<'a>(
     out: &mut dyn Write,
     nonce: &str,
-    moment: Moment,
-    el2: El2,
+    machine: Machine,
     vms: impl Iterator<Item = Vm<'a>>,
 ) -> fmt::Result {
-    let is_final = moment == Moment::Final;
+    let (is_final, outcome) = (machine.moment == Moment::Final, machine.went.word());
     write!(
         out,
-        "{nonce} {{\"final\":{is_final},\"el2\":{{\"image\":{},\"memory\":{},\"rollovers\":{}}},\"vms\":[",
-        el2.image, el2.memory, el2.rollovers
+        "{nonce} {{\"final\":{is_final},\"outcome\":\"{outcome}\""
     )?;
-    let mut is_ok = true;
+    write!(
+        out,
+        ",\"el2\":{{\"image\":{},\"memory\":{},\"rollovers\":{}}},\"vms\":[",
+        machine.image, machine.memory, machine.rollovers
+    )?;
     for (n, vm) in vms.enumerate() {
-        is_ok &= vm.outcome == Outcome::Off;
         out.write_str(comma(n))?;
         write_vm(out, &vm)?;
     }
-    let outcome = if is_ok { "ok" } else { "failed" };
-    write!(out, "],\"outcome\":\"{outcome}\"}}")
+    write!(out, "]}}")
 }
 
 fn write_vm(out: &mut dyn Write, vm: &Vm<'_>) -> fmt::Result {

@@ -140,14 +140,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "report-ends-well-if-the-last-does",
         "report.rs",
-        "        is_ok &= vm.outcome == Outcome::Off;",
-        "        is_ok = vm.outcome == Outcome::Off;",
+        "        if outcomes.all(|outcome| outcome == Outcome::Off) {",
+        "        if outcomes.last() == Some(Outcome::Off) {",
     ),
     mutant(
         "report-is-always-final",
         "report.rs",
-        "    let is_final = moment == Moment::Final;",
-        "    let is_final = moment == Moment::Final || moment == Moment::OnTheWay;",
+        "(machine.moment == Moment::Final, ",
+        "(machine.moment as u8 <= Moment::Final as u8, ",
     ),
     mutant(
         "report-does-not-escape",

@@ -8,7 +8,9 @@ use std::vec::Vec;
 
 extern crate std;
 
-const EL2: El2 = El2 {
+const MACHINE: Machine = Machine {
+    moment: Moment::OnTheWay,
+    went: Went::Badly,
     image: 100_001,
     memory: 200_001,
     rollovers: 3,
@@ -37,8 +39,13 @@ fn vm(name: &str, outcome: Outcome) -> Vm<'_> {
 
 /// The record, behind its nonce.
 fn written(moment: Moment, vms: &[Vm<'_>]) -> Value {
+    let machine = Machine {
+        moment,
+        went: Went::of(vms.iter().map(|vm| vm.outcome)),
+        ..MACHINE
+    };
     let mut out = String::new();
-    record(&mut out, "n0nce", moment, EL2, vms.iter().copied()).expect("a string takes all");
+    record(&mut out, "n0nce", machine, vms.iter().copied()).expect("a string takes all");
     json_of(&out)
 }
 
@@ -118,7 +125,7 @@ fn people_are_told_the_same_in_lines() {
         ..vm("a", Outcome::Off)
     };
     vm.tell(|line| lines.push(format!("{line}")));
-    EL2.tell(4097, |line| lines.push(format!("{line}")));
+    MACHINE.tell(4097, |line| lines.push(format!("{line}")));
     assert_eq!(
         lines,
         [
@@ -133,9 +140,16 @@ fn people_are_told_the_same_in_lines() {
     );
 }
 
+/// Text with many of the characters that JSON or a line does not take as they are.
+fn text() -> impl Strategy<Value = String> {
+    let special = prop::sample::select("\"\\\n\r\0\u{1b}\u{85}".chars().collect::<Vec<_>>());
+    prop::collection::vec(prop_oneof![special, any::<char>()], 0..20)
+        .prop_map(|chars| chars.into_iter().collect())
+}
+
 proptest! {
     #[test]
-    fn any_text_is_one_line_of_json(why in any::<String>(), name in any::<String>()) {
+    fn any_text_is_one_line_of_json(why in text(), name in text()) {
         let mut out = String::new();
         last_record(&mut out, "n0nce", "bug", format_args!("{why}")).expect("a string takes all");
         prop_assert!(!out.contains(char::is_control), "{out:?}");
