@@ -43,6 +43,6 @@ fn wait(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     if !is_wfe {
         return sched::wait(state);
     }
-    sched::yield_turn(state.cpu);
+    state.cpu.alarm.end_slice();
     sched::schedule(state.cpu, Some(state))
 }
