@@ -3,6 +3,8 @@
 mod circles;
 mod commits;
 mod edges;
+mod floors;
+mod imports;
 mod rules;
 mod source;
 
@@ -97,7 +99,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let source = Source::new(path, text);
         findings.extend(rules::RULES.iter().flat_map(|rule| rule(&source)));
     }
-    findings.extend(circles::judge(&files).map_err(Failure::new)?);
+    let crates = imports::crates(&files).map_err(Failure::new)?;
+    findings.extend(circles::judge(&crates));
+    findings.extend(floors::judge(&crates));
     for finding in &findings {
         println!("{finding}");
     }
