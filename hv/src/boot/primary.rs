@@ -15,6 +15,7 @@ use crate::exit::handlers;
 use crate::life::{lifecycle, sched};
 use crate::machine::bug;
 use crate::machine::cpu;
+use crate::machine::end;
 use crate::machine::error::BuildError;
 use crate::machine::{self, machine};
 use crate::memory::ram;
@@ -27,6 +28,7 @@ fn primary(device_tree: Pa) -> ! {
     let tree =
         Tree::read(ram::device_tree(device_tree)).unwrap_or_else(|error| refuse(&error, None));
     open_console(&tree);
+    end::on_failure(tree.option("droste.on-failure"));
     let nonce = tree.option("droste.report");
     let platform = tree
         .platform()

@@ -7,6 +7,7 @@ use droste_devtree::PlatformError;
 use crate::arch;
 use crate::console::{report, terminal};
 use crate::life::lifecycle;
+use crate::machine::end::Went;
 
 /// The end on a machine whose tree Droste cannot run with. Without firmware that could switch it off it stays on, and the
 /// tool that marks records by `nonce` learns of the end by one.
@@ -24,5 +25,5 @@ pub(super) fn refuse(error: &PlatformError, nonce: Option<&str>) -> ! {
 /// The end on a machine that Droste cannot run on, or with nothing to run.
 pub(super) fn give_up(why: fmt::Arguments<'_>) -> ! {
     log::error!("{why}");
-    lifecycle::machine_off()
+    lifecycle::machine_off(Went::Badly)
 }

@@ -8,6 +8,7 @@ use core::fmt::{self, Display};
 use super::terminal;
 use crate::arch::image;
 use crate::machine::cpu::Cpu;
+use crate::machine::end::Went;
 use crate::machine::machine;
 use crate::machine::record::End;
 use crate::memory::guest_memory::rollovers;
@@ -102,6 +103,15 @@ impl Display for Exits<'_> {
     }
 }
 
+/// How the VMs ended, once all have.
+pub(crate) fn went() -> Went {
+    if all::vms().iter().all(|vm| vm.outcome() == Outcome::Off) {
+        Went::Well
+    } else {
+        Went::Badly
+    }
+}
+
 /// The record as JSON. Names and messages hold no character that JSON escapes: VM names are `[a-z0-9-]`.
 struct Record {
     moment: Moment,
@@ -111,12 +121,14 @@ impl Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let layout = image::layout();
         let all = layout.all();
-        let is_ok = all::vms().iter().all(|vm| vm.outcome() == Outcome::Off);
         write!(f, "{{\"final\":{}", self.moment == Moment::Final)?;
         write!(
             f,
             ",\"outcome\":\"{}\"",
-            if is_ok { "ok" } else { "failed" }
+            match went() {
+                Went::Well => "ok",
+                Went::Badly => "failed",
+            }
         )?;
         write!(
             f,

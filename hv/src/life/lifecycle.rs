@@ -6,9 +6,10 @@ use droste_devtree::{GuestDom0, Trigger};
 use droste_vdev::gic::ConfigError;
 use spin::mutex::SpinMutex;
 
-use crate::arch::{self, firmware, gic};
+use crate::arch::{self, gic};
 use crate::console::report::{self, Moment};
 use crate::console::terminal;
+use crate::machine::end::{self, Went};
 use crate::machine::machine;
 use crate::memory::loader::{Entry, LoadError, Plan};
 use crate::vm::rest::Rest;
@@ -56,15 +57,15 @@ pub(crate) fn vm_ended(vm: &Vm) {
     static ENDED: AtomicUsize = AtomicUsize::new(0);
     if ENDED.fetch_add(1, Ordering::AcqRel) + 1 == all::vms().len() {
         report::print(Moment::Final);
-        machine_off();
+        machine_off(report::went());
     }
     log::info!("{}: {}", vm.name(), vm.outcome());
 }
 
-/// Powers the machine off, once all that was printed is out.
-pub(crate) fn machine_off() -> ! {
+/// Ends the machine, once all that was printed is out.
+pub(crate) fn machine_off(went: Went) -> ! {
     terminal::flush();
-    firmware::system_off();
+    end::end(went);
     log::error!("the firmware does not switch the machine off: it stays on, and does nothing");
     terminal::flush();
     arch::halt()

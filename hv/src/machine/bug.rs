@@ -3,17 +3,18 @@
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use super::end::{self, Went};
 use super::record::End;
 use super::{cpu, try_machine};
+use crate::arch;
 use crate::arch::bug::LastWords;
-use crate::arch::{self, firmware};
 
 arch::bug::handlers!(report);
 
 static REPORTED: AtomicBool = AtomicBool::new(false);
 
-/// Prints `what` and what `details` adds, stops all other CPUs, and then this one: powers the machine off where a
-/// tool waits for the outcome, halts otherwise so that the report stays on the screen.
+/// Prints `what` and what `details` adds, stops all other CPUs, and then this one: ends the machine where
+/// somebody waits for the outcome, halts otherwise so that the report stays on the screen.
 ///
 /// A second bug, on another CPU or in the report itself, only stops its CPU.
 pub(crate) fn report(
@@ -32,11 +33,13 @@ pub(crate) fn report(
         "\ndroste: BUG on CPU {me:#x}: {what}\n  Droste {version}; all CPUs are stopped"
     );
     let _ = details(&mut out);
-    let Some(nonce) = try_machine().and_then(|m| m.nonce.as_ref()) else {
-        arch::halt()
-    };
-    let _ = writeln!(out, "{}", End(nonce, "bug", what));
-    firmware::system_off();
+    let nonce = try_machine().and_then(|m| m.nonce.as_ref());
+    if let Some(nonce) = nonce {
+        let _ = writeln!(out, "{}", End(nonce, "bug", what));
+    }
+    if nonce.is_some() || end::is_told() {
+        end::end(Went::Badly);
+    }
     arch::halt()
 }
 

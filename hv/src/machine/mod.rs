@@ -2,6 +2,7 @@
 
 pub(crate) mod bug;
 pub(crate) mod cpu;
+pub(crate) mod end;
 pub(crate) mod error;
 mod platform;
 pub(crate) mod record;

@@ -1,99 +1,17 @@
 //! The command `droste` as a user has it, with a script in place of QEMU: no network, no emulation.
 
+mod outputs;
+mod stage;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use droste_image::BootImage;
 
-/// A directory with a description, a kernel, a hypervisor, and a QEMU that does as the test says.
-struct Stage {
-    dir: tempfile::TempDir,
-}
-
-impl Stage {
-    /// `script` runs with the number that marks records in `$nonce`.
-    fn new(script: &str) -> Self {
-        let stage = Self {
-            dir: tempfile::tempdir().expect("a directory"),
-        };
-        let mut kernel = vec![0; 4096];
-        kernel[16..24].copy_from_slice(&4096_u64.to_le_bytes());
-        kernel[56..60].copy_from_slice(b"ARM\x64");
-        stage.put("Image", &kernel);
-        stage.put(
-            "vm.toml",
-            b"name = \"vm\"\nkernel = \"Image\"\ncmdline = \"quiet\"\n",
-        );
-        let qemu = format!(
-            "#!/bin/sh\n[ \"$1\" = --version ] && echo QEMU emulator version 10.0.2 && exit\n\
-             for word in $*; do case $word in droste.report=*) nonce=${{word#*=}} ;; esac; done\n{script}\n"
-        );
-        stage.put("qemu.sh", qemu.as_bytes());
-        // Another process writes the program: while this one has it open, it cannot be started.
-        let install = Command::new("install")
-            .args(["-m", "755", "qemu.sh", "qemu"])
-            .current_dir(stage.dir.path())
-            .status();
-        assert!(install.expect("started").success());
-        stage
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn put(&self, name: &str, bytes: &[u8]) {
-        fs::write(self.path(name), bytes).expect("written");
-    }
-
-    fn droste(&self, words: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_droste"))
-            .args(words)
-            .current_dir(self.dir.path())
-            .env("DROSTE_CACHE", self.path("cache"))
-            .stdin(Stdio::null())
-            .output()
-            .expect("started")
-    }
-
-    /// Runs `vm.toml` with more words.
-    fn run(&self, words: &[&str]) -> Output {
-        self.droste(
-            &[
-                &[
-                    "run",
-                    "vm.toml",
-                    "--qemu",
-                    "./qemu",
-                    "--hypervisor",
-                    "Image",
-                ],
-                words,
-            ]
-            .concat(),
-        )
-    }
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// A script that prints a final record.
-fn record(outcome: &str, vm: &str) -> String {
-    format!(r#"printf '%s {{"final":true,"outcome":"{outcome}","vms":[{vm}]}}\n' "$nonce""#)
-}
-
-fn good() -> String {
-    record("ok", r#"{"name":"vm","outcome":"off"}"#)
-}
+use crate::stage::{Stage, good, record, stderr, stdout};
 
 #[test]
 fn a_good_run_shows_the_guest_and_keeps_the_record() {
@@ -122,18 +40,118 @@ fn a_failed_run_names_the_virtual_machine_and_keeps_the_record() {
     assert!(stage.path("record.json").exists());
 }
 
+/// The record that a run left.
+fn record_of(stage: &Stage) -> serde_json::Value {
+    let record = fs::read(stage.path("record.json")).expect("a record");
+    serde_json::from_slice(&record).expect("JSON")
+}
+
 #[test]
-fn an_end_without_a_record_fails_and_leaves_no_old_record() {
-    let stage = Stage::new("echo panic");
+fn a_run_has_a_record_however_it_ends() {
+    let progress = r#"printf '%s {"final":false,"outcome":"ok","vms":[{"name":"vm","outcome":"running","exits":{"smc":7}}]}\n' "$nonce"; "#;
+    for (script, words, outcome, message) in [
+        ("echo panic", &[][..], "failed", "QEMU ended before"),
+        ("exit 3", &[], "failed", "QEMU failed (exit status: 3)"),
+        (
+            "exec sleep 60",
+            &["--timeout", "1"],
+            "timeout",
+            "no end after 1 s",
+        ),
+    ] {
+        for before in ["", progress] {
+            let stage = Stage::new(&format!("{before}{script}"));
+            stage.put("record.json", b"of an earlier run");
+            let output = stage.run(&[&["--json", "record.json"], words].concat());
+            assert_eq!(output.status.code(), Some(1), "{script}");
+            let record = record_of(&stage);
+            assert_eq!(record["outcome"], outcome, "{record}");
+            let said = record["message"].as_str().expect("why");
+            assert!(said.starts_with(message), "{said}");
+            assert!(stderr(&output).contains(message), "{}", stderr(&output));
+            assert_eq!(
+                (&record["final"], &record["vms"][0]["name"]),
+                (&false.into(), &"vm".into())
+            );
+            let vm = if before.is_empty() {
+                "unknown"
+            } else {
+                "running"
+            };
+            assert_eq!(record["vms"][0]["outcome"], vm, "{record}");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_cannot_start_has_a_record() {
+    let stage = Stage::new("");
+    let words = [
+        "run",
+        "vm.toml",
+        "--qemu",
+        "./qemu",
+        "--hypervisor",
+        "vm.toml",
+        "--json",
+        "record.json",
+    ];
+    let output = stage.droste(&words);
+    assert_eq!(output.status.code(), Some(1));
+    let record = record_of(&stage);
+    let why = "vm.toml is not the hypervisor's flat image: ";
+    assert!(
+        record["message"]
+            .as_str()
+            .is_some_and(|said| said.starts_with(why)),
+        "{record}"
+    );
+    assert_eq!(record["outcome"], "failed");
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_no_earlier_record() {
+    let stage = Stage::new("touch started; exec sleep 60");
     stage.put("record.json", b"of an earlier run");
+    let words = [
+        "run",
+        "vm.toml",
+        "--qemu",
+        "./qemu",
+        "--hypervisor",
+        "Image",
+        "--json",
+        "record.json",
+    ];
+    let mut droste = stage.command(&words).spawn().expect("started");
+    let start = Instant::now();
+    while !stage.path("started").exists() {
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "it does not start"
+        );
+    }
+    droste.kill().expect("killed");
+    droste.wait().expect("ended");
+    assert_eq!(record_of(&stage)["outcome"], "unknown");
+}
+
+#[test]
+fn a_bad_record_does_not_hide_a_bad_end() {
+    let stage = Stage::new(&format!("{}; exit 2", good()));
     let output = stage.run(&["--json", "record.json"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        stderr(&output).contains("before the hypervisor's final report"),
-        "{}",
-        stderr(&output)
-    );
-    assert!(!stage.path("record.json").exists());
+    assert_eq!(record_of(&stage)["outcome"], "failed");
+}
+
+#[test]
+fn a_limit_that_no_clock_reaches_is_none() {
+    let stage = Stage::new(&good());
+    for limit in ["18446744073709551615", "9223372036854775807"] {
+        let output = stage.run(&["--timeout", limit]);
+        assert!(output.status.success(), "{limit}: {}", stderr(&output));
+    }
+    assert_eq!(stage.run(&["--timeout", "0"]).status.code(), Some(2));
 }
 
 #[test]
