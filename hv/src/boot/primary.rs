@@ -13,11 +13,8 @@ use crate::arch::{self, gic, timer};
 use crate::console::{logger, terminal};
 use crate::exit::handlers;
 use crate::life::{lifecycle, sched};
-use crate::machine::bug;
-use crate::machine::cpu;
-use crate::machine::end;
 use crate::machine::error::BuildError;
-use crate::machine::{self, machine};
+use crate::machine::{self, bug, cpu, end, machine};
 use crate::memory::ram;
 use crate::vm::{Outcome, alarm, all};
 
