@@ -19,8 +19,7 @@ use crate::devices::{interrupts, timers, vgic};
 use crate::machine::bug;
 use crate::machine::cpu::Cpu;
 use crate::nested;
-use crate::vm::VcpuState;
-use crate::vm::{Vcpu, alarm, all};
+use crate::vm::{Vcpu, VcpuState, alarm, all};
 
 /// How long a virtual CPU runs while others want its CPU, milliseconds. So long may one spin for a lock whose holder
 /// waits for its turn, where WFE does not trap: QEMU's never does.

@@ -5,10 +5,9 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use droste_life::Kick;
 
+use super::stats::Counters;
+use super::{VcpuState, Vm};
 use crate::machine::cpu::Cpu;
-use crate::vm::VcpuState;
-use crate::vm::Vm;
-use crate::vm::stats::Counters;
 
 /// A virtual CPU. What it wants, and its registers while it is not loaded, are in its VM's `lives`.
 pub(crate) struct Vcpu {

@@ -17,6 +17,11 @@ use droste_vdev::psci::Firmware;
 use spin::Once;
 use spin::mutex::{SpinMutex, TicketMutex};
 
+use super::complaints::Complaints;
+use super::rest::Rest;
+use super::uart::GuestUart;
+use super::virtual_el2::Nested;
+use super::{Vcpu, VcpuState, layout};
 use crate::arch::gic;
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
@@ -25,14 +30,6 @@ use crate::machine::error::BuildError;
 use crate::machine::workarounds;
 use crate::memory::contexts::{Contexts, ShadowStats};
 use crate::memory::guest_memory::{GuestMemory, Stage2Stats};
-use crate::vm::Vcpu;
-use crate::vm::VcpuState;
-use crate::vm::complaints::Complaints;
-use crate::vm::rest::Rest;
-use crate::vm::uart::GuestUart;
-use crate::vm::virtual_el2::Nested;
-
-use super::layout;
 
 pub(crate) use droste_life::Outcome;
 
