@@ -25,8 +25,9 @@ mod state;
 mod guest {
     use crate::lab::Lab;
     use droste_guests::differ::corpus;
-    use droste_guests::differ::generate::{Shape, program};
+    use droste_guests::differ::generate::Shape;
     use droste_guests::differ::program::PARTS;
+    use droste_guests::differ::themes::program;
     use droste_guests::tree::Machine;
     use droste_guests::{console, cpu, el2, println, smp, trap};
 
