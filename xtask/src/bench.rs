@@ -85,7 +85,8 @@ fn exits(options: &Options) -> Result<(), Failure> {
 fn publish(options: &Options, figures: &[Figure]) -> Result<(), Failure> {
     print!("{}", figures::table(figures));
     if let Some(file) = &options.json {
-        droste::files::write(file, format!("{:#}\n", figures::json(figures)).as_bytes())?;
+        let json = format!("{:#}\n", figures::json(figures));
+        droste::output::Output::open(file)?.write(json.as_bytes())?;
     }
     let missed = figures.iter().filter(|f| f.is_missed());
     judge(options, missed.map(|f| f.name.as_str()))

@@ -89,9 +89,9 @@ pub(crate) struct Options {
     /// Print their names and what they change, and run none
     #[arg(long)]
     list: bool,
-    /// Run those whose name holds this
+    /// Run those whose name holds this; may be given more than once
     #[arg(long, value_name = "NAME")]
-    only: Option<String>,
+    only: Vec<String>,
     /// Run those of this crate: arm64, stage2, nested, vdev, life or locks
     #[arg(long, value_name = "CRATE")]
     of: Option<String>,
@@ -110,17 +110,18 @@ enum End {
 /// # Errors
 /// If one survives that has no reason to, does not compile, or the crates fail without any.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let only = |given: &Option<String>, name: &str| {
-        let given = given.as_deref();
-        given.is_none_or(|part| name.contains(part))
+    let only = |name: &str| {
+        let mut parts = options.only.iter();
+        parts.len() == 0 || parts.any(|part| name.contains(part))
     };
-    let subjects = SUBJECTS
-        .iter()
-        .filter(|subject| only(&options.of, subject.name));
+    let subjects = SUBJECTS.iter().filter(|subject| {
+        let of = options.of.as_ref();
+        of.is_none_or(|of| subject.name.contains(of))
+    });
     let chosen: Vec<(&Subject, Vec<&Mutant>)> = subjects
         .map(|subject| {
             let mutants = subject.mutants.iter().copied().flatten();
-            let mutants = mutants.filter(|mutant| only(&options.only, mutant.name));
+            let mutants = mutants.filter(|mutant| only(mutant.name));
             (subject, mutants.collect())
         })
         .filter(|(_, mutants): &(_, Vec<_>)| !mutants.is_empty())

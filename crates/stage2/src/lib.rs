@@ -197,6 +197,9 @@ mod map;
 mod owed;
 pub mod pages;
 pub mod protect;
+#[cfg(doc)]
+#[doc = include_str!("../PROTOCOLS.md")]
+pub mod protocols {}
 mod sizing;
 pub mod slots;
 mod split;

@@ -66,14 +66,14 @@ impl Sight<'_> {
 }
 
 impl Sight<'_> {
-    /// What the program writes to a register last, by the register's name.
-    pub(crate) fn written(&self, what: &str) -> Option<u64> {
-        let mut steps = self
+    /// What the program writes to a register, one value after another, by the register's name.
+    pub(crate) fn written(&self, what: &str) -> impl DoubleEndedIterator<Item = u64> {
+        let steps = self
             .program
             .phases
             .iter()
             .flat_map(|phase| phase.steps.iter());
-        steps.find_map(|step| match step.operand {
+        steps.filter_map(move |step| match step.operand {
             Operand::Value(value) if step.what == what && step.fills == 0 => Some(value),
             _ => None,
         })

@@ -1,0 +1,3 @@
+//! From the first line of Rust under stage 1 to the first guest.
+
+mod primary;
