@@ -576,8 +576,8 @@ struct Mapped {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::differ::themes::program;
     use crate::differ::program::{CODE, DATA_BYTES, PHASE_BYTES};
+    use crate::differ::themes::program;
 
     const SHAPES: [Shape; 3] = [Shape::Vhe, Shape::Nvhe, Shape::El1];
 

@@ -19,6 +19,8 @@ mod lab;
 #[cfg(target_os = "none")]
 mod seen;
 #[cfg(target_os = "none")]
+mod sight;
+#[cfg(target_os = "none")]
 mod state;
 
 #[cfg(target_os = "none")]
