@@ -20,8 +20,7 @@ use crate::devices::{interrupts, timers, vgic};
 use crate::machine::bug;
 use crate::machine::cpu::Cpu;
 use crate::nested;
-use crate::vm::VcpuState;
-use crate::vm::{Vcpu, alarm, all};
+use crate::vm::{Vcpu, VcpuState, alarm, all};
 
 /// A physical CPU as `droste-life` gives its turns away.
 struct Here(&'static Cpu);

@@ -6,9 +6,8 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use droste_life::Kick;
 use droste_resources::Counters;
 
+use super::{VcpuState, Vm};
 use crate::machine::cpu::Cpu;
-use crate::vm::VcpuState;
-use crate::vm::Vm;
 
 /// A virtual CPU. What it wants, and its registers while it is not loaded, are in its VM's `lives`.
 pub(crate) struct Vcpu {

@@ -17,6 +17,10 @@ use droste_vdev::psci::Firmware;
 use spin::Once;
 use spin::mutex::{SpinMutex, TicketMutex};
 
+use super::rest::Rest;
+use super::uart::GuestUart;
+use super::virtual_el2::Nested;
+use super::{Vcpu, VcpuState, layout};
 use crate::arch::gic;
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
@@ -25,13 +29,6 @@ use crate::machine::error::BuildError;
 use crate::machine::workarounds;
 use crate::memory::contexts::Contexts;
 use crate::memory::guest_memory::GuestMemory;
-use crate::vm::Vcpu;
-use crate::vm::VcpuState;
-use crate::vm::rest::Rest;
-use crate::vm::uart::GuestUart;
-use crate::vm::virtual_el2::Nested;
-
-use super::layout;
 
 pub(crate) use droste_life::Outcome;
 
