@@ -13,6 +13,7 @@ use crate::error::{Context, Result};
 use crate::files;
 use crate::qemu::{Device, DeviceKind, TRANSPORTS_PER_VM};
 use crate::setup::Setup;
+use crate::setup::cache::Cache;
 use crate::setup::guest::Kernel;
 use crate::setup::monitor::{L2, Monitor, Provisions};
 use crate::setup::{guest, initrd};
@@ -96,19 +97,21 @@ impl Plan {
     pub fn prepare(setup: &Setup, files: &[PathBuf], overrides: &Overrides) -> Result<Self> {
         let (descriptions, diagnostics) = load(files, overrides);
         report(&diagnostics)?;
-        let locate = |vm: &Description| fetch(setup, vm);
-        let located: Vec<_> = descriptions
+        let mut located: Vec<_> = descriptions
             .into_iter()
-            .map(|vm| Ok((vm.clone(), locate(&vm)?)))
+            .map(|vm| Ok((vm.clone(), fetch(setup, &vm)?)))
             .collect::<Result<_>>()?;
         report(&inspect(&located))?;
+        for (vm, located) in &mut located {
+            located.monitors = monitors(setup, vm, located.kernel.as_deref())?;
+        }
         Ok(Self::new(located))
     }
 
     /// Reads descriptions and judges them with what is there already; fetches nothing.
-    pub fn examine(setup: &Setup, files: &[PathBuf], overrides: &Overrides) -> Examined {
+    pub fn examine(cache: Option<&Cache>, files: &[PathBuf], overrides: &Overrides) -> Examined {
         let (vms, mut diagnostics) = load(files, overrides);
-        let located: Vec<_> = vms.iter().map(|vm| (vm.clone(), find(setup, vm))).collect();
+        let located: Vec<_> = vms.iter().map(|vm| (vm.clone(), find(cache, vm))).collect();
         diagnostics.extend(inspect(&located));
         Examined {
             vms,
@@ -295,19 +298,18 @@ fn shown(disk: &Disk) -> String {
     }
 }
 
-/// Where the parts of a description are, fetched if need be.
+/// Where the parts of a description are, fetched if need be, but for its monitors.
 fn fetch(setup: &Setup, vm: &Description) -> Result<Located> {
     let kernel = |package: &str| setup.kernel(package).map(Some);
-    let mut located = locate(vm, kernel, |kernel| setup.initrd(kernel).map(Some))?;
-    located.monitors = monitors(setup, vm, located.kernel.as_deref())?;
-    Ok(located)
+    locate(vm, kernel, |kernel| setup.initrd(kernel).map(Some))
 }
 
 /// Where the parts of a description are, as far as they are there.
-fn find(setup: &Setup, vm: &Description) -> Located {
-    let cache = setup.cache();
-    let kernel = |package: &str| Ok(guest::cached_kernel(cache, package));
-    let Ok(located) = locate::<Infallible>(vm, kernel, |kernel| Ok(initrd::cached(cache, kernel)));
+fn find(cache: Option<&Cache>, vm: &Description) -> Located {
+    let kernel = |package: &str| Ok(cache.and_then(|cache| guest::cached_kernel(cache, package)));
+    let initrd =
+        |kernel: Option<&Kernel>| Ok(cache.and_then(|cache| initrd::cached(cache, kernel)));
+    let Ok(located) = locate::<Infallible>(vm, kernel, initrd);
     located
 }
 
@@ -438,7 +440,7 @@ mod tests {
             put(&format!("{index}.toml"), text.as_bytes());
             names.push(dir.path().join(format!("{index}.toml")));
         }
-        let cache = crate::setup::cache::Cache::at(&dir.path().join("cache")).expect("made");
+        let cache = Cache::at(&dir.path().join("cache")).expect("made");
         Plan::prepare(&Setup::with_cache(cache), &names, &Overrides::default()).expect("planned")
     }
 
