@@ -46,6 +46,34 @@ pub struct PlannedVm {
     devices: Vec<Device>,
 }
 
+impl PlannedVm {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.description.name.value
+    }
+
+    /// The files that it is made of, with what each is.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let [dom0_kernel, dom0_initrd] = &self.dom0;
+        let parts = [
+            ("kernel", Some(&self.kernel)),
+            ("RAM disk", self.initrd.as_ref()),
+            ("dom0", dom0_kernel.as_ref()),
+            ("dom0's", dom0_initrd.as_ref()),
+        ];
+        let parts = parts
+            .into_iter()
+            .filter_map(|(what, file)| Some((what, file?)));
+        let disks = self.devices.iter().filter_map(|device| match &device.kind {
+            DeviceKind::Disk(file) | DeviceKind::ReadOnlyDisk(file) => Some(("disk", file)),
+            DeviceKind::Net => None,
+        });
+        parts
+            .chain(disks)
+            .map(|(what, file)| (what, file.as_path()))
+    }
+}
+
 /// What of a virtual machine goes into the boot image.
 struct Parts {
     kernel: Vec<u8>,
@@ -120,23 +148,22 @@ impl Plan {
         }
     }
 
+    /// The virtual machines.
+    pub fn vms(&self) -> &[PlannedVm] {
+        &self.vms
+    }
+
     /// Their names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.vms.iter().map(|vm| vm.description.name.value.as_str())
+        self.vms.iter().map(PlannedVm::name)
     }
 
     /// All files that they are made of.
-    pub fn files<'a>(&'a self) -> impl Iterator<Item = &'a Path> {
-        let of = |vm: &'a PlannedVm| {
-            let devices = vm.devices.iter().filter_map(|device| match &device.kind {
-                DeviceKind::Disk(file) | DeviceKind::ReadOnlyDisk(file) => Some(file),
-                DeviceKind::Net => None,
-            });
-            let own = [Some(&vm.kernel), vm.initrd.as_ref()].into_iter();
-            let parts = own.chain(vm.dom0.iter().map(Option::as_ref)).flatten();
-            parts.chain(devices).map(PathBuf::as_path)
-        };
-        self.vms.iter().flat_map(of)
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.vms
+            .iter()
+            .flat_map(PlannedVm::files)
+            .map(|(_, file)| file)
     }
 
     /// What may be too little for them to start.

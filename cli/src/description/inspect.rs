@@ -12,7 +12,7 @@ use droste_image::{El2, VMS_MAX};
 use super::{Description, Diagnostic, Disk, Part, Place};
 use crate::files::{self, Identity};
 use crate::qemu::{TRANSPORTS_PER_VM, VMS_WITH_DEVICES_MAX};
-use crate::setup::guest::XEN_PACKAGE;
+use crate::setup::guest::is_xen_package;
 
 /// Bytes of a kernel that its judgement needs.
 const KERNEL_START: u64 = 4096;
@@ -142,7 +142,8 @@ impl<'a> Inspection<'a> {
     }
 
     fn dom0(&mut self, vm: &Description) {
-        if vm.kernel.value == Part::Debian(XEN_PACKAGE.into()) {
+        let is_xen = matches!(&vm.kernel.value, Part::Debian(package) if is_xen_package(package));
+        if is_xen {
             if vm.el2 != El2::Nvhe {
                 let message = "Xen needs an EL2 without VHE";
                 self.find(
