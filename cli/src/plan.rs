@@ -14,6 +14,7 @@ use crate::error::{Context, Result};
 use crate::files;
 use crate::qemu::{Device, DeviceKind, TRANSPORTS_PER_VM};
 use crate::setup::Setup;
+use crate::setup::cache::Cache;
 use crate::setup::guest::Kernel;
 use crate::setup::monitor::{L2, Monitor, Provisions};
 use crate::setup::{guest, initrd};
@@ -48,6 +49,34 @@ pub struct PlannedVm {
     /// What runs on it.
     inner: Option<Plan>,
     devices: Vec<Device>,
+}
+
+impl PlannedVm {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.description.name.value
+    }
+
+    /// The files that it is made of, with what each is.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let [dom0_kernel, dom0_initrd] = &self.dom0;
+        let parts = [
+            ("kernel", Some(&self.kernel)),
+            ("RAM disk", self.initrd.as_ref()),
+            ("dom0", dom0_kernel.as_ref()),
+            ("dom0's", dom0_initrd.as_ref()),
+        ];
+        let parts = parts
+            .into_iter()
+            .filter_map(|(what, file)| Some((what, file?)));
+        let disks = self.devices.iter().filter_map(|device| match &device.kind {
+            DeviceKind::Disk(file) | DeviceKind::ReadOnlyDisk(file) => Some(("disk", file)),
+            DeviceKind::Net => None,
+        });
+        parts
+            .chain(disks)
+            .map(|(what, file)| (what, file.as_path()))
+    }
 }
 
 /// What of a virtual machine goes into the boot image.
@@ -104,19 +133,21 @@ impl Plan {
     pub fn prepare(setup: &Setup, files: &[PathBuf], overrides: &Overrides) -> Result<Self> {
         let (descriptions, diagnostics) = load(files, overrides);
         report(&diagnostics)?;
-        let locate = |vm: &Description| fetch(setup, vm);
-        let located: Vec<_> = descriptions
+        let mut located: Vec<_> = descriptions
             .into_iter()
-            .map(|vm| Ok((vm.clone(), locate(&vm)?)))
+            .map(|vm| Ok((vm.clone(), fetch(setup, &vm)?)))
             .collect::<Result<_>>()?;
         report(&inspect(&located))?;
+        for (vm, located) in &mut located {
+            located.monitors = monitors(setup, vm, located.kernel.as_deref())?;
+        }
         Ok(Self::new(located))
     }
 
     /// Reads descriptions and judges them with what is there already; fetches nothing.
-    pub fn examine(setup: &Setup, files: &[PathBuf], overrides: &Overrides) -> Examined {
+    pub fn examine(cache: Option<&Cache>, files: &[PathBuf], overrides: &Overrides) -> Examined {
         let (vms, mut diagnostics) = load(files, overrides);
-        let located: Vec<_> = vms.iter().map(|vm| (vm.clone(), find(setup, vm))).collect();
+        let located: Vec<_> = vms.iter().map(|vm| (vm.clone(), find(cache, vm))).collect();
         diagnostics.extend(inspect(&located));
         Examined {
             vms,
@@ -125,23 +156,22 @@ impl Plan {
         }
     }
 
+    /// The virtual machines.
+    pub fn vms(&self) -> &[PlannedVm] {
+        &self.vms
+    }
+
     /// Their names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.vms.iter().map(|vm| vm.description.name.value.as_str())
+        self.vms.iter().map(PlannedVm::name)
     }
 
     /// All files that they are made of.
-    pub fn files<'a>(&'a self) -> impl Iterator<Item = &'a Path> {
-        let of = |vm: &'a PlannedVm| {
-            let devices = vm.devices.iter().filter_map(|device| match &device.kind {
-                DeviceKind::Disk(file) | DeviceKind::ReadOnlyDisk(file) => Some(file),
-                DeviceKind::Net => None,
-            });
-            let own = [Some(&vm.kernel), vm.initrd.as_ref()].into_iter();
-            let parts = own.chain(vm.dom0.iter().map(Option::as_ref)).flatten();
-            parts.chain(devices).map(PathBuf::as_path)
-        };
-        self.vms.iter().flat_map(of)
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.vms
+            .iter()
+            .flat_map(PlannedVm::files)
+            .map(|(_, file)| file)
     }
 
     /// What may be too little for them to start.
@@ -310,7 +340,7 @@ fn shown(disk: &Disk) -> String {
     }
 }
 
-/// Where the parts of a description are, fetched if need be.
+/// Where the parts of a description are, fetched if need be, but for its monitors.
 fn fetch(setup: &Setup, vm: &Description) -> Result<Located> {
     let kernel = |package: &str| setup.kernel(package).map(Some);
     let hypervisor = || setup.hypervisor().map(Some);
@@ -322,21 +352,16 @@ fn fetch(setup: &Setup, vm: &Description) -> Result<Located> {
         .iter()
         .map(|vm| fetch(setup, vm))
         .collect::<Result<_>>()?;
-    located.monitors = monitors(setup, vm, located.kernel.as_deref())?;
     Ok(located)
 }
 
 /// Where the parts of a description are, as far as they are there.
-fn find(setup: &Setup, vm: &Description) -> Located {
-    let cache = setup.cache();
-    let kernel = |package: &str| Ok(guest::cached_kernel(cache, package));
-    let Ok(mut located) = locate::<Infallible>(
-        vm,
-        kernel,
-        || Ok(None),
-        |kernel| Ok(initrd::cached(cache, kernel)),
-    );
-    located.vms = vm.vms.iter().map(|vm| find(setup, vm)).collect();
+fn find(cache: Option<&Cache>, vm: &Description) -> Located {
+    let kernel = |package: &str| Ok(cache.and_then(|cache| guest::cached_kernel(cache, package)));
+    let initrd =
+        |kernel: Option<&Kernel>| Ok(cache.and_then(|cache| initrd::cached(cache, kernel)));
+    let Ok(mut located) = locate::<Infallible>(vm, kernel, || Ok(None), initrd);
+    located.vms = vm.vms.iter().map(|vm| find(cache, vm)).collect();
     located
 }
 
@@ -474,7 +499,7 @@ mod tests {
             put(&format!("{index}.toml"), text.as_bytes());
             names.push(dir.path().join(format!("{index}.toml")));
         }
-        let cache = crate::setup::cache::Cache::at(&dir.path().join("cache")).expect("made");
+        let cache = Cache::at(&dir.path().join("cache")).expect("made");
         Plan::prepare(&Setup::with_cache(cache), &names, &Overrides::default()).expect("planned")
     }
 
