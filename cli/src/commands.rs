@@ -37,7 +37,8 @@ use crate::setup::build::workspace;
         on_reboot = \"restart\"    # or \"stop\"\n  \
         el2 = \"vhe\"            # the guest can be a hypervisor; or \"nvhe\"\n\n\
         Xen (kernel = \"debian:xen-system-arm64\", el2 = \"nvhe\") starts what a table [dom0] at the end says, which has \
-        kernel, initrd and cmdline as well.\n\n\
+        kernel, initrd and cmdline as well. Droste itself (kernel = \"droste:hypervisor\", el2 = \"nvhe\") runs what tables \
+        [[vm]] describe.\n\n\
         Files are relative to the description. Downloads go to $DROSTE_CACHE, else $XDG_CACHE_HOME/droste, else \
         ~/.cache/droste; `droste clean` removes them.",
     args_conflicts_with_subcommands = true

@@ -1,6 +1,7 @@
 //! From descriptions to a boot image and a machine that runs it.
 
 use std::convert::Infallible;
+use std::iter::zip;
 use std::path::{Path, PathBuf};
 
 use droste_image::{Dom0, VmSpec};
@@ -32,6 +33,8 @@ pub struct PlannedVm {
     kernel: PathBuf,
     initrd: Option<PathBuf>,
     dom0: [Option<PathBuf>; 2],
+    /// What runs on it.
+    inner: Option<Plan>,
     devices: Vec<Device>,
 }
 
@@ -41,8 +44,8 @@ impl PlannedVm {
         &self.description.name.value
     }
 
-    /// The files that it is made of, with what each is.
-    pub fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+    /// The files that it and what runs on it are made of, with what each is.
+    pub fn files(&self) -> Vec<(&'static str, &Path)> {
         let [dom0_kernel, dom0_initrd] = &self.dom0;
         let parts = [
             ("kernel", Some(&self.kernel)),
@@ -57,9 +60,11 @@ impl PlannedVm {
             DeviceKind::Disk(file) | DeviceKind::ReadOnlyDisk(file) => Some(("disk", file)),
             DeviceKind::Net => None,
         });
-        parts
+        let own = parts
             .chain(disks)
-            .map(|(what, file)| (what, file.as_path()))
+            .map(|(what, file)| (what, file.as_path()));
+        let inner = self.inner.iter().flat_map(|inner| &inner.vms);
+        own.chain(inner.flat_map(Self::files)).collect()
     }
 }
 
@@ -80,7 +85,10 @@ impl Parts {
         let [kernel, initrd] = [read(&vm.dom0[0])?, read(&vm.dom0[1])?];
         Ok(Self {
             kernel: files::read(&vm.kernel)?,
-            initrd: read(&vm.initrd)?,
+            initrd: match &vm.inner {
+                Some(inner) => Some(inner.image(words)?),
+                None => read(&vm.initrd)?,
+            },
             bootargs,
             dom0: kernel.map(|kernel| (kernel, initrd, of_dom0)),
             passthrough: vm.devices.iter().map(Device::node_path).collect(),
@@ -170,11 +178,13 @@ impl Plan {
                 first_transport += TRANSPORTS_PER_VM;
             }
             let kernel = located.kernel.expect("a fetched description has a kernel");
+            let inner: Vec<_> = zip(description.vms.iter().cloned(), located.vms).collect();
             vms.push(PlannedVm {
                 description,
                 kernel,
                 initrd: located.initrd,
                 dom0: located.dom0,
+                inner: (!inner.is_empty()).then(|| Self::new(inner)),
                 devices,
             });
         }
@@ -242,7 +252,10 @@ impl Plan {
 /// All that is wrong with descriptions whose parts are there.
 fn found(located: &[(Description, Located)]) -> Vec<Diagnostic> {
     let mut found = inspect(located);
-    found.extend(located.iter().filter_map(|(vm, _)| words::too_long(vm)));
+    let with_inner = located
+        .iter()
+        .flat_map(|(vm, _)| [vm].into_iter().chain(&vm.vms));
+    found.extend(with_inner.filter_map(words::too_long));
     found
 }
 
@@ -260,7 +273,16 @@ fn warnings(located: &[(Description, Located)]) -> Vec<String> {
 /// Where the parts of a description are, fetched if need be, but for its monitors.
 fn fetch(setup: &Setup, vm: &Description) -> Result<Located> {
     let kernel = |package: &str| setup.kernel(package).map(Some);
-    locate(vm, kernel, |kernel| setup.initrd(kernel).map(Some))
+    let hypervisor = || setup.hypervisor().map(Some);
+    let mut located = locate(vm, kernel, hypervisor, |kernel| {
+        setup.initrd(kernel).map(Some)
+    })?;
+    located.vms = vm
+        .vms
+        .iter()
+        .map(|vm| fetch(setup, vm))
+        .collect::<Result<_>>()?;
+    Ok(located)
 }
 
 /// Where the parts of a description are, as far as they are there.
@@ -268,28 +290,35 @@ fn find(cache: Option<&Cache>, vm: &Description) -> Located {
     let kernel = |package: &str| Ok(cache.and_then(|cache| guest::cached_kernel(cache, package)));
     let initrd =
         |kernel: Option<&Kernel>| Ok(cache.and_then(|cache| initrd::cached(cache, kernel)));
-    let Ok(located) = locate::<Infallible>(vm, kernel, initrd);
+    let Ok(mut located) = locate::<Infallible>(vm, kernel, || Ok(None), initrd);
+    located.vms = vm.vms.iter().map(|vm| find(cache, vm)).collect();
     located
 }
 
-/// Where the parts of a description are, but for its monitors. `kernel_of` a package, and the RAM disk for a kernel, are
-/// `None` where they are not there yet.
+/// Where the parts of a description are, but for its monitors and what runs on it. `kernel_of` a package, the hypervisor,
+/// and the RAM disk for a kernel are `None` where they are not there yet.
 fn locate<E>(
     vm: &Description,
     kernel_of: impl Fn(&str) -> Result<Option<Kernel>, E>,
+    hypervisor: impl Fn() -> Result<Option<PathBuf>, E>,
     initrd_for: impl Fn(Option<&Kernel>) -> Result<Option<PathBuf>, E>,
 ) -> Result<Located, E> {
     let both = |kernel: &Part, initrd: Option<&Placed<Part>>| {
         let packaged = match kernel {
             Part::Debian(package) => kernel_of(package)?,
-            Part::File(_) => None,
+            Part::File(_) | Part::Hypervisor => None,
         };
         let initrd = match initrd.map(|initrd| &initrd.value) {
             Some(Part::Debian(_)) => initrd_for(packaged.as_ref())?,
             Some(Part::File(file)) => Some(file.clone()),
-            None => None,
+            Some(Part::Hypervisor) | None => None,
         };
-        Ok([image(packaged.as_ref(), kernel), initrd])
+        let kernel = match kernel {
+            Part::File(file) => Some(file.clone()),
+            Part::Debian(_) => packaged.as_ref().map(Kernel::image),
+            Part::Hypervisor => hypervisor()?,
+        };
+        Ok([kernel, initrd])
     };
     let [kernel, initrd] = both(&vm.kernel.value, vm.initrd.as_ref())?;
     let dom0 = vm.dom0.as_ref();
@@ -298,16 +327,9 @@ fn locate<E>(
         kernel,
         initrd,
         dom0: dom0.transpose()?.unwrap_or_default(),
+        vms: Vec::new(),
         monitors: Vec::new(),
     })
-}
-
-/// The file of a kernel that is in the cache, or the user's own.
-fn image(cached: Option<&Kernel>, part: &Part) -> Option<PathBuf> {
-    match part {
-        Part::File(file) => Some(file.clone()),
-        Part::Debian(_) => cached.map(Kernel::image),
-    }
 }
 
 /// The disks for guests of its own, whose kernel is this one as well.
@@ -459,6 +481,47 @@ mod tests {
             bootargs: "console=hvc0 droste.virtio droste.self-report",
         };
         assert_eq!(vm.dom0, Some(dom0));
+    }
+
+    #[test]
+    fn what_runs_on_droste_is_its_boot_image() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let inner = "memory = \"256M\"\n[[vm]]\nname = \"inner\"\nkernel = \"Image\"\ncmdline = \"quiet\"\nmemory = \"64M\"\n";
+        let file = dir.path().join("vm.toml");
+        let text = format!(
+            "name = \"outer\"\nkernel = \"droste:hypervisor\"\ncmdline = \"droste.stats=9\"\n{inner}"
+        );
+        files::write(&file, text.as_bytes()).expect("written");
+        files::write(&dir.path().join("Image"), b"a kernel").expect("written");
+        let (vms, _) = load(&[file], &Overrides::default());
+        let kernel = Some(dir.path().join("Image"));
+        let located = Located {
+            kernel: kernel.clone(),
+            vms: vec![Located {
+                kernel,
+                ..Located::default()
+            }],
+            ..Located::default()
+        };
+        let plan = Plan::new(vms.into_iter().map(|vm| (vm, located.clone())).collect());
+        let words = Words {
+            self_report: true,
+            append: Some("debug".into()),
+            ..Words::default()
+        };
+        let file = plan.image(&words).expect("written");
+        let image = BootImage::parse(&file).expect("parsed");
+        let outer = image.vms().next().expect("one").expect("sound");
+        assert_eq!(
+            outer.bootargs,
+            "droste.stats=9 droste.no-reboot droste.on-failure=reset"
+        );
+        let image = BootImage::parse(outer.initrd.expect("one")).expect("parsed");
+        let inner = image.vms().next().expect("one").expect("sound");
+        assert_eq!(
+            (inner.name, inner.bootargs),
+            ("inner", "quiet droste.self-report debug")
+        );
     }
 
     #[test]

@@ -35,15 +35,22 @@ const DEADLINE: Duration = Duration::from_mins(5);
 /// Address space of any process of a test, in KiB: an endless list takes all that there is before the deadline.
 const MEMORY: &str = "8388608";
 
+const OF_STAGE_2: &[&[&str]] = &[
+    &["--package", "droste-trials", "--tests"],
+    &["--package", "droste-stage2", "--tests"],
+];
+
 /// The crates that have some.
-const SUBJECTS: [Subject; 5] = [
+const SUBJECTS: [Subject; 6] = [
+    Subject {
+        name: "arm64",
+        mutants: &[stage2::OF_THE_SEAM],
+        tests: OF_STAGE_2,
+    },
     Subject {
         name: "stage2",
         mutants: &[stage2::MUTANTS],
-        tests: &[
-            &["--package", "droste-trials", "--tests"],
-            &["--package", "droste-stage2", "--tests"],
-        ],
+        tests: OF_STAGE_2,
     },
     Subject {
         name: "nested",
@@ -82,10 +89,10 @@ pub(crate) struct Options {
     /// Print their names and what they change, and run none
     #[arg(long)]
     list: bool,
-    /// Run those whose name holds this
+    /// Run those whose name holds this; may be given more than once
     #[arg(long, value_name = "NAME")]
-    only: Option<String>,
-    /// Run those of this crate: stage2, nested, vdev, life or locks
+    only: Vec<String>,
+    /// Run those of this crate: arm64, stage2, nested, vdev, life or locks
     #[arg(long, value_name = "CRATE")]
     of: Option<String>,
 }
@@ -103,17 +110,18 @@ enum End {
 /// # Errors
 /// If one survives that has no reason to, does not compile, or the crates fail without any.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let only = |given: &Option<String>, name: &str| {
-        let given = given.as_deref();
-        given.is_none_or(|part| name.contains(part))
+    let only = |name: &str| {
+        let mut parts = options.only.iter();
+        parts.len() == 0 || parts.any(|part| name.contains(part))
     };
-    let subjects = SUBJECTS
-        .iter()
-        .filter(|subject| only(&options.of, subject.name));
+    let subjects = SUBJECTS.iter().filter(|subject| {
+        let of = options.of.as_ref();
+        of.is_none_or(|of| subject.name.contains(of))
+    });
     let chosen: Vec<(&Subject, Vec<&Mutant>)> = subjects
         .map(|subject| {
             let mutants = subject.mutants.iter().copied().flatten();
-            let mutants = mutants.filter(|mutant| only(&options.only, mutant.name));
+            let mutants = mutants.filter(|mutant| only(mutant.name));
             (subject, mutants.collect())
         })
         .filter(|(_, mutants): &(_, Vec<_>)| !mutants.is_empty())

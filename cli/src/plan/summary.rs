@@ -10,6 +10,7 @@ pub fn summary(vm: &Description) -> String {
     let part = |part: &Part| match part {
         Part::Debian(package) => format!("Debian's {package}"),
         Part::File(file) => file.display().to_string(),
+        Part::Hypervisor => "Droste".to_owned(),
     };
     let cpus = match vm.vcpus.value {
         1 => "1 virtual CPU".to_owned(),
@@ -54,6 +55,10 @@ pub fn summary(vm: &Description) -> String {
     lines.push(format!("  console       {console}"));
     lines.push(format!("  on reboot     {}", vm.on_reboot.as_str()));
     lines.push(format!("  EL2           {}", vm.el2.as_str()));
+    lines.extend(vm.vms.iter().map(|inner| {
+        let lines = summary(inner).replace('\n', "\n  ");
+        format!("  on it         {lines}")
+    }));
     lines.join("\n")
 }
 

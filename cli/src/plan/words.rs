@@ -7,6 +7,9 @@ use droste_image::{VmError, check_bootargs};
 use crate::description::{Description, Diagnostic, Part};
 use crate::setup::monitor::L2;
 
+/// What a Droste is told whose guests examine themselves: it ends with a reset if one of them did.
+const ENDS_AS_ITS_VMS: &str = "droste.no-reboot droste.on-failure=reset";
+
 /// What the guests' command lines get besides the descriptions' words.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Words {
@@ -49,8 +52,22 @@ impl fmt::Display for Terminal {
 }
 
 /// The machine's command line, to which the user's words are added, and that of what a hypervisor starts. The Linux of
-/// the two is told what it has and what to do, and on our own RAM disk also who it is.
+/// the two is told what it has and what to do, and on our own RAM disk also who it is. What runs on a Droste is told in its
+/// boot image.
 pub(super) fn bootargs(vm: &Description, words: &Words) -> (String, String) {
+    let joined = |words: &[&str]| {
+        let words = words.iter().copied().filter(|word| !word.is_empty());
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let cmdline = vm.cmdline.value.as_str();
+    if !vm.vms.is_empty() {
+        let told = if words.self_report {
+            ENDS_AS_ITS_VMS
+        } else {
+            ""
+        };
+        return (joined(&[cmdline, told]), String::new());
+    }
     let mut told = Vec::new();
     if vm.device_count() > 0 {
         told.push("droste.virtio".to_owned());
@@ -66,11 +83,6 @@ pub(super) fn bootargs(vm: &Description, words: &Words) -> (String, String) {
         let monitor = vm.disks.iter().find_map(|disk| disk.value.monitor());
         told.extend(monitor.map(|monitor| L2::new(&[monitor]).to_string()));
     }
-    let joined = |words: &[&str]| {
-        let words = words.iter().copied().filter(|word| !word.is_empty());
-        words.collect::<Vec<_>>().join(" ")
-    };
-    let cmdline = vm.cmdline.value.as_str();
     let append = words.append.as_deref().unwrap_or_default();
     let told = joined(&told.iter().map(String::as_str).collect::<Vec<_>>());
     match dom0 {
@@ -90,14 +102,13 @@ pub(super) fn too_long(vm: &Description) -> Option<Diagnostic> {
     };
     let (own, of_dom0) = bootargs(vm, &words);
     let of_dom0 = vm.dom0.as_ref().map(|dom0| (of_dom0, &dom0.cmdline));
-    let lines = [(own, &vm.cmdline)].into_iter().chain(of_dom0);
+    let mut lines = [(own, &vm.cmdline)].into_iter().chain(of_dom0);
     let is_long = |line: &str| match check_bootargs(line) {
         Err(VmError::BootargsLength(length)) => Some(length),
         _ => None,
     };
-    let (length, described) = lines
-        .filter_map(|(line, described)| Some((is_long(&line)?, described)))
-        .next()?;
+    let (length, described) =
+        lines.find_map(|(line, described)| Some((is_long(&line)?, described)))?;
     let added = length.saturating_sub(described.value.len());
     let most = droste_image::BOOTARGS_MAX.saturating_sub(added);
     Some(Diagnostic {

@@ -486,6 +486,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "        self.0 >> 4 & 1 != 0",
     ),
     mutant(
+        "end-of-what-was-declared",
+        "gic/lists.rs",
+        "    key(bank.priority(intid), intid) | if is_declared { DECLARED } else { 0 }",
+        "    key(bank.priority(intid), intid) | if is_declared { 0 } else { 0 }",
+    ),
+    mutant(
+        "acknowledged-and-still-declared",
+        "gic/bank.rs",
+        "active & (self.declared | !lr_active);",
+        "mask & (self.declared | !lr_active);",
+    ),
+    mutant(
         "end-of-the-lowest",
         "gic/lists.rs",
         "first.map_or(key, |first: u32| first.min(key))",

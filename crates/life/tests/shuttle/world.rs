@@ -218,6 +218,7 @@ impl Thread {
     fn act(&mut self, mut state: State) -> Option<State> {
         let world = self.world.clone();
         let vm = &world.vms[state.vm];
+        assert!(self.used < TURN, "its turn is over");
         self.used += 1;
         assert_eq!(state.life, vm.lives.life(), "it runs in a life not its own");
         assert!(matches!(vm.lives.phase(), Phase::Running | Phase::Stopping));

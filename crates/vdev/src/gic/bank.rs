@@ -53,6 +53,9 @@ pub(super) struct Bank {
     /// itself once it is deactivated, so that until then this is for the guest to read and no more.
     high: u32,
     pub(super) active: u32,
+    /// Of those the ones that a write of GICR_ISACTIVER0 or GICD_ISACTIVER made active: nobody acknowledged them, so they
+    /// are in no order of ends.
+    pub(super) declared: u32,
     pub(super) listed: u32,
     /// Listed, and pending there by an event rather than only by the line.
     lr_latch: u32,
@@ -83,6 +86,7 @@ impl Bank {
             line: 0,
             high: 0,
             active: 0,
+            declared: 0,
             listed: 0,
             lr_latch: 0,
             lr_fired: 0,
@@ -216,7 +220,9 @@ impl Bank {
     fn set_active(&mut self, bits: u32) -> u32 {
         self.set_active |= bits & self.listed;
         let changed = bits & (self.listed | !self.active);
-        self.active |= bits & !self.listed;
+        let new = bits & !self.listed & !self.active;
+        self.declared |= new;
+        self.active |= new;
         changed
     }
 
@@ -225,6 +231,7 @@ impl Bank {
         self.set_active &= !bits;
         let changed = bits & (self.listed | self.active);
         self.active &= !(bits & !self.listed);
+        self.declared &= self.active;
         changed
     }
 
@@ -373,6 +380,7 @@ impl Bank {
         let lr_active = if lr.is_active() { mask } else { 0 };
         let active = lr_active & !self.clear_active | self.set_active & mask;
         self.active = self.active & !mask | active;
+        self.declared = self.declared & !mask | active & (self.declared | !lr_active);
         for word in [
             &mut self.listed,
             &mut self.lr_latch,

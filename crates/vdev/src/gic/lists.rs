@@ -2,8 +2,8 @@
 //!
 //! Mostly all that is pending or active fits, and hardware chooses among it. Where it does not, the pending interrupt
 //! of highest priority always gets a list register, so that the guest never waits for one that active interrupts
-//! occupy; then the active ones get theirs, highest priority first, since the guest ends those first; the rest is for
-//! other pending ones. What is left over is fetched by maintenance interrupts:
+//! occupy; then the active ones get theirs, highest priority first, since the guest ends those first, and before those that
+//! it has made active without acknowledging them (GICD_ISACTIVER); the rest is for other pending ones. What is left over is fetched by maintenance interrupts:
 //!
 //! - pending ones when no list register is pending any more (NPIE). An underflow interrupt (UIE) would come one
 //!   interrupt earlier, but never at all while active interrupts fill the list registers, and always with one list
@@ -12,6 +12,7 @@
 //! - active ones when the guest ends an interrupt that no list register holds (LRENPIE), or deactivates one (a trapped
 //!   ICC_DIR_EL1).
 
+use super::bank::Bank;
 use super::distributor::{Banks, Register};
 use super::lr::{Lr, MAX_LIST_REGISTERS, Vmcr, hcr};
 use super::state::{At, Vcpu, WORDS};
@@ -155,14 +156,15 @@ impl Gic {
         state.used += 1;
     }
 
-    /// The guest ended an interrupt that no list register held: the active one of highest priority.
+    /// The guest ended an interrupt that no list register held: the active one of highest priority among those that it
+    /// acknowledged.
     fn end_unlisted(&mut self, vcpu: usize) -> Kicks {
         let state = &self.vcpus[vcpu];
         let mut first = None;
         for word in ones32(state.summary) {
             let bank = self.bank(At::of(vcpu, word << 5));
             for bit in ones32(state.wanted[word] & bank.active & !bank.listed) {
-                let key = key(bank.priority(bit), word << 5 | bit);
+                let key = key_of_active(bank, word << 5 | bit);
                 first = Some(first.map_or(key, |first: u32| first.min(key)));
             }
         }
@@ -184,7 +186,7 @@ impl Gic {
             for bit in ones32(state.wanted[word]) {
                 let key = key(bank.priority(bit), word << 5 | bit);
                 if bank.active >> bit & 1 != 0 {
-                    active.offer(key);
+                    active.offer(key_of_active(bank, word << 5 | bit));
                 } else if vmcr.is_group_enabled(bank.group1() >> bit & 1 != 0) {
                     signalled += 1;
                     pending.offer(key);
@@ -206,6 +208,14 @@ impl Gic {
 
 /// Set in the key of an interrupt whose group the CPU interface has off: it comes after all others.
 const NOT_SIGNALLED: u32 = 1 << 31;
+
+/// Set in the key of an active interrupt that was not acknowledged: those that were are ended first.
+const DECLARED: u32 = 1 << 30;
+
+fn key_of_active(bank: &Bank, intid: usize) -> u32 {
+    let is_declared = bank.declared >> (intid & 31) & 1 != 0;
+    key(bank.priority(intid), intid) | if is_declared { DECLARED } else { 0 }
+}
 
 /// The order of interrupts: by priority (lower value first), then by number, which the low 16 bits hold.
 fn key(priority: u8, intid: usize) -> u32 {

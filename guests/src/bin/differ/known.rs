@@ -1,6 +1,6 @@
 //! What is known to differ, or is nobody's to know: bits of what is seen that do not count.
 
-use crate::seen::{Sight, What};
+use crate::sight::{Sight, What};
 use droste_guests::differ::generate::SCTLR_EE;
 
 /// One of them.
@@ -29,6 +29,7 @@ pub(crate) const KNOWN: [Known; 8] = [
             let is_found = sight.is_of("PAR_EL1") && sight.value & 1 == 0;
             let has_caches = sight
                 .written("SCTLR_EL1")
+                .next_back()
                 .is_none_or(|sctlr| sctlr & 1 << 2 != 0);
             if is_found && (!has_caches || sight.hcr() & 1 << 32 != 0) {
                 0xff << 56 | 3 << 7
@@ -54,8 +55,7 @@ pub(crate) const KNOWN: [Known; 8] = [
     Known {
         name: "access flags set by AT",
         ignored: |sight| {
-            let sets =
-                |name: &str, bit: u32| sight.written(name).is_some_and(|v| v >> bit & 1 != 0);
+            let sets = |name, bit: u32| sight.written(name).any(|v| v >> bit & 1 != 0);
             let can = sets("TCR_EL1", 39) || sets("VTCR_EL2", 21);
             if sight.what == What::Entry && can && sight.has_step("at ") {
                 in_tables(sight, 1 << 10)
@@ -68,8 +68,7 @@ pub(crate) const KNOWN: [Known; 8] = [
     Known {
         name: "dirty state changed by AT",
         ignored: |sight| {
-            let sets =
-                |name: &str, bit: u32| sight.written(name).is_some_and(|v| v >> bit & 1 != 0);
+            let sets = |name, bit: u32| sight.written(name).any(|v| v >> bit & 1 != 0);
             let can = sets("TCR_EL1", 40) || sets("VTCR_EL2", 22);
             if sight.what == What::Entry && can && sight.has_step("at ") {
                 in_tables(sight, 1 << 7)
@@ -122,7 +121,7 @@ pub(crate) const KNOWN: [Known; 8] = [
 fn in_tables(sight: &Sight<'_>, bit: u64) -> u64 {
     let is_big = sight
         .written("SCTLR_EL1")
-        .is_some_and(|sctlr| sctlr & SCTLR_EE != 0);
+        .any(|sctlr| sctlr & SCTLR_EE != 0);
     if is_big { bit | bit.swap_bytes() } else { bit }
 }
 

@@ -117,11 +117,9 @@ pub(super) fn at(maker: &mut Maker) {
             _ => maker.random.below(8) << 32 | 0x80b9_3519,
         };
         // With 64 KiB no level 1, whose blocks there are with FEAT_LPA alone, which is hidden.
-        let odd = if odd >> 30 & 3 == 3 {
-            odd | 8 << 16
-        } else {
-            odd
-        };
+        let lower = if odd >> 14 & 3 == 1 { 24 } else { 0 };
+        let upper = if odd >> 30 & 3 == 3 { 24 << 16 } else { 0 };
+        let odd = odd | lower | upper;
         // Outputs of 40 bits at most, which every machine has.
         let outputs = maker.random.below(3) << 32;
         maker.set(TCR_EL1, odd & !(7 << 32) | outputs);
@@ -147,8 +145,8 @@ pub(super) fn at(maker: &mut Maker) {
                 address ^= 1 << maker.random.below(64);
             }
             if more & 1 << 12 != 0 {
-                // DC turns stage 1 off. How many bits physical addresses have is the machine's.
-                address &= (1 << 40) - 1;
+                // DC turns stage 1 off.
+                address = physical(address);
             }
             let of_el1 = maker.random.one_of(&AT);
             let at = match maker.at_both(&stage2) {
@@ -157,6 +155,16 @@ pub(super) fn at(maker: &mut Maker) {
             };
             maker.translate(at, address);
         }
+    }
+}
+
+/// The address, or another that no machine has, if some machines have it: how many bits physical addresses have is the
+/// machine's, from 40 on.
+fn physical(address: u64) -> u64 {
+    if address >> 40 == 0 {
+        address
+    } else {
+        address | 1 << 54
     }
 }
 
@@ -187,7 +195,8 @@ pub(super) fn own(maker: &mut Maker) {
             match maker.random.below(6) {
                 0 => {
                     let at = maker.random.one_of(&[AT[0], AT[1], AT[2], AT[3], AT_S1E2R]);
-                    maker.translate(at, address);
+                    // Stage 1 of EL1 is off.
+                    maker.translate(at, physical(address));
                 }
                 1 => {
                     let raising = maker.random.one_of(&RAISING);

@@ -60,6 +60,21 @@ fn without_the_trap_the_count_is_what_tells_in_either_mode() {
     }
 }
 
+#[test]
+fn an_end_is_of_what_was_acknowledged_rather_than_of_what_was_made_active() {
+    let mut machine = Machine::new(1, 0, 4);
+    machine.write_private(0, ISACTIVER, 0b1_1110);
+    machine.pend(0, 5);
+    machine.pend(0, 7);
+    assert_eq!(machine.ack(0), Some(5));
+    // The others come first by their numbers, and one register is for 7.
+    machine.follow(Kicks::one(0));
+    assert_eq!(machine.end(0), Some(5));
+    let kicks = machine.fold(0);
+    assert_eq!(machine.read_private(0, ISACTIVER), 0b1_1110);
+    machine.follow(kicks | Kicks::one(0));
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Acknowledge(usize),
@@ -81,6 +96,42 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
+    #[test]
+    fn without_split_ends_what_was_acknowledged_last_becomes_inactive_and_nothing_else(
+        list_registers in 1..5usize,
+        priorities in proptest::array::uniform12(0..4u8),
+        steps in proptest::collection::vec(step(), 0..60),
+    ) {
+        let mut machine = Machine::new(1, 0, list_registers);
+        for (number, priority) in priorities.into_iter().enumerate() {
+            machine.priority_of_ppi(number, priority << 6);
+        }
+        let mut active = 0;
+        for step in steps {
+            match step {
+                Step::Acknowledge(number) => {
+                    machine.pend(0, number);
+                    if let Some(taken) = machine.ack(0) {
+                        active |= 1 << taken;
+                    }
+                }
+                Step::SetActive(number) => {
+                    machine.write_private(0, ISACTIVER, 1 << number);
+                    active |= 1 << number;
+                }
+                Step::Deactivate(_) => {
+                    if let Some(number) = machine.end(0) {
+                        active &= !(1 << number);
+                    }
+                }
+                Step::Drop | Step::Look => machine.follow(Kicks::one(0)),
+            }
+            let kicks = machine.fold(0);
+            prop_assert_eq!(machine.read_private(0, ISACTIVER), active);
+            machine.follow(kicks | Kicks::one(0));
+        }
+    }
+
     #[test]
     fn with_split_ends_what_was_named_becomes_inactive_and_nothing_else(
         list_registers in 1..5usize,
