@@ -57,8 +57,8 @@ fn write(arguments: &Arguments, output: &Output) -> Result<()> {
     )?;
     output.refuse(plan.files())?;
     let image = plan.image(&Words {
-        self_report: false,
         append: arguments.append.clone(),
+        ..Words::default()
     })?;
     output.write(&image)?;
     let told = format!("{}: {} bytes", output.name(), image.len());

@@ -10,7 +10,7 @@ use super::Vms;
 use crate::error::{Context, Result};
 use crate::log::Files;
 use crate::output::Output;
-use crate::plan::{Plan, Words};
+use crate::plan::{Plan, Terminal, Words};
 use crate::qemu::{CPU, Machine, tied};
 use crate::record::{Nonce, Record};
 use crate::run::{End, Ended, Keyboard, LEFT, Terms, run};
@@ -155,6 +155,7 @@ fn start(
 ) -> Result<Ended> {
     let words = Words {
         self_report: keyboard == Keyboard::None,
+        terminal: (keyboard == Keyboard::Terminal).then(own_terminal),
         append: arguments.append.clone(),
     };
     let image = plan.image(&words)?;
@@ -193,6 +194,9 @@ fn start(
         say::aside(&format!("droste: warning: {warning}"));
     }
     known.extend(slow(machine.cpus, processors()));
+    if keyboard == Keyboard::Terminal {
+        say::aside("droste: Ctrl-A x ends QEMU; Ctrl-] ? tells Droste's keys");
+    }
     let terms = Terms {
         nonce: &nonce,
         keyboard,
@@ -201,6 +205,13 @@ fn start(
         log: log.map(Files::start).transpose()?,
     };
     run(command, terms)
+}
+
+/// The terminal at which somebody sits.
+fn own_terminal() -> Terminal {
+    let size = rustix::termios::tcgetwinsize(stdin());
+    let (rows, columns) = size.map_or((0, 0), |size| (size.ws_row, size.ws_col));
+    Terminal::new(std::env::var("TERM").ok(), rows, columns)
 }
 
 /// Processors of this host.

@@ -34,8 +34,8 @@ const PATIENCE: u64 = 10;
 const OWN_TIME: &str = "set -- \"$@\" -icount shift=5,sleep=off";
 /// The hypervisor's final record, a file of the directory.
 const RECORD: &str = "record.json";
-/// What the guest's shell says when it waits for a command.
-pub(crate) const PROMPT: &str = "guest:~# ";
+/// What a guest's shell says when it waits for a command, behind the machine's name.
+pub(crate) const PROMPT: &str = ":~# ";
 
 /// The parts of a run, brought and built once.
 pub(crate) struct Parts {
