@@ -6,12 +6,13 @@ mod run;
 mod setup;
 mod tie;
 
-use std::path::PathBuf;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::description::Overrides;
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::setup::build::workspace;
 
 /// What `droste` is asked to do.
@@ -34,7 +35,8 @@ use crate::setup::build::workspace;
         on_reboot = \"restart\"    # or \"stop\"\n  \
         el2 = \"vhe\"            # the guest can be a hypervisor; or \"nvhe\"\n\n\
         Xen (kernel = \"debian:xen-system-arm64\", el2 = \"nvhe\") starts what a table [dom0] at the end says, which has \
-        kernel, initrd and cmdline as well.\n\n\
+        kernel, initrd and cmdline as well. Droste itself (kernel = \"droste:hypervisor\", el2 = \"nvhe\") runs what tables \
+        [[vm]] describe.\n\n\
         Files are relative to the description. Downloads go to $DROSTE_CACHE, else ~/.cache/droste.",
     args_conflicts_with_subcommands = true
 )]
@@ -61,6 +63,23 @@ enum Verb {
 }
 
 impl Cli {
+    /// What the command line asks for; `None` if it was only help, which has been given then. One that makes no sense
+    /// ends the process, after it was said why.
+    ///
+    /// # Errors
+    /// If help cannot be written.
+    pub fn from_command_line() -> Result<Option<Self>> {
+        match Self::try_parse() {
+            Ok(cli) => Ok(Some(cli)),
+            Err(error) if error.use_stderr() => error.exit(),
+            Err(help) => {
+                let written = help.print().and_then(|()| io::stdout().flush());
+                written.context(|| "cannot write to stdout".into())?;
+                Ok(None)
+            }
+        }
+    }
+
     /// Does what is asked.
     ///
     /// # Errors
@@ -100,6 +119,12 @@ impl Vms {
         let example =
             workspace().map_err(|error| error.help("or name a description: droste run VM.toml"))?;
         Ok(vec![example.join("examples/hypervisor.toml")])
+    }
+
+    /// The files that the command line names.
+    fn named(&self) -> impl Iterator<Item = &Path> {
+        let overrides = self.kernel.iter().chain(&self.initrd);
+        self.files.iter().chain(overrides).map(PathBuf::as_path)
     }
 
     fn overrides(&self) -> Overrides {

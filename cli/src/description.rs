@@ -27,6 +27,8 @@ pub enum Part {
     Debian(String),
     /// A file.
     File(PathBuf),
+    /// Droste itself, a kernel written `droste:hypervisor`.
+    Hypervisor,
 }
 
 /// What is on a disk.
@@ -76,6 +78,8 @@ pub struct Description {
     pub el2: El2,
     /// What the guest starts first, where it is a hypervisor that asks for that, such as Xen.
     pub dom0: Option<Dom0>,
+    /// What runs on it, where its kernel is Droste.
+    pub vms: Vec<Description>,
 }
 
 /// What a guest hypervisor starts first.

@@ -26,6 +26,11 @@ impl Error {
         }
     }
 
+    /// What failed and why, without what to try.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
     /// Adds the cause.
     #[must_use]
     pub fn because(mut self, cause: impl fmt::Display) -> Self {

@@ -2,14 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use droste::Cli;
+use droste::{Cli, say};
 
 fn main() -> ExitCode {
-    match Cli::parse().execute() {
+    match Cli::from_command_line().and_then(|cli| cli.map_or(Ok(()), Cli::execute)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            say::aside(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }

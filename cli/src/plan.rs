@@ -1,6 +1,7 @@
 //! From descriptions to a boot image and a machine that runs it.
 
 use std::convert::Infallible;
+use std::iter::zip;
 use std::path::{Path, PathBuf};
 
 use droste_image::{Console, Dom0, VmSpec};
@@ -22,6 +23,8 @@ use crate::setup::{guest, initrd};
 const MACHINE_EXTRA_MIB: u64 = 128 + 32;
 /// The machine's memory is a multiple of this, in MiB.
 const MACHINE_STEP_MIB: u64 = 64;
+/// What a Droste is told whose guests examine themselves: it ends with a reset if one of them did.
+const ENDS_AS_ITS_VMS: &str = "droste.no-reboot droste.on-failure=reset";
 /// Processors of the machine unless somebody says: no fewer, and no more than the hypervisor drives.
 const CPUS_MIN: u32 = 2;
 const CPUS_MAX: u32 = 32;
@@ -42,6 +45,8 @@ pub struct PlannedVm {
     kernel: PathBuf,
     initrd: Option<PathBuf>,
     dom0: [Option<PathBuf>; 2],
+    /// What runs on it.
+    inner: Option<Plan>,
     devices: Vec<Device>,
 }
 
@@ -62,7 +67,10 @@ impl Parts {
         let [kernel, initrd] = [read(&vm.dom0[0])?, read(&vm.dom0[1])?];
         Ok(Self {
             kernel: files::read(&vm.kernel)?,
-            initrd: read(&vm.initrd)?,
+            initrd: match &vm.inner {
+                Some(inner) => Some(inner.image(words)?),
+                None => read(&vm.initrd)?,
+            },
             bootargs,
             dom0: kernel.map(|kernel| (kernel, initrd, of_dom0)),
             passthrough: vm.devices.iter().map(Device::node_path).collect(),
@@ -117,6 +125,25 @@ impl Plan {
         }
     }
 
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.vms.iter().map(|vm| vm.description.name.value.as_str())
+    }
+
+    /// All files that they are made of.
+    pub fn files<'a>(&'a self) -> impl Iterator<Item = &'a Path> {
+        let of = |vm: &'a PlannedVm| {
+            let devices = vm.devices.iter().filter_map(|device| match &device.kind {
+                DeviceKind::Disk(file) | DeviceKind::ReadOnlyDisk(file) => Some(file),
+                DeviceKind::Net => None,
+            });
+            let own = [Some(&vm.kernel), vm.initrd.as_ref()].into_iter();
+            let parts = own.chain(vm.dom0.iter().map(Option::as_ref)).flatten();
+            parts.chain(devices).map(PathBuf::as_path)
+        };
+        self.vms.iter().flat_map(of)
+    }
+
     /// What may be too little for them to start.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -132,11 +159,13 @@ impl Plan {
                 first_transport += TRANSPORTS_PER_VM;
             }
             let kernel = located.kernel.expect("a fetched description has a kernel");
+            let inner: Vec<_> = zip(description.vms.iter().cloned(), located.vms).collect();
             vms.push(PlannedVm {
                 description,
                 kernel,
                 initrd: located.initrd,
                 dom0: located.dom0,
+                inner: (!inner.is_empty()).then(|| Self::new(inner)),
                 devices,
             });
         }
@@ -214,6 +243,7 @@ pub fn summary(vm: &Description) -> String {
     let part = |part: &Part| match part {
         Part::Debian(package) => format!("Debian's {package}"),
         Part::File(file) => file.display().to_string(),
+        Part::Hypervisor => "Droste".to_owned(),
     };
     let cpus = match vm.vcpus.value {
         1 => "1 virtual CPU".to_owned(),
@@ -258,6 +288,10 @@ pub fn summary(vm: &Description) -> String {
     lines.push(format!("  console       {console}"));
     lines.push(format!("  on reboot     {}", vm.on_reboot.as_str()));
     lines.push(format!("  EL2           {}", vm.el2.as_str()));
+    lines.extend(vm.vms.iter().map(|inner| {
+        let lines = summary(inner).replace('\n', "\n  ");
+        format!("  on it         {lines}")
+    }));
     lines.join("\n")
 }
 
@@ -279,7 +313,15 @@ fn shown(disk: &Disk) -> String {
 /// Where the parts of a description are, fetched if need be.
 fn fetch(setup: &Setup, vm: &Description) -> Result<Located> {
     let kernel = |package: &str| setup.kernel(package).map(Some);
-    let mut located = locate(vm, kernel, |kernel| setup.initrd(kernel).map(Some))?;
+    let hypervisor = || setup.hypervisor().map(Some);
+    let mut located = locate(vm, kernel, hypervisor, |kernel| {
+        setup.initrd(kernel).map(Some)
+    })?;
+    located.vms = vm
+        .vms
+        .iter()
+        .map(|vm| fetch(setup, vm))
+        .collect::<Result<_>>()?;
     located.monitors = monitors(setup, vm, located.kernel.as_deref())?;
     Ok(located)
 }
@@ -288,28 +330,40 @@ fn fetch(setup: &Setup, vm: &Description) -> Result<Located> {
 fn find(setup: &Setup, vm: &Description) -> Located {
     let cache = setup.cache();
     let kernel = |package: &str| Ok(guest::cached_kernel(cache, package));
-    let Ok(located) = locate::<Infallible>(vm, kernel, |kernel| Ok(initrd::cached(cache, kernel)));
+    let Ok(mut located) = locate::<Infallible>(
+        vm,
+        kernel,
+        || Ok(None),
+        |kernel| Ok(initrd::cached(cache, kernel)),
+    );
+    located.vms = vm.vms.iter().map(|vm| find(setup, vm)).collect();
     located
 }
 
-/// Where the parts of a description are, but for its monitors. `kernel_of` a package, and the RAM disk for a kernel, are
-/// `None` where they are not there yet.
+/// Where the parts of a description are, but for its monitors and what runs on it. `kernel_of` a package, the hypervisor,
+/// and the RAM disk for a kernel are `None` where they are not there yet.
 fn locate<E>(
     vm: &Description,
     kernel_of: impl Fn(&str) -> Result<Option<Kernel>, E>,
+    hypervisor: impl Fn() -> Result<Option<PathBuf>, E>,
     initrd_for: impl Fn(Option<&Kernel>) -> Result<Option<PathBuf>, E>,
 ) -> Result<Located, E> {
     let both = |kernel: &Part, initrd: Option<&Placed<Part>>| {
         let packaged = match kernel {
             Part::Debian(package) => kernel_of(package)?,
-            Part::File(_) => None,
+            Part::File(_) | Part::Hypervisor => None,
         };
         let initrd = match initrd.map(|initrd| &initrd.value) {
             Some(Part::Debian(_)) => initrd_for(packaged.as_ref())?,
             Some(Part::File(file)) => Some(file.clone()),
-            None => None,
+            Some(Part::Hypervisor) | None => None,
         };
-        Ok([image(packaged.as_ref(), kernel), initrd])
+        let kernel = match kernel {
+            Part::File(file) => Some(file.clone()),
+            Part::Debian(_) => packaged.as_ref().map(Kernel::image),
+            Part::Hypervisor => hypervisor()?,
+        };
+        Ok([kernel, initrd])
     };
     let [kernel, initrd] = both(&vm.kernel.value, vm.initrd.as_ref())?;
     let dom0 = vm.dom0.as_ref();
@@ -318,16 +372,9 @@ fn locate<E>(
         kernel,
         initrd,
         dom0: dom0.transpose()?.unwrap_or_default(),
+        vms: Vec::new(),
         monitors: Vec::new(),
     })
-}
-
-/// The file of a kernel that is in the cache, or the user's own.
-fn image(cached: Option<&Kernel>, part: &Part) -> Option<PathBuf> {
-    match part {
-        Part::File(file) => Some(file.clone()),
-        Part::Debian(_) => cached.map(Kernel::image),
-    }
 }
 
 /// The disks for guests of its own, whose kernel is this one as well.
@@ -365,8 +412,21 @@ fn absolute(file: &Path) -> PathBuf {
 }
 
 /// The machine's command line, to which the user's words are added, and that of what a hypervisor starts. The Linux of
-/// the two is told what it has and what to do.
+/// the two is told what it has and what to do. What runs on a Droste is told in its boot image.
 fn bootargs(vm: &PlannedVm, words: &Words) -> (String, String) {
+    let joined = |words: &[&str]| {
+        let words = words.iter().copied().filter(|word| !word.is_empty());
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let cmdline = vm.description.cmdline.value.as_str();
+    if vm.inner.is_some() {
+        let told = if words.self_report {
+            ENDS_AS_ITS_VMS
+        } else {
+            ""
+        };
+        return (joined(&[cmdline, told]), String::new());
+    }
     let mut told = Vec::new();
     if !vm.devices.is_empty() {
         told.push("droste.virtio");
@@ -381,11 +441,6 @@ fn bootargs(vm: &PlannedVm, words: &Words) -> (String, String) {
         told.push("droste.self-report");
         told.extend(l2.as_deref());
     }
-    let joined = |words: &[&str]| {
-        let words = words.iter().copied().filter(|word| !word.is_empty());
-        words.collect::<Vec<_>>().join(" ")
-    };
-    let cmdline = vm.description.cmdline.value.as_str();
     let append = words.append.as_deref().unwrap_or_default();
     let told = joined(&told);
     match &vm.description.dom0 {
@@ -510,6 +565,46 @@ mod tests {
             bootargs: "console=hvc0 droste.virtio droste.self-report",
         };
         assert_eq!(vm.dom0, Some(dom0));
+    }
+
+    #[test]
+    fn what_runs_on_droste_is_its_boot_image() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let inner = "memory = \"256M\"\n[[vm]]\nname = \"inner\"\nkernel = \"Image\"\ncmdline = \"quiet\"\nmemory = \"64M\"\n";
+        let file = dir.path().join("vm.toml");
+        let text = format!(
+            "name = \"outer\"\nkernel = \"droste:hypervisor\"\ncmdline = \"droste.stats=9\"\n{inner}"
+        );
+        files::write(&file, text.as_bytes()).expect("written");
+        files::write(&dir.path().join("Image"), b"a kernel").expect("written");
+        let (vms, _) = load(&[file], &Overrides::default());
+        let kernel = Some(dir.path().join("Image"));
+        let located = Located {
+            kernel: kernel.clone(),
+            vms: vec![Located {
+                kernel,
+                ..Located::default()
+            }],
+            ..Located::default()
+        };
+        let plan = Plan::new(vms.into_iter().map(|vm| (vm, located.clone())).collect());
+        let words = Words {
+            self_report: true,
+            append: Some("debug".into()),
+        };
+        let file = plan.image(&words).expect("written");
+        let image = BootImage::parse(&file).expect("parsed");
+        let outer = image.vms().next().expect("one").expect("sound");
+        assert_eq!(
+            outer.bootargs,
+            "droste.stats=9 droste.no-reboot droste.on-failure=reset"
+        );
+        let image = BootImage::parse(outer.initrd.expect("one")).expect("parsed");
+        let inner = image.vms().next().expect("one").expect("sound");
+        assert_eq!(
+            (inner.name, inner.bootargs),
+            ("inner", "quiet droste.self-report debug")
+        );
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::say;
+
 /// How long a step takes before anybody hears of it.
 const PATIENCE: Duration = Duration::from_millis(700);
 /// How often the line on a terminal moves.
@@ -31,7 +33,7 @@ pub fn step(what: &str) -> Step {
         }
         let bar = std::io::stderr().is_terminal().then(|| moving_line(&what));
         if bar.is_none() {
-            eprintln!("droste: {what}");
+            say::aside(&format!("droste: {what}"));
         }
         // Nothing is ever sent: this waits for the other end to be dropped.
         let _ = ended.recv();

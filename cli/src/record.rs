@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{Context, Error, Result};
 
@@ -53,6 +53,8 @@ pub struct Filter {
     state: State,
     /// The last record that was marked as final.
     last: Option<Record>,
+    /// The last that was not.
+    progress: Option<Record>,
 }
 
 #[derive(Debug)]
@@ -77,6 +79,7 @@ impl Filter {
             nonce: nonce.0.clone().into_bytes(),
             state: State::START,
             last: None,
+            progress: None,
         }
     }
 
@@ -88,8 +91,10 @@ impl Filter {
             match &mut self.state {
                 State::Outside { .. } => self.outside(byte, out),
                 State::Inside(line) if byte == b'\n' => {
-                    if let Some(record) = Record::parse(line) {
-                        self.last = Some(record);
+                    match Record::parse(line) {
+                        Some(record) if record.is_final() => self.last = Some(record),
+                        Some(record) => self.progress = Some(record),
+                        None => {}
                     }
                     self.state = State::START;
                 }
@@ -114,6 +119,11 @@ impl Filter {
     /// The last final record.
     pub fn into_record(self) -> Option<Record> {
         self.last
+    }
+
+    /// The last record, final or, if none was, of what was known on the way.
+    pub fn into_last(self) -> Option<Record> {
+        self.last.or(self.progress)
     }
 
     /// Whether the run's final record has come.
@@ -164,10 +174,29 @@ impl Filter {
 pub struct Record(Value);
 
 impl Record {
-    /// Accepts a final record; others report progress and do not count.
     fn parse(line: &[u8]) -> Option<Self> {
         let value: Value = serde_json::from_slice(line).ok()?;
-        (value.get("final") == Some(&Value::Bool(true))).then_some(Self(value))
+        value.is_object().then_some(Self(value))
+    }
+
+    /// The record of a run of which the hypervisor has said nothing: what is not known of its virtual machines.
+    pub fn of_nothing<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let vm = |name| json!({"name": name, "outcome": "unknown"});
+        let vms: Vec<Value> = names.into_iter().map(vm).collect();
+        Self(json!({"final": false, "vms": vms}))
+    }
+
+    /// The same record of a run with another end than the hypervisor knows: a word for it, and why.
+    #[must_use]
+    pub fn ended(mut self, outcome: &str, why: &str) -> Self {
+        self.0["outcome"] = outcome.into();
+        self.0["message"] = why.into();
+        self
+    }
+
+    /// Whether it is the hypervisor's last word; others report progress.
+    pub fn is_final(&self) -> bool {
+        self.0.get("final") == Some(&Value::Bool(true))
     }
 
     /// The record as text, for programs.

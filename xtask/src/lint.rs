@@ -2,7 +2,10 @@
 
 mod circles;
 mod commits;
+mod documents;
 mod edges;
+mod floors;
+mod imports;
 mod rules;
 mod source;
 
@@ -89,15 +92,21 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     if let Some(base) = &options.commits {
         findings.extend(commits::judge(base)?);
     }
-    let files: Vec<(String, String)> = rust_files()?
-        .into_iter()
-        .map(|path| workspace::read(&path).map(|text| (path, text)))
-        .collect::<Result<_, _>>()?;
+    let files = texts("*.rs")?;
     for (path, text) in &files {
         let source = Source::new(path, text);
         findings.extend(rules::RULES.iter().flat_map(|rule| rule(&source)));
     }
-    findings.extend(circles::judge(&files).map_err(Failure::new)?);
+    let crates = imports::crates(&files).map_err(Failure::new)?;
+    findings.extend(circles::judge(&crates));
+    findings.extend(floors::judge(&crates));
+    let exists = |path: &str| workspace::root().join(path).exists();
+    for (path, text) in texts("*.md")? {
+        findings.extend(documents::page(&path, &text, exists));
+    }
+    for (path, text) in texts("*Cargo.toml")? {
+        findings.extend(documents::manifest(&path, &text));
+    }
     for finding in &findings {
         println!("{finding}");
     }
@@ -111,19 +120,16 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// The Rust files that git knows or would add, as paths from the workspace's root.
-fn rust_files() -> Result<Vec<String>, Failure> {
+/// The files of this pattern that git knows or would add: paths from the workspace's root, and what they hold.
+fn texts(pattern: &str) -> Result<Vec<(String, String)>, Failure> {
     let mut git = Command::new("git");
-    git.args([
-        "ls-files",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-        "--deduplicate",
-        "--",
-        "*.rs",
-    ]);
+    git.args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    git.args(["--deduplicate", "--", pattern]);
     let listed = workspace::output(&mut git)?;
     let exists = |path: &&str| workspace::root().join(path).is_file();
-    Ok(listed.lines().filter(exists).map(str::to_owned).collect())
+    listed
+        .lines()
+        .filter(exists)
+        .map(|path| workspace::read(path).map(|text| (path.to_owned(), text)))
+        .collect()
 }

@@ -35,15 +35,22 @@ const DEADLINE: Duration = Duration::from_mins(5);
 /// Address space of any process of a test, in KiB: an endless list takes all that there is before the deadline.
 const MEMORY: &str = "8388608";
 
+const OF_STAGE_2: &[&[&str]] = &[
+    &["--package", "droste-trials", "--tests"],
+    &["--package", "droste-stage2", "--tests"],
+];
+
 /// The crates that have some.
-const SUBJECTS: [Subject; 5] = [
+const SUBJECTS: [Subject; 6] = [
+    Subject {
+        name: "arm64",
+        mutants: &[stage2::OF_THE_SEAM],
+        tests: OF_STAGE_2,
+    },
     Subject {
         name: "stage2",
         mutants: &[stage2::MUTANTS],
-        tests: &[
-            &["--package", "droste-trials", "--tests"],
-            &["--package", "droste-stage2", "--tests"],
-        ],
+        tests: OF_STAGE_2,
     },
     Subject {
         name: "nested",
@@ -85,7 +92,7 @@ pub(crate) struct Options {
     /// Run those whose name holds this; may be given more than once
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Run those of this crate: stage2, nested, vdev, life or locks
+    /// Run those of this crate: arm64, stage2, nested, vdev, life or locks
     #[arg(long, value_name = "CRATE")]
     of: Option<String>,
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use crate::description::{Overrides, report};
 use crate::error::Result;
 use crate::plan::{Plan, summary};
+use crate::say;
 use crate::setup::Setup;
 
 #[derive(Debug, Args)]
@@ -20,10 +21,10 @@ pub(super) fn execute(arguments: &Arguments) -> Result<()> {
     let examined = Plan::examine(&Setup::new()?, &arguments.files, &Overrides::default());
     report(&examined.diagnostics)?;
     for vm in &examined.vms {
-        println!("{}", summary(vm));
+        say::result(&summary(vm))?;
     }
     for warning in &examined.warnings {
-        eprintln!("warning: {warning}");
+        say::aside(&format!("warning: {warning}"));
     }
     Ok(())
 }

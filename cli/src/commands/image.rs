@@ -1,14 +1,16 @@
 //! `droste image`: a boot image for a machine with Droste.
 
+use std::io::{IsTerminal as _, stdout};
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::Vms;
-use crate::error::{Context, Result};
-use crate::files;
+use crate::error::{Context, Error, Result};
+use crate::output::Output;
 use crate::plan::{Plan, Words};
 use crate::setup::Setup;
+use crate::{files, say};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -17,7 +19,7 @@ pub(super) struct Arguments {
     /// Add words to the guests' command lines
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     append: Option<String>,
-    /// Write the boot image to this file; disk and net become the transports of QEMU's machine `virt`
+    /// Write the boot image to this file, or to stdout (-); disk and net become the transports of QEMU's machine `virt`
     #[arg(short, long, value_name = "FILE", required_unless_present = "verify")]
     output: Option<PathBuf>,
     /// Verify the checksums of this boot image instead of writing one
@@ -29,20 +31,35 @@ pub(super) fn execute(arguments: &Arguments) -> Result<()> {
     if let Some(file) = &arguments.verify {
         let bytes = files::read(file)?;
         droste_image::verify(&bytes).context(|| format!("{} is damaged", file.display()))?;
-        println!("{}: every checksum is right", file.display());
+        say::result(&format!("{}: every checksum is right", file.display()))?;
     }
     if let Some(file) = &arguments.output {
-        let plan = Plan::prepare(
-            &Setup::new()?,
-            &arguments.vms.files()?,
-            &arguments.vms.overrides(),
-        )?;
-        let image = plan.image(&Words {
-            self_report: false,
-            append: arguments.append.clone(),
-        })?;
-        files::write(file, &image)?;
-        println!("{}: {} bytes", file.display(), image.len());
+        write(arguments, &Output::open(file)?)?;
     }
     Ok(())
+}
+
+fn write(arguments: &Arguments, output: &Output) -> Result<()> {
+    if output.is_stdout() && stdout().is_terminal() {
+        return Err(Error::new("a boot image is nothing for a terminal")
+            .help("name a file, or pass it on: droste image VM.toml -o - | PROGRAM"));
+    }
+    output.refuse(arguments.vms.named())?;
+    let plan = Plan::prepare(
+        &Setup::new()?,
+        &arguments.vms.files()?,
+        &arguments.vms.overrides(),
+    )?;
+    output.refuse(plan.files())?;
+    let image = plan.image(&Words {
+        self_report: false,
+        append: arguments.append.clone(),
+    })?;
+    output.write(&image)?;
+    let told = format!("{}: {} bytes", output.name(), image.len());
+    if output.is_stdout() {
+        say::aside(&told);
+        return Ok(());
+    }
+    say::result(&told)
 }

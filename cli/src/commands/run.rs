@@ -8,12 +8,14 @@ use clap::Args;
 
 use super::Vms;
 use crate::error::{Context, Result};
-use crate::files;
+use crate::log::Files;
+use crate::output::Output;
 use crate::plan::{Plan, Words};
 use crate::qemu::{CPU, Machine, tied};
-use crate::record::Nonce;
-use crate::run::{Keyboard, run};
+use crate::record::{Nonce, Record};
+use crate::run::{End, Ended, Keyboard, LEFT, Terms, run};
 use crate::setup::Setup;
+use crate::{files, say};
 
 /// The limit of a run without a terminal, in seconds: nobody is there to end it.
 const UNATTENDED_LIMIT: u64 = 600;
@@ -40,17 +42,20 @@ pub(super) struct Arguments {
     /// Processors of the machine [default: 2, or the most virtual CPUs of a virtual machine, as far as this host has them]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     smp: Option<u32>,
-    /// Write the hypervisor's final record to this file
+    /// Write a record of the run to this file, or to stdout (-), however the run ends
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write what each virtual machine says to a file of its own in this directory
+    #[arg(long, value_name = "DIR")]
+    log: Option<PathBuf>,
     /// Print counts of exits every so many seconds
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "10")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..), num_args = 0..=1, require_equals = true, default_missing_value = "10")]
     stats: Option<u32>,
     /// Stop a virtual machine that resets, whatever its description says; without a terminal this is always so
     #[arg(long)]
     no_reboot: bool,
     /// End the run after so many seconds [default: 600 without a terminal, else none]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: Option<u64>,
     /// Print QEMU's command line
     #[arg(short, long)]
@@ -61,6 +66,12 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
+    /// The files that the command line names.
+    fn named(&self) -> impl Iterator<Item = &Path> {
+        let own = self.qemu.iter().chain(&self.hypervisor);
+        self.vms.named().chain(own.map(PathBuf::as_path))
+    }
+
     /// What the hypervisor is told.
     fn hypervisor_words(&self, nonce: &Nonce, keyboard: Keyboard) -> String {
         let mut words = vec![format!("droste.report={nonce}")];
@@ -78,6 +89,8 @@ impl Arguments {
 }
 
 pub(super) fn execute(arguments: &Arguments) -> Result<()> {
+    let json = arguments.json.as_deref().map(Output::open).transpose()?;
+    refuse(json.as_ref(), || arguments.named())?;
     let keyboard = if stdin().is_terminal() {
         Keyboard::Terminal
     } else {
@@ -85,6 +98,64 @@ pub(super) fn execute(arguments: &Arguments) -> Result<()> {
     };
     let setup = Setup::new()?;
     let plan = Plan::prepare(&setup, &arguments.vms.files()?, &arguments.vms.overrides())?;
+    refuse(json.as_ref(), || plan.files())?;
+    let names = || plan.names().map(String::from).collect();
+    let log = arguments.log.as_deref();
+    let log = log.map(|dir| Files::open(dir, names())).transpose()?;
+    for output in log.iter().flat_map(Files::outputs) {
+        refuse(Some(output), || arguments.named().chain(plan.files()))?;
+        json.as_ref()
+            .map_or(Ok(()), |json| json.refuse_other(output))?;
+    }
+    let started = start(
+        arguments,
+        &setup,
+        &plan,
+        keyboard,
+        json.as_ref(),
+        log.as_ref(),
+    );
+    if arguments.dry_run {
+        return started.map(|_| ());
+    }
+    // What failed on the way is an end as well, of which programs learn.
+    let ended = started.unwrap_or_else(|error| Ended {
+        record: None,
+        end: End::Failed(error),
+    });
+    let verdict = ended.verdict();
+    if ended.end == End::Left {
+        say::aside(&format!("droste: {LEFT}"));
+    }
+    let written = json.map_or(Ok(()), |json| {
+        json.write(ended.report(plan.names()).to_json().as_bytes())
+    });
+    match (verdict, written) {
+        (Err(error), Err(unwritten)) => {
+            say::aside(&format!("error: {unwritten}"));
+            Err(error)
+        }
+        (verdict, written) => verdict.and(written),
+    }
+}
+
+/// Refuses an output that is one of the inputs.
+fn refuse<'a, I: Iterator<Item = &'a Path>>(
+    output: Option<&Output>,
+    inputs: impl FnOnce() -> I,
+) -> Result<()> {
+    output.map_or(Ok(()), |output| output.refuse(inputs()))
+}
+
+/// Brings the parts, and runs the machine until it ends.
+fn start(
+    arguments: &Arguments,
+    setup: &Setup,
+    plan: &Plan,
+    keyboard: Keyboard,
+    json: Option<&Output>,
+    log: Option<&Files>,
+) -> Result<Ended> {
     let words = Words {
         self_report: keyboard == Keyboard::None,
         append: arguments.append.clone(),
@@ -93,38 +164,46 @@ pub(super) fn execute(arguments: &Arguments) -> Result<()> {
     let nonce = Nonce::random()?;
     let mut machine = Machine::new(
         setup.qemu(arguments.qemu.as_deref())?,
-        hypervisor(&setup, arguments)?,
+        hypervisor(setup, arguments)?,
     );
     machine.cpu.clone_from(&arguments.cpu);
     machine.cpus = arguments.smp.unwrap_or(plan.machine_cpus(processors()));
     machine.memory_mib = plan.machine_memory_mib(image.len());
     machine.append = arguments.hypervisor_words(&nonce, keyboard);
     machine.devices = plan.devices();
-    let place = Place::new(&setup, arguments.dry_run)?;
+    let place = Place::new(setup, arguments.dry_run)?;
     machine.initrd = Some(place.file());
     files::write(&place.file(), &image)?;
     if arguments.dry_run {
-        println!("{}", machine.shell_line());
-        return Ok(());
+        say::result(&machine.shell_line())?;
+        return Ok(Ended {
+            record: None,
+            end: End::Reported,
+        });
     }
     if arguments.verbose {
-        eprintln!("{}", machine.shell_line());
+        say::aside(&machine.shell_line());
     }
-    if let Some(json) = &arguments.json {
-        remove_stale(json)?;
+    // The record of an earlier run must not pass for this one's, however this one ends.
+    if let Some(json) = json {
+        let unknown = Record::of_nothing(plan.names()).ended("unknown", "the run has not ended");
+        json.announce(unknown.to_json().as_bytes())?;
     }
     // By its name in /proc this very program is found even if it has been built anew meanwhile.
     let command = tied(&machine.command(), "/proc/self/exe");
     let mut known = plan.warnings().to_vec();
     for warning in &known {
-        eprintln!("droste: warning: {warning}");
+        say::aside(&format!("droste: warning: {warning}"));
     }
     known.extend(slow(machine.cpus, processors()));
-    let ended = run(command, &nonce, keyboard, arguments.limit(keyboard), known)?;
-    if let (Some(json), Some(record)) = (&arguments.json, &ended.record) {
-        files::write(json, record.to_json().as_bytes())?;
-    }
-    ended.verdict()
+    let terms = Terms {
+        nonce: &nonce,
+        keyboard,
+        limit: arguments.limit(keyboard),
+        known,
+        log: log.map(Files::start).transpose()?,
+    };
+    run(command, terms)
 }
 
 /// Processors of this host.
@@ -148,16 +227,6 @@ fn hypervisor(setup: &Setup, arguments: &Arguments) -> Result<PathBuf> {
     droste_image::kernel::Header::parse(&bytes)
         .context(|| format!("{} is not the hypervisor's flat image", file.display()))?;
     Ok(file.clone())
-}
-
-/// The record of an earlier run must not pass for this one's.
-fn remove_stale(json: &Path) -> Result<()> {
-    match std::fs::remove_file(json) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).context(|| format!("cannot remove {}", json.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Removes the boot images of runs that were killed: those of processes that are no more.

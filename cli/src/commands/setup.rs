@@ -1,10 +1,11 @@
 //! `droste setup`: everything that a run needs, fetched and built.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::error::Result;
+use crate::say;
 use crate::setup::Setup;
 use crate::setup::guest::KERNEL_PACKAGE;
 
@@ -17,14 +18,12 @@ pub(super) struct Arguments {
 
 pub(super) fn execute(arguments: &Arguments) -> Result<()> {
     let setup = Setup::new()?;
-    println!("cache       {}", setup.cache().root().display());
-    println!(
-        "QEMU        {}",
-        setup.qemu(arguments.qemu.as_deref())?.display()
-    );
+    let told = |what: &str, path: &Path| say::result(&format!("{what:<12}{}", path.display()));
+    told("cache", setup.cache().root())?;
+    told("QEMU", &setup.qemu(arguments.qemu.as_deref())?)?;
     let kernel = setup.kernel(KERNEL_PACKAGE)?;
-    println!("kernel      {}", kernel.image().display());
-    println!("RAM disk    {}", setup.initrd(Some(&kernel))?.display());
-    println!("hypervisor  {}", setup.hypervisor()?.display());
+    told("kernel", &kernel.image())?;
+    told("RAM disk", &setup.initrd(Some(&kernel))?)?;
+    told("hypervisor", &setup.hypervisor()?)?;
     Ok(())
 }

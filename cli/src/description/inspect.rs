@@ -14,6 +14,9 @@ use crate::setup::guest::XEN_PACKAGE;
 
 /// Bytes of a kernel that its judgement needs.
 const KERNEL_START: u64 = 4096;
+/// Memory that Droste takes of a machine for itself, its boot image and its machines' tables aside, with what is lost
+/// between aligned pieces.
+const INNER_EXTRA: u64 = 32 << 20;
 /// Bytes of a disk's sector.
 const SECTOR: u64 = 512;
 
@@ -26,6 +29,8 @@ pub struct Located {
     pub initrd: Option<PathBuf>,
     /// The same two of what a guest hypervisor starts.
     pub dom0: [Option<PathBuf>; 2],
+    /// Those of what runs on it, in their order.
+    pub vms: Vec<Located>,
     /// The images of those disks that are no files of the user's, in their order.
     pub monitors: Vec<PathBuf>,
 }
@@ -37,7 +42,8 @@ pub fn inspect(vms: &[(Description, Located)]) -> Vec<Diagnostic> {
     for (vm, located) in vms {
         inspection.name(vm);
         inspection.files(vm, located);
-        inspection.dom0(vm);
+        inspection.hypervisor(vm);
+        inspection.inner(vm, located);
         inspection.disks(vm);
     }
     inspection.diagnostics
@@ -117,6 +123,7 @@ impl<'a> Inspection<'a> {
                 .and_then(|(file, part)| self.length(file, &part.place));
             len.unwrap_or(0)
         });
+        let blobs = [blobs[0] + inner_bytes(located), blobs[1], blobs[2]];
         let Some(file) = &located.kernel else { return };
         let Some(len) = self.length(file, &vm.kernel.place) else {
             return;
@@ -132,25 +139,44 @@ impl<'a> Inspection<'a> {
         }
     }
 
-    fn dom0(&mut self, vm: &Description) {
-        if vm.kernel.value == Part::Debian(XEN_PACKAGE.into()) {
-            if vm.el2 != El2::Nvhe {
-                let message = "Xen needs an EL2 without VHE";
-                self.find(
-                    &vm.kernel.place,
-                    message.into(),
-                    "say el2 = \"nvhe\"".into(),
-                );
-            }
-            if vm.dom0.is_none() {
-                let help = "add a table [dom0] at the end, as in examples/xen.toml";
-                self.find(
-                    &vm.kernel.place,
-                    "Xen has nothing to start".into(),
-                    help.into(),
-                );
-            }
-        } else if let Some(dom0) = vm.dom0.as_ref().filter(|_| vm.el2 == El2::None) {
+    fn hypervisor(&mut self, vm: &Description) {
+        let is_xen = vm.kernel.value == Part::Debian(XEN_PACKAGE.into());
+        let is_droste = vm.kernel.value == Part::Hypervisor;
+        let name = if is_xen { "Xen" } else { "Droste" };
+        let starts = if is_xen {
+            vm.dom0.is_some()
+        } else {
+            !vm.vms.is_empty()
+        };
+        if (is_xen || is_droste) && vm.el2 != El2::Nvhe {
+            let message = format!("{name} needs an EL2 without VHE");
+            let help = "say el2 = \"nvhe\"".into();
+            self.find(&vm.kernel.place, message, help);
+        }
+        if (is_xen || is_droste) && !starts {
+            let [table, example] = if is_xen {
+                ["[dom0]", "xen"]
+            } else {
+                ["[[vm]]", "droste"]
+            };
+            let message = format!("{name} has nothing to start");
+            let help = format!("add a table {table} at the end, as in examples/{example}.toml");
+            self.find(&vm.kernel.place, message, help);
+        }
+        if let (false, Some(inner)) = (is_droste, vm.vms.first()) {
+            let message = "a table [[vm]] is for what Droste runs, and it is not the kernel";
+            let help = "say kernel = \"droste:hypervisor\" above it";
+            self.find(&inner.name.place, message.into(), help.into());
+        }
+        if let (true, Some(initrd)) = (is_droste, &vm.initrd) {
+            let message = "the RAM disk would go to Droste, whose place for it has the boot image";
+            let help = "name it in a table [[vm]]";
+            self.find(&initrd.place, message.into(), help.into());
+        }
+        if let (true, Some(dom0)) = (is_droste, &vm.dom0) {
+            let message = "dom0 is for another hypervisor: what Droste runs stands in [[vm]]";
+            self.find(&dom0.place, message.into(), "take it out".into());
+        } else if let Some(dom0) = vm.dom0.as_ref().filter(|_| !is_xen && vm.el2 == El2::None) {
             let message = "dom0 is for a hypervisor, and this machine has no EL2";
             self.find(
                 &dom0.place,
@@ -165,6 +191,29 @@ impl<'a> Inspection<'a> {
                 message.into(),
                 "name it in the table [dom0]".into(),
             );
+        }
+    }
+
+    /// What runs on the machine, judged as the machines of one run are.
+    fn inner(&mut self, vm: &Description, located: &Located) {
+        let vms: Vec<_> = vm
+            .vms
+            .iter()
+            .cloned()
+            .zip(located.vms.iter().cloned())
+            .collect();
+        self.diagnostics.extend(inspect(&vms));
+        let memory: u64 = vm.vms.iter().map(|inner| inner.memory.value).sum();
+        let needed = memory + INNER_EXTRA + inner_bytes(located);
+        if !vms.is_empty() && needed > vm.memory.value {
+            let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+            let message = format!(
+                "{} MiB of memory, and what runs on it takes {}",
+                mib(vm.memory.value),
+                mib(needed)
+            );
+            let help = format!("say memory = \"{}M\"", mib(needed));
+            self.find(&vm.memory.place, message, help);
         }
     }
 
@@ -276,6 +325,13 @@ impl<'a> Inspection<'a> {
     }
 }
 
+/// Bytes of the boot image for what runs on a machine, as far as its parts are there.
+fn inner_bytes(located: &Located) -> u64 {
+    let files = located.vms.iter().flat_map(|vm| [&vm.kernel, &vm.initrd]);
+    let files = files.flatten().filter_map(|file| fs::metadata(file).ok());
+    files.map(|data| data.len()).sum()
+}
+
 /// What the start of a kernel file says.
 pub(super) fn header(file: &Path) -> std::io::Result<Result<Header, KernelError>> {
     let mut start = Vec::new();
@@ -326,20 +382,13 @@ mod tests {
         fs::write(dir.path().join(name), bytes).expect("written");
     }
 
-    /// The findings about these descriptions, without the directory's name.
-    fn findings(dir: &tempfile::TempDir, texts: &[&str]) -> Vec<String> {
-        let mut files = Vec::new();
-        for (index, text) in texts.iter().enumerate() {
-            put(dir, &format!("{index}.toml"), text.as_bytes());
-            files.push(dir.path().join(format!("{index}.toml")));
-        }
-        let (vms, diagnostics) = load(&files, &Overrides::default());
-        assert_eq!(diagnostics, []);
+    /// Where the parts of a description are that are files.
+    fn locate(vm: &Description) -> Located {
         let file = |part: &Part| match part {
             Part::File(file) => Some(file.clone()),
-            Part::Debian(_) => None,
+            Part::Debian(_) | Part::Hypervisor => None,
         };
-        let locate = |vm: &Description| Located {
+        Located {
             kernel: file(&vm.kernel.value),
             initrd: vm.initrd.as_ref().and_then(|initrd| file(&initrd.value)),
             dom0: vm.dom0.as_ref().map_or([None, None], |dom0| {
@@ -349,8 +398,20 @@ mod tests {
                     initrd.and_then(|initrd| file(&initrd.value)),
                 ]
             }),
+            vms: vm.vms.iter().map(locate).collect(),
             monitors: Vec::new(),
-        };
+        }
+    }
+
+    /// The findings about these descriptions, without the directory's name.
+    fn findings(dir: &tempfile::TempDir, texts: &[&str]) -> Vec<String> {
+        let mut files = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            put(dir, &format!("{index}.toml"), text.as_bytes());
+            files.push(dir.path().join(format!("{index}.toml")));
+        }
+        let (vms, diagnostics) = load(&files, &Overrides::default());
+        assert_eq!(diagnostics, []);
         let vms: Vec<_> = vms
             .into_iter()
             .map(|vm| (vm.clone(), locate(&vm)))
@@ -413,6 +474,51 @@ mod tests {
             one(&dir, &text.replace("\"dom0\"", "\"missing\""))
                 .contains("0.toml:6:10: cannot read missing")
         );
+    }
+
+    #[test]
+    fn droste_as_a_kernel_needs_its_kind_of_el2_and_something_to_run() {
+        let dir = directory();
+        let head = "name = \"a\"\nkernel = \"droste:hypervisor\"\nmemory = \"128M\"\n";
+        let inner = "[[vm]]\nname = \"b\"\nkernel = \"Image\"\nmemory = \"64M\"\n";
+        let found = |more: &str| findings(&dir, &[&format!("{head}{more}")]).join("\n");
+        let el2 = format!("el2 = \"nvhe\"\n{inner}");
+        assert_eq!(found(&el2), "");
+        assert!(found(inner).starts_with("0.toml:2:10: Droste needs an EL2 without VHE"));
+        let nothing = found("el2 = \"nvhe\"\n");
+        assert!(nothing.starts_with("0.toml:2:10: Droste has nothing to start"));
+        assert!(nothing.contains("examples/droste.toml"), "{nothing}");
+        let initrd = found(&format!("initrd = \"Image\"\n{el2}"));
+        assert!(initrd.starts_with("0.toml:4:10: the RAM disk would go to Droste"));
+        let dom0 = found(&format!("{el2}[dom0]\nkernel = \"Image\"\n"));
+        assert!(
+            dom0.contains("9:1: dom0 is for another hypervisor"),
+            "{dom0}"
+        );
+        let other = findings(
+            &dir,
+            &[&format!("name = \"a\"\nkernel = \"Image\"\n{inner}")],
+        );
+        assert!(other[0].starts_with("0.toml:4:8: a table [[vm]] is for what Droste runs"));
+    }
+
+    #[test]
+    fn what_runs_on_droste_is_judged_like_the_rest() {
+        let dir = directory();
+        let found = |inner: &str| {
+            let head =
+                "name = \"a\"\nkernel = \"droste:hypervisor\"\nmemory = \"256M\"\nel2 = \"nvhe\"\n";
+            findings(&dir, &[&format!("{head}{inner}")]).join("\n")
+        };
+        let vm = "[[vm]]\nname = \"b\"\nkernel = \"Image\"\nmemory = \"64M\"\n";
+        assert!(found(&format!("{vm}{vm}")).contains("0.toml:10:8: the name \"b\" is taken"));
+        assert!(found(&vm.replace("Image", "none")).contains("0.toml:7:10: cannot read none"));
+        let much = found(&vm.replace("64M", "256M"));
+        assert!(
+            much.starts_with("0.toml:3:10: 256 MiB of memory, and what runs on it takes 289"),
+            "{much}"
+        );
+        assert!(much.contains("say memory = \"289M\""), "{much}");
     }
 
     #[test]

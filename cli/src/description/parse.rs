@@ -9,7 +9,9 @@ use droste_image::{
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::value::{Read, boolean, el2, number, reboot, size, string, strings, table, user};
+use super::value::{
+    Read, boolean, el2, number, reboot, size, string, strings, table, tables, user,
+};
 use super::{Description, Diagnostic, Disk, Dom0, Part, Place, Placed};
 use crate::setup::guest::{BUSYBOX_PACKAGE, KERNEL_PACKAGE, is_kernel_package, is_linux_package};
 use crate::setup::monitor::Monitor;
@@ -18,7 +20,7 @@ use crate::setup::monitor::Monitor;
 type Key = (&'static str, &'static str);
 
 /// Every key.
-const KEYS: [Key; 12] = [
+const KEYS: [Key; 13] = [
     ("name", "\"linux\""),
     ("vcpus", "2"),
     ("memory", "\"512M\""),
@@ -31,6 +33,10 @@ const KEYS: [Key; 12] = [
     ("on_reboot", "\"restart\""),
     ("el2", "\"vhe\""),
     ("dom0", "{ kernel = \"debian:linux-image-cloud-arm64\" }"),
+    (
+        "vm",
+        "[{ name = \"inner\", kernel = \"debian:linux-image-cloud-arm64\" }]",
+    ),
 ];
 
 /// Those of the table `dom0`.
@@ -40,9 +46,25 @@ const DOM0_KEYS: [Key; 3] = [
     ("cmdline", "\"console=hvc0\""),
 ];
 
+/// Those of a table `vm`: a machine that runs on another has no EL2, and no devices.
+const INNER_KEYS: [Key; 8] = [
+    ("name", "\"inner\""),
+    ("vcpus", "2"),
+    ("memory", "\"256M\""),
+    ("kernel", "\"debian:linux-image-cloud-arm64\""),
+    ("initrd", "\"debian:busybox-static\""),
+    ("cmdline", "\"console=ttyAMA0\""),
+    ("console", "true"),
+    ("on_reboot", "\"restart\""),
+];
+
 /// Packages that a kernel can be taken from.
-const KERNELS: &str = "name linux-image-cloud-arm64 or xen-system-arm64";
-const DOM0_KERNELS: &str = "name a Linux, such as linux-image-cloud-arm64";
+const KERNELS: &str =
+    "write droste:hypervisor, or name linux-image-cloud-arm64 or xen-system-arm64";
+const LINUX_KERNELS: &str = "name a Linux, such as linux-image-cloud-arm64";
+
+/// The kernel that is Droste itself.
+const HYPERVISOR: &str = "droste:hypervisor";
 
 /// What people who know other tools write.
 const ALIASES: [(&str, &str); 14] = [
@@ -115,7 +137,11 @@ impl<'a> Reader<'a> {
         let vcpus = self.checked(vcpus, |&vcpus| check_vcpus(vcpus));
         let memory = self.or_default("memory", size, DEFAULT_MEMORY);
         let memory = self.checked(memory, |&memory| check_memory(memory));
-        let kernel = self.kernel(is_kernel_package, KERNELS);
+        let kernel = if self.is_inner() {
+            self.kernel(is_linux_package, LINUX_KERNELS)
+        } else {
+            self.machine_kernel()
+        };
         let initrd = self.initrd();
         let cmdline = self.cmdline();
         let disks = self
@@ -146,6 +172,24 @@ impl<'a> Reader<'a> {
             on_reboot: on_reboot.unwrap_or_default(),
             el2: el2.unwrap_or_default(),
             dom0: self.dom0(),
+            vms: self.vms(),
+        }
+    }
+
+    /// Whether the table is that of a machine that runs on another.
+    fn is_inner(&self) -> bool {
+        self.keys == INNER_KEYS
+    }
+
+    fn machine_kernel(&mut self) -> Placed<Part> {
+        let source = self.table.get("kernel");
+        let source = source.and_then(|source| Some((source.span(), source.get_ref().as_str()?)));
+        match source {
+            Some((span, HYPERVISOR)) => Placed {
+                value: Part::Hypervisor,
+                place: self.place(&span),
+            },
+            _ => self.kernel(is_kernel_package, KERNELS),
         }
     }
 
@@ -180,12 +224,33 @@ impl<'a> Reader<'a> {
         reader.unknown_keys();
         let dom0 = Dom0 {
             place,
-            kernel: reader.kernel(is_linux_package, DOM0_KERNELS),
+            kernel: reader.kernel(is_linux_package, LINUX_KERNELS),
             initrd: reader.initrd(),
             cmdline: reader.cmdline(),
         };
         self.diagnostics.append(&mut reader.diagnostics);
         Some(dom0)
+    }
+
+    fn vms(&mut self) -> Vec<Description> {
+        let Some(found) = self.optional("vm", tables) else {
+            return Vec::new();
+        };
+        let mut vms = Vec::new();
+        for found in found.value {
+            let mut reader = Reader {
+                file: self.file,
+                text: self.text,
+                table: found.get_ref(),
+                start: found.span(),
+                keys: &INNER_KEYS,
+                diagnostics: Vec::new(),
+            };
+            reader.unknown_keys();
+            vms.push(reader.description());
+            self.diagnostics.append(&mut reader.diagnostics);
+        }
+        vms
     }
 
     /// The value, or in place of a wrong one, which has its finding, one that causes no more of them.
@@ -293,6 +358,14 @@ impl<'a> Reader<'a> {
         known: &str,
     ) -> Option<Placed<Part>> {
         let Placed { value, place } = value;
+        if value.starts_with("droste:") {
+            self.diagnostics.push(Diagnostic {
+                place,
+                message: format!("there is no {key} {value:?}"),
+                help: format!("{known}, or a file"),
+            });
+            return None;
+        }
         let Some(package) = value.strip_prefix("debian:") else {
             return Some(Placed {
                 value: Part::File(self.beside(&value)),
@@ -560,6 +633,43 @@ el2 = "nvhe"
     }
 
     #[test]
+    fn droste_runs_machines_of_its_own() {
+        let text = "name = \"a\"\nkernel = \"droste:hypervisor\"\nel2 = \"nvhe\"\n[[vm]]\nname = \"b\"\nkernel = \"b.img\"\n\
+                    vcpus = 3\n[[vm]]\nname = \"c\"\nkernel = \"debian:linux-image-cloud-arm64\"\n";
+        let (vm, found) = read(text);
+        assert_eq!(found, [] as [String; 0]);
+        assert_eq!(vm.kernel.value, Part::Hypervisor);
+        let inner: Vec<_> = vm
+            .vms
+            .iter()
+            .map(|vm| (vm.name.value.as_str(), vm.vcpus.value))
+            .collect();
+        assert_eq!(inner, [("b", 3), ("c", 1)]);
+        assert_eq!(vm.vms[0].kernel.value, Part::File("dir/b.img".into()));
+
+        let (_, found) = read(&format!("{text}el2 = \"vhe\"\nvcpus = 0\n"));
+        assert_eq!(
+            found,
+            [
+                "dir/vm.toml:11:1: there is no key \"el2\"\n  help: it is one of the machine's: move it above the table",
+                "dir/vm.toml:12:9: 0 virtual CPUs are not possible\n  help: give 1 to 64"
+            ]
+        );
+        let (_, found) = read(&text.replace("b.img", "droste:hypervisor"));
+        assert!(
+            found[0].starts_with("dir/vm.toml:6:10: there is no kernel"),
+            "{found:?}"
+        );
+        let (_, found) = read(&text.replace("droste:hypervisor", "droste:hv"));
+        assert!(found[0].contains("write droste:hypervisor"), "{found:?}");
+        let (_, found) = read("name = \"a\"\nkernel = \"b\"\nvm = 1\n");
+        assert!(
+            found[0].contains("vm must be a list of tables"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
     fn a_hypervisor_has_a_dom0() {
         let xen = "name = \"xen\"\nkernel = \"debian:xen-system-arm64\"\nel2 = \"nvhe\"\n[dom0]\n\
                    kernel = \"debian:linux-image-cloud-arm64\"\ninitrd = \"a\"\ncmdline = \"quiet\"\n";
@@ -578,8 +688,8 @@ el2 = "nvhe"
             (
                 "debian:xen-system",
                 "debian:xen-hypervisor-4.20",
-                "2:10: no kernel can be taken from the package \"xen-hypervisor-4.20-arm64\"\n  help: name \
-                 linux-image-cloud-arm64 or xen-system-arm64, or a file",
+                "2:10: no kernel can be taken from the package \"xen-hypervisor-4.20-arm64\"\n  help: write \
+                 droste:hypervisor, or name linux-image-cloud-arm64 or xen-system-arm64, or a file",
             ),
             (
                 "cmdline",

@@ -19,7 +19,7 @@ const MIB: u64 = 1 << 20;
 /// What is to be said of a virtual machine whose memory is little; `None` where it is not, or its parts are not there, or
 /// the kernel is a hypervisor that starts another.
 pub fn little_memory(vm: &Description, located: &Located) -> Option<String> {
-    if vm.dom0.is_some() {
+    if vm.dom0.is_some() || !vm.vms.is_empty() {
         return None;
     }
     let kernel = header(located.kernel.as_ref()?).ok()?.ok()?;

@@ -19,6 +19,18 @@ pub(super) fn table<'a>(value: &'a Spanned<DeValue<'a>>) -> Result<&'a DeTable<'
     value.get_ref().as_table().ok_or("a table")
 }
 
+/// Tables in a list, as `[[key]]` writes them.
+pub(super) fn tables<'a>(
+    value: &'a Spanned<DeValue<'a>>,
+) -> Result<Vec<Spanned<&'a DeTable<'a>>>, &'static str> {
+    let one = |value: &'a Spanned<DeValue<'a>>| {
+        Some(Spanned::new(value.span(), value.get_ref().as_table()?))
+    };
+    let list = value.get_ref().as_array();
+    list.and_then(|list| list.iter().map(one).collect())
+        .ok_or("a list of tables, each with [[vm]] above it")
+}
+
 pub(super) fn boolean(value: &Spanned<DeValue<'_>>) -> Result<bool, &'static str> {
     value.get_ref().as_bool().ok_or("true or false")
 }

@@ -75,6 +75,17 @@ fn qemu_ends_with_a_droste_that_is_killed() {
 }
 
 #[test]
+fn to_leave_qemu_by_its_keys_is_no_mistake() {
+    let stage = Stage::with_linux(1);
+    let mut terminal = stage.run_on(1).on_terminal();
+    terminal.wait_for("droste: Droste ");
+    terminal.keys("\x01x");
+    let said = terminal.ends();
+    must_say(&said, &["droste: QEMU was left by its keys Ctrl-A x"]);
+    assert_eq!(stage.record()["outcome"], "left");
+}
+
+#[test]
 fn qemu_ends_with_a_test_that_panics() {
     let stage = Stage::with_linux(1);
     let (terminal, droste, qemu) = running(&stage);

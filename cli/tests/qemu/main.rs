@@ -9,6 +9,7 @@ mod bugs;
 mod console;
 mod devices;
 mod differ;
+mod droste;
 mod el2;
 mod ends;
 mod guests;

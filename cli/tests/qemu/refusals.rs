@@ -6,8 +6,8 @@ use droste_image::{Console, El2, OnReboot, VmSpec, write};
 
 use crate::stage::{Stage, must_say, parts, patient};
 
-/// The machine goes off by itself when there is nothing to run.
-const NO_REPORT: &str = "QEMU ended (exit status: 0) before the hypervisor's final report";
+/// The machine goes off by itself when there is nothing to run, and the last line says why again.
+const NO_REPORT: &str = "error: the hypervisor can run nothing: ";
 
 /// Runs a boot image in place of the one that `droste run` wrote.
 fn fails_with_image(stage: &Stage, image: &[u8]) -> String {

@@ -495,6 +495,11 @@ impl Terminal<'_> {
     /// Switches the guest off; the run must end well. Returns all that was said.
     pub(crate) fn power_off(mut self) -> String {
         self.shell("poweroff");
+        self.ends()
+    }
+
+    /// The run must end well by itself; returns all that was said.
+    pub(crate) fn ends(self) -> String {
         self.session
             .finish()
             .unwrap_or_else(|error| panic!("{error}"))

@@ -6,6 +6,7 @@
 //!
 //! - `droste.dtb`, a flattened device tree: below `/vms` one node for each virtual machine, whose properties are its
 //!   values, the names of its blobs and their checksums (CRC-32);
+//! - `droste.crc32`, the checksum of that tree;
 //! - `NAME/kernel` and `NAME/initrd` of each virtual machine, `NAME/dom0-kernel` and `NAME/dom0-initrd` of what a guest
 //!   hypervisor starts; of equal blobs there is one, under its first name.
 //!

@@ -5,6 +5,9 @@ pub(crate) const FORMAT: u32 = 1;
 
 /// The member that describes the virtual machines.
 pub(crate) const MEMBER_TREE: &str = "droste.dtb";
+/// The member with the checksum of that one, as eight hexadecimal digits.
+#[cfg(feature = "write")]
+pub(crate) const MEMBER_SUM: &str = "droste.crc32";
 
 pub(crate) const PROP_FORMAT: &str = "droste,format";
 pub(crate) const NODE_VMS: &str = "vms";

@@ -46,12 +46,14 @@ impl From<ImageError> for VerifyError {
     }
 }
 
-/// Verifies that an image can be read and that every blob of a virtual machine has the bytes that were written.
+/// Verifies that an image can be read, and that the device tree and every blob of a virtual machine have the bytes that
+/// were written. What an archive has besides, such as the times of its members, says nothing to a hypervisor.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn verify(bytes: &[u8]) -> Result<(), VerifyError> {
     let image = BootImage::parse(bytes)?;
+    verify_tree(&image)?;
     for vm in image.vms() {
         vm?;
     }
@@ -61,6 +63,19 @@ pub fn verify(bytes: &[u8]) -> Result<(), VerifyError> {
         }
     }
     Ok(())
+}
+
+/// Verifies the device tree, which says what each virtual machine is.
+fn verify_tree(image: &BootImage<'_>) -> Result<(), VerifyError> {
+    let sum = image.blob(names::MEMBER_SUM);
+    let sum = sum.and_then(|digits| str::from_utf8(digits).ok());
+    let sum = sum.and_then(|digits| u32::from_str_radix(digits.trim_end(), 16).ok());
+    let tree = image.blob(names::MEMBER_TREE).unwrap_or_default();
+    match sum {
+        None => Err(VerifyError::NoChecksum(names::MEMBER_TREE.into())),
+        Some(sum) if sum == crc32fast::hash(tree) => Ok(()),
+        Some(_) => Err(VerifyError::Checksum(names::MEMBER_TREE.into())),
+    }
 }
 
 /// Verifies the blob that one property of a sound virtual machine names, if it is there.

@@ -8,9 +8,9 @@ use core::fmt;
 /// The most virtual machines that one boot image holds.
 pub const VMS_MAX: usize = 16;
 
-/// The most members of an archive before its trailer: for each virtual machine two blobs and, in one that was packed anew, a
-/// directory; the device tree; some room.
-pub(crate) const MEMBERS_MAX: usize = 4 * VMS_MAX;
+/// The most members of an archive before its trailer: for each virtual machine four blobs and, in one that was packed anew, a
+/// directory; the device tree and its checksum; some room.
+pub(crate) const MEMBERS_MAX: usize = 6 * VMS_MAX;
 
 /// The longest name of a virtual machine, in bytes: a device-tree node's.
 pub const NAME_MAX: usize = 31;

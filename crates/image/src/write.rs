@@ -75,7 +75,10 @@ pub fn write(vms: &[VmSpec<'_>]) -> Result<Vec<u8>, WriteError> {
         }
     }
     let mut archive = Writer::default();
-    archive.append(names::MEMBER_TREE, &tree(vms, &blobs).to_dtb())?;
+    let tree = tree(vms, &blobs).to_dtb();
+    archive.append(names::MEMBER_TREE, &tree)?;
+    let sum = format!("{:08x}\n", crc32fast::hash(&tree));
+    archive.append(names::MEMBER_SUM, sum.as_bytes())?;
     for blob in &blobs.0 {
         archive.append(&blob.path, blob.bytes)?;
     }

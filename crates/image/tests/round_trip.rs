@@ -128,8 +128,8 @@ fn blobs_are_page_aligned_and_shared() {
         offset(vms[1].initrd.expect("one"))
     );
     assert!(
-        file.len() < 4 * BLOB_ALIGN,
-        "three members, not five: {}",
+        file.len() < 5 * BLOB_ALIGN,
+        "four members, not six: {}",
         file.len()
     );
 }
@@ -231,6 +231,48 @@ fn one_changed_byte_of_a_blob_does_not_verify() {
 }
 
 #[test]
+fn one_changed_byte_of_what_a_machine_is_does_not_verify() {
+    let sound = write(&[linux()]).expect("written");
+    let words = sound.windows(15).position(|w| w == b"console=ttyAMA0");
+    // A property of four bytes that are the number 2, behind the place of its name.
+    let is_count =
+        |w: &[u8]| w.starts_with(&[0, 0, 0, 3, 0, 0, 0, 4]) && w.ends_with(&[0, 0, 0, 2]);
+    let count = sound.windows(16).position(is_count);
+    for at in [words.expect("there") + 14, count.expect("there") + 15] {
+        let mut file = sound.clone();
+        file[at] ^= 1;
+        let vm = BootImage::parse(&file).map(|image| image.vms().all(|vm| vm.is_ok()));
+        assert!(vm.is_ok_and(|is_sound| is_sound));
+        assert_eq!(
+            verify(&file),
+            Err(VerifyError::Checksum("droste.dtb".into()))
+        );
+    }
+}
+
+#[test]
+fn sixteen_machines_that_share_nothing_are_an_image() {
+    let bytes: Vec<[u8; 1]> = (0..64).map(|n| [n]).collect();
+    let names: Vec<String> = (0..16).map(|n| format!("vm{n}")).collect();
+    let vms: Vec<VmSpec<'_>> = names
+        .iter()
+        .zip(bytes.chunks(4))
+        .map(|(name, own)| VmSpec {
+            name,
+            kernel: &own[0],
+            initrd: Some(&own[1]),
+            dom0: Some(Dom0 {
+                kernel: &own[2],
+                initrd: Some(&own[3]),
+                bootargs: "",
+            }),
+            ..linux()
+        })
+        .collect();
+    assert_eq!(verify(&write(&vms).expect("written")), Ok(()));
+}
+
+#[test]
 fn a_cut_off_image_is_told_by_where_it_ends() {
     let file = write(&[linux()]).expect("written");
     assert!(matches!(
@@ -265,6 +307,7 @@ fn the_members_are_the_tree_and_the_blobs_by_name() {
         names,
         [
             "droste.dtb",
+            "droste.crc32",
             "linux/kernel",
             "linux/initrd",
             "other/initrd",

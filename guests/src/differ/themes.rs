@@ -10,7 +10,9 @@ mod traps;
 
 use super::generate::Maker;
 use super::instructions::{ACCESSES, CACHES};
-use super::program::{Level, Operand};
+use super::program::{Level, Operand, Program};
+use super::shape::Shape;
+use crate::random::Random;
 
 /// What a program is about.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +49,22 @@ pub const THEMES_OF_EL1: [Theme; 8] = [
     theme("software step", plain::step),
     theme("breakpoints", plain::breakpoints),
 ];
+
+/// Program `number` of a seed.
+pub fn program(seed: u64, number: u64, shape: Shape) -> Program {
+    let mut random = Random::new(Random::new(seed).next().wrapping_add(number));
+    // Neighbouring seeds of SplitMix64 share their sequences, one step apart.
+    let random = Random::new(random.next());
+    let mut maker = Maker::new(random, shape);
+    let themes: &[Theme] = match shape {
+        Shape::El1 => &THEMES_OF_EL1,
+        Shape::Vhe | Shape::Nvhe => &THEMES,
+    };
+    let theme = themes[number as usize % themes.len()];
+    maker.program.theme = theme.name;
+    (theme.make)(&mut maker);
+    maker.program
+}
 
 const fn theme(name: &'static str, make: fn(&mut Maker)) -> Theme {
     Theme { name, make }

@@ -1,97 +1,17 @@
-//! From the boot loader's first instruction to `main`, for the boot CPU and for the secondaries.
+//! From the boot loader's first instruction to Rust under stage 1, for the boot CPU and for the secondaries.
 //!
-//! `boot.s` relocates the image and gives each CPU its stack: 32 KiB of bss a CPU, of which stage 1 maps pages 1–2
-//! (the emergency stack, used to report a bug) and 4–7 (the stack). Pages 0 and 3 are never mapped, so an overflow
-//! of either faults instead of corrupting what lies below.
-
-use core::ops::Range;
+//! `boot.s` relocates the image and gives each CPU its stack ([`image`](super::image)).
 
 use droste_arm64::Pa;
 
+use super::image::layout;
 use super::mmu::MmuRegisters;
-use super::vcpu::VectorTable;
 use super::{MAX_CPUS, cache, mmu, mrs};
 
 core::arch::global_asm!(include_str!("boot.s"));
 
-const STACK_STRIDE: u64 = 0x8000;
-const GUARD_PAGES: [u64; 2] = [0, 3];
-const PAGE: u64 = 4096;
-
 unsafe extern "C" {
-    static __image_start: u8;
-    static __text_end: u8;
-    static __rodata_end: u8;
-    static __file_end: u8;
-    static __stacks_start: u8;
-    static __image_end: u8;
     fn secondary_entry();
-}
-
-macro_rules! symbol {
-    ($name:ident) => {
-        (&raw const $name) as u64
-    };
-}
-
-/// The parts of the image in memory, in address order.
-pub(crate) struct Layout {
-    /// Instructions.
-    pub(crate) text: Range<u64>,
-    /// Constants.
-    pub(crate) rodata: Range<u64>,
-    /// Variables, the heap among them.
-    pub(crate) data: Range<u64>,
-    /// Stacks of all CPUs, guard pages included.
-    pub(crate) stacks: Range<u64>,
-    /// Bytes that the boot loader loads.
-    pub(crate) file_bytes: u64,
-}
-
-/// Where the image is.
-pub(crate) fn layout() -> Layout {
-    Layout {
-        text: symbol!(__image_start)..symbol!(__text_end),
-        rodata: symbol!(__text_end)..symbol!(__rodata_end),
-        data: symbol!(__rodata_end)..symbol!(__stacks_start),
-        stacks: symbol!(__stacks_start)..symbol!(__image_end),
-        file_bytes: symbol!(__file_end) - symbol!(__image_start),
-    }
-}
-
-impl Layout {
-    /// The whole image: text to stacks.
-    pub(crate) fn all(&self) -> Range<u64> {
-        self.text.start..self.stacks.end
-    }
-
-    /// The mapped pages of the stacks.
-    pub(crate) fn stack_pages(&self) -> impl Iterator<Item = Range<u64>> {
-        self.stacks
-            .clone()
-            .step_by(PAGE as usize)
-            .filter(|page| !is_stack_guard(*page))
-            .map(|page| page..page + PAGE)
-    }
-}
-
-/// End of the mapped stack, of a CPU or for its emergencies, that `sp` points into.
-pub(crate) fn stack_end(sp: u64) -> Option<u64> {
-    let stacks = layout().stacks;
-    let offset = sp.checked_sub(stacks.start)? % STACK_STRIDE;
-    let top = if offset < GUARD_PAGES[1] * PAGE {
-        GUARD_PAGES[1] * PAGE
-    } else {
-        STACK_STRIDE
-    };
-    (sp < stacks.end && !is_stack_guard(sp)).then(|| sp - offset + top)
-}
-
-/// Whether `address` lies in a page that keeps two stacks apart.
-pub(crate) fn is_stack_guard(address: u64) -> bool {
-    let stacks = layout().stacks;
-    stacks.contains(&address)
-        && GUARD_PAGES.contains(&((address - stacks.start) % STACK_STRIDE / PAGE))
 }
 
 /// Builds the first stage-1 map. Runs with the MMU off: no atomic read-modify-write, no unaligned access.
@@ -100,19 +20,27 @@ extern "C" fn boot_tables(device_tree: u64) -> *const MmuRegisters {
     mmu::build(&layout(), Pa(device_tree))
 }
 
-/// The boot CPU under its own stage 1.
-#[unsafe(no_mangle)]
-extern "C" fn primary_main(device_tree: u64) -> ! {
-    VectorTable::Plain.load();
-    crate::boot::primary(Pa(device_tree))
+/// Defines what `boot.s` calls under stage 1: `$primary` is told where the device tree is, `$secondary` which CPU it is, by
+/// the index that [`secondary_start`] was given.
+macro_rules! entries {
+    ($primary:path, $secondary:path) => {
+        /// The boot CPU under its own stage 1.
+        #[unsafe(no_mangle)]
+        extern "C" fn primary_main(device_tree: u64) -> ! {
+            $crate::arch::vcpu::VectorTable::Plain.load();
+            $primary(droste_arm64::Pa(device_tree))
+        }
+
+        /// A secondary CPU under stage 1.
+        #[unsafe(no_mangle)]
+        extern "C" fn secondary_main(cpu: u64) -> ! {
+            $crate::arch::vcpu::VectorTable::Plain.load();
+            $secondary(cpu as usize)
+        }
+    };
 }
 
-/// A secondary CPU under stage 1. `cpu` is the index that [`start_secondary`] was given.
-#[unsafe(no_mangle)]
-extern "C" fn secondary_main(cpu: u64) -> ! {
-    VectorTable::Plain.load();
-    crate::boot::secondary(cpu as usize)
-}
+pub(crate) use entries;
 
 /// What `secondary_entry` reads with the MMU off. Field offsets are fixed there.
 #[repr(C)]
@@ -121,13 +49,11 @@ struct SecondaryBoot {
     cpu: u64,
 }
 
-// What boot.s, vectors.s and link.ld were written for.
-const _: () = {
+// What boot.s was written for.
+const _: () =
     assert!(core::mem::offset_of!(SecondaryBoot, cpu) == 32 && size_of::<MmuRegisters>() == 32);
-    assert!(MAX_CPUS == 32 && STACK_STRIDE == 1 << 15 && GUARD_PAGES[1] * PAGE == 0x3000);
-};
 
-/// The address and context argument for PSCI CPU_ON that bring CPU `cpu` to [`secondary_main`].
+/// The address and context argument for PSCI CPU_ON that bring CPU `cpu` to its [entry](entries).
 pub(crate) fn secondary_start(cpu: usize) -> (u64, u64) {
     assert!(cpu < MAX_CPUS, "CPU {cpu} has no stack");
     let boot = alloc::boxed::Box::leak(alloc::boxed::Box::new(SecondaryBoot {

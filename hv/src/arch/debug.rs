@@ -38,7 +38,7 @@ pub(super) fn init_cpu() {
 
 /// Gives the hardware what it needs of a guest's debug registers. Where the guest has no breakpoint and no watchpoint on,
 /// the hardware's stay as they are, since none matches.
-pub(super) fn load(debug: &DebugRegisters) {
+pub(crate) fn load(debug: &DebugRegisters) {
     let mut mdscr = debug.hardware_mdscr();
     if let Some((mde, points)) = debug.hardware_points(counts().0) {
         load_points(&points);
@@ -49,7 +49,7 @@ pub(super) fn load(debug: &DebugRegisters) {
 }
 
 /// As [`load`], with none that matches.
-pub(super) fn load_without_points(debug: &DebugRegisters) {
+pub(crate) fn load_without_points(debug: &DebugRegisters) {
     // SAFETY: as in `load`.
     unsafe { msr!("mdscr_el1", debug.hardware_mdscr()) }
 }

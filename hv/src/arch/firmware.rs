@@ -12,6 +12,11 @@ pub(crate) fn system_off() {
     let _ = psci::system_off::<Smc>();
 }
 
+/// Resets the machine. Returns only where the firmware cannot.
+pub(crate) fn system_reset() {
+    let _ = psci::system_reset::<Smc>();
+}
+
 /// What the firmware answers to SMCCC_ARCH_FEATURES for `function`; -1, in 32 bits, where it knows neither.
 pub(crate) fn arch_features(function: u32) -> u64 {
     const SMCCC_ARCH_FEATURES: u32 = 0x8000_0001;

@@ -10,7 +10,7 @@ use super::simd;
 ///
 /// The range is mapped by the caller beforehand and outlives the hypervisor.
 pub(crate) fn read_only(range: Range<u64>) -> &'static [u8] {
-    // SAFETY: the platform keeps these ranges out of every allocator (see `memory::Ram`), so no one writes them.
+    // SAFETY: the platform keeps these ranges out of every allocator of memory, so no one writes them.
     unsafe {
         core::slice::from_raw_parts(range.start as *const u8, (range.end - range.start) as usize)
     }
@@ -18,8 +18,7 @@ pub(crate) fn read_only(range: Range<u64>) -> &'static [u8] {
 
 /// A stretch of RAM that its holder alone owns: one VM's RAM, or the pages for its tables.
 ///
-/// Made by [`Ram::take`](crate::memory::Ram::take) alone, which gives out nothing twice; it is mapped, and is never given
-/// back.
+/// Made by who gives out RAM, alone, and nothing twice; it is mapped, and is never given back.
 #[derive(Debug)]
 pub(crate) struct Region(Range<u64>);
 

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use droste_arm64::Pa;
 
-use super::boot::Layout;
+use super::image::Layout;
 use super::mrs;
 
 const PAGE: u64 = 4096;

@@ -6,7 +6,7 @@
 pub(crate) mod boot;
 pub(crate) mod bug;
 pub(crate) mod cache;
-mod debug;
+pub(crate) mod debug;
 pub(crate) mod el2;
 pub(crate) mod exception;
 pub(crate) mod firmware;
@@ -14,6 +14,7 @@ pub(crate) mod gic;
 pub(crate) mod guest_word;
 pub(crate) mod heap;
 pub(crate) mod id;
+pub(crate) mod image;
 pub(crate) mod locks;
 pub(crate) mod memory;
 pub(crate) mod mmu;

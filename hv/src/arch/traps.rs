@@ -1,6 +1,5 @@
 //! What EL2 takes from every guest, alike on every CPU.
 
-use droste_arm64::hcr;
 use droste_nested::registers::VirtualEl2;
 
 use super::id::Model;
@@ -124,8 +123,8 @@ impl Traps {
     }
 }
 
-/// Traps and controls of EL2 that are the same for every guest. Once a CPU.
-pub(crate) fn init_cpu() {
+/// Traps and controls of EL2 that are the same for every guest, and HCR_EL2 until the first. Once a CPU.
+pub(crate) fn init_cpu(hcr: u64) {
     let pfr0 = mrs!("id_aa64pfr0_el1");
     let has_ras = pfr0 >> 28 & 0xf != 0;
     let has_mpam = pfr0 >> 40 & 0xf != 0;
@@ -135,8 +134,7 @@ pub(crate) fn init_cpu() {
     Traps::own().load();
     // SAFETY: EL2 controls.
     unsafe {
-        // Before the first guest: interrupts end EL2's own waits, and are EL2's.
-        msr!("hcr_el2", hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO);
+        msr!("hcr_el2", hcr);
         msr!("hstr_el2", 0u64);
         msr!("oslar_el1", 0u64); // the guest's own OS lock is kept in software
         debug::init_cpu();

@@ -1,28 +1,25 @@
 //! A virtual CPU's registers, in memory and in the hardware, and the way into and out of the guest.
 //!
+//! What else a CPU holds of a virtual CPU is its caller's, who hands in the [handlers].
+//!
 //! EL2 uses none of EL1's registers and none of the vector registers, so a guest's stay in the hardware across its
 //! exits: only the general registers are saved there. The rest moves when another virtual CPU takes the physical one, and
 //! some of it when a guest hypervisor's worlds change.
 
-use alloc::boxed::Box;
-
 use droste_arm64::hcr;
-use droste_vdev::gic::{Interface, MAX_LIST_REGISTERS};
-use droste_vdev::sysreg::DebugRegisters;
+use droste_vdev::gic::Interface;
 
+use super::id::Model;
 use super::registers::{El1, Keys, Timers};
 use super::simd::Vectors;
 use super::traps::Traps;
-use super::{debug, exception, gic, has_ras, isb, mrs, msr, timer};
-use crate::cpu::Cpu;
-use crate::exit;
-use crate::nested::El2;
-use crate::vcpu::Vcpu;
+use super::{exception, gic, has_ras, mrs, msr, timer};
 
 core::arch::global_asm!(include_str!("vectors.s"));
 
 unsafe extern "C" {
-    fn enter_first_guest(state: *mut Registers, cpu: u64) -> !;
+    /// Enters the guest with these registers on the CPU of this index, whose stack starts anew.
+    pub(crate) fn enter_first_guest(state: *mut Registers, cpu: u64) -> !;
 }
 
 /// The tables of `vectors.s`.
@@ -36,7 +33,7 @@ pub(crate) enum VectorTable {
 
 impl VectorTable {
     /// Makes it this CPU's.
-    pub(super) fn load(self) {
+    pub(crate) fn load(self) {
         macro_rules! load {
             ($table:literal) => {
                 core::arch::asm!(
@@ -60,7 +57,6 @@ impl VectorTable {
 
 /// What `vectors.s` saves and restores at each exit; it knows the offsets.
 #[repr(C)]
-#[derive(Default)]
 pub(crate) struct Registers {
     x: [u64; 31],
     /// Where the guest goes on.
@@ -80,10 +76,20 @@ const _: () = {
             && offset_of!(Registers, pc) == 248
             && offset_of!(Registers, pstate) == 256
     );
-    assert!(offset_of!(VcpuState, registers) == 0);
 };
 
 impl Registers {
+    /// Those of a guest that begins at `pc` with `pstate`, and with `argument` in x0.
+    pub(crate) fn new(pc: u64, pstate: u64, argument: u64) -> Self {
+        let mut registers = Self {
+            x: [0; 31],
+            pc,
+            pstate,
+        };
+        registers.set(0, argument);
+        registers
+    }
+
     /// General register `n` as an instruction names it: 31 reads as zero.
     #[inline]
     pub(crate) fn get(&self, n: u8) -> u64 {
@@ -116,23 +122,8 @@ impl Registers {
     }
 }
 
-/// A virtual CPU as its physical CPU holds it while it runs, and as it lies parked in between.
-#[repr(C)]
-pub(crate) struct VcpuState {
-    /// First, for `vectors.s` finds them at the address in TPIDR_EL2.
-    pub(crate) registers: Registers,
-    /// Whose registers these are.
-    pub(crate) vcpu: &'static Vcpu,
-    /// The physical CPU.
-    pub(crate) cpu: &'static Cpu,
-    /// How many list registers may hold something.
-    pub(crate) lists_used: usize,
-    /// What those held when they were read or written last.
-    pub(crate) lists: [u64; MAX_LIST_REGISTERS],
-    /// Its debug registers, all of which trap.
-    pub(crate) debug: DebugRegisters,
-    /// Its EL2, if it has one.
-    pub(crate) el2: Option<Box<El2>>,
+/// Registers of a virtual CPU that are in the hardware while it is loaded, and stay there across its exits.
+pub(crate) struct Resident {
     fixed: Fixed,
     control: Control,
     el1: El1,
@@ -169,38 +160,11 @@ pub(crate) struct Control {
     pub(crate) traps: Traps,
 }
 
-impl VcpuState {
-    /// A virtual CPU as it comes out of reset, which `vcpu` will run on `cpu`: at `pc` in its highest exception level
-    /// with the MMU off, interrupts masked, and `argument` in x0.
-    pub(crate) fn new(
-        vcpu: &'static Vcpu,
-        cpu: &'static Cpu,
-        (fixed, control): (Fixed, Control),
-        mut el2: Option<Box<El2>>,
-        (pc, argument): (u64, u64),
-    ) -> Box<Self> {
-        // Virtual EL2 is EL1 to the hardware.
-        const EL1H_MASKED: u64 = 0x3c5;
+impl Resident {
+    /// Out of reset, with the MMU off, under these controls.
+    pub(crate) fn new(fixed: Fixed, control: Control) -> Self {
         const SCTLR_RES1: u64 = 0x30d0_0800;
-        // Whoever powers it on may be a CPU of another model.
-        let control = control.on(cpu);
-        if let Some(el2) = &mut el2 {
-            el2.settle_on(cpu);
-        }
-        let mut registers = Registers {
-            pc,
-            pstate: EL1H_MASKED,
-            ..Registers::default()
-        };
-        registers.set(0, argument);
-        Box::new(Self {
-            registers,
-            vcpu,
-            cpu,
-            lists_used: 0,
-            lists: [0; MAX_LIST_REGISTERS],
-            debug: DebugRegisters::new(),
-            el2,
+        Self {
             fixed,
             control,
             el1: El1 {
@@ -211,7 +175,7 @@ impl VcpuState {
             interface: Interface::RESET,
             vectors: Vectors::default(),
             keys: Keys::default(),
-        })
+        }
     }
 
     /// When the earlier of its enabled timers is due, in ticks of the physical counter. Right while it is parked.
@@ -219,7 +183,7 @@ impl VcpuState {
         self.timers.deadline(self.control.cntvoff, timer::now())
     }
 
-    /// Takes the guest's registers out of the hardware. Its list registers are folded already.
+    /// Takes them out of the hardware.
     pub(crate) fn save(&mut self) {
         // A virtual SError that the guest has not taken yet.
         self.control.hcr = self.control.hcr & !hcr::VSE | mrs!("hcr_el2") & hcr::VSE;
@@ -233,7 +197,7 @@ impl VcpuState {
         self.keys.save();
     }
 
-    /// Puts the guest's registers into the hardware. Its stage 2 and its list registers come separately.
+    /// Puts them into the hardware. An ISB is the caller's.
     pub(crate) fn load(&self) {
         self.vectors.load();
         self.keys.load();
@@ -242,8 +206,6 @@ impl VcpuState {
         self.el1.load();
         self.timers.load();
         gic::write_interface(&self.interface);
-        self.load_debug();
-        isb();
     }
 
     /// Makes a virtual SError pending for the guest, which is loaded.
@@ -264,7 +226,7 @@ impl VcpuState {
         let bits = if is_pending { bit } else { 0 };
         self.control.hcr = self.control.hcr & !bit | bits;
         // A virtual SError that it has taken meanwhile is not pending again.
-        let hcr = self.control.hcr & !hcr::VSE | Self::loaded_serror();
+        let hcr = self.control.hcr & !hcr::VSE | loaded_serror();
         // SAFETY: HCR_EL2 as it is, but for a virtual interrupt.
         unsafe { msr!("hcr_el2", hcr) }
     }
@@ -274,26 +236,16 @@ impl VcpuState {
         self.control.traps = traps;
         traps.load();
     }
+}
 
-    /// HCR_EL2.VSE of the loaded guest: whether a virtual SError is pending.
-    pub(crate) fn loaded_serror() -> u64 {
-        mrs!("hcr_el2") & hcr::VSE
-    }
-
-    /// Gives the hardware what it needs of the guest's debug registers. Breakpoints and watchpoints of one with EL2 never
-    /// match: virtual EL2 and what is under it are one level to the hardware, and a change of worlds does not look at them.
-    pub(crate) fn load_debug(&self) {
-        if self.el2.is_none() {
-            debug::load(&self.debug);
-        } else {
-            debug::load_without_points(&self.debug);
-        }
-    }
+/// HCR_EL2.VSE of the loaded guest: whether a virtual SError is pending.
+pub(crate) fn loaded_serror() -> u64 {
+    mrs!("hcr_el2") & hcr::VSE
 }
 
 impl Fixed {
     fn load(&self) {
-        // SAFETY: values that `Vm` or `El2::reset` composed: the guest stays at EL1 and EL0 under stage 2.
+        // SAFETY: values that the caller composed: the guest stays at EL1 and EL0 under stage 2.
         unsafe {
             msr!("vtcr_el2", self.vtcr);
             if let Some(page) = self.vncr {
@@ -305,10 +257,8 @@ impl Fixed {
 }
 
 impl Control {
-    /// The same for a virtual CPU that runs on `cpu`.
-    pub(crate) fn on(self, cpu: &Cpu) -> Self {
-        let model = cpu.model.get();
-        let model = *model.expect("virtual CPUs run on CPUs that are online");
+    /// The same for a virtual CPU that runs on a CPU of this model.
+    pub(crate) fn on(self, model: Model) -> Self {
         Self {
             midr: model.midr,
             traps: self.traps.on(model),
@@ -318,7 +268,7 @@ impl Control {
 
     #[inline]
     fn load(&self) {
-        // SAFETY: values that `Vm` or `El2::of_guest` composed: the guest stays at EL1 and EL0 under stage 2, its
+        // SAFETY: values that the caller composed: the guest stays at EL1 and EL0 under stage 2, its
         // interrupts virtual.
         unsafe {
             msr!("hcr_el2", self.hcr);
@@ -334,42 +284,32 @@ impl Control {
     }
 }
 
-/// Enters a guest on this CPU for the first time; its later exits come to the handlers below.
-pub(crate) fn enter(state: Box<VcpuState>) -> ! {
-    let cpu = state.cpu.index as u64;
-    // SAFETY: `state` stays valid until an exit's handler takes it back; the stack above is abandoned for good.
-    unsafe { enter_first_guest(Box::into_raw(state).cast(), cpu) }
-}
+/// Defines what `vectors.s` calls when a guest is left, and `enter`, the way into the first one.
+/// `$state` is what a CPU holds of a virtual CPU, and its first field are the [`Registers`].
+macro_rules! handlers {
+    ($state:ty { $($(#[$doc:meta])* $name:ident => $function:path;)* }) => {
+        // vectors.s finds the registers at the address in TPIDR_EL2.
+        const _: () = assert!(core::mem::offset_of!($state, registers) == 0);
+        const _: fn(&$state) -> &$crate::arch::vcpu::Registers = |state| &state.registers;
 
-macro_rules! handler {
-    ($(#[$doc:meta])* $name:ident => $function:path) => {
-        $(#[$doc])*
-        #[unsafe(no_mangle)]
-        extern "C" fn $name(state: *mut VcpuState) -> *mut VcpuState {
-            // SAFETY: `state` is the box that was entered last; the guest ran in between and nobody else.
-            let state = unsafe { Box::from_raw(state) };
-            Box::into_raw($function(state))
+        $(
+            $(#[$doc])*
+            #[unsafe(no_mangle)]
+            extern "C" fn $name(state: *mut $state) -> *mut $state {
+                // SAFETY: `state` is the box that was entered last; the guest ran in between and nobody else.
+                let state = unsafe { alloc::boxed::Box::from_raw(state) };
+                alloc::boxed::Box::into_raw($function(state))
+            }
+        )*
+
+        /// Enters a guest on this CPU for the first time; its later exits come to the handlers.
+        pub(crate) fn enter(state: alloc::boxed::Box<$state>) -> ! {
+            let cpu = state.cpu.index as u64;
+            let state = alloc::boxed::Box::into_raw(state);
+            // SAFETY: `state` stays valid until an exit's handler takes it back; the stack above is abandoned for good.
+            unsafe { $crate::arch::vcpu::enter_first_guest(state.cast(), cpu) }
         }
     };
 }
 
-handler!(
-    /// A synchronous exception from a guest.
-    handle_sync => exit::synchronous
-);
-handler!(
-    /// An interrupt while a guest ran.
-    handle_irq => exit::interrupt
-);
-handler!(
-    /// An SError while a guest ran.
-    handle_serror => exit::serror
-);
-handler!(
-    /// Any of these, of a guest in AArch32: comes before them, and in place of the first.
-    handle_aarch32 => exit::leave_aarch32
-);
-handler!(
-    /// A guest that is to be entered, and to be told of a step over an instruction.
-    handle_stepped => exit::stepped
-);
+pub(crate) use handlers;

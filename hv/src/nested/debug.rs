@@ -18,8 +18,8 @@ use droste_nested::exception::{self, Target, debug_target, level};
 use droste_nested::registers::Known;
 use droste_vdev::sysreg::DebugRegister;
 
-use super::{el2, in_page, running};
-use crate::arch::vcpu::VcpuState;
+use crate::vm::virtual_el2::in_page;
+use crate::vm::{VcpuState, el2, running};
 
 const MDSCR: Slot = in_page(MDSCR_EL1);
 const MDCR: Known = Known::new(MDCR_EL2);
@@ -76,6 +76,6 @@ pub(crate) fn note(state: &mut VcpuState) {
     }
     el2.own.traps = traps;
     if el2.is_loaded() {
-        state.set_traps(traps);
+        state.resident.set_traps(traps);
     }
 }

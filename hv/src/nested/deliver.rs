@@ -1,26 +1,29 @@
-//! Exceptions that virtual EL2 takes, and its returns from them.
+//! Exceptions that virtual EL2 takes, interrupts among them, and its returns from them.
 
 use droste_arm64::esr::Esr;
 use droste_arm64::exception::{Injection, take_to_el1};
-use droste_arm64::sysreg::{HPFAR_EL2, MDCR_EL2, VBAR_EL2};
+use droste_arm64::sysreg::{HPFAR_EL2, MDCR_EL2, SCTLR_EL2, VBAR_EL2};
 use droste_nested::eret::{self, Form};
 use droste_nested::exception::{
     Cause, Controls, Exception, Origin, Running, Target, hardware_pstate, level, take_to_el2,
     target, virtual_pstate,
 };
 use droste_nested::registers::{Known, Loaded};
+use droste_vdev::gic::Signal;
 
-use super::{SCTLR, debug, el2, running, world};
+use super::{debug, world};
 use crate::arch::el2::Hardware;
 use crate::arch::exception::ExceptionRegisters;
-use crate::arch::vcpu::VcpuState;
+use crate::arch::gic;
+use crate::vm::{VcpuState, el2, running};
 
 const HPFAR: Known = Known::new(HPFAR_EL2);
 const MDCR: Known = Known::new(MDCR_EL2);
+const SCTLR: Known = Known::new(SCTLR_EL2);
 const VBAR: Known = Known::new(VBAR_EL2);
 
 /// Makes the loaded virtual CPU take `what` to virtual EL2.
-pub(super) fn take(state: &mut VcpuState, what: Exception) {
+pub(crate) fn take(state: &mut VcpuState, what: Exception) {
     let (now, pstate) = running(state);
     let origin = Origin {
         pc: state.registers.pc,
@@ -47,7 +50,7 @@ pub(super) fn take(state: &mut VcpuState, what: Exception) {
 
 /// ERET at virtual EL2.
 #[inline(never)]
-pub(super) fn eret(state: &mut VcpuState, esr: Esr) {
+pub(crate) fn eret(state: &mut VcpuState, esr: Esr) {
     let pstate = virtual_pstate(state.registers.pstate, Running::VirtualEl2);
     let (spsr, elr) = Hardware::return_state();
     let elr = match Form::decode(esr) {
@@ -67,6 +70,7 @@ pub(super) fn eret(state: &mut VcpuState, esr: Esr) {
     state.registers.pstate = hardware_pstate(back.pstate);
     if back.running == Running::Guest {
         world::to_guest(state);
+        settle(state);
     }
 }
 
@@ -101,4 +105,48 @@ pub(crate) fn to_el1(state: &mut VcpuState, what: Injection) {
     ExceptionRegisters::set(Some(entry.esr), pc, pstate, entry.far);
     state.registers.pc = entry.pc;
     state.registers.pstate = entry.pstate;
+}
+
+/// Lets virtual EL2 take an interrupt of its own that waits while its guest runs and the hardware does not show it.
+#[inline]
+pub(crate) fn settle(state: &mut VcpuState) {
+    let interrupts = &el2(state).interrupts;
+    if interrupts.is_due && interrupts.has_guests_lists {
+        take_signal(state);
+    }
+}
+
+#[inline(never)]
+fn take_signal(state: &mut VcpuState) {
+    let (vm, me) = (state.vcpu.vm, state.vcpu.index);
+    let from = level(state.registers.pstate);
+    let el2 = el2(state);
+    el2.interrupts.is_due = false;
+    let hcr = el2.hcr();
+    let signal = vm.gic.lock().signal(me, &el2.interrupts.own, gic::size());
+    let (cause, exception) = match signal {
+        Some(Signal::Irq) => (Cause::Irq, Exception::Irq),
+        Some(Signal::Fiq) => (Cause::Fiq, Exception::Fiq),
+        None if el2.interrupts.left.is_none() => return,
+        None => return show(state, None),
+    };
+    if target(cause, from, hcr, 0) == Target::El2 {
+        take(state, exception);
+    } else {
+        show(state, signal);
+    }
+}
+
+/// Shows EL1 what is left to it of virtual EL2's own interrupts, or that it has none.
+#[cold]
+#[inline(never)]
+fn show(state: &mut VcpuState, signal: Option<Signal>) {
+    let interrupts = &mut el2(state).interrupts;
+    // It may go by what EL1 or others do to it, of which nobody is told.
+    interrupts.is_due = signal.is_some();
+    if let Some(left) = interrupts.left {
+        state
+            .resident
+            .set_pending(left.pending_bit(), signal == Some(left));
+    }
 }

@@ -8,8 +8,8 @@ use droste_arm64::sysreg::{
 use droste_arm64::vncr::{RegisterPage, Slot};
 use droste_vdev::gic::{Ich, MAX_LIST_REGISTERS, Vmcr};
 
-use super::in_page;
 use crate::arch::gic;
+use crate::vm::virtual_el2::in_page;
 
 const ICH_HCR: Slot = in_page(ICH_HCR_EL2);
 const ICH_VMCR: Slot = in_page(ICH_VMCR_EL2);
@@ -24,13 +24,13 @@ fn nth(first: Slot, n: usize) -> Slot {
 
 /// Whether virtual EL2 has the virtual CPU interface on.
 #[inline]
-pub(super) fn is_on(page: RegisterPage<'_>) -> bool {
+pub(crate) fn is_on(page: RegisterPage<'_>) -> bool {
     const EN: u64 = 1;
     page.read(ICH_HCR) & EN != 0
 }
 
 /// Virtual EL2's own settings and list registers, those that exist.
-pub(super) fn read(page: RegisterPage<'_>, ich: &mut Ich) {
+pub(crate) fn read(page: RegisterPage<'_>, ich: &mut Ich) {
     ich.hcr = page.read(ICH_HCR);
     ich.interface.vmcr = Vmcr(page.read(ICH_VMCR));
     for n in active_priorities() {
@@ -48,7 +48,7 @@ fn read_lists(page: RegisterPage<'_>, lrs: &mut [u64; MAX_LIST_REGISTERS]) {
 }
 
 /// Puts back what its guest may have changed: the settings, and the first `used` list registers.
-pub(super) fn write(page: RegisterPage<'_>, ich: &Ich, used: usize) {
+pub(crate) fn write(page: RegisterPage<'_>, ich: &Ich, used: usize) {
     page.write(ICH_HCR, ich.hcr);
     page.write(ICH_VMCR, ich.interface.vmcr.0);
     for n in active_priorities() {
@@ -67,7 +67,7 @@ fn active_priorities() -> Range<usize> {
 
 /// What virtual EL2 reads of a register that follows from its list registers.
 #[inline]
-pub(super) fn computed(page: RegisterPage<'_>, register: SysReg) -> u64 {
+pub(crate) fn computed(page: RegisterPage<'_>, register: SysReg) -> u64 {
     if register == ICH_VTR_EL2 {
         return gic::size().for_guest().0;
     }

@@ -1,144 +1,43 @@
-//! Interrupts and timers of a virtual CPU with EL2, as its worlds change.
+//! Interrupts of a virtual CPU with EL2, as its worlds change.
 //!
 //! Where virtual EL2 takes its guest's interrupts (HCR_EL2.{IMO, FMO, TGE}), the hardware's list registers are its guest's
 //! while that runs, made from virtual EL2's own in the register page, and its own interrupts wait in the VM's GIC. Where
 //! it does not, its guest's interrupts are L1's own, and the list registers stay L1's. Where it takes one of IRQ and FIQ
 //! alone, the other is its EL1's by software (`droste_vdev::gic::GroupRegister`).
-//!
-//! The hardware's timers of EL1 are in turn those of virtual EL2 and those of its guest. The pair that is not in the
-//! hardware drives its lines as values; its next deadline is kept for the CPU's own timer.
 
-use droste_arm64::esr::{Direction, SysRegAccess};
 use droste_arm64::hcr;
-use droste_arm64::sysreg::{
-    CNTHP_CTL_EL2, CNTHP_CVAL_EL2, CNTHV_CTL_EL2, CNTHV_CVAL_EL2, CNTP_CTL_EL0, CNTP_CVAL_EL0,
-    CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVOFF_EL2,
-};
-use droste_arm64::vncr::{RegisterPage, Slot};
-use droste_nested::exception::{Cause, Exception, Target, level, target};
-use droste_nested::registers::{Known, Loaded};
+use droste_nested::registers::Loaded;
 use droste_vdev::Line;
-use droste_vdev::gic::{Gic, GroupRegister, Ich, Interface, Intid, Kicks, Signal};
-use droste_vdev::timer::{Pair, Parked, Registers, control, is_due};
+use droste_vdev::gic::{Gic, Ich, Intid, Kicks, Signal};
+use droste_vdev::timer::Pair;
 use spin::mutex::TicketMutexGuard;
 
-use super::world::for_guest;
-use super::{El2, deliver, el2, ich, in_page};
-use crate::arch::traps::has_ecv;
-use crate::arch::vcpu::VcpuState;
-use crate::arch::{gic, timer};
+use super::{ich, parked};
+use crate::arch::gic;
 use crate::machine::machine;
-use crate::{sched, vgic};
+use crate::vm::hcr::asked_of_hardware;
+use crate::vm::virtual_el2::{El2, Interrupts};
+use crate::vm::{VcpuState, alarm, el2, lists};
 
-const CNTP_CTL: Slot = in_page(CNTP_CTL_EL0);
-const CNTP_CVAL: Slot = in_page(CNTP_CVAL_EL0);
-const CNTV_CTL: Slot = in_page(CNTV_CTL_EL0);
-const CNTV_CVAL: Slot = in_page(CNTV_CVAL_EL0);
-const CNTVOFF: Slot = in_page(CNTVOFF_EL2);
-const CNTHP: [Known; 2] = [Known::new(CNTHP_CTL_EL2), Known::new(CNTHP_CVAL_EL2)];
-const CNTHV: [Known; 2] = [Known::new(CNTHV_CTL_EL2), Known::new(CNTHV_CVAL_EL2)];
-
-/// What of a virtual CPU with EL2 its interrupts are.
-pub(crate) struct Interrupts {
-    /// Whether the list registers are its guest's. Then its own CPU interface is `own`, and what it had set for its
-    /// guest `guest`: virtual EL2 does not run meanwhile.
-    has_guests_lists: bool,
-    own: Interface,
-    /// Which of its interrupts are its EL1's all the same.
-    left: Option<Signal>,
-    /// Accesses of an EL1 with the list registers of its own that trap to virtual EL2 (ICH_HCR_EL2).
-    pub(super) traps: u64,
-    guest: Ich,
-    /// What the hardware has of them, where they are `guest`.
-    hardware: Ich,
-    /// What its maintenance interrupt's line is.
-    maintenance: Line,
-    /// What the timers that are not in the hardware drive on their lines.
-    timers: [Line; 2],
-    /// Whether something may have become pending for virtual EL2 since it was looked at last.
-    is_due: bool,
-    /// When the next of the timers that are not in the hardware fires, in ticks of the physical counter.
-    pub(super) deadline: Option<u64>,
-    /// CNTVOFF_EL2 that those two follow from. Virtual EL2 writes it to its page, where nobody sees it.
-    offset: u64,
+/// The maintenance interrupt's line has this level.
+#[inline]
+fn drive_maintenance(interrupts: &mut Interrupts, gic: &mut Gic, me: usize, line: Line) -> Kicks {
+    if line == interrupts.maintenance {
+        return Kicks::NONE;
+    }
+    interrupts.maintenance = line;
+    gic.set_line(me, Intid::MAINTENANCE, line)
 }
 
-impl Interrupts {
-    pub(super) const RESET: Self = Self {
-        has_guests_lists: false,
-        own: Interface::RESET,
-        left: None,
-        traps: 0,
-        guest: Ich::RESET,
-        hardware: Ich::RESET,
-        maintenance: Line::Low,
-        timers: [Line::Low; 2],
-        is_due: false,
-        deadline: None,
-        offset: 0,
-    };
-}
-
-impl Interrupts {
-    /// The maintenance interrupt's line has this level.
-    #[inline]
-    fn drive_maintenance(&mut self, gic: &mut Gic, me: usize, line: Line) -> Kicks {
-        if line == self.maintenance {
-            return Kicks::NONE;
-        }
-        self.maintenance = line;
-        gic.set_line(me, Intid::MAINTENANCE, line)
+/// Computes the maintenance interrupt's line from the registers in the page, where virtual EL2 may have changed them.
+fn look_at_maintenance(el2: &mut El2, gic: &mut Gic, me: usize) -> Kicks {
+    if !el2.interrupts.maintenance.is_high() && !ich::is_on(el2.page) {
+        return Kicks::NONE;
     }
-}
-
-impl El2 {
-    /// Computes the maintenance interrupt's line from the registers in the page, where virtual EL2 may have changed them.
-    fn look_at_maintenance(&mut self, gic: &mut Gic, me: usize) -> Kicks {
-        if !self.interrupts.maintenance.is_high() && !ich::is_on(self.page) {
-            return Kicks::NONE;
-        }
-        let mut ich = Ich::RESET;
-        ich::read(self.page, &mut ich);
-        let line = ich.maintenance(gic::list_registers());
-        self.interrupts.drive_maintenance(gic, me, line)
-    }
-
-    /// Whether the list registers are its guest's.
-    pub(crate) fn has_guests_lists(&self) -> bool {
-        self.interrupts.has_guests_lists
-    }
-
-    /// The timers that are not in the hardware; their deadline and lines are noted.
-    fn parked_timers(&mut self) -> (Pair, Parked) {
-        let timer = |control, compare, offset| Registers {
-            control,
-            compare,
-            offset,
-        };
-        let (pair, registers) = match self.loaded {
-            Loaded::El2 => {
-                refresh_status(self.page);
-                let read = |slot| self.page.read(slot);
-                let physical = timer(read(CNTP_CTL), read(CNTP_CVAL), 0);
-                let offset = read(CNTVOFF);
-                self.interrupts.offset = offset;
-                (
-                    Pair::El1,
-                    [physical, timer(read(CNTV_CTL), read(CNTV_CVAL), offset)],
-                )
-            }
-            Loaded::El1 => {
-                let [control, compare] = CNTHP.map(|register| self.get(register));
-                let physical = timer(control, compare, 0);
-                let [control, compare] = CNTHV.map(|register| self.get(register));
-                (Pair::El2, [physical, timer(control, compare, 0)])
-            }
-        };
-        let parked = Parked::at(&registers, timer::now());
-        self.interrupts.deadline = parked.deadline;
-        self.interrupts.timers = parked.lines;
-        (pair, parked)
-    }
+    let mut ich = Ich::RESET;
+    ich::read(el2.page, &mut ich);
+    let line = ich.maintenance(gic::list_registers());
+    drive_maintenance(&mut el2.interrupts, gic, me, line)
 }
 
 /// The world has changed: `el2.loaded` says to which, and the timers' registers are in the hardware. Before it did, the
@@ -149,15 +48,15 @@ pub(super) fn switch(state: &mut VcpuState) {
     let mut gic = vm.gic.lock();
     let el2 = el2(state);
     let before = el2.interrupts.timers;
-    let (parked, now) = el2.parked_timers();
+    let (parked, now) = parked::timers(el2);
     if before != [Line::Low; 2] {
         // Those that are in the hardware now may have changed in memory since they were looked at.
-        let lines = physical_timers().map(vgic::physical_line);
+        let lines = physical_timers().map(lists::physical_line);
         let _ = gic.drive_timers(me, parked.other(), lines);
     }
     let timers = gic.switch_timers(me, parked.other(), physical_timers(), now.lines);
     if el2.loaded == Loaded::El2 {
-        vgic::fill(state, &mut gic);
+        lists::fill(state, &mut gic);
     } else {
         of_guest(state, &mut gic);
     }
@@ -167,7 +66,7 @@ pub(super) fn switch(state: &mut VcpuState) {
     {
         gic::set_ppis_active(*redistributor, timers.set_active, timers.clear_active);
     }
-    sched::rearm(state);
+    alarm::rearm(state);
 }
 
 /// The interrupts of virtual EL2's guest, by who takes them.
@@ -181,10 +80,10 @@ fn of_guest(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
         enter(state, gic);
     } else {
         // Virtual EL2 may have taken the cause away, and goes to an EL1 that takes its interrupts itself.
-        let _ = el2.look_at_maintenance(gic, me);
+        let _ = look_at_maintenance(el2, gic, me);
         el2.interrupts.left = None;
         gic.set_traps(me, el2.interrupts.traps);
-        vgic::fill(state, gic);
+        lists::fill(state, gic);
     }
 }
 
@@ -202,15 +101,15 @@ pub(super) fn take_back(state: &mut VcpuState) {
         if !el2(state).is_loaded() {
             gic.set_traps(me, 0);
         }
-        vgic::fold(state, &mut gic)
+        lists::fold(state, &mut gic)
     };
-    vgic::deactivate_owed(&mut gic, me);
+    lists::deactivate_owed(&mut gic, me);
     drop(gic);
-    vgic::kick(vm, kicks.without(me));
+    vm.kick(kicks.without(me));
 }
 
 /// Puts the guest's list registers into the hardware.
-fn enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
+pub(crate) fn enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
     let VcpuState {
         el2: Some(el2),
         lists_used,
@@ -233,11 +132,11 @@ fn enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
     let (used, line) = gic.enter_nested(vcpu.index, guest, *left, hardware);
     gic::write_interface(&hardware.interface);
     gic::set_virtual_hcr(hardware.hcr);
-    vgic::write_lists(lists_used, &hardware.lrs, used);
+    lists::write_lists(lists_used, &hardware.lrs, used);
     interrupts.has_guests_lists = true;
     interrupts.is_due = true;
     // Its own alone, and it looks before it is entered.
-    let _ = interrupts.drive_maintenance(gic, vcpu.index, line);
+    let _ = drive_maintenance(interrupts, gic, vcpu.index, line);
 }
 
 /// Takes the guest's list registers back into the register page. What the hardware holds has no meaning afterwards.
@@ -251,11 +150,11 @@ pub(crate) fn leave(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     } = interrupts;
     hardware.hcr = gic::read_virtual_hcr();
     hardware.interface = gic::read_interface();
-    vgic::read_lists(used, &mut hardware.lrs);
+    lists::read_lists(used, &mut hardware.lrs);
     let kicks = gic.leave_nested(me, hardware, guest);
     ich::write(*page, guest, used);
     let line = interrupts.guest.maintenance(gic::list_registers());
-    kicks | interrupts.drive_maintenance(gic, me, line)
+    kicks | drive_maintenance(interrupts, gic, me, line)
 }
 
 /// Follows what virtual EL2 has done in memory, which nobody sees. It ends interrupts of lines whose cause it has taken
@@ -265,14 +164,11 @@ pub(crate) fn look_at_levels(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     let Some(el2) = state.el2.as_mut() else {
         return Kicks::NONE;
     };
-    let mut kicks = el2.look_at_maintenance(gic, me);
-    if el2.is_loaded()
-        && (el2.interrupts.timers != [Line::Low; 2]
-            || el2.interrupts.offset != el2.page.read(CNTVOFF))
-    {
-        let (pair, parked) = el2.parked_timers();
+    let mut kicks = look_at_maintenance(el2, gic, me);
+    if el2.is_loaded() && parked::may_have_changed(el2) {
+        let (pair, parked) = parked::timers(el2);
         kicks |= gic.drive_timers(me, pair, parked.lines);
-        sched::rearm(state);
+        alarm::rearm(state);
     }
     kicks
 }
@@ -281,12 +177,12 @@ pub(crate) fn look_at_levels(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
 pub(crate) fn look(state: &mut VcpuState) {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
     let kicks = leave_and_enter(state, &mut vm.gic.lock());
-    vgic::kick(vm, kicks.without(me));
+    vm.kick(kicks.without(me));
 }
 
 fn leave_and_enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Kicks {
     let kicks = leave(state, gic);
-    vgic::deactivate_owed(gic, state.vcpu.index);
+    lists::deactivate_owed(gic, state.vcpu.index);
     enter(state, gic);
     kicks
 }
@@ -302,100 +198,6 @@ pub(crate) fn fold(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -
     }
 }
 
-/// Lets virtual EL2 take an interrupt of its own that waits while its guest runs and the hardware does not show it.
-#[inline]
-pub(super) fn settle(state: &mut VcpuState) {
-    let interrupts = &el2(state).interrupts;
-    if interrupts.is_due && interrupts.has_guests_lists {
-        take_signal(state);
-    }
-}
-
-#[inline(never)]
-fn take_signal(state: &mut VcpuState) {
-    let (vm, me) = (state.vcpu.vm, state.vcpu.index);
-    let from = level(state.registers.pstate);
-    let el2 = el2(state);
-    el2.interrupts.is_due = false;
-    let hcr = el2.hcr();
-    let signal = vm.gic.lock().signal(me, &el2.interrupts.own, gic::size());
-    let (cause, exception) = match signal {
-        Some(Signal::Irq) => (Cause::Irq, Exception::Irq),
-        Some(Signal::Fiq) => (Cause::Fiq, Exception::Fiq),
-        None if el2.interrupts.left.is_none() => return,
-        None => return show(state, None),
-    };
-    if target(cause, from, hcr, 0) == Target::El2 {
-        deliver::take(state, exception);
-    } else {
-        show(state, signal);
-    }
-}
-
-/// Shows EL1 what is left to it of virtual EL2's own interrupts, or that it has none.
-#[cold]
-#[inline(never)]
-fn show(state: &mut VcpuState, signal: Option<Signal>) {
-    let interrupts = &mut el2(state).interrupts;
-    // It may go by what EL1 or others do to it, of which nobody is told.
-    interrupts.is_due = signal.is_some();
-    if let Some(left) = interrupts.left {
-        state.set_pending(left.pending_bit(), signal == Some(left));
-    }
-}
-
-/// What EL1 does to the part of the CPU interface that is its own while another is virtual. Gives whether it was that.
-pub(super) fn access_left(state: &mut VcpuState, access: SysRegAccess) -> bool {
-    let Interrupts { left, mut own, .. } = el2(state).interrupts;
-    let vtr = gic::size();
-    let Some(what) =
-        left.and_then(|group| Some((group, GroupRegister::decode(access, group, vtr)?)))
-    else {
-        return false;
-    };
-    let written = state.registers.get(access.rt);
-    let mut read = 0;
-    vgic::update(state, |gic, me| match access.direction {
-        Direction::Read => {
-            let (value, kicks) = gic.read_direct(me, what, &mut own, vtr);
-            read = value;
-            kicks
-        }
-        Direction::Write => gic.write_direct(me, what, written, &mut own, vtr),
-    });
-    el2(state).interrupts.own = own;
-    if access.direction == Direction::Read {
-        state.registers.set(access.rt, read);
-    }
-    true
-}
-
-/// Timers that are not in the hardware may be due, or have another deadline: the CPU's own timer says so, virtual EL2 has
-/// set one, or the virtual CPU is about to leave its CPU.
-pub(crate) fn drive_timers(state: &mut VcpuState) {
-    let Some(el2) = state.el2.as_mut() else {
-        return;
-    };
-    let before = el2.interrupts.timers;
-    let (pair, parked) = el2.parked_timers();
-    if parked.lines != before {
-        vgic::update(state, |gic, me| gic.drive_timers(me, pair, parked.lines));
-    }
-    sched::rearm(state);
-}
-
-/// The virtual CPU is being put on its CPU: its registers are loaded.
-pub(crate) fn resume(state: &mut VcpuState) {
-    let Some(el2) = state.el2.as_ref() else {
-        return;
-    };
-    if el2.has_guests_lists() {
-        enter(state, &mut state.vcpu.vm.gic.lock());
-    }
-    drive_timers(state);
-    settle(state);
-}
-
 /// Lowers what a virtual CPU that is switched off drives: it comes back with nothing driven.
 pub(crate) fn lower(state: &VcpuState) {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
@@ -407,7 +209,7 @@ pub(crate) fn lower(state: &VcpuState) {
         kicks |= gic.set_line(me, intid, Line::Low);
     }
     drop(gic);
-    vgic::kick(vm, kicks.without(me));
+    vm.kick(kicks.without(me));
 }
 
 /// Whether an interrupt waits that ends a WFI of the guest.
@@ -417,71 +219,13 @@ pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
     let has_listed = (0..state.lists_used).any(|n| gic::read_list_register(n) & PENDING != 0);
     let mut gic = vm.gic.lock();
     let folded = fold(state, &mut gic);
-    let kicks = folded | gic.look_at_levels(me, vgic::physical_line);
+    let kicks = folded | gic.look_at_levels(me, lists::physical_line);
     let el2 = el2(state);
-    let has_virtual = for_guest(el2.hcr()) & (hcr::VI | hcr::VF) != 0;
+    let has_virtual = asked_of_hardware(el2.hcr()) & (hcr::VI | hcr::VF) != 0;
     let own = gic.signal(me, &el2.interrupts.own, gic::size());
     drop(gic);
-    vgic::kick(vm, kicks.without(me));
+    vm.kick(kicks.without(me));
     has_listed || has_virtual || own.is_some()
-}
-
-/// What the counter of a timer of L1's EL1 stands at, whose compare value is in `compare`.
-pub(super) fn count_of(page: RegisterPage<'_>, compare: Slot) -> u64 {
-    if compare == CNTV_CVAL {
-        virtual_count(page)
-    } else {
-        timer::now()
-    }
-}
-
-/// The virtual count of L1's EL1.
-pub(super) fn virtual_count(page: RegisterPage<'_>) -> u64 {
-    timer::now().wrapping_sub(page.read(CNTVOFF))
-}
-
-/// What virtual EL2 reads of a register in the page, which may be one of the timers of its EL1.
-pub(super) fn read_parked(page: RegisterPage<'_>, slot: Slot) -> u64 {
-    let compare = match slot {
-        CNTP_CTL => CNTP_CVAL,
-        CNTV_CTL => CNTV_CVAL,
-        other => return page.read(other),
-    };
-    control(page.read(slot), page.read(compare), count_of(page, compare))
-}
-
-/// Virtual EL2 has read `value` of one of the timers of its EL1. What it says of the line must be so.
-#[inline]
-pub(super) fn follow_status(state: &mut VcpuState, slot: Slot, value: u64) {
-    let timer = match slot {
-        CNTP_CTL => 0,
-        CNTV_CTL => 1,
-        _ => return,
-    };
-    if is_due(value) != el2(state).interrupts.timers[timer].is_high() {
-        drive_timers(state);
-    }
-}
-
-/// Whether `slot` is the compare value of a timer of L1's EL1 that is off.
-pub(super) fn is_compare_of_one_off(page: RegisterPage<'_>, slot: Slot) -> bool {
-    const ENABLE: u64 = 1;
-    let control = match slot {
-        CNTP_CVAL => CNTP_CTL,
-        CNTV_CVAL => CNTV_CTL,
-        _ => return false,
-    };
-    page.read(control) & ENABLE == 0
-}
-
-/// Puts ISTATUS of the timers of L1's EL1 into the page as it is now, where virtual EL2 reads it there. Where its accesses
-/// trap, [`read_parked`] has it.
-fn refresh_status(page: RegisterPage<'_>) {
-    if !has_ecv() {
-        for slot in [CNTP_CTL, CNTV_CTL] {
-            page.write(slot, read_parked(page, slot));
-        }
-    }
 }
 
 fn physical_timers() -> [Intid; 2] {

@@ -12,10 +12,9 @@ use droste_nested::at::{At, Outcome, Registers, StageOneRegisters, execute};
 use droste_nested::exception::Exception;
 use droste_nested::registers::{Loaded, Twins};
 
-use super::advertised;
-use super::l1_memory::L1Memory;
 use crate::arch::el2::Hardware;
-use crate::arch::vcpu::VcpuState;
+use crate::memory::l1_memory::{L1Memory, advertised};
+use crate::vm::VcpuState;
 
 const S1E1R: At = match At::decode(SysReg::new(1, 0, 7, 8, 0)) {
     Some(at) => at,

@@ -44,7 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     print!("{}", table::text(&figures));
     if let Some(file) = &options.json {
         let json = format!("{:#}\n", table::json(&figures));
-        droste::files::write(file, json.as_bytes())?;
+        droste::output::Output::open(file)?.write(json.as_bytes())?;
     }
     let missed = figures.iter().filter(|figure| figure.is_missed());
     super::judge(options, missed.map(|figure| figure.name.as_str()))

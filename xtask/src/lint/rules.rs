@@ -42,7 +42,7 @@ const SENTENCE_WORDS: usize = 3;
 type Rule = fn(&Source) -> Vec<Finding>;
 
 /// Where EL2 changes words that a guest may be storing to.
-const GUEST_WORDS: &str = "hv/src/nested/l1_memory.rs";
+const GUEST_WORDS: &str = "hv/src/memory/l1_memory.rs";
 /// What would change them by a loop that lasts as long as others store there.
 const LOOPS: [&str; 4] = ["Hardware", "Machine", "AtomicU64", "atomic"];
 
@@ -309,10 +309,10 @@ mod tests {
     fn loops_over_a_guests_words_are_refused() {
         let text = "// Hardware\nfn f() {\n    Hardware.compare_exchange(a, b, c)\n}\n";
         let found = [("guest words", 3, Severity::Error)];
-        assert_eq!(findings("hv/src/nested/l1_memory.rs", text), found);
-        assert_eq!(findings("hv/src/nested/contexts.rs", text), []);
+        assert_eq!(findings("hv/src/memory/l1_memory.rs", text), found);
+        assert_eq!(findings("hv/src/memory/contexts.rs", text), []);
         let clean = "fn f() {\n    guest_word::exchange(a, b, c)\n}\n";
-        assert_eq!(findings("hv/src/nested/l1_memory.rs", clean), []);
+        assert_eq!(findings("hv/src/memory/l1_memory.rs", clean), []);
     }
 
     #[test]

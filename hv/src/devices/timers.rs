@@ -1,0 +1,44 @@
+//! Lines of a virtual CPU's timers that are not in the hardware.
+
+use droste_arm64::vncr::Slot;
+use droste_vdev::timer::is_due;
+
+use super::vgic;
+use crate::nested::{deliver, interrupts, parked};
+use crate::vm::{VcpuState, alarm, el2};
+
+/// Timers that are not in the hardware may be due, or have another deadline: the CPU's own timer says so, virtual EL2 has
+/// set one, or the virtual CPU is about to leave its CPU.
+pub(crate) fn drive_timers(state: &mut VcpuState) {
+    let Some(el2) = state.el2.as_mut() else {
+        return;
+    };
+    let before = el2.interrupts.timers;
+    let (pair, parked) = parked::timers(el2);
+    if parked.lines != before {
+        vgic::update(state, |gic, me| gic.drive_timers(me, pair, parked.lines));
+    }
+    alarm::rearm(state);
+}
+
+/// The virtual CPU is being put on its CPU: its registers are loaded.
+pub(crate) fn resume(state: &mut VcpuState) {
+    let Some(el2) = state.el2.as_ref() else {
+        return;
+    };
+    if el2.has_guests_lists() {
+        interrupts::enter(state, &mut state.vcpu.vm.gic.lock());
+    }
+    drive_timers(state);
+    deliver::settle(state);
+}
+
+/// Virtual EL2 has read `value` of one of the timers of its EL1. What it says of the line must be so.
+#[inline]
+pub(crate) fn follow_status(state: &mut VcpuState, slot: Slot, value: u64) {
+    if let Some(timer) = parked::of_control(slot)
+        && is_due(value) != el2(state).interrupts.timers[timer].is_high()
+    {
+        drive_timers(state);
+    }
+}

@@ -1,0 +1,82 @@
+//! What is fixed once the machine has booted: its interrupts, identification, options and firmware.
+
+use alloc::string::String;
+
+use droste_devtree::{Gic, Platform, Timer};
+use droste_vdev::psci::{Workaround, Workarounds};
+use spin::{Once, mutex::TicketMutex};
+
+use crate::arch::firmware;
+use crate::arch::gic::Distributor;
+use crate::arch::id::IdRegisters;
+
+/// The longest time between two reports, seconds: a day.
+const MAX_STATS_SECONDS: u64 = 86_400;
+
+/// The machine as `main` found it.
+pub(crate) struct Machine {
+    /// Interrupts of the generic timer.
+    pub(crate) timer: Timer,
+    /// The interrupt controller.
+    pub(crate) gic: Gic,
+    /// The distributor.
+    pub(crate) distributor: TicketMutex<Distributor>,
+    /// INTID of the console's UART.
+    pub(crate) uart_intid: u32,
+    /// The boot CPU's identification.
+    pub(crate) ids: IdRegisters,
+    /// The word that marks records for the tool that started the machine (`droste.report=`).
+    pub(crate) nonce: Option<String>,
+    /// Whether a VM that asks for a reset stops instead (`droste.no-reboot`).
+    pub(crate) is_reboot_forbidden: bool,
+    /// Seconds between two reports on the way (`droste.stats=`).
+    pub(crate) stats_interval: Option<u64>,
+}
+
+static MACHINE: Once<Machine> = Once::new();
+
+/// Records the machine. Called once.
+pub(crate) fn init(platform: &Platform, distributor: Distributor, uart_intid: u32) {
+    MACHINE.call_once(|| Machine {
+        timer: platform.timer,
+        gic: platform.gic.clone(),
+        distributor: TicketMutex::new(distributor),
+        uart_intid,
+        ids: IdRegisters::read(),
+        nonce: platform
+            .option("droste.report")
+            .filter(|n| !n.is_empty())
+            .map(String::from),
+        is_reboot_forbidden: platform.option("droste.no-reboot").is_some(),
+        stats_interval: platform
+            .option("droste.stats")
+            .and_then(|s| s.parse().ok())
+            .filter(|s| (1..=MAX_STATS_SECONDS).contains(s)),
+    });
+}
+
+/// The machine. `main` records it before anything asks.
+#[inline]
+pub(crate) fn machine() -> &'static Machine {
+    MACHINE
+        .get()
+        .expect("main records the machine before it starts a CPU or a VM")
+}
+
+/// The machine, for those who may come too early.
+pub(crate) fn try_machine() -> Option<&'static Machine> {
+    MACHINE.get()
+}
+
+/// What the machine's firmware offers guests against speculation.
+pub(crate) fn workarounds() -> Workarounds {
+    const WORKAROUND_1: u32 = 0x8000_8000;
+    const WORKAROUND_3: u32 = 0x8000_3fff;
+    let answer = |function| Workaround::from_firmware(firmware::arch_features(function));
+    Workarounds {
+        workaround_1: answer(WORKAROUND_1),
+        // Its setting is a CPU's, and guests take turns: not offered.
+        workaround_2: Workaround::Unknown,
+        workaround_3: answer(WORKAROUND_3),
+    }
+}

@@ -1,0 +1,543 @@
+//! The stage-2 contexts of a guest hypervisor's guests: where each is, and what its faults and invalidations come to.
+//!
+//! L1's RAM stays where it is while L1 runs, so no shadow has to follow a change of the canonical table: what the
+//! library's reverse map is for does not happen here. When L1 restarts, every shadow is emptied.
+//!
+//! What L1 asks for never takes long at a time. To empty a shadow is to take the tables out of its root; they are taken
+//! apart when their pages are wanted. An invalidation that is for many shadows looks for interrupts as it goes along:
+//! where one is pending, L1 executes the instruction again afterwards, and what is empty by then, or has lost the range, is
+//! passed over. When pages run out, one shadow is emptied, and the fault comes again.
+//!
+//! Locks are taken in this order: a virtual CPU's pages taken ahead; the pools'; a shadow's; then the canonical table's,
+//! or that of the pages for shadows; last the VMID numbers'.
+
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use droste_arm64::{Pa, Vmid};
+use droste_nested::pool::{Entry, Grant, Key, Place, Pool};
+use droste_nested::shadow::Ahead;
+use droste_nested::tlbi::{Invalidation, Regime, StageOne};
+use droste_nested::{
+    Abort, Advertised, CanonicalLeaf, Changes, Composed, Host, L1, L1Ipa, Shadow, StageTwo,
+    StageTwoRegisters, Syndrome, Ticket, Verdict, Walker,
+};
+use droste_stage2::{Context, Error, Fault, PageCache, PageSupply, VcpuId, scheme, under};
+use spin::mutex::{SpinMutex, TicketMutex};
+
+use super::guest_memory::{GuestMemory, VMIDS};
+use super::l1_memory::L1Memory;
+use super::pages::{Late, PAGE, Pages, tables_for};
+use super::ram::Ram;
+use crate::arch::locks::{RwLock, queue_to_write};
+use crate::arch::stage2::Hardware;
+use crate::arch::{self, MAX_CPUS, el2};
+use crate::machine::error::BuildError;
+
+/// Contexts of the canonical table for L1's EL1 with stage 2 off: a virtual CPU holds one at most, and never waits for one.
+pub(crate) const fn without_table(vcpus: usize) -> usize {
+    vcpus + 2
+}
+
+/// Shadows that a virtual machine has at least, and more for each virtual CPU.
+const SHADOWS: usize = 8;
+const SHADOWS_PER_VCPU: usize = 4;
+/// How often a fault of L2 is judged in one exit: the canonical table may have to be brought on first, and may be
+/// changed by others at once.
+const JUDGEMENTS: u32 = 3;
+
+/// Places that a virtual machine has at most.
+const MOST_PLACES: usize = SHADOWS + SHADOWS_PER_VCPU * droste_image::VCPUS_MAX as usize;
+/// Shadows that are emptied before interrupts are looked for: each costs a look at its root and an invalidation.
+const AT_ONCE: usize = 8;
+
+/// Whether an invalidation is complete.
+#[must_use = "what was interrupted is not complete, and L1 has to ask again"]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Completion {
+    /// It is.
+    Done,
+    /// An interrupt is pending, which goes first. Shadows that are empty cost nothing the next time, and those of which a
+    /// range was taken neither, as long as nothing is filled.
+    Interrupted,
+}
+
+/// A context in use, with the key that it has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// What L1's registers say.
+    pub(crate) key: Key,
+    place: Place,
+}
+
+/// What a stage-2 fault of L2 comes to.
+pub(crate) enum Answer {
+    /// L2 tries again.
+    Retry,
+    /// It is L1's.
+    Guest(Syndrome),
+    /// It leads to this address of L1's, where no memory is: a device, by a load or store.
+    Device(L1Ipa),
+    /// It gets an external abort.
+    External,
+    /// No table answers it.
+    Other,
+}
+
+/// Where each context is.
+struct Pools {
+    /// Those with a table of L1's: shadows.
+    with_table: Pool<Vec<Entry>>,
+    /// Those without: contexts of the canonical table, from its second one on.
+    without_table: Pool<Vec<Entry>>,
+}
+
+impl Pools {
+    fn of(&mut self, key: Key) -> &mut Pool<Vec<Entry>> {
+        if key.has_table() {
+            &mut self.with_table
+        } else {
+            &mut self.without_table
+        }
+    }
+}
+
+/// What a virtual machine's guests hold of EL2's memory, for the report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShadowStats {
+    /// Shadows that virtual CPUs run under, or were left under by EL1.
+    pub(crate) in_use: usize,
+    /// Shadows that there are.
+    pub(crate) count: usize,
+    /// Pages that are part of a shadow's table, or taken ahead for one.
+    pub(crate) table_pages: u64,
+    /// Bytes set aside for shadows: the VM's quota.
+    pub(crate) table_bytes: u64,
+}
+
+/// The contexts of one virtual machine's guests.
+pub(crate) struct Contexts {
+    /// What L1 is shown.
+    pub(crate) advertised: Advertised,
+    /// Whoever waits comes in turn: L1 can have its virtual CPUs contend at will.
+    pools: TicketMutex<Pools>,
+    shadows: Vec<RwLock<Shadow<MAX_CPUS>>>,
+    changes: Changes,
+    pages: TicketMutex<Pages>,
+    /// By virtual CPU: pages taken ahead.
+    caches: Vec<SpinMutex<PageCache>>,
+    /// Whose turn it is to be emptied when pages run out.
+    victim: AtomicUsize,
+}
+
+impl Contexts {
+    /// Contexts over `memory`, of a virtual machine with this many bytes of RAM and virtual CPUs. Takes memory for the
+    /// shadows' tables from `ram`: enough to hold all of L1's memory once by pages and the roots. Where more is wanted,
+    /// shadows are emptied.
+    pub(crate) fn build(
+        memory: &GuestMemory,
+        advertised: Advertised,
+        (bytes, vcpus): (u64, usize),
+        ram: &mut Ram,
+    ) -> Result<Self, BuildError> {
+        let count = SHADOWS + SHADOWS_PER_VCPU * vcpus;
+        let root_bytes = memory.geometry.root_bytes();
+        let roots = root_bytes * count as u64;
+        let pages = tables_for(bytes) + (count + vcpus * PageCache::CAPACITY) as u64;
+        let total = roots + pages * PAGE;
+        let area = ram.take(total, root_bytes.max(PAGE), 0);
+        let area = area.ok_or_else(|| {
+            BuildError(format!("no {} KiB of RAM for shadow tables", total >> 10))
+        })?;
+        let range = area.range();
+        let shadow = |n: usize| {
+            let root = Pa(range.start + n as u64 * root_bytes);
+            let shadow = Shadow::new(&Hardware, root, memory.geometry, &memory.ids, None);
+            shadow.map(RwLock::new)
+        };
+        let shadows = (0..count).map(shadow).collect::<Result<_, _>>();
+        Ok(Self {
+            advertised,
+            pools: TicketMutex::new(Pools {
+                with_table: Pool::new(vec![Entry::UNUSED; count]),
+                without_table: Pool::new(vec![Entry::UNUSED; without_table(vcpus)]),
+            }),
+            shadows: shadows.map_err(|error| BuildError(format!("shadow tables: {error}")))?,
+            changes: Changes::new(),
+            pages: TicketMutex::new(Pages::new(
+                area,
+                range.start + roots..range.end,
+                memory.geometry,
+            )),
+            caches: (0..vcpus)
+                .map(|_| SpinMutex::new(PageCache::new()))
+                .collect(),
+            victim: AtomicUsize::new(0),
+        })
+    }
+
+    /// The context of `registers`, for one more user; what `held` names is released where it is another.
+    #[inline]
+    pub(crate) fn switch(
+        &self,
+        memory: &GuestMemory,
+        held: Option<Held>,
+        registers: &StageTwoRegisters,
+    ) -> Held {
+        let key = Key::new(registers, &self.advertised);
+        match held {
+            Some(held) if held.key == key => held,
+            before => {
+                if let Some(before) = before {
+                    self.release(before);
+                }
+                self.acquire(memory, key, registers)
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn acquire(&self, memory: &GuestMemory, key: Key, registers: &StageTwoRegisters) -> Held {
+        let mut pools = self.pools.lock();
+        // There are more than virtual CPUs, and one that goes off or leaves has given its own up (`droste-life`).
+        let grant = pools.of(key).acquire(key);
+        let grant = grant.expect("a virtual CPU holds one at most, and has just released it");
+        let place = grant.place();
+        // Nobody else finds the place while the pools are locked.
+        match (grant, StageTwo::new(registers, &self.advertised)) {
+            (Grant::New(_) | Grant::Reused { .. }, StageTwo::On(walker)) => {
+                // Whoever finds it from here on comes after this turn, and then it is what its key says. So nobody waits
+                // for the pools while it is emptied, which takes long.
+                let turn = queue_to_write(&self.shadows[place.index()]);
+                drop(pools);
+                let mut shadow = turn.wait();
+                self.empty(&mut shadow);
+                shadow.rededicate(walker.format());
+            }
+            (Grant::Reused { .. }, StageTwo::Off) => {
+                Self::under(memory, memory.context(1 + place.index()), || {
+                    el2::invalidate_stage1(StageOne::All);
+                    el2::complete_invalidation();
+                });
+            }
+            (Grant::Known(_), _) | (Grant::New(_), StageTwo::Off) => {}
+        }
+        Held { key, place }
+    }
+
+    /// Ends a use.
+    pub(crate) fn release(&self, held: Held) {
+        self.pools.lock().of(held.key).release(held.place);
+    }
+
+    /// Loads a context on physical CPU `cpu` for virtual CPU `vcpu`.
+    #[inline]
+    pub(crate) fn enter(&self, memory: &GuestMemory, held: Held, cpu: usize, vcpu: usize) {
+        if held.key.has_table() {
+            let shadow = self.shadows[held.place.index()].read();
+            let id = VcpuId(vcpu as u32);
+            shadow.context().enter(&Hardware, &VMIDS, cpu, id);
+        } else {
+            memory.enter(1 + held.place.index(), cpu, vcpu);
+        }
+    }
+
+    /// Answers a stage-2 fault of L2, which virtual CPU `vcpu` runs under `held`, a shadow of the table that `walker`
+    /// reads.
+    pub(crate) fn resolve(
+        &self,
+        memory: &GuestMemory,
+        (held, vcpu): (Held, usize),
+        walker: &Walker,
+        abort: &Abort,
+    ) -> Result<Answer, Error> {
+        let l1 = L1 {
+            walker,
+            memory: &L1Memory::new(memory),
+            slots: &memory.slots,
+            scheme: scheme(&memory.ids),
+        };
+        let shadow = &self.shadows[held.place.index()];
+        for _ in 0..JUDGEMENTS {
+            let ticket = shadow.read().ticket(&self.changes);
+            let mut at = L1Ipa(0);
+            let look = |of_l1: L1Ipa| {
+                at = of_l1;
+                CanonicalLeaf::new(memory.walk(of_l1.ipa()), memory.geometry)
+            };
+            let permitted = || shadow.read().permits(&Hardware, abort.ipa);
+            match l1.judge(abort, permitted, look) {
+                None => return Ok(Answer::Other),
+                Some(Verdict::Guest(syndrome)) => return Ok(Answer::Guest(syndrome)),
+                Some(Verdict::Device { at, .. }) => return Ok(Answer::Device(at)),
+                Some(Verdict::External(_)) => return Ok(Answer::External),
+                Some(Verdict::Canonical(proposal)) => {
+                    memory.install(vcpu, at.ipa(), &proposal)?;
+                }
+                Some(Verdict::Fill { fault, composed }) => {
+                    self.fill(shadow, vcpu, ticket, &fault, &composed)?;
+                    return Ok(Answer::Retry);
+                }
+                Some(Verdict::Forget) => {
+                    shadow.read().table().resolve_conflict(&Hardware);
+                    return Ok(Answer::Retry);
+                }
+                Some(Verdict::Retry) => return Ok(Answer::Retry),
+            }
+        }
+        Ok(Answer::Retry)
+    }
+
+    fn fill(
+        &self,
+        shadow: &RwLock<Shadow<MAX_CPUS>>,
+        vcpu: usize,
+        ticket: Ticket,
+        fault: &Fault,
+        composed: &Composed,
+    ) -> Result<(), Error> {
+        let now = (ticket, &self.changes);
+        if shadow
+            .write()
+            .fill_hole(&Hardware, now, fault, composed)?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let mut cache = self.caches[vcpu].lock();
+        if !cache.is_full() && cache.fill(&mut *self.pages.lock(), fault.ipa).is_err() {
+            // The quota is used up. What a shadow holds can be had again, and the fault comes again as well.
+            self.evict();
+            return Ok(());
+        }
+        let mut shadow = shadow.write();
+        let mut supply = Ahead {
+            cache: &mut cache,
+            supply: &mut Late::new(&self.pages),
+        };
+        let mut host = host(&mut supply);
+        shadow.fill(&mut host, now, fault, composed)?;
+        Ok(())
+    }
+
+    /// Carries out an invalidation by L1, but for one of virtual EL2's own stage 1.
+    ///
+    /// The pools' lock is held to find the contexts, not longer: one that is another's by the time its turn comes loses
+    /// what can be had again, and one that becomes this VMID's meanwhile has nothing from before.
+    pub(crate) fn invalidate(&self, memory: &GuestMemory, what: &Invalidation) -> Completion {
+        match *what {
+            Invalidation::Nothing
+            | Invalidation::Stage1 {
+                regime: Regime::VirtualEl2,
+                ..
+            } => Completion::Done,
+            Invalidation::Everything => self.invalidate_everything(memory),
+            Invalidation::Vmid(vmid) => {
+                self.of_vmid(memory, (vmid, Some(StageOne::All)), |shadow| {
+                    self.clear(shadow)
+                })
+            }
+            Invalidation::Stage2 { vmid, range } => self.of_vmid(memory, (vmid, None), |shadow| {
+                let mut shadow = shadow.write();
+                let effort = if shadow.has_taken(&range) { 0 } else { AT_ONCE };
+                let mut pages = Late::new(&self.pages);
+                let done = shadow.invalidate(&mut host(&mut pages), &range);
+                done.expect("no leaf is cut, so nothing can fail");
+                effort
+            }),
+            Invalidation::Stage1 {
+                regime: Regime::Vmid(vmid),
+                of,
+            } => self.of_vmid(memory, (vmid, Some(of)), |shadow| {
+                Self::forget_stage1(memory, shadow.read().context(), of);
+                0
+            }),
+        }
+    }
+
+    /// Acts on the shadows of one VMID, and forgets stage 1 in its contexts that have no table. Mostly there is one of
+    /// either.
+    #[inline]
+    fn of_vmid(
+        &self,
+        memory: &GuestMemory,
+        (vmid, of): (Vmid, Option<StageOne>),
+        mut act: impl FnMut(&RwLock<Shadow<MAX_CPUS>>) -> usize,
+    ) -> Completion {
+        let (shadow, other, are_more) = {
+            let pools = self.pools.lock();
+            let mut shadows = pools.with_table.with_vmid(vmid);
+            let shadow = shadows.next();
+            let mut are_more = shadow.is_some() && shadows.next().is_some();
+            let mut other = None;
+            if of.is_some() {
+                let mut others = pools.without_table.with_vmid(vmid);
+                other = others.next();
+                are_more |= other.is_some() && others.next().is_some();
+            }
+            (shadow, other, are_more)
+        };
+        if are_more {
+            return self.of_vmid_with_many(memory, (vmid, of), &mut act);
+        }
+        if let (Some(place), Some(of)) = (other, of) {
+            Self::forget_stage1(memory, memory.context(1 + place.index()), of);
+        }
+        if let Some(place) = shadow {
+            act(&self.shadows[place.index()]);
+        }
+        Completion::Done
+    }
+
+    /// The same where there are many.
+    #[cold]
+    #[inline(never)]
+    fn of_vmid_with_many(
+        &self,
+        memory: &GuestMemory,
+        (vmid, of): (Vmid, Option<StageOne>),
+        act: &mut dyn FnMut(&RwLock<Shadow<MAX_CPUS>>) -> usize,
+    ) -> Completion {
+        let (shadows, others) = {
+            let pools = self.pools.lock();
+            (
+                Set::new(pools.with_table.with_vmid(vmid)),
+                Set::new(pools.without_table.with_vmid(vmid)),
+            )
+        };
+        if let Some(of) = of {
+            for place in others.iter() {
+                Self::forget_stage1(memory, memory.context(1 + place), of);
+            }
+        }
+        self.each_of(&mut shadows.iter(), act)
+    }
+
+    fn invalidate_everything(&self, memory: &GuestMemory) -> Completion {
+        let (shadows, without_table) = {
+            let pools = self.pools.lock();
+            (pools.with_table.places(), pools.without_table.places())
+        };
+        for place in without_table {
+            let context = memory.context(1 + place.index());
+            Self::forget_stage1(memory, context, StageOne::All);
+        }
+        let mut places = shadows.map(Place::index);
+        self.each_of(&mut places, |shadow| self.clear(shadow))
+    }
+
+    /// Empties some shadows of a virtual machine that rests, from number `first` on; at which one to go on. Each is there
+    /// still.
+    pub(crate) fn clear_some(&self, first: usize) -> Option<usize> {
+        let end = self.shadows.len().min(first + AT_ONCE);
+        for shadow in &self.shadows[first..end] {
+            self.clear(shadow);
+        }
+        (end < self.shadows.len()).then_some(end)
+    }
+
+    /// Takes some tables apart that were in shadows; whether there may be more.
+    pub(crate) fn reclaim(&self) -> bool {
+        self.pages.lock().reclaim()
+    }
+
+    /// Empties one shadow that holds something, each in its turn: pages are wanted.
+    #[cold]
+    fn evict(&self) {
+        let count = self.shadows.len();
+        let first = self.victim.load(Ordering::Relaxed);
+        let turn = (0..count).map(|n| (first + n) % count);
+        for place in turn {
+            if self.clear(&self.shadows[place]) > 0 {
+                self.victim.store(place + 1, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+
+    /// Empties a shadow, and says what that was of [`AT_ONCE`].
+    fn clear(&self, shadow: &RwLock<Shadow<MAX_CPUS>>) -> usize {
+        self.empty(&mut shadow.write())
+    }
+
+    fn empty(&self, shadow: &mut Shadow<MAX_CPUS>) -> usize {
+        let effort = usize::from(!shadow.is_empty());
+        let done = shadow.clear(&mut host(&mut Late::new(&self.pages)));
+        done.expect("nothing can fail in emptying a table");
+        effort
+    }
+
+    /// What is held now.
+    pub(crate) fn stats(&self) -> ShadowStats {
+        let in_use = self.pools.lock().with_table.in_use();
+        let pages = self.pages.lock();
+        ShadowStats {
+            in_use,
+            count: self.shadows.len(),
+            table_pages: pages.taken(),
+            table_bytes: pages.area_bytes(),
+        }
+    }
+
+    /// Acts on shadows, and gives way to an interrupt once that was as much as may be done at once. `act` says what it
+    /// was.
+    fn each_of(
+        &self,
+        places: &mut dyn Iterator<Item = usize>,
+        mut act: impl FnMut(&RwLock<Shadow<MAX_CPUS>>) -> usize,
+    ) -> Completion {
+        let mut effort = 0;
+        for place in places {
+            if effort >= AT_ONCE {
+                if arch::is_interrupt_pending() {
+                    return Completion::Interrupted;
+                }
+                effort = 0;
+            }
+            effort += act(&self.shadows[place]);
+        }
+        Completion::Done
+    }
+
+    fn forget_stage1(memory: &GuestMemory, context: &Context<MAX_CPUS>, of: StageOne) {
+        Self::under(memory, context, || el2::invalidate_stage1(of));
+    }
+
+    /// Runs `body` under a context's VMID; not at all where no TLB can hold any of it.
+    fn under(memory: &GuestMemory, context: &Context<MAX_CPUS>, body: impl FnOnce()) {
+        if let Some(vttbr) = VMIDS.live(context) {
+            let vtcr = memory.geometry.vtcr(&memory.ids);
+            under(&Hardware, droste_stage2::Regime { vtcr, vttbr }, body);
+        }
+    }
+}
+
+/// A set of places.
+struct Set([u64; MOST_PLACES.div_ceil(64)]);
+
+impl Set {
+    #[inline(never)]
+    fn new(places: impl Iterator<Item = Place>) -> Self {
+        let mut words = [0; MOST_PLACES.div_ceil(64)];
+        for place in places {
+            words[place.index() / 64] |= 1 << (place.index() % 64);
+        }
+        Self(words)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        let is_in = |place: &usize| self.0[place / 64] >> (place % 64) & 1 != 0;
+        (0..MOST_PLACES).filter(is_in)
+    }
+}
+
+/// The machine, with pages from `supply`.
+fn host<S: PageSupply>(supply: &mut S) -> Host<'_, Hardware, S, MAX_CPUS> {
+    Host {
+        machine: &Hardware,
+        supply,
+        vmids: &VMIDS,
+    }
+}
