@@ -1,5 +1,5 @@
-//! A virtual machine: what it owns, how it is built and stopped. Its lives are `droste-life`'s; how one follows
-//! another is in [`rest`](crate::life::rest).
+//! A virtual machine: what it owns, how it is built and stopped. Its lives are `droste-life`'s; how one follows another is
+//! in [`life`](crate::life).
 
 use alloc::boxed::Box;
 use alloc::format;
