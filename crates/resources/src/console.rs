@@ -122,6 +122,7 @@ impl<U: Uarts> Console<U> {
     /// There are these VMs, and input is wanted from now on. The first has the keyboard.
     pub fn set_vms<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         self.lines = names.map(Line::new).collect();
+        self.output.hold_if_high();
         self.output.ask();
     }
 
@@ -151,7 +152,9 @@ impl<U: Uarts> Console<U> {
         self.output.start_line(Kind::Own);
         write(&mut self.output);
         self.output.end_line(Kind::Own);
-        self.output.hold_if_high();
+        if !self.lines.is_empty() {
+            self.output.hold_if_high();
+        }
     }
 
     /// Prints such a line if it need not wait for the UART. Whether it did.

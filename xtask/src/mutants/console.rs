@@ -213,10 +213,27 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "output-holds-for-guests-alone",
         "console.rs",
-        "        self.output.end_line(Kind::Own);
-        self.output.hold_if_high();
+        "        if !self.lines.is_empty() {
+            self.output.hold_if_high();
+        }
 ",
-        "        self.output.end_line(Kind::Own);
+        "",
+    ),
+    mutant(
+        "output-holds-nobody",
+        "console.rs",
+        "        if !self.lines.is_empty() {
+            self.output.hold",
+        "        {
+            self.output.hold",
+    ),
+    mutant(
+        "output-lets-those-write-who-come",
+        "console.rs",
+        "        self.output.hold_if_high();
+        self.output.ask();
+",
+        "        self.output.ask();
 ",
     ),
     mutant(

@@ -194,6 +194,19 @@ fn guests_are_held_while_much_waits_and_let_go_when_most_is_out() {
 }
 
 #[test]
+fn guests_that_come_when_much_waits_already_are_held_from_the_start() {
+    let mut t = Terminal::without_vms();
+    t.seen.is_waited_for.set(true);
+    t.say(&"x".repeat(10 << 10));
+    assert!(!t.seen.is_held.get(), "there is nobody to hold");
+    t.seen.is_waited_for.set(false);
+    t.console.set_vms(["a", "b", "c"].into_iter());
+    assert!(t.seen.is_held.get() && t.console.is_held());
+    t.drain();
+    assert!(!t.seen.is_held.get());
+}
+
+#[test]
 fn the_uart_interrupts_for_room_while_something_waits_for_it() {
     let mut t = Terminal::new();
     let interest = |t: &Terminal| t.seen.interest.get();

@@ -112,10 +112,16 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     pub(crate) fn new() -> Self {
+        let mut terminal = Self::without_vms();
+        terminal.console.set_vms(["a", "b", "c"].into_iter());
+        terminal
+    }
+
+    /// Before there are any.
+    pub(crate) fn without_vms() -> Self {
         let seen = Rc::new(Seen::default());
         *seen.guests.borrow_mut() = vec![(usize::MAX, Vec::new()); 3];
-        let mut console = Console::new(Hardware(Rc::clone(&seen)));
-        console.set_vms(["a", "b", "c"].into_iter());
+        let console = Console::new(Hardware(Rc::clone(&seen)));
         Self { console, seen }
     }
 
