@@ -2,7 +2,7 @@
 
 use super::report::{self, Moment};
 use super::terminal::{self, INPUT_BYTES, Key};
-use crate::vm::{Outcome, all};
+use crate::vm::{Outcome, Vm, all};
 
 /// The physical UART's interrupt: input arrived, or output has gone.
 pub(crate) fn interrupt() {
@@ -10,7 +10,8 @@ pub(crate) fn interrupt() {
         match key {
             Key::Guest(byte) => input(byte),
             Key::Report => report::print(Moment::OnTheWay),
-            Key::NextVm => switch_focus(),
+            Key::NextVm => terminal::switch_focus(all::vms()),
+            Key::Help => tell_keys(),
             Key::None => {}
         }
     }
@@ -24,7 +25,7 @@ fn input(byte: u8) {
     };
     let vm = all::vms().get(focus);
     let Some(vm) = vm.filter(|vm| vm.outcome() == Outcome::Running) else {
-        return switch_focus();
+        return terminal::switch_focus(all::vms());
     };
     if terminal::queue(vm, byte) {
         log::warn!(
@@ -34,9 +35,20 @@ fn input(byte: u8) {
     }
 }
 
-/// Gives the keyboard to the next VM that runs.
-fn switch_focus() {
-    if let Some(vm) = terminal::switch_focus(all::vms()) {
-        log::info!("input goes to {}", vm.name());
+/// Says what can be typed behind the escape key, and who hears everything else.
+fn tell_keys() {
+    log::info!(
+        "Ctrl-] s: report; Ctrl-] n: the keyboard goes to the next virtual machine; Ctrl-] Ctrl-]: sends a Ctrl-]"
+    );
+    let focus = terminal::focus().and_then(|focus| all::vms().get(focus));
+    if let Some(vm) = focus {
+        log::info!("what else is typed goes to {}", vm.name());
+    }
+}
+
+/// `vm` has ended, and others have not: whoever types at it learns how to go on.
+pub(crate) fn tell_end(vm: &Vm) {
+    if terminal::focus() == Some(vm.id) {
+        log::info!("any key gives the keyboard to the next virtual machine");
     }
 }

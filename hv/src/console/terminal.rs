@@ -5,8 +5,8 @@
 //! are collected and printed whole, as plain text behind their name, so that none looks like Droste's or another VM's.
 //! Input goes to the VM in focus, by way of a queue while it has no room; what does not fit there is lost, and Droste says
 //! so: were it held back, the escape key would be too. `Ctrl-]` is the escape: then `s` prints the
-//! report, `n` gives the focus to the next VM, and a second `Ctrl-]` is passed on. What keys do is in
-//! [`keyboard`](super::keyboard).
+//! report, `n` gives the focus to the next VM, `?` and `h` tell the keys, and a second `Ctrl-]` is passed on. What keys do
+//! is in [`keyboard`](super::keyboard).
 //!
 //! Locks: this one may be held while a VM's UART or GIC is locked, never the other way round.
 
@@ -114,6 +114,8 @@ pub(crate) enum Key {
     Report,
     /// The next VM is to have the keyboard.
     NextVm,
+    /// A person does not know the keys.
+    Help,
     /// Nothing, or nothing yet.
     None,
 }
@@ -139,23 +141,33 @@ pub(super) fn queue(vm: &Vm, byte: u8) -> bool {
         .is_some_and(|console| console.queue(vm, byte))
 }
 
-/// Gives the keyboard to the next of `vms` that runs, if one does.
-pub(super) fn switch_focus(vms: &[&'static Vm]) -> Option<&'static Vm> {
+/// Gives the keyboard to the next of `vms` that runs, if one does, and says so. What it has said of a line, a prompt
+/// perhaps, stands behind that.
+pub(super) fn switch_focus(vms: &[&'static Vm]) {
     let mut console = CONSOLE.lock();
-    let console = console.as_mut()?;
+    let Some(console) = console.as_mut() else {
+        return;
+    };
     let mut turn = (1..=vms.len()).map(|n| (console.focus + n) % vms.len());
-    let next = turn.find(|n| vms[*n].outcome() == Outcome::Running)?;
+    let Some(next) = turn.find(|n| vms[*n].outcome() == Outcome::Running) else {
+        return;
+    };
     console.focus = next;
     console.waiting.clear();
     console.has_lost = false;
     console.start_line();
+    let _ = write!(
+        Urgent(console),
+        "droste: input goes to {}",
+        vms[next].name()
+    );
+    Urgent(console).end_line();
     let mut line = core::mem::take(&mut console.lines[next]);
     for byte in &line {
         console.push(*byte);
     }
     line.clear();
     console.lines[next] = line;
-    Some(vms[next])
 }
 
 /// Puts one byte of `vm` out, or into its line; once that is too much, tells all guests to wait.
@@ -278,6 +290,7 @@ impl Console {
             }
             (Input::Escaped, b's') => Key::Report,
             (Input::Escaped, b'n') => Key::NextVm,
+            (Input::Escaped, b'?' | b'h') => Key::Help,
             (Input::Plain, byte) | (Input::Escaped, byte @ ESCAPE) => Key::Guest(byte),
             (Input::Escaped, _) => Key::None,
         })
