@@ -212,6 +212,19 @@ fn instead(error: Error, flag: &str) -> Error {
     ))
 }
 
+/// The modules below a directory that a guest needs, numbered in the order in which they load: file names and contents.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn modules_below(root: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let modules = Modules::below(root)?.load_order(&MODULES)?;
+    let named = modules
+        .into_iter()
+        .enumerate()
+        .map(|(number, module)| (format!("{number:02}-{}.ko", module.name), module.bytes));
+    Ok(named.collect())
+}
+
 /// Moves what a guest needs of an unpacked kernel package to `kept`: the image and the modules, unpacked and numbered
 /// in the order in which they load.
 fn keep_kernel(unpacked: &Path, kept: &Path, package: &str) -> Result<PathBuf> {
@@ -231,15 +244,8 @@ fn keep_kernel(unpacked: &Path, kept: &Path, package: &str) -> Result<PathBuf> {
         .iter()
         .find(|path| path.is_dir())
         .ok_or_else(|| Error::new(format!("the package {package} holds no kernel modules")))?;
-    for (number, module) in Modules::below(root)?
-        .load_order(&MODULES)?
-        .iter()
-        .enumerate()
-    {
-        files::write(
-            &modules_dir.join(format!("{number:02}-{}.ko", module.name)),
-            &module.bytes,
-        )?;
+    for (name, bytes) in modules_below(root)? {
+        files::write(&modules_dir.join(name), &bytes)?;
     }
     Ok(kept.to_owned())
 }

@@ -5,7 +5,7 @@
 //! the others are collected and printed whole, as plain text behind their name, so that none looks like the hypervisor's
 //! or another VM's. Input goes to the VM in focus, by way of a queue while it has no room; what does not fit there is lost,
 //! and the hypervisor is told: were it held back, the escape key would be too. `Ctrl-]` is the escape: then `s` prints the
-//! report, `n` gives the focus to the next VM, and a second `Ctrl-]` is passed on.
+//! report, `n` gives the focus to the next VM, `?` and `h` tell the keys, and a second `Ctrl-]` is passed on.
 //!
 //! # What a visit costs
 //! CPUs share a console, so each method is one visit under the caller's lock. None that a guest causes waits for the UART:
@@ -66,8 +66,10 @@ pub enum Event {
     Quiet,
     /// A person asks for the report.
     Report,
-    /// This VM has the keyboard now.
+    /// This VM has the keyboard now, and that was told if there was room.
     Focus(usize),
+    /// A person does not know the keys, nor that this VM has the keyboard.
+    Help(usize),
     /// This VM does not read its input, and the first byte of it is lost. Told once, until it reads some.
     Lost(usize),
 }
@@ -130,6 +132,11 @@ impl<U: Uarts> Console<U> {
         &self.output.uarts
     }
 
+    /// Index of the VM that has the keyboard.
+    pub const fn focus(&self) -> usize {
+        self.focus
+    }
+
     /// Whether guests are to see their UARTs full: one that is new must be told.
     pub const fn is_held(&self) -> bool {
         self.output.is_held
@@ -176,14 +183,20 @@ impl<U: Uarts> Console<U> {
     /// no key.
     ///
     /// Where the VM in focus has ended, as `is_running` says, a byte gives the keyboard to the next one that runs: only
-    /// then, so that what lines look like does not change under those who only read.
-    pub fn serve(&mut self, is_running: impl Fn(usize) -> bool) -> Option<Event> {
+    /// then, so that what lines look like does not change under those who only read. `tell` writes a line of the
+    /// hypervisor's that says which one has it now; what that one has said of a line, a prompt perhaps, stands behind it.
+    pub fn serve(
+        &mut self,
+        is_running: impl Fn(usize) -> bool,
+        tell: impl Fn(&mut dyn Write, usize),
+    ) -> Option<Event> {
         self.output.release();
         let byte = self.output.uarts.receive()?;
         Some(match self.keys.press(byte) {
             Key::Guest(byte) if is_running(self.focus) => self.input(byte),
-            Key::Guest(_) | Key::NextVm => self.focus_next(is_running),
+            Key::Guest(_) | Key::NextVm => self.focus_next(is_running, tell),
             Key::Report => Event::Report,
+            Key::Help => Event::Help(self.focus),
             Key::Nothing => Event::Quiet,
         })
     }
@@ -231,7 +244,11 @@ impl<U: Uarts> Console<U> {
     }
 
     /// Gives the keyboard to the next VM that runs.
-    fn focus_next(&mut self, is_running: impl Fn(usize) -> bool) -> Event {
+    fn focus_next(
+        &mut self,
+        is_running: impl Fn(usize) -> bool,
+        tell: impl Fn(&mut dyn Write, usize),
+    ) -> Event {
         let vms = self.lines.len();
         let mut turn = (1..=vms).map(|n| (self.focus + n) % vms);
         let Some(next) = turn.find(|vm| is_running(*vm)) else {
@@ -239,6 +256,11 @@ impl<U: Uarts> Console<U> {
         };
         self.focus = next;
         self.input.clear();
+        let mut length = Length(0);
+        tell(&mut length, next);
+        if self.output.start_if_room(length.0, Kind::Own) {
+            self.own_line(|line| tell(line, next));
+        }
         let line = &mut self.lines[next];
         if self.output.start_if_room(line.text().len(), Kind::Guests) {
             for byte in line.text() {

@@ -146,7 +146,11 @@ impl Terminal {
     pub(crate) fn press(&mut self, keys: &[u8], running: &[usize]) -> Vec<Event> {
         self.seen.keys.borrow_mut().extend(keys);
         let console = &mut self.console;
-        std::iter::from_fn(|| console.serve(|vm| running.contains(&vm))).collect()
+        let is_running = |vm| running.contains(&vm);
+        let tell = |line: &mut dyn std::fmt::Write, vm| {
+            write!(line, "hv: to {vm}").expect("a line takes all");
+        };
+        std::iter::from_fn(|| console.serve(is_running, tell)).collect()
     }
 
     /// Everything in the ring goes out, as interrupts ask for it.
