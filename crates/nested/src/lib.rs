@@ -62,7 +62,7 @@
 //! let of_l1 = Context::<4>::new(&mut canonical);
 //! let users = Users { vmids: &VMIDS, contexts: &[&of_l1] };
 //! let all = Mapping::new(Ipa(0x4000_0000), Pa(0x9000_0000), 0x100_0000, Attributes::RAM);
-//! canonical.map(&cpu, &mut pages, &all).discharge(&cpu, &mut pages, &users)?;
+//! canonical.exclusive(&cpu, &mut pages, &users).map(&all)?;
 //!
 //! // L1 made a table for L2 with a block of 1 GiB, and enters it.
 //! let memory = Memory(RefCell::new([(0x4000_0000, 0x4000_07fd)].into()));

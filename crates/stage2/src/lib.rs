@@ -33,6 +33,8 @@
 //!    then makes valid what waited for that; then gives pages back to their supply. It returns how the operation went.
 //! 3. There is no other way to those pages, and the table cannot be used in between.
 //!
+//! [`Table::exclusive`] has the short form of one change: `t.unmap(ipa, bytes)?` with its discharge.
+//!
 //! Operations that take `&Table` owe nothing that outlives the call, and run beside each other on many CPUs.
 //!
 //! # Behind the seam
@@ -112,7 +114,7 @@
 //! // Which pages does the guest write from here on? The slot logs stores, the block can no longer be written, and the
 //! // next store makes pages of it, one of which can.
 //! slots.set_log(ipa, DirtyLog::On)?;
-//! table.write_protect(&cpu, ram.ipa, ram.bytes).discharge(&cpu, &mut pool, &users)?;
+//! table.exclusive(&cpu, &mut pool, &users).write_protect(ram.ipa, ram.bytes)?;
 //! assert!(matches!(run(), Effect::Fault { kind: FaultKind::Permission, .. }));
 //! let esr = abort.with_fault_status(FaultStatus::Permission { level: 2 });
 //! let fault = Fault::new(esr, ipa, Privilege::El1).unwrap();
@@ -121,20 +123,19 @@
 //! assert_eq!(outcome, Outcome::Relaxed);
 //! assert_eq!(run(), Effect::Access { pa: Pa(0x10_0012_3000), level: 3 });
 //! let mut written = Vec::new();
-//! table
-//!     .dirty(&cpu, ram.ipa, ram.bytes, |ipa, bytes| written.push((ipa, bytes)))
-//!     .discharge(&cpu, &mut pool, &users)?;
+//! let mut t = table.exclusive(&cpu, &mut pool, &users);
+//! t.dirty(ram.ipa, ram.bytes, |ipa, bytes| written.push((ipa, bytes)))?;
 //! assert_eq!(written, [(ipa, 0x1000)]);
 //!
 //! // One page goes. No CPU can reach it any more, whatever it had in its TLB.
 //! slots.remove(ipa);
-//! table.unmap(&cpu, &mut pool, ipa, 0x1000).discharge(&cpu, &mut pool, &users)?;
+//! t.unmap(ipa, 0x1000)?;
 //! cpu.enter(Vcpu::new(0));
 //! assert_eq!(cpu.expect(store, Allowed::Fault), None);
 //! cpu.exit();
 //!
 //! // The end: all pages come back.
-//! table.free(&cpu).discharge(&cpu, &mut pool, &users)?;
+//! table.exclusive(&cpu, &mut pool, &users).free()?;
 //! context.retire(&mut table);
 //! pages.drain(&mut pool);
 //! assert_eq!(pool.0.len(), 15);
@@ -189,6 +190,7 @@ pub mod context;
 mod counters;
 mod entry;
 mod error;
+mod exclusive;
 pub mod fault;
 mod geometry;
 mod hole;
@@ -219,6 +221,7 @@ pub use attributes::{Access, Attributes, Memory, Privilege, scheme};
 pub use context::{Context, VcpuId};
 pub use counters::Counters;
 pub use error::Error;
+pub use exclusive::Exclusive;
 #[doc(inline)]
 pub use fault::{Cause, Decision, Fault, Origin, Outcome, Proposal, Reason, handle};
 pub use geometry::Geometry;

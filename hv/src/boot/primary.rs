@@ -57,7 +57,7 @@ fn primary(device_tree: Pa) -> ! {
         .enable(uart, gic::Trigger::Level, cpu.affinity);
     terminal::enable_interrupts();
     alarm::start_reports();
-    alarm::arm(cpu, None);
+    alarm::arm(cpu);
     for vm in all::vms() {
         if let Err(error) = lifecycle::open(vm) {
             log::error!("{}: {error}", vm.name());

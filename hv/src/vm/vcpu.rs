@@ -4,8 +4,8 @@ use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use droste_life::Kick;
+use droste_resources::Counters;
 
-use super::stats::Counters;
 use super::{VcpuState, Vm};
 use crate::machine::cpu::Cpu;
 
