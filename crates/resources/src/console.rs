@@ -66,10 +66,10 @@ pub enum Event {
     Quiet,
     /// A person asks for the report.
     Report,
-    /// This VM has the keyboard now, and that was told if there was room.
+    /// A person asks for the keys.
+    Help,
+    /// This VM is to have the keyboard: [`Console::give`] does it, once that was said.
     Focus(usize),
-    /// A person does not know the keys, nor that this VM has the keyboard.
-    Help(usize),
     /// This VM does not read its input, and the first byte of it is lost. Told once, until it reads some.
     Lost(usize),
 }
@@ -132,11 +132,6 @@ impl<U: Uarts> Console<U> {
         &self.output.uarts
     }
 
-    /// Index of the VM that has the keyboard.
-    pub const fn focus(&self) -> usize {
-        self.focus
-    }
-
     /// Whether guests are to see their UARTs full: one that is new must be told.
     pub const fn is_held(&self) -> bool {
         self.output.is_held
@@ -183,20 +178,15 @@ impl<U: Uarts> Console<U> {
     /// no key.
     ///
     /// Where the VM in focus has ended, as `is_running` says, a byte gives the keyboard to the next one that runs: only
-    /// then, so that what lines look like does not change under those who only read. `tell` writes a line of the
-    /// hypervisor's that says which one has it now; what that one has said of a line, a prompt perhaps, stands behind it.
-    pub fn serve(
-        &mut self,
-        is_running: impl Fn(usize) -> bool,
-        tell: impl Fn(&mut dyn Write, usize),
-    ) -> Option<Event> {
+    /// then, so that what lines look like does not change under those who only read.
+    pub fn serve(&mut self, is_running: impl Fn(usize) -> bool) -> Option<Event> {
         self.output.release();
         let byte = self.output.uarts.receive()?;
         Some(match self.keys.press(byte) {
             Key::Guest(byte) if is_running(self.focus) => self.input(byte),
-            Key::Guest(_) | Key::NextVm => self.focus_next(is_running, tell),
+            Key::Guest(_) | Key::NextVm => self.next(is_running),
             Key::Report => Event::Report,
-            Key::Help => Event::Help(self.focus),
+            Key::Help => Event::Help,
             Key::Nothing => Event::Quiet,
         })
     }
@@ -243,32 +233,34 @@ impl<U: Uarts> Console<U> {
         self.input.feed(|byte| uarts.offer(self.focus, byte));
     }
 
-    /// Gives the keyboard to the next VM that runs.
-    fn focus_next(
-        &mut self,
-        is_running: impl Fn(usize) -> bool,
-        tell: impl Fn(&mut dyn Write, usize),
-    ) -> Event {
+    /// The next VM that runs.
+    fn next(&self, is_running: impl Fn(usize) -> bool) -> Event {
         let vms = self.lines.len();
         let mut turn = (1..=vms).map(|n| (self.focus + n) % vms);
         let Some(next) = turn.find(|vm| is_running(*vm)) else {
             return Event::Quiet;
         };
-        self.focus = next;
+        Event::Focus(next)
+    }
+
+    /// Index of the VM that has the keyboard.
+    pub const fn focus(&self) -> usize {
+        self.focus
+    }
+
+    /// Gives the keyboard to `vm`. What it has written of a line, a prompt perhaps, stands behind what was printed before.
+    pub fn give(&mut self, vm: usize) {
+        self.focus = vm;
         self.input.clear();
-        let mut length = Length(0);
-        tell(&mut length, next);
-        if self.output.start_if_room(length.0, Kind::Own) {
-            self.own_line(|line| tell(line, next));
-        }
-        let line = &mut self.lines[next];
+        let Some(line) = self.lines.get_mut(vm) else {
+            return;
+        };
         if self.output.start_if_room(line.text().len(), Kind::Guests) {
             for byte in line.text() {
                 self.output.send(*byte, Kind::Guests);
             }
         }
         line.clear();
-        Event::Focus(next)
     }
 }
 

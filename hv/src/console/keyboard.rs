@@ -11,19 +11,29 @@ pub(crate) fn interrupt() {
     let name = |vm: usize| all::vms()[vm].name();
     while let Some(event) = terminal::serve() {
         match event {
-            Event::Quiet | Event::Focus(_) => {}
+            Event::Quiet => {}
             Event::Report => report::print(Moment::OnTheWay),
-            Event::Help(vm) => {
-                log::info!(
-                    "Ctrl-] s: report; Ctrl-] n: the keyboard goes to the next virtual machine; Ctrl-] Ctrl-]: sends a Ctrl-]"
-                );
-                log::info!("what else is typed goes to {}", name(vm));
+            Event::Help => tell_keys(),
+            Event::Focus(vm) => {
+                log::info!("input goes to {}", name(vm));
+                terminal::give(vm);
             }
             Event::Lost(vm) => log::warn!(
                 "{} does not read its input: of what is typed ahead, more than {INPUT_BYTES} bytes are lost",
                 name(vm)
             ),
         }
+    }
+}
+
+/// Says what can be typed behind the escape key, and who hears everything else.
+fn tell_keys() {
+    log::info!(
+        "Ctrl-] s: report; Ctrl-] n: the keyboard goes to the next virtual machine; Ctrl-] Ctrl-]: sends a Ctrl-]"
+    );
+    let focus = terminal::focus().and_then(|focus| all::vms().get(focus));
+    if let Some(vm) = focus {
+        log::info!("what else is typed goes to {}", vm.name());
     }
 }
 

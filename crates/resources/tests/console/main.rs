@@ -238,22 +238,10 @@ fn keys_go_to_the_vm_in_focus_and_behind_the_escape_to_the_hypervisor() {
 }
 
 #[test]
-fn help_says_who_has_the_keyboard() {
-    let mut t = Terminal::new();
-    assert_eq!(t.press(b"\x1d?", &ALL)[1], Event::Help(0));
-    t.press(&[ESCAPE, b'n'], &ALL);
-    assert_eq!(t.press(b"\x1dh", &ALL)[1], Event::Help(1));
-    assert_eq!(t.console.focus(), 1);
-}
-
-#[test]
 fn the_focus_goes_to_the_next_that_runs() {
     let mut t = Terminal::new();
     let next = [ESCAPE, b'n'];
-    let focus = |t: &mut Terminal, running: &[usize]| {
-        t.drain();
-        t.press(&next, running)[1]
-    };
+    let focus = |t: &mut Terminal, running: &[usize]| t.press(&next, running)[1];
     assert_eq!(focus(&mut t, &[0, 2]), Event::Focus(2));
     assert_eq!(focus(&mut t, &ALL), Event::Focus(0));
     assert_eq!(focus(&mut t, &[0]), Event::Focus(0), "round to itself");
@@ -274,7 +262,24 @@ fn a_vm_that_gets_the_focus_goes_on_with_its_line() {
     t.write(0, b"more\n");
     assert_eq!(
         t.text(),
-        "prompt of a> \r\nhv: to 1\r\n\x1b[1mlogin: root\r\n[a] more\r\n"
+        "prompt of a> \r\n\x1b[1mlogin: root\r\n[a] more\r\n"
+    );
+}
+
+#[test]
+fn a_prompt_stands_behind_the_line_that_says_whose_it_is() {
+    let mut t = Terminal::new();
+    t.write(0, b"a> ");
+    t.write(1, b"b> ");
+    t.seen.keys.borrow_mut().extend([ESCAPE, b'n']);
+    let next = std::iter::from_fn(|| t.console.serve(|_| true)).last();
+    assert_eq!(next, Some(Event::Focus(1)));
+    assert_eq!(t.console.focus(), 0, "not yet");
+    t.say("input goes to b");
+    t.console.give(1);
+    assert_eq!(
+        (t.console.focus(), t.text().as_str()),
+        (1, "a> \r\ninput goes to b\r\nb> ")
     );
 }
 

@@ -146,11 +146,14 @@ impl Terminal {
     pub(crate) fn press(&mut self, keys: &[u8], running: &[usize]) -> Vec<Event> {
         self.seen.keys.borrow_mut().extend(keys);
         let console = &mut self.console;
-        let is_running = |vm| running.contains(&vm);
-        let tell = |line: &mut dyn std::fmt::Write, vm| {
-            write!(line, "hv: to {vm}").expect("a line takes all");
+        let mut serve = || {
+            let event = console.serve(|vm| running.contains(&vm))?;
+            if let Event::Focus(vm) = event {
+                console.give(vm);
+            }
+            Some(event)
         };
-        std::iter::from_fn(|| console.serve(is_running, tell)).collect()
+        std::iter::from_fn(&mut serve).collect()
     }
 
     /// Everything in the ring goes out, as interrupts ask for it.
