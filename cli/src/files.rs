@@ -73,7 +73,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
         (&mut file).take(READ_MAX).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    read().context(|| format!("cannot read {}", path.display()))
+    read()
+        .context(|| format!("cannot read {}", path.display()))
+        .map_err(|error| error.help("check the path, and that it is a file that you may read"))
 }
 
 /// The text of a file, or of a pipe: of something that has an end soon.
@@ -173,7 +175,7 @@ mod tests {
             (dir.path(), "it is a directory, not a file"),
         ] {
             let error = read(path).expect_err("refused").to_string();
-            assert!(error.ends_with(why), "{error}");
+            assert!(error.contains(why), "{error}");
         }
         let long = dir.path().join("long");
         fs::write(&long, vec![b' '; (1 << 20) + 1]).expect("written");
@@ -182,7 +184,7 @@ mod tests {
         let file = File::create(&long).expect("made");
         file.set_len(READ_MAX).expect("sparse");
         let error = read(&long).expect_err("refused").to_string();
-        assert!(error.ends_with("it has 4 GiB and more"), "{error}");
+        assert!(error.contains("it has 4 GiB and more"), "{error}");
     }
 
     #[test]

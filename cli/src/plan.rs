@@ -12,10 +12,11 @@ use crate::description::{
 };
 use crate::error::{Context, Result};
 use crate::files;
-use crate::qemu::{Device, DeviceKind, TRANSPORTS_PER_VM};
+use crate::qemu::{Device, DeviceKind, DiskImage, TRANSPORTS_PER_VM};
 use crate::setup::Setup;
 use crate::setup::cache::Cache;
 use crate::setup::guest::Kernel;
+use crate::setup::initrd::ModulesOf;
 use crate::setup::monitor::Provisions;
 use crate::setup::{guest, initrd};
 
@@ -57,8 +58,8 @@ impl PlannedVm {
             .into_iter()
             .filter_map(|(what, file)| Some((what, file?)));
         let disks = self.devices.iter().filter_map(|device| match &device.kind {
-            DeviceKind::Disk(file) | DeviceKind::ReadOnlyDisk(file) => Some(("disk", file)),
-            DeviceKind::Net => None,
+            DeviceKind::Disk(disk) => Some(("disk", &disk.file)),
+            DeviceKind::Net(_) => None,
         });
         let own = parts
             .chain(disks)
@@ -265,18 +266,33 @@ fn warnings(located: &[(Description, Located)]) -> Vec<String> {
         .iter()
         .filter_map(|(vm, located)| little_memory(vm, located));
     let vms: Vec<&Description> = located.iter().map(|(vm, _)| vm).collect();
+    let bare = vms.iter().filter_map(|vm| without_modules(vm));
     little
+        .chain(bare)
         .chain(limits::warnings(&vms, &limits::Host::own()))
         .collect()
+}
+
+/// What is to be said of a kernel that has devices, and a RAM disk without modules for them.
+fn without_modules(vm: &Description) -> Option<String> {
+    let is_own = matches!(vm.kernel.value, Part::File(_));
+    let initrd = vm.initrd.as_ref().map(|initrd| &initrd.value);
+    let is_ours = matches!(initrd, Some(Part::Debian(_)));
+    (is_own && is_ours && vm.modules.is_none() && vm.device_count() > 0).then(|| {
+        format!(
+            "{} has devices, and its RAM disk has no modules for a kernel that is a file: it finds them if virtio_mmio, \
+             virtio_blk and virtio_net are built in, or with modules = \"DIR\", its lib/modules/RELEASE",
+            vm.name.value
+        )
+    })
 }
 
 /// Where the parts of a description are, fetched if need be, but for its monitors.
 fn fetch(setup: &Setup, vm: &Description) -> Result<Located> {
     let kernel = |package: &str| setup.kernel(package).map(Some);
     let hypervisor = || setup.hypervisor().map(Some);
-    let mut located = locate(vm, kernel, hypervisor, |kernel| {
-        setup.initrd(kernel).map(Some)
-    })?;
+    let initrd = |modules: &ModulesOf<'_>| setup.initrd_with(modules).map(Some);
+    let mut located = locate(vm, kernel, hypervisor, initrd)?;
     located.vms = vm
         .vms
         .iter()
@@ -289,7 +305,7 @@ fn fetch(setup: &Setup, vm: &Description) -> Result<Located> {
 fn find(cache: Option<&Cache>, vm: &Description) -> Located {
     let kernel = |package: &str| Ok(cache.and_then(|cache| guest::cached_kernel(cache, package)));
     let initrd =
-        |kernel: Option<&Kernel>| Ok(cache.and_then(|cache| initrd::cached(cache, kernel)));
+        |modules: &ModulesOf<'_>| Ok(cache.and_then(|cache| initrd::cached(cache, modules)));
     let Ok(mut located) = locate::<Infallible>(vm, kernel, || Ok(None), initrd);
     located.vms = vm.vms.iter().map(|vm| find(cache, vm)).collect();
     located
@@ -301,7 +317,7 @@ fn locate<E>(
     vm: &Description,
     kernel_of: impl Fn(&str) -> Result<Option<Kernel>, E>,
     hypervisor: impl Fn() -> Result<Option<PathBuf>, E>,
-    initrd_for: impl Fn(Option<&Kernel>) -> Result<Option<PathBuf>, E>,
+    initrd_for: impl Fn(&ModulesOf<'_>) -> Result<Option<PathBuf>, E>,
 ) -> Result<Located, E> {
     let both = |kernel: &Part, initrd: Option<&Placed<Part>>| {
         let packaged = match kernel {
@@ -309,7 +325,17 @@ fn locate<E>(
             Part::File(_) | Part::Hypervisor => None,
         };
         let initrd = match initrd.map(|initrd| &initrd.value) {
-            Some(Part::Debian(_)) => initrd_for(packaged.as_ref())?,
+            Some(Part::Debian(_)) => {
+                let named = vm.modules.as_ref().map(|modules| modules.value.as_path());
+                // One that is not there has a finding.
+                let named = named.filter(|dir| dir.is_dir()).map(ModulesOf::Dir);
+                let own = || {
+                    packaged
+                        .as_ref()
+                        .map_or(ModulesOf::Nothing, ModulesOf::Package)
+                };
+                initrd_for(&named.unwrap_or_else(own))?
+            }
             Some(Part::File(file)) => Some(file.clone()),
             Some(Part::Hypervisor) | None => None,
         };
@@ -347,15 +373,18 @@ fn monitors(setup: &Setup, vm: &Description, kernel: Option<&Path>) -> Result<Ve
 fn devices(vm: &Description, monitors: &[PathBuf], first_transport: u32) -> Vec<Device> {
     let mut monitors = monitors.iter();
     let disks = vm.disks.iter().map(|disk| match &disk.value {
-        Disk::File(file) => DeviceKind::Disk(absolute(file)),
+        Disk::File(image) => DeviceKind::Disk(DiskImage {
+            file: absolute(&image.file),
+            ..image.clone()
+        }),
         Disk::Monitor(_) => {
             let file = monitors
                 .next()
                 .expect("a fetched description has its disks");
-            DeviceKind::ReadOnlyDisk(file.clone())
+            DeviceKind::Disk(DiskImage::read_only(file))
         }
     });
-    let net = vm.net.iter().map(|_| DeviceKind::Net);
+    let net = vm.net.iter().map(|net| DeviceKind::Net(net.value.clone()));
     (first_transport..)
         .zip(disks.chain(net))
         .map(|(transport, kind)| Device { kind, transport })
@@ -551,8 +580,26 @@ mod tests {
             "droste.virtio droste.self-report droste.l2=qemu droste.l2=vmm"
         );
         assert_eq!(told(false), "droste.virtio droste.l2=vmm");
-        let disk = DeviceKind::ReadOnlyDisk("monitor.img".into());
+        let disk = DeviceKind::Disk(DiskImage::read_only("monitor.img"));
         assert_eq!(plan.devices()[1].kind, disk);
+    }
+
+    #[test]
+    fn a_kernel_that_may_not_find_its_devices_is_told_of() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("vm.toml");
+        let told = |keys: &str| {
+            let text = format!("name = \"vm\"\nkernel = \"Image\"\n{keys}\n");
+            files::write(&file, text.as_bytes()).expect("written");
+            let (vms, found) = load(std::slice::from_ref(&file), &Overrides::default());
+            assert_eq!(found, []);
+            without_modules(&vms[0])
+        };
+        let ours = "initrd = \"debian:busybox-static\"\nnet = \"user\"";
+        assert!(told(ours).is_some_and(|told| told.starts_with("vm has devices")));
+        assert_eq!(told(&format!("{ours}\nmodules = \"6.12\"")), None);
+        assert_eq!(told("initrd = \"own\"\nnet = \"user\""), None);
+        assert_eq!(told("initrd = \"debian:busybox-static\""), None);
     }
 
     #[test]

@@ -23,9 +23,9 @@ pub(super) fn execute(arguments: &Arguments) -> Result<()> {
     let setup = Setup::new()?;
     let told = |what: &str, path: &Path| say::result(&format!("{what:<12}{}", path.display()));
     told("cache", setup.cache().root())?;
+    let plan = Plan::prepare(&setup, &arguments.vms.files()?, &arguments.vms.overrides())?;
     told("QEMU", &setup.qemu(arguments.qemu.as_deref())?)?;
     told("hypervisor", &setup.hypervisor()?)?;
-    let plan = Plan::prepare(&setup, &arguments.vms.files()?, &arguments.vms.overrides())?;
     for vm in plan.vms() {
         say::result(&format!("{}:", vm.name()))?;
         for (what, file) in vm.files() {

@@ -3,6 +3,7 @@
 use droste_image::Console;
 
 use crate::description::{Description, Disk, Part};
+use crate::qemu::{Access, Format};
 use crate::setup::monitor::Monitor;
 
 /// What a description asks for, in a few lines.
@@ -25,6 +26,11 @@ pub fn summary(vm: &Description) -> String {
             .iter()
             .map(|initrd| format!("  RAM disk      {}", part(&initrd.value))),
     );
+    lines.extend(
+        vm.modules
+            .iter()
+            .map(|modules| format!("  modules       {}", modules.value.display())),
+    );
     lines.push(format!("  command line  {}", vm.cmdline.value));
     if let Some(dom0) = &vm.dom0 {
         let initrd = dom0.initrd.as_ref();
@@ -42,11 +48,18 @@ pub fn summary(vm: &Description) -> String {
             .iter()
             .map(|disk| format!("  disk          {}", shown(&disk.value))),
     );
-    lines.extend(
-        vm.net
-            .iter()
-            .map(|_| "  network       behind QEMU's own router".to_owned()),
-    );
+    lines.extend(vm.net.iter().map(|net| {
+        let ports = net.value.iter().map(|forward| {
+            format!(
+                "; {}:{} leads to its port {}",
+                forward.address, forward.host, forward.guest
+            )
+        });
+        format!(
+            "  network       behind QEMU's own router{}",
+            ports.collect::<String>()
+        )
+    }));
     let console = if vm.console == Console::Uart {
         "on the terminal"
     } else {
@@ -64,7 +77,17 @@ pub fn summary(vm: &Description) -> String {
 
 fn shown(disk: &Disk) -> String {
     match disk {
-        Disk::File(file) => file.display().to_string(),
+        Disk::File(image) => {
+            let format = match image.format {
+                Format::Raw => "",
+                Format::Qcow2 => ", qcow2",
+            };
+            let access = match image.access {
+                Access::ReadWrite => "",
+                Access::ReadOnly => ", read-only",
+            };
+            format!("{}{format}{access}", image.file.display())
+        }
         Disk::Monitor(Monitor::Vmm) => "a guest of its own, with the project's monitor".into(),
         Disk::Monitor(Monitor::Qemu) => "a guest of its own, with Debian's QEMU".into(),
     }

@@ -165,8 +165,13 @@ pub fn kernel(cache: &Cache, package: &str) -> Result<Kernel> {
         let _step = progress::step(&format!("fetching the guest's kernel ({package})"));
         let (name, suite) = of_suite(package);
         let apt = Apt::open(&dir.join("apt"), &[suite], Some("arm64"))
-            .map_err(|e| instead(e, "kernel"))?;
-        let packages = packages(&apt, name)?;
+            .map_err(|error| of_archive(error, suite))
+            .map_err(|error| instead(error, "kernel"))?;
+        let packages = packages(&apt, name).map_err(|error| {
+            error.help(format!(
+                "look whether Debian's {suite} has the package {name}: https://packages.debian.org/{suite}/{name}"
+            ))
+        })?;
         let unpacked = dir.join("unpacked");
         for package in [&packages.image].into_iter().chain(&packages.modules) {
             apt.unpack(package, &unpacked)?;
@@ -206,10 +211,31 @@ fn entry(package: &str) -> String {
     format!("debian/{package}")
 }
 
+/// Adds that a suite may not be there, which apt does not tell from an archive that is not.
+fn of_archive(error: Error, suite: &str) -> Error {
+    if suite == STABLE {
+        return error;
+    }
+    error.help(format!("or look whether Debian has a suite {suite}"))
+}
+
 fn instead(error: Error, flag: &str) -> Error {
     error.help(format!(
         "or name a file of your own as {flag} in the description"
     ))
+}
+
+/// The modules below a directory that a guest needs, numbered in the order in which they load: file names and contents.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn modules_below(root: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let modules = Modules::below(root)?.load_order(&MODULES)?;
+    let named = modules
+        .into_iter()
+        .enumerate()
+        .map(|(number, module)| (format!("{number:02}-{}.ko", module.name), module.bytes));
+    Ok(named.collect())
 }
 
 /// Moves what a guest needs of an unpacked kernel package to `kept`: the image and the modules, unpacked and numbered
@@ -231,15 +257,8 @@ fn keep_kernel(unpacked: &Path, kept: &Path, package: &str) -> Result<PathBuf> {
         .iter()
         .find(|path| path.is_dir())
         .ok_or_else(|| Error::new(format!("the package {package} holds no kernel modules")))?;
-    for (number, module) in Modules::below(root)?
-        .load_order(&MODULES)?
-        .iter()
-        .enumerate()
-    {
-        files::write(
-            &modules_dir.join(format!("{number:02}-{}.ko", module.name)),
-            &module.bytes,
-        )?;
+    for (name, bytes) in modules_below(root)? {
+        files::write(&modules_dir.join(name), &bytes)?;
     }
     Ok(kept.to_owned())
 }
@@ -330,6 +349,13 @@ mod tests {
             };
             assert_eq!(files::read_text(&kernel.image()), Ok(place.into()));
         }
+    }
+
+    #[test]
+    fn a_suite_that_may_not_be_there_is_told_of() {
+        let said = |suite| of_archive(Error::new("apt-get failed"), suite).to_string();
+        assert!(said("sdi").contains("whether Debian has a suite sdi"));
+        assert_eq!(said(STABLE), "apt-get failed");
     }
 
     #[test]

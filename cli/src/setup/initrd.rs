@@ -47,12 +47,34 @@ enum Entry<'a> {
     Device(u32, u32),
 }
 
-/// The RAM disk for a kernel of the archive, or for another one (then without modules), from the cache or built.
+/// Where the modules of the RAM disk's kernel are.
+#[derive(Clone, Copy, Debug)]
+pub enum ModulesOf<'a> {
+    /// A package brought them.
+    Package(&'a Kernel),
+    /// In a directory such as `lib/modules/RELEASE`.
+    Dir(&'a Path),
+    /// There are none.
+    Nothing,
+}
+
+impl ModulesOf<'_> {
+    /// In the order in which they load, as file names and contents.
+    fn read(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        match self {
+            Self::Package(kernel) => kernel.modules(),
+            Self::Dir(dir) => guest::modules_below(dir),
+            Self::Nothing => Ok(Vec::new()),
+        }
+    }
+}
+
+/// The RAM disk with these modules, from the cache or built.
 ///
 /// # Errors
 /// If busybox cannot be fetched or a file cannot be read or written.
-pub fn initrd(cache: &Cache, kernel: Option<&Kernel>) -> Result<PathBuf> {
-    let archive = content(&guest::busybox(cache)?, kernel)?;
+pub fn initrd(cache: &Cache, modules: &ModulesOf<'_>) -> Result<PathBuf> {
+    let archive = content(&guest::busybox(cache)?, modules)?;
     cache.get_or_make_version(&entry(&archive), |dir| {
         let path = dir.join("initrd.cpio");
         files::write(&path, &archive)?;
@@ -61,14 +83,13 @@ pub fn initrd(cache: &Cache, kernel: Option<&Kernel>) -> Result<PathBuf> {
 }
 
 /// The RAM disk if the cache has it.
-pub fn cached(cache: &Cache, kernel: Option<&Kernel>) -> Option<PathBuf> {
-    let archive = content(&guest::cached_busybox(cache)?, kernel).ok()?;
+pub fn cached(cache: &Cache, modules: &ModulesOf<'_>) -> Option<PathBuf> {
+    let archive = content(&guest::cached_busybox(cache)?, modules).ok()?;
     cache.get(&entry(&archive))
 }
 
-fn content(busybox: &Path, kernel: Option<&Kernel>) -> Result<Vec<u8>> {
-    let modules = kernel.map(Kernel::modules).transpose()?.unwrap_or_default();
-    archive(&files::read(busybox)?, &modules)
+fn content(busybox: &Path, modules: &ModulesOf<'_>) -> Result<Vec<u8>> {
+    archive(&files::read(busybox)?, &modules.read()?)
         .context(|| "cannot build the guest's initial RAM disk".into())
 }
 

@@ -475,5 +475,12 @@ fn a_wrong_word_is_guessed_and_a_wrong_file_of_the_command_line_is_named() {
         error.contains("relative to the current directory"),
         "{error}"
     );
+    // Before anything is fetched or built.
+    let error = said(&["setup", "nothing.toml"]);
+    assert!(
+        error.starts_with("error: nothing.toml: cannot be read: "),
+        "{error}"
+    );
+    assert!(said(&["image", "--verify", "nothing"]).contains("  help: check the path"));
     assert!(stage.run(&["--stats", "5"]).status.success());
 }

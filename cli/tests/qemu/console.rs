@@ -18,6 +18,11 @@ fn a_shell_answers_and_the_report_comes_on_demand() {
     terminal.shell_says("echo asleep-$((1+2)); sleep 1000", "asleep-3");
     terminal.keys("\x03");
     terminal.shell_says("echo awake-$((2+2))", "awake-4");
+    for key in ["?", "h"] {
+        terminal.keys(&format!("{ESCAPE}{key}"));
+        terminal.wait_for("droste: Ctrl-] s: report; Ctrl-] n: the keyboard goes to the next");
+        terminal.wait_for("droste: what else is typed goes to linux");
+    }
     terminal.keys(&format!("{ESCAPE}s"));
     terminal.wait_for("linux: running");
     terminal.wait_for("EL2 memory: ");
@@ -32,14 +37,16 @@ fn the_keyboard_goes_to_the_next_virtual_machine() {
     stage.linux("other", 1, "");
     let mut terminal = stage.run_on(2).on_terminal();
     terminal.shell_says("hostname the-$((1+0))st; hostname", "the-1st");
+    // Its first prompt is an unfinished line, which is shown when it gets the keyboard.
+    terminal.wait_for("[other] Linux ");
     terminal.keys(&format!("{ESCAPE}n"));
-    terminal.wait_for("input goes to other");
-    // It may be at its first prompt, which went by as an unfinished line, or not yet there.
-    terminal.keys("\n");
+    terminal.wait_for("droste: input goes to other\r\n");
     terminal.shell_says("echo $(hostname)-$((1+1))nd", "other-2nd");
     terminal.shell("poweroff");
     terminal.wait_for("reboot: Power down");
-    terminal.keys(&format!("{ESCAPE}n"));
+    terminal.wait_for("droste: other: powered off");
+    terminal.wait_for("droste: any key gives the keyboard to the next virtual machine");
+    terminal.keys("x");
     terminal.wait_for("input goes to linux");
     terminal.keys("\n");
     terminal.power_off();

@@ -2,7 +2,7 @@
 //! is sound by itself.
 
 use crate::stage::{DROSTE, Turn, must_say, parts, patient};
-use droste::qemu::{Device, DeviceKind, Machine, Session, tied};
+use droste::qemu::{Device, DeviceKind, DiskImage, Machine, Session, tied};
 use droste::setup::Setup;
 use droste::setup::guest::KERNEL_PACKAGE;
 use droste::setup::monitor::{L2, Monitor, Provisions};
@@ -37,7 +37,7 @@ fn host(monitor: Monitor, words: &str) -> droste::Result<Machine> {
     machine.append =
         format!("console=ttyAMA0 loglevel=5 cryptomgr.notests panic=5 droste.virtio {words}");
     machine.devices = vec![Device {
-        kind: DeviceKind::ReadOnlyDisk(provisions.disk(&setup)?),
+        kind: DeviceKind::Disk(DiskImage::read_only(provisions.disk(&setup)?)),
         transport: 0,
     }];
     Ok(machine)

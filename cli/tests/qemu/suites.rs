@@ -61,5 +61,5 @@ fn the_newest_kernel_runs_a_guest_without_vhe() {
 
 #[test]
 fn the_newest_kernel_protects_a_guest_from_itself() {
-    nests(El2::Nvhe, "kvm-arm.mode=protected", "Protected hVHE");
+    nests(El2::Nvhe, "kvm-arm.mode=protected", "Protected nVHE");
 }

@@ -5,7 +5,7 @@
 //! the others are collected and printed whole, as plain text behind their name, so that none looks like the hypervisor's
 //! or another VM's. Input goes to the VM in focus, by way of a queue while it has no room; what does not fit there is lost,
 //! and the hypervisor is told: were it held back, the escape key would be too. `Ctrl-]` is the escape: then `s` prints the
-//! report, `n` gives the focus to the next VM, and a second `Ctrl-]` is passed on.
+//! report, `n` gives the focus to the next VM, `?` and `h` tell the keys, and a second `Ctrl-]` is passed on.
 //!
 //! # What a visit costs
 //! CPUs share a console, so each method is one visit under the caller's lock. None that a guest causes waits for the UART:
@@ -66,7 +66,9 @@ pub enum Event {
     Quiet,
     /// A person asks for the report.
     Report,
-    /// This VM has the keyboard now.
+    /// A person asks for the keys.
+    Help,
+    /// This VM is to have the keyboard: [`Console::give`] does it, once that was said.
     Focus(usize),
     /// This VM does not read its input, and the first byte of it is lost. Told once, until it reads some.
     Lost(usize),
@@ -185,8 +187,9 @@ impl<U: Uarts> Console<U> {
         let byte = self.output.uarts.receive()?;
         Some(match self.keys.press(byte) {
             Key::Guest(byte) if is_running(self.focus) => self.input(byte),
-            Key::Guest(_) | Key::NextVm => self.focus_next(is_running),
+            Key::Guest(_) | Key::NextVm => self.next(is_running),
             Key::Report => Event::Report,
+            Key::Help => Event::Help,
             Key::Nothing => Event::Quiet,
         })
     }
@@ -233,23 +236,34 @@ impl<U: Uarts> Console<U> {
         self.input.feed(|byte| uarts.offer(self.focus, byte));
     }
 
-    /// Gives the keyboard to the next VM that runs.
-    fn focus_next(&mut self, is_running: impl Fn(usize) -> bool) -> Event {
+    /// The next VM that runs.
+    fn next(&self, is_running: impl Fn(usize) -> bool) -> Event {
         let vms = self.lines.len();
         let mut turn = (1..=vms).map(|n| (self.focus + n) % vms);
         let Some(next) = turn.find(|vm| is_running(*vm)) else {
             return Event::Quiet;
         };
-        self.focus = next;
+        Event::Focus(next)
+    }
+
+    /// Index of the VM that has the keyboard.
+    pub const fn focus(&self) -> usize {
+        self.focus
+    }
+
+    /// Gives the keyboard to `vm`. What it has written of a line, a prompt perhaps, stands behind what was printed before.
+    pub fn give(&mut self, vm: usize) {
+        self.focus = vm;
         self.input.clear();
-        let line = &mut self.lines[next];
+        let Some(line) = self.lines.get_mut(vm) else {
+            return;
+        };
         if self.output.start_if_room(line.text().len(), Kind::Guests) {
             for byte in line.text() {
                 self.output.send(*byte, Kind::Guests);
             }
         }
         line.clear();
-        Event::Focus(next)
     }
 }
 

@@ -61,6 +61,18 @@ pub(super) fn serve() -> Option<Event> {
     CONSOLE.lock().as_mut()?.serve(is_running)
 }
 
+/// Index of the VM that has the keyboard.
+pub(super) fn focus() -> Option<usize> {
+    CONSOLE.lock().as_ref().map(Console::focus)
+}
+
+/// Gives it to this one.
+pub(super) fn give(vm: usize) {
+    if let Some(console) = CONSOLE.lock().as_mut() {
+        console.give(vm);
+    }
+}
+
 /// Puts one byte of `vm` out, or into its line; once that is too much, tells all guests to wait.
 #[inline]
 pub(crate) fn transmit(vm: &Vm, byte: u8) {

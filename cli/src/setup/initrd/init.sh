@@ -21,7 +21,7 @@ size=$(value droste.size)
 
 if word droste.virtio; then
     for module in /lib/modules/*.ko; do
-        insmod "$module"
+        [ ! -e "$module" ] || insmod "$module"
     done
     # The disk with what virtual machines of this machine's own need, if there is one.
     for disk in /dev/vd*; do

@@ -10,6 +10,7 @@ pub(super) enum Key {
     Guest(u8),
     Report,
     NextVm,
+    Help,
     Nothing,
 }
 
@@ -31,6 +32,7 @@ impl Keys {
             }
             (Self::Escaped, b's') => Key::Report,
             (Self::Escaped, b'n') => Key::NextVm,
+            (Self::Escaped, b'?' | b'h') => Key::Help,
             (Self::Plain, byte) | (Self::Escaped, byte @ ESCAPE) => Key::Guest(byte),
             (Self::Escaped, _) => Key::Nothing,
         }
@@ -61,6 +63,7 @@ mod tests {
             let meaning = match byte {
                 b's' => Key::Report,
                 b'n' => Key::NextVm,
+                b'?' | b'h' => Key::Help,
                 0x1d => Key::Guest(0x1d),
                 _ => Key::Nothing,
             };

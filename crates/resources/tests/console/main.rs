@@ -280,6 +280,23 @@ fn a_vm_that_gets_the_focus_goes_on_with_its_line() {
 }
 
 #[test]
+fn a_prompt_stands_behind_the_line_that_says_whose_it_is() {
+    let mut t = Terminal::new();
+    t.write(0, b"a> ");
+    t.write(1, b"b> ");
+    t.seen.keys.borrow_mut().extend([ESCAPE, b'n']);
+    let next = std::iter::from_fn(|| t.console.serve(|_| true)).last();
+    assert_eq!(next, Some(Event::Focus(1)));
+    assert_eq!(t.console.focus(), 0, "not yet");
+    t.say("input goes to b");
+    t.console.give(1);
+    assert_eq!(
+        (t.console.focus(), t.text().as_str()),
+        (1, "a> \r\ninput goes to b\r\nb> ")
+    );
+}
+
+#[test]
 fn input_waits_for_its_vm_in_order_and_what_is_lost_is_told_once() {
     let mut t = Terminal::new();
     t.seen.guests.borrow_mut()[0].0 = 2;

@@ -152,7 +152,14 @@ impl Terminal {
     pub(crate) fn press(&mut self, keys: &[u8], running: &[usize]) -> Vec<Event> {
         self.seen.keys.borrow_mut().extend(keys);
         let console = &mut self.console;
-        std::iter::from_fn(|| console.serve(|vm| running.contains(&vm))).collect()
+        let mut serve = || {
+            let event = console.serve(|vm| running.contains(&vm))?;
+            if let Event::Focus(vm) = event {
+                console.give(vm);
+            }
+            Some(event)
+        };
+        std::iter::from_fn(&mut serve).collect()
     }
 
     /// Everything in the ring goes out, as interrupts ask for it.
