@@ -13,6 +13,8 @@ use std::path::PathBuf;
 
 use droste_image::{Console, El2, OnReboot};
 
+use crate::files;
+use crate::qemu::{DiskImage, Forward};
 use crate::setup::monitor::Monitor;
 
 pub use diagnostic::{Diagnostic, Place, Placed, report};
@@ -34,8 +36,8 @@ pub enum Part {
 /// What is on a disk.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Disk {
-    /// A raw image, which the guest may write to.
-    File(PathBuf),
+    /// A file.
+    File(DiskImage),
     /// What a guest that is a hypervisor needs for guests of its own: this monitor, and the machine's own kernel. Written
     /// `droste:vmm` or `debian:qemu-system-arm`.
     Monitor(Monitor),
@@ -64,12 +66,14 @@ pub struct Description {
     pub kernel: Placed<Part>,
     /// The initial RAM disk.
     pub initrd: Option<Placed<Part>>,
+    /// Where the modules of a kernel that is a file are, for Debian's RAM disk.
+    pub modules: Option<Placed<PathBuf>>,
     /// The guest's command line.
     pub cmdline: Placed<String>,
     /// Disks.
     pub disks: Vec<Placed<Disk>>,
-    /// Whether it has a network adapter; the place is that of the word.
-    pub net: Option<Placed<()>>,
+    /// Its network adapter, if it has one, as the ports of the host that lead to its own.
+    pub net: Option<Placed<Vec<Forward>>>,
     /// Whether it has a console.
     pub console: Console,
     /// What a reset does.
@@ -132,7 +136,7 @@ pub fn load(files: &[PathBuf], overrides: &Overrides) -> (Vec<Description>, Vec<
     let mut descriptions = Vec::new();
     let mut diagnostics = Vec::new();
     for file in files {
-        let text = match std::fs::read_to_string(file) {
+        let text = match files::text(file) {
             Ok(text) => text,
             Err(error) => {
                 diagnostics.push(Diagnostic {

@@ -1,12 +1,14 @@
 //! QEMU as the machine: its command line as data, and its console under a deadline.
 
+mod device;
 mod machine;
 mod session;
 mod transcript;
 
 pub use crate::child::tied;
-pub use machine::{
-    CPU, Device, DeviceKind, El2, Machine, TRANSPORTS_PER_PAGE, TRANSPORTS_PER_VM,
-    VMS_WITH_DEVICES_MAX,
+pub use device::{
+    Access, Device, DeviceKind, DiskImage, Format, Forward, Protocol, TRANSPORTS_PER_PAGE,
+    TRANSPORTS_PER_VM, VMS_WITH_DEVICES_MAX,
 };
+pub use machine::{CPU, El2, Machine};
 pub use session::{Session, run_with_deadline};

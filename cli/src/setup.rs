@@ -23,6 +23,7 @@ use crate::error::Result;
 use build::Program;
 use cache::Cache;
 use guest::Kernel;
+use initrd::ModulesOf;
 
 /// Brings the parts of a run, from the cache or anew.
 #[derive(Clone, Debug)]
@@ -88,7 +89,15 @@ impl Setup {
     /// # Errors
     /// If it cannot be fetched or built.
     pub fn initrd(&self, kernel: Option<&Kernel>) -> Result<PathBuf> {
-        initrd::initrd(&self.cache, kernel)
+        self.initrd_with(&kernel.map_or(ModulesOf::Nothing, ModulesOf::Package))
+    }
+
+    /// The same with modules from anywhere.
+    ///
+    /// # Errors
+    /// If it cannot be fetched or built.
+    pub fn initrd_with(&self, modules: &ModulesOf<'_>) -> Result<PathBuf> {
+        initrd::initrd(&self.cache, modules)
     }
 
     /// The virtual machine monitor that guests run, built from this workspace.

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use droste_image::kernel::{Header, KernelError, Placement};
 use droste_image::{El2, VMS_MAX};
 
 use super::{Description, Diagnostic, Disk, Part, Place};
-use crate::qemu::{TRANSPORTS_PER_VM, VMS_WITH_DEVICES_MAX};
-use crate::setup::guest::XEN_PACKAGE;
+use crate::files::{self, Identity};
+use crate::qemu::{Access, DiskImage, Format, Protocol, TRANSPORTS_PER_VM, VMS_WITH_DEVICES_MAX};
+use crate::setup::guest::is_xen_package;
 
 /// Bytes of a kernel that its judgement needs.
 const KERNEL_START: u64 = 4096;
@@ -45,15 +47,25 @@ pub fn inspect(vms: &[(Description, Located)]) -> Vec<Diagnostic> {
         inspection.hypervisor(vm);
         inspection.inner(vm, located);
         inspection.disks(vm);
+        inspection.network(vm);
+        inspection.modules(vm);
     }
     inspection.diagnostics
+}
+
+/// What a file is to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Disk,
 }
 
 #[derive(Default)]
 struct Inspection<'a> {
     diagnostics: Vec<Diagnostic>,
     names: HashMap<&'a str, &'a Place>,
-    disks: HashMap<PathBuf, &'a Place>,
+    disks: HashMap<Identity, (&'a Place, Access)>,
+    ports: HashMap<(Protocol, u16), &'a Place>,
 }
 
 impl<'a> Inspection<'a> {
@@ -120,12 +132,12 @@ impl<'a> Inspection<'a> {
             let len = file
                 .as_ref()
                 .zip(part)
-                .and_then(|(file, part)| self.length(file, &part.place));
+                .and_then(|(file, part)| self.length(file, &part.place, Kind::File));
             len.unwrap_or(0)
         });
         let blobs = [blobs[0] + inner_bytes(located), blobs[1], blobs[2]];
         let Some(file) = &located.kernel else { return };
-        let Some(len) = self.length(file, &vm.kernel.place) else {
+        let Some(len) = self.length(file, &vm.kernel.place, Kind::File) else {
             return;
         };
         match header(file) {
@@ -140,7 +152,7 @@ impl<'a> Inspection<'a> {
     }
 
     fn hypervisor(&mut self, vm: &Description) {
-        let is_xen = vm.kernel.value == Part::Debian(XEN_PACKAGE.into());
+        let is_xen = matches!(&vm.kernel.value, Part::Debian(package) if is_xen_package(package));
         let is_droste = vm.kernel.value == Part::Hypervisor;
         let name = if is_xen { "Xen" } else { "Droste" };
         let starts = if is_xen {
@@ -219,7 +231,7 @@ impl<'a> Inspection<'a> {
 
     fn disks(&mut self, vm: &'a Description) {
         for disk in &vm.disks {
-            let Disk::File(file) = &disk.value else {
+            let Disk::File(image) = &disk.value else {
                 if vm.dom0.is_some() {
                     let message = "the disk is for a Linux with KVM, and dom0 has no EL2";
                     self.find(&disk.place, message.into(), "take it out".into());
@@ -229,78 +241,132 @@ impl<'a> Inspection<'a> {
                 }
                 continue;
             };
-            let Some(len) = self.length(file, &disk.place) else {
-                continue;
-            };
-            let shown = file.display();
-            if let Some(format) = disk_format(file) {
+            self.image(image, &disk.place);
+        }
+    }
+
+    fn image(&mut self, image: &DiskImage, place: &'a Place) {
+        let DiskImage {
+            file,
+            format,
+            access,
+        } = image;
+        let Some(len) = self.length(file, place, Kind::Disk) else {
+            return;
+        };
+        let shown = file.display();
+        match (format, disk_format(file)) {
+            (Format::Qcow2, Some("qcow2")) => {}
+            (Format::Qcow2, _) => {
+                let message = format!("the disk {shown} is no qcow2 image");
+                self.find(place, message, "take out format = \"qcow2\"".into());
+            }
+            (Format::Raw, Some("qcow2")) => {
+                let help = format!("say disk = {{ file = \"{shown}\", format = \"qcow2\" }}");
+                let message = format!("the disk {shown} is a qcow2 image, not a raw one");
+                self.find(place, message, help);
+            }
+            (Format::Raw, Some(other)) => {
                 let help = format!("convert it: qemu-img convert -O raw {shown} {shown}.raw");
-                self.find(
-                    &disk.place,
-                    format!("the disk {shown} is a {format} image, not a raw one"),
-                    help,
-                );
-            } else if !len.is_multiple_of(SECTOR) {
+                let message = format!("the disk {shown} is a {other} image, not a raw one");
+                self.find(place, message, help);
+            }
+            (Format::Raw, None) if !len.is_multiple_of(SECTOR) => {
                 let padded = len.next_multiple_of(SECTOR);
                 let message =
                     format!("the disk {shown} has {len} bytes, which is no multiple of {SECTOR}");
-                self.find(
-                    &disk.place,
-                    message,
-                    format!("round it up: truncate -s {padded} {shown}"),
-                );
+                let help = format!("round it up: truncate -s {padded} {shown}");
+                self.find(place, message, help);
             }
-            if let Err(error) = File::options().write(true).open(file) {
-                self.find(
-                    &disk.place,
-                    format!("the disk {shown} cannot be written: {error}"),
-                    "make it writable".into(),
-                );
+            (Format::Raw, None) => {}
+        }
+        if *access == Access::ReadWrite
+            && let Err(error) = File::options().write(true).open(file)
+        {
+            let message = format!("the disk {shown} cannot be written: {error}");
+            let help = "make it writable, or say { file = …, readonly = true }".into();
+            self.find(place, message, help);
+        }
+        // By another name or another link it is the same disk.
+        let Some(identity) = Identity::of(file) else {
+            return;
+        };
+        match self.disks.get(&identity) {
+            Some((_, Access::ReadOnly)) if *access == Access::ReadOnly => {}
+            Some((first, _)) => {
+                let message = format!("the disk {shown} is in use already: {first}");
+                let help =
+                    "give each virtual machine a copy of its own, or all of them readonly = true";
+                self.find(place, message, help.into());
             }
-            let Ok(real) = fs::canonicalize(file) else {
-                continue;
-            };
-            match self.disks.get(&real) {
-                Some(&first) => {
-                    let message = format!("the disk {shown} is in use already: {first}");
-                    self.find(
-                        &disk.place,
-                        message,
-                        "give each virtual machine a copy of its own".into(),
-                    );
-                }
-                None => {
-                    self.disks.insert(real, &disk.place);
-                }
+            None => {
+                self.disks.insert(identity, (place, *access));
             }
         }
     }
 
-    /// The length of a file with something in it; otherwise a finding.
-    fn length(&mut self, file: &Path, place: &Place) -> Option<u64> {
-        match fs::metadata(file) {
-            Err(error) => self.unreadable(place, file, &error),
-            Ok(data) if data.is_dir() => {
-                self.find(
-                    place,
-                    format!("{} is a directory", file.display()),
-                    "name a file in it".into(),
-                );
+    fn network(&mut self, vm: &'a Description) {
+        let Some(net) = &vm.net else { return };
+        for forward in &net.value {
+            let port = (forward.protocol, forward.host);
+            if let Some(first) = self.ports.insert(port, &net.place) {
+                let message = format!("the host's port {} is taken already: {first}", forward.host);
+                self.find(&net.place, message, "name another port of the host".into());
             }
-            Ok(data) if data.is_file() && data.len() == 0 => {
-                self.find(
-                    place,
-                    format!("{} is empty", file.display()),
-                    "check its path".into(),
-                );
+        }
+    }
+
+    fn modules(&mut self, vm: &Description) {
+        let Some(modules) = &vm.modules else { return };
+        let is_own = matches!(vm.kernel.value, Part::File(_));
+        let initrd = vm.initrd.as_ref().map(|initrd| &initrd.value);
+        let is_ours = matches!(initrd, Some(Part::Debian(_)));
+        if !is_own || !is_ours {
+            let message =
+                "modules are for a kernel that is a file, with the RAM disk debian:busybox-static";
+            let help = "take it out: packages bring their modules, and a RAM disk of one's own has them in it";
+            self.find(&modules.place, message.into(), help.into());
+        } else if !modules.value.is_dir() {
+            let message = format!("there is no directory {}", modules.value.display());
+            let help = "name the one with the kernel's release, as make modules_install makes it";
+            self.find(&modules.place, message, help.into());
+        }
+    }
+
+    /// The length of a file with something in it, or of a block device where that is a disk; otherwise a finding.
+    fn length(&mut self, file: &Path, place: &Place, kind: Kind) -> Option<u64> {
+        let shown = file.display();
+        let data = match fs::metadata(file) {
+            Ok(data) => data,
+            Err(error) => {
+                self.unreadable(place, file, &error);
+                return None;
             }
-            Ok(data) => return Some(data.len()),
+        };
+        let is_disk = kind == Kind::Disk && data.file_type().is_block_device();
+        if data.is_file() && data.len() == 0 {
+            self.find(place, format!("{shown} is empty"), "check its path".into());
+        } else if data.is_dir() {
+            self.find(
+                place,
+                format!("{shown} is a directory"),
+                "name a file in it".into(),
+            );
+        } else if data.is_file() || is_disk {
+            return Some(data.len());
+        } else {
+            let message = format!("{shown} is {}", files::kind(data.file_type()));
+            self.find(place, message, "name a file".into());
         }
         None
     }
 
     fn unreadable(&mut self, place: &Place, file: &Path, error: &std::io::Error) {
-        let help = "check the path; it is relative to the description that names it".into();
+        let help = if place.is_flag() {
+            "check the path; it is relative to the current directory".into()
+        } else {
+            "check the path; it is relative to the description that names it".into()
+        };
         self.find(
             place,
             format!("cannot read {}: {error}", file.display()),
@@ -335,9 +401,8 @@ fn inner_bytes(located: &Located) -> u64 {
 /// What the start of a kernel file says.
 pub(super) fn header(file: &Path) -> std::io::Result<Result<Header, KernelError>> {
     let mut start = Vec::new();
-    File::open(file)?
-        .take(KERNEL_START)
-        .read_to_end(&mut start)?;
+    let (opened, _) = files::open(file)?;
+    opened.take(KERNEL_START).read_to_end(&mut start)?;
     Ok(Header::parse(&start))
 }
 
@@ -639,17 +704,109 @@ mod tests {
     }
 
     #[test]
+    fn a_hard_link_of_a_disk_is_the_same_disk() {
+        let dir = directory();
+        put(&dir, "disk", &[0; 512]);
+        fs::hard_link(dir.path().join("disk"), dir.path().join("other")).expect("linked");
+        let text =
+            |name, disk| format!("name = \"{name}\"\nkernel = \"Image\"\ndisk = \"{disk}\"\n");
+        let found = findings(&dir, &[&text("a", "disk"), &text("b", "other")]);
+        assert!(
+            found.len() == 1 && found[0].contains("other is in use already: 0.toml:3:8"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_file_is_told_and_not_read() {
+        let dir = directory();
+        let made = std::process::Command::new("mkfifo")
+            .arg(dir.path().join("pipe"))
+            .status();
+        assert!(made.expect("started").success());
+        let good = "name = \"a\"\nkernel = \"Image\"\n";
+        for (text, place) in [
+            ("name = \"a\"\nkernel = \"pipe\"\n".to_owned(), "2:10"),
+            (format!("{good}initrd = \"pipe\"\n"), "3:10"),
+            (format!("{good}disk = \"pipe\"\n"), "3:8"),
+        ] {
+            let expected = format!("0.toml:{place}: pipe is a pipe\n  help: name a file");
+            assert_eq!(one(&dir, &text), expected);
+        }
+        let text = format!("{good}initrd = \"/dev/zero\"\n");
+        assert!(one(&dir, &text).contains("/dev/zero is a device"));
+    }
+
+    #[test]
     fn a_disk_that_qemu_would_misread_is_told() {
         let dir = directory();
         put(&dir, "disk", b"QFI\xfb and so on");
         let text = "name = \"a\"\nkernel = \"Image\"\ndisk = \"disk\"\n";
-        assert!(one(&dir, text).contains(
-            "is a qcow2 image, not a raw one\n  help: convert it: qemu-img convert -O raw"
-        ));
+        assert!(
+            one(&dir, text)
+                .contains("is a qcow2 image, not a raw one\n  help: say disk = { file = \"")
+        );
         put(&dir, "disk", &[0; 513]);
         assert!(one(&dir, text).contains(
             "513 bytes, which is no multiple of 512\n  help: round it up: truncate -s 1024"
         ));
+    }
+
+    #[test]
+    fn a_disk_is_what_its_description_says() {
+        let dir = directory();
+        put(&dir, "disk", b"QFI\xfb and so on");
+        let vm = |name: &str, disk: &str| {
+            format!("name = \"{name}\"\nkernel = \"Image\"\ndisk = {{ file = \"disk\"{disk} }}\n")
+        };
+        let qcow2 = ", format = \"qcow2\"";
+        assert_eq!(findings(&dir, &[&vm("a", qcow2)]), [] as [String; 0]);
+        let read_only = format!("{qcow2}, readonly = true");
+        let both = [vm("a", &read_only), vm("b", &read_only)];
+        assert_eq!(findings(&dir, &[&both[0], &both[1]]), [] as [String; 0]);
+        let found = findings(&dir, &[&both[0], &vm("b", qcow2)]);
+        assert!(
+            found.len() == 1
+                && found[0].contains("1.toml:3:8: the disk disk is in use already: 0.toml:3:8"),
+            "{found:?}"
+        );
+        put(&dir, "disk", b"VMDK");
+        assert!(one(&dir, &vm("a", qcow2)).contains("the disk disk is no qcow2 image"));
+    }
+
+    #[test]
+    fn a_port_of_the_host_leads_to_one_guest() {
+        let vm = |name: &str, port: &str| {
+            format!(
+                "name = \"{name}\"\nkernel = \"Image\"\nnet = {{ user = true, forward = [\"{port}\"] }}\n"
+            )
+        };
+        let dir = directory();
+        let (a, b) = (vm("a", "2222:22"), vm("b", "2223:22"));
+        assert_eq!(findings(&dir, &[&a, &b]), [] as [String; 0]);
+        let found = findings(&dir, &[&a, &vm("b", "2222:80")]);
+        assert!(
+            found.len() == 1
+                && found[0]
+                    .starts_with("1.toml:3:7: the host's port 2222 is taken already: 0.toml:3:7"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn modules_are_for_a_kernel_of_ones_own_on_our_ram_disk() {
+        let dir = directory();
+        fs::create_dir(dir.path().join("6.12")).expect("made");
+        let vm = |initrd: &str, modules: &str| {
+            format!(
+                "name = \"a\"\nkernel = \"Image\"\ninitrd = \"{initrd}\"\nmodules = \"{modules}\"\n"
+            )
+        };
+        let ours = "debian:busybox-static";
+        assert_eq!(findings(&dir, &[&vm(ours, "6.12")]), [] as [String; 0]);
+        assert!(one(&dir, &vm(ours, "6.13")).contains("0.toml:4:11: there is no directory 6.13"));
+        put(&dir, "own", b"x");
+        assert!(one(&dir, &vm("own", "6.12")).contains("0.toml:4:11: modules are for a kernel"));
     }
 
     #[test]

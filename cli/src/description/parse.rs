@@ -10,9 +10,10 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::value::{
-    Read, boolean, el2, number, reboot, size, string, strings, table, tables, user,
+    DiskValue, Read, boolean, disks, el2, net, number, reboot, size, string, table, tables,
 };
 use super::{Description, Diagnostic, Disk, Dom0, Part, Place, Placed};
+use crate::qemu::DiskImage;
 use crate::setup::guest::{BUSYBOX_PACKAGE, KERNEL_PACKAGE, is_kernel_package, is_linux_package};
 use crate::setup::monitor::Monitor;
 
@@ -20,12 +21,13 @@ use crate::setup::monitor::Monitor;
 type Key = (&'static str, &'static str);
 
 /// Every key.
-const KEYS: [Key; 13] = [
+const KEYS: [Key; 14] = [
     ("name", "\"linux\""),
     ("vcpus", "2"),
     ("memory", "\"512M\""),
     ("kernel", "\"debian:linux-image-cloud-arm64\""),
     ("initrd", "\"debian:busybox-static\""),
+    ("modules", "\"lib/modules/6.12\""),
     ("cmdline", "\"console=ttyAMA0\""),
     ("disk", "\"disk.img\""),
     ("net", "\"user\""),
@@ -106,16 +108,18 @@ pub(super) fn parse(file: &Path, text: &str) -> (Description, Vec<Diagnostic>) {
         keys: &KEYS,
         diagnostics: Vec::new(),
     };
-    for error in errors {
-        let span = error.span().unwrap_or(0..0);
+    reader.unknown_keys();
+    let description = reader.description();
+    // What cannot be read as TOML is not known: all else that could be said of it follows from the first mistake.
+    let first = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+    if let Some(error) = errors.iter().min_by_key(|error| first(error)) {
+        reader.diagnostics.clear();
         reader.find(
-            &span,
+            &error.span().unwrap_or(0..0),
             error.message().to_owned(),
             "write it as TOML: key = value, with text in quotes".into(),
         );
     }
-    reader.unknown_keys();
-    let description = reader.description();
     (description, reader.diagnostics)
 }
 
@@ -143,11 +147,16 @@ impl<'a> Reader<'a> {
             self.machine_kernel()
         };
         let initrd = self.initrd();
+        let modules = self.optional("modules", string);
+        let modules = modules.map(|modules| Placed {
+            value: self.beside(&modules.value),
+            place: modules.place,
+        });
         let cmdline = self.cmdline();
         let disks = self
-            .optional("disk", strings)
+            .optional("disk", disks)
             .map_or_else(Vec::new, |disks| disks.value);
-        let net = self.optional("net", user);
+        let net = self.optional("net", net);
         let console = self
             .optional("console", boolean)
             .is_none_or(|console| console.value);
@@ -161,6 +170,7 @@ impl<'a> Reader<'a> {
             memory: self.or_stand_in(memory, MEMORY_MAX),
             kernel,
             initrd,
+            modules,
             cmdline,
             disks: disks.iter().filter_map(|disk| self.disk(disk)).collect(),
             net,
@@ -386,19 +396,26 @@ impl<'a> Reader<'a> {
         None
     }
 
-    fn disk(&mut self, name: &Spanned<String>) -> Option<Placed<Disk>> {
-        let source = name.get_ref();
-        let named = MONITORS.iter().find(|(known, _)| known == source);
+    fn disk(&mut self, disk: &Spanned<DiskValue>) -> Option<Placed<Disk>> {
+        let source = disk.get_ref().name.as_str();
+        let named = MONITORS.iter().find(|(known, _)| *known == source);
         if let Some((_, monitor)) = named {
-            return Some(self.placed(name, |_| Disk::Monitor(*monitor)));
+            return Some(self.placed(disk, |_| Disk::Monitor(*monitor)));
         }
         if source.starts_with("debian:") || source.starts_with("droste:") {
             let known = MONITORS.map(|(known, _)| known).join(" or ");
             let message = format!("there is no disk {source:?}");
-            self.find(&name.span(), message, format!("use {known}, or a file"));
+            self.find(&disk.span(), message, format!("use {known}, or a file"));
             return None;
         }
-        Some(self.placed(name, |name| Disk::File(self.beside(name))))
+        let image = |disk: &DiskValue| {
+            Disk::File(DiskImage {
+                file: self.beside(&disk.name),
+                format: disk.format,
+                access: disk.access,
+            })
+        };
+        Some(self.placed(disk, image))
     }
 
     /// A file's name is relative to the description that names it.
@@ -512,8 +529,14 @@ el2 = "nvhe"
         assert_eq!(
             disks,
             [
-                (Disk::File("dir/a.img".into()), "dir/vm.toml:8:9".into()),
-                (Disk::File("/b.img".into()), "dir/vm.toml:8:18".into())
+                (
+                    Disk::File(DiskImage::raw("dir/a.img")),
+                    "dir/vm.toml:8:9".into()
+                ),
+                (
+                    Disk::File(DiskImage::raw("/b.img")),
+                    "dir/vm.toml:8:18".into()
+                )
             ]
         );
         assert!(vm.net.is_some());
@@ -749,9 +772,12 @@ el2 = "nvhe"
     fn broken_toml_names_the_line() {
         let (_, findings) = read("name = \"a\"\nkernel = \nvcpus = 1\n");
         assert!(
-            findings
-                .iter()
-                .any(|found| found.starts_with("dir/vm.toml:2:")),
+            findings.len() == 1 && findings[0].starts_with("dir/vm.toml:2:"),
+            "{findings:?}"
+        );
+        let (_, findings) = read(&"%PNG = \0 ] no key\n".repeat(80));
+        assert!(
+            findings.len() == 1 && findings[0].starts_with("dir/vm.toml:1:"),
             "{findings:?}"
         );
         let (_, findings) = read("name = \"a\"\nname = \"b\"\nkernel = \"k\"\n");

@@ -4,6 +4,8 @@ use droste_image::{El2, OnReboot};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::qemu::{Access, Format, Forward};
+
 /// Reads a value, or says what it must be.
 pub(super) type Read<'a, T> = fn(&'a Spanned<DeValue<'a>>) -> Result<T, &'static str>;
 
@@ -50,30 +52,82 @@ pub(super) fn size(value: &Spanned<DeValue<'_>>) -> Result<u64, &'static str> {
         .ok_or("a size with its unit in quotes (K, M, G)")
 }
 
-/// One name or a list of names.
-pub(super) fn strings<'a>(
+/// A disk as a description has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct DiskValue {
+    pub(super) name: String,
+    pub(super) format: Format,
+    pub(super) access: Access,
+}
+
+/// One disk or a list of disks, each by its name, or a table.
+pub(super) fn disks<'a>(
     value: &'a Spanned<DeValue<'a>>,
-) -> Result<Vec<Spanned<String>>, &'static str> {
-    const EXPECTED: &str = "the name of a file in quotes, or a list of such names";
+) -> Result<Vec<Spanned<DiskValue>>, &'static str> {
+    const EXPECTED: &str = "the name of a file in quotes, { file = \"…\", format = \"raw\" or \"qcow2\", readonly = true or \
+                            false }, or a list of these";
     let one = |value: &'a Spanned<DeValue<'a>>| {
-        Some(Spanned::new(
-            value.span(),
-            value.get_ref().as_str()?.to_owned(),
-        ))
+        let disk = match value.get_ref() {
+            DeValue::Table(table) => disk(table)?,
+            name => DiskValue {
+                name: name.as_str()?.to_owned(),
+                format: Format::Raw,
+                access: Access::ReadWrite,
+            },
+        };
+        Some(Spanned::new(value.span(), disk))
     };
     match value.get_ref() {
         DeValue::Array(list) => list.iter().map(one).collect::<Option<_>>().ok_or(EXPECTED),
-        _ => one(value).map(|name| vec![name]).ok_or(EXPECTED),
+        _ => one(value).map(|disk| vec![disk]).ok_or(EXPECTED),
     }
 }
 
-pub(super) fn user(value: &Spanned<DeValue<'_>>) -> Result<(), &'static str> {
-    value
-        .get_ref()
-        .as_str()
-        .filter(|word| *word == "user")
-        .map(|_| ())
-        .ok_or("\"user\", the only kind there is")
+fn disk(table: &DeTable<'_>) -> Option<DiskValue> {
+    let mut file = None;
+    let mut disk = DiskValue {
+        name: String::new(),
+        format: Format::Raw,
+        access: Access::ReadWrite,
+    };
+    for (key, value) in table {
+        let value = value.get_ref();
+        match key.get_ref().as_ref() {
+            "file" => file = Some(value.as_str()?.to_owned()),
+            "format" => disk.format = Format::from_word(value.as_str()?)?,
+            "readonly" if value.as_bool()? => disk.access = Access::ReadOnly,
+            "readonly" => {}
+            _ => return None,
+        }
+    }
+    disk.name = file?;
+    Some(disk)
+}
+
+/// A network adapter: `"user"`, or a table with ports that are forwarded.
+pub(super) fn net(value: &Spanned<DeValue<'_>>) -> Result<Vec<Forward>, &'static str> {
+    const EXPECTED: &str = "\"user\", or { user = true, forward = [\"HOST:GUEST\"] } with ports such as \"2222:22\" or \
+                            \"0.0.0.0:53:53/udp\"";
+    let read = || match value.get_ref() {
+        DeValue::Table(table) => {
+            let mut forwards = Vec::new();
+            for (key, value) in table {
+                let value = value.get_ref();
+                match (key.get_ref().as_ref(), value) {
+                    ("user", DeValue::Boolean(true)) => {}
+                    ("forward", DeValue::Array(list)) => {
+                        let ports =
+                            |port: &Spanned<DeValue<'_>>| Forward::parse(port.get_ref().as_str()?);
+                        forwards = list.iter().map(ports).collect::<Option<_>>()?;
+                    }
+                    _ => return None,
+                }
+            }
+            Some(forwards)
+        }
+        word => (word.as_str() == Some("user")).then(Vec::new),
+    };
+    read().ok_or(EXPECTED)
 }
 
 pub(super) fn reboot(value: &Spanned<DeValue<'_>>) -> Result<OnReboot, &'static str> {
@@ -92,7 +146,7 @@ pub(super) fn el2(value: &Spanned<DeValue<'_>>) -> Result<El2, &'static str> {
         .ok_or("\"vhe\", \"nvhe\" or \"none\"")
 }
 
-/// The bytes that a size such as `512M`, `512MiB` or `2G` stands for; units are powers of 1024.
+/// The bytes that a size such as `512M`, `512MB` or `2G` stands for; units are powers of 1024, as those of QEMU and Docker.
 ///
 /// ```
 /// use droste::description::parse_size;
@@ -103,9 +157,9 @@ pub fn parse_size(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let number: u64 = digits.parse().ok()?;
     let shift = match text.get(digits.len()..)?.trim() {
-        "K" | "KiB" => 10,
-        "M" | "MiB" => 20,
-        "G" | "GiB" => 30,
+        "K" | "k" | "KB" | "KiB" => 10,
+        "M" | "m" | "MB" | "MiB" => 20,
+        "G" | "g" | "GB" | "GiB" => 30,
         _ => return None,
     };
     number.checked_mul(1 << shift)
@@ -120,12 +174,16 @@ mod tests {
         assert_eq!(parse_size("2G"), Some(2 << 30));
         assert_eq!(parse_size("16 MiB"), Some(16 << 20));
         assert_eq!(parse_size("1K"), Some(1024));
+        for same in ["512M", "512m", "512MB", "512MiB", "512 M"] {
+            assert_eq!(parse_size(same), Some(512 << 20), "{same}");
+        }
         for wrong in [
             "",
             "M",
             "1.5G",
             "512",
-            "1MB",
+            "1Mb",
+            "1T",
             "-1M",
             "99999999999999999999G",
             "18446744073709551615G",

@@ -1,23 +1,14 @@
 //! The command line of a QEMU that emulates one Arm machine.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
+
+use super::device::Device;
 
 /// The processor, with the features that cost emulation much and guests little switched off: pointer authentication by
 /// QEMU's fast algorithm, no scalable vectors, no 52-bit addresses.
 pub const CPU: &str = "max,pauth-impdef=on,sve=off,sme=off,lpa2=off";
-
-/// virtio-mmio transports that share a 4 KiB page of the machine's address space, and with it their owner.
-pub const TRANSPORTS_PER_PAGE: u32 = 8;
-/// The most devices of one virtual machine: one page of transports.
-pub const TRANSPORTS_PER_VM: u32 = TRANSPORTS_PER_PAGE;
-/// Virtual machines that can have devices: the machine has 32 transports.
-pub const VMS_WITH_DEVICES_MAX: u32 = 32 / TRANSPORTS_PER_VM;
-
-/// The address of transport 0 and the distance to the next, in bytes (QEMU's machine `virt`).
-const TRANSPORT_BASE: u64 = 0x0a00_0000;
-const TRANSPORT_STRIDE: u64 = 0x200;
 
 /// Whether the machine has EL2, which a hypervisor needs and a plain guest does not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,75 +17,6 @@ pub enum El2 {
     Present,
     /// It starts at EL1.
     Absent,
-}
-
-/// What is behind a transport.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum DeviceKind {
-    /// A disk whose sectors are this file's bytes.
-    Disk(PathBuf),
-    /// The same, but nobody writes to it, so several machines can have it.
-    ReadOnlyDisk(PathBuf),
-    /// A network adapter behind QEMU's own router.
-    Net,
-}
-
-/// A device on a virtio-mmio transport.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Device {
-    /// What it is.
-    pub kind: DeviceKind,
-    /// The transport's number, 0 to 31.
-    pub transport: u32,
-}
-
-impl Device {
-    /// The path of its transport's node in the machine's device tree.
-    ///
-    /// ```
-    /// use droste::qemu::{Device, DeviceKind};
-    /// assert_eq!(Device { kind: DeviceKind::Net, transport: 9 }.node_path(), "/virtio_mmio@a001200");
-    /// ```
-    pub fn node_path(&self) -> String {
-        format!(
-            "/virtio_mmio@{:x}",
-            TRANSPORT_BASE + u64::from(self.transport) * TRANSPORT_STRIDE
-        )
-    }
-
-    fn arguments(&self) -> [OsString; 4] {
-        let id = format!(
-            "{}{}",
-            if self.kind == DeviceKind::Net {
-                "net"
-            } else {
-                "disk"
-            },
-            self.transport
-        );
-        let bus = format!("bus=virtio-mmio-bus.{}", self.transport);
-        let disk = |options: &str, file: &Path| {
-            [
-                "-drive".into(),
-                joined(
-                    &format!("if=none,format=raw,{options}id={id},file="),
-                    &escaped(file),
-                ),
-                "-device".into(),
-                format!("virtio-blk-device,drive={id},{bus}").into(),
-            ]
-        };
-        match &self.kind {
-            DeviceKind::Disk(file) => disk("", file),
-            DeviceKind::ReadOnlyDisk(file) => disk("readonly=on,", file),
-            DeviceKind::Net => [
-                "-netdev".into(),
-                format!("user,id={id}").into(),
-                "-device".into(),
-                format!("virtio-net-device,netdev={id},{bus}").into(),
-            ],
-        }
-    }
 }
 
 /// One emulated machine: QEMU's `virt` with a GICv3, a serial port on stdin and stdout, and nothing that it was not
@@ -197,20 +119,6 @@ impl Machine {
     }
 }
 
-/// A file's name in a list of options, where a comma ends a value and two stand for one.
-fn escaped(file: &Path) -> OsString {
-    match file.to_str() {
-        Some(name) => name.replace(',', ",,").into(),
-        None => file.as_os_str().to_owned(),
-    }
-}
-
-fn joined(prefix: &str, rest: &OsStr) -> OsString {
-    let mut word = OsString::from(prefix);
-    word.push(rest);
-    word
-}
-
 /// A word as a shell reads it back.
 fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
@@ -224,6 +132,7 @@ fn quoted(word: &OsStr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qemu::{DeviceKind, DiskImage};
 
     fn words(machine: &Machine) -> String {
         machine.shell_line()
@@ -255,15 +164,15 @@ mod tests {
         let mut machine = Machine::new("qemu", "k");
         machine.devices = vec![
             Device {
-                kind: DeviceKind::Disk("a,b.img".into()),
+                kind: DeviceKind::Disk(DiskImage::raw("a,b.img")),
                 transport: 8,
             },
             Device {
-                kind: DeviceKind::Net,
+                kind: DeviceKind::Net(Vec::new()),
                 transport: 9,
             },
             Device {
-                kind: DeviceKind::ReadOnlyDisk("c.img".into()),
+                kind: DeviceKind::Disk(DiskImage::read_only("c.img")),
                 transport: 10,
             },
         ];
@@ -273,19 +182,6 @@ mod tests {
              -drive if=none,format=raw,readonly=on,id=disk10,file=c.img \
              -device virtio-blk-device,drive=disk10,bus=virtio-mmio-bus.10"
         ));
-    }
-
-    #[test]
-    fn transports_have_the_names_that_the_machine_gives_them() {
-        let path = |transport| {
-            Device {
-                kind: DeviceKind::Net,
-                transport,
-            }
-            .node_path()
-        };
-        assert_eq!(path(0), "/virtio_mmio@a000000");
-        assert_eq!(path(31), "/virtio_mmio@a003e00");
     }
 
     #[test]

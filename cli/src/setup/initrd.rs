@@ -30,6 +30,8 @@ const ENOUGH: &str = include_str!("initrd/enough.sh");
 pub(super) const NESTED_REPORT: &str = include_str!("initrd/nested-report.sh");
 /// What fills memory and looks at it later.
 const PATTERN: &str = include_str!("initrd/pattern.sh");
+/// What asks a terminal for its size.
+const RESIZE: &str = include_str!("initrd/resize.sh");
 /// What configures a network adapter with the lease that a DHCP server gave.
 const LEASE: &str = include_str!("initrd/lease.sh");
 
@@ -45,12 +47,34 @@ enum Entry<'a> {
     Device(u32, u32),
 }
 
-/// The RAM disk for a kernel of the archive, or for another one (then without modules), from the cache or built.
+/// Where the modules of the RAM disk's kernel are.
+#[derive(Clone, Copy, Debug)]
+pub enum ModulesOf<'a> {
+    /// A package brought them.
+    Package(&'a Kernel),
+    /// In a directory such as `lib/modules/RELEASE`.
+    Dir(&'a Path),
+    /// There are none.
+    Nothing,
+}
+
+impl ModulesOf<'_> {
+    /// In the order in which they load, as file names and contents.
+    fn read(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        match self {
+            Self::Package(kernel) => kernel.modules(),
+            Self::Dir(dir) => guest::modules_below(dir),
+            Self::Nothing => Ok(Vec::new()),
+        }
+    }
+}
+
+/// The RAM disk with these modules, from the cache or built.
 ///
 /// # Errors
 /// If busybox cannot be fetched or a file cannot be read or written.
-pub fn initrd(cache: &Cache, kernel: Option<&Kernel>) -> Result<PathBuf> {
-    let archive = content(&guest::busybox(cache)?, kernel)?;
+pub fn initrd(cache: &Cache, modules: &ModulesOf<'_>) -> Result<PathBuf> {
+    let archive = content(&guest::busybox(cache)?, modules)?;
     cache.get_or_make_version(&entry(&archive), |dir| {
         let path = dir.join("initrd.cpio");
         files::write(&path, &archive)?;
@@ -59,14 +83,13 @@ pub fn initrd(cache: &Cache, kernel: Option<&Kernel>) -> Result<PathBuf> {
 }
 
 /// The RAM disk if the cache has it.
-pub fn cached(cache: &Cache, kernel: Option<&Kernel>) -> Option<PathBuf> {
-    let archive = content(&guest::cached_busybox(cache)?, kernel).ok()?;
+pub fn cached(cache: &Cache, modules: &ModulesOf<'_>) -> Option<PathBuf> {
+    let archive = content(&guest::cached_busybox(cache)?, modules).ok()?;
     cache.get(&entry(&archive))
 }
 
-fn content(busybox: &Path, kernel: Option<&Kernel>) -> Result<Vec<u8>> {
-    let modules = kernel.map(Kernel::modules).transpose()?.unwrap_or_default();
-    archive(&files::read(busybox)?, &modules)
+fn content(busybox: &Path, modules: &ModulesOf<'_>) -> Result<Vec<u8>> {
+    archive(&files::read(busybox)?, &modules.read()?)
         .context(|| "cannot build the guest's initial RAM disk".into())
 }
 
@@ -98,6 +121,7 @@ fn archive(busybox: &[u8], modules: &[(String, Vec<u8>)]) -> io::Result<Vec<u8>>
         ("bin/enough", Entry::Program(ENOUGH.as_bytes())),
         ("bin/l2", Entry::Program(L2.as_bytes())),
         ("bin/pattern", Entry::Program(PATTERN.as_bytes())),
+        ("bin/resize", Entry::Program(RESIZE.as_bytes())),
         ("bin/sh", Entry::Link("busybox")),
         ("dev/console", Entry::Device(5, 1)),
         ("dev/null", Entry::Device(1, 3)),
@@ -265,7 +289,7 @@ mod tests {
 
     #[test]
     fn the_scripts_name_the_shell_that_the_archive_holds() {
-        for script in [INIT, SELF_REPORT, LEASE, L2, NESTED_REPORT, PATTERN] {
+        for script in [INIT, SELF_REPORT, LEASE, L2, NESTED_REPORT, PATTERN, RESIZE] {
             assert!(script.starts_with("#!/bin/sh\n"));
         }
     }

@@ -18,6 +18,11 @@ fn a_shell_answers_and_the_report_comes_on_demand() {
     terminal.shell_says("echo asleep-$((1+2)); sleep 1000", "asleep-3");
     terminal.keys("\x03");
     terminal.shell_says("echo awake-$((2+2))", "awake-4");
+    for key in ["?", "h"] {
+        terminal.keys(&format!("{ESCAPE}{key}"));
+        terminal.wait_for("droste: Ctrl-] s: report; Ctrl-] n: the keyboard goes to the next");
+        terminal.wait_for("droste: what else is typed goes to linux");
+    }
     terminal.keys(&format!("{ESCAPE}s"));
     terminal.wait_for("linux: running");
     terminal.wait_for("EL2 memory: ");
@@ -32,14 +37,16 @@ fn the_keyboard_goes_to_the_next_virtual_machine() {
     stage.linux("other", 1, "");
     let mut terminal = stage.run_on(2).on_terminal();
     terminal.shell_says("hostname the-$((1+0))st; hostname", "the-1st");
+    // Its first prompt is an unfinished line, which is shown when it gets the keyboard.
+    terminal.wait_for("[other] Linux ");
     terminal.keys(&format!("{ESCAPE}n"));
-    terminal.wait_for("input goes to other");
-    // It may be at its first prompt, which went by as an unfinished line, or not yet there.
-    terminal.keys("\n");
-    terminal.shell_says("echo $(hostname)-$((1+1))nd", "guest-2nd");
+    terminal.wait_for("droste: input goes to other\r\n");
+    terminal.shell_says("echo $(hostname)-$((1+1))nd", "other-2nd");
     terminal.shell("poweroff");
     terminal.wait_for("reboot: Power down");
-    terminal.keys(&format!("{ESCAPE}n"));
+    terminal.wait_for("droste: other: powered off");
+    terminal.wait_for("droste: any key gives the keyboard to the next virtual machine");
+    terminal.keys("x");
     terminal.wait_for("input goes to linux");
     terminal.keys("\n");
     terminal.power_off();
@@ -58,6 +65,28 @@ fn input_that_is_lost_is_told() {
         "droste: warning: linux does not read its input: of what is typed ahead, more than 4096 bytes are lost",
     );
     terminal.shell_says("echo back-$((3*3))", "back-9");
+    terminal.power_off();
+}
+
+#[test]
+fn the_shell_knows_its_terminals_size_and_asks_for_it_anew() {
+    let stage = Stage::with_linux(1);
+    let mut terminal = stage.run_on(1).on_terminal();
+    terminal.wait_for("droste: Ctrl-A x ends QEMU; Ctrl-] ? tells Droste's keys");
+    terminal.shell_says(
+        "echo size $(stty size) of $(hostname)",
+        "size 31 101 of linux",
+    );
+    terminal.shell("resize; echo size $(stty size)");
+    terminal.wait_for("\x1b[6n");
+    terminal.keys("\x1b[43;117R");
+    terminal.wait_for("size 43 117");
+    // One that does not answer.
+    terminal.shell_says(
+        "resize",
+        "resize: the terminal does not say how large it is",
+    );
+    terminal.shell_says("echo size $(stty size)", "size 43 117");
     terminal.power_off();
 }
 

@@ -1,7 +1,9 @@
 //! What programs are about: each theme puts one together.
 
+mod gic;
 mod interrupts;
 mod plain;
+mod routing;
 mod states;
 mod translation;
 mod traps;
@@ -22,7 +24,7 @@ pub struct Theme {
 }
 
 /// All of them, in turn.
-pub const THEMES: [Theme; 10] = [
+pub const THEMES: [Theme; 11] = [
     theme("translation", translation::translation),
     theme("invalidation", translation::invalidation),
     theme("traps", traps::traps),
@@ -33,6 +35,7 @@ pub const THEMES: [Theme; 10] = [
     theme("list registers", interrupts::lists),
     theme("timers", interrupts::timers),
     theme("debug", states::debug),
+    theme("routing", routing::routing),
 ];
 
 /// Those of a guest without EL2.

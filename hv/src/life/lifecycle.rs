@@ -8,7 +8,7 @@ use spin::mutex::SpinMutex;
 
 use crate::arch::{self, gic};
 use crate::console::report::{self, Moment};
-use crate::console::terminal;
+use crate::console::{keyboard, terminal};
 use crate::machine::end::{self, Went};
 use crate::machine::machine;
 use crate::memory::loader::{Entry, LoadError, Plan};
@@ -60,6 +60,7 @@ pub(crate) fn vm_ended(vm: &Vm) {
         machine_off(report::went());
     }
     log::info!("{}: {}", vm.name(), vm.outcome());
+    keyboard::tell_end(vm);
 }
 
 /// Ends the machine, once all that was printed is out.

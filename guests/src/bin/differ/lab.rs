@@ -85,6 +85,9 @@ impl Lab {
             Timer::Hypervisor.disarm();
         }
         self.look_at_memory(program);
+        if self.shape != Shape::El1 && program.stores_to_gic() {
+            state::reset_interrupts();
+        }
         self.seen.end()
     }
 
