@@ -5,6 +5,8 @@
 //! architecture names its place in the *Arm Architecture Reference Manual for A-profile* (`DDI 0487`).
 //!
 //! Raw bits and decoded meaning are two types, and only the codecs of this crate convert between them.
+//!
+//! What memory management does to a machine is behind the trait [`Machine`], of one verb an instruction.
 
 #![no_std]
 #![forbid(unsafe_code)]

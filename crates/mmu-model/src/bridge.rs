@@ -19,6 +19,9 @@ use crate::violation::Violation;
 pub trait Share {
     /// Does one verb.
     fn with<R>(&self, verb: impl FnOnce(&mut Model) -> R) -> R;
+
+    /// Data caches are cleaned and invalidated. The model has none; whoever counts that does so here.
+    fn clean_invalidate_data(&self, _from: Pa, _bytes: u64) {}
 }
 
 impl Share for RefCell<Model> {
@@ -113,7 +116,6 @@ impl From<Operation> for Tlbi {
     }
 }
 
-/// Caches are not the model's affair.
 impl<S: Share> Machine for Cpu<'_, S> {
     fn read(&self, descriptor: Pa) -> RawDescriptor {
         RawDescriptor(self.model.with(|model| model.read(self.number, descriptor)))
@@ -155,7 +157,9 @@ impl<S: Share> Machine for Cpu<'_, S> {
 
     fn ic(&self, _: Ic) {}
 
-    fn clean_invalidate_data(&self, _: Pa, _: u64) {}
+    fn clean_invalidate_data(&self, from: Pa, bytes: u64) {
+        self.model.clean_invalidate_data(from, bytes);
+    }
 
     fn vttbr(&self) -> Vttbr {
         Vttbr(self.model.with(|model| model.vttbr(self.number)))

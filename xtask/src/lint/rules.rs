@@ -32,8 +32,6 @@ const TIMER_WORDS: [&str; 9] = [
 ];
 /// Words that leave something open.
 const OPEN_WORDS: [&str; 3] = ["TODO", "FIXME", "XXX"];
-/// Macros that leave something open.
-const OPEN_MACROS: [&str; 2] = ["todo", "unimplemented"];
 /// Library crates that run on the host alone, and so may use `std`.
 const HOST_LIBRARIES: [&str; 2] = ["crates/mmu-model/", "crates/trials/"];
 /// A test's name is a sentence: no fewer words than this.
@@ -47,12 +45,11 @@ const GUEST_WORDS: &str = "hv/src/memory/l1_memory.rs";
 const LOOPS: [&str; 4] = ["Hardware", "Machine", "AtomicU64", "atomic"];
 
 /// All rules.
-pub(crate) const RULES: [Rule; 11] = [
+pub(crate) const RULES: [Rule; 10] = [
     length,
     unsafe_code,
     crate_attributes,
     open_work,
-    lint_attributes,
     test_names,
     ignored_tests,
     module_names,
@@ -134,38 +131,11 @@ fn guest_words(source: &Source) -> Vec<Finding> {
 fn open_work(source: &Source) -> Vec<Finding> {
     let message =
         |word: &str| format!("`{word}` leaves something open: do it, or write down why not");
-    let words_left = OPEN_WORDS.into_iter().flat_map(|word| {
+    let left = OPEN_WORDS.into_iter().flat_map(|word| {
         words(&source.comments, word)
             .map(move |at| Finding::at(source, &source.comments, at, "open work", message(word)))
     });
-    let macros_left = OPEN_MACROS.into_iter().flat_map(|name| {
-        words(&source.code, name)
-            .filter(|at| source.code[at + name.len()..].starts_with('!'))
-            .map(move |at| Finding::at(source, &source.code, at, "open work", message(name)))
-    });
-    words_left.chain(macros_left).collect()
-}
-
-fn lint_attributes(source: &Source) -> Vec<Finding> {
-    let judge = |(line, attribute): (usize, &str)| {
-        let calls = |name: &str| {
-            words(attribute, name).any(|at| attribute[at + name.len()..].starts_with('('))
-        };
-        let message = if calls("allow") {
-            "an exception is `expect`, not `allow`"
-        } else if calls("expect") && words(attribute, "reason").next().is_none() {
-            "an exception says its reason: expect(lint, reason = \"…\")"
-        } else {
-            return None;
-        };
-        Some(Finding::error(
-            source,
-            line,
-            "lint attributes",
-            message.to_owned(),
-        ))
-    };
-    source.attributes().into_iter().filter_map(judge).collect()
+    left.collect()
 }
 
 fn test_names(source: &Source) -> Vec<Finding> {
@@ -354,38 +324,13 @@ mod tests {
 
     #[test]
     fn open_work_is_refused() {
-        let text =
-            "// TODO: later\nfn f() { todo!() }\nfn g() { unimplemented!(\"x\") }\n/* FIXME */\n";
+        let text = "// TODO: later\nfn f() {}\n/* FIXME */\n";
         let lines: Vec<usize> = findings("hv/src/a.rs", text)
             .into_iter()
             .map(|(_, line, _)| line)
             .collect();
-        assert_eq!(lines, [1, 4, 2, 3]);
+        assert_eq!(lines, [1, 3]);
         assert_eq!(findings("hv/src/a.rs", "let todo = \"TODO\";\n"), []);
-    }
-
-    #[test]
-    fn exceptions_are_expected_with_a_reason() {
-        let error = [("lint attributes", 1, Severity::Error)];
-        assert_eq!(
-            findings("hv/src/a.rs", "#[allow(dead_code)]\nfn f() {}\n"),
-            error
-        );
-        assert_eq!(
-            findings("hv/src/a.rs", "#![cfg_attr(x, allow(dead_code))]\n"),
-            error
-        );
-        assert_eq!(
-            findings("hv/src/a.rs", "#[expect(dead_code)]\nfn f() {}\n"),
-            error
-        );
-        assert_eq!(
-            findings(
-                "hv/src/a.rs",
-                "#[expect(\n    dead_code,\n    reason = \"x\"\n)]\nfn f() { a.expect(\"b\") }\n"
-            ),
-            []
-        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A shadow on a machine that counts what it is told.
+//! A shadow on the model of an MMU.
 
 mod answers;
 mod fills;
@@ -6,73 +6,40 @@ mod invalidations;
 mod random;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::vec::Vec;
 
-use droste_arm64::desc::{MemoryType, RawDescriptor, S2ap, Xn};
-use droste_arm64::tlbi::Tlbi;
+use droste_arm64::desc::{MemoryType, S2ap, Xn};
 use droste_arm64::{Granule, IpaBits, Level, Vtcr, Vttbr};
-use droste_stage2::{Access, Dsb, Ic, Origin, PageCache, VcpuId};
+use droste_mmu_model::{Config, Cpu, Model, Share};
+use droste_stage2::{Access, Origin, PageCache, VcpuId};
 
 use super::*;
 use crate::{Extent, L1Ipa};
 
-/// A machine that holds descriptors and counts invalidations.
-#[derive(Default)]
+/// A machine that counts what is cleaned.
 struct Board {
-    memory: RefCell<HashMap<u64, u64>>,
-    vttbr: Cell<u64>,
-    vtcr: Cell<u64>,
-    tlbis: Cell<u32>,
+    model: RefCell<Model>,
     /// Bytes that were cleaned.
     cleaned: Cell<u64>,
 }
 
-impl Machine for Board {
-    fn read(&self, at: Pa) -> RawDescriptor {
-        RawDescriptor(self.memory.borrow().get(&at.0).copied().unwrap_or(0))
-    }
-    fn write(&self, at: Pa, value: RawDescriptor) {
-        self.memory.borrow_mut().insert(at.0, value.0);
-    }
-    fn compare_exchange(
-        &self,
-        at: Pa,
-        expected: RawDescriptor,
-        new: RawDescriptor,
-    ) -> Result<(), RawDescriptor> {
-        let found = self.read(at);
-        if found != expected {
-            return Err(found);
+impl Board {
+    fn new() -> Self {
+        Self {
+            model: RefCell::new(Model::new(Config::new(Pa(SHADOW_ROOT), 4 + PAGES))),
+            cleaned: Cell::new(0),
         }
-        self.write(at, new);
-        Ok(())
     }
-    fn zero(&self, page: Pa, bytes: u64) {
-        let mut memory = self.memory.borrow_mut();
-        memory.retain(|&at, _| !(page.0..page.0 + bytes).contains(&at));
+}
+
+impl Share for Board {
+    fn with<R>(&self, verb: impl FnOnce(&mut Model) -> R) -> R {
+        self.model.with(verb)
     }
-    fn dsb(&self, _: Dsb) {}
-    fn isb(&self) {}
-    fn tlbi(&self, _: Tlbi) {
-        self.tlbis.set(self.tlbis.get() + 1);
-    }
-    fn ic(&self, _: Ic) {}
+
     fn clean_invalidate_data(&self, _: Pa, bytes: u64) {
         assert!(bytes <= MAX_CLEAN, "a fill cleans for too long");
         self.cleaned.set(self.cleaned.get() + bytes);
-    }
-    fn vttbr(&self) -> Vttbr {
-        Vttbr(self.vttbr.get())
-    }
-    fn set_vttbr(&self, value: Vttbr) {
-        self.vttbr.set(value.0);
-    }
-    fn vtcr(&self) -> Vtcr {
-        Vtcr(self.vtcr.get())
-    }
-    fn set_vtcr(&self, value: Vtcr) {
-        self.vtcr.set(value.0);
     }
 }
 
@@ -89,8 +56,8 @@ impl PageSupply for Supply {
 }
 
 const SHADOW_ROOT: u64 = 0x1000_0000;
-const CANONICAL_ROOT: u64 = 0x2000_0000;
-const POOL: u64 = 0x3000_0000;
+const CANONICAL_ROOT: u64 = SHADOW_ROOT + 0x2000;
+const POOL: u64 = SHADOW_ROOT + 0x4000;
 const PAGES: u64 = 64;
 
 fn hardware() -> IdRegisters {
@@ -119,13 +86,14 @@ struct Bench {
 
 impl Bench {
     fn new(ids: &IdRegisters, guest: Granule) -> Self {
-        let board = Board::default();
+        let board = Board::new();
+        let cpu = Cpu::new(&board, 0);
         let geometry = geometry(ids);
-        board.set_vtcr(geometry.vtcr(ids));
+        cpu.set_vtcr(geometry.vtcr(ids));
         let format = Some(Format::narrow(guest));
-        let shadow = Shadow::new(&board, Pa(SHADOW_ROOT), geometry, ids, format).expect("aligned");
+        let shadow = Shadow::new(&cpu, Pa(SHADOW_ROOT), geometry, ids, format).expect("aligned");
         let vmids = VmidAllocator::new();
-        shadow.context().enter(&board, &vmids, 0, VcpuId(0));
+        shadow.context().enter(&cpu, &vmids, 0, VcpuId(0));
         Self {
             board,
             supply: Supply((0..PAGES).map(|n| Pa(POOL + n * 0x1000)).collect()),
@@ -137,10 +105,10 @@ impl Bench {
 
     fn with<R>(
         &mut self,
-        act: impl FnOnce(&mut Shadow<1>, &mut Host<'_, Board, Supply, 1>) -> R,
+        act: impl FnOnce(&mut Shadow<1>, &mut Host<'_, Cpu<'_, Board>, Supply, 1>) -> R,
     ) -> R {
         let mut host = Host {
-            machine: &self.board,
+            machine: &Cpu::new(&self.board, 0),
             supply: &mut self.supply,
             vmids: &self.vmids,
         };
@@ -150,7 +118,7 @@ impl Bench {
     fn fill_for(&mut self, fault: &Fault, composed: &Composed) -> Filled {
         let ticket = self.shadow.ticket(&self.changes);
         let mut host = Host {
-            machine: &self.board,
+            machine: &Cpu::new(&self.board, 0),
             supply: &mut self.supply,
             vmids: &self.vmids,
         };
@@ -175,8 +143,18 @@ impl Bench {
             .expect("nothing is cut");
     }
 
+    /// Invalidations of the shadow so far.
+    fn tlbis(&self) -> u64 {
+        let counters = self.shadow.table().counters();
+        let of_stage2 = counters.tlbi_address + counters.tlbi_range;
+        of_stage2 + counters.tlbi_combined + counters.tlbi_vmid + counters.tlbi_local
+    }
+
     fn is_mapped(&self, ipa: u64) -> bool {
-        let walk = self.shadow.table().walk(&self.board, Ipa(ipa));
+        let walk = self
+            .shadow
+            .table()
+            .walk(&Cpu::new(&self.board, 0), Ipa(ipa));
         matches!(walk, Walk::Leaf { .. })
     }
 }

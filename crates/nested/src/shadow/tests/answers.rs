@@ -178,8 +178,13 @@ impl World {
         };
         let mut bench = Bench::new(&ids, Granule::Kib4);
         let geometry = geometry(&ids);
-        let mut canonical =
-            Table::new(&bench.board, Pa(CANONICAL_ROOT), geometry, &ids).expect("aligned");
+        let mut canonical = Table::new(
+            &Cpu::new(&bench.board, 0),
+            Pa(CANONICAL_ROOT),
+            geometry,
+            &ids,
+        )
+        .expect("aligned");
         let context = Context::new(&mut canonical);
         let memory = Sparse::new(1 << 40);
         memory.set(L1_ROOT, (L1_ROOT + 0x2000) | TABLE);
@@ -196,12 +201,12 @@ impl World {
                     ..attributes
                 };
                 let mapping = Mapping::new(Ipa(L1_PAGE), output, PAGE, attributes);
-                let owed = canonical.map(&bench.board, &mut bench.supply, &mapping);
+                let owed = canonical.map(&Cpu::new(&bench.board, 0), &mut bench.supply, &mapping);
                 let users = Users {
                     vmids: &bench.vmids,
                     contexts: &[&context],
                 };
-                let done = owed.discharge(&bench.board, &mut bench.supply, &users);
+                let done = owed.discharge(&Cpu::new(&bench.board, 0), &mut bench.supply, &users);
                 done.expect("pages are left");
             }
         }
@@ -229,7 +234,7 @@ impl World {
             .bench
             .shadow
             .table()
-            .walk(&self.bench.board, Ipa(L2_PAGE))
+            .walk(&Cpu::new(&self.bench.board, 0), Ipa(L2_PAGE))
         else {
             return Some(Esr(what.syndrome | 0x07));
         };
@@ -262,9 +267,15 @@ impl World {
             ipa: L2Ipa(L2_PAGE),
             privilege: what.by,
         };
-        let permitted = || self.bench.shadow.permits(&self.bench.board, abort.ipa);
+        let permitted = || {
+            self.bench
+                .shadow
+                .permits(&Cpu::new(&self.bench.board, 0), abort.ipa)
+        };
         let look = |at: L1Ipa| {
-            let walk = self.canonical.walk(&self.bench.board, at.ipa());
+            let walk = self
+                .canonical
+                .walk(&Cpu::new(&self.bench.board, 0), at.ipa());
             CanonicalLeaf::new(walk, self.canonical.geometry())
         };
         let verdict = l1.judge(&abort, permitted, look);
@@ -286,7 +297,7 @@ impl World {
                         contexts: &[&self.context],
                     };
                     let sequence = self.slots.sequence();
-                    let board = &self.bench.board;
+                    let board = &Cpu::new(&self.bench.board, 0);
                     let result =
                         self.canonical
                             .install(board, &mut self.pages, &users, &proposal, sequence);
@@ -298,7 +309,7 @@ impl World {
                         supply: &mut self.bench.supply,
                     };
                     let mut host = Host {
-                        machine: &self.bench.board,
+                        machine: &Cpu::new(&self.bench.board, 0),
                         supply: &mut ahead,
                         vmids: &self.bench.vmids,
                     };

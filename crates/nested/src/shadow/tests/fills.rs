@@ -8,7 +8,10 @@ use super::*;
 fn a_fill_maps_what_was_composed_with_the_guests_level() {
     let mut bench = Bench::new(&hardware(), Granule::Kib4);
     bench.fill(BLOCK + 0x5123, &composed(BLOCK, BLOCK, (Level::L2, BLOCK)));
-    let walk = bench.shadow.table().walk(&bench.board, Ipa(BLOCK + 0x5123));
+    let walk = bench
+        .shadow
+        .table()
+        .walk(&Cpu::new(&bench.board, 0), Ipa(BLOCK + 0x5123));
     let Walk::Leaf { ipa, level, leaf } = walk else {
         panic!("mapped");
     };
@@ -16,7 +19,7 @@ fn a_fill_maps_what_was_composed_with_the_guests_level() {
     assert_eq!(leaf.output, Pa(BLOCK | 1 << 38));
     let mark = Mark::decode(leaf.attributes.software).expect("a mark");
     assert_eq!(mark.level, Level::L2);
-    assert_eq!(bench.board.tlbis.get(), 0, "nothing was there");
+    assert_eq!(bench.tlbis(), 0, "nothing was there");
 }
 
 #[test]
@@ -31,7 +34,7 @@ fn a_void_ticket_maps_nothing() {
             bench.changes.note();
         }
         let mut host = Host {
-            machine: &bench.board,
+            machine: &Cpu::new(&bench.board, 0),
             supply: &mut bench.supply,
             vmids: &bench.vmids,
         };
@@ -55,9 +58,12 @@ fn memory_that_is_cleaned_is_filled_a_bit_at_a_time() {
         let mut bench = Bench::new(&ids, Granule::Kib4);
         let at = GIB + 5 * BLOCK + 0x1234;
         bench.fill(at, &composed(GIB, GIB, (Level::L1, GIB)));
-        let (first, bytes) = bench.shadow.leaf(&bench.board, Ipa(at));
+        let (first, bytes) = bench.shadow.leaf(&Cpu::new(&bench.board, 0), Ipa(at));
         assert_eq!((first.0, bytes), (at & !(mapped - 1), mapped));
-        let walk = bench.shadow.table().walk(&bench.board, Ipa(at));
+        let walk = bench
+            .shadow
+            .table()
+            .walk(&Cpu::new(&bench.board, 0), Ipa(at));
         let Walk::Leaf { leaf, .. } = walk else {
             panic!("mapped");
         };
@@ -110,7 +116,7 @@ fn memory_that_l2_uses_past_the_caches_is_cleaned_first() {
                 let fault = fault(at, Cause::Translation);
                 let filled = bench
                     .shadow
-                    .fill_hole(&bench.board, tickets, &fault, &region)
+                    .fill_hole(&Cpu::new(&bench.board, 0), tickets, &fault, &region)
                     .expect("it can be mapped");
                 if filled.is_none() {
                     bench.fill(at, &region);
@@ -118,7 +124,7 @@ fn memory_that_l2_uses_past_the_caches_is_cleaned_first() {
             } else {
                 bench.fill(at, &region);
             }
-            let (_, mapped) = bench.shadow.leaf(&bench.board, Ipa(at));
+            let (_, mapped) = bench.shadow.leaf(&Cpu::new(&bench.board, 0), Ipa(at));
             assert_eq!(mapped, bytes, "{memory:?}");
             assert_eq!(bench.board.cleaned.get(), cleaned, "{memory:?}");
         }
@@ -135,12 +141,15 @@ fn what_l1_changed_without_invalidating_is_replaced_on_the_next_fault() {
         ..composed(0x5000, PAGE, (Level::L3, PAGE))
     };
     bench.fill(0x5000, &narrow);
-    let walk = bench.shadow.table().walk(&bench.board, Ipa(0x5000));
+    let walk = bench
+        .shadow
+        .table()
+        .walk(&Cpu::new(&bench.board, 0), Ipa(0x5000));
     let Walk::Leaf { leaf, level, .. } = walk else {
         panic!("mapped");
     };
     assert_eq!((leaf.attributes.access, level), (S2ap::ReadOnly, Level::L3));
-    assert!(bench.board.tlbis.get() > 0);
+    assert!(bench.tlbis() > 0);
 }
 
 #[test]
@@ -156,7 +165,7 @@ fn tables_that_a_fill_replaces_go_back_past_a_full_cache() {
         supply: &mut bench.supply,
     };
     let mut host = Host {
-        machine: &bench.board,
+        machine: &Cpu::new(&bench.board, 0),
         supply: &mut ahead,
         vmids: &bench.vmids,
     };
@@ -173,7 +182,11 @@ fn an_entry_that_was_aged_is_young_again_after_its_fault() {
     let mut bench = Bench::new(&hardware(), Granule::Kib4);
     let page = composed(PAGE, PAGE, (Level::L3, PAGE));
     bench.fill(PAGE, &page);
-    let age = |bench: &Bench| bench.shadow.age(&bench.board, L2Ipa(PAGE), PAGE);
+    let age = |bench: &Bench| {
+        bench
+            .shadow
+            .age(&Cpu::new(&bench.board, 0), L2Ipa(PAGE), PAGE)
+    };
     assert_eq!((age(&bench), age(&bench)), (Ok(1), Ok(0)));
     let filled = bench.fill_for(&fault(PAGE, Cause::AccessFlag), &page);
     assert_eq!((filled, age(&bench)), (Filled::Mapped, Ok(1)));
@@ -191,7 +204,10 @@ fn a_store_after_write_protection_faults_whatever_hardware_manages() {
         bench
             .with(|shadow, host| shadow.write_protect(host, L2Ipa(PAGE), PAGE))
             .expect("in range");
-        let walk = bench.shadow.table().walk(&bench.board, Ipa(PAGE));
+        let walk = bench
+            .shadow
+            .table()
+            .walk(&Cpu::new(&bench.board, 0), Ipa(PAGE));
         if let Walk::Leaf { leaf, .. } = walk {
             let attributes = leaf.attributes;
             assert!(!attributes.access.can_write() && !attributes.is_dirty_managed);
@@ -207,7 +223,7 @@ fn a_shadow_gives_back_all_it_took() {
         bench.fill(at, &composed(at, PAGE, (Level::L3, PAGE)));
     }
     assert!(bench.supply.0.len() < PAGES as usize);
-    bench.with(Shadow::clear).expect("nothing is cut");
+    bench.with(|shadow, host| shadow.clear(host).expect("nothing is cut"));
     assert_eq!(bench.supply.0.len(), PAGES as usize);
     bench
         .shadow
@@ -219,7 +235,7 @@ fn a_shadow_gives_back_all_it_took() {
         ..
     } = bench;
     let mut host = Host {
-        machine: &board,
+        machine: &Cpu::new(&board, 0),
         supply: &mut supply,
         vmids: &bench.vmids,
     };

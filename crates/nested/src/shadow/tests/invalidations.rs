@@ -45,10 +45,10 @@ fn a_level_takes_leaves_of_its_size_and_costs_nothing_where_there_are_none() {
             &composed(page * PAGE, PAGE, (Level::L2, BLOCK)),
         );
     }
-    let before = bench.board.tlbis.get();
+    let before = bench.tlbis();
     bench.invalidate(3 * PAGE, PAGE, Some(Level::L3));
     bench.invalidate(3 * PAGE, PAGE, Some(Level::L1));
-    assert!(bench.is_mapped(3 * PAGE) && bench.board.tlbis.get() == before);
+    assert!(bench.is_mapped(3 * PAGE) && bench.tlbis() == before);
     bench.invalidate(9 * PAGE, PAGE, Some(Level::L2));
     assert!(!bench.is_mapped(3 * PAGE) && !bench.is_mapped(300 * PAGE));
 }
@@ -175,7 +175,9 @@ fn what_was_taken_is_taken_again_after_any_fill_and_for_another_range() {
     let tickets = (ticket, &bench.changes);
     let page = composed(4 * PAGE, PAGE, (Level::L3, PAGE));
     let fault = fault(4 * PAGE, Cause::Translation);
-    let result = bench.shadow.fill_hole(&bench.board, tickets, &fault, &page);
+    let result = bench
+        .shadow
+        .fill_hole(&Cpu::new(&bench.board, 0), tickets, &fault, &page);
     assert_eq!(result, Ok(Some(Filled::Mapped)));
     assert!(!bench.shadow.has_taken(&RANGE));
     bench.invalidate(RANGE.from.0, RANGE.bytes, RANGE.level);
@@ -187,8 +189,8 @@ fn what_was_taken_already_voids_tickets_all_the_same() {
     let mut bench = filled();
     bench.invalidate(RANGE.from.0, RANGE.bytes, RANGE.level);
     let ticket = bench.shadow.ticket(&bench.changes);
-    let tlbis = bench.board.tlbis.get();
+    let tlbis = bench.tlbis();
     bench.invalidate(RANGE.from.0, RANGE.bytes, RANGE.level);
-    assert_eq!(bench.board.tlbis.get(), tlbis, "nothing was there");
+    assert_eq!(bench.tlbis(), tlbis, "nothing was there");
     assert_ne!(bench.shadow.ticket(&bench.changes), ticket);
 }

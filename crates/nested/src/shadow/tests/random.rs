@@ -38,8 +38,13 @@ impl World {
         let ids = hardware();
         let bench = Bench::new(&ids, Granule::Kib4);
         let geometry = geometry(&ids);
-        let mut canonical =
-            Table::new(&bench.board, Pa(CANONICAL_ROOT), geometry, &ids).expect("aligned");
+        let mut canonical = Table::new(
+            &Cpu::new(&bench.board, 0),
+            Pa(CANONICAL_ROOT),
+            geometry,
+            &ids,
+        )
+        .expect("aligned");
         let memory = Sparse::new(1 << 40);
         memory.set(L1_ROOT, (L1_ROOT + 0x2000) | TABLE);
         memory.set(L1_ROOT + 0x2000, (L1_ROOT + 0x3000) | TABLE);
@@ -87,9 +92,15 @@ impl World {
             slots: &self.slots,
             scheme: scheme(&hardware()),
         };
-        let permitted = || self.bench.shadow.permits(&self.bench.board, L2Ipa(ipa));
+        let permitted = || {
+            self.bench
+                .shadow
+                .permits(&Cpu::new(&self.bench.board, 0), L2Ipa(ipa))
+        };
         l1.judge(&abort, permitted, |at| {
-            let walk = self.canonical.walk(&self.bench.board, at.ipa());
+            let walk = self
+                .canonical
+                .walk(&Cpu::new(&self.bench.board, 0), at.ipa());
             CanonicalLeaf::new(walk, self.canonical.geometry())
         })
     }
@@ -107,7 +118,7 @@ impl World {
                         contexts: &[&self.context],
                     };
                     let sequence = self.slots.sequence();
-                    let (board, pages) = (&self.bench.board, &mut self.pages);
+                    let (board, pages) = (&Cpu::new(&self.bench.board, 0), &mut self.pages);
                     let result = self
                         .canonical
                         .install(board, pages, &users, &proposal, sequence);
@@ -120,7 +131,7 @@ impl World {
                         supply: &mut self.bench.supply,
                     };
                     let mut host = Host {
-                        machine: &self.bench.board,
+                        machine: &Cpu::new(&self.bench.board, 0),
                         supply: &mut ahead,
                         vmids: &self.bench.vmids,
                     };
@@ -144,7 +155,7 @@ impl World {
             vmids: &self.bench.vmids,
             contexts: &[&self.context],
         };
-        let (board, supply) = (&self.bench.board, &mut self.bench.supply);
+        let (board, supply) = (&Cpu::new(&self.bench.board, 0), &mut self.bench.supply);
         // What is protected is whole leaves.
         let mut changed = Vec::new();
         let owed = if is_unmap {
@@ -181,7 +192,9 @@ impl World {
     /// Every shadow entry is within what L1's table and the canonical one say now.
     fn check(&self) {
         let walker = self.walker();
-        let board = &self.bench.board;
+        let violation = self.bench.board.with(|model| model.violation().copied());
+        assert_eq!(violation, None);
+        let board = &Cpu::new(&self.bench.board, 0);
         let table = self.bench.shadow.table();
         for (first, level, leaf) in table.leaves(board, Ipa(0), 1 << 40) {
             let bytes = table.geometry().entry_bytes(level);
@@ -281,7 +294,7 @@ proptest! {
                     world.change(at, pages * PAGE, is_unmap);
                 }
                 Step::InvalidateAll => {
-                    world.bench.with(Shadow::clear).expect("nothing is cut");
+                    world.bench.with(|shadow, host| shadow.clear(host).expect("nothing is cut"));
                 }
             }
             world.check();
