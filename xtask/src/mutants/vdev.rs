@@ -497,6 +497,25 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "active & (self.declared | !lr_active);",
         "mask & (self.declared | !lr_active);",
     ),
+    // GICD_CTLR.
+    mutant(
+        "every-group-is-forwarded",
+        "gic/lists.rs",
+        "        self.vcpus[vcpu].wanted[word] & (bank.forwarded(self.enables) | bank.active)",
+        "        self.vcpus[vcpu].wanted[word] & (u32::MAX | bank.active)",
+    ),
+    mutant(
+        "control-tells-nobody",
+        "gic/distributor.rs",
+        "                    kicks |= Kicks::one(vcpu);\n                }\n            }\n        }\n        kicks",
+        "                }\n            }\n        }\n        kicks",
+    ),
+    mutant(
+        "the-only-one-is-always-forwarded",
+        "gic/lists.rs",
+        "            if self.forwarded(vcpu, 0) != 0 {",
+        "            if self.forwarded(vcpu, 0) != 0 || intid < 32 {",
+    ),
     mutant(
         "end-of-the-lowest",
         "gic/lists.rs",

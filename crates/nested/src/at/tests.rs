@@ -400,3 +400,26 @@ fn the_wider_shareability_counts_and_uncached_memory_is_outer() {
         assert_eq!(report(0x4f, one, two), expected);
     }
 }
+
+#[test]
+fn an_address_size_fault_is_stage_1s_where_par_blames_nobody_else() {
+    const FAILED: u64 = 1;
+    const OF_WALK: u64 = 1 << 8;
+    const OF_STAGE2: u64 = 1 << 9;
+    for status in 0..0x40u8 {
+        let par = u64::from(status) << 1 | FAILED;
+        let expected = match FaultStatus::decode(status) {
+            FaultStatus::AddressSize { level } => Some(level),
+            _ => None,
+        };
+        assert_eq!(Outcome::Par(par).address_size(), expected);
+        for other in [
+            par & !FAILED,
+            par | OF_WALK,
+            par | OF_STAGE2,
+            par | OF_WALK | OF_STAGE2,
+        ] {
+            assert_eq!(Outcome::Par(other).address_size(), None, "{other:#x}");
+        }
+    }
+}

@@ -11,10 +11,17 @@ use super::lr::Lr;
 const PRIORITY_BITS: u8 = 0xf8;
 
 /// Which groups the distributor forwards, spread over a word each (GICD_CTLR.EnableGrp0 and EnableGrp1).
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Enables {
     pub(super) group0: u32,
     pub(super) group1: u32,
+}
+
+impl Enables {
+    pub(super) const BOTH: Self = Self {
+        group0: u32::MAX,
+        group1: u32::MAX,
+    };
 }
 
 /// A register with a field for each interrupt of a bank. Distributor and redistributor place them alike.
@@ -112,8 +119,12 @@ impl Bank {
 
     /// Pending and let through by the enables of the interrupt and of its group.
     pub(super) fn deliverable(&self, enables: Enables) -> u32 {
-        let forwarded = self.group1 & enables.group1 | !self.group1 & enables.group0;
-        self.pending() & self.enabled & forwarded
+        self.pending() & self.enabled & self.forwarded(enables)
+    }
+
+    /// Of a group that the distributor forwards.
+    pub(super) fn forwarded(&self, enables: Enables) -> u32 {
+        self.group1 & enables.group1 | !self.group1 & enables.group0
     }
 
     /// What a list register should hold: all that is deliverable or active, and all that one holds already.

@@ -1,6 +1,6 @@
 //! The distributor's registers (IHI 0069, 12.8 and 12.9), and where registers of a bank lie in both frames.
 
-use super::bank::BankRegister;
+use super::bank::{BankRegister, Enables};
 use super::state::{At, NOBODY};
 use super::{Gic, Kicks};
 use crate::Affinity;
@@ -150,17 +150,23 @@ impl Gic {
             | u64::from(self.enables.group1) & CTLR_ENABLE_GROUP1
     }
 
+    /// What it forwards each virtual CPU asks for itself as it fills. So this takes as long as there are virtual CPUs to tell,
+    /// however many interrupts there are: all of them may do it at once, one behind another.
     fn set_control(&mut self, value: u64) -> Kicks {
         let spread = |bit: u64| if value & bit != 0 { u32::MAX } else { 0 };
         let old = self.enables;
-        self.enables.group0 = spread(CTLR_ENABLE_GROUP0);
-        self.enables.group1 = spread(CTLR_ENABLE_GROUP1);
+        self.enables = Enables {
+            group0: spread(CTLR_ENABLE_GROUP0),
+            group1: spread(CTLR_ENABLE_GROUP1),
+        };
         let mut kicks = Kicks::NONE;
-        let private = (0..self.vcpus.len()).map(At::Private);
-        for at in private.chain((0..self.shared.len()).map(At::Shared)) {
-            let bank = self.bank(at);
-            let changed = bank.deliverable(old) ^ bank.deliverable(self.enables);
-            kicks |= self.settle(at, 0, changed);
+        if self.enables != old {
+            for (vcpu, state) in self.vcpus.iter_mut().enumerate() {
+                if state.summary != 0 {
+                    state.is_stale = true;
+                    kicks |= Kicks::one(vcpu);
+                }
+            }
         }
         kicks
     }

@@ -38,12 +38,6 @@ impl Vcpu {
         let is_only = self.summary == 1 && self.wanted[0].is_power_of_two();
         is_only.then(|| self.wanted[0].trailing_zeros() as usize)
     }
-
-    /// How many interrupts want a list register.
-    fn count_wanted(&self) -> usize {
-        let counts = ones32(self.summary).map(|word| self.wanted[word].count_ones());
-        counts.sum::<u32>() as usize
-    }
 }
 
 impl Gic {
@@ -69,8 +63,10 @@ impl Gic {
             return fill;
         }
         if let Some(intid) = state.only_private() {
-            self.list(vcpu, intid, lrs);
-        } else if state.count_wanted() > self.list_registers {
+            if self.forwarded(vcpu, 0) != 0 {
+                self.list(vcpu, intid, lrs);
+            }
+        } else if self.count_forwarded(vcpu) > self.list_registers {
             let choice = self.choose(vcpu, vmcr);
             for &key in choice.active.kept().iter().chain(choice.pending.kept()) {
                 self.list(vcpu, usize::from(key as u16), lrs);
@@ -78,7 +74,7 @@ impl Gic {
             fill.hcr |= choice.hcr(vmcr);
         } else {
             for word in ones32(summary) {
-                for bit in ones32(self.vcpus[vcpu].wanted[word]) {
+                for bit in ones32(self.forwarded(vcpu, word)) {
                     self.list(vcpu, word << 5 | bit, lrs);
                 }
             }
@@ -146,6 +142,20 @@ impl Gic {
         }
     }
 
+    /// Interrupts of a word that the list registers of `vcpu` should hold, which hold none: of those that are pending alone the
+    /// ones of a group that the distributor forwards.
+    #[inline]
+    fn forwarded(&self, vcpu: usize, word: usize) -> u32 {
+        let bank = self.bank(At::of(vcpu, word << 5));
+        self.vcpus[vcpu].wanted[word] & (bank.forwarded(self.enables) | bank.active)
+    }
+
+    fn count_forwarded(&self, vcpu: usize) -> usize {
+        let words = ones32(self.vcpus[vcpu].summary);
+        let counts = words.map(|word| self.forwarded(vcpu, word).count_ones());
+        counts.sum::<u32>() as usize
+    }
+
     /// Puts interrupt `intid` into the next list register of `vcpu`.
     fn list(&mut self, vcpu: usize, intid: usize, lrs: &mut [u64; MAX_LIST_REGISTERS]) {
         let (at, enables) = (At::of(vcpu, intid), self.enables);
@@ -183,7 +193,7 @@ impl Gic {
         let mut signalled = 0;
         for word in ones32(state.summary) {
             let bank = self.bank(At::of(vcpu, word << 5));
-            for bit in ones32(state.wanted[word]) {
+            for bit in ones32(self.forwarded(vcpu, word)) {
                 let key = key(bank.priority(bit), word << 5 | bit);
                 if bank.active >> bit & 1 != 0 {
                     active.offer(key_of_active(bank, word << 5 | bit));

@@ -1,6 +1,6 @@
 //! Where the state of each interrupt and each virtual CPU is, and who wants an interrupt in its list registers.
 
-use super::bank::Bank;
+use super::bank::{Bank, Enables};
 use super::{Gic, Intid, Kicks, MAX_LIST_REGISTERS};
 use crate::bits::ones32;
 
@@ -13,7 +13,7 @@ pub(super) const NOBODY: u8 = 0xff;
 /// One virtual CPU's redistributor and list registers.
 pub(super) struct Vcpu {
     pub(super) private: Bank,
-    /// Interrupts that its list registers should hold: a bit for each INTID.
+    /// Interrupts that its list registers should hold, as far as GICD_CTLR forwards their groups: a bit for each INTID.
     pub(super) wanted: [u32; WORDS],
     /// Which words of `wanted` are not 0.
     pub(super) summary: u32,
@@ -184,7 +184,7 @@ impl Gic {
     #[inline]
     fn settle_private(&mut self, vcpu: usize, touched: u32) -> Kicks {
         let state = &mut self.vcpus[vcpu];
-        let wanted = state.private.wanted(self.enables);
+        let wanted = state.private.wanted(Enables::BOTH);
         let is_concerned = (state.wanted[0] | wanted) & touched != 0;
         state.set_wanted(0, wanted);
         let released = state.private.release(touched);
@@ -207,7 +207,7 @@ impl Gic {
             ..
         } = &mut self.shared[index];
         let kept = bank.active | bank.listed;
-        let deliverable = bank.deliverable(self.enables);
+        let deliverable = bank.deliverable(Enables::BOTH);
         let mut kicks = Kicks::NONE;
         for bit in ones32(touched) {
             let (old, to) = (holder[bit], target[bit]);

@@ -7,6 +7,7 @@ use crate::Line;
 use crate::gic::{Frame, Kicks, Vmcr};
 use alloc::vec;
 use alloc::vec::Vec;
+use droste_arm64::esr::AccessSize;
 
 #[test]
 fn events_between_the_acknowledge_and_the_fold_are_not_lost() {
@@ -216,7 +217,7 @@ fn requests_for_a_listed_interrupt_take_effect_in_their_order() {
     machine.pend(0, 3);
     // All before the virtual CPU folds: cleared, then set pending and active, then active cleared.
     let frame = Frame::Redistributors;
-    let word = droste_arm64::esr::AccessSize::Word;
+    let word = AccessSize::Word;
     for offset in [ICPENDR, ISPENDR, ISACTIVER] {
         let _ = machine.gic.write(0, frame, 0x1_0000 + offset, word, 8);
     }
@@ -294,7 +295,7 @@ fn a_wfi_ends_only_for_what_the_cpu_interface_would_signal() {
 fn a_sleeping_redistributor_asks_for_wakeup_whatever_the_cpu_interface_says() {
     let mut machine = Machine::new(1, 0, 4);
     machine.pend(0, 3);
-    let (frame, word) = (Frame::Redistributors, droste_arm64::esr::AccessSize::Word);
+    let (frame, word) = (Frame::Redistributors, AccessSize::Word);
     let _ = machine.gic.write(0, frame, 0x14, word, 2);
     assert!(machine.gic.has_pending(0, Vmcr(0)));
     let _ = machine.gic.write(0, frame, 0x14, word, 0);
@@ -344,4 +345,45 @@ fn all_spis_and_privates_of_a_full_machine_arrive() {
     }
     taken.sort_unstable();
     assert!(taken.into_iter().eq(32..1020));
+}
+
+#[test]
+fn what_the_distributor_does_not_forward_is_in_no_list_register_until_it_does() {
+    let (off, group0, both) = (0, 1, 3);
+    // One, as many as fit, and more: each is chosen in a way of its own.
+    for count in [1, 3, 6] {
+        let mut machine = Machine::new(3, 0, 4);
+        (0..count).for_each(|number| machine.pend(1, number));
+        for control in [off, both, group0, both] {
+            let offset = 0;
+            let (frame, size) = (Frame::Distributor, AccessSize::Word);
+            let kicks = machine.gic.write(0, frame, offset, size, control);
+            // Those that have something to look at, and nobody else.
+            assert_eq!(kicks, Kicks::one(1));
+            machine.follow(kicks);
+            let is_forwarded = control == both;
+            let listed = machine.cpus[1].listed().len();
+            assert_eq!(listed, if is_forwarded { count.min(4) } else { 0 });
+            assert_eq!(machine.cpus[1].fill.used, listed);
+            let vmcr = Vmcr(machine.cpus[1].vmcr);
+            let kicks = machine.fold(1);
+            assert_eq!(machine.gic.has_pending(1, vmcr), is_forwarded);
+            machine.follow(kicks | Kicks::one(1));
+        }
+        let frame = Frame::Distributor;
+        let again = machine.gic.write(0, frame, 0, AccessSize::Word, both);
+        assert!(again.is_empty());
+    }
+}
+
+#[test]
+fn what_is_active_is_ended_though_its_group_is_off() {
+    let mut machine = Machine::new(1, 0, 4);
+    machine.pend(0, 3);
+    assert_eq!(machine.ack(0), Some(3));
+    machine.write(0, 0, 0);
+    assert_eq!(machine.cpus[0].listed(), [3]);
+    assert_eq!(machine.end(0), Some(3));
+    let _ = machine.fold(0);
+    assert_eq!(machine.read_private(0, ISACTIVER), 0);
 }
