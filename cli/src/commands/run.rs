@@ -97,7 +97,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<()> {
     let plan = Plan::prepare(&setup, &arguments.vms.files()?, &arguments.vms.overrides())?;
     refuse(json.as_ref(), || plan.files())?;
     let names = || plan.names().map(String::from).collect();
-    let log = arguments.log.as_deref();
+    let log = arguments.log.as_deref().filter(|_| !arguments.dry_run);
     let log = log.map(|dir| Files::open(dir, names())).transpose()?;
     for output in log.iter().flat_map(Files::outputs) {
         refuse(Some(output), || arguments.named().chain(plan.files()))?;

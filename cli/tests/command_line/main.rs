@@ -171,7 +171,8 @@ fn a_run_ends_at_its_limit() {
 #[test]
 fn a_dry_run_prints_a_command_that_works_and_starts_nothing() {
     let stage = Stage::new("touch started");
-    let output = stage.run(&["--dry-run", "--append", "debug"]);
+    let output = stage.run(&["--dry-run", "--append", "debug", "--log", "logs"]);
+    assert!(!stage.path("logs").exists());
     assert!(output.status.success(), "{}", stderr(&output));
     let line = stdout(&output);
     assert!(

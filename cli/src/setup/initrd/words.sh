@@ -1,8 +1,11 @@
-# The words of the kernel's command line, for the other scripts.
+# The words of the kernel's command line, for the other scripts. They are read once, by the shell itself: each process less
+# is a sooner prompt.
+
+read -r words </proc/cmdline
 
 # Whether the kernel's command line holds the word $1.
 word() {
-    case " $(cat /proc/cmdline) " in
+    case " $words " in
         *" $1 "*) return 0 ;;
     esac
     return 1
@@ -11,7 +14,7 @@ word() {
 # The value of the last word $1=value on the kernel's command line, else $2.
 value() {
     found=$2
-    for word in $(cat /proc/cmdline); do
+    for word in $words; do
         case "$word" in
             "$1="*) found=${word#*=} ;;
         esac
