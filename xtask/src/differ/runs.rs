@@ -103,6 +103,10 @@ impl fmt::Display for Compared {
             self.droste.as_secs_f64(),
             self.different.len()
         )?;
+        // At once: what comes behind may take hours, or not come to its end.
+        if !self.different.is_empty() {
+            write!(f, " {:?}", self.different)?;
+        }
         for known in &self.known {
             write!(f, "; {known}")?;
         }
@@ -168,7 +172,8 @@ impl Pair {
         let (mut bare, mut droste) = self.both_as_far(kind, words)?;
         let (ours, theirs) = (numbers(&droste.lines, what), numbers(&bare.lines, what));
         let mut broken = bare.broken.take().or(droste.broken.take());
-        if broken.is_none() && (ours.len() != theirs.len() || ours.is_empty()) {
+        let unread = theirs.len().abs_diff(ours.len());
+        if broken.is_none() && (unread > theirs.len() / 20 || ours.is_empty()) {
             self.write(&bare, &droste)?;
             broken = Some(Failure::new(format!(
                 "{} programs on the bare machine, {} on Droste: see {}",
@@ -188,7 +193,7 @@ impl Pair {
         Ok(Compared {
             different: different.map(|(program, _)| *program).collect(),
             broken,
-            programs: theirs.len(),
+            programs: theirs.keys().filter(|n| ours.contains_key(n)).count(),
             bare: bare.time,
             droste: droste.time,
             known: known.map(str::to_owned).collect(),
@@ -291,7 +296,10 @@ fn own(said: &str) -> Vec<String> {
     // A program's descriptors begin as a neighbour's lines do, but that no name begins with a digit.
     let is_neighbours = |line: &str| line.starts_with('[') && !line.starts_with("[0x");
     let is_own = |line: &&str| !line.starts_with("droste: ") && !is_neighbours(line);
-    let is_digits = |line: &str| line.chars().all(|c| c == ' ' || c.is_ascii_hexdigit());
+    let is_digits = |line: &str| {
+        line.chars()
+            .all(|c| matches!(c, ' ' | '=') || c.is_ascii_hexdigit())
+    };
     for line in said.lines().filter(is_own) {
         let line = line.trim_end_matches('\r');
         match lines.last_mut() {
@@ -299,13 +307,11 @@ fn own(said: &str) -> Vec<String> {
             _ => lines.push(line.to_owned()),
         }
     }
-    for line in &mut lines {
-        line.truncate(line.trim_end().len());
-    }
     lines
 }
 
-/// Of lines `differ: WHAT NUMBER: DIGITS...`, each program with its digits. A neighbour may have broken them anywhere.
+/// Of lines `differ: WHAT NUMBER: DIGITS... =CHECK`, each program with its digits. A neighbour may have broken them anywhere,
+/// and one whose parts cannot be put together again is not there.
 fn numbers(lines: &[String], what: &str) -> BTreeMap<u64, String> {
     let mut all = BTreeMap::new();
     for piece in lines.concat().split("differ: ") {
@@ -313,12 +319,26 @@ fn numbers(lines: &[String], what: &str) -> BTreeMap<u64, String> {
             continue;
         };
         let first = first.strip_prefix(what).map(str::parse::<u64>);
-        if let Some(Ok(first)) = first {
-            let digits = digits.split(' ').map(str::to_owned);
+        if let Some(Ok(first)) = first
+            && let Some(digits) = whole(first, digits)
+        {
             all.extend((first..).zip(digits));
         }
     }
     all
+}
+
+/// The digits of a line whose check is right, which begins with this program.
+fn whole(first: u64, digits: &str) -> Option<Vec<String>> {
+    let (digits, check) = digits.split_once(" =")?;
+    let parse = |digits: &str| {
+        u16::from_str_radix(digits, 16)
+            .ok()
+            .filter(|_| digits.len() == 4)
+    };
+    let sum = |check: u16, digits| Some(check.rotate_left(3) ^ parse(digits)?);
+    let is_whole = digits.split(' ').try_fold(first as u16, sum)? == parse(check)?;
+    is_whole.then(|| digits.split(' ').map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -343,8 +363,8 @@ mod tests {
     fn each_program_of_a_line_has_its_own_digits() {
         let lines = [
             "differ: E2H = 1",
-            "differ: 16: 0a0b ffff",
-            "differ: kept 3: 1234",
+            "differ: 16: 0a0b ffff =aba7",
+            "differ: kept 3: 1234 =122c",
             "differ: known x: 4",
             "differ: ok",
         ];
@@ -354,9 +374,27 @@ mod tests {
         assert_eq!(all[&16], "0a0b");
         assert_eq!(all[&17], "ffff");
         assert_eq!(numbers(&lines, KEPT), [(3, "1234".to_owned())].into());
-        let broken = own(
-            "diff\r\n[steady] up\r\ner: 3\r\n[steady] on\r\n2: 0a0b ff\r\n[steady] off\r\nff\r\ndiffer: ok\r\n",
-        );
-        assert_eq!(numbers(&broken, "")[&33], "ffff");
+    }
+
+    #[test]
+    fn a_line_that_a_neighbour_broke_is_put_together_or_is_not_there() {
+        let read = |said: &str| numbers(&own(said), "");
+        let broken = "diff\r\n[steady] up\r\ner: 3\r\n[steady] on\r\n2: 0a0b ff\r\n[steady] off\r\nff =a7a7\r\n";
+        assert_eq!(read(broken)[&33], "ffff");
+        // The first letter is a digit, and the space is the last that stands before the break.
+        let twice = "differ: 32: 0a0b ffff =a7a7\r\nd\r\n[steady] up\r\niffer: 16: \r\n[steady] on\r\n0a0b ffff =aba7\r\n";
+        assert_eq!(read(twice).len(), 4);
+        for lost in [
+            "a0b ffff =a7a7",
+            "0a0b ffff =a7a",
+            "0a0b ffff",
+            "0a0c ffff =a7a7",
+            "0a0bffff =a7a7",
+        ] {
+            assert!(
+                read(&format!("differ: 32: {lost}\r\ndiffer: ok\r\n")).is_empty(),
+                "{lost}"
+            );
+        }
     }
 }

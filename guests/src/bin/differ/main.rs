@@ -60,7 +60,10 @@ mod guest {
             let all = corpus::all().enumerate();
             for (n, kept) in all.filter(|(_, kept)| kept.shape == shape) {
                 let hash = lab.run(&kept.program);
-                println!("differ: kept {n}: {hash:04x}");
+                println!(
+                    "differ: kept {n}: {hash:04x} ={:04x}",
+                    check(n as u64, [hash])
+                );
             }
         }
         if machine.has_argument("differ.try") {
@@ -71,7 +74,9 @@ mod guest {
             }
         } else if machine.has_argument("differ.verbose") {
             lab.seen.is_told = true;
-            for number in numbers {
+            // What differs now and then, beside a neighbour, is met by doing it again.
+            let times = word("differ.times", 1);
+            for number in numbers.flat_map(|number| (0..times).map(move |_| number)) {
                 let program = program(seed, number, shape).with(mask);
                 println!("differ: program {number}");
                 console::print(format_args!("{program}"));
@@ -88,15 +93,23 @@ mod guest {
                     used += 1;
                 }
                 // What a hypervisor has to say of a program does not come into the line.
-                console::print(format_args!("differ: {}:", line[0].0));
-                for (_, hash) in &line[..used] {
+                let first = line[0].0;
+                let hashes = line[..used].iter().map(|(_, hash)| *hash);
+                console::print(format_args!("differ: {first}:"));
+                for hash in hashes.clone() {
                     console::print(format_args!(" {hash:04x}"));
                 }
-                println!("");
+                println!(" ={:04x}", check(first, hashes));
             }
         }
         lab.seen.tell_known();
         println!("differ: ok");
+    }
+
+    /// A number by which whoever reads a line knows that it is whole: neighbours write beside it.
+    fn check(first: u64, hashes: impl IntoIterator<Item = u16>) -> u16 {
+        let all = hashes.into_iter();
+        all.fold(first as u16, |check, hash| check.rotate_left(3) ^ hash)
     }
 
     /// The mask itself, then without one half of its parts, then the other, then without each quarter, and so on to
