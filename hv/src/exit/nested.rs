@@ -157,7 +157,7 @@ fn nowhere(state: &mut VcpuState, esr: Esr, far: u64) {
 
 /// An abort of L1's EL1 or EL0, or of L2.
 fn abort_of_guest(state: &mut VcpuState, esr: Esr) {
-    let Some(held) = el2(state).held.filter(|held| held.key.has_table()) else {
+    let Some(place) = el2(state).current.shadow() else {
         return abort::abort(state, esr);
     };
     let far = Fault::address();
@@ -176,10 +176,10 @@ fn abort_of_guest(state: &mut VcpuState, esr: Esr) {
     let vm = state.vcpu.vm;
     let me = state.vcpu.index;
     let contexts = vm.contexts();
-    let Some(walker) = el2(state).walker(&contexts.advertised) else {
+    let Some(walker) = el2(state).current.walker(&contexts.advertised) else {
         return abort::abort(state, esr);
     };
-    match contexts.resolve(&vm.memory, (held, me), walker, &abort) {
+    match contexts.resolve(&vm.memory, (place, me), walker, &abort) {
         Ok(Answer::Retry) => state.vcpu.counters.count(Exit::Stage2),
         Ok(Answer::Guest(syndrome)) => {
             // No table of L1's takes such an address.

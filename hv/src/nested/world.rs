@@ -27,14 +27,12 @@ pub(super) fn to_guest(state: &mut VcpuState) {
     let vm = state.vcpu.vm;
     let el2 = el2(state);
     let stage2 = el2.stage2();
-    if stage2 != el2.guests {
-        el2.guests = stage2;
-        el2.walker = None;
+    if !el2.current.is_still(&stage2) {
+        vm.contexts().switch(&vm.memory, &mut el2.current, &stage2);
     }
     el2.view(&mut Hardware).park();
     el2.loaded = Loaded::El1;
     let control = of_guest(el2);
-    el2.held = Some(vm.contexts().switch(&vm.memory, el2.held, &stage2));
     state.resident.set_control(control);
     state.enter_context();
     interrupts::switch(state);
@@ -99,7 +97,7 @@ fn of_guest(el2: &mut El2) -> Control {
 /// Ends what a virtual CPU holds beside its registers: they are about to be lost.
 pub(crate) fn leave(state: &mut VcpuState) {
     if let Some(el2) = &mut state.el2
-        && let Some(held) = el2.held.take()
+        && let Some(held) = el2.current.give_up()
     {
         state.vcpu.vm.contexts().release(held);
     }

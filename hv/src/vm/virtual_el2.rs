@@ -14,8 +14,9 @@ use droste_image as image;
 use droste_nested::exception::PstateBits;
 use droste_nested::forward::Controls;
 use droste_nested::id::{self, Shape};
+use droste_nested::pool::Held;
 use droste_nested::registers::{File, HostStage1, Known, Loaded, View, VirtualEl2, host_stage1};
-use droste_nested::{Advertised, StageTwo, StageTwoRegisters, Walker};
+use droste_nested::{Current, StageTwoRegisters};
 use droste_vdev::Line;
 use droste_vdev::gic::{Ich, Interface, Signal};
 
@@ -27,7 +28,7 @@ use crate::arch::memory::Region;
 use crate::arch::vcpu::{Control, Fixed, VectorTable};
 use crate::machine::cpu::Cpu;
 use crate::machine::error::BuildError;
-use crate::memory::contexts::{Contexts, Held};
+use crate::memory::contexts::Contexts;
 use crate::memory::guest_memory::GuestMemory;
 use crate::memory::l1_memory::advertised;
 use crate::memory::ram::Ram;
@@ -144,14 +145,10 @@ pub(crate) struct El2 {
     pub(crate) bits: PstateBits,
     /// The control registers of virtual EL2's world.
     pub(crate) own: Control,
-    /// The context of the guest's world, kept until another is asked for.
-    pub(crate) held: Option<Held>,
+    /// What its guest runs under.
+    pub(crate) current: Current,
     /// What stands for its stage 1 in the hardware, without VHE.
     stage1: HostStage1,
-    /// The registers of its guest's stage 2, as they were when that was entered last.
-    pub(crate) guests: StageTwoRegisters,
-    /// How they say that its guest's table is read, once it was asked.
-    pub(crate) walker: Option<Walker>,
     /// Its interrupts and timers.
     pub(crate) interrupts: Interrupts,
 }
@@ -195,15 +192,8 @@ impl El2 {
             file,
             bits,
             own,
-            held: None,
+            current: Current::NONE,
             stage1: host_stage1(0, 0, 0, 0),
-            guests: StageTwoRegisters {
-                hcr: 0,
-                sctlr: 0,
-                vtcr: Vtcr(0),
-                vttbr: Vttbr(0),
-            },
-            walker: None,
             interrupts: Interrupts::RESET,
         };
         if kind == VirtualEl2::Nvhe {
@@ -252,8 +242,11 @@ impl El2 {
 
     /// The context of the world that is loaded, if that is its guest's.
     #[inline]
-    pub(crate) fn context(&self) -> Option<Held> {
-        self.held.filter(|_| !self.is_loaded())
+    pub(crate) fn context(&self) -> Option<&Held> {
+        if self.is_loaded() {
+            return None;
+        }
+        self.current.held()
     }
 
     /// Whether the list registers are its guest's.
@@ -294,18 +287,8 @@ impl El2 {
         self.get(HCR)
     }
 
-    /// How L1's table for its guest is read, while that runs; `None` where there is none.
-    #[inline]
-    pub(crate) fn walker(&mut self, advertised: &Advertised) -> Option<&Walker> {
-        if self.walker.is_none()
-            && let StageTwo::On(walker) = StageTwo::new(&self.guests, advertised)
-        {
-            self.walker = Some(walker);
-        }
-        self.walker.as_ref()
-    }
-
     /// The registers of its guest's stage 2.
+    #[inline]
     pub(crate) fn stage2(&mut self) -> StageTwoRegisters {
         StageTwoRegisters {
             hcr: self.get(HCR),
