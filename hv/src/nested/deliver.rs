@@ -69,8 +69,15 @@ pub(crate) fn eret(state: &mut VcpuState, esr: Esr) {
     state.registers.pc = back.pc;
     state.registers.pstate = hardware_pstate(back.pstate);
     if back.running == Running::Guest {
-        world::to_guest(state);
-        settle(state);
+        enter_guest(state);
+    }
+}
+
+#[inline]
+fn enter_guest(state: &mut VcpuState) {
+    let signal = world::to_guest(state);
+    if signal.is_some() || el2(state).interrupts.left.is_some() {
+        give(state, signal);
     }
 }
 
@@ -119,11 +126,18 @@ pub(crate) fn settle(state: &mut VcpuState) {
 #[inline(never)]
 fn take_signal(state: &mut VcpuState) {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
+    let interrupts = &mut el2(state).interrupts;
+    interrupts.is_due = false;
+    let signal = vm.gic.lock().signal(me, &interrupts.own, gic::size());
+    give(state, signal);
+}
+
+/// Gives what waits for virtual EL2 to whom it goes, while the list registers are its guest's.
+#[inline(never)]
+fn give(state: &mut VcpuState, signal: Option<Signal>) {
     let from = level(state.registers.pstate);
     let el2 = el2(state);
-    el2.interrupts.is_due = false;
     let hcr = el2.hcr();
-    let signal = vm.gic.lock().signal(me, &el2.interrupts.own, gic::size());
     let (cause, exception) = match signal {
         Some(Signal::Irq) => (Cause::Irq, Exception::Irq),
         Some(Signal::Fiq) => (Cause::Fiq, Exception::Fiq),

@@ -40,37 +40,43 @@ fn look_at_maintenance(el2: &mut El2, gic: &mut Gic, me: usize) -> Kicks {
     drive_maintenance(&mut el2.interrupts, gic, me, line)
 }
 
-/// The world has changed: `el2.loaded` says to which, and the timers' registers are in the hardware. Before it did, the
-/// list registers were [taken back](take_back).
-pub(super) fn switch(state: &mut VcpuState) {
+/// The world has changed: `el2.loaded` says to which, and the timers' registers are in the hardware. The list registers
+/// are those of the other world still: they are taken back and made anew under one lock. Gives what waits for virtual EL2
+/// where those are its guest's now.
+pub(super) fn switch(state: &mut VcpuState) -> Option<Signal> {
     let vm = state.vcpu.vm;
     let me = state.vcpu.index;
     let mut gic = vm.gic.lock();
+    let kicks = take_back(state, &mut gic);
     let el2 = el2(state);
     let before = el2.interrupts.timers;
     let (parked, now) = parked::timers(el2);
-    if before != [Line::Low; 2] {
+    let physical = machine().guests_timers;
+    if before[0].is_high() || before[1].is_high() {
         // Those that are in the hardware now may have changed in memory since they were looked at.
-        let lines = physical_timers().map(lists::physical_line);
+        let lines = physical.map(lists::physical_line);
         let _ = gic.drive_timers(me, parked.other(), lines);
     }
-    let timers = gic.switch_timers(me, parked.other(), physical_timers(), now.lines);
-    if el2.loaded == Loaded::El2 {
+    let timers = gic.switch_timers(me, parked.other(), physical, now.lines);
+    let signal = if el2.loaded == Loaded::El2 {
         lists::fill(state, &mut gic);
+        None
     } else {
-        of_guest(state, &mut gic);
-    }
+        of_guest(state, &mut gic)
+    };
     drop(gic);
+    vm.kick(kicks.without(me));
     if timers.set_active | timers.clear_active != 0
         && let Some(redistributor) = state.cpu.redistributor.get()
     {
         gic::set_ppis_active(*redistributor, timers.set_active, timers.clear_active);
     }
     alarm::rearm(state);
+    signal
 }
 
-/// The interrupts of virtual EL2's guest, by who takes them.
-fn of_guest(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
+/// The interrupts of virtual EL2's guest, by who takes them; what waits for virtual EL2 itself, if it is that.
+fn of_guest(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Option<Signal> {
     let me = state.vcpu.index;
     let el2 = el2(state);
     let hcr = el2.hcr();
@@ -78,34 +84,38 @@ fn of_guest(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
         el2.interrupts.left = Signal::left_to_el1(hcr);
         el2.interrupts.own = gic::read_interface();
         enter(state, gic);
+        let interrupts = &mut self::el2(state).interrupts;
+        interrupts.is_due = false;
+        gic.signal(me, &interrupts.own, gic::size())
     } else {
         // Virtual EL2 may have taken the cause away, and goes to an EL1 that takes its interrupts itself.
         let _ = look_at_maintenance(el2, gic, me);
         el2.interrupts.left = None;
         gic.set_traps(me, el2.interrupts.traps);
         lists::fill(state, gic);
+        None
     }
 }
 
-/// Takes the list registers back, whosever they are, before the world changes.
-pub(super) fn take_back(state: &mut VcpuState) {
-    let (vm, me) = (state.vcpu.vm, state.vcpu.index);
-    let mut gic = vm.gic.lock();
+/// Takes the list registers back, whosever they are: the world has changed.
+#[inline]
+fn take_back(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Kicks {
+    let me = state.vcpu.index;
     let kicks = if el2(state).has_guests_lists() {
-        let kicks = leave(state, &mut gic);
+        let kicks = leave(state, gic);
         let interrupts = &mut el2(state).interrupts;
         interrupts.has_guests_lists = false;
         gic::write_interface(&interrupts.own);
         kicks
     } else {
-        if !el2(state).is_loaded() {
+        if el2(state).is_loaded() {
+            // They were L1's EL1's.
             gic.set_traps(me, 0);
         }
-        lists::fold(state, &mut gic)
+        lists::fold(state, gic)
     };
-    lists::deactivate_owed(&mut gic, me);
-    drop(gic);
-    vm.kick(kicks.without(me));
+    lists::deactivate_owed(gic, me);
+    kicks
 }
 
 /// Puts the guest's list registers into the hardware.
@@ -226,10 +236,4 @@ pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
     drop(gic);
     vm.kick(kicks.without(me));
     has_listed || has_virtual || own.is_some()
-}
-
-fn physical_timers() -> [Intid; 2] {
-    let timer = &machine().timer;
-    [timer.physical.intid, timer.virt.intid]
-        .map(|intid| Intid::new(intid).expect("the device tree's interrupts are below 1020"))
 }

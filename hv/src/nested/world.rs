@@ -4,6 +4,7 @@ use droste_arm64::hcr;
 use droste_arm64::sysreg::{CNTVOFF_EL2, HCR_EL2, VMPIDR_EL2, VPIDR_EL2};
 use droste_nested::forward;
 use droste_nested::registers::{Known, Loaded, VirtualEl2};
+use droste_vdev::gic::Signal;
 
 use super::interrupts;
 use crate::arch::el2::Hardware;
@@ -19,11 +20,10 @@ const HCR: Known = Known::new(HCR_EL2);
 const VPIDR: Known = Known::new(VPIDR_EL2);
 const VMPIDR: Known = Known::new(VMPIDR_EL2);
 
-/// Makes the loaded virtual CPU's hardware that of virtual EL2's guest, whose state it has. An interrupt of virtual EL2's
-/// may wait.
+/// Makes the loaded virtual CPU's hardware that of virtual EL2's guest, whose state it has. Gives the interrupt of virtual
+/// EL2's that waits.
 #[inline(never)]
-pub(super) fn to_guest(state: &mut VcpuState) {
-    interrupts::take_back(state);
+pub(super) fn to_guest(state: &mut VcpuState) -> Option<Signal> {
     let vm = state.vcpu.vm;
     let el2 = el2(state);
     let stage2 = el2.stage2();
@@ -35,12 +35,11 @@ pub(super) fn to_guest(state: &mut VcpuState) {
     let control = of_guest(el2);
     state.resident.set_control(control);
     state.enter_context();
-    interrupts::switch(state);
+    interrupts::switch(state)
 }
 
 /// Makes the loaded virtual CPU's hardware that of virtual EL2.
 pub(super) fn to_host(state: &mut VcpuState) {
-    interrupts::take_back(state);
     let serror = loaded_serror();
     let el2 = el2(state);
     el2.view(&mut Hardware).load();
@@ -54,7 +53,7 @@ pub(super) fn to_host(state: &mut VcpuState) {
     }
     state.resident.set_control(control);
     state.enter_context();
-    interrupts::switch(state);
+    let _ = interrupts::switch(state);
 }
 
 /// HCR_EL2.VSE of virtual EL2 is clear once its guest has taken the SError.

@@ -50,7 +50,10 @@ pub(crate) fn timer_is_due(cpu: &'static Cpu) {
 pub(crate) fn rearm(state: &VcpuState) {
     let deadline = state.el2.as_ref().and_then(|el2| el2.deadline());
     let deadline = deadline.unwrap_or(NEVER);
-    if state.cpu.loaded_due.swap(deadline, Ordering::Relaxed) != deadline {
+    // Its own CPU alone changes it.
+    let due = &state.cpu.loaded_due;
+    if due.load(Ordering::Relaxed) != deadline {
+        due.store(deadline, Ordering::Relaxed);
         set_timer(state.cpu);
     }
 }

@@ -222,6 +222,7 @@ impl Gic {
     /// A physical interrupt that is to be deactivated (ICC_DIR_EL1) on the CPU where `vcpu` is loaded, since the guest
     /// ended it in a way that hardware does not see. To be asked until `None` after each [`fill`](Self::fill) whose
     /// [`Fill::has_deactivations`] is set.
+    #[inline]
     pub fn take_deactivation(&mut self, vcpu: usize) -> Option<Intid> {
         let state = &mut self.vcpus[vcpu];
         if state.owed_summary == 0 {
