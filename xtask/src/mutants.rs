@@ -55,7 +55,7 @@ const SUBJECTS: [Subject; 5] = [
     },
     Subject {
         name: "vdev",
-        mutants: &[vdev::MUTANTS],
+        mutants: &[vdev::MUTANTS, vdev::OF_QUIET],
         tests: &[&["--package", "droste-vdev", "--lib"]],
     },
     Subject {

@@ -233,6 +233,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "record.place != NONE && record.size == self.size && wanted",
         "record.place != NONE && wanted",
     ),
+    // The short way of a hypercall.
+    mutant(
+        "hypercall-though-disabled",
+        "forward.rs",
+        "    matches!(level, Level::El1) && hcr & hcr::HCD == 0",
+        "    matches!(level, Level::El1) && hcr & hcr::HCD != hcr",
+    ),
+    mutant(
+        "hypercall-of-el0",
+        "forward.rs",
+        "    matches!(level, Level::El1) && hcr & hcr::HCD == 0",
+        "    hcr & hcr::HCD == 0",
+    ),
     // What the guest of a virtual CPU runs under.
     mutant(
         "context-that-was-given-up-stays",

@@ -1,7 +1,10 @@
 //! The mutants of `droste-vdev`: each breaks one thing in how a guest hypervisor's interrupts and timers share the
 //! hardware's.
 
+mod quiet;
+
 use super::table::{Mutant, mutant};
+pub(super) use quiet::MUTANTS as OF_QUIET;
 
 pub(super) const MUTANTS: &[Mutant] = &[
     // List registers of a guest hypervisor's guest, on the way in.
@@ -267,61 +270,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "            fill.hcr |= choice.hcr(vmcr);",
         "            fill.hcr = choice.hcr(vmcr);",
     ),
-    // Nothing listed, and so little to do.
-    mutant(
-        "fold-forgets-unlisted-ends",
-        "gic/lists.rs",
-        "        if self.vcpus[vcpu].used == 0 && unlisted_ends == 0 {",
-        "        if self.vcpus[vcpu].used == 0 {",
-    ),
-    mutant(
-        "fold-forgets-what-is-listed",
-        "gic/lists.rs",
-        "        if self.vcpus[vcpu].used == 0 && unlisted_ends == 0 {",
-        "        if unlisted_ends == 0 {",
-    ),
     // Timers that change places.
     mutant(
         "timers-idle-while-one-is-owed",
         "gic/timers.rs",
         "        (active | line | hw) & guest == 0 && self.owed[0] & physical.mask() == 0",
         "        (active | line | hw) & guest == 0 && physical.mask() != 0",
-    ),
-    mutant(
-        "timers-quiet-while-one-is-owed",
-        "gic/timers.rs",
-        "        (active | line | hw) & TIMERS == 0 && self.owed_summary & 1 == 0",
-        "        (active | line | hw) & TIMERS == 0",
-    ),
-    mutant(
-        "timers-quiet-while-one-is-active",
-        "gic/timers.rs",
-        "        (active | line | hw) & TIMERS == 0 &&",
-        "        (line | hw) & TIMERS == 0 && active != 1 &&",
-    ),
-    mutant(
-        "timers-quiet-while-one-is-high",
-        "gic/timers.rs",
-        "        (active | line | hw) & TIMERS == 0 &&",
-        "        (active | hw) & TIMERS == 0 && line != 1 &&",
-    ),
-    mutant(
-        "timers-quiet-while-one-has-fired",
-        "gic/timers.rs",
-        "        (active | line | hw) & TIMERS == 0 &&",
-        "        (active | line) & TIMERS == 0 && hw != 1 &&",
-    ),
-    mutant(
-        "timers-quiet-by-one-pair",
-        "gic/timers.rs",
-        "    a.mask() | b.mask() | c.mask() | d.mask()",
-        "    a.mask() | b.mask() | (c.mask() | d.mask()) & 1",
-    ),
-    mutant(
-        "timers-quiet-though-one-is-parked-high",
-        "gic/timers.rs",
-        "        let is_low = !(parked[0].is_high() || parked[1].is_high());",
-        "        let is_low = !parked[0].is_high();",
     ),
     mutant(
         "timers-owe-still",

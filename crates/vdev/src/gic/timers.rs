@@ -93,7 +93,7 @@ impl Vcpu {
     /// Whether none of the four has an interrupt that is active, high, or stands active as a physical one, which may be any
     /// private one: mostly so.
     #[inline]
-    fn are_timers_quiet(&self) -> bool {
+    pub(super) fn are_timers_quiet(&self) -> bool {
         let Bank {
             active, line, hw, ..
         } = self.private;

@@ -1,0 +1,130 @@
+//! A quiet virtual CPU, and what makes it loud.
+
+use super::machine::{ISACTIVER, ISENABLER, Machine, intid};
+use super::random::{Event, VCPUS, apply, prepare, violent};
+use crate::Line;
+use crate::gic::{Fill, Ich, Intid, Kicks, TimerSwitch};
+use crate::timer::Pair;
+use alloc::vec::Vec;
+use proptest::prelude::*;
+
+const PHYSICAL: [Intid; 2] = [Intid::PHYSICAL_TIMER, Intid::VIRTUAL_TIMER];
+
+/// Of a quiet virtual CPU a change of worlds changes nothing.
+fn check_that_nothing_is_done(machine: &mut Machine, vcpu: usize) {
+    let vmcr = crate::gic::Vmcr(machine.cpus[vcpu].vmcr);
+    let gic = &mut machine.gic;
+    let mut lrs = [0; 16];
+    for pair in [Pair::El2, Pair::El1] {
+        assert_eq!(gic.fold(vcpu, &lrs, 0), Kicks::NONE);
+        let switch = gic.switch_timers(vcpu, pair, PHYSICAL, [Line::Low; 2]);
+        assert_eq!(switch, TimerSwitch::default());
+        assert_eq!(gic.take_deactivation(vcpu), None);
+        assert!(!gic.has_pending(vcpu, vmcr));
+        assert_eq!(gic.fill(vcpu, vmcr, &mut lrs), Fill::default());
+        assert!(gic.is_quiet(vcpu));
+    }
+}
+
+fn are_quiet(machine: &Machine) -> Vec<bool> {
+    (0..VCPUS).map(|vcpu| machine.gic.is_quiet(vcpu)).collect()
+}
+
+/// Whose own CPU does it.
+fn is_own(event: Event, vcpu: usize) -> bool {
+    match event {
+        Event::Ack(v) | Event::End(v) | Event::Sync(v) => v == vcpu,
+        // The physical PPI is that of one.
+        Event::Fire(_, 27) => vcpu == 1,
+        _ => false,
+    }
+}
+
+proptest! {
+    #[test]
+    fn nobody_makes_a_quiet_virtual_cpu_loud_without_a_kick(
+        events in proptest::collection::vec(violent(), 0..200),
+    ) {
+        let mut machine = prepare(4);
+        for &event in &events {
+            let before = are_quiet(&machine);
+            let kicks = match event {
+                Event::Ack(v) => { let _ = machine.ack(v); Kicks::NONE }
+                Event::End(v) => { let _ = machine.end(v); Kicks::NONE }
+                _ => apply(&mut machine, event),
+            };
+            for (vcpu, was_quiet) in before.into_iter().enumerate() {
+                let is_told = kicks.contains(vcpu) || is_own(event, vcpu);
+                prop_assert!(!was_quiet || is_told || machine.gic.is_quiet(vcpu), "{event:?}: {vcpu}");
+            }
+            machine.follow(kicks);
+            for vcpu in 0..VCPUS {
+                if machine.gic.is_quiet(vcpu) {
+                    check_that_nothing_is_done(&mut machine, vcpu);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_is_going_on_is_not_quiet() {
+    let mut machine = Machine::new(2, 32, 4);
+    assert!(machine.gic.is_quiet(0));
+    // An event that is enabled; one of another's is none of its own.
+    let kicks = machine.gic.pend(0, intid(40));
+    assert!(!machine.gic.is_quiet(0) && machine.gic.is_quiet(1));
+    machine.follow(kicks);
+    assert_eq!(machine.ack(0), Some(40));
+    assert!(!machine.gic.is_quiet(0));
+    assert_eq!(machine.end(0), Some(40));
+    let _ = machine.sync(0);
+    assert!(machine.gic.is_quiet(0));
+    // Traps of accesses, and a guest that has the list registers.
+    machine.gic.set_traps(0, 1 << 10);
+    assert!(!machine.gic.is_quiet(0));
+    machine.gic.set_traps(0, 0);
+    let _ = machine.fold(0);
+    let mut hardware = Ich::RESET;
+    let mut guest = Ich::RESET;
+    let _ = machine.gic.enter_nested(0, &guest, None, &mut hardware);
+    assert!(!machine.gic.is_quiet(0));
+    let _ = machine.gic.leave_nested(0, &hardware, &mut guest);
+    assert!(machine.gic.is_quiet(0));
+}
+
+#[test]
+fn a_timer_that_is_high_and_disabled_is_not_quiet() {
+    let mut machine = Machine::new(1, 0, 4);
+    machine.write_private(0, ISENABLER + 0x80, u32::MAX.into());
+    for pair in [Pair::El1, Pair::El2] {
+        for intid in pair.intids() {
+            let _ = machine.gic.set_line(0, intid, Line::High);
+            assert!(!machine.gic.is_quiet(0), "{intid:?}");
+            let _ = machine.gic.set_line(0, intid, Line::Low);
+            assert!(machine.gic.is_quiet(0), "{intid:?}");
+        }
+    }
+}
+
+#[test]
+fn what_another_makes_active_is_told() {
+    let mut machine = Machine::new(2, 0, 4);
+    let offset = 0x1_0000 + ISACTIVER;
+    let (frame, size) = (
+        crate::gic::Frame::Redistributors,
+        droste_arm64::esr::AccessSize::Word,
+    );
+    let kicks = machine.gic.write(1, frame, offset, size, 1 << 27);
+    assert!(!machine.gic.is_quiet(0) && kicks.contains(0));
+}
+
+#[test]
+fn what_is_owed_is_told_and_not_quiet() {
+    let mut machine = Machine::new(1, 0, 4);
+    machine.write_private(0, ISENABLER + 0x80, 1 << 27);
+    // It has fired, and is disabled: active behind it is the physical one.
+    let kicks = machine.fire(0, 27);
+    machine.follow(kicks);
+    assert!(!machine.gic.is_quiet(0));
+}
