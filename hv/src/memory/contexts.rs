@@ -207,28 +207,32 @@ impl Contexts {
         let grant = grant.expect("a virtual CPU holds one at most, and has just released it");
         let place = grant.place();
         // Nobody else finds the place while the pools are locked.
-        match (grant, StageTwo::new(registers, &self.advertised)) {
-            (Grant::New(_) | Grant::Reused { .. }, StageTwo::On(walker)) => {
+        match (grant, registers.is_on()) {
+            (Grant::New(_) | Grant::Reused { .. }, true) => {
                 // Whoever finds it from here on comes after this turn, and then it is what its key says. So nobody waits
                 // for the pools while it is emptied, which takes long.
                 let turn = queue_to_write(&self.shadows[place.index()]);
                 drop(pools);
                 let mut shadow = turn.wait();
                 self.empty(&mut shadow);
-                shadow.rededicate(walker.format());
+                let format = match StageTwo::new(registers, &self.advertised) {
+                    StageTwo::On(walker) => walker.format(),
+                    StageTwo::Off => None,
+                };
+                shadow.rededicate(format);
             }
-            (Grant::Reused { .. }, StageTwo::Off) => {
+            (Grant::Reused { .. }, false) => {
                 Self::under(memory, memory.context(1 + place.index()), || {
                     el2::invalidate_stage1(StageOne::All);
                     el2::complete_invalidation();
                 });
             }
-            (Grant::Known(_), StageTwo::On(_)) => {
+            (Grant::Known(_), true) => {
                 // Whoever had it emptied may be at that still.
                 drop(pools);
                 drop(self.shadows[place.index()].read());
             }
-            (Grant::Known(_) | Grant::New(_), StageTwo::Off) => {}
+            (Grant::Known(_) | Grant::New(_), false) => {}
         }
         Held { key, place }
     }

@@ -3,6 +3,7 @@
 use droste_arm64::esr::Esr;
 use droste_arm64::exception::{Injection, take_to_el1};
 use droste_arm64::sysreg::{HPFAR_EL2, MDCR_EL2, SCTLR_EL2, VBAR_EL2};
+use droste_nested::Syndrome;
 use droste_nested::eret::{self, Form};
 use droste_nested::exception::{
     Cause, Controls, Exception, Origin, Running, Target, hardware_pstate, level, take_to_el2,
@@ -23,7 +24,39 @@ const SCTLR: Known = Known::new(SCTLR_EL2);
 const VBAR: Known = Known::new(VBAR_EL2);
 
 /// Makes the loaded virtual CPU take `what` to virtual EL2.
+#[inline(never)]
 pub(crate) fn take(state: &mut VcpuState, what: Exception) {
+    take_known(state, what);
+}
+
+/// The same of an HVC, which is what a guest does most.
+#[inline(never)]
+pub(crate) fn take_hypercall(state: &mut VcpuState, esr: Esr) {
+    let what = Exception::Synchronous {
+        esr,
+        far: None,
+        hpfar: None,
+    };
+    take_known(state, what);
+}
+
+/// The same of a stage-2 abort.
+#[inline(never)]
+pub(crate) fn take_abort(state: &mut VcpuState, syndrome: &Syndrome) {
+    let what = Exception::Synchronous {
+        esr: syndrome.esr,
+        far: Some(syndrome.far),
+        hpfar: Some(syndrome.hpfar),
+    };
+    take_known(state, what);
+}
+
+#[expect(
+    clippy::inline_always,
+    reason = "made for each kind it asks nothing of the kind"
+)]
+#[inline(always)]
+fn take_known(state: &mut VcpuState, what: Exception) {
     let (now, pstate) = running(state);
     let origin = Origin {
         pc: state.registers.pc,

@@ -33,12 +33,13 @@ pub(super) fn to_guest(state: &mut VcpuState) -> Option<Signal> {
     el2.view(&mut Hardware).park();
     el2.loaded = Loaded::El1;
     let control = of_guest(el2);
-    state.resident.set_control(control);
+    state.resident.set_control(&control);
     state.enter_context();
     interrupts::switch(state)
 }
 
 /// Makes the loaded virtual CPU's hardware that of virtual EL2.
+#[inline(never)]
 pub(super) fn to_host(state: &mut VcpuState) {
     let serror = loaded_serror();
     let el2 = el2(state);
@@ -46,12 +47,15 @@ pub(super) fn to_host(state: &mut VcpuState) {
     el2.loaded = Loaded::El2;
     el2.load_stage1();
     keep_serror(el2, serror);
-    let mut control = el2.own;
-    if el2.kind == VirtualEl2::Nvhe {
-        // Read as CNTVCT_EL0 where that does not trap.
-        control.cntvoff = el2.get(CNTVOFF);
-    }
-    state.resident.set_control(control);
+    let control = Control {
+        cntvoff: match el2.kind {
+            VirtualEl2::Vhe => el2.own.cntvoff,
+            // Read as CNTVCT_EL0 where that does not trap.
+            VirtualEl2::Nvhe => el2.get(CNTVOFF),
+        },
+        ..el2.own
+    };
+    state.resident.set_control(&control);
     state.enter_context();
     let _ = interrupts::switch(state);
 }
@@ -65,9 +69,10 @@ fn keep_serror(el2: &mut El2, pending: u64) {
 }
 
 /// The control registers of its guest's world.
+#[inline]
 fn of_guest(el2: &mut El2) -> Control {
     let l1 = el2.controls();
-    let own = el2.own;
+    let own = &el2.own;
     let own_traps = own.traps.with_mdscr_trapped().with_timers_open();
     let merged = forward::hardware(
         forward::Hardware {
@@ -79,9 +84,10 @@ fn of_guest(el2: &mut El2) -> Control {
         },
         &l1,
     );
+    let hcr = of_its_guest(merged.hcr, own.hcr, l1.hcr, el2.kind);
     el2.interrupts.traps = merged.ich_hcr;
     Control {
-        hcr: of_its_guest(merged.hcr, own.hcr, l1.hcr, el2.kind),
+        hcr,
         mpidr: el2.get(VMPIDR),
         midr: el2.get(VPIDR),
         cntvoff: el2.get(CNTVOFF),

@@ -203,6 +203,7 @@ impl El2 {
     }
 
     /// Virtual EL2's trap controls.
+    #[inline]
     pub(crate) fn controls(&mut self) -> Controls {
         Controls {
             el2: self.kind,
@@ -303,13 +304,17 @@ impl El2 {
 pub(crate) struct Interrupts {
     /// Whether the list registers are its guest's: virtual EL2 does not run meanwhile.
     pub(crate) has_guests_lists: bool,
+    /// Whether nothing is in them then, and what is its guest's is in the page alone.
+    pub(crate) is_bare: bool,
     /// Its own CPU interface, if they are.
     pub(crate) own: Interface,
     /// Which of its interrupts are its EL1's all the same.
     pub(crate) left: Option<Signal>,
     /// Accesses of an EL1 with the list registers of its own that trap to virtual EL2 (ICH_HCR_EL2).
     pub(crate) traps: u64,
-    /// What it had set for its guest, if they are.
+    /// Whether nothing was going on of its own interrupts when its CPU looked last, kicks since then aside.
+    pub(crate) is_quiet: bool,
+    /// What it had set for its guest, if they are and not bare.
     pub(crate) guest: Ich,
     /// What the hardware has of them, where they are `guest`.
     pub(crate) hardware: Ich,
@@ -329,6 +334,8 @@ impl Interrupts {
     /// Out of reset.
     pub(crate) const RESET: Self = Self {
         has_guests_lists: false,
+        is_bare: false,
+        is_quiet: false,
         own: Interface::RESET,
         left: None,
         traps: 0,
