@@ -2,8 +2,8 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
-use std::process::{Child, Command, ExitStatus};
-use std::sync::mpsc::Sender;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,8 @@ use crate::error::{Context, Error, Result};
 
 /// How many of a failed command's last lines an error shows.
 const LAST_LINES: usize = 5;
+/// No answer is longer, in bytes.
+const ANSWER_MAX: usize = 64 << 10;
 /// How often a child is asked whether it has ended.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -34,6 +36,48 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         .get(lines.len().saturating_sub(LAST_LINES)..)
         .unwrap_or_default();
     Err(Error::new(format!("{name} failed ({})", output.status)).because(last.join("\n  ")))
+}
+
+/// What a command answers that does so at once: one that takes longer than `limit`, or says more than an answer, is ended.
+///
+/// # Errors
+/// As [`output`], and if it is ended.
+pub(crate) fn answer(command: &mut Command, limit: Duration) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .context(|| format!("cannot run {name}"))?;
+    let deadline = Instant::now() + limit;
+    let mut child = Mortal(child);
+    let (sender, pieces) = mpsc::channel();
+    if let Some(stdout) = child.0.stdout.take() {
+        forward(stdout, sender, |piece| piece);
+    }
+    let mut said = Vec::new();
+    while said.len() <= ANSWER_MAX {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match pieces.recv_timeout(left) {
+            Ok(piece) => said.extend(piece),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(Error::new(format!(
+                    "{name} does not answer within {} s",
+                    limit.as_secs()
+                )));
+            }
+        }
+    }
+    if said.len() > ANSWER_MAX {
+        return Err(Error::new(format!("{name} does not stop to talk")));
+    }
+    match child.ended_by(deadline)? {
+        Some(status) if status.success() => Ok(String::from_utf8_lossy(&said).into_owned()),
+        Some(status) => Err(Error::new(format!("{name} failed ({status})"))),
+        None => Err(Error::new(format!("{name} does not end"))),
+    }
 }
 
 /// Passes a stream on piece by piece, each as `wrap` makes it, in a thread of its own, until it ends or nobody listens.
@@ -117,6 +161,25 @@ mod tests {
                 .starts_with("cannot run /nonexistent/apt-get"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_command_that_does_not_answer_is_not_waited_for() {
+        let ask = |script: &str| {
+            let seconds = Duration::from_secs(3);
+            answer(Command::new("sh").args(["-c", script]), seconds).map_err(|e| e.to_string())
+        };
+        assert_eq!(ask("echo yes"), Ok("yes\n".into()));
+        assert_eq!(
+            ask("exec sleep 60"),
+            Err("sh does not answer within 3 s".into())
+        );
+        assert_eq!(ask("exec yes"), Err("sh does not stop to talk".into()));
+        assert_eq!(
+            ask("exec >&-; exec sleep 60"),
+            Err("sh does not end".into())
+        );
+        assert_eq!(ask("exit 3"), Err("sh failed (exit status: 3)".into()));
     }
 
     #[test]

@@ -1,18 +1,20 @@
 //! The command line: a verb each.
 
 mod check;
+mod clean;
 mod image;
 mod run;
 mod setup;
 mod tie;
 
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::description::Overrides;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::setup::build::workspace;
 
 /// What `droste` is asked to do.
@@ -37,7 +39,8 @@ use crate::setup::build::workspace;
         Xen (kernel = \"debian:xen-system-arm64\", el2 = \"nvhe\") starts what a table [dom0] at the end says, which has \
         kernel, initrd and cmdline as well. Droste itself (kernel = \"droste:hypervisor\", el2 = \"nvhe\") runs what tables \
         [[vm]] describe.\n\n\
-        Files are relative to the description. Downloads go to $DROSTE_CACHE, else ~/.cache/droste.",
+        Files are relative to the description. Downloads go to $DROSTE_CACHE, else $XDG_CACHE_HOME/droste, else \
+        ~/.cache/droste; `droste clean` removes them.",
     args_conflicts_with_subcommands = true
 )]
 pub struct Cli {
@@ -57,6 +60,8 @@ enum Verb {
     Image(image::Arguments),
     /// Fetch and build everything that a run needs
     Setup(setup::Arguments),
+    /// Remove everything that was downloaded and built into the cache
+    Clean(clean::Arguments),
     /// Become a program that dies with the process that started it
     #[command(hide = true)]
     Tie(tie::Arguments),
@@ -69,7 +74,7 @@ impl Cli {
     /// # Errors
     /// If help cannot be written.
     pub fn from_command_line() -> Result<Option<Self>> {
-        match Self::try_parse() {
+        match Self::try_parse_from(joined(std::env::args_os())) {
             Ok(cli) => Ok(Some(cli)),
             Err(error) if error.use_stderr() => error.exit(),
             Err(help) => {
@@ -90,6 +95,7 @@ impl Cli {
             Some(Verb::Check(arguments)) => check::execute(&arguments),
             Some(Verb::Image(arguments)) => image::execute(&arguments),
             Some(Verb::Setup(arguments)) => setup::execute(&arguments),
+            Some(Verb::Clean(_)) => clean::execute(),
             Some(Verb::Tie(arguments)) => tie::execute(&arguments),
             None => run::execute(&self.run),
         }
@@ -113,8 +119,8 @@ struct Vms {
 impl Vms {
     /// The given descriptions, or the example.
     fn files(&self) -> Result<Vec<PathBuf>> {
-        if !self.files.is_empty() {
-            return Ok(self.files.clone());
+        if let Some(first) = self.files.first() {
+            return misspelt(first).map_or_else(|| Ok(self.files.clone()), Err);
         }
         let example =
             workspace().map_err(|error| error.help("or name a description: droste run VM.toml"))?;
@@ -135,10 +141,43 @@ impl Vms {
     }
 }
 
+/// What is said of a word that is no description, and is nearly a verb.
+fn misspelt(word: &Path) -> Option<Error> {
+    let name = word.to_str().filter(|_| !word.exists())?;
+    let verbs = Cli::command();
+    let verbs = verbs.get_subcommands().filter(|verb| !verb.is_hide_set());
+    let distance = |verb: &clap::Command| strsim::damerau_levenshtein(name, verb.get_name());
+    let nearest = verbs.min_by_key(|verb| distance(verb))?;
+    let verb = nearest.get_name();
+    (distance(nearest) <= 2 && !name.contains(['.', '/'])).then(|| {
+        Error::new(format!("{name} is neither a command nor a file"))
+            .help(format!("did you mean droste {verb}?"))
+    })
+}
+
+/// The words of a command line, of which those of an option with a value of its own choice are one word each: `--stats 5`
+/// is `--stats=5`, which cannot be a description.
+fn joined(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let is_number = |word: &OsString| {
+        let word = word.to_str().unwrap_or_default();
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let mut joined: Vec<OsString> = Vec::new();
+    for word in words {
+        match joined.last_mut() {
+            Some(last) if *last == "--stats" && is_number(&word) => {
+                last.push("=");
+                last.push(word);
+            }
+            _ => joined.push(word),
+        }
+    }
+    joined
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -152,6 +191,31 @@ mod tests {
         let cli = Cli::try_parse_from(["droste", "run", "vm.toml"]).expect("parsed");
         assert!(matches!(cli.verb, Some(Verb::Run(_))));
         assert!(Cli::try_parse_from(["droste", "--no-such-flag"]).is_err());
+    }
+
+    #[test]
+    fn a_verb_that_is_nearly_right_is_guessed() {
+        for (word, verb) in [("rnu", "run"), ("chek", "check"), ("images", "image")] {
+            let error = misspelt(Path::new(word)).expect("guessed").to_string();
+            assert!(
+                error.ends_with(&format!("did you mean droste {verb}?")),
+                "{error}"
+            );
+        }
+        for other in ["linux", "run.toml", "./rnu"] {
+            assert_eq!(misspelt(Path::new(other)), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_seconds_of_statistics_may_stand_apart() {
+        let joined = |words: &[&str]| joined(words.iter().map(OsString::from));
+        assert_eq!(
+            joined(&["run", "--stats", "5", "7"]),
+            ["run", "--stats=5", "7"]
+        );
+        assert_eq!(joined(&["--stats", "vm.toml"]), ["--stats", "vm.toml"]);
+        assert_eq!(joined(&["--stats=3", "5"]), ["--stats=3", "5"]);
     }
 
     #[test]

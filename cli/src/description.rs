@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use droste_image::{Console, El2, OnReboot};
 
+use crate::files;
 use crate::setup::monitor::Monitor;
 
 pub use diagnostic::{Diagnostic, Place, Placed, report};
@@ -132,7 +133,7 @@ pub fn load(files: &[PathBuf], overrides: &Overrides) -> (Vec<Description>, Vec<
     let mut descriptions = Vec::new();
     let mut diagnostics = Vec::new();
     for file in files {
-        let text = match std::fs::read_to_string(file) {
+        let text = match files::text(file) {
             Ok(text) => text,
             Err(error) => {
                 diagnostics.push(Diagnostic {

@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use rustix::stdio::stdout;
 
 use crate::error::{Context, Error, Result};
+use crate::files::Identity;
 use crate::terminal;
 
 /// The name that stands for stdout.
@@ -48,27 +49,6 @@ enum Target {
     Stream(File),
     /// A regular file, with the links to it followed.
     File(PathBuf),
-}
-
-/// What tells a file that can be read again from all others.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Identity {
-    /// Its file system, and its number there.
-    File(u64, u64),
-    /// The number of a block device.
-    Block(u64),
-}
-
-impl Identity {
-    fn of(path: &Path) -> Option<Self> {
-        let data = fs::metadata(path).ok()?;
-        let kind = data.file_type();
-        if kind.is_block_device() {
-            Some(Self::Block(data.rdev()))
-        } else {
-            kind.is_file().then(|| Self::File(data.dev(), data.ino()))
-        }
-    }
 }
 
 impl Output {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::iter::zip;
 use std::path::{Path, PathBuf};
 
-use droste_image::{Console, Dom0, VmSpec};
+use droste_image::{Dom0, VmSpec};
 
 use crate::description::{
     Description, Diagnostic, Disk, Located, Overrides, Part, Placed, inspect, little_memory, load,
@@ -14,29 +14,17 @@ use crate::error::{Context, Result};
 use crate::files;
 use crate::qemu::{Device, DeviceKind, TRANSPORTS_PER_VM};
 use crate::setup::Setup;
+use crate::setup::cache::Cache;
 use crate::setup::guest::Kernel;
-use crate::setup::monitor::{L2, Monitor, Provisions};
+use crate::setup::monitor::Provisions;
 use crate::setup::{guest, initrd};
 
-/// Memory of the machine beyond the virtual machines' and the boot image, in MiB: the emulated machine puts the image
-/// 128 MiB above the start of memory, and the virtual machines' memory is placed behind it in aligned blocks.
-const MACHINE_EXTRA_MIB: u64 = 128 + 32;
-/// The machine's memory is a multiple of this, in MiB.
-const MACHINE_STEP_MIB: u64 = 64;
-/// What a Droste is told whose guests examine themselves: it ends with a reset if one of them did.
-const ENDS_AS_ITS_VMS: &str = "droste.no-reboot droste.on-failure=reset";
-/// Processors of the machine unless somebody says: no fewer, and no more than the hypervisor drives.
-const CPUS_MIN: u32 = 2;
-const CPUS_MAX: u32 = 32;
+mod limits;
+mod summary;
+mod words;
 
-/// What the guest's command line gets besides the description's words.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Words {
-    /// Examine the machine, report and switch off, instead of a shell.
-    pub self_report: bool,
-    /// As the user gave them.
-    pub append: Option<String>,
-}
+pub use summary::summary;
+pub use words::{Terminal, Words};
 
 /// A virtual machine whose parts are all there.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,6 +36,36 @@ pub struct PlannedVm {
     /// What runs on it.
     inner: Option<Plan>,
     devices: Vec<Device>,
+}
+
+impl PlannedVm {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.description.name.value
+    }
+
+    /// The files that it and what runs on it are made of, with what each is.
+    pub fn files(&self) -> Vec<(&'static str, &Path)> {
+        let [dom0_kernel, dom0_initrd] = &self.dom0;
+        let parts = [
+            ("kernel", Some(&self.kernel)),
+            ("RAM disk", self.initrd.as_ref()),
+            ("dom0", dom0_kernel.as_ref()),
+            ("dom0's", dom0_initrd.as_ref()),
+        ];
+        let parts = parts
+            .into_iter()
+            .filter_map(|(what, file)| Some((what, file?)));
+        let disks = self.devices.iter().filter_map(|device| match &device.kind {
+            DeviceKind::Disk(file) | DeviceKind::ReadOnlyDisk(file) => Some(("disk", file)),
+            DeviceKind::Net => None,
+        });
+        let own = parts
+            .chain(disks)
+            .map(|(what, file)| (what, file.as_path()));
+        let inner = self.inner.iter().flat_map(|inner| &inner.vms);
+        own.chain(inner.flat_map(Self::files)).collect()
+    }
 }
 
 /// What of a virtual machine goes into the boot image.
@@ -63,7 +81,7 @@ struct Parts {
 impl Parts {
     fn read(vm: &PlannedVm, words: &Words) -> Result<Self> {
         let read = |file: &Option<PathBuf>| file.as_deref().map(files::read).transpose();
-        let (bootargs, of_dom0) = bootargs(vm, words);
+        let (bootargs, of_dom0) = words::bootargs(&vm.description, words);
         let [kernel, initrd] = [read(&vm.dom0[0])?, read(&vm.dom0[1])?];
         Ok(Self {
             kernel: files::read(&vm.kernel)?,
@@ -104,44 +122,45 @@ impl Plan {
     pub fn prepare(setup: &Setup, files: &[PathBuf], overrides: &Overrides) -> Result<Self> {
         let (descriptions, diagnostics) = load(files, overrides);
         report(&diagnostics)?;
-        let locate = |vm: &Description| fetch(setup, vm);
-        let located: Vec<_> = descriptions
+        let mut located: Vec<_> = descriptions
             .into_iter()
-            .map(|vm| Ok((vm.clone(), locate(&vm)?)))
+            .map(|vm| Ok((vm.clone(), fetch(setup, &vm)?)))
             .collect::<Result<_>>()?;
-        report(&inspect(&located))?;
+        report(&found(&located))?;
+        for (vm, located) in &mut located {
+            located.monitors = monitors(setup, vm, located.kernel.as_deref())?;
+        }
         Ok(Self::new(located))
     }
 
     /// Reads descriptions and judges them with what is there already; fetches nothing.
-    pub fn examine(setup: &Setup, files: &[PathBuf], overrides: &Overrides) -> Examined {
+    pub fn examine(cache: Option<&Cache>, files: &[PathBuf], overrides: &Overrides) -> Examined {
         let (vms, mut diagnostics) = load(files, overrides);
-        let located: Vec<_> = vms.iter().map(|vm| (vm.clone(), find(setup, vm))).collect();
-        diagnostics.extend(inspect(&located));
+        let located: Vec<_> = vms.iter().map(|vm| (vm.clone(), find(cache, vm))).collect();
+        diagnostics.extend(found(&located));
         Examined {
+            warnings: warnings(&located),
             vms,
             diagnostics,
-            warnings: warnings(&located),
         }
+    }
+
+    /// The virtual machines.
+    pub fn vms(&self) -> &[PlannedVm] {
+        &self.vms
     }
 
     /// Their names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.vms.iter().map(|vm| vm.description.name.value.as_str())
+        self.vms.iter().map(PlannedVm::name)
     }
 
     /// All files that they are made of.
-    pub fn files<'a>(&'a self) -> impl Iterator<Item = &'a Path> {
-        let of = |vm: &'a PlannedVm| {
-            let devices = vm.devices.iter().filter_map(|device| match &device.kind {
-                DeviceKind::Disk(file) | DeviceKind::ReadOnlyDisk(file) => Some(file),
-                DeviceKind::Net => None,
-            });
-            let own = [Some(&vm.kernel), vm.initrd.as_ref()].into_iter();
-            let parts = own.chain(vm.dom0.iter().map(Option::as_ref)).flatten();
-            parts.chain(devices).map(PathBuf::as_path)
-        };
-        self.vms.iter().flat_map(of)
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.vms
+            .iter()
+            .flat_map(PlannedVm::files)
+            .map(|(_, file)| file)
     }
 
     /// What may be too little for them to start.
@@ -211,22 +230,14 @@ impl Plan {
 
     /// The memory that a machine needs to run them, in MiB, with a boot image of this many bytes.
     pub fn machine_memory_mib(&self, image_len: usize) -> u64 {
-        let guests: u64 = self
-            .vms
-            .iter()
-            .map(|vm| vm.description.memory.value >> 20)
-            .sum();
-        let image = (image_len as u64).div_ceil(1 << 20);
-        (guests + image + MACHINE_EXTRA_MIB).next_multiple_of(MACHINE_STEP_MIB)
+        limits::memory_mib(self.vms.iter().map(|vm| &vm.description), image_len)
     }
 
     /// The processors that a machine should have: as many as the largest virtual machine, as far as the `host` has them,
     /// and at least two. Emulated processors that wait for each other's turn on the host come to nothing, where virtual
     /// CPUs that take turns on one do.
     pub fn machine_cpus(&self, host: u32) -> u32 {
-        let most = host.clamp(CPUS_MIN, CPUS_MAX);
-        let vcpus = self.vms.iter().map(|vm| vm.description.vcpus.value);
-        vcpus.fold(CPUS_MIN, u32::max).min(most)
+        limits::cpus(self.vms.iter().map(|vm| &vm.description), host)
     }
 
     /// The devices of all, on their transports.
@@ -238,79 +249,28 @@ impl Plan {
     }
 }
 
-/// What a description asks for, in a few lines.
-pub fn summary(vm: &Description) -> String {
-    let part = |part: &Part| match part {
-        Part::Debian(package) => format!("Debian's {package}"),
-        Part::File(file) => file.display().to_string(),
-        Part::Hypervisor => "Droste".to_owned(),
-    };
-    let cpus = match vm.vcpus.value {
-        1 => "1 virtual CPU".to_owned(),
-        n => format!("{n} virtual CPUs"),
-    };
-    let mut lines = vec![
-        format!("{}: {cpus}, {} MiB", vm.name.value, vm.memory.value >> 20),
-        format!("  kernel        {}", part(&vm.kernel.value)),
-    ];
-    lines.extend(
-        vm.initrd
-            .iter()
-            .map(|initrd| format!("  RAM disk      {}", part(&initrd.value))),
-    );
-    lines.push(format!("  command line  {}", vm.cmdline.value));
-    if let Some(dom0) = &vm.dom0 {
-        let initrd = dom0.initrd.as_ref();
-        let initrd = initrd.map_or(String::new(), |initrd| {
-            format!(" with {}", part(&initrd.value))
-        });
-        lines.push(format!(
-            "  dom0          {}{initrd}",
-            part(&dom0.kernel.value)
-        ));
-        lines.push(format!("  dom0's words  {}", dom0.cmdline.value));
-    }
-    lines.extend(
-        vm.disks
-            .iter()
-            .map(|disk| format!("  disk          {}", shown(&disk.value))),
-    );
-    lines.extend(
-        vm.net
-            .iter()
-            .map(|_| "  network       behind QEMU's own router".to_owned()),
-    );
-    let console = if vm.console == Console::Uart {
-        "on the terminal"
-    } else {
-        "none"
-    };
-    lines.push(format!("  console       {console}"));
-    lines.push(format!("  on reboot     {}", vm.on_reboot.as_str()));
-    lines.push(format!("  EL2           {}", vm.el2.as_str()));
-    lines.extend(vm.vms.iter().map(|inner| {
-        let lines = summary(inner).replace('\n', "\n  ");
-        format!("  on it         {lines}")
-    }));
-    lines.join("\n")
-}
-
-fn warnings(located: &[(Description, Located)]) -> Vec<String> {
-    let told = located
+/// All that is wrong with descriptions whose parts are there.
+fn found(located: &[(Description, Located)]) -> Vec<Diagnostic> {
+    let mut found = inspect(located);
+    let with_inner = located
         .iter()
-        .map(|(vm, located)| little_memory(vm, located));
-    told.flatten().collect()
+        .flat_map(|(vm, _)| [vm].into_iter().chain(&vm.vms));
+    found.extend(with_inner.filter_map(words::too_long));
+    found
 }
 
-fn shown(disk: &Disk) -> String {
-    match disk {
-        Disk::File(file) => file.display().to_string(),
-        Disk::Monitor(Monitor::Vmm) => "a guest of its own, with the project's monitor".into(),
-        Disk::Monitor(Monitor::Qemu) => "a guest of its own, with Debian's QEMU".into(),
-    }
+/// What may be too little, or too much.
+fn warnings(located: &[(Description, Located)]) -> Vec<String> {
+    let little = located
+        .iter()
+        .filter_map(|(vm, located)| little_memory(vm, located));
+    let vms: Vec<&Description> = located.iter().map(|(vm, _)| vm).collect();
+    little
+        .chain(limits::warnings(&vms, &limits::Host::own()))
+        .collect()
 }
 
-/// Where the parts of a description are, fetched if need be.
+/// Where the parts of a description are, fetched if need be, but for its monitors.
 fn fetch(setup: &Setup, vm: &Description) -> Result<Located> {
     let kernel = |package: &str| setup.kernel(package).map(Some);
     let hypervisor = || setup.hypervisor().map(Some);
@@ -322,21 +282,16 @@ fn fetch(setup: &Setup, vm: &Description) -> Result<Located> {
         .iter()
         .map(|vm| fetch(setup, vm))
         .collect::<Result<_>>()?;
-    located.monitors = monitors(setup, vm, located.kernel.as_deref())?;
     Ok(located)
 }
 
 /// Where the parts of a description are, as far as they are there.
-fn find(setup: &Setup, vm: &Description) -> Located {
-    let cache = setup.cache();
-    let kernel = |package: &str| Ok(guest::cached_kernel(cache, package));
-    let Ok(mut located) = locate::<Infallible>(
-        vm,
-        kernel,
-        || Ok(None),
-        |kernel| Ok(initrd::cached(cache, kernel)),
-    );
-    located.vms = vm.vms.iter().map(|vm| find(setup, vm)).collect();
+fn find(cache: Option<&Cache>, vm: &Description) -> Located {
+    let kernel = |package: &str| Ok(cache.and_then(|cache| guest::cached_kernel(cache, package)));
+    let initrd =
+        |kernel: Option<&Kernel>| Ok(cache.and_then(|cache| initrd::cached(cache, kernel)));
+    let Ok(mut located) = locate::<Infallible>(vm, kernel, || Ok(None), initrd);
+    located.vms = vm.vms.iter().map(|vm| find(cache, vm)).collect();
     located
 }
 
@@ -411,47 +366,6 @@ fn absolute(file: &Path) -> PathBuf {
     std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
-/// The machine's command line, to which the user's words are added, and that of what a hypervisor starts. The Linux of
-/// the two is told what it has and what to do. What runs on a Droste is told in its boot image.
-fn bootargs(vm: &PlannedVm, words: &Words) -> (String, String) {
-    let joined = |words: &[&str]| {
-        let words = words.iter().copied().filter(|word| !word.is_empty());
-        words.collect::<Vec<_>>().join(" ")
-    };
-    let cmdline = vm.description.cmdline.value.as_str();
-    if vm.inner.is_some() {
-        let told = if words.self_report {
-            ENDS_AS_ITS_VMS
-        } else {
-            ""
-        };
-        return (joined(&[cmdline, told]), String::new());
-    }
-    let mut told = Vec::new();
-    if !vm.devices.is_empty() {
-        told.push("droste.virtio");
-    }
-    let monitor = vm
-        .description
-        .disks
-        .iter()
-        .find_map(|disk| disk.value.monitor());
-    let l2 = monitor.map(|monitor| L2::new(&[monitor]).to_string());
-    if words.self_report {
-        told.push("droste.self-report");
-        told.extend(l2.as_deref());
-    }
-    let append = words.append.as_deref().unwrap_or_default();
-    let told = joined(&told);
-    match &vm.description.dom0 {
-        None => (joined(&[cmdline, &told, append]), String::new()),
-        Some(dom0) => (
-            joined(&[cmdline, append]),
-            joined(&[&dom0.cmdline.value, &told]),
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -474,7 +388,7 @@ mod tests {
             put(&format!("{index}.toml"), text.as_bytes());
             names.push(dir.path().join(format!("{index}.toml")));
         }
-        let cache = crate::setup::cache::Cache::at(&dir.path().join("cache")).expect("made");
+        let cache = Cache::at(&dir.path().join("cache")).expect("made");
         Plan::prepare(&Setup::with_cache(cache), &names, &Overrides::default()).expect("planned")
     }
 
@@ -514,6 +428,7 @@ mod tests {
         let words = Words {
             self_report: true,
             append: Some("debug".into()),
+            ..Words::default()
         };
         let file = plan.image(&words).expect("written");
         let image = BootImage::parse(&file).expect("parsed");
@@ -554,6 +469,7 @@ mod tests {
         let words = Words {
             self_report: true,
             append: Some("debug".into()),
+            ..Words::default()
         };
         let file = plan.image(&words).expect("written");
         let image = BootImage::parse(&file).expect("parsed");
@@ -591,6 +507,7 @@ mod tests {
         let words = Words {
             self_report: true,
             append: Some("debug".into()),
+            ..Words::default()
         };
         let file = plan.image(&words).expect("written");
         let image = BootImage::parse(&file).expect("parsed");
@@ -625,8 +542,9 @@ mod tests {
             let words = Words {
                 self_report,
                 append: Some("droste.l2=vmm".into()),
+                ..Words::default()
             };
-            bootargs(&plan.vms[0], &words).0
+            words::bootargs(&plan.vms[0].description, &words).0
         };
         assert_eq!(
             told(true),
@@ -641,8 +559,8 @@ mod tests {
     fn a_command_line_that_has_become_too_long_is_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         let words = Words {
-            self_report: false,
             append: Some("x".repeat(2048)),
+            ..Words::default()
         };
         let error = plan(&dir, &[""]).image(&words).expect_err("too long");
         assert!(

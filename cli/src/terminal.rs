@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use crate::error::{Context, Result};
 
@@ -43,15 +43,22 @@ impl<Fd: AsFd> Drop for Saved<Fd> {
     }
 }
 
-/// A new terminal that controls no process: the side that a user has, and the side that a program has.
+/// A new terminal of this size that controls no process: the side that a user has, and the side that a program has.
 ///
 /// # Errors
 /// If the system has none to give.
-pub(crate) fn open() -> Result<(File, File)> {
+pub(crate) fn open(rows: u16, columns: u16) -> Result<(File, File)> {
     let open = || {
         let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&user)?;
         unlockpt(&user)?;
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&user, size)?;
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let program = ioctl_tiocgptpeer(&user, flags)?;
         Ok::<_, Errno>((user.into(), program.into()))
@@ -86,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_terminal_that_was_made_raw_is_put_back() {
-        let (_user, program) = open().expect("a terminal");
+        let (_user, program) = open(24, 80).expect("a terminal");
         let before = tcgetattr(&program).expect("settings").local_modes;
         assert!(before.contains(LocalModes::ECHO | LocalModes::ICANON));
         let saved = save(&program);

@@ -5,9 +5,9 @@
 //! together so that it makes sense: tables that translate, registers with values that mean something, and then a few
 //! things that are odd. It always ends: nothing branches backwards, and each exception leads back.
 //!
-//! [`program`] says what a program is, [`generate`] makes them for the [`themes`], [`tree`] makes tables, [`registers`]
-//! names registers, [`instructions`] instructions, [`text`] tells and reads programs, and [`corpus`] keeps those that once
-//! differed.
+//! [`program`] says what a program is, [`themes`] makes them with what [`generate`] has to hand, [`tree`] makes tables,
+//! [`registers`] names registers, [`instructions`] instructions, [`text`] tells and reads programs, and [`corpus`] keeps
+//! those that once differed.
 //!
 //! Not here: physical interrupts routed by HCR_EL2.{IMO, FMO}; breakpoints and watchpoints under an EL2; AArch32's
 //! EL0; SPIs; STXR, and times other than long past and long ahead, whose outcome is not the program's alone.

@@ -3,12 +3,8 @@
 use crate::mmio::{Device, GICD};
 use crate::{cpu, time};
 
-/// The virtual timer's PPI.
-pub const VIRTUAL_TIMER: u32 = 27;
-/// The PPI of EL1's physical timer.
-pub const PHYSICAL_TIMER: u32 = 30;
-/// The PPI of EL2's physical timer.
-pub const HYPERVISOR_TIMER: u32 = 26;
+pub use crate::time::{HYPERVISOR_TIMER, PHYSICAL_TIMER, VIRTUAL_TIMER};
+
 /// The PPI of EL2's virtual timer.
 pub const HYPERVISOR_VIRTUAL_TIMER: u32 = 28;
 /// The PPI by which the virtual CPU interface asks EL2 for maintenance.

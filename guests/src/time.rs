@@ -6,7 +6,14 @@
 //! guests arms a timer of its own or reads a counter (`cargo xtask lint`); what looks at timers as registers names
 //! them by their encodings.
 
-use crate::{cpu, el2, gic};
+use crate::{cpu, el2};
+
+/// The virtual timer's PPI.
+pub const VIRTUAL_TIMER: u32 = 27;
+/// The PPI of EL1's physical timer.
+pub const PHYSICAL_TIMER: u32 = 30;
+/// The PPI of EL2's physical timer.
+pub const HYPERVISOR_TIMER: u32 = 26;
 
 /// How long a guest waits for what must come, in nanoseconds: far longer than a busy host takes for it.
 pub const PATIENCE_NS: u64 = 60_000_000_000;
@@ -28,9 +35,9 @@ impl Timer {
     /// Its PPI.
     pub const fn intid(self) -> u32 {
         match self {
-            Self::Virtual | Self::Below => gic::VIRTUAL_TIMER,
-            Self::Physical => gic::PHYSICAL_TIMER,
-            Self::Hypervisor => gic::HYPERVISOR_TIMER,
+            Self::Virtual | Self::Below => VIRTUAL_TIMER,
+            Self::Physical => PHYSICAL_TIMER,
+            Self::Hypervisor => HYPERVISOR_TIMER,
         }
     }
 

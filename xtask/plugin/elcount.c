@@ -14,11 +14,14 @@
  *   masked       for each way to EL2 (class left, vector, ESR_EL2.EC, and for class 0x18 the register): the longest
  *                stretch at EL2 without a look for interrupts, in instructions, of them those that it waited for, and
  *                where it was spent, as pairs of address and samples
+ *   profile      with the argument profile=on, for each kind of exit to EL2: the blocks of code that it executed, as
+ *                address, instructions, register reads and writes of one execution, and executions; and the locks that it
+ *                took, as address of the taking instruction, times, and instructions from there to the release
  *   unanswered   an exit after which nothing below EL2 has run on the CPU: what EL2 has executed since
  *   end          what follows is of the time since the last mark 15
  *   total        the counts of all CPUs at the end; the last line
  *   failed_reads how many register reads failed; what is above is then not to be trusted
- * Mark 15 prints the exits and stretches so far and starts them anew.
+ * Mark 15 prints the exits, profiles and stretches so far and starts them anew.
  *
  * A stretch begins where a guest is left, and where EL2 has executed WFI or read ICC_IAR1_EL1 or ISR_EL1: an interrupt
  * that was pending then has been noticed, and EL2 reads ISR_EL1 to give way to one, or, without FEAT_RAS, for an SError:
@@ -37,7 +40,10 @@
  * level, the regime and HCR_EL2.NV. So registers are read at translation and at changes of class only, and the
  * counting itself is inline code.
  *
- * Plugin API version 4 (QEMU 9.2 to 10.0). Arguments: out=FILE.
+ * A lock is taken by an exclusive store and released by the next exclusive or releasing store near the same place. An
+ * exclusive store that is followed by none before the guest is entered is another use of an atomic, and not told.
+ *
+ * Plugin API version 4 (QEMU 9.2 to 10.0). Arguments: out=FILE, profile=on.
  * Build: cc -O2 -shared -fPIC -fvisibility=hidden -pthread elcount.c -o libelcount.so
  */
 #include <inttypes.h>
@@ -46,6 +52,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -99,6 +106,7 @@ void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, translate_callback);
 void qemu_plugin_register_atexit_cb(plugin_id, exit_callback, void *);
 void qemu_plugin_register_vcpu_tb_exec_cond_cb(struct qemu_plugin_tb *, execute_callback, int registers, int condition,
                                                scoreboard_u64, uint64_t, void *);
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *, execute_callback, int registers, void *);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, execute_callback, int registers, void *);
 void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *, memory_callback, int registers, int accesses, void *);
 bool qemu_plugin_mem_is_store(memory_info);
@@ -127,6 +135,8 @@ enum { WAITING_LOOP = 32 };
 enum { ROUNDS = 3 };
 /* Bytes of a lock, at most. */
 enum { LOCK_BYTES = 16 };
+/* A profile: kinds of code blocks, executions in one exit, locks held and released in one, and what is accounted. */
+enum { BLOCK_SLOTS = 1 << 15, MAX_EXECUTED = 1 << 20, MAX_HELD = 16, MAX_RELEASED = 1 << 14, PROFILE_SLOTS = 1 << 17 };
 enum { EC_SYSREG = 0x18, VECTOR_KIND_MASK = 3, KIND_SYNCHRONOUS = 0 };
 static const char *const kind_names[4] = { "sync", "irq", "fiq", "serror" };
 
@@ -196,6 +206,33 @@ typedef struct {
     place places[MAX_PLACES];
 } cause_account;
 
+/* A block of EL2's code. */
+typedef struct {
+    uint64_t at; /* 0 is an empty slot */
+    uint64_t instructions, reads, writes;
+} code_block;
+
+/* A lock that a CPU holds, or has held: who took it, where it is, and instructions: those before, or those from take to
+ * release. */
+typedef struct {
+    uint64_t by, address, el2;
+} held_lock;
+
+/* What a CPU has done in the exit that it is dealing with. */
+typedef struct {
+    unsigned executed_count, held_count, released_count;
+    uint32_t executed[MAX_EXECUTED]; /* slots of blocks */
+    held_lock held[MAX_HELD], released[MAX_RELEASED];
+} open_profile;
+
+/* How often a kind of exit executed a block, or took a lock. */
+typedef struct {
+    uint32_t exit; /* see exit_key; 0 is an empty slot */
+    bool is_lock;
+    uint64_t at; /* slot of the block, or address of the taking instruction */
+    uint64_t times, el2;
+} profile_account;
+
 static struct qemu_plugin_scoreboard *scoreboard;
 static struct {
     struct qemu_plugin_register *cpsr, *hcr, *esr;
@@ -215,6 +252,11 @@ static open_wait waits[MAX_CPUS];
 static open_visit visits[MAX_CPUS];
 static cause_account causes[CAUSE_SLOTS];
 static uint64_t transitions[CLASSES][CLASSES];
+static bool is_profiling;
+static code_block blocks[BLOCK_SLOTS];
+static open_profile profiles[MAX_CPUS];
+static profile_account accounts[PROFILE_SLOTS];
+static uint64_t unprofiled; /* what there was no room for */
 
 /* The slots are one array. Asking for slot `cpu` itself fails for a CPU that runs before it was announced, which
  * happens with -icount. */
@@ -335,10 +377,106 @@ static void account_sysreg(const open_exit *e, uint64_t spent)
     }
 }
 
+/* Bit 31 makes it no empty slot. */
+static uint32_t exit_key(const open_exit *e, enum class to)
+{
+    return 1u << 31 | e->from << 16 | e->vector << 12 | e->exception_class << 4 | to;
+}
+
+static void account_profile(uint32_t exit, bool is_lock, uint64_t at, uint64_t el2)
+{
+    uint32_t slot = ((exit ^ (uint32_t)at << 7) + is_lock) * 2654435761u % PROFILE_SLOTS;
+    for (unsigned tries = 0; tries < PROFILE_SLOTS; tries++, slot = (slot + 1) % PROFILE_SLOTS) {
+        profile_account *a = &accounts[slot];
+        if (!a->exit) {
+            *a = (profile_account){ .exit = exit, .is_lock = is_lock, .at = at };
+        }
+        if (a->exit == exit && a->is_lock == is_lock && a->at == at) {
+            a->times++;
+            a->el2 += el2;
+            return;
+        }
+    }
+    unprofiled++;
+}
+
+static void open_profile_of(unsigned cpu)
+{
+    open_profile *p = &profiles[cpu];
+    p->executed_count = p->held_count = p->released_count = 0;
+}
+
+static void close_profile_of(unsigned cpu, enum class to)
+{
+    const open_profile *p = &profiles[cpu];
+    uint32_t exit = exit_key(&open_exits[cpu], to);
+    for (unsigned k = 0; k < p->executed_count; k++) {
+        account_profile(exit, false, p->executed[k], 0);
+    }
+    for (unsigned k = 0; k < p->released_count; k++) {
+        account_profile(exit, true, p->released[k].by, p->released[k].el2);
+    }
+}
+
+/* A block of EL2's code begins; `user` is its slot. Only this CPU's thread touches its profile. */
+static void on_profiled_block(unsigned cpu, void *user)
+{
+    if (cpu < MAX_CPUS && open_exits[cpu].is_open) {
+        open_profile *p = &profiles[cpu];
+        if (p->executed_count < MAX_EXECUTED) {
+            p->executed[p->executed_count++] = (uintptr_t)user;
+        } else {
+            unprofiled++;
+        }
+    }
+}
+
+/* An exclusive or releasing store at EL2, by the instruction at `by`. */
+static void note_store(unsigned cpu, uint64_t by, uint64_t address, bool takes)
+{
+    open_profile *p = &profiles[cpu];
+    uint64_t now = state_of(cpu)->executed[EL2];
+    for (unsigned k = 0; k < p->held_count; k++) {
+        held_lock *held = &p->held[k];
+        uint64_t apart = address > held->address ? address - held->address : held->address - address;
+        if (apart < LOCK_BYTES) {
+            if (p->released_count < MAX_RELEASED) {
+                p->released[p->released_count++] =
+                    (held_lock){ .by = held->by, .address = held->address, .el2 = now - held->el2 };
+            } else {
+                unprofiled++;
+            }
+            *held = p->held[--p->held_count];
+            return;
+        }
+    }
+    if (takes && p->held_count < MAX_HELD) {
+        p->held[p->held_count++] = (held_lock){ .by = by, .address = address, .el2 = now };
+    }
+}
+
+static void on_exclusive_store(unsigned cpu, memory_info info, uint64_t address, void *user)
+{
+    if (cpu < MAX_CPUS && qemu_plugin_mem_is_store(info)) {
+        note_store(cpu, (uintptr_t)user, address, true);
+    }
+}
+
+static void on_releasing_store(unsigned cpu, memory_info info, uint64_t address, void *user)
+{
+    if (cpu < MAX_CPUS && qemu_plugin_mem_is_store(info)) {
+        note_store(cpu, (uintptr_t)user, address, false);
+    }
+}
+
 static void close_exit_of(unsigned cpu, enum class to)
 {
     open_exit *e = &open_exits[cpu];
-    exit_account *account = &exits[e->from][e->vector][e->exception_class][account_class(to)];
+    enum class entered = account_class(to);
+    if (is_profiling) {
+        close_profile_of(cpu, entered);
+    }
+    exit_account *account = &exits[e->from][e->vector][e->exception_class][entered];
     uint64_t spent = state_of(cpu)->executed[EL2] - e->el2_before;
     account->least = !account->count || spent < account->least ? spent : account->least;
     account->most = spent > account->most ? spent : account->most;
@@ -584,6 +722,7 @@ static void on_change(unsigned cpu, void *user)
     }
     if (from >= VEL2 && to == EL2 && cpu < MAX_CPUS) {
         open_exit_of(cpu, from, (uintptr_t)user >> 4);
+        open_profile_of(cpu);
         begin_stretch(cpu);
         begin_visit(cpu);
     } else if (from == EL2 && to >= VEL2 && cpu < MAX_CPUS) {
@@ -624,6 +763,49 @@ static void print_stretches(void)
     }
 }
 
+static int by_exit(const void *left, const void *right)
+{
+    const profile_account *a = left, *b = right;
+    return a->exit != b->exit ? (a->exit > b->exit) - (a->exit < b->exit) : a->is_lock - b->is_lock;
+}
+
+/* Sorts the accounts, and leaves them so. */
+static void print_profiles(void)
+{
+    qsort(accounts, PROFILE_SLOTS, sizeof *accounts, by_exit);
+    for (unsigned slot = 0; slot < PROFILE_SLOTS;) {
+        const profile_account *first = &accounts[slot];
+        if (!first->exit) {
+            slot++;
+            continue;
+        }
+        fprintf(out, "{\"event\":\"profile\",\"from\":\"%s\",\"kind\":\"%s\",\"ec\":%u,\"to\":\"%s\",\"blocks\":[",
+                class_names[first->exit >> 16 & 15], kind_names[first->exit >> 12 & VECTOR_KIND_MASK],
+                first->exit >> 4 & 63, class_names[first->exit & 15]);
+        const char *between = "";
+        bool are_locks = false;
+        for (; slot < PROFILE_SLOTS && accounts[slot].exit == first->exit; slot++, between = ",") {
+            const profile_account *a = &accounts[slot];
+            if (a->is_lock && !are_locks) {
+                are_locks = true;
+                fputs("],\"locks\":[", out);
+                between = "";
+            }
+            if (a->is_lock) {
+                fprintf(out, "%s[%" PRIu64 ",%" PRIu64 ",%" PRIu64 "]", between, a->at, a->times, a->el2);
+            } else {
+                const code_block *b = &blocks[a->at];
+                fprintf(out, "%s[%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 "]", between, b->at,
+                        b->instructions, b->reads, b->writes, a->times);
+            }
+        }
+        fputs(are_locks ? "]}\n" : "],\"locks\":[]}\n", out);
+    }
+    if (unprofiled) {
+        fprintf(out, "{\"event\":\"unprofiled\",\"count\":%" PRIu64 "}\n", unprofiled);
+    }
+}
+
 static void print_exits(void)
 {
     for (int from = 0; from < CLASSES; from++)
@@ -651,6 +833,9 @@ static void print_exits(void)
         }
     }
     print_stretches();
+    if (is_profiling) {
+        print_profiles();
+    }
     if (failed_reads) {
         fprintf(out, "{\"event\":\"failed_reads\",\"count\":%" PRIu64 "}\n", failed_reads);
     }
@@ -679,6 +864,7 @@ static void on_mark(unsigned cpu, void *user)
         memset(exits, 0, sizeof exits);
         memset(sysregs, 0, sizeof sysregs);
         memset(causes, 0, sizeof causes);
+        memset(accounts, 0, sizeof accounts);
     }
     pthread_mutex_unlock(&lock);
 }
@@ -702,6 +888,29 @@ static bool is_exclusive(uint32_t instruction)
     return (instruction & 0x3f000000) == 0x08000000;
 }
 
+/* STXR, STLXR and their pairs: of the exclusive ones, bits 23 and 22 clear. */
+static bool is_exclusive_store(uint32_t instruction)
+{
+    return is_exclusive(instruction) && !(instruction & 0x00c00000);
+}
+
+/* STLR: of the same, bit 23 set, 22 clear, 15 set. */
+static bool is_releasing_store(uint32_t instruction)
+{
+    return is_exclusive(instruction) && (instruction & 0x00c08000) == 0x00808000;
+}
+
+/* MRS and MSR by name: bits 31:22 are 0b1101010100, bit 20 set, and bit 21 tells the direction. */
+static bool is_register_move(uint32_t instruction)
+{
+    return (instruction & 0xffd00000) == 0xd5100000;
+}
+
+static bool is_register_read(uint32_t instruction)
+{
+    return instruction & 0x00200000;
+}
+
 static bool is_eret(uint32_t instruction)
 {
     return instruction == 0xd69f03e0;
@@ -710,6 +919,33 @@ static bool is_eret(uint32_t instruction)
 static bool is_isb(uint32_t instruction)
 {
     return instruction == 0xd5033fdf;
+}
+
+/* The slot of a block of EL2's code, which is known by its address and length. Without room, that of no block. */
+static uintptr_t block_slot(struct qemu_plugin_tb *tb)
+{
+    code_block block = { .at = qemu_plugin_tb_vaddr(tb), .instructions = qemu_plugin_tb_n_insns(tb) };
+    for (size_t k = 0; k < block.instructions; k++) {
+        uint32_t word = 0;
+        qemu_plugin_insn_data(qemu_plugin_tb_get_insn(tb, k), &word, sizeof word);
+        block.reads += is_register_move(word) && is_register_read(word);
+        block.writes += is_register_move(word) && !is_register_read(word);
+    }
+    pthread_mutex_lock(&lock);
+    uint32_t slot = (uint32_t)(block.at >> 2) * 2654435761u % BLOCK_SLOTS;
+    unsigned tries = 0;
+    while (tries < BLOCK_SLOTS && blocks[slot].at &&
+           (blocks[slot].at != block.at || blocks[slot].instructions != block.instructions)) {
+        slot = (slot + 1) % BLOCK_SLOTS;
+        tries++;
+    }
+    if (tries < BLOCK_SLOTS) {
+        blocks[slot] = block;
+    } else {
+        unprofiled++;
+    }
+    pthread_mutex_unlock(&lock);
+    return slot;
 }
 
 static void on_translate(plugin_id id, struct qemu_plugin_tb *tb)
@@ -731,6 +967,9 @@ static void on_translate(plugin_id id, struct qemu_plugin_tb *tb)
         qemu_plugin_register_vcpu_tb_exec_cond_cb(tb, on_block_after_wait, REGISTERS_NONE, CONDITION_NOT_EQUAL, is_waiting,
                                                   0, NULL);
     }
+    if (class == EL2 && is_profiling) {
+        qemu_plugin_register_vcpu_tb_exec_cb(tb, on_profiled_block, REGISTERS_NONE, (void *)block_slot(tb));
+    }
     for (size_t k = 0; k < count; k++) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, k);
         uint32_t word = 0;
@@ -745,6 +984,11 @@ static void on_translate(plugin_id id, struct qemu_plugin_tb *tb)
         }
         if (class == EL2 && is_exclusive(word)) {
             qemu_plugin_register_vcpu_mem_cb(insn, on_access, REGISTERS_NONE, MEMORY_BOTH, NULL);
+        }
+        if (class == EL2 && is_profiling && (is_exclusive_store(word) || is_releasing_store(word))) {
+            uintptr_t at = qemu_plugin_insn_vaddr(insn);
+            qemu_plugin_register_vcpu_mem_cb(insn, is_releasing_store(word) ? on_releasing_store : on_exclusive_store,
+                                             REGISTERS_NONE, MEMORY_BOTH, (void *)at);
         }
         if (class == EL2 && is_eret(word)) {
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_return, REGISTERS_NONE, NULL);
@@ -793,6 +1037,8 @@ EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **
     for (int i = 0; i < argc; i++) {
         if (!strncmp(argv[i], "out=", 4)) {
             out = fopen(argv[i] + 4, "w");
+        } else if (!strcmp(argv[i], "profile=on") || !strcmp(argv[i], "profile=true")) {
+            is_profiling = true;
         } else {
             fprintf(stderr, "elcount: no such argument: %s\n", argv[i]);
             return 1;

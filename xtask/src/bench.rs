@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: what Droste costs, in instructions. `exits` is told here, `nested`, `masked`, `kvm` and
-//! `stage2` in their own modules.
+//! `cargo xtask bench`: what Droste costs, in instructions. `exits` is told here, `nested`, `profile`, `masked`,
+//! `kvm` and `stage2` in their own modules.
 //!
 //! Instructions are counted by a QEMU plugin (`xtask/plugin/elcount.c`), so the figures with one CPU are exact and the
 //! same on every host. What is compared:
@@ -13,12 +13,15 @@
 //!   kernel by the same device tree. The whole run is taken and not the time to a prompt, since its end is one
 //!   instruction and the same on both sides; the hypervisor's own start and end are in it.
 
+mod blocks;
 mod figures;
 mod kvm;
 mod masked;
 mod nested;
+mod profile;
 mod runs;
 mod stage2;
+mod symbols;
 mod trace;
 
 use crate::workspace::Failure;
@@ -41,6 +44,8 @@ pub(crate) enum Bench {
     Nested(Options),
     /// The longest stretch at EL2 in which interrupts wait, by what asks for it
     Masked(Options),
+    /// Where the instructions of a path go: function by function, registers moved, locks held
+    Profile(profile::Choice),
     /// Time and instructions of a hypervisor and its guest, on Droste and on Linux's KVM in turn
     Kvm(kvm::Comparison),
     /// Cost of guests' memory: mapping, unmapping, faults, dirty logs, beside other crates
@@ -70,6 +75,7 @@ pub(crate) fn run(bench: Bench) -> Result<(), Failure> {
         Bench::Exits(options) => exits(&options),
         Bench::Nested(options) => nested::run(&options),
         Bench::Masked(options) => masked::run(&options),
+        Bench::Profile(choice) => profile::run(&choice),
         Bench::Kvm(options) => kvm::run(&options),
         Bench::Stage2(options) => stage2::run(&options),
     }

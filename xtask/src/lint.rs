@@ -4,6 +4,8 @@ mod circles;
 mod commits;
 mod documents;
 mod edges;
+mod floors;
+mod imports;
 mod rules;
 mod source;
 
@@ -95,7 +97,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let source = Source::new(path, text);
         findings.extend(rules::RULES.iter().flat_map(|rule| rule(&source)));
     }
-    findings.extend(circles::judge(&files).map_err(Failure::new)?);
+    let crates = imports::crates(&files).map_err(Failure::new)?;
+    findings.extend(circles::judge(&crates));
+    findings.extend(floors::judge(&crates));
     let exists = |path: &str| workspace::root().join(path).exists();
     for (path, text) in texts("*.md")? {
         findings.extend(documents::page(&path, &text, exists));

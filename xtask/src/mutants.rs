@@ -1,9 +1,11 @@
 //! `cargo xtask mutants`: takes safeguards of stage 2, of nested guests, of their interrupts, of the lives of virtual
-//! machines and of locks away one by one, and sees whether tests notice.
+//! machines, of locks and of what they share of a machine away one by one, and sees whether tests notice.
 
+mod console;
 mod life;
 mod locks;
 mod nested;
+mod resources;
 mod stage2;
 mod table;
 mod vdev;
@@ -18,7 +20,7 @@ use crate::workspace::{self, Failure};
 use table::{Mutant, Subject};
 
 /// What the mutants are tested with.
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 9] = [
     "arm64",
     "stage2",
     "nested",
@@ -27,6 +29,7 @@ const CRATES: [&str; 8] = [
     "vdev",
     "life",
     "locks",
+    "resources",
 ];
 /// In percent: what a mutant breaks shows early or not at all.
 const TRIALS: &str = "4";
@@ -35,15 +38,22 @@ const DEADLINE: Duration = Duration::from_mins(5);
 /// Address space of any process of a test, in KiB: an endless list takes all that there is before the deadline.
 const MEMORY: &str = "8388608";
 
+const OF_STAGE_2: &[&[&str]] = &[
+    &["--package", "droste-trials", "--tests"],
+    &["--package", "droste-stage2", "--tests"],
+];
+
 /// The crates that have some.
-const SUBJECTS: [Subject; 5] = [
+const SUBJECTS: [Subject; 7] = [
+    Subject {
+        name: "arm64",
+        mutants: &[stage2::OF_THE_SEAM],
+        tests: OF_STAGE_2,
+    },
     Subject {
         name: "stage2",
         mutants: &[stage2::MUTANTS],
-        tests: &[
-            &["--package", "droste-trials", "--tests"],
-            &["--package", "droste-stage2", "--tests"],
-        ],
+        tests: OF_STAGE_2,
     },
     Subject {
         name: "nested",
@@ -74,6 +84,11 @@ const SUBJECTS: [Subject; 5] = [
             &["--package", "droste-locks", "--test", "interleavings"],
         ],
     },
+    Subject {
+        name: "resources",
+        mutants: &[console::MUTANTS, resources::MUTANTS],
+        tests: &[&["--package", "droste-resources", "--lib", "--tests"]],
+    },
 ];
 
 /// Which mutants are run.
@@ -85,7 +100,7 @@ pub(crate) struct Options {
     /// Run those whose name holds this; may be given more than once
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Run those of this crate: stage2, nested, vdev, life or locks
+    /// Run those of this crate: arm64, stage2, nested, vdev, life, locks or resources
     #[arg(long, value_name = "CRATE")]
     of: Option<String>,
 }

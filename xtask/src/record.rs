@@ -18,14 +18,14 @@ const LIMIT: Duration = Duration::from_mins(10);
 /// What is typed, each once this was said.
 const TYPED: [(&str, &str); 6] = [
     (
-        "guest:~# ",
+        "hypervisor:~# ",
         "dmesg | grep -i -e 'CPU features: detected: Virt' -e 'kvm.*init'\n",
     ),
-    ("guest:~# ", "l2\n"),
+    ("hypervisor:~# ", "l2\n"),
     ("l2:~# ", "echo I am a guest of a guest on $(uname -sm)\n"),
     ("l2:~# ", "poweroff\n"),
-    ("guest:~# ", "echo and back at the first one\n"),
-    ("guest:~# ", "poweroff\n"),
+    ("hypervisor:~# ", "echo and back at the first one\n"),
+    ("hypervisor:~# ", "poweroff\n"),
 ];
 /// Lines and columns that show at once.
 const ROWS: usize = 24;
@@ -112,7 +112,7 @@ fn drawn(lines: &[String]) -> String {
     for (number, line) in lines.iter().enumerate() {
         let at = [MARGIN, MARGIN + LINE * (number + 1) - 4];
         let at = at.map(|pixels| u32::try_from(pixels).unwrap_or(u32::MAX));
-        let is_typed = line.starts_with("guest:~#") || line.starts_with("l2:~#");
+        let is_typed = line.starts_with("hypervisor:~#") || line.starts_with("l2:~#");
         svg.words(at.into(), if is_typed { "typed" } else { "" }, line);
     }
     svg.line("</g>");

@@ -8,7 +8,7 @@ use crate::description::{Overrides, report};
 use crate::error::Result;
 use crate::plan::{Plan, summary};
 use crate::say;
-use crate::setup::Setup;
+use crate::setup::cache::Cache;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -18,7 +18,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn execute(arguments: &Arguments) -> Result<()> {
-    let examined = Plan::examine(&Setup::new()?, &arguments.files, &Overrides::default());
+    let examined = Plan::examine(
+        Cache::found().as_ref(),
+        &arguments.files,
+        &Overrides::default(),
+    );
     report(&examined.diagnostics)?;
     for vm in &examined.vms {
         say::result(&summary(vm))?;

@@ -13,6 +13,11 @@ use crate::setup::Setup;
 use crate::{files, say};
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A boot loader starts the hypervisor's flat image, whose place `droste setup` prints, as it would a Linux \
+        kernel, and passes the boot image where it would an initial RAM disk: -kernel and -initrd of QEMU, the second \
+        argument of U-Boot's booti. `droste run --dry-run` prints the whole command for QEMU."
+)]
 pub(super) struct Arguments {
     #[command(flatten)]
     vms: Vms,
@@ -52,8 +57,8 @@ fn write(arguments: &Arguments, output: &Output) -> Result<()> {
     )?;
     output.refuse(plan.files())?;
     let image = plan.image(&Words {
-        self_report: false,
         append: arguments.append.clone(),
+        ..Words::default()
     })?;
     output.write(&image)?;
     let told = format!("{}: {} bytes", output.name(), image.len());

@@ -10,7 +10,7 @@ use super::Vms;
 use crate::error::{Context, Result};
 use crate::log::Files;
 use crate::output::Output;
-use crate::plan::{Plan, Words};
+use crate::plan::{Plan, Terminal, Words};
 use crate::qemu::{CPU, Machine, tied};
 use crate::record::{Nonce, Record};
 use crate::run::{End, Ended, Keyboard, LEFT, Terms, run};
@@ -19,9 +19,6 @@ use crate::{files, say};
 
 /// The limit of a run without a terminal, in seconds: nobody is there to end it.
 const UNATTENDED_LIMIT: u64 = 600;
-
-/// The directory of a run is called this, the process's number, and something random.
-const RUN: &str = "run-";
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -158,6 +155,7 @@ fn start(
 ) -> Result<Ended> {
     let words = Words {
         self_report: keyboard == Keyboard::None,
+        terminal: (keyboard == Keyboard::Terminal).then(own_terminal),
         append: arguments.append.clone(),
     };
     let image = plan.image(&words)?;
@@ -196,6 +194,9 @@ fn start(
         say::aside(&format!("droste: warning: {warning}"));
     }
     known.extend(slow(machine.cpus, processors()));
+    if keyboard == Keyboard::Terminal {
+        say::aside("droste: Ctrl-A x ends QEMU; Ctrl-] ? tells Droste's keys");
+    }
     let terms = Terms {
         nonce: &nonce,
         keyboard,
@@ -204,6 +205,13 @@ fn start(
         log: log.map(Files::start).transpose()?,
     };
     run(command, terms)
+}
+
+/// The terminal at which somebody sits.
+fn own_terminal() -> Terminal {
+    let size = rustix::termios::tcgetwinsize(stdin());
+    let (rows, columns) = size.map_or((0, 0), |size| (size.ws_row, size.ws_col));
+    Terminal::new(std::env::var("TERM").ok(), rows, columns)
 }
 
 /// Processors of this host.
@@ -229,22 +237,6 @@ fn hypervisor(setup: &Setup, arguments: &Arguments) -> Result<PathBuf> {
     Ok(file.clone())
 }
 
-/// Removes the boot images of runs that were killed: those of processes that are no more.
-fn remove_abandoned(root: &Path) {
-    let is_alive = |id: &str| {
-        let id = id.parse().ok().and_then(rustix::process::Pid::from_raw);
-        id.is_some_and(|id| rustix::process::test_kill_process(id) != Err(rustix::io::Errno::SRCH))
-    };
-    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let id = name.strip_prefix(RUN).and_then(|rest| rest.split_once('-'));
-        if id.is_some_and(|(id, _)| !is_alive(id)) {
-            // What cannot be removed only takes room.
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
 /// Where the boot image of a run lies.
 enum Place {
     /// A directory that vanishes with the run.
@@ -255,17 +247,13 @@ enum Place {
 
 impl Place {
     fn new(setup: &Setup, is_dry: bool) -> Result<Self> {
-        let root = setup.cache().root();
         if is_dry {
-            let dir = root.join("dry-run");
+            let dir = setup.cache().root().join("dry-run");
             files::make_dir(&dir)?;
             return Ok(Self::DryRun(dir));
         }
-        remove_abandoned(root);
-        let prefix = format!("{RUN}{}-", std::process::id());
-        let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in(root);
-        dir.map(Self::Run)
-            .context(|| format!("cannot make a directory in {}", root.display()))
+        setup.cache().remove_abandoned();
+        setup.cache().run_dir().map(Self::Run)
     }
 
     fn file(&self) -> PathBuf {
@@ -353,21 +341,6 @@ mod tests {
             parse(&["--append", "-- init=/bin/sh"]).append.as_deref(),
             Some("-- init=/bin/sh")
         );
-    }
-
-    #[test]
-    fn what_a_killed_run_left_is_removed_and_a_living_one_is_not() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (alive, dead) = (
-            format!("run-{}-abc", std::process::id()),
-            "run-999999999-abc",
-        );
-        for name in [&alive, dead, "debian"] {
-            std::fs::create_dir(dir.path().join(name)).expect("made");
-        }
-        remove_abandoned(dir.path());
-        let is_there = |name: &str| dir.path().join(name).exists();
-        assert!(is_there(&alive) && is_there("debian") && !is_there(dead));
     }
 
     #[test]

@@ -1,16 +1,19 @@
-//! `droste setup`: everything that a run needs, fetched and built.
+//! `droste setup`: everything that a run needs, fetched and built. The same run needs no network then.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::Vms;
 use crate::error::Result;
+use crate::plan::Plan;
 use crate::say;
 use crate::setup::Setup;
-use crate::setup::guest::KERNEL_PACKAGE;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    vms: Vms,
     /// Use this QEMU instead of the one on the path
     #[arg(long, value_name = "PATH")]
     qemu: Option<PathBuf>,
@@ -21,9 +24,13 @@ pub(super) fn execute(arguments: &Arguments) -> Result<()> {
     let told = |what: &str, path: &Path| say::result(&format!("{what:<12}{}", path.display()));
     told("cache", setup.cache().root())?;
     told("QEMU", &setup.qemu(arguments.qemu.as_deref())?)?;
-    let kernel = setup.kernel(KERNEL_PACKAGE)?;
-    told("kernel", &kernel.image())?;
-    told("RAM disk", &setup.initrd(Some(&kernel))?)?;
     told("hypervisor", &setup.hypervisor()?)?;
+    let plan = Plan::prepare(&setup, &arguments.vms.files()?, &arguments.vms.overrides())?;
+    for vm in plan.vms() {
+        say::result(&format!("{}:", vm.name()))?;
+        for (what, file) in vm.files() {
+            told(&format!("  {what}"), file)?;
+        }
+    }
     Ok(())
 }

@@ -22,6 +22,11 @@ impl Place {
         }
     }
 
+    /// Whether it is a flag of the command line.
+    pub(super) fn is_flag(&self) -> bool {
+        self.position.is_none() && self.file.starts_with("--")
+    }
+
     /// The start of a range of bytes in the text of a file.
     pub fn in_text(file: &str, text: &str, span: &Range<usize>) -> Self {
         let before = text.get(..span.start).unwrap_or(text);

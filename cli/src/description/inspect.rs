@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use droste_image::kernel::{Header, KernelError, Placement};
 use droste_image::{El2, VMS_MAX};
 
 use super::{Description, Diagnostic, Disk, Part, Place};
+use crate::files::{self, Identity};
 use crate::qemu::{TRANSPORTS_PER_VM, VMS_WITH_DEVICES_MAX};
-use crate::setup::guest::XEN_PACKAGE;
+use crate::setup::guest::is_xen_package;
 
 /// Bytes of a kernel that its judgement needs.
 const KERNEL_START: u64 = 4096;
@@ -49,11 +51,18 @@ pub fn inspect(vms: &[(Description, Located)]) -> Vec<Diagnostic> {
     inspection.diagnostics
 }
 
+/// What a file is to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Disk,
+}
+
 #[derive(Default)]
 struct Inspection<'a> {
     diagnostics: Vec<Diagnostic>,
     names: HashMap<&'a str, &'a Place>,
-    disks: HashMap<PathBuf, &'a Place>,
+    disks: HashMap<Identity, &'a Place>,
 }
 
 impl<'a> Inspection<'a> {
@@ -120,12 +129,12 @@ impl<'a> Inspection<'a> {
             let len = file
                 .as_ref()
                 .zip(part)
-                .and_then(|(file, part)| self.length(file, &part.place));
+                .and_then(|(file, part)| self.length(file, &part.place, Kind::File));
             len.unwrap_or(0)
         });
         let blobs = [blobs[0] + inner_bytes(located), blobs[1], blobs[2]];
         let Some(file) = &located.kernel else { return };
-        let Some(len) = self.length(file, &vm.kernel.place) else {
+        let Some(len) = self.length(file, &vm.kernel.place, Kind::File) else {
             return;
         };
         match header(file) {
@@ -140,7 +149,7 @@ impl<'a> Inspection<'a> {
     }
 
     fn hypervisor(&mut self, vm: &Description) {
-        let is_xen = vm.kernel.value == Part::Debian(XEN_PACKAGE.into());
+        let is_xen = matches!(&vm.kernel.value, Part::Debian(package) if is_xen_package(package));
         let is_droste = vm.kernel.value == Part::Hypervisor;
         let name = if is_xen { "Xen" } else { "Droste" };
         let starts = if is_xen {
@@ -229,7 +238,7 @@ impl<'a> Inspection<'a> {
                 }
                 continue;
             };
-            let Some(len) = self.length(file, &disk.place) else {
+            let Some(len) = self.length(file, &disk.place, Kind::Disk) else {
                 continue;
             };
             let shown = file.display();
@@ -257,10 +266,11 @@ impl<'a> Inspection<'a> {
                     "make it writable".into(),
                 );
             }
-            let Ok(real) = fs::canonicalize(file) else {
+            // By another name or another link it is the same disk.
+            let Some(identity) = Identity::of(file) else {
                 continue;
             };
-            match self.disks.get(&real) {
+            match self.disks.get(&identity) {
                 Some(&first) => {
                     let message = format!("the disk {shown} is in use already: {first}");
                     self.find(
@@ -270,37 +280,46 @@ impl<'a> Inspection<'a> {
                     );
                 }
                 None => {
-                    self.disks.insert(real, &disk.place);
+                    self.disks.insert(identity, &disk.place);
                 }
             }
         }
     }
 
-    /// The length of a file with something in it; otherwise a finding.
-    fn length(&mut self, file: &Path, place: &Place) -> Option<u64> {
-        match fs::metadata(file) {
-            Err(error) => self.unreadable(place, file, &error),
-            Ok(data) if data.is_dir() => {
-                self.find(
-                    place,
-                    format!("{} is a directory", file.display()),
-                    "name a file in it".into(),
-                );
+    /// The length of a file with something in it, or of a block device where that is a disk; otherwise a finding.
+    fn length(&mut self, file: &Path, place: &Place, kind: Kind) -> Option<u64> {
+        let shown = file.display();
+        let data = match fs::metadata(file) {
+            Ok(data) => data,
+            Err(error) => {
+                self.unreadable(place, file, &error);
+                return None;
             }
-            Ok(data) if data.is_file() && data.len() == 0 => {
-                self.find(
-                    place,
-                    format!("{} is empty", file.display()),
-                    "check its path".into(),
-                );
-            }
-            Ok(data) => return Some(data.len()),
+        };
+        let is_disk = kind == Kind::Disk && data.file_type().is_block_device();
+        if data.is_file() && data.len() == 0 {
+            self.find(place, format!("{shown} is empty"), "check its path".into());
+        } else if data.is_dir() {
+            self.find(
+                place,
+                format!("{shown} is a directory"),
+                "name a file in it".into(),
+            );
+        } else if data.is_file() || is_disk {
+            return Some(data.len());
+        } else {
+            let message = format!("{shown} is {}", files::kind(data.file_type()));
+            self.find(place, message, "name a file".into());
         }
         None
     }
 
     fn unreadable(&mut self, place: &Place, file: &Path, error: &std::io::Error) {
-        let help = "check the path; it is relative to the description that names it".into();
+        let help = if place.is_flag() {
+            "check the path; it is relative to the current directory".into()
+        } else {
+            "check the path; it is relative to the description that names it".into()
+        };
         self.find(
             place,
             format!("cannot read {}: {error}", file.display()),
@@ -335,9 +354,8 @@ fn inner_bytes(located: &Located) -> u64 {
 /// What the start of a kernel file says.
 pub(super) fn header(file: &Path) -> std::io::Result<Result<Header, KernelError>> {
     let mut start = Vec::new();
-    File::open(file)?
-        .take(KERNEL_START)
-        .read_to_end(&mut start)?;
+    let (opened, _) = files::open(file)?;
+    opened.take(KERNEL_START).read_to_end(&mut start)?;
     Ok(Header::parse(&start))
 }
 
@@ -636,6 +654,40 @@ mod tests {
             found[0].contains("is in use already: 0.toml:3:8"),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn a_hard_link_of_a_disk_is_the_same_disk() {
+        let dir = directory();
+        put(&dir, "disk", &[0; 512]);
+        fs::hard_link(dir.path().join("disk"), dir.path().join("other")).expect("linked");
+        let text =
+            |name, disk| format!("name = \"{name}\"\nkernel = \"Image\"\ndisk = \"{disk}\"\n");
+        let found = findings(&dir, &[&text("a", "disk"), &text("b", "other")]);
+        assert!(
+            found.len() == 1 && found[0].contains("other is in use already: 0.toml:3:8"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_file_is_told_and_not_read() {
+        let dir = directory();
+        let made = std::process::Command::new("mkfifo")
+            .arg(dir.path().join("pipe"))
+            .status();
+        assert!(made.expect("started").success());
+        let good = "name = \"a\"\nkernel = \"Image\"\n";
+        for (text, place) in [
+            ("name = \"a\"\nkernel = \"pipe\"\n".to_owned(), "2:10"),
+            (format!("{good}initrd = \"pipe\"\n"), "3:10"),
+            (format!("{good}disk = \"pipe\"\n"), "3:8"),
+        ] {
+            let expected = format!("0.toml:{place}: pipe is a pipe\n  help: name a file");
+            assert_eq!(one(&dir, &text), expected);
+        }
+        let text = format!("{good}initrd = \"/dev/zero\"\n");
+        assert!(one(&dir, &text).contains("/dev/zero is a device"));
     }
 
     #[test]

@@ -106,16 +106,18 @@ pub(super) fn parse(file: &Path, text: &str) -> (Description, Vec<Diagnostic>) {
         keys: &KEYS,
         diagnostics: Vec::new(),
     };
-    for error in errors {
-        let span = error.span().unwrap_or(0..0);
+    reader.unknown_keys();
+    let description = reader.description();
+    // What cannot be read as TOML is not known: all else that could be said of it follows from the first mistake.
+    let first = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+    if let Some(error) = errors.iter().min_by_key(|error| first(error)) {
+        reader.diagnostics.clear();
         reader.find(
-            &span,
+            &error.span().unwrap_or(0..0),
             error.message().to_owned(),
             "write it as TOML: key = value, with text in quotes".into(),
         );
     }
-    reader.unknown_keys();
-    let description = reader.description();
     (description, reader.diagnostics)
 }
 
@@ -749,9 +751,12 @@ el2 = "nvhe"
     fn broken_toml_names_the_line() {
         let (_, findings) = read("name = \"a\"\nkernel = \nvcpus = 1\n");
         assert!(
-            findings
-                .iter()
-                .any(|found| found.starts_with("dir/vm.toml:2:")),
+            findings.len() == 1 && findings[0].starts_with("dir/vm.toml:2:"),
+            "{findings:?}"
+        );
+        let (_, findings) = read(&"%PNG = \0 ] no key\n".repeat(80));
+        assert!(
+            findings.len() == 1 && findings[0].starts_with("dir/vm.toml:1:"),
             "{findings:?}"
         );
         let (_, findings) = read("name = \"a\"\nname = \"b\"\nkernel = \"k\"\n");

@@ -5,12 +5,12 @@
 //! Debian's 6.12 and 7.3, in memory of all sizes: half of what the kernel occupies again, and its RAM disk twice, as it
 //! came and unpacked. `initrd/enough.sh` has the same rule for guests of guests.
 
-use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use super::inspect::header;
 use super::{Description, Located};
+use crate::files;
 
 /// What a Linux takes whatever its size, in bytes.
 const BASE: u64 = 8 << 20;
@@ -45,8 +45,8 @@ pub fn little_memory(vm: &Description, located: &Located) -> Option<String> {
 /// Bytes of a RAM disk as it is, and unpacked: as many where it is not packed, what its end says where it is with gzip. Of
 /// other ways to pack nothing is known, and none is assumed.
 fn sizes(file: &Path) -> Option<[u64; 2]> {
-    let mut file = File::open(file).ok()?;
-    let bytes = file.metadata().ok()?.len();
+    let (mut file, data) = files::open(file).ok()?;
+    let bytes = data.len();
     let mut start = [0; 2];
     file.read_exact(&mut start).ok()?;
     let unpacked = match &start {

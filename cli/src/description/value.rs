@@ -92,7 +92,7 @@ pub(super) fn el2(value: &Spanned<DeValue<'_>>) -> Result<El2, &'static str> {
         .ok_or("\"vhe\", \"nvhe\" or \"none\"")
 }
 
-/// The bytes that a size such as `512M`, `512MiB` or `2G` stands for; units are powers of 1024.
+/// The bytes that a size such as `512M`, `512MB` or `2G` stands for; units are powers of 1024, as those of QEMU and Docker.
 ///
 /// ```
 /// use droste::description::parse_size;
@@ -103,9 +103,9 @@ pub fn parse_size(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let number: u64 = digits.parse().ok()?;
     let shift = match text.get(digits.len()..)?.trim() {
-        "K" | "KiB" => 10,
-        "M" | "MiB" => 20,
-        "G" | "GiB" => 30,
+        "K" | "k" | "KB" | "KiB" => 10,
+        "M" | "m" | "MB" | "MiB" => 20,
+        "G" | "g" | "GB" | "GiB" => 30,
         _ => return None,
     };
     number.checked_mul(1 << shift)
@@ -120,12 +120,16 @@ mod tests {
         assert_eq!(parse_size("2G"), Some(2 << 30));
         assert_eq!(parse_size("16 MiB"), Some(16 << 20));
         assert_eq!(parse_size("1K"), Some(1024));
+        for same in ["512M", "512m", "512MB", "512MiB", "512 M"] {
+            assert_eq!(parse_size(same), Some(512 << 20), "{same}");
+        }
         for wrong in [
             "",
             "M",
             "1.5G",
             "512",
-            "1MB",
+            "1Mb",
+            "1T",
             "-1M",
             "99999999999999999999G",
             "18446744073709551615G",

@@ -20,6 +20,10 @@ const TAIL: usize = 2000;
 /// How long what is said on stderr waits for the end of a line on stdout.
 const HELD: Duration = Duration::from_millis(200);
 
+/// The size of the terminal at which somebody is believed to sit.
+const ROWS: u16 = 31;
+const COLUMNS: u16 = 101;
+
 /// A running child, and all that it has said.
 ///
 /// ```
@@ -62,7 +66,7 @@ impl Session {
     /// # Errors
     /// If it cannot be started, or the system has no terminal to give.
     pub fn start_on_terminal(mut command: Command, limit: Duration) -> Result<Self> {
-        let (user, program) = terminal::open()?;
+        let (user, program) = terminal::open(ROWS, COLUMNS)?;
         command.stdin(program);
         Self::spawn(command, Some(user), limit)
     }

@@ -20,6 +20,7 @@ pub const MIRROR_VARIABLE: &str = "DROSTE_DEBIAN_MIRROR";
 #[derive(Debug)]
 pub struct Apt {
     dir: PathBuf,
+    mirror: String,
     /// `None` for this machine's own.
     architecture: Option<&'static str>,
 }
@@ -39,6 +40,7 @@ impl Apt {
         }
         let apt = Self {
             dir: dir.to_owned(),
+            mirror,
             architecture,
         };
         for sub in ["lists/partial", "cache/archives/partial"] {
@@ -47,11 +49,10 @@ impl Apt {
         files::write(&dir.join("status"), b"")?;
         files::write(
             &dir.join("sources.list"),
-            source_lines(&mirror, suites, architecture).as_bytes(),
+            source_lines(&apt.mirror, suites, architecture).as_bytes(),
         )?;
-        output(apt.command("apt-get").args(["-qq", "update"])).map_err(|error| {
-            error.help(format!("check the network, or name another Debian archive in {MIRROR_VARIABLE} (now {mirror})"))
-        })?;
+        output(apt.command("apt-get").args(["-qq", "update"]))
+            .map_err(|error| remedied(error, &apt.mirror))?;
         Ok(apt)
     }
 
@@ -87,7 +88,8 @@ impl Apt {
             self.command("apt-get")
                 .args(["-qq", "download", package])
                 .current_dir(&downloads),
-        )?;
+        )
+        .map_err(|error| remedied(error, &self.mirror))?;
         let archive = std::fs::read_dir(&downloads)
             .context(|| format!("cannot list {}", downloads.display()))?
             .flatten()
@@ -109,7 +111,8 @@ impl Apt {
             self.command("apt-get")
                 .args(["-qq", "--yes", "--no-install-recommends", "--download-only"])
                 .args(["install", package]),
-        )?;
+        )
+        .map_err(|error| remedied(error, &self.mirror))?;
         let archives = self.dir.join("cache/archives");
         let mut packages: Vec<PathBuf> = std::fs::read_dir(&archives)
             .context(|| format!("cannot list {}", archives.display()))?
@@ -156,6 +159,18 @@ impl Apt {
         }
         options
     }
+}
+
+/// What to do about an apt that failed, by what it said.
+fn remedied(error: Error, mirror: &str) -> Error {
+    let said = error.what();
+    let is_full = ["No space left on device", "Disk quota exceeded"];
+    if is_full.iter().any(|words| said.contains(words)) {
+        return error.help("make room there, or name another place in DROSTE_CACHE");
+    }
+    error.help(format!(
+        "check the network, or name another Debian archive in {MIRROR_VARIABLE} (now {mirror})"
+    ))
 }
 
 /// The address of the Debian archive: the variable's, else that of this machine's own sources.
@@ -266,6 +281,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_full_disk_is_not_the_networks_fault() {
+        let help = |said: &str| remedied(Error::new(said), "http://mirror.example").to_string();
+        let full = "apt-get failed: E: Write error - write (28: No space left on device)";
+        assert!(
+            help(full).ends_with("help: make room there, or name another place in DROSTE_CACHE")
+        );
+        assert!(
+            help("apt-get failed: Temporary failure resolving").contains("help: check the network")
+        );
+    }
+
+    #[test]
     fn a_release_file_is_read() {
         let text = "PRETTY_NAME=\"Debian GNU/Linux 12\"\nVERSION_CODENAME=bookworm\nID=debian\nVERSION_ID=\"12\"\n";
         let release = Release::parse(text);
@@ -320,6 +347,7 @@ mod tests {
     fn apt_sees_nothing_of_this_machine() {
         let apt = Apt {
             dir: "/c".into(),
+            mirror: String::new(),
             architecture: Some("arm64"),
         };
         let options = apt.options();

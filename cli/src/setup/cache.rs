@@ -16,6 +16,18 @@ use crate::{files, progress};
 /// Names of directories in the making start with this; a set-up that holds the lock removes what others left.
 const UNFINISHED: &str = "unfinished-";
 
+/// The directory of a run is called this, the process's number, and something random.
+const RUN: &str = "run-";
+/// The file that one process holds while it fills the cache.
+const LOCK: &str = "lock";
+/// How a directory is called that nobody else puts anything in.
+const OWN_NAME: &str = "droste";
+
+/// The file that marks a cache, and how it begins (Cache Directory Tagging Specification, 0.6).
+const TAG: &str = "CACHEDIR.TAG";
+const TAG_TEXT: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n\
+    # What droste has downloaded and built. `droste clean` removes it.\n";
+
 /// How long a version is kept that nobody asks for.
 const KEPT: Duration = Duration::from_hours(24);
 
@@ -31,23 +43,90 @@ impl Cache {
     /// # Errors
     /// If none of the variables is set, or the directory cannot be made.
     pub fn open() -> Result<Self> {
-        Self::at(&root(|name| {
-            env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        })?)
+        Self::at(&root(variable)?)
     }
 
-    /// A cache in this directory, which is made if it is missing.
+    /// The cache that [`open`](Self::open) would open, if it is there already; nothing is made.
+    pub fn found() -> Option<Self> {
+        let root = fs::canonicalize(root(variable).ok()?).ok()?;
+        Some(Self { root })
+    }
+
+    /// A cache in this directory, which is made if it is missing. One that was empty is marked as a cache: for programs
+    /// that make copies of everything else, and for [`clean`](Self::clean).
     ///
     /// # Errors
     /// If it cannot be made.
     pub fn at(root: &Path) -> Result<Self> {
-        files::make_dir(root).map_err(|error| {
-            error.help("name a directory that you can write to in DROSTE_CACHE")
-        })?;
+        let help =
+            |error: Error| error.help("name a directory that you can write to in DROSTE_CACHE");
+        files::make_dir(root).map_err(help)?;
         let root = fs::canonicalize(root).context(|| format!("cannot open {}", root.display()))?;
+        if fs::read_dir(&root).is_ok_and(|mut entries| entries.next().is_none()) {
+            files::write(&root.join(TAG), TAG_TEXT).map_err(help)?;
+        }
         Ok(Self { root })
+    }
+
+    /// Removes everything that is in it but what a run uses that is going on, and returns how many bytes that was.
+    ///
+    /// # Errors
+    /// If the directory is not marked as a cache, another process is filling it, or something cannot be removed.
+    pub fn clean(&self) -> Result<u64> {
+        let shown = self.root.display();
+        if !self.root.join(TAG).is_file() && self.root.file_name() != Some(OWN_NAME.as_ref()) {
+            return Err(
+                Error::new(format!("{shown} was no cache before droste used it"))
+                    .help("it may hold what is yours: remove by hand what is not"),
+            );
+        }
+        let lock = File::create(self.lock_path()).context(|| format!("cannot lock {shown}"))?;
+        if lock.try_lock().is_err() {
+            return Err(Error::new(format!("another droste fills {shown}"))
+                .help("try again when it has ended"));
+        }
+        let entries = fs::read_dir(&self.root).context(|| format!("cannot list {shown}"))?;
+        let mut removed = 0;
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if name == TAG || name == LOCK || is_of_living(&name.to_string_lossy()) {
+                continue;
+            }
+            let path = entry.path();
+            let bytes = size(&path);
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let done = if is_dir {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            done.context(|| format!("cannot remove {}", path.display()))?;
+            removed += bytes;
+        }
+        Ok(removed)
+    }
+
+    /// Removes the directories of runs that were killed: those of processes that are no more.
+    pub fn remove_abandoned(&self) {
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(RUN) && !is_of_living(&name) {
+                // What cannot be removed only takes room.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
+    /// A directory for a run of this process, which vanishes with the value.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn run_dir(&self) -> Result<tempfile::TempDir> {
+        let prefix = format!("{RUN}{}-", std::process::id());
+        tempfile::Builder::new()
+            .prefix(&prefix)
+            .tempdir_in(&self.root)
+            .context(|| format!("cannot make a directory in {}", self.root.display()))
     }
 
     /// The directory itself, absolute.
@@ -144,7 +223,7 @@ impl Cache {
     }
 
     fn lock_path(&self) -> PathBuf {
-        self.root.join("lock")
+        self.root.join(LOCK)
     }
 
     /// Holds other processes off until the file is dropped.
@@ -172,6 +251,33 @@ impl Cache {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// Whether a directory is that of a run that is going on.
+fn is_of_living(name: &str) -> bool {
+    let id = name.strip_prefix(RUN).and_then(|rest| rest.split_once('-'));
+    let id = id.and_then(|(id, _)| id.parse().ok());
+    let id = id.and_then(rustix::process::Pid::from_raw);
+    id.is_some_and(|id| rustix::process::test_kill_process(id) != Err(rustix::io::Errno::SRCH))
+}
+
+/// Bytes of a file, or of all below a directory.
+fn size(path: &Path) -> u64 {
+    let Ok(data) = fs::symlink_metadata(path) else {
+        return 0;
+    };
+    if !data.is_dir() {
+        return data.len();
+    }
+    let below = fs::read_dir(path).into_iter().flatten().flatten();
+    below.map(|entry| size(&entry.path())).sum()
+}
+
+/// A variable of the environment that is not empty.
+fn variable(name: &str) -> Option<PathBuf> {
+    env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
 }
 
 /// How long ago a file was used last.
@@ -231,7 +337,9 @@ mod tests {
             .flatten()
             .map(|e| e.file_name())
             .collect();
-        assert_eq!(left, ["lock"]);
+        let mut left = left;
+        left.sort();
+        assert_eq!(left, ["CACHEDIR.TAG", "lock"]);
     }
 
     #[test]
@@ -271,6 +379,48 @@ mod tests {
         files::make_dir(&left).expect("made");
         cache.get_or_make("entry", make).expect("made");
         assert!(!left.exists());
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_a_living_one_is_not() {
+        let (_dir, cache) = cache();
+        let alive = format!("run-{}-abc", std::process::id());
+        let dead = "run-999999999-abc";
+        for name in [&alive, dead, "debian"] {
+            fs::create_dir(cache.root().join(name)).expect("made");
+        }
+        cache.remove_abandoned();
+        let is_there = |name: &str| cache.root().join(name).exists();
+        assert!(is_there(&alive) && is_there("debian") && !is_there(dead));
+    }
+
+    #[test]
+    fn a_cache_can_be_emptied_and_what_is_none_cannot() {
+        let (dir, cache) = cache();
+        cache.get_or_make("sub/entry", make).expect("made");
+        let alive = format!("run-{}-abc", std::process::id());
+        fs::create_dir(cache.root().join(&alive)).expect("made");
+        assert_eq!(cache.clean(), Ok(7));
+        let mut left: Vec<_> = fs::read_dir(cache.root())
+            .expect("listed")
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["CACHEDIR.TAG", "lock", alive.as_str()]);
+        let lock = cache.lock().expect("held");
+        let error = cache.clean().expect_err("busy").to_string();
+        assert!(error.starts_with("another droste fills "), "{error}");
+        drop(lock);
+
+        let home = dir.path().join("home");
+        fs::create_dir(&home).expect("made");
+        files::write(&home.join("letter"), b"dear").expect("written");
+        let used = Cache::at(&home).expect("a cache");
+        let error = used.clean().expect_err("not empty at first").to_string();
+        assert!(
+            error.contains("was no cache before") && home.join("letter").exists(),
+            "{error}"
+        );
     }
 
     #[test]

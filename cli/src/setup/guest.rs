@@ -1,4 +1,5 @@
-//! The guest's kernel and its user space, from Debian packages for arm64 of the current stable release.
+//! The guest's kernel and its user space, from Debian packages for arm64: of the current stable release, or of the suite
+//! that stands behind the package's name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,17 @@ pub const XEN_PACKAGE: &str = "xen-system-arm64";
 /// How the names of packages begin that hold a kernel.
 const LINUX: &str = "linux-image-";
 const XEN: &str = "xen-hypervisor-";
-/// How the kernel's file is called in one, and what the file of a Xen ends with that is one.
+/// How those begin to which newer packages of a Linux leave its files.
+const BINARY: &str = "linux-binary-";
+const MODULES_OF: &str = "linux-modules-";
+/// How the kernel's file is called in `boot`, and what the file of a Xen ends with that is one.
 const IMAGES: [(&str, &str); 2] = [("vmlinuz-", ""), ("xen-", "-arm64")];
+/// Where modules are, in a directory for each release; in newer packages with the kernel itself.
+const MODULES_DIRS: [&str; 2] = ["usr/lib/modules", "lib/modules"];
+/// What stands between a package and its suite.
+const OF_SUITE: char = '@';
+/// The suite of a package that does not say.
+const STABLE: &str = "stable";
 /// The user space of the initial RAM disk.
 pub const BUSYBOX_PACKAGE: &str = "busybox-static";
 
@@ -63,17 +73,82 @@ impl Kernel {
     }
 }
 
-/// Whether `package` can be asked of [`kernel`]: other packages hold no kernel.
+/// Whether `package`, `NAME` or `NAME@SUITE`, can be asked of [`kernel`]: other packages hold no kernel.
 pub fn is_kernel_package(package: &str) -> bool {
-    package == XEN_PACKAGE || is_linux_package(package)
+    is_xen_package(package) || is_linux_package(package)
+}
+
+/// Whether it is one with a Xen.
+pub fn is_xen_package(package: &str) -> bool {
+    let (name, suite) = of_suite(package);
+    name == XEN_PACKAGE && is_word(suite, "-")
 }
 
 /// Whether it is one with a Linux.
 pub fn is_linux_package(package: &str) -> bool {
-    package.starts_with(LINUX)
-        && package
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
+    let (name, suite) = of_suite(package);
+    name.starts_with(LINUX) && is_word(name, "+-.") && is_word(suite, "-")
+}
+
+/// The name of a package, and its suite.
+fn of_suite(package: &str) -> (&str, &str) {
+    package.split_once(OF_SUITE).unwrap_or((package, STABLE))
+}
+
+/// Whether it is of small letters, digits and these.
+fn is_word(word: &str, others: &str) -> bool {
+    let is_of_it = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || others.contains(c);
+    word.starts_with(|c: char| c.is_ascii_alphanumeric()) && word.chars().all(is_of_it)
+}
+
+/// The packages that hold the files of a kernel's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Packages {
+    /// The one with the kernel itself.
+    pub image: String,
+    /// The one with its modules, if they are not with the kernel.
+    pub modules: Option<String>,
+}
+
+/// Finds the packages with the files of a kernel. One such as `linux-image-arm64` stands for one with its release in its
+/// name, and newer ones of those leave their files to two others.
+///
+/// # Errors
+/// If the archive has no such package.
+pub fn packages(apt: &Apt, package: &str) -> Result<Packages> {
+    let control = apt.show(package)?;
+    let kind = if is_xen_package(package) { XEN } else { LINUX };
+    let Some(versioned) = dependency(&control, kind) else {
+        return Ok(holders(&control, package));
+    };
+    Ok(holders(&apt.show(versioned)?, versioned))
+}
+
+/// Where the files of a package are, by what `apt-cache show` says of it.
+fn holders(control: &str, package: &str) -> Packages {
+    let image = dependency(control, BINARY);
+    let modules = dependency(control, MODULES_OF);
+    Packages {
+        image: image.unwrap_or(package).to_owned(),
+        modules: modules.filter(|_| image.is_some()).map(String::from),
+    }
+}
+
+/// The kernel below an unpacked package: in `boot` with its release in its name, or with its modules.
+pub fn image_below(unpacked: &Path) -> Option<PathBuf> {
+    let below = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten();
+    let is_image = |name: &str| {
+        let is_like = |(start, end): &(&str, &str)| name.starts_with(start) && name.ends_with(end);
+        IMAGES.iter().any(is_like)
+    };
+    let in_boot = below(unpacked.join("boot"))
+        .filter(|entry| is_image(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path());
+    let with_modules = MODULES_DIRS
+        .iter()
+        .flat_map(|dir| below(unpacked.join(dir)))
+        .map(|entry| entry.path().join("vmlinuz"));
+    in_boot.chain(with_modules).find(|path| path.is_file())
 }
 
 /// The kernel of a package if the cache has it.
@@ -88,15 +163,15 @@ pub fn cached_kernel(cache: &Cache, package: &str) -> Option<Kernel> {
 pub fn kernel(cache: &Cache, package: &str) -> Result<Kernel> {
     let dir = cache.get_or_make(&entry(package), |dir| {
         let _step = progress::step(&format!("fetching the guest's kernel ({package})"));
-        let apt = Apt::open(&dir.join("apt"), &["stable"], Some("arm64"))
+        let (name, suite) = of_suite(package);
+        let apt = Apt::open(&dir.join("apt"), &[suite], Some("arm64"))
             .map_err(|e| instead(e, "kernel"))?;
-        // A package without files, such as `linux-image-arm64`, stands for the one that it depends on.
-        let control = apt.show(package)?;
-        let kind = if package == XEN_PACKAGE { XEN } else { LINUX };
-        let versioned = dependency(&control, kind).unwrap_or(package);
+        let packages = packages(&apt, name)?;
         let unpacked = dir.join("unpacked");
-        apt.unpack(versioned, &unpacked)?;
-        keep_kernel(&unpacked, &dir.join("kept"), versioned)
+        for package in [&packages.image].into_iter().chain(&packages.modules) {
+            apt.unpack(package, &unpacked)?;
+        }
+        keep_kernel(&unpacked, &dir.join("kept"), &packages.image)
     })?;
     Ok(Kernel { dir })
 }
@@ -110,7 +185,7 @@ pub fn busybox(cache: &Cache) -> Result<PathBuf> {
         let _step = progress::step(&format!(
             "fetching the guest's user space ({BUSYBOX_PACKAGE})"
         ));
-        let apt = Apt::open(&dir.join("apt"), &["stable"], Some("arm64"))
+        let apt = Apt::open(&dir.join("apt"), &[STABLE], Some("arm64"))
             .map_err(|e| instead(e, "initrd"))?;
         let unpacked = dir.join("unpacked");
         apt.unpack(BUSYBOX_PACKAGE, &unpacked)?;
@@ -142,28 +217,16 @@ fn instead(error: Error, flag: &str) -> Error {
 fn keep_kernel(unpacked: &Path, kept: &Path, package: &str) -> Result<PathBuf> {
     let modules_dir = kept.join("modules");
     files::make_dir(&modules_dir)?;
-    let boot = unpacked.join("boot");
-    let image = fs::read_dir(&boot)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .find(|entry| {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            IMAGES
-                .iter()
-                .any(|(start, end)| name.starts_with(start) && name.ends_with(end))
-        })
-        .ok_or_else(|| {
-            Error::new(format!("the package {package} holds no kernel"))
-                .help("name another package, or a file")
-        })?;
-    fs::rename(image.path(), kept.join("vmlinuz"))
+    let image = image_below(unpacked).ok_or_else(|| {
+        Error::new(format!("the package {package} holds no kernel"))
+            .help("name another package, or a file")
+    })?;
+    fs::rename(image, kept.join("vmlinuz"))
         .context(|| format!("cannot move the kernel of {package}"))?;
     if package.starts_with(XEN) {
         return Ok(kept.to_owned());
     }
-    let roots = ["usr/lib/modules", "lib/modules"].map(|path| unpacked.join(path));
+    let roots = MODULES_DIRS.map(|path| unpacked.join(path));
     let root = roots
         .iter()
         .find(|path| path.is_dir())
@@ -195,6 +258,11 @@ mod tests {
         let control =
             "Package: linux-image-6.12.1-arm64\nDepends: kmod, linux-base | initramfs-tools\n";
         assert_eq!(dependency(control, "linux-image-"), None);
+        let control = "Package: x\nPre-Depends: linux-base\nDepends: a | b, linux-binary-7.2:arm64 (= 7.2-1)\n";
+        assert_eq!(
+            dependency(control, "linux-binary-"),
+            Some("linux-binary-7.2")
+        );
     }
 
     #[test]
@@ -223,6 +291,48 @@ mod tests {
     }
 
     #[test]
+    fn newer_packages_leave_their_files_to_two_others() {
+        let control = "Package: linux-image-7.2-arm64\nDepends: linux-base, linux-binary-7.2-arm64 (= 7.2-1), \
+                       linux-modules-7.2-arm64 (= 7.2-1), kmod\n";
+        assert_eq!(
+            holders(control, "linux-image-7.2-arm64"),
+            Packages {
+                image: "linux-binary-7.2-arm64".into(),
+                modules: Some("linux-modules-7.2-arm64".into()),
+            }
+        );
+        let control = "Package: linux-image-6.12-arm64\nDepends: kmod, linux-base\n";
+        assert_eq!(
+            holders(control, "linux-image-6.12-arm64"),
+            Packages {
+                image: "linux-image-6.12-arm64".into(),
+                modules: None,
+            }
+        );
+    }
+
+    #[test]
+    fn a_kernel_is_kept_from_where_either_kind_of_package_puts_it() {
+        for place in [
+            "boot/vmlinuz-6.16",
+            "usr/lib/modules/7.2-arm64/vmlinuz",
+            "lib/modules/7.2-arm64/vmlinuz",
+        ] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let (unpacked, kept) = (dir.path().join("unpacked"), dir.path().join("kept"));
+            for path in [place, "usr/lib/modules/7.2-arm64/kernel/unused.ko"] {
+                let path = unpacked.join(path);
+                files::make_dir(path.parent().expect("below")).expect("made");
+                files::write(&path, place.as_bytes()).expect("written");
+            }
+            let kernel = Kernel {
+                dir: keep_kernel(&unpacked, &kept, "linux-binary-x").expect("kept"),
+            };
+            assert_eq!(files::read_text(&kernel.image()), Ok(place.into()));
+        }
+    }
+
+    #[test]
     fn a_xen_has_no_modules() {
         let dir = tempfile::tempdir().expect("a directory");
         let (unpacked, kept) = (dir.path().join("unpacked"), dir.path().join("kept"));
@@ -248,10 +358,18 @@ mod tests {
     fn only_kernel_packages_pass_for_kernels() {
         assert!(is_kernel_package("linux-image-6.12.1+deb13-cloud-arm64"));
         assert!(is_kernel_package(XEN_PACKAGE) && !is_linux_package(XEN_PACKAGE));
+        for suite in ["sid", "trixie-backports", "stable"] {
+            assert!(is_linux_package(&format!("linux-image-arm64@{suite}")));
+            assert!(is_xen_package(&format!("{XEN_PACKAGE}@{suite}")));
+        }
         for wrong in [
             "busybox-static",
             "linux-image-$(reboot)",
             "linux-image-a b",
+            "linux-image-arm64@",
+            "linux-image-arm64@../x",
+            "linux-image-arm64@-o",
+            "linux-image-arm64@a@b",
             "-o",
             "",
         ] {

@@ -30,6 +30,8 @@ const ENOUGH: &str = include_str!("initrd/enough.sh");
 pub(super) const NESTED_REPORT: &str = include_str!("initrd/nested-report.sh");
 /// What fills memory and looks at it later.
 const PATTERN: &str = include_str!("initrd/pattern.sh");
+/// What asks a terminal for its size.
+const RESIZE: &str = include_str!("initrd/resize.sh");
 /// What configures a network adapter with the lease that a DHCP server gave.
 const LEASE: &str = include_str!("initrd/lease.sh");
 
@@ -98,6 +100,7 @@ fn archive(busybox: &[u8], modules: &[(String, Vec<u8>)]) -> io::Result<Vec<u8>>
         ("bin/enough", Entry::Program(ENOUGH.as_bytes())),
         ("bin/l2", Entry::Program(L2.as_bytes())),
         ("bin/pattern", Entry::Program(PATTERN.as_bytes())),
+        ("bin/resize", Entry::Program(RESIZE.as_bytes())),
         ("bin/sh", Entry::Link("busybox")),
         ("dev/console", Entry::Device(5, 1)),
         ("dev/null", Entry::Device(1, 3)),
@@ -265,7 +268,7 @@ mod tests {
 
     #[test]
     fn the_scripts_name_the_shell_that_the_archive_holds() {
-        for script in [INIT, SELF_REPORT, LEASE, L2, NESTED_REPORT, PATTERN] {
+        for script in [INIT, SELF_REPORT, LEASE, L2, NESTED_REPORT, PATTERN, RESIZE] {
             assert!(script.starts_with("#!/bin/sh\n"));
         }
     }

@@ -7,11 +7,12 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use super::apt::{MIRROR_VARIABLE, Release, mirror, parse_madison, source_lines};
 use super::cache::Cache;
 use super::sources::{self, Source, Text};
-use crate::child::output;
+use crate::child::{answer, output};
 use crate::error::{Error, Result};
 use crate::{files, progress};
 
@@ -20,6 +21,8 @@ pub const PROGRAM: &str = "qemu-system-aarch64";
 /// The oldest major version that emulates what the hypervisor uses (nested virtualization came with 9.0, but 10.0 is
 /// what every change is tested on).
 pub const OLDEST: u32 = 10;
+/// How long a program may take to say its version.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Debian's package.
 const PACKAGE: &str = "qemu-system-arm";
 
@@ -57,7 +60,7 @@ pub fn ensure(cache: &Cache, given: Option<&Path>) -> Result<PathBuf> {
 /// # Errors
 /// If it does not run, is another program, or too old.
 fn check(program: &Path) -> Result<()> {
-    let said = output(Command::new(program).arg("--version"));
+    let said = answer(Command::new(program).arg("--version"), PATIENCE);
     let said = said.map_err(|error| error.help("name a QEMU for 64-bit Arm with --qemu PATH"))?;
     match major_version(&said) {
         Some(version) if version >= OLDEST => Ok(()),

@@ -21,8 +21,11 @@ fn a_good_run_shows_the_guest_and_keeps_the_record() {
     assert!(output.status.success(), "{}", stderr(&output));
     let record = fs::read_to_string(stage.path("record.json")).expect("written");
     assert!(record.contains("\"outcome\": \"ok\""), "{record}");
-    let left: Vec<_> = fs::read_dir(stage.path("cache")).expect("listed").collect();
-    assert!(left.is_empty(), "{left:?}");
+    let left: Vec<_> = fs::read_dir(stage.path("cache"))
+        .expect("listed")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    assert_eq!(left, ["CACHEDIR.TAG"]);
 }
 
 #[test]
@@ -366,4 +369,111 @@ fn what_cannot_be_tied_or_started_is_named() {
         error.starts_with("error: cannot start /nonexistent/qemu: "),
         "{error}"
     );
+}
+
+#[test]
+fn check_needs_no_home_and_makes_no_cache() {
+    let stage = Stage::new("");
+    let mut command = stage.command(&["check", "vm.toml"]);
+    command.env_clear();
+    let output = command.output().expect("started");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let output = stage.droste(&["check", "vm.toml"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(!stage.path("cache").exists());
+}
+
+#[test]
+fn what_has_no_end_is_refused_at_once() {
+    let stage = Stage::new("touch started");
+    let made = Command::new("mkfifo").arg(stage.path("pipe")).status();
+    assert!(made.expect("started").success());
+    let good = "name = \"vm\"\nkernel = \"Image\"\n";
+    for (text, why) in [
+        (
+            "name = \"vm\"\nkernel = \"pipe\"\n".to_owned(),
+            "pipe is a pipe",
+        ),
+        (
+            "name = \"vm\"\nkernel = \"pipe\"\nel2 = \"vhe\"\ndisk = \"droste:vmm\"\n".to_owned(),
+            "pipe is a pipe",
+        ),
+        (format!("{good}disk = \"pipe\"\n"), "pipe is a pipe"),
+        (
+            format!("{good}initrd = \"/dev/zero\"\n"),
+            "/dev/zero is a device",
+        ),
+    ] {
+        stage.put("vm.toml", text.as_bytes());
+        for words in [
+            &["check", "vm.toml"][..],
+            &["image", "vm.toml", "-o", "out"],
+        ] {
+            let output = stage.droste_in_time(words);
+            assert_eq!(output.status.code(), Some(1));
+            assert!(stderr(&output).contains(why), "{}", stderr(&output));
+        }
+    }
+    stage.put("vm.toml", good.as_bytes());
+    for words in [
+        &["image", "--verify", "pipe"][..],
+        &["run", "vm.toml", "--qemu", "./qemu", "--hypervisor", "pipe"],
+        &[
+            "run",
+            "vm.toml",
+            "--qemu",
+            "./qemu",
+            "--hypervisor",
+            "Image",
+            "--initrd",
+            "/dev/zero",
+        ],
+        &["check", "/dev/zero"],
+    ] {
+        let output = stage.droste_in_time(words);
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        assert!(
+            stderr(&output).starts_with("error: "),
+            "{}",
+            stderr(&output)
+        );
+    }
+    assert!(!stage.path("started").exists());
+}
+
+#[test]
+fn clean_empties_the_cache() {
+    let stage = Stage::new("");
+    assert!(stage.run(&["--dry-run"]).status.success());
+    assert!(stage.path("cache/dry-run").exists());
+    let output = stage.droste(&["clean"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(
+        stdout(&output).ends_with("cache: 1 MiB removed\n"),
+        "{}",
+        stdout(&output)
+    );
+    assert!(!stage.path("cache/dry-run").exists());
+    fs::remove_dir_all(stage.path("cache")).expect("removed");
+    assert_eq!(stdout(&stage.droste(&["clean"])), "there is no cache\n");
+}
+
+#[test]
+fn a_wrong_word_is_guessed_and_a_wrong_file_of_the_command_line_is_named() {
+    let stage = Stage::new(&good());
+    let said = |words: &[&str]| stderr(&stage.droste(words));
+    assert_eq!(
+        said(&["rnu"]),
+        "error: rnu is neither a command nor a file\n  help: did you mean droste run?\n"
+    );
+    let error = said(&["image", "vm.toml", "--kernel", "nix", "-o", "out"]);
+    assert!(
+        error.starts_with("error: --kernel: cannot read nix: "),
+        "{error}"
+    );
+    assert!(
+        error.contains("relative to the current directory"),
+        "{error}"
+    );
+    assert!(stage.run(&["--stats", "5"]).status.success());
 }

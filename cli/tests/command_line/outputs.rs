@@ -7,14 +7,11 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::fs::{FileType, Mode, makedev, mknodat};
 
-use crate::stage::{Stage, good, stderr};
-
-/// Longer than anything here takes, and what runs longer hangs.
-const LIMIT: Duration = Duration::from_secs(30);
+use crate::stage::{LIMIT, Stage, ended, good, stderr};
 
 /// An option that writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,24 +62,6 @@ fn stage() -> Stage {
         b"name = \"vm\"\nkernel = \"Image\"\ninitrd = \"initrd\"\ndisk = \"disk\"\n",
     );
     stage
-}
-
-/// What a command says and how it ends, which it does in time.
-fn ended(mut command: Command) -> Output {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("started");
-    let start = Instant::now();
-    while child.try_wait().expect("asked").is_none() {
-        if start.elapsed() > LIMIT {
-            child.kill().expect("killed");
-            panic!("it hangs: {command:?}");
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    child.wait_with_output().expect("ended")
 }
 
 /// It must fail, say this, and not have started QEMU.

@@ -3,6 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes, and what runs longer hangs.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// A directory with a description, a kernel, a hypervisor, and a QEMU that does as the test says.
 pub(crate) struct Stage {
@@ -66,6 +71,11 @@ impl Stage {
         command
     }
 
+    /// `droste`, which must not hang.
+    pub(crate) fn droste_in_time(&self, words: &[&str]) -> Output {
+        ended(self.command(words))
+    }
+
     /// Runs `vm.toml` with more words.
     pub(crate) fn run(&self, words: &[&str]) -> Output {
         self.droste(
@@ -100,4 +110,22 @@ pub(crate) fn record(outcome: &str, vm: &str) -> String {
 
 pub(crate) fn good() -> String {
     record("ok", r#"{"name":"vm","outcome":"off"}"#)
+}
+
+/// What a command says and how it ends, which it does in time.
+pub(crate) fn ended(mut command: Command) -> Output {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let start = Instant::now();
+    while child.try_wait().expect("asked").is_none() {
+        if start.elapsed() > LIMIT {
+            child.kill().expect("killed");
+            panic!("it hangs: {command:?}");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().expect("ended")
 }

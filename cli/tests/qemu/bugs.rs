@@ -22,7 +22,7 @@ fn a_panic_stops_all_cpus_and_fails_the_run() {
             "asked for by droste.bug=panic",
             "all CPUs are stopped",
             "stack, image + 0x",
-            "error: the hypervisor has a bug: BUG on CPU 0x0: panicked at ",
+            "error: the run failed: panicked at ",
         ],
     );
 }

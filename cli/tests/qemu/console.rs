@@ -36,7 +36,7 @@ fn the_keyboard_goes_to_the_next_virtual_machine() {
     terminal.wait_for("input goes to other");
     // It may be at its first prompt, which went by as an unfinished line, or not yet there.
     terminal.keys("\n");
-    terminal.shell_says("echo $(hostname)-$((1+1))nd", "guest-2nd");
+    terminal.shell_says("echo $(hostname)-$((1+1))nd", "other-2nd");
     terminal.shell("poweroff");
     terminal.wait_for("reboot: Power down");
     terminal.keys(&format!("{ESCAPE}n"));
@@ -58,6 +58,28 @@ fn input_that_is_lost_is_told() {
         "droste: warning: linux does not read its input: of what is typed ahead, more than 4096 bytes are lost",
     );
     terminal.shell_says("echo back-$((3*3))", "back-9");
+    terminal.power_off();
+}
+
+#[test]
+fn the_shell_knows_its_terminals_size_and_asks_for_it_anew() {
+    let stage = Stage::with_linux(1);
+    let mut terminal = stage.run_on(1).on_terminal();
+    terminal.wait_for("droste: Ctrl-A x ends QEMU; Ctrl-] ? tells Droste's keys");
+    terminal.shell_says(
+        "echo size $(stty size) of $(hostname)",
+        "size 31 101 of linux",
+    );
+    terminal.shell("resize; echo size $(stty size)");
+    terminal.wait_for("\x1b[6n");
+    terminal.keys("\x1b[43;117R");
+    terminal.wait_for("size 43 117");
+    // One that does not answer.
+    terminal.shell_says(
+        "resize",
+        "resize: the terminal does not say how large it is",
+    );
+    terminal.shell_says("echo size $(stty size)", "size 43 117");
     terminal.power_off();
 }
 

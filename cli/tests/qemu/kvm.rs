@@ -1,13 +1,15 @@
 //! Linux at EL2 of a machine without Droste starts a guest of its own: what a guest of Droste's that is a hypervisor runs
 //! is sound by itself.
 
-use crate::stage::{DROSTE, PROMPT, Turn, must_say, parts, patient};
+use crate::stage::{DROSTE, Turn, must_say, parts, patient};
 use droste::qemu::{Device, DeviceKind, Machine, Session, tied};
 use droste::setup::Setup;
 use droste::setup::guest::KERNEL_PACKAGE;
 use droste::setup::monitor::{L2, Monitor, Provisions};
 use std::time::Duration;
 
+/// The prompt of a machine that nobody gave a name.
+const PROMPT: &str = "guest:~# ";
 /// A host and its guest must have ended within so many seconds; it takes a tenth on an idle machine.
 const LIMIT: u64 = 240;
 /// Memory of the host, in MiB.

@@ -20,5 +20,7 @@ mod lives;
 mod neighbours;
 mod nested;
 mod refusals;
+mod setup;
 mod stage;
+mod suites;
 mod xen;

@@ -34,8 +34,8 @@ const PATIENCE: u64 = 10;
 const OWN_TIME: &str = "set -- \"$@\" -icount shift=5,sleep=off";
 /// The hypervisor's final record, a file of the directory.
 const RECORD: &str = "record.json";
-/// What the guest's shell says when it waits for a command.
-pub(crate) const PROMPT: &str = "guest:~# ";
+/// What a guest's shell says when it waits for a command, behind the machine's name.
+pub(crate) const PROMPT: &str = ":~# ";
 
 /// The parts of a run, brought and built once.
 pub(crate) struct Parts {
@@ -181,9 +181,24 @@ impl Stage {
 
     /// Adds a Debian; `keys` are more lines of its description.
     pub(crate) fn linux(&mut self, name: &str, vcpus: u32, keys: &str) {
+        self.debian(
+            name,
+            KERNEL_PACKAGE,
+            vcpus,
+            &format!("memory = \"256M\"\n{keys}"),
+            "",
+        );
+    }
+
+    /// Adds one with the kernel of another package, and more words for it.
+    pub(crate) fn linux_of(&mut self, package: &str, vcpus: u32, keys: &str, words: &str) {
+        self.debian("linux", package, vcpus, keys, words);
+    }
+
+    fn debian(&mut self, name: &str, package: &str, vcpus: u32, keys: &str, words: &str) {
         let keys = format!(
-            "vcpus = {vcpus}\nmemory = \"256M\"\nkernel = \"debian:{KERNEL_PACKAGE}\"\n\
-             initrd = \"debian:busybox-static\"\ncmdline = \"{LINUX_WORDS}\"\n{keys}\n"
+            "vcpus = {vcpus}\nkernel = \"debian:{package}\"\n\
+             initrd = \"debian:busybox-static\"\ncmdline = \"{LINUX_WORDS} {words}\"\n{keys}\n"
         );
         self.vm(name, &keys);
     }

@@ -10,6 +10,7 @@ use crate::sysreg::SysReg;
 /// let esr = Esr(0x5a00_0000);
 /// assert_eq!(esr.ec(), Ec::HVC64);
 /// assert_eq!(esr.imm16(), 0);
+/// assert_eq!(esr, Esr::new(Ec::HVC64));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
@@ -106,6 +107,25 @@ impl FaultStatus {
             other => Self::Other(other),
         }
     }
+
+    /// The six bits of DFSC or IFSC.
+    pub const fn encode(self) -> u8 {
+        let (first, level) = match self {
+            Self::AddressSize { level: -1 } => return 0x29,
+            Self::Translation { level: -1 } => return 0x2b,
+            Self::ExternalOnWalk { level: -1 } => return 0x13,
+            Self::AddressSize { level } => (0x00, level),
+            Self::Translation { level } => (0x04, level),
+            Self::AccessFlag { level } => (0x08, level),
+            Self::Permission { level } => (0x0c, level),
+            Self::ExternalOnWalk { level } => (0x14, level),
+            Self::External => return 0x10,
+            Self::Alignment => return 0x21,
+            Self::TlbConflict => return 0x30,
+            Self::Other(code) => return code & 0x3f,
+        };
+        first | level.cast_unsigned() & 3
+    }
 }
 
 /// Width of an access in bytes.
@@ -183,6 +203,45 @@ pub struct SysRegAccess {
     pub direction: Direction,
     /// General register transferred, 0 to 31; 31 is the zero register.
     pub rt: u8,
+}
+
+/// A syndrome of one's own: to inject it, or for a test.
+///
+/// ```
+/// use droste_arm64::esr::{Ec, Esr, FaultStatus};
+/// let fault = FaultStatus::Translation { level: 1 };
+/// let store = Esr::new(Ec::DATA_ABORT_LOWER).with_fault_status(fault).with_write();
+/// assert_eq!((store.fault_status(), store.is_write()), (fault, true));
+/// ```
+impl Esr {
+    /// Of this class, and of an instruction of 4 bytes (IL). All else is 0.
+    pub const fn new(class: Ec) -> Self {
+        Self((class.0 as u64 & 0x3f) << 26 | 1 << 25)
+    }
+
+    /// Of an abort: with what went wrong.
+    #[must_use]
+    pub const fn with_fault_status(self, status: FaultStatus) -> Self {
+        Self(self.0 & !0x3f | status.encode() as u64)
+    }
+
+    /// Of a data abort: the access was a write (WnR).
+    #[must_use]
+    pub const fn with_write(self) -> Self {
+        Self(self.0 | 1 << 6)
+    }
+
+    /// Of an abort: it came from a stage-1 table walk (S1PTW).
+    #[must_use]
+    pub const fn with_s1_walk(self) -> Self {
+        Self(self.0 | 1 << 7)
+    }
+
+    /// Of a data abort: a cache maintenance or address translation instruction caused it (CM).
+    #[must_use]
+    pub const fn with_cache_maintenance(self) -> Self {
+        Self(self.0 | 1 << 8)
+    }
 }
 
 impl Esr {
@@ -370,6 +429,23 @@ mod tests {
             FaultStatus::decode(0x13),
             FaultStatus::ExternalOnWalk { level: -1 }
         );
+    }
+
+    #[test]
+    fn a_status_is_encoded_as_it_is_decoded() {
+        for code in 0..64 {
+            assert_eq!(FaultStatus::decode(code).encode(), code);
+        }
+    }
+
+    #[test]
+    fn a_syndrome_is_made_of_its_parts() {
+        let esr = Esr::new(Ec::DATA_ABORT_LOWER).with_fault_status(FaultStatus::TlbConflict);
+        let all = esr.with_write().with_s1_walk().with_cache_maintenance();
+        assert_eq!(all.0, 0x24 << 26 | 1 << 25 | 7 << 6 | 0x30);
+        let other = FaultStatus::Permission { level: 3 };
+        let other = all.with_fault_status(other);
+        assert_eq!(other.0, 0x24 << 26 | 1 << 25 | 7 << 6 | 0x0f);
     }
 
     #[test]

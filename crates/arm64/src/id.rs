@@ -2,6 +2,7 @@
 
 use crate::granule::Granule;
 use crate::size::PaRange;
+use crate::vtcr::HardwareUpdates;
 use crate::vttbr::VmidBits;
 
 /// Raw values of the identification registers that decide how stage 2 is programmed.
@@ -13,6 +14,7 @@ use crate::vttbr::VmidBits;
 /// ```
 /// use droste_arm64::{Granule, IdRegisters, PaRange, VmidBits};
 /// let ids = IdRegisters { mmfr0: 0x5, mmfr1: 0x20, mmfr2: 1 << 40, ..IdRegisters::default() };
+/// assert_eq!(ids, IdRegisters::new(PaRange::Bits48).with_vmid_bits(VmidBits::Sixteen).with_fwb());
 /// assert_eq!(ids.pa_range(), PaRange::Bits48);
 /// assert_eq!(ids.vmid_bits(), VmidBits::Sixteen);
 /// assert!(ids.has_fwb());
@@ -47,6 +49,81 @@ pub enum Bbm {
 
 const fn field(register: u64, low_bit: u32) -> u64 {
     register >> low_bit & 15
+}
+
+const fn with_field(register: u64, low_bit: u32, value: u64) -> u64 {
+    register & !(15 << low_bit) | value << low_bit
+}
+
+/// A machine of one's own, for tests and tools: at EL2 the registers are read.
+impl IdRegisters {
+    /// The plainest machine with physical addresses of this width.
+    pub const fn new(pa: PaRange) -> Self {
+        Self {
+            isar0: 0,
+            mmfr0: pa.field(),
+            mmfr1: 0,
+            mmfr2: 0,
+            ctr: 0,
+            clidr: 0,
+        }
+    }
+
+    /// With VMIDs of this width.
+    #[must_use]
+    pub const fn with_vmid_bits(mut self, bits: VmidBits) -> Self {
+        self.mmfr1 = with_field(self.mmfr1, 4, bits as u64 * 2);
+        self
+    }
+
+    /// With FEAT_HAFDBS: such updates of leaves by hardware.
+    #[must_use]
+    pub const fn with_hardware_updates(mut self, updates: HardwareUpdates) -> Self {
+        self.mmfr1 = with_field(self.mmfr1, 0, updates as u64);
+        self
+    }
+
+    /// With FEAT_XNX: stage 2 tells EL1 and EL0 execution apart.
+    #[must_use]
+    pub const fn with_xnx(mut self) -> Self {
+        self.mmfr1 = with_field(self.mmfr1, 28, 1);
+        self
+    }
+
+    /// With FEAT_S2FWB: stage 2 can force memory attributes.
+    #[must_use]
+    pub const fn with_fwb(mut self) -> Self {
+        self.mmfr2 = with_field(self.mmfr2, 40, 1);
+        self
+    }
+
+    /// With FEAT_TTL: TLBI operands take a level hint.
+    #[must_use]
+    pub const fn with_ttl(mut self) -> Self {
+        self.mmfr2 = with_field(self.mmfr2, 48, 1);
+        self
+    }
+
+    /// With FEAT_BBM at this level.
+    #[must_use]
+    pub const fn with_bbm(mut self, level: Bbm) -> Self {
+        self.mmfr2 = with_field(self.mmfr2, 52, level as u64);
+        self
+    }
+
+    /// With FEAT_TLBIRANGE: range TLBIs.
+    #[must_use]
+    pub const fn with_tlbi_range(mut self) -> Self {
+        self.isar0 = with_field(self.isar0, 56, 2);
+        self
+    }
+
+    /// With instruction fetches that see new data of themselves (CTR_EL0.IDC and DIC).
+    #[must_use]
+    pub const fn with_coherent_instructions(mut self) -> Self {
+        self.ctr |= 3 << 28;
+        self
+    }
 }
 
 // Sources: DDI 0487, D24.2, the entry of each register.
@@ -256,6 +333,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_made_with_a_feature_has_it_and_no_other() {
+        let plain = IdRegisters::new(PaRange::Bits40);
+        assert_eq!(plain.pa_range(), PaRange::Bits40);
+        let found = |ids: IdRegisters| {
+            let features = [
+                ids.vmid_bits() == VmidBits::Sixteen,
+                ids.has_hardware_af(),
+                ids.has_hardware_dirty(),
+                ids.has_xnx(),
+                ids.has_fwb(),
+                ids.has_ttl(),
+                ids.bbm() == Bbm::Level2,
+                ids.has_tlbi_range(),
+                ids.pa_range() != PaRange::Bits40,
+            ];
+            features
+                .iter()
+                .rev()
+                .fold(0, |bits, has| bits << 1 | u32::from(*has))
+        };
+        let af = HardwareUpdates::AccessFlag;
+        let both = HardwareUpdates::AccessFlagAndDirty;
+        assert_eq!(found(plain), 0);
+        assert_eq!(found(plain.with_vmid_bits(VmidBits::Sixteen)), 1);
+        assert_eq!(found(plain.with_hardware_updates(af)), 1 << 1);
+        assert_eq!(found(plain.with_hardware_updates(both)), 3 << 1);
+        assert_eq!(found(plain.with_xnx()), 1 << 3);
+        assert_eq!(found(plain.with_fwb()), 1 << 4);
+        assert_eq!(found(plain.with_ttl()), 1 << 5);
+        assert_eq!(found(plain.with_bbm(Bbm::Level2)), 1 << 6);
+        assert_eq!(found(plain.with_tlbi_range()), 1 << 7);
+        let again = plain
+            .with_vmid_bits(VmidBits::Sixteen)
+            .with_bbm(Bbm::Level2);
+        let narrowed = again.with_vmid_bits(VmidBits::Eight).with_bbm(Bbm::Level0);
+        assert_eq!(narrowed, plain);
+    }
+
+    #[test]
     fn cache_rules_follow_ctr_and_clidr() {
         // LoUIS = LoUU = 1, LoC = 2: a Cortex-A72.
         let ids = IdRegisters {
@@ -273,6 +389,10 @@ mod tests {
         };
         assert!(coherent.has_coherent_instruction_fetch());
         assert!(coherent.has_coherent_instruction_cache());
+
+        let made = IdRegisters::default().with_coherent_instructions();
+        assert!(made.has_coherent_instruction_fetch());
+        assert!(made.has_coherent_instruction_cache());
 
         let flat = IdRegisters::default();
         assert!(flat.has_coherent_instruction_fetch());

@@ -17,6 +17,7 @@ pub mod exception;
 mod granule;
 pub mod hcr;
 mod id;
+pub mod machine;
 mod size;
 mod start;
 pub mod sysreg;
@@ -28,6 +29,8 @@ mod vttbr;
 pub use addr::{Ipa, Pa, Va};
 pub use granule::{Granule, LeafKind, Level};
 pub use id::{Bbm, IdRegisters};
+#[doc(inline)]
+pub use machine::Machine;
 pub use size::{IpaBits, PaRange};
 pub use start::StartFault;
 pub use vtcr::{HardwareUpdates, Vtcr, VtcrFields};

@@ -127,8 +127,10 @@ impl Header {
         if let Some(error) = recognise(bytes) {
             return Err(error);
         }
+        // A header alone is cut off as well: what it leads to stands behind it.
         let header: &[u8; HEADER_LEN] = bytes
             .first_chunk()
+            .filter(|header| header.len() < bytes.len())
             .ok_or(KernelError::TooShort(bytes.len()))?;
         if header.get(56..60) != Some(MAGIC) {
             return Err(KernelError::NotAKernel);
@@ -276,8 +278,8 @@ fn field(header: &[u8; HEADER_LEN], at: usize) -> u64 {
 mod tests {
     use super::*;
 
-    fn image(text_offset: u64, image_size: u64, flags: u64) -> [u8; HEADER_LEN] {
-        let mut header = [0; HEADER_LEN];
+    fn image(text_offset: u64, image_size: u64, flags: u64) -> [u8; HEADER_LEN + 4] {
+        let mut header = [0; HEADER_LEN + 4];
         header[8..16].copy_from_slice(&text_offset.to_le_bytes());
         header[16..24].copy_from_slice(&image_size.to_le_bytes());
         header[24..32].copy_from_slice(&flags.to_le_bytes());
@@ -357,10 +359,12 @@ mod tests {
     #[test]
     fn a_cut_off_file_is_told_from_a_wrong_one() {
         assert_eq!(Header::parse(&[]), Err(KernelError::TooShort(0)));
-        assert_eq!(
-            Header::parse(&image(0, 4096, 0)[..63]),
-            Err(KernelError::TooShort(63))
-        );
+        for length in [63, 64] {
+            assert_eq!(
+                Header::parse(&image(0, 4096, 0)[..length]),
+                Err(KernelError::TooShort(length))
+            );
+        }
     }
 
     #[test]

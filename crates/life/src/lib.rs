@@ -29,7 +29,6 @@
 
 extern crate alloc;
 
-mod budget;
 mod kick;
 mod lives;
 mod outcome;
@@ -38,7 +37,6 @@ mod sync;
 mod turns;
 mod word;
 
-pub use budget::Budget;
 pub use kick::Kick;
 pub use lives::{Leaving, Lives, MAX_VCPUS};
 pub use outcome::Outcome;

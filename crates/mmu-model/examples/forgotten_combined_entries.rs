@@ -3,38 +3,33 @@
 //!
 //! `cargo run --example forgotten_combined_entries`
 
-use droste_arm64::Pa;
+#[path = "forgotten/guest.rs"]
+mod guest;
+
 use droste_arm64::barrier::Dsb;
-use droste_mmu_model::{Config, Form, Model, Scope, Tlbi, Vcpu, Violation};
+use droste_arm64::desc::RawDescriptor;
+use droste_arm64::machine::Machine;
+use droste_arm64::tlbi::{IpaOperand, Tlbi};
+use droste_mmu_model::{Cpu, Violation};
+use guest::TABLE;
 
 fn main() {
     println!("{}", violation(true).expect("it is found"));
 }
 
 fn violation(is_forgotten: bool) -> Option<Violation> {
-    // A root, and below it a table of level 2 that maps 2 MiB. VMID 1, 4 KiB granule, 39-bit addresses.
-    let (root, table) = (Pa(0x4000_0000), Pa(0x4000_1000));
-    let mut model = Model::new(Config::new(root, 16));
-    model.write(0, root, table.0 | 3);
-    model.write(0, table, 0x8000_07fd);
-    model.dsb(0, Dsb::Ishst);
-    for cpu in 0..2 {
-        model.set_vtcr(cpu, 1 << 31 | 5 << 16 | 1 << 6 | 0x19);
-        model.set_vttbr(cpu, 1 << 48 | root.0);
-        model.isb(cpu);
-    }
-    model.enter(1, Vcpu::new(0));
-
-    model.write(0, table, 0);
-    model.dsb(0, Dsb::Ish);
-    model.tlbi(0, Tlbi::new(Form::Ipas2e1, Scope::Inner, 0));
-    model.dsb(0, Dsb::Ish);
+    let model = guest::running();
+    let cpu = Cpu::new(&model, 0);
+    cpu.write(TABLE, RawDescriptor::EMPTY);
+    cpu.dsb(Dsb::Ish);
+    cpu.tlbi(Tlbi::Ipas2e1is(IpaOperand(0)));
+    cpu.dsb(Dsb::Ish);
     if !is_forgotten {
-        model.tlbi(0, Tlbi::new(Form::Vmalle1, Scope::Inner, 0));
-        model.dsb(0, Dsb::Ish);
+        cpu.tlbi(Tlbi::Vmalle1is);
+        cpu.dsb(Dsb::Ish);
     }
-    model.write(0, table, 0x9000_07fd);
-    model.violation().copied()
+    cpu.write(TABLE, RawDescriptor(0x9000_07fd));
+    model.borrow().violation().copied()
 }
 
 #[test]

@@ -2,38 +2,36 @@
 //!
 //! `cargo run --example forgotten_vmid_reuse`
 
-use droste_arm64::Pa;
+#[path = "forgotten/guest.rs"]
+mod guest;
+
+use droste_arm64::Vttbr;
 use droste_arm64::barrier::Dsb;
-use droste_mmu_model::{Config, Form, Model, Scope, Tlbi, Vcpu, Violation};
+use droste_arm64::machine::{Machine, Regime};
+use droste_arm64::tlbi::Tlbi;
+use droste_mmu_model::{Cpu, Vcpu, Violation};
+use guest::REGIME;
 
 fn main() {
     println!("{}", violation(true).expect("it is found"));
 }
 
 fn violation(is_forgotten: bool) -> Option<Violation> {
-    // A root, and below it a table of level 2 that maps 2 MiB. VMID 1, 4 KiB granule, 39-bit addresses.
-    let (root, table) = (Pa(0x4000_0000), Pa(0x4000_1000));
-    let mut model = Model::new(Config::new(root, 16));
-    model.write(0, root, table.0 | 3);
-    model.write(0, table, 0x8000_07fd);
-    model.dsb(0, Dsb::Ishst);
-    model.set_vtcr(1, 1 << 31 | 5 << 16 | 1 << 6 | 0x19);
-    model.set_vttbr(1, 1 << 48 | root.0);
-    model.isb(1);
-    model.enter(1, Vcpu::new(0));
-
+    let model = guest::running();
+    let cpu = Cpu::new(&model, 1);
     // The virtual machine ends, and another one with a root of its own gets its VMID.
-    model.exit(1);
-    let other = Pa(0x4000_2000);
+    cpu.exit();
     // Or TLBI ALLE1IS for all of them, when VMIDs are given out anew.
     if !is_forgotten {
-        model.tlbi(1, Tlbi::new(Form::Vmalls12e1, Scope::Inner, 0));
-        model.dsb(1, Dsb::Ish);
+        cpu.tlbi(Tlbi::Vmalls12e1is);
+        cpu.dsb(Dsb::Ish);
     }
-    model.set_vttbr(1, 1 << 48 | other.0);
-    model.isb(1);
-    model.enter(1, Vcpu::new(0));
-    model.violation().copied()
+    cpu.load(Regime {
+        vttbr: Vttbr(1 << 48 | 0x4000_2000),
+        ..REGIME
+    });
+    cpu.enter(Vcpu::new(0));
+    model.borrow().violation().copied()
 }
 
 #[test]

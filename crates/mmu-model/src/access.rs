@@ -10,7 +10,7 @@ use crate::model::{Model, Turn};
 use crate::outcome::{Access, Allowed, Effect, Outcome, Outcomes, Source};
 use crate::regime::Shape;
 use crate::trace::Verb;
-use crate::violation::{Entry, Rule};
+use crate::violation::{Entry, Rule, Violation};
 use crate::walk::{End, EndKind};
 
 impl Model {
@@ -25,8 +25,9 @@ impl Model {
         Outcomes(outcomes)
     }
 
-    /// The guest on this CPU makes an access as by [`access`](Self::access), and each outcome must be allowed.
-    pub fn expect(&mut self, cpu: usize, access: Access, allowed: Allowed) {
+    /// The guest on this CPU makes an access as by [`access`](Self::access), and each outcome must be allowed. Returns
+    /// the first violation, be it of this access or of an earlier step.
+    pub fn expect(&mut self, cpu: usize, access: Access, allowed: Allowed) -> Option<Violation> {
         if !self.begin(
             cpu,
             Turn::Guest,
@@ -36,7 +37,7 @@ impl Model {
                 allowed,
             },
         ) {
-            return;
+            return self.violation().copied();
         }
         let mut outcomes = core::mem::take(&mut self.scratch);
         outcomes.clear();
@@ -52,6 +53,7 @@ impl Model {
         }
         self.scratch = outcomes;
         self.walk_for(cpu, access);
+        self.violation().copied()
     }
 
     /// A walk of this CPU, which is inside, is made ahead of any access, or for one that never happens. Of what it

@@ -63,8 +63,9 @@ pub(crate) struct Occupied {
     pub(crate) tree: usize,
 }
 
+/// What the model keeps of one CPU.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct Cpu {
+pub(crate) struct CpuState {
     pub(crate) vtcr: u64,
     pub(crate) vttbr: u64,
     /// Whether the VMID, or how operands are read, was written since the last context synchronization.
@@ -81,7 +82,7 @@ pub(crate) struct Cpu {
     pub(crate) wide: Vec<Wide>,
 }
 
-impl Cpu {
+impl CpuState {
     /// Drops writes of `word` before `step`: a later one is visible by now.
     pub(crate) fn forget_writes(&mut self, word: usize, step: u64) -> u32 {
         let before = self.pending.len();

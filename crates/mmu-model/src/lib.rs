@@ -8,9 +8,10 @@
 //! or at the write that makes two translations meet, in every run and not by luck.
 //!
 //! # How to use it
-//! A *driver* (a bridge from the code that is judged) makes the verbs of the architecture on a [`Model`]: writes of
-//! descriptors, DSB, ISB, TLBI with raw operands, VTTBR_EL2; it enters and leaves guests, makes their accesses and
-//! says what its own truth allows ([`Model::expect`]). [`Model::violation`] tells the first [`Rule`] that was
+//! A *driver* makes the verbs of the architecture on a [`Model`]: writes of descriptors, DSB, ISB, TLBI with raw
+//! operands, VTTBR_EL2; it enters and leaves guests, makes their accesses and says what its own truth allows
+//! ([`Model::expect`]). Code that is written for the trait [`Machine`](droste_arm64::Machine), as `droste-stage2`, needs
+//! no driver for the verbs: it runs on a [`Cpu`] of the model. [`Model::violation`] tells the first [`Rule`] that was
 //! broken, by which step, for which entry, and which earlier step set it up. With [`Recording::On`] the run is a
 //! [`Trace`], text that can be [replayed](replay) and [cut down](shrink) to what is needed.
 //!
@@ -89,12 +90,14 @@
 //! - Races of a plain write with hardware that marks an entry at the same moment; such updates happen between calls.
 //! - Security states, EL2's own regime (its TLBIs are accepted and take nothing here), 128-bit descriptors.
 //!
-//! The model shares no decoder with the code that it judges: of `droste-arm64` it takes addresses and barriers only.
+//! The model shares no decoder with the code that it judges: of `droste-arm64` it takes addresses, barriers, and the trait
+//! [`Machine`](droste_arm64::Machine), whose operands and descriptors are bits to it.
 
 #![forbid(unsafe_code)]
 
 mod access;
 mod bbm;
+mod bridge;
 mod candidates;
 mod change;
 mod config;
@@ -120,6 +123,7 @@ mod tree;
 mod violation;
 mod walk;
 
+pub use bridge::{Cpu, Share};
 pub use config::{Bbm, Config, Features, MAX_CPUS, Recording, Space, Speculation, Stage1};
 pub use cpu::Vcpu;
 pub use descriptor::{AccessKind, Malformed};

@@ -4,7 +4,7 @@ use droste_arm64::Pa;
 use droste_arm64::barrier::Dsb;
 
 use crate::config::{Config, CpuSet, MAX_CPUS, Recording, Speculation};
-use crate::cpu::{Cpu, Pending};
+use crate::cpu::{CpuState, Pending};
 use crate::memory::{Memory, Ownership};
 use crate::outcome::Outcome;
 use crate::regime::{is_ds, vmid};
@@ -33,7 +33,7 @@ pub struct Model {
     pub(crate) tags: Vec<Tag>,
     /// By VMID, the number of its tag.
     tag_of: Vec<u32>,
-    pub(crate) cpus: Vec<Cpu>,
+    pub(crate) cpus: Vec<CpuState>,
     pub(crate) spaces: Spaces,
     pub(crate) step: u64,
     pub(crate) violation: Option<Box<Violation>>,
@@ -76,7 +76,7 @@ impl Model {
             trees: Vec::new(),
             tags: Vec::new(),
             tag_of: vec![NO_TAG; 1 << 16],
-            cpus: vec![Cpu::default(); config.cpus],
+            cpus: vec![CpuState::default(); config.cpus],
             spaces: Spaces::default(),
             step: 0,
             violation: None,

@@ -102,7 +102,9 @@ impl Model {
                 cpu,
                 access,
                 allowed,
-            } => self.expect(cpu, access, allowed),
+            } => {
+                self.expect(cpu, access, allowed);
+            }
         }
     }
 }

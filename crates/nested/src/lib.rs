@@ -17,50 +17,25 @@
 //!   one, and [`reverse`] leads from memory of L1 to the shadows that have it.
 //!
 //! ```
-//! # use std::{cell::{Cell, RefCell}, collections::HashMap};
-//! # use droste_arm64::desc::RawDescriptor;
-//! # use droste_arm64::tlbi::Tlbi;
-//! use droste_arm64::esr::Esr;
+//! # use std::{cell::RefCell, collections::HashMap};
+//! use droste_arm64::esr::{Ec, Esr, FaultStatus};
 //! use droste_arm64::sysreg::SysReg;
-//! use droste_arm64::{hcr, Granule, IdRegisters, Ipa, IpaBits, Pa, Vtcr, Vttbr};
+//! use droste_arm64::{hcr, Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, Vtcr, Vttbr};
+//! use droste_mmu_model::{Config, Cpu, Model};
 //! use droste_nested::pool::{Entry, Grant};
 //! use droste_nested::reverse::{Owner, Record};
 //! use droste_nested::*;
 //! use droste_stage2::*;
-//! # #[derive(Default)]
-//! # struct Board { memory: RefCell<HashMap<u64, u64>>, vttbr: Cell<u64>, vtcr: Cell<u64> }
-//! # impl Machine for Board {
-//! #     fn read(&self, at: Pa) -> RawDescriptor {
-//! #         RawDescriptor(self.memory.borrow().get(&at.0).copied().unwrap_or(0))
-//! #     }
-//! #     fn write(&self, at: Pa, value: RawDescriptor) { self.memory.borrow_mut().insert(at.0, value.0); }
-//! #     fn compare_exchange(
-//! #         &self, at: Pa, expected: RawDescriptor, new: RawDescriptor,
-//! #     ) -> Result<(), RawDescriptor> {
-//! #         let found = self.read(at);
-//! #         if found == expected { self.write(at, new); Ok(()) } else { Err(found) }
-//! #     }
-//! #     fn zero(&self, page: Pa, bytes: u64) {
-//! #         self.memory.borrow_mut().retain(|&at, _| !(page.0..page.0 + bytes).contains(&at));
-//! #     }
-//! #     fn dsb(&self, _: Dsb) {}
-//! #     fn isb(&self) {}
-//! #     fn tlbi(&self, _: Tlbi) {}
-//! #     fn ic(&self, _: Ic) {}
-//! #     fn clean_invalidate_data(&self, _: Pa, _: u64) {}
-//! #     fn vttbr(&self) -> Vttbr { Vttbr(self.vttbr.get()) }
-//! #     fn set_vttbr(&self, value: Vttbr) { self.vttbr.set(value.0) }
-//! #     fn vtcr(&self) -> Vtcr { Vtcr(self.vtcr.get()) }
-//! #     fn set_vtcr(&self, value: Vtcr) { self.vtcr.set(value.0) }
-//! # }
 //! # struct Pages(Vec<Pa>);
 //! # impl PageSupply for Pages {
 //! #     fn take(&mut self) -> Option<Pa> { self.0.pop() }
 //! #     fn give(&mut self, page: Pa) { self.0.push(page) }
 //! # }
 //! # static VMIDS: VmidAllocator<4> = VmidAllocator::new();
-//! # let board = Board::default();
-//! # let mut pages = Pages((0..32).map(|n| Pa(0x8000_0000 + n * 0x1000)).collect());
+//! // A CPU of the model, with 64 pages for tables. The first two tables have two of them each for their roots.
+//! let model = RefCell::new(Model::new(Config::new(Pa(0x8000_0000), 64)));
+//! let cpu = Cpu::new(&model, 0);
+//! let mut pages = Pages((4..64).map(|n| Pa(0x8000_0000 + n * 0x1000)).collect());
 //!
 //! /// L1's memory, where its table for L2 is.
 //! struct Memory(RefCell<HashMap<u64, u64>>);
@@ -78,16 +53,16 @@
 //! }
 //!
 //! // A virtual machine with 16 MiB, mapped by its canonical table.
-//! let ids = IdRegisters { mmfr0: 5, ..IdRegisters::default() };
+//! let ids = IdRegisters::new(PaRange::Bits48);
 //! let ipa_bits = IpaBits::new(40).unwrap();
 //! let geometry = Geometry::new(Granule::Kib4, ipa_bits, &ids)?;
 //! let mut slots = Slots::new(geometry);
 //! slots.add(Slot::new(Ipa(0x4000_0000), Pa(0x9000_0000), 0x100_0000, Attributes::RAM))?;
-//! let mut canonical = Table::new(&board, Pa(0x1000_0000), geometry, &ids)?;
+//! let mut canonical = Table::new(&cpu, Pa(0x8000_0000), geometry, &ids)?;
 //! let of_l1 = Context::<4>::new(&mut canonical);
 //! let users = Users { vmids: &VMIDS, contexts: &[&of_l1] };
 //! let all = Mapping::new(Ipa(0x4000_0000), Pa(0x9000_0000), 0x100_0000, Attributes::RAM);
-//! canonical.map(&board, &mut pages, &all).discharge(&board, &mut pages, &users)?;
+//! canonical.exclusive(&cpu, &mut pages, &users).map(&all)?;
 //!
 //! // L1 made a table for L2 with a block of 1 GiB, and enters it.
 //! let memory = Memory(RefCell::new([(0x4000_0000, 0x4000_07fd)].into()));
@@ -98,23 +73,25 @@
 //! let StageTwo::On(walker) = StageTwo::new(&registers, &advertised) else { unreachable!() };
 //! let mut contexts = Pool::new(vec![Entry::UNUSED; 8]);
 //! let Some(Grant::New(place)) = contexts.acquire(Key::new(&registers, &advertised)) else { unreachable!() };
-//! let mut shadow = Shadow::<4>::new(&board, Pa(0x2000_0000), geometry, &ids, walker.format())?;
+//! let mut shadow = Shadow::<4>::new(&cpu, Pa(0x8000_2000), geometry, &ids, walker.format())?;
 //! let mut reverse = Reverse::new(vec![Record::UNUSED; 64], vec![Owner::UNUSED; 8]);
 //! let changes = Changes::new();
 //!
 //! // L2 stores to 0x12_3456 and faults. L1's table has it, and so has the canonical one: the shadow is to blame.
 //! let ticket = shadow.ticket(&changes);
+//! let status = FaultStatus::Translation { level: 1 };
+//! let esr = Esr::new(Ec::DATA_ABORT_LOWER).with_fault_status(status).with_write();
 //! let abort = Abort {
-//!     esr: Esr(0x24 << 26 | 1 << 6 | 0x05), far: 0x12_3456, ipa: L2Ipa(0x12_3456), privilege: Privilege::El1,
+//!     esr, far: 0x12_3456, ipa: L2Ipa(0x12_3456), privilege: Privilege::El1,
 //! };
 //! let l1 = L1 { walker: &walker, memory: &memory, slots: &slots, scheme: scheme(&ids) };
-//! let look = |at: L1Ipa| CanonicalLeaf::new(canonical.walk(&board, at.ipa()), geometry);
-//! let permitted = || shadow.permits(&board, abort.ipa);
+//! let look = |at: L1Ipa| CanonicalLeaf::new(canonical.walk(&cpu, at.ipa()), geometry);
+//! let permitted = || shadow.permits(&cpu, abort.ipa);
 //! let Some(Verdict::Fill { fault, composed }) = l1.judge(&abort, permitted, look) else { unreachable!() };
 //! reverse.insert(place, &composed);
-//! let mut host = Host { machine: &board, supply: &mut pages, vmids: &VMIDS };
+//! let mut host = Host { machine: &cpu, supply: &mut pages, vmids: &VMIDS };
 //! assert_eq!(shadow.fill(&mut host, (ticket, &changes), &fault, &composed)?, Filled::Mapped);
-//! let is_mapped = |shadow: &Shadow<4>, ipa| matches!(shadow.table().walk(&board, ipa), Walk::Leaf { .. });
+//! let is_mapped = |shadow: &Shadow<4>, ipa| matches!(shadow.table().walk(&cpu, ipa), Walk::Leaf { .. });
 //! assert!(is_mapped(&shadow, Ipa(0x1f_ffff))); // 2 MiB: the smaller of the two sizes
 //!
 //! // L1 invalidates one address of its 1 GiB, without a level: TLBI IPAS2E1IS.
@@ -165,14 +142,21 @@ pub mod walk;
 
 pub use address::{L1Ipa, L2Ipa};
 pub use advertised::Advertised;
+#[doc(inline)]
 pub use compose::{CanonicalLeaf, Composed, Mark, compose};
 pub use current::Current;
+#[doc(inline)]
 pub use fault::{Abort, L1, Syndrome, Verdict};
 pub use memory::{Exchange, ExternalAbort, GuestMemory};
+#[doc(inline)]
 pub use pool::{Grant, Held, Key, Place, Pool};
+#[doc(inline)]
 pub use reverse::{Concerned, Reverse};
+#[doc(inline)]
 pub use shadow::{Ahead, Changes, Filled, Host, Shadow, Ticket};
+#[doc(inline)]
 pub use tlbi::{Instruction, Invalidation, Range, VirtualLevel, guest_vmid};
+#[doc(inline)]
 pub use walk::{
     Extent, FaultKind, GuestLeaf, StageTwo, StageTwoRegisters, Stop, WalkFault, Walker,
 };

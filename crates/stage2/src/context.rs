@@ -50,7 +50,7 @@ pub struct Context<const CPUS: usize> {
     root: Pa,
     baddr: Baddr,
     pub(crate) mark: u64,
-    pub(crate) tag: Tag,
+    tag: Tag,
     /// Who ran here last, by physical CPU. Each entry is touched by its own CPU only.
     last_vcpu: [AtomicU64; CPUS],
     private_invalidations: AtomicU64,
@@ -92,10 +92,6 @@ impl<const CPUS: usize> Context<CPUS> {
     /// The table's root.
     pub const fn root(&self) -> Pa {
         self.root
-    }
-
-    pub(crate) const fn baddr(&self) -> Baddr {
-        self.baddr
     }
 
     /// How often entries of another virtual CPU had to go on some CPU.
@@ -150,5 +146,17 @@ impl<const CPUS: usize> Context<CPUS> {
         machine.ic(Ic::Iallu);
         machine.dsb(Dsb::Nsh);
         machine.isb();
+    }
+}
+
+impl<const CPUS: usize> VmidAllocator<CPUS> {
+    /// What VTTBR_EL2 holds for maintenance of a context: `None` if no TLB has an entry of it, because it never had a
+    /// VMID or a rollover took it.
+    ///
+    /// A rollover right after the answer is harmless: the context's entries are gone then, and maintenance under a
+    /// number that has become another's takes entries that come back.
+    pub fn live(&self, context: &Context<CPUS>) -> Option<Vttbr> {
+        let vmid = self.live_vmid(&context.tag)?;
+        Some(Vttbr::new(vmid, context.baddr))
     }
 }

@@ -16,12 +16,14 @@ use crate::cache::Maintenance;
 use crate::entry::{Place, Span, is_locked};
 use crate::invalidate::Debt;
 use crate::sizing::{MAX_CLEAN, Window};
-use crate::slots::{DirtyLog, Sequence, Slot, Slots};
+use crate::slots::{DirtyLog, Sequence, Slots};
 use crate::split::Change;
 use crate::{Access, Dsb, Error, Machine, PageCache, Table, Users};
 
+mod proposal;
 mod syndrome;
 
+pub use proposal::Proposal;
 pub use syndrome::{Cause, Fault, Origin};
 
 /// What became of a fault.
@@ -61,14 +63,6 @@ pub enum Decision {
     Forget,
     /// The fault is not for the table: never [`Outcome::Mapped`], `Relaxed` or `Retry`.
     Refuse(Outcome),
-}
-
-/// What answers a fault, if the slots have not changed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Proposal {
-    pub(crate) fault: Fault,
-    pub(crate) slot: Slot,
-    sequence: Sequence,
 }
 
 impl Slots {

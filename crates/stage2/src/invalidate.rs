@@ -20,14 +20,13 @@
 //! the break takes one invalidation, and all to spare others a fault that hardware may raise all the same (DDI 0487,
 //! D8.7.3).
 
-use droste_arm64::Bbm;
 use droste_arm64::desc::Format;
+use droste_arm64::machine::{Regime, under};
 use droste_arm64::tlbi::{IpaOperand, RangeCover, Tlbi};
-use droste_arm64::{Ipa, Level, Pa};
+use droste_arm64::{Bbm, Ipa, Level, Pa};
 
 use crate::counters::Counts;
 use crate::entry::{Span, is_locked, unlocked};
-use crate::machine::{Regime, under};
 use crate::trees::List;
 use crate::{Context, Dsb, Machine, Table, VmidAllocator};
 

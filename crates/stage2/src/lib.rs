@@ -33,10 +33,12 @@
 //!    then makes valid what waited for that; then gives pages back to their supply. It returns how the operation went.
 //! 3. There is no other way to those pages, and the table cannot be used in between.
 //!
+//! [`Table::exclusive`] has the short form of one change: `t.unmap(ipa, bytes)?` with its discharge.
+//!
 //! Operations that take `&Table` owe nothing that outlives the call, and run beside each other on many CPUs.
 //!
 //! # Behind the seam
-//! To use the crate, implement [`Machine`] once. At EL2 each verb is one instruction, inlined:
+//! To use the crate, implement [`Machine`] once; `droste-mmu-model` has it done for its CPUs. At EL2 each verb is one instruction, inlined:
 //!
 //! | verb | at EL2 |
 //! |---|---|
@@ -58,53 +60,10 @@
 //! ```
 //! use std::cell::RefCell;
 //! use droste_arm64::desc::RawDescriptor;
-//! use droste_arm64::esr::Esr;
-//! use droste_arm64::tlbi::Tlbi;
-//! use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, Va, Vtcr, Vttbr};
-//! use droste_mmu_model::{self as model, Allowed, Effect, FaultKind, Form, Model, Scope};
+//! use droste_arm64::esr::{Ec, Esr, FaultStatus};
+//! use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, Va};
+//! use droste_mmu_model::{self as model, AccessKind, Allowed, Cpu, Effect, FaultKind, Model, Vcpu};
 //! use droste_stage2::*;
-//!
-//! /// A CPU of the model, at EL2.
-//! struct Cpu<'m> { model: &'m RefCell<Model>, number: usize }
-//!
-//! impl Machine for Cpu<'_> {
-//!     fn read(&self, at: Pa) -> RawDescriptor {
-//!         RawDescriptor(self.model.borrow_mut().read(self.number, at))
-//!     }
-//!     fn write(&self, at: Pa, value: RawDescriptor) {
-//!         self.model.borrow_mut().write(self.number, at, value.0);
-//!     }
-//!     fn compare_exchange(
-//!         &self, at: Pa, expected: RawDescriptor, new: RawDescriptor,
-//!     ) -> Result<(), RawDescriptor> {
-//!         let mut model = self.model.borrow_mut();
-//!         model.compare_exchange(self.number, at, expected.0, new.0).map_err(RawDescriptor)
-//!     }
-//!     fn zero(&self, page: Pa, bytes: u64) {
-//!         self.model.borrow_mut().zero(self.number, page, bytes);
-//!     }
-//!     fn dsb(&self, domain: Dsb) { self.model.borrow_mut().dsb(self.number, domain); }
-//!     fn isb(&self) { self.model.borrow_mut().isb(self.number); }
-//!     fn tlbi(&self, operation: Tlbi) {
-//!         let (form, scope, operand) = match operation {
-//!             Tlbi::Ipas2e1is(operand) => (Form::Ipas2e1, Scope::Inner, operand.0),
-//!             Tlbi::Ripas2e1is(operand) => (Form::Ripas2e1, Scope::Inner, operand.0),
-//!             Tlbi::Ipas2e1(operand) => (Form::Ipas2e1, Scope::Local, operand.0),
-//!             Tlbi::Vmalle1is => (Form::Vmalle1, Scope::Inner, 0),
-//!             Tlbi::Vmalle1 => (Form::Vmalle1, Scope::Local, 0),
-//!             Tlbi::Vmalls12e1is => (Form::Vmalls12e1, Scope::Inner, 0),
-//!             Tlbi::Vmalls12e1 => (Form::Vmalls12e1, Scope::Local, 0),
-//!             Tlbi::Alle1is => (Form::Alle1, Scope::Inner, 0),
-//!         };
-//!         self.model.borrow_mut().tlbi(self.number, model::Tlbi::new(form, scope, operand));
-//!     }
-//!     fn ic(&self, _: Ic) {} // the model has no caches
-//!     fn clean_invalidate_data(&self, _: Pa, _: u64) {}
-//!     fn vttbr(&self) -> Vttbr { Vttbr(self.model.borrow().vttbr(self.number)) }
-//!     fn set_vttbr(&self, value: Vttbr) { self.model.borrow_mut().set_vttbr(self.number, value.0) }
-//!     fn vtcr(&self) -> Vtcr { Vtcr(self.model.borrow().vtcr(self.number)) }
-//!     fn set_vtcr(&self, value: Vtcr) { self.model.borrow_mut().set_vtcr(self.number, value.0) }
-//! }
 //!
 //! /// Pages for tables, from a pool of the virtual machine's own.
 //! struct Pool(Vec<Pa>);
@@ -116,8 +75,8 @@
 //! static VMIDS: VmidAllocator<4> = VmidAllocator::new();
 //!
 //! let model = RefCell::new(Model::new(model::Config::new(Pa(0x8000_0000), 16)));
-//! let cpu = Cpu { model: &model, number: 0 };
-//! let ids = IdRegisters { mmfr0: 5, ..IdRegisters::default() }; // read from the CPU at EL2
+//! let cpu = Cpu::new(&model, 0);
+//! let ids = IdRegisters::new(PaRange::Bits48); // read from the CPU at EL2
 //! let mut pool = Pool((1..16).map(|n| Pa(0x8000_0000 + n * 0x1000)).collect());
 //!
 //! // A virtual machine: its shape, its memory, its table, one context.
@@ -133,18 +92,20 @@
 //! cpu.set_vtcr(geometry.vtcr(&ids));
 //! context.enter(&cpu, &VMIDS, 0, VcpuId(0));
 //! let ipa = Ipa(0x4012_3000);
-//! let store = model::Access::new(Va(ipa.0), model::AccessKind::Write); // its stage 1 is off
+//! let store = model::Access::new(Va(ipa.0), AccessKind::Write); // its stage 1 is off
 //! let run = || {
-//!     model.borrow_mut().enter(0, model::Vcpu::new(0));
-//!     let outcome = *model.borrow_mut().access(0, store).iter().next().unwrap();
-//!     model.borrow_mut().exit(0);
-//!     outcome.effect
+//!     cpu.enter(Vcpu::new(0));
+//!     let outcomes = cpu.access(store);
+//!     cpu.exit();
+//!     outcomes.iter().next().unwrap().effect
 //! };
 //! assert!(matches!(run(), Effect::Fault { kind: FaultKind::Translation, .. }));
 //!
 //! // ESR_EL2 says what it was, HPFAR_EL2 where. The largest block around the address is mapped.
 //! let mut pages = PageCache::new();
-//! let fault = Fault::new(Esr(0x24 << 26 | 1 << 6 | 0x05), ipa, Privilege::El1).unwrap();
+//! let abort = Esr::new(Ec::DATA_ABORT_LOWER).with_write();
+//! let esr = abort.with_fault_status(FaultStatus::Translation { level: 1 });
+//! let fault = Fault::new(esr, ipa, Privilege::El1).unwrap();
 //! pages.fill(&mut pool, ipa)?;
 //! let outcome = handle(&cpu, &table, &mut pages, &users, &slots, &fault)?;
 //! assert_eq!(outcome, Outcome::Mapped);
@@ -153,43 +114,41 @@
 //! // Which pages does the guest write from here on? The slot logs stores, the block can no longer be written, and the
 //! // next store makes pages of it, one of which can.
 //! slots.set_log(ipa, DirtyLog::On)?;
-//! table.write_protect(&cpu, ram.ipa, ram.bytes).discharge(&cpu, &mut pool, &users)?;
+//! table.exclusive(&cpu, &mut pool, &users).write_protect(ram.ipa, ram.bytes)?;
 //! assert!(matches!(run(), Effect::Fault { kind: FaultKind::Permission, .. }));
-//! let fault = Fault::new(Esr(0x24 << 26 | 1 << 6 | 0x0e), ipa, Privilege::El1).unwrap();
+//! let esr = abort.with_fault_status(FaultStatus::Permission { level: 2 });
+//! let fault = Fault::new(esr, ipa, Privilege::El1).unwrap();
 //! pages.fill(&mut pool, ipa)?;
 //! let outcome = handle(&cpu, &table, &mut pages, &users, &slots, &fault)?;
 //! assert_eq!(outcome, Outcome::Relaxed);
 //! assert_eq!(run(), Effect::Access { pa: Pa(0x10_0012_3000), level: 3 });
 //! let mut written = Vec::new();
-//! table
-//!     .dirty(&cpu, ram.ipa, ram.bytes, |ipa, bytes| written.push((ipa, bytes)))
-//!     .discharge(&cpu, &mut pool, &users)?;
+//! let mut t = table.exclusive(&cpu, &mut pool, &users);
+//! t.dirty(ram.ipa, ram.bytes, |ipa, bytes| written.push((ipa, bytes)))?;
 //! assert_eq!(written, [(ipa, 0x1000)]);
 //!
 //! // One page goes. No CPU can reach it any more, whatever it had in its TLB.
 //! slots.remove(ipa);
-//! table.unmap(&cpu, &mut pool, ipa, 0x1000).discharge(&cpu, &mut pool, &users)?;
-//! model.borrow_mut().enter(0, model::Vcpu::new(0));
-//! model.borrow_mut().expect(0, store, Allowed::Fault);
-//! model.borrow_mut().exit(0);
-//! assert!(model.borrow().violation().is_none());
+//! t.unmap(ipa, 0x1000)?;
+//! cpu.enter(Vcpu::new(0));
+//! assert_eq!(cpu.expect(store, Allowed::Fault), None);
+//! cpu.exit();
 //!
 //! // The end: all pages come back.
-//! table.free(&cpu).discharge(&cpu, &mut pool, &users)?;
+//! table.exclusive(&cpu, &mut pool, &users).free()?;
 //! context.retire(&mut table);
 //! pages.drain(&mut pool);
 //! assert_eq!(pool.0.len(), 15);
 //!
 //! // Had someone taken an entry away by hand and forgotten the TLBs, the model would have said so.
-//! # model.borrow_mut().write(0, Pa(0x8000_0000 + 8), 0x0000_0010_4000_07fd);
+//! # cpu.write(Pa(0x8000_0000 + 8), RawDescriptor(0x0000_0010_4000_07fd));
 //! # cpu.dsb(Dsb::Ish);
-//! # model.borrow_mut().enter(0, model::Vcpu::new(0));
-//! # model.borrow_mut().exit(0);
+//! # cpu.enter(Vcpu::new(0));
+//! # cpu.exit();
 //! cpu.write(Pa(0x8000_0000 + 8), RawDescriptor::EMPTY);
 //! cpu.dsb(Dsb::Ish);
-//! model.borrow_mut().enter(0, model::Vcpu::new(0));
-//! model.borrow_mut().expect(0, store, Allowed::Fault);
-//! let violation = *model.borrow().violation().unwrap();
+//! cpu.enter(Vcpu::new(0));
+//! let violation = cpu.expect(store, Allowed::Fault).unwrap();
 //! assert_eq!(violation.rule, model::Rule::StaleTranslation(model::Missing::Tlbi));
 //! # Ok::<(), Error>(())
 //! ```
@@ -231,11 +190,11 @@ pub mod context;
 mod counters;
 mod entry;
 mod error;
+mod exclusive;
 pub mod fault;
 mod geometry;
 mod hole;
 pub mod invalidate;
-mod machine;
 mod map;
 mod owed;
 pub mod pages;
@@ -252,20 +211,32 @@ mod trees;
 mod unmap;
 pub mod vmid;
 
+#[doc(inline)]
+pub use droste_arm64::barrier::{Dsb, Ic};
+#[doc(inline)]
+pub use droste_arm64::machine::{Machine, Regime, under};
+
 pub use attributes::{Access, Attributes, Memory, Privilege, scheme};
+#[doc(inline)]
 pub use context::{Context, VcpuId};
 pub use counters::Counters;
 pub use error::Error;
+pub use exclusive::Exclusive;
+#[doc(inline)]
 pub use fault::{Cause, Decision, Fault, Origin, Outcome, Proposal, Reason, handle};
 pub use geometry::Geometry;
 pub use hole::Hole;
+#[doc(inline)]
 pub use invalidate::Users;
-pub use machine::{Dsb, Ic, Machine, Regime, under};
 pub use map::{Mapping, Runs};
 pub use owed::Owed;
+#[doc(inline)]
 pub use pages::{PageCache, PageSupply, Quota};
 pub use sizing::FAULT_AROUND;
+#[doc(inline)]
 pub use slots::{DirtyLog, MAX_SLOTS, Sequence, Slot, Slots};
+#[doc(inline)]
 pub use table::{Leaves, Table, Walk};
 pub use trees::Trees;
+#[doc(inline)]
 pub use vmid::VmidAllocator;

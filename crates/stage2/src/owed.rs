@@ -20,15 +20,20 @@ pub struct Owed<'t> {
     result: Result<(), Error>,
 }
 
-impl<'t> Owed<'t> {
-    pub(crate) const fn new(table: &'t mut Table, debt: Debt, result: Result<(), Error>) -> Self {
-        Self {
-            table,
+impl Table {
+    pub(crate) fn owe(&mut self, debt: Debt, result: Result<(), Error>) -> Owed<'_> {
+        if !debt.is_nothing() {
+            self.standing = Standing::Owing;
+        }
+        Owed {
+            table: self,
             debt,
             result,
         }
     }
+}
 
+impl Owed<'_> {
     /// Whether the discharge has nothing to do.
     pub const fn is_nothing(&self) -> bool {
         self.debt.is_nothing()

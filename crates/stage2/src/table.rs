@@ -14,9 +14,8 @@ use droste_arm64::{IdRegisters, Ipa, Level, Pa};
 
 use crate::counters::{Counters, Counts};
 use crate::entry::{Place, Span, is_locked, unlocked};
-use crate::invalidate::Debt;
 use crate::trees::List;
-use crate::{Attributes, Dsb, Error, Geometry, Machine, Owed, PageSupply};
+use crate::{Attributes, Dsb, Error, Geometry, Machine, PageSupply};
 
 /// What a walk found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -343,13 +342,6 @@ impl Table {
             return Err(Error::XnxUnsupported(attributes.execute));
         }
         Ok(())
-    }
-
-    pub(crate) fn owe(&mut self, debt: Debt, result: Result<(), Error>) -> Owed<'_> {
-        if !debt.is_nothing() {
-            self.standing = Standing::Owing;
-        }
-        Owed::new(self, debt, result)
     }
 
     pub(crate) fn expect_settled(&self) {

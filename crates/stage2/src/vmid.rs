@@ -19,10 +19,10 @@
 //! Left out: instruction caches tagged by VMID (VPIPT), which the architecture has dropped.
 
 use droste_arm64::tlbi::Tlbi;
-use droste_arm64::{Vmid, VmidBits, Vttbr};
+use droste_arm64::{Vmid, VmidBits};
 
 use crate::sync::{AtomicU64, Mutex, Ordering};
-use crate::{Context, Dsb, Machine};
+use crate::{Dsb, Machine};
 
 /// Tags are the VMID in the low bits and the generation above.
 const GENERATION: u64 = 1 << 16;
@@ -107,23 +107,18 @@ impl<const CPUS: usize> VmidAllocator<CPUS> {
         self.rollovers.load(Ordering::Relaxed)
     }
 
-    /// What VTTBR_EL2 holds for maintenance of a context: `None` if no TLB has an entry of it, because it never had a
-    /// VMID or a rollover took it.
-    ///
-    /// A rollover right after the answer is harmless: the context's entries are gone then, and maintenance under a
-    /// number that has become another's takes entries that come back.
-    pub fn live(&self, context: &Context<CPUS>) -> Option<Vttbr> {
-        let tag = context.tag.0.load(Ordering::Acquire);
-        if tag == NONE {
+    /// The VMID under which TLBs may hold entries of the context of this tag.
+    pub(crate) fn live_vmid(&self, tag: &Tag) -> Option<Vmid> {
+        let found = tag.0.load(Ordering::Acquire);
+        if found == NONE {
             return None;
         }
-        if self.is_current(tag) {
-            return Some(Vttbr::new(vmid(tag), context.baddr()));
+        if self.is_current(found) {
+            return Some(vmid(found));
         }
         let numbers = self.numbers.lock();
-        let tag = context.tag.0.load(Ordering::Acquire);
-        (self.is_current(tag) || numbers.reserved.contains(&tag))
-            .then(|| Vttbr::new(vmid(tag), context.baddr()))
+        let found = tag.0.load(Ordering::Acquire);
+        (self.is_current(found) || numbers.reserved.contains(&found)).then(|| vmid(found))
     }
 
     fn is_current(&self, tag: u64) -> bool {

@@ -26,7 +26,6 @@
 
 #![forbid(unsafe_code)]
 
-mod bridge;
 mod choices;
 mod failure;
 mod generate;
@@ -39,11 +38,11 @@ mod run;
 mod sabotage;
 mod shrink;
 mod stopwatch;
+mod supply;
 mod syndrome;
 mod text;
 mod world;
 
-pub use bridge::{Cpu, Pool, Share};
 pub use choices::Choices;
 pub use failure::{Failure, Problem, Report, Trial};
 pub use generate::generate;
@@ -53,5 +52,6 @@ pub use run::{run, run_with};
 pub use sabotage::{Sabotage, Verb};
 pub use shrink::shrink;
 pub use stopwatch::Stopwatch;
+pub use supply::Pool;
 pub use text::ParseError;
 pub use world::{Feature, MAX_CPUS, VmShape, World};

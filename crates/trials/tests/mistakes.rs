@@ -11,14 +11,14 @@ use droste_arm64::desc::RawDescriptor;
 use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Level, Pa, Va};
 use droste_mmu_model::{
-    Access, AccessKind, Allowed, Bbm, Config, Effect, Features, Form, Model, Rule, Scope, Stage1,
-    Stage1Entry, Tagging, Tlbi, Vcpu,
+    Access, AccessKind, Allowed, Bbm, Config, Cpu, Effect, Features, Form, Model, Rule, Scope,
+    Stage1, Stage1Entry, Tagging, Tlbi, Vcpu,
 };
 use droste_stage2::{
     Attributes, Context, Decision, Dsb, Error, Fault, Geometry, Machine, Mapping, Outcome,
     PageCache, Privilege, Slot, Slots, Table, Users, VcpuId, VmidAllocator,
 };
-use droste_trials::{Cpu, Failure, Pool, Problem, Program, Sabotage, Verb, run, run_with};
+use droste_trials::{Failure, Pool, Problem, Program, Sabotage, Verb, run, run_with};
 
 const RAM: u64 = 0x4000_0000;
 const MEMORY: u64 = 0x1_0000_0000;

@@ -17,11 +17,9 @@ pub mod gic;
 pub mod id;
 mod line;
 pub mod pl011;
-mod plain;
 pub mod psci;
 pub mod sysreg;
 pub mod timer;
 
 pub use affinity::{Affinity, MAX_VCPUS};
 pub use line::Line;
-pub use plain::plain;

@@ -6,6 +6,7 @@
 //!
 //! Its *parts* are what can be left out: a descriptor that is odd, a phase's bits of HCR_EL2 and of PSTATE, a step.
 
+use super::instructions::STORE_WORD;
 use crate::encode::{self, ISB};
 
 /// Physical address, and IPA where stage 2 is on, of what programs are made of. Nothing of a machine of 128 MiB is there.
@@ -24,6 +25,12 @@ pub const DATA_BYTES: u64 = 0x1_0000;
 pub const TABLES: u64 = BASE + 0x10_0000;
 /// Bytes of one.
 pub const TABLE_BYTES: u64 = 0x1_0000;
+
+/// The distributor.
+pub const GICD: u64 = 0x0800_0000;
+/// The frame of SGIs and PPIs of the vCPU's redistributor.
+pub const GICR: u64 = 0x080b_0000;
+const GIC_END: u64 = GICR + 0x1_0000;
 
 /// How far behind its physical address EL0 of the guest's own level finds RAM: `map::open_to_el0`.
 pub const EL0_ALIAS: u64 = (509 << 30) - crate::RAM_BASE;
@@ -285,6 +292,15 @@ pub enum Part {
 pub const PARTS: usize = 64;
 
 impl Program {
+    /// Whether it changes the GIC beside its system registers.
+    pub fn stores_to_gic(&self) -> bool {
+        let mut steps = self.phases.iter().flat_map(|phase| phase.steps.iter());
+        steps.any(|step| {
+            let is_store = step.word == STORE_WORD.word;
+            is_store && matches!(step.operand, Operand::Value(GICD..GIC_END))
+        })
+    }
+
     /// All parts, in the order of the bits of a mask.
     pub fn parts(&self) -> impl Iterator<Item = Part> {
         let entries = self.entries.iter().enumerate();

@@ -111,6 +111,7 @@ registers! {
     ICC_EOIR0_EL1 = 3 0 12 8 1, 0x3ff;
     ICC_HPPIR0_EL1 = 3 0 12 8 2, 0;
     ICC_BPR0_EL1 = 3 0 12 8 3, 7;
+    ICC_SGI0R_EL1 = 3 0 12 11 7, 0xf << 24 | 1;
     ICC_SGI1R_EL1 = 3 0 12 11 5, 0xf << 24 | 1;
     ICC_DIR_EL1 = 3 0 12 11 1, 0x3ff;
     ICC_RPR_EL1 = 3 0 12 11 3, 0;

@@ -136,7 +136,8 @@ fn level(name: &str) -> Option<Level> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::differ::generate::{Shape, program};
+    use crate::differ::generate::Shape;
+    use crate::differ::themes::program;
     use std::string::ToString;
 
     #[test]

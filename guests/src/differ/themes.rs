@@ -1,14 +1,18 @@
 //! What programs are about: each theme puts one together.
 
+mod gic;
 mod interrupts;
 mod plain;
+mod routing;
 mod states;
 mod translation;
 mod traps;
 
 use super::generate::Maker;
 use super::instructions::{ACCESSES, CACHES};
-use super::program::{Level, Operand};
+use super::program::{Level, Operand, Program};
+use super::shape::Shape;
+use crate::random::Random;
 
 /// What a program is about.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +24,7 @@ pub struct Theme {
 }
 
 /// All of them, in turn.
-pub const THEMES: [Theme; 10] = [
+pub const THEMES: [Theme; 11] = [
     theme("translation", translation::translation),
     theme("invalidation", translation::invalidation),
     theme("traps", traps::traps),
@@ -31,6 +35,7 @@ pub const THEMES: [Theme; 10] = [
     theme("list registers", interrupts::lists),
     theme("timers", interrupts::timers),
     theme("debug", states::debug),
+    theme("routing", routing::routing),
 ];
 
 /// Those of a guest without EL2.
@@ -44,6 +49,22 @@ pub const THEMES_OF_EL1: [Theme; 8] = [
     theme("software step", plain::step),
     theme("breakpoints", plain::breakpoints),
 ];
+
+/// Program `number` of a seed.
+pub fn program(seed: u64, number: u64, shape: Shape) -> Program {
+    let mut random = Random::new(Random::new(seed).next().wrapping_add(number));
+    // Neighbouring seeds of SplitMix64 share their sequences, one step apart.
+    let random = Random::new(random.next());
+    let mut maker = Maker::new(random, shape);
+    let themes: &[Theme] = match shape {
+        Shape::El1 => &THEMES_OF_EL1,
+        Shape::Vhe | Shape::Nvhe => &THEMES,
+    };
+    let theme = themes[number as usize % themes.len()];
+    maker.program.theme = theme.name;
+    (theme.make)(&mut maker);
+    maker.program
+}
 
 const fn theme(name: &'static str, make: fn(&mut Maker)) -> Theme {
     Theme { name, make }

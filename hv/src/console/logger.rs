@@ -1,5 +1,7 @@
 //! Droste's own messages: lines on the console that begin with `droste: `.
 
+use core::fmt;
+
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use super::terminal;
@@ -31,4 +33,9 @@ pub(crate) fn init() {
     if log::set_logger(&LOGGER).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
+}
+
+/// Warns of what a guest did, where that need not wait for room on the console. Whether it did.
+pub(super) fn warn_if_room(what: fmt::Arguments<'_>) -> bool {
+    terminal::line_if_room(format_args!("droste: warning: {what}"))
 }

@@ -3,15 +3,16 @@
 use droste_arm64::Ipa;
 use droste_arm64::esr::{Direction, Ec, Esr, FaultStatus, MmioAccess, fault_ipa};
 use droste_arm64::exception::{Abort, Injection};
+use droste_resources::Exit;
 use droste_stage2::Privilege;
 
 use super::inject::inject;
 use crate::arch::exception::Fault;
+use crate::console::complaints;
 use crate::devices::mmio;
 use crate::memory::guest_memory::Resolution;
 use crate::nested::walks;
 use crate::vm::layout::Device;
-use crate::vm::stats::Exit;
 use crate::vm::{Vcpu, VcpuState};
 
 /// An abort of an access that the canonical stage 2 translates.
@@ -128,7 +129,7 @@ fn resolve(state: &VcpuState, ipa: Ipa, esr: Esr) -> Resolution {
     let Vcpu { vm, index, .. } = state.vcpu;
     let resolution = vm.memory.resolve(*index, ipa, esr, privilege);
     resolution.unwrap_or_else(|error| {
-        vm.complain(format_args!("stage 2: {error}"));
+        complaints::add(vm, format_args!("stage 2: {error}"));
         Resolution::Outside
     })
 }

@@ -15,6 +15,7 @@ use droste_vdev::gic::GroupRegister;
 use super::sysreg;
 use crate::arch::el2::{self as hardware, Hardware};
 use crate::arch::{gic, timer};
+use crate::console::complaints;
 use crate::devices::{timers, vgic};
 use crate::memory::contexts::Completion;
 use crate::memory::l1_memory::L1Memory;
@@ -205,10 +206,13 @@ const OF_EL1: [Slot; 5] = [
 #[cold]
 #[inline(never)]
 fn undefined(state: &mut VcpuState, access: SysRegAccess) {
-    state.vcpu.vm.complain(format_args!(
-        "{:?} of {} is undefined at virtual EL2",
-        access.direction, access.register
-    ));
+    complaints::add(
+        state.vcpu.vm,
+        format_args!(
+            "{:?} of {} is undefined at virtual EL2",
+            access.direction, access.register
+        ),
+    );
     deliver::inject(state, Injection::Undefined);
 }
 

@@ -6,15 +6,16 @@ use alloc::boxed::Box;
 
 use droste_arm64::esr::Ec;
 use droste_arm64::exception::{Injection, back_from_aarch32};
+use droste_resources::Exit;
 
 use super::inject::inject;
 use super::{abort, nested, psci, sysreg, trap};
 use crate::arch;
 use crate::arch::exception::Fault;
+use crate::console::complaints;
 use crate::devices::interrupts;
 use crate::life::sched;
 use crate::nested::debug;
-use crate::vm::stats::Exit;
 use crate::vm::{VcpuState, all};
 
 arch::vcpu::handlers!(VcpuState {
@@ -68,10 +69,10 @@ fn interrupt(mut state: Box<VcpuState>) -> Box<VcpuState> {
 /// An SError while the guest ran: its own, since EL2 takes none of its own unseen. The guest gets it as virtual one.
 fn serror(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state.vcpu.counters.count(Exit::Other);
-    state
-        .vcpu
-        .vm
-        .complain(format_args!("SError, syndrome {:#x}", Fault::syndrome().0));
+    complaints::add(
+        state.vcpu.vm,
+        format_args!("SError, syndrome {:#x}", Fault::syndrome().0),
+    );
     state.resident.pend_serror();
     state
 }
@@ -81,10 +82,10 @@ fn serror(mut state: Box<VcpuState>) -> Box<VcpuState> {
 #[cold]
 fn leave_aarch32(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state.vcpu.counters.count(Exit::Other);
-    state
-        .vcpu
-        .vm
-        .complain(format_args!("return to AArch32, which it does not have"));
+    complaints::add(
+        state.vcpu.vm,
+        format_args!("return to AArch32, which it does not have"),
+    );
     state.registers.pstate = back_from_aarch32(state.registers.pstate);
     inject(&mut state, Injection::IllegalState);
     nested::settle(&mut state);

@@ -11,14 +11,15 @@ use droste_nested::fault::misaligned;
 use droste_nested::forward::{Event, Verdict, evaluate, is_hvc_taken, is_raised, routed};
 use droste_nested::registers::{Loaded, Twins};
 use droste_nested::{Abort, L2Ipa};
+use droste_resources::Exit;
 
 use super::abort::{self, Place};
 use super::{el2_registers, sysreg, trap};
 use crate::arch::el2::Hardware;
 use crate::arch::exception::Fault;
+use crate::console::complaints;
 use crate::memory::contexts::Answer;
 use crate::nested::deliver;
-use crate::vm::stats::Exit;
 use crate::vm::{VcpuState, el2};
 
 /// A synchronous exception. What virtual EL2 does most often has a way of its own.
@@ -203,7 +204,7 @@ fn abort_of_guest(state: &mut VcpuState, esr: Esr) {
         Ok(Answer::Device(at)) => abort::device_abort(state, esr, (at.ipa(), far)),
         Ok(Answer::External | Answer::Other) => abort::outside(state, esr, far),
         Err(error) => {
-            vm.complain(format_args!("stage 2 of its guest: {error}"));
+            complaints::add(vm, format_args!("stage 2 of its guest: {error}"));
             abort::external(state, esr, far);
         }
     }

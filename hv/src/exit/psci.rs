@@ -6,8 +6,7 @@ use droste_vdev::psci::Action;
 
 use crate::arch::firmware;
 use crate::life::sched;
-use crate::vm::VcpuState;
-use crate::vm::{Outcome, reset};
+use crate::vm::{Outcome, VcpuState, reset};
 
 /// An HVC or SMC of the loaded guest, which goes on after it.
 #[inline]

@@ -6,6 +6,7 @@ use droste_vdev::gic::SgiRegister;
 use droste_vdev::sysreg::{Action, DebugRegister, action};
 
 use super::inject::inject;
+use crate::console::complaints;
 use crate::devices::vgic;
 use crate::nested::debug;
 use crate::vm::{VcpuState, lists};
@@ -66,10 +67,10 @@ fn deactivate(state: &mut VcpuState, value: u64) {
 
 #[cold]
 fn undefined(state: &mut VcpuState, access: SysRegAccess) {
-    state.vcpu.vm.complain(format_args!(
-        "{:?} of {} is undefined",
-        access.direction, access.register
-    ));
+    complaints::add(
+        state.vcpu.vm,
+        format_args!("{:?} of {} is undefined", access.direction, access.register),
+    );
     inject(state, Injection::Undefined);
 }
 

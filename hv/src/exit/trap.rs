@@ -4,13 +4,13 @@ use alloc::boxed::Box;
 
 use droste_arm64::esr::{Ec, Esr};
 use droste_arm64::exception::Injection;
+use droste_resources::Exit;
 
 use super::abort::abort;
 use super::inject::inject;
 use super::psci;
 use crate::life::sched;
 use crate::vm::VcpuState;
-use crate::vm::stats::Exit;
 
 /// Such an exception.
 pub(super) fn common(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
@@ -43,6 +43,6 @@ fn wait(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     if !is_wfe {
         return sched::wait(state);
     }
-    sched::yield_turn(state.cpu);
+    state.cpu.alarm.end_slice();
     sched::schedule(state.cpu, Some(state))
 }

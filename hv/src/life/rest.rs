@@ -2,7 +2,8 @@
 //! interrupts, and its turn may end. None is long, whatever the guest has done.
 
 use droste_image::OnReboot;
-use droste_life::{Budget, Outcome};
+use droste_life::Outcome;
+use droste_resources::Budget;
 
 use super::lifecycle;
 use crate::arch::memory::Use;

@@ -1,11 +1,12 @@
 //! Which virtual CPU runs on a physical one.
 //!
 //! Each virtual CPU belongs to one physical CPU. A physical CPU with one member never switches: the guest's WFI waits
-//! in the hardware. With several, they take turns of [`TURN_MS`], and WFI and WFE trap so that a waiting one gives the
+//! in the hardware. With several, they take turns of a time slice, and WFI and WFE trap so that a waiting one gives the
 //! CPU back. A virtual CPU that waits stays loaded until another one wants the CPU, so its timers wake it directly.
 //!
-//! A turn ends when its time is over, or when its owner waits or yields (WFE), and by nothing else. Who has the next one,
-//! and who leaves for the end of a VM, is decided in `droste-life`; here are the verbs that it uses.
+//! A turn ends when its slice is over, or when its owner waits or yields (WFE), and by nothing else. Who has the next one,
+//! and who leaves for the end of a VM, is decided in `droste-life`, when a slice is over in `droste-resources`; here are the
+//! verbs that they use.
 
 use alloc::boxed::Box;
 use core::convert::Infallible;
@@ -19,12 +20,7 @@ use crate::devices::{interrupts, timers, vgic};
 use crate::machine::bug;
 use crate::machine::cpu::Cpu;
 use crate::nested;
-use crate::vm::VcpuState;
-use crate::vm::{Vcpu, alarm, all};
-
-/// How long a virtual CPU runs while others want its CPU, milliseconds. So long may one spin for a lock whose holder
-/// waits for its turn, where WFE does not trap: QEMU's never does.
-const TURN_MS: u64 = 2;
+use crate::vm::{Vcpu, VcpuState, alarm, all};
 
 /// A physical CPU as `droste-life` gives its turns away.
 struct Here(&'static Cpu);
@@ -84,7 +80,7 @@ impl life::Cpu for Here {
             .chain(parked)
             .min();
         state.vcpu.set_deadline(deadline);
-        alarm::forget_loaded(self.0);
+        self.0.alarm.unload();
     }
 
     fn give_up(_: usize, mut state: Self::State) {
@@ -109,17 +105,16 @@ impl life::Cpu for Here {
 
     fn begin_turn(&mut self, position: usize) {
         self.0.last.store(position, Ordering::Relaxed);
-        let end = timer::now() + timer::frequency() / 1000 * TURN_MS;
-        self.0.turn_end.store(end, Ordering::Relaxed);
+        self.0.alarm.begin_slice(timer::now(), timer::frequency());
     }
 
     fn is_turn_over(&self) -> bool {
-        timer::now() >= self.0.turn_end.load(Ordering::Relaxed)
+        self.0.alarm.is_slice_over(timer::now())
     }
 
     fn arm(&mut self) {
         if all::is_shared(self.0) {
-            alarm::arm(self.0, Some(self.0.turn_end.load(Ordering::Relaxed)));
+            alarm::arm_for_slice(self.0);
         }
     }
 
@@ -129,7 +124,7 @@ impl life::Cpu for Here {
     }
 
     fn sleep(&mut self, current: Option<&mut Self::State>) -> Result<(), Infallible> {
-        alarm::arm(self.0, None);
+        alarm::arm(self.0);
         arch::wait_for_interrupt();
         take_interrupts(self.0, current.map(|state| &mut **state));
         Ok(())
@@ -168,9 +163,4 @@ fn halt_after_bug() {
     if bug::is_reported() {
         arch::halt();
     }
-}
-
-/// Ends the turn of the one that is loaded on `cpu`, which would rather have another run.
-pub(crate) fn yield_turn(cpu: &Cpu) {
-    cpu.turn_end.store(0, Ordering::Relaxed);
 }

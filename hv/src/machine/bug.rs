@@ -3,8 +3,9 @@
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use droste_resources::report::last_record;
+
 use super::end::{self, Went};
-use super::record::End;
 use super::{cpu, try_machine};
 use crate::arch;
 use crate::arch::bug::LastWords;
@@ -35,7 +36,8 @@ pub(crate) fn report(
     let _ = details(&mut out);
     let nonce = try_machine().and_then(|m| m.nonce.as_ref());
     if let Some(nonce) = nonce {
-        let _ = writeln!(out, "{}", End(nonce, "bug", what));
+        let _ = last_record(&mut out, nonce, "bug", what);
+        let _ = writeln!(out);
     }
     if nonce.is_some() || end::is_told() {
         end::end(Went::Badly);

@@ -1,9 +1,10 @@
 //! Physical CPUs: who they are, and how to reach them.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use droste_arm64::Pa;
+use droste_resources::Alarm;
 use spin::Once;
 
 use crate::arch::id::Model;
@@ -26,12 +27,8 @@ pub(crate) struct Cpu {
     pub(crate) redistributor: Once<Pa>,
     /// Position among its virtual CPUs of the one that ran last.
     pub(crate) last: AtomicUsize,
-    /// When the turn of the loaded one ends, in ticks. Its own CPU's.
-    pub(crate) turn_end: AtomicU64,
-    /// When the scheduler wants the EL2 timer's interrupt, in ticks; `u64::MAX` for never. Its own CPU's.
-    pub(crate) due: AtomicU64,
-    /// Likewise for timers of the loaded virtual CPU.
-    pub(crate) loaded_due: AtomicU64,
+    /// What its EL2 timer is set for, the end of the time slice among it.
+    pub(crate) alarm: Alarm,
 }
 
 static CPUS: Once<Vec<Cpu>> = Once::new();
@@ -51,9 +48,7 @@ pub(crate) fn init(affinities: &[u64]) {
             model: Once::new(),
             redistributor: Once::new(),
             last: AtomicUsize::new(0),
-            turn_end: AtomicU64::new(0),
-            due: AtomicU64::new(u64::MAX),
-            loaded_due: AtomicU64::new(u64::MAX),
+            alarm: Alarm::new(),
         });
     CPUS.call_once(|| cpus.collect());
 }

@@ -5,12 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arch::firmware;
 
-/// How things went.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Went {
-    Well,
-    Badly,
-}
+pub(crate) use droste_resources::report::Went;
 
 /// Whether a machine on which things went badly is reset.
 static RESETS: AtomicBool = AtomicBool::new(false);

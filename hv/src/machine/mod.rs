@@ -5,6 +5,5 @@ pub(crate) mod cpu;
 pub(crate) mod end;
 pub(crate) mod error;
 mod platform;
-pub(crate) mod record;
 
 pub(crate) use platform::{init, machine, try_machine, workarounds};

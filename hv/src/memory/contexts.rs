@@ -25,6 +25,7 @@ use droste_nested::{
     Abort, Advertised, CanonicalLeaf, Changes, Composed, Current, Host, L1, L1Ipa, Shadow,
     StageTwo, StageTwoRegisters, Syndrome, Ticket, Verdict, Walker,
 };
+use droste_resources::report::Shadows;
 use droste_stage2::{Context, Error, Fault, PageCache, PageSupply, VcpuId, scheme, under};
 use spin::mutex::{SpinMutex, TicketMutex};
 
@@ -98,19 +99,6 @@ impl Pools {
             &mut self.without_table
         }
     }
-}
-
-/// What a virtual machine's guests hold of EL2's memory, for the report.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ShadowStats {
-    /// Shadows that virtual CPUs run under, or were left under by EL1.
-    pub(crate) in_use: usize,
-    /// Shadows that there are.
-    pub(crate) count: usize,
-    /// Pages that are part of a shadow's table, or taken ahead for one.
-    pub(crate) table_pages: u64,
-    /// Bytes set aside for shadows: the VM's quota.
-    pub(crate) table_bytes: u64,
 }
 
 /// The contexts of one virtual machine's guests.
@@ -480,10 +468,10 @@ impl Contexts {
     }
 
     /// What is held now.
-    pub(crate) fn stats(&self) -> ShadowStats {
+    pub(crate) fn stats(&self) -> Shadows {
         let in_use = self.pools.lock().with_table.in_use();
         let pages = self.pages.lock();
-        ShadowStats {
+        Shadows {
             in_use,
             count: self.shadows.len(),
             table_pages: pages.taken(),

@@ -9,9 +9,10 @@ use core::ops::Range;
 use droste_arm64::desc::AttributeScheme;
 use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, sysreg};
+use droste_resources::report;
 use droste_stage2::{
-    Attributes, Context, Counters, Error, Fault, Geometry, Outcome, PageCache, Privilege, Proposal,
-    Slot, Slots, Table, Users, VcpuId, VmidAllocator, Walk, handle, scheme,
+    Attributes, Context, Error, Fault, Geometry, Outcome, PageCache, Privilege, Proposal, Slot,
+    Slots, Table, Users, VcpuId, VmidAllocator, Walk, handle, scheme,
 };
 use spin::mutex::{SpinMutex, TicketMutex};
 
@@ -52,17 +53,6 @@ pub(crate) struct GuestMemory {
     pub(crate) ids: IdRegisters,
     pa_range: PaRange,
     table_bytes: u64,
-}
-
-/// What a VM's stage 2 did, for the report.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stage2Stats {
-    /// Counts of the table.
-    pub(crate) table: Counters,
-    /// Invalidations because virtual CPUs share a physical one.
-    pub(crate) private_invalidations: u64,
-    /// Bytes set aside for tables: the VM's quota.
-    pub(crate) table_bytes: u64,
 }
 
 /// How often VMIDs ran out, for the report.
@@ -274,19 +264,23 @@ impl GuestMemory {
     }
 
     /// What happened so far.
-    pub(crate) fn stats(&self) -> Stage2Stats {
+    pub(crate) fn stats(&self) -> report::Stage2 {
         // In this order: what is taken out of trees in between was counted before.
         let taken_apart = self.pages.lock().taken_apart();
-        let mut table = self.table.read().counters();
-        table.table_pages = table.table_pages.saturating_sub(taken_apart);
-        Stage2Stats {
-            table,
-            private_invalidations: self
+        let table = self.table.read().counters();
+        report::Stage2 {
+            faults: table.faults,
+            table_pages: table.table_pages.saturating_sub(taken_apart),
+            table_bytes: self.table_bytes,
+            by_address: table.tlbi_address,
+            by_range: table.tlbi_range,
+            combined: table.tlbi_combined,
+            by_vmid: table.tlbi_vmid,
+            private: self
                 .contexts
                 .iter()
                 .map(|context| context.private_invalidations())
                 .sum(),
-            table_bytes: self.table_bytes,
         }
     }
 }

@@ -4,7 +4,6 @@
 //! RAM, and the pages of its stage-2 tables. Nothing is given back, since a VM keeps its memory across its own
 //! restarts; so no VM ever reads what another wrote, and no exhaustion can happen after boot.
 
-use alloc::vec::Vec;
 use core::ops::Range;
 
 use droste_arm64::Pa;
@@ -30,42 +29,23 @@ pub(crate) fn device_tree(address: Pa) -> &'static [u8] {
 }
 
 /// RAM that is free to give out.
-pub(crate) struct Ram(Vec<Range<u64>>);
+pub(crate) struct Ram(droste_resources::Ram);
 
 impl Ram {
     /// All RAM but what `platform` reserves and what `occupied` lists.
     pub(crate) fn new(platform: &Platform, occupied: &[Range<u64>]) -> Self {
-        let mut free = Self(platform.memory.clone());
-        for taken in platform.reserved.iter().chain(occupied) {
-            free.remove(taken);
-        }
-        free
+        let occupied = platform.reserved.iter().chain(occupied).cloned();
+        Self(droste_resources::Ram::new(&platform.memory, occupied))
     }
 
     /// Takes `bytes` bytes at a multiple of `align`, a power of two, not below `from`. `None` where no region has as
     /// much in one piece.
     pub(crate) fn take(&mut self, bytes: u64, align: u64, from: u64) -> Option<Region> {
-        let found = self.0.iter().find_map(|region| {
-            let start = Pa(region.start.max(from)).checked_align_up(align)?.0;
-            let end = start.checked_add(bytes)?;
-            (end <= region.end).then_some(start..end)
-        })?;
-        self.remove(&found);
-        Some(Region::claim(found))
+        self.0.take(bytes, align, from).map(Region::claim)
     }
 
     /// Free bytes in all.
     pub(crate) fn free(&self) -> u64 {
-        self.0.iter().map(|r| r.end - r.start).sum()
-    }
-
-    fn remove(&mut self, taken: &Range<u64>) {
-        let pieces = self.0.iter().flat_map(|r| {
-            [
-                r.start..r.end.min(taken.start),
-                r.start.max(taken.end)..r.end,
-            ]
-        });
-        self.0 = pieces.filter(|r| r.start < r.end).collect();
+        self.0.free()
     }
 }

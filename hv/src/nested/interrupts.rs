@@ -19,27 +19,6 @@ use crate::vm::hcr::asked_of_hardware;
 use crate::vm::virtual_el2::{El2, Interrupts};
 use crate::vm::{VcpuState, alarm, el2, lists};
 
-/// The maintenance interrupt's line has this level.
-#[inline]
-fn drive_maintenance(interrupts: &mut Interrupts, gic: &mut Gic, me: usize, line: Line) -> Kicks {
-    if line == interrupts.maintenance {
-        return Kicks::NONE;
-    }
-    interrupts.maintenance = line;
-    gic.set_line(me, Intid::MAINTENANCE, line)
-}
-
-/// Computes the maintenance interrupt's line from the registers in the page, where virtual EL2 may have changed them.
-fn look_at_maintenance(el2: &mut El2, gic: &mut Gic, me: usize) -> Kicks {
-    if !el2.interrupts.maintenance.is_high() && !ich::is_on(el2.page) {
-        return Kicks::NONE;
-    }
-    let mut ich = Ich::RESET;
-    ich::read(el2.page, &mut ich);
-    let line = ich.maintenance(gic::list_registers());
-    drive_maintenance(&mut el2.interrupts, gic, me, line)
-}
-
 /// The world has changed: `el2.loaded` says to which, and the timers' registers are in the hardware. The list registers
 /// are those of the other world still. Gives what waits for virtual EL2 where they are its guest's now.
 #[inline]
@@ -319,4 +298,25 @@ pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
     drop(gic);
     vm.kick(kicks.without(me));
     has_listed || has_virtual || own.is_some()
+}
+
+/// Computes the maintenance interrupt's line from the registers in the page, where virtual EL2 may have changed them.
+fn look_at_maintenance(el2: &mut El2, gic: &mut Gic, me: usize) -> Kicks {
+    if !el2.interrupts.maintenance.is_high() && !ich::is_on(el2.page) {
+        return Kicks::NONE;
+    }
+    let mut ich = Ich::RESET;
+    ich::read(el2.page, &mut ich);
+    let line = ich.maintenance(gic::list_registers());
+    drive_maintenance(&mut el2.interrupts, gic, me, line)
+}
+
+/// The maintenance interrupt's line has this level.
+#[inline]
+fn drive_maintenance(interrupts: &mut Interrupts, gic: &mut Gic, me: usize, line: Line) -> Kicks {
+    if line == interrupts.maintenance {
+        return Kicks::NONE;
+    }
+    interrupts.maintenance = line;
+    gic.set_line(me, Intid::MAINTENANCE, line)
 }

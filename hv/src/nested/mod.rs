@@ -1,8 +1,9 @@
 //! Guests with an EL2 of their own: what joins `droste-nested` to the machine.
 //!
-//! The hardware runs virtual EL2 at EL1 with FEAT_NV2. It is in one of two worlds, [`Loaded`]: *virtual EL2's*, with
-//! its registers in the hardware's EL1 and the canonical stage 2, for virtual EL2 itself and for EL0 in its own
-//! translation regime; or *its guest's*, for L1's EL1 and EL0 and for L2. [`world`] switches.
+//! The hardware runs virtual EL2 at EL1 with FEAT_NV2. It is in one of two worlds,
+//! [`Loaded`](droste_nested::registers::Loaded): *virtual EL2's*, with its registers in the hardware's EL1 and the canonical
+//! stage 2, for virtual EL2 itself and for EL0 in its own translation regime; or *its guest's*, for L1's EL1 and EL0 and for
+//! L2. [`world`] switches.
 //!
 //! - [`deliver`]: exceptions and interrupts taken to virtual EL2, and the returns from it.
 //! - [`interrupts`]: list registers; [`ich`] is what L1 set of them.

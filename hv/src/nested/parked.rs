@@ -105,6 +105,15 @@ pub(crate) fn is_compare_of_one_off(page: RegisterPage<'_>, slot: Slot) -> bool 
     page.read(control) & ENABLE == 0
 }
 
+/// Which of the two timers of L1's EL1 has its control register in `slot`.
+pub(crate) fn of_control(slot: Slot) -> Option<usize> {
+    match slot {
+        CNTP_CTL => Some(0),
+        CNTV_CTL => Some(1),
+        _ => None,
+    }
+}
+
 /// Puts ISTATUS of the timers of L1's EL1 into the page as it is now, where virtual EL2 reads it there. Where its accesses
 /// trap, [`read`] has it.
 fn refresh_status(page: RegisterPage<'_>) {
@@ -112,14 +121,5 @@ fn refresh_status(page: RegisterPage<'_>) {
         for slot in [CNTP_CTL, CNTV_CTL] {
             page.write(slot, read(page, slot));
         }
-    }
-}
-
-/// Which of the two timers of L1's EL1 has its control register in `slot`.
-pub(crate) fn of_control(slot: Slot) -> Option<usize> {
-    match slot {
-        CNTP_CTL => Some(0),
-        CNTV_CTL => Some(1),
-        _ => None,
     }
 }

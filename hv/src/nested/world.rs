@@ -9,8 +9,7 @@ use droste_vdev::gic::Signal;
 use super::interrupts;
 use crate::arch::el2::Hardware;
 use crate::arch::traps::Traps;
-use crate::arch::vcpu::Control;
-use crate::arch::vcpu::loaded_serror;
+use crate::arch::vcpu::{Control, loaded_serror};
 use crate::vm::hcr::{asked_of_hardware, kept_for_its_guest, of_its_guest};
 use crate::vm::virtual_el2::El2;
 use crate::vm::{VcpuState, el2};
@@ -60,6 +59,15 @@ pub(super) fn to_host(state: &mut VcpuState) {
     let _ = interrupts::switch(state);
 }
 
+/// Ends what a virtual CPU holds beside its registers: they are about to be lost.
+pub(crate) fn leave(state: &mut VcpuState) {
+    if let Some(el2) = &mut state.el2
+        && let Some(held) = el2.current.give_up()
+    {
+        state.vcpu.vm.contexts().release(held);
+    }
+}
+
 /// HCR_EL2.VSE of virtual EL2 is clear once its guest has taken the SError.
 fn keep_serror(el2: &mut El2, pending: u64) {
     let hcr = el2.get(HCR);
@@ -68,7 +76,7 @@ fn keep_serror(el2: &mut El2, pending: u64) {
     }
 }
 
-/// The control registers of its guest's world.
+/// The control registers of the world of its guest.
 #[inline]
 fn of_guest(el2: &mut El2) -> Control {
     let l1 = el2.controls();
@@ -96,14 +104,5 @@ fn of_guest(el2: &mut El2) -> Control {
             mdcr: merged.mdcr,
             cnthctl: merged.cnthctl,
         },
-    }
-}
-
-/// Ends what a virtual CPU holds beside its registers: they are about to be lost.
-pub(crate) fn leave(state: &mut VcpuState) {
-    if let Some(el2) = &mut state.el2
-        && let Some(held) = el2.current.give_up()
-    {
-        state.vcpu.vm.contexts().release(held);
     }
 }

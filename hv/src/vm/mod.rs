@@ -2,7 +2,6 @@
 
 pub(crate) mod alarm;
 pub(crate) mod all;
-mod complaints;
 pub(crate) mod hcr;
 pub(crate) mod layout;
 pub(crate) mod line;
@@ -10,7 +9,6 @@ pub(crate) mod lists;
 pub(crate) mod reset;
 pub(crate) mod rest;
 mod state;
-pub(crate) mod stats;
 mod uart;
 mod vcpu;
 pub(crate) mod virtual_el2;

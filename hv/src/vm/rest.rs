@@ -1,15 +1,10 @@
 //! How far the home of a VM that rests is with its end, or with its next life.
 
-use droste_life::Budget;
+use droste_resources::Budget;
 
 use crate::arch::memory::Use;
 use crate::arch::timer;
 use crate::memory::loader::{Done, Plan};
-
-/// How often a VM may start anew at once, and after how many seconds once more. One that boots and falls, over and over,
-/// stays off in the end.
-const STARTS_AT_ONCE: u32 = 5;
-const SECONDS_A_START: u64 = 10;
 
 /// What comes next.
 #[derive(Clone, Copy)]
@@ -46,7 +41,7 @@ impl Rest {
         Self {
             plan,
             next: Step::Judge,
-            starts: Budget::new(STARTS_AT_ONCE, timer::frequency() * SECONDS_A_START),
+            starts: Budget::of_starts(timer::frequency()),
         }
     }
 }

@@ -4,11 +4,10 @@ use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use droste_life::Kick;
+use droste_resources::Counters;
 
+use super::{VcpuState, Vm};
 use crate::machine::cpu::Cpu;
-use crate::vm::VcpuState;
-use crate::vm::Vm;
-use crate::vm::stats::Counters;
 
 /// A virtual CPU. What it wants, and its registers while it is not loaded, are in its VM's `lives`.
 pub(crate) struct Vcpu {

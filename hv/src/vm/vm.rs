@@ -1,38 +1,34 @@
-//! A virtual machine: what it owns, how it is built and stopped. Its lives are `droste-life`'s; how one follows
-//! another is in [`rest`](crate::life::rest).
+//! A virtual machine: what it owns, how it is built and stopped. Its lives are `droste-life`'s; how one follows another is
+//! in [`life`](crate::life).
 
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
-use core::fmt;
 use core::ops::Range;
 
 use droste_arm64::Ipa;
 use droste_devtree::{Device, Guest, GuestDom0, GuestEl2, GuestInterrupts, Interrupt, Trigger};
 use droste_image::{Console, El2, VmImage};
 use droste_life::{Lives, Phase};
+use droste_resources::Complaints;
 use droste_vdev::Affinity;
 use droste_vdev::gic::{self as vgic_model, ConfigError, Gic, GicConfig, Kicks};
 use droste_vdev::psci::Firmware;
 use spin::Once;
 use spin::mutex::{SpinMutex, TicketMutex};
 
+use super::rest::Rest;
+use super::uart::GuestUart;
+use super::virtual_el2::Nested;
+use super::{Vcpu, VcpuState, layout};
 use crate::arch::gic;
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
 use crate::machine::cpu::Cpu;
 use crate::machine::error::BuildError;
 use crate::machine::workarounds;
-use crate::memory::contexts::{Contexts, ShadowStats};
-use crate::memory::guest_memory::{GuestMemory, Stage2Stats};
-use crate::vm::Vcpu;
-use crate::vm::VcpuState;
-use crate::vm::complaints::Complaints;
-use crate::vm::rest::Rest;
-use crate::vm::uart::GuestUart;
-use crate::vm::virtual_el2::Nested;
-
-use super::layout;
+use crate::memory::contexts::Contexts;
+use crate::memory::guest_memory::GuestMemory;
 
 pub(crate) use droste_life::Outcome;
 
@@ -69,7 +65,8 @@ pub(crate) struct Vm {
     pub(crate) lives: Lives<Box<VcpuState>>,
     /// What its home does while it rests; nothing before it was opened.
     pub(crate) rest: Once<SpinMutex<Rest>>,
-    complaints: Complaints,
+    /// How much it gave reason to complain lately.
+    pub(crate) complaints: Complaints,
 }
 
 /// What a VM is built from.
@@ -132,7 +129,7 @@ impl Vm {
             vcpus: Once::new(),
             lives: Lives::new(vcpus),
             rest: Once::new(),
-            complaints: Complaints::default(),
+            complaints: Complaints::new(),
         }));
         vm.vcpus.call_once(|| {
             let mut next = || cpus.next().expect("the caller's CPUs come round and round");
@@ -173,16 +170,6 @@ impl Vm {
         &nested
             .expect("a virtual CPU has EL2 where its machine has")
             .contexts
-    }
-
-    /// What its stage 2 did so far.
-    pub(crate) fn stage2(&self) -> Stage2Stats {
-        self.memory.stats()
-    }
-
-    /// What its guests hold; `None` if it has no EL2.
-    pub(crate) fn shadows(&self) -> Option<ShadowStats> {
-        Some(self.nested.as_ref()?.contexts.stats())
     }
 
     /// Its tree, with the RAM disk at `initrd`, and what a hypervisor is to start.
@@ -289,10 +276,5 @@ impl Vm {
         for index in kicks.iter() {
             self.vcpus()[index].kick();
         }
-    }
-
-    /// Says what odd thing the guest did, unless it has done a lot of them lately.
-    pub(crate) fn complain(&self, what: fmt::Arguments<'_>) {
-        self.complaints.add(self.name(), what);
     }
 }

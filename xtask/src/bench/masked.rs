@@ -12,21 +12,18 @@
 //! which who comes later goes first shows there as one that has no bound. These counts differ from run to run.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use droste_image::{El2, OnReboot, VmSpec};
-use object::{Object as _, ObjectSymbol as _};
 
 use super::figures::Figure;
 use super::runs::{Parts, Run, vm};
+use super::symbols::Symbols;
 use super::trace::Stretch;
 use super::{INSTRUCTIONS, Options, number, publish};
 use crate::workspace::Failure;
 
 /// No guest may keep EL2 longer than this with interrupts masked.
 const BOUND: f64 = 200_000.0;
-/// The image is loaded at a multiple of this, which is larger than its code.
-const ALIGN: u64 = 2 << 20;
 /// RAM of the guest that asks for everything, and an end of it that no 2 MiB block maps. With EL2 it has more: shadows
 /// have tables by it.
 const RAM: u64 = 2 << 30;
@@ -183,71 +180,10 @@ fn by_cause<'a>(
 }
 
 fn figure(title: &str, stretch: &Stretch, symbols: &Symbols) -> Figure {
-    let place = symbols.of(&stretch.places);
+    let place = symbols.of_most(&stretch.places);
     let place = place.map_or_else(String::new, |name| format!(", in {name}"));
     let name = format!("{title} ({}{place})", stretch.cause);
     Figure::new(name, INSTRUCTIONS, number(stretch.longest)).target(BOUND)
-}
-
-/// The functions of the hypervisor by address.
-struct Symbols(BTreeMap<u64, String>);
-
-impl Symbols {
-    /// # Errors
-    /// If the file is none or has no symbols.
-    fn read(linked: &Path) -> Result<Self, Failure> {
-        let bytes = droste::files::read(linked)?;
-        let file = object::File::parse(&*bytes)
-            .map_err(|error| Failure::new(format!("{}: {error}", linked.display())))?;
-        let functions = file
-            .symbols()
-            .filter(|s| s.kind() == object::SymbolKind::Text);
-        let named = functions.filter_map(|s| Some((s.address(), short(s.name().ok()?))));
-        let symbols: BTreeMap<u64, String> = named.filter(|(_, n)| !n.starts_with('$')).collect();
-        if symbols.is_empty() {
-            return Err(Failure::new(format!("{} has no symbols", linked.display())));
-        }
-        Ok(Self(symbols))
-    }
-
-    /// The function in which most of these samples are.
-    fn of(&self, places: &[(u64, u64)]) -> Option<&str> {
-        let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
-        for (address, samples) in places {
-            let (_, name) = self.0.range(..=address % ALIGN).next_back()?;
-            *sums.entry(name).or_default() += samples;
-        }
-        sums.into_iter()
-            .max_by_key(|(_, sum)| *sum)
-            .map(|(name, _)| name)
-    }
-}
-
-/// The path of a mangled name (Rust's legacy scheme: each part behind its length), without its hash.
-fn short(symbol: &str) -> String {
-    let Some(mut rest) = symbol.strip_prefix("_ZN") else {
-        return symbol.to_owned();
-    };
-    let mut parts = Vec::new();
-    loop {
-        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let length = rest[..digits].parse().ok();
-        let end = length.and_then(|length: usize| digits.checked_add(length));
-        let Some(part) = end.and_then(|end| rest.get(digits..end)) else {
-            break;
-        };
-        rest = &rest[digits + part.len()..];
-        parts.push(part);
-    }
-    // The hash is the last part.
-    parts.pop();
-    let last = &parts[parts.len().saturating_sub(2)..];
-    let escapes = [("$LT$", "<"), ("$GT$", ">"), ("$u20$", " "), ("..", "::")];
-    let path = last.iter().map(|part| part.trim_start_matches('_'));
-    let path = path.collect::<Vec<_>>().join("::");
-    escapes
-        .iter()
-        .fold(path, |path, (escape, meant)| path.replace(escape, meant))
 }
 
 #[cfg(test)]
@@ -268,8 +204,7 @@ mod tests {
         {\"event\":\"total\",\"cpus\":[{\"el2\":500}]}\n";
 
     fn symbols() -> Symbols {
-        let at = [(0x100, "early"), (0x800, "table::free"), (0x900, "late")];
-        Symbols(at.map(|(address, name)| (address, name.to_owned())).into())
+        Symbols::from([(0x100, "early"), (0x800, "table::free"), (0x900, "late")])
     }
 
     fn run(console: &str) -> Run {
@@ -318,14 +253,5 @@ mod tests {
         let figures = figures("hostile", &run(""), &symbols()).expect("no section");
         let found: Vec<f64> = figures.iter().map(|f| f.measured).collect();
         assert_eq!(found, [50.0, 7.0]);
-    }
-
-    #[test]
-    fn names_lose_their_lengths_and_hash() {
-        let mangled = "_ZN13droste_stage25table5Table4free17h0123456789abcdefE";
-        assert_eq!(short(mangled), "Table::free");
-        let of_impl = "_ZN4vdev39_$LT$impl$u20$droste_vdev..gic..Gic$GT$4fill17h0123456789abcdefE";
-        assert_eq!(short(of_impl), "<impl droste_vdev::gic::Gic>::fill");
-        assert_eq!(short("vectors"), "vectors");
     }
 }

@@ -18,7 +18,7 @@ use droste_image::El2;
 
 /// What makes out the exits that a figure is about, and how their sum is divided.
 #[derive(Clone, Copy, Debug)]
-enum Of {
+pub(super) enum Of {
     /// All that EL2 did, over the section's times.
     Everything,
     /// Exits of this kind, class and way, over their number.
@@ -33,10 +33,10 @@ enum Of {
 }
 
 /// A figure: the section it is taken from, its name, target and peer.
-struct Row {
-    section: &'static str,
-    of: Of,
-    name: &'static str,
+pub(super) struct Row {
+    pub(super) section: &'static str,
+    pub(super) of: Of,
+    pub(super) name: &'static str,
     target: Option<f64>,
     peer: Option<f64>,
 }
@@ -84,7 +84,7 @@ impl Row {
     }
 }
 
-const ROWS: [Row; 29] = [
+pub(super) const ROWS: [Row; 29] = [
     row("hypercall", Of::Everything, "hypercall from vEL2").aims(600.0, 3444.0),
     row("l2-hypercall", sync("vel2", ERET, "el1"), "ERET vEL2 to L2").aims(1800.0, 15600.0),
     row(
@@ -218,41 +218,47 @@ fn figures(run: &Run) -> Result<Vec<Figure>, Failure> {
 
 /// One section of the guest, and what the plugin saw of it.
 #[derive(Debug)]
-struct Section<'a> {
-    name: &'a str,
+pub(super) struct Section<'a> {
+    pub(super) name: &'a str,
     times: u64,
-    stage: Stage,
+    pub(super) stage: Stage,
 }
 
 impl Section<'_> {
+    /// What a figure is divided by; `None` if there was no such exit.
+    pub(super) fn times_of(&self, of: Of) -> Option<u64> {
+        let times = match of {
+            Of::Everything | Of::Number => self.times,
+            Of::Exits { .. } => self.exits_of(of).map(|exit| exit.count).sum(),
+        };
+        (times > 0).then_some(times)
+    }
+
     /// `None` if there was no such exit: then there is nothing to divide.
     fn measure(&self, of: Of) -> Option<f64> {
-        let per = |sum: u64, times: u64| (times > 0).then(|| number(sum) / number(times));
-        match of {
-            Of::Everything => per(self.stage.counts.el2, self.times),
-            Of::Number => per(self.stage.exits.iter().map(|e| e.count).sum(), self.times),
+        let sum: u64 = match of {
+            Of::Everything => self.stage.counts.el2,
+            Of::Number => self.exits_of(of).map(|exit| exit.count).sum(),
+            Of::Exits { .. } => self.exits_of(of).map(|exit| exit.el2).sum(),
+        };
+        Some(number(sum) / number(self.times_of(of)?))
+    }
+
+    fn exits_of(&self, of: Of) -> impl Iterator<Item = &Exit> {
+        self.stage.exits.iter().filter(move |exit| match of {
+            Of::Everything | Of::Number => true,
             Of::Exits {
                 from,
                 kind,
                 class,
                 to,
-            } => {
-                let is_meant =
-                    |e: &&Exit| e.from == from && e.kind == kind && e.class == class && e.to == to;
-                let (count, el2) = self
-                    .stage
-                    .exits
-                    .iter()
-                    .filter(is_meant)
-                    .fold((0, 0), |(count, el2), e| (count + e.count, el2 + e.el2));
-                per(el2, count)
-            }
-        }
+            } => exit.from == from && exit.kind == kind && exit.class == class && exit.to == to,
+        })
     }
 }
 
 /// The guest's `nested: section NAME TIMES`, each with its stage.
-fn sections(run: &Run) -> Result<Vec<Section<'_>>, Failure> {
+pub(super) fn sections(run: &Run) -> Result<Vec<Section<'_>>, Failure> {
     let named = run
         .console
         .lines()

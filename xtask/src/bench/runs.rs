@@ -48,6 +48,8 @@ pub(crate) struct Parts {
     plugin: PathBuf,
     hypervisor: PathBuf,
     setup: Setup,
+    /// What the plugin is told besides where to write.
+    words: &'static str,
     /// Where boot images and traces are written.
     folder: PathBuf,
 }
@@ -109,7 +111,16 @@ impl Parts {
             hypervisor: setup.hypervisor()?,
             folder,
             setup,
+            words: "",
         })
+    }
+
+    /// The same, whose runs have profiles.
+    pub(crate) fn profiling(self) -> Self {
+        Self {
+            words: ",profile=on",
+            ..self
+        }
     }
 
     /// The guest that does each kind of exit many times, with one or two vCPUs. One CPU counts exactly; two cannot,
@@ -346,7 +357,12 @@ impl Parts {
                 .flatten()
                 .map(Into::into),
         );
-        let plugin = format!("{},out={}", self.plugin.display(), trace_file.display());
+        let plugin = format!(
+            "{},out={}{}",
+            self.plugin.display(),
+            trace_file.display(),
+            self.words
+        );
         machine.extra.extend(["-plugin".into(), plugin.into()]);
         let _step = droste::progress::step(&format!("counting {name}"));
         let output = run_with_deadline(machine.command(), &[marker], LIMIT)?;

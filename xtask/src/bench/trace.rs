@@ -1,5 +1,6 @@
 //! The instruction-counting plugin: building it, and reading what it wrote.
 
+use super::blocks::Profile;
 use crate::workspace::{self, Failure};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
@@ -79,6 +80,8 @@ pub(crate) struct Stage {
     pub(crate) exits: Vec<Exit>,
     /// Stretches.
     pub(crate) stretches: Vec<Stretch>,
+    /// Profiles, where they were asked for.
+    pub(crate) profiles: Vec<Profile>,
 }
 
 /// What the plugin saw in one run of QEMU.
@@ -92,6 +95,8 @@ pub(crate) struct Trace {
     prints: Vec<Vec<Exit>>,
     /// The stretches that it printed then, and last those that it printed at the end.
     stretches: Vec<Vec<Stretch>>,
+    /// The profiles that it printed at each [`PRINT_EXITS`].
+    profiles: Vec<Vec<Profile>>,
     /// What EL2 executed after the last exit of all: nothing below it ran any more.
     pub(crate) afterwards: u64,
     /// At the end.
@@ -122,6 +127,16 @@ impl Trace {
                     if let Some(print) = trace.prints.last_mut() {
                         print.push(exit(&event)?);
                     }
+                }
+                Some("profile") => {
+                    if let Some(print) = trace.profiles.last_mut() {
+                        print.push(Profile::parse(&event)?);
+                    }
+                }
+                Some("unprofiled") => {
+                    return Err(Failure::new(format!(
+                        "the plugin had too little room for the profile: {line}"
+                    )));
                 }
                 Some("unanswered") => trace.afterwards += number(&event, "el2")?,
                 Some("total") => {
@@ -156,6 +171,7 @@ impl Trace {
         if mark == PRINT_EXITS {
             self.prints.push(Vec::new());
             self.stretches.push(Vec::new());
+            self.profiles.push(Vec::new());
         }
         Ok(())
     }
@@ -173,6 +189,7 @@ impl Trace {
         self.marks.remove(0);
         self.prints.remove(0);
         self.stretches.remove(0);
+        self.profiles.remove(0);
         Ok(self)
     }
 
@@ -193,6 +210,7 @@ impl Trace {
                         counts: end.since(begin),
                         exits: self.prints[print].clone(),
                         stretches: self.stretches[print].clone(),
+                        profiles: self.profiles[print].clone(),
                     })
                 }
                 _ => Err(Failure::new("a stage's mark is not followed by 14 and 15")),
@@ -225,6 +243,7 @@ impl Trace {
                 counts: end.since(begin),
                 exits: exits.clone(),
                 stretches: self.stretches.first().cloned().unwrap_or_default(),
+                profiles: self.profiles.first().cloned().unwrap_or_default(),
             }),
             _ => Err(Failure::new("no guest ran and marked an end")),
         }

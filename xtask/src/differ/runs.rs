@@ -5,7 +5,7 @@ use droste::qemu::{El2, Machine, Session, tied};
 use droste::setup::Setup;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -169,9 +169,7 @@ impl Pair {
         let (ours, theirs) = (numbers(&droste.lines, what), numbers(&bare.lines, what));
         let mut broken = bare.broken.take().or(droste.broken.take());
         if broken.is_none() && (ours.len() != theirs.len() || ours.is_empty()) {
-            for (name, said) in [("bare", &bare), ("droste", &droste)] {
-                droste::files::write(&self.folder.join(name), said.lines.join("\n").as_bytes())?;
-            }
+            self.write(&bare, &droste)?;
             broken = Some(Failure::new(format!(
                 "{} programs on the bare machine, {} on Droste: see {}",
                 theirs.len(),
@@ -195,6 +193,17 @@ impl Pair {
             droste: droste.time,
             known: known.map(str::to_owned).collect(),
         })
+    }
+
+    /// Writes what both said into files of the run's folder, which it gives.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub(super) fn write(&self, bare: &Said, droste: &Said) -> Result<&Path, Failure> {
+        for (name, said) in [("bare", bare), ("droste", droste)] {
+            droste::files::write(&self.folder.join(name), said.lines.join("\n").as_bytes())?;
+        }
+        Ok(&self.folder)
     }
 
     /// Both runs with the same words, beside each other.
@@ -279,9 +288,11 @@ impl Pair {
 /// The lines of the guest itself. Those of the hypervisor and of neighbours may stand within one, at any place.
 fn own(said: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    let is_other = |line: &&str| !line.starts_with("droste: ") && !line.starts_with('[');
+    // A program's descriptors begin as a neighbour's lines do, but that no name begins with a digit.
+    let is_neighbours = |line: &str| line.starts_with('[') && !line.starts_with("[0x");
+    let is_own = |line: &&str| !line.starts_with("droste: ") && !is_neighbours(line);
     let is_digits = |line: &str| line.chars().all(|c| c == ' ' || c.is_ascii_hexdigit());
-    for line in said.lines().filter(is_other) {
+    for line in said.lines().filter(is_own) {
         let line = line.trim_end_matches('\r');
         match lines.last_mut() {
             Some(last) if is_digits(line) && last.starts_with("differ: ") => last.push_str(line),
@@ -319,6 +330,13 @@ mod tests {
         let said = "differ: 0: 1111\r\ndroste: warning: differ: odd\r\n 2222 \n[steady] up\r\n33\n[steady] on\n33\r\n\
                     differ: ok\r\n";
         assert_eq!(own(said), ["differ: 0: 1111 2222 3333", "differ: ok"]);
+    }
+
+    #[test]
+    fn a_program_keeps_its_descriptors() {
+        let said = "about AT\r\n[0x44100008] = 0x1\r\n[steady] up\r\nphase El2\r\ndiffer: ok\r\n";
+        let all = ["about AT", "[0x44100008] = 0x1", "phase El2", "differ: ok"];
+        assert_eq!(own(said), all);
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub(super) fn explain(
         words(seed, program, mask)
     );
     let (bare, droste) = pair.both(kind, &words)?;
+    println!("all of it: {}", pair.write(&bare, &droste)?.display());
     let text = text(&bare);
     let (bare, droste) = (told(&bare), told(&droste));
     let same = bare

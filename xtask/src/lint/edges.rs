@@ -4,12 +4,13 @@ use super::Finding;
 use serde_json::Value;
 
 /// Each package with the workspace packages it may depend on.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("droste-arm64", &[]),
     ("droste-devtree", &[]),
     ("droste-image", &[]),
     ("droste-life", &[]),
     ("droste-locks", &[]),
+    ("droste-resources", &["droste-life"]),
     ("droste-stage2", &["droste-arm64"]),
     ("droste-vdev", &["droste-arm64"]),
     ("droste-nested", &["droste-arm64", "droste-stage2"]),
@@ -32,6 +33,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "droste-life",
             "droste-locks",
             "droste-nested",
+            "droste-resources",
             "droste-stage2",
             "droste-vdev",
         ],

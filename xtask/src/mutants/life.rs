@@ -248,23 +248,4 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "        !self.0.swap(true, Ordering::AcqRel)",
         "        self.0.swap(true, Ordering::AcqRel)",
     ),
-    // How often.
-    mutant(
-        "budget-is-full-after-one",
-        "budget.rs",
-        "                self.left += back as u32;",
-        "                self.left = if back > 0 { self.most } else { self.left };",
-    ),
-    mutant(
-        "budget-loses-what-has-passed",
-        "budget.rs",
-        "                self.since += back * self.interval;",
-        "                self.since = now;",
-    ),
-    mutant(
-        "budget-saves-up",
-        "budget.rs",
-        "            if back >= missing {",
-        "            if back > u64::MAX - missing {",
-    ),
 ];

@@ -2,6 +2,22 @@
 
 use super::table::{Mutant, mutant};
 
+/// Of the seam to the machine, in `droste-arm64`.
+pub(super) const OF_THE_SEAM: &[Mutant] = &[
+    mutant(
+        "under-no-isb",
+        "machine.rs",
+        "        machine.set_vttbr(to.vttbr);\n    }\n    machine.isb();",
+        "        machine.set_vttbr(to.vttbr);\n    }",
+    ),
+    mutant(
+        "under-keeps-vtcr",
+        "machine.rs",
+        "        machine.set_vtcr(to.vtcr);",
+        "",
+    ),
+];
+
 pub(super) const MUTANTS: &[Mutant] = &[
     // Caches.
     mutant(
@@ -58,18 +74,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "invalidate.rs",
         "        machine.tlbi(Tlbi::Vmalle1);\n        machine.dsb(Dsb::Nsh);",
         "        machine.tlbi(Tlbi::Vmalle1);",
-    ),
-    mutant(
-        "under-no-isb",
-        "machine.rs",
-        "        machine.set_vttbr(to.vttbr);\n    }\n    machine.isb();",
-        "        machine.set_vttbr(to.vttbr);\n    }",
-    ),
-    mutant(
-        "under-keeps-vtcr",
-        "machine.rs",
-        "        machine.set_vtcr(to.vtcr);",
-        "",
     ),
     mutant(
         "map-no-dsb",
@@ -532,14 +536,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "stale-tag-counts-as-live",
         "vmid.rs",
-        "        (self.is_current(tag) || numbers.reserved.contains(&tag))",
-        "        (tag != NONE || numbers.reserved.contains(&tag))",
+        "        (self.is_current(found) || numbers.reserved.contains(&found))",
+        "        (found != NONE || numbers.reserved.contains(&found))",
     ),
     mutant(
         "reserved-is-not-live",
         "vmid.rs",
-        "        (self.is_current(tag) || numbers.reserved.contains(&tag))",
-        "        (self.is_current(tag) && !numbers.reserved.contains(&tag))",
+        "        (self.is_current(found) || numbers.reserved.contains(&found))",
+        "        (self.is_current(found) && !numbers.reserved.contains(&found))",
     ),
     // What the last looks at the crate found.
     mutant(

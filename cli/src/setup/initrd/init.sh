@@ -2,7 +2,7 @@
 # The guest's first process: sets up what a small system needs, then runs the self-report, or becomes busybox's init.
 
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/root USER=root TERM=linux
+export PATH=/bin HOME=/root USER=root
 
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -14,6 +14,10 @@ mount -t tmpfs tmpfs /run
 ip link set lo up
 . /etc/words
 hostname "$(value droste.name guest)"
+# The terminal behind the console, as far as it is known; "resize" asks it anew.
+export TERM="$(value droste.term linux)"
+size=$(value droste.size)
+[ -z "$size" ] || stty -F /dev/console rows "${size%x*}" cols "${size#*x}"
 
 if word droste.virtio; then
     for module in /lib/modules/*.ko; do

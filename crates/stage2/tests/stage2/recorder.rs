@@ -66,7 +66,7 @@ impl Recorder {
         }
     }
 
-    fn record(&self, event: Event) {
+    pub(crate) fn record(&self, event: Event) {
         self.trace.borrow_mut().push(event);
     }
 

@@ -1,14 +1,12 @@
 //! VMIDs among more contexts than there are numbers, judged by what TLBs would hold.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::thread;
 
-use droste_arm64::desc::RawDescriptor;
 use droste_arm64::tlbi::Tlbi;
-use droste_arm64::{Granule, Pa, Vmid, VmidBits, Vtcr, Vttbr};
-use droste_stage2::{Context, Dsb, Ic, Table, VcpuId, VmidAllocator};
+use droste_arm64::{Granule, Pa, Vmid, VmidBits, Vttbr};
+use droste_stage2::{Context, Dsb, Table, VcpuId, VmidAllocator};
 use proptest::prelude::*;
 
 use crate::bench::{self, ROOT};
@@ -207,40 +205,6 @@ fn eight_bits_stay_below_256() {
     }
 }
 
-/// A CPU of its own for each thread. Only what is in VTTBR_EL2 matters.
-struct Cpu(Cell<Vttbr>);
-
-impl droste_stage2::Machine for Cpu {
-    fn read(&self, _: Pa) -> RawDescriptor {
-        RawDescriptor::EMPTY
-    }
-    fn write(&self, _: Pa, _: RawDescriptor) {}
-    fn compare_exchange(
-        &self,
-        _: Pa,
-        _: RawDescriptor,
-        _: RawDescriptor,
-    ) -> Result<(), RawDescriptor> {
-        Ok(())
-    }
-    fn zero(&self, _: Pa, _: u64) {}
-    fn dsb(&self, _: Dsb) {}
-    fn isb(&self) {}
-    fn tlbi(&self, _: Tlbi) {}
-    fn ic(&self, _: Ic) {}
-    fn clean_invalidate_data(&self, _: Pa, _: u64) {}
-    fn vttbr(&self) -> Vttbr {
-        self.0.get()
-    }
-    fn set_vttbr(&self, value: Vttbr) {
-        self.0.set(value);
-    }
-    fn vtcr(&self) -> Vtcr {
-        Vtcr(0)
-    }
-    fn set_vtcr(&self, _: Vtcr) {}
-}
-
 #[test]
 fn cpus_at_once_never_run_two_contexts_under_one_vmid() {
     let machine = Machine::new(600);
@@ -249,7 +213,7 @@ fn cpus_at_once_never_run_two_contexts_under_one_vmid() {
     thread::scope(|scope| {
         for cpu in 0..CPUS {
             scope.spawn(move || {
-                let hardware = Cpu(Cell::new(Vttbr(0)));
+                let hardware = Recorder::new(Granule::Kib4);
                 // Each CPU takes its own way through the contexts; some stay longer than others.
                 for step in 0..20_000 {
                     let context = step * (2 * cpu + 1) / (cpu + 1) % contexts.len();

@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 
 use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{IdRegisters, Pa};
-use droste_mmu_model::{Model, Vcpu};
+use droste_mmu_model::{Cpu, Model, Vcpu};
 use droste_stage2::{
     Context, Dsb, Geometry, Machine, PageCache, Proposal, Regime, Slots, Table, Users, VcpuId,
     VmidAllocator, under,
 };
 
-use crate::bridge::{Apart, Cpu, Stock};
 use crate::choices::Choices;
 use crate::failure::Report;
 use crate::operation::Step;
 use crate::oracle::{Marks, Oracle};
 use crate::sabotage::{Hindered, Sabotage};
+use crate::supply::{Apart, Stock};
 use crate::world::{Feature, MAX_CPUS, World};
 
 /// HCR_EL2.FB and BSU = Inner Shareable, as [`droste_stage2::context`] asks.

@@ -7,10 +7,10 @@ use droste_arm64::{Ipa, Level, Va};
 use droste_mmu_model::{Access, AccessKind};
 use droste_stage2::{Attributes, DirtyLog, Dsb, Error, Machine, Mapping, Owed, Table};
 
-use crate::bridge::Stock;
 use crate::failure::Problem;
 use crate::operation::Area;
 use crate::run::machine::{Hands, Run};
+use crate::supply::Stock;
 use crate::world::Feature;
 
 /// What an operation must come to, but for a lack of pages.

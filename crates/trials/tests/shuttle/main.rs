@@ -7,9 +7,9 @@ mod memory;
 mod nested;
 
 use droste_arm64::Pa;
-use droste_mmu_model::Model;
+use droste_mmu_model::{Model, Share};
 use droste_stage2::PageSupply;
-use droste_trials::Share;
+
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::sync::{Arc, Mutex, MutexGuard};
 use shuttle::{Config as Limits, Runner, thread};

@@ -2,12 +2,14 @@
 
 use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Level, Pa, Va};
-use droste_mmu_model::{Access, AccessKind, Bbm, Config, Effect, FaultKind, Features, Model, Vcpu};
+use droste_mmu_model::{
+    Access, AccessKind, Bbm, Config, Cpu, Effect, FaultKind, Features, Model, Share, Vcpu,
+};
 use droste_stage2::{
     Attributes, Context, Decision, DirtyLog, Error, Fault, Geometry, Machine, Outcome, PageCache,
     Privilege, Slot, Slots, Table, Users, VcpuId, VmidAllocator,
 };
-use droste_trials::{Cpu, Share};
+
 use shuttle::sync::{Arc, Mutex, RwLock};
 use shuttle::thread;
 

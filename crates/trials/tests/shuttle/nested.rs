@@ -6,7 +6,7 @@ use std::sync as rc;
 
 use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, Va, Vtcr, Vttbr, hcr};
-use droste_mmu_model::{Access, AccessKind, Config, Effect, Model, Vcpu};
+use droste_mmu_model::{Access, AccessKind, Config, Cpu, Effect, Model, Share, Vcpu};
 use droste_nested::pool::{Entry, Key, Pool};
 use droste_nested::reverse::{Concerned, Owner, Record, Reverse};
 use droste_nested::{
@@ -17,7 +17,7 @@ use droste_stage2::{
     Attributes, Context, Geometry, Machine, PageCache, Privilege, Slot, Slots, Table, Users,
     VcpuId, VmidAllocator, scheme,
 };
-use droste_trials::{Cpu, Share};
+
 use shuttle::sync::{Arc, Mutex, RwLock};
 use shuttle::thread;
 

@@ -36,25 +36,11 @@
 //! bits are dropped.
 
 use super::ich::Ich;
-use super::lr::{Lr, MAX_LIST_REGISTERS, hcr};
-use super::state::At;
+use super::lr::{Lr, hcr};
+use super::state::{At, Shadow};
 use super::{Gic, Intid, Kicks, Signal};
 use crate::bits::ones32;
 use crate::line::Line;
-
-/// What the hardware's list registers hold for a guest's own guest, a bit for each.
-#[derive(Default)]
-pub(super) struct Shadow {
-    pub(super) is_entered: bool,
-    loaded: u32,
-    /// Named with their physical interrupt, which `linked` has as the guest's INTID.
-    lent: u32,
-    /// To be deactivated by hand, `linked` likewise.
-    by_hand: u32,
-    linked: [u16; MAX_LIST_REGISTERS],
-    /// Of ICH_VMCR_EL2 what the hardware's lacks: the enable of a group that is not the guest's guest's.
-    hidden: u64,
-}
 
 impl Gic {
     /// Makes the hardware's registers from those that guest hypervisor `vcpu` set, for its own guest to run. Gives the

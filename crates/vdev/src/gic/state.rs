@@ -1,7 +1,6 @@
 //! Where the state of each interrupt and each virtual CPU is, and who wants an interrupt in its list registers.
 
 use super::bank::Bank;
-use super::nested::Shadow;
 use super::{Gic, Intid, Kicks, MAX_LIST_REGISTERS};
 use crate::bits::ones32;
 
@@ -31,6 +30,20 @@ pub(super) struct Vcpu {
     pub(super) owed: [u32; WORDS],
     /// Which words of `owed` are not 0.
     pub(super) owed_summary: u32,
+}
+
+/// What the hardware's list registers hold for a guest's own guest, a bit for each.
+#[derive(Default)]
+pub(super) struct Shadow {
+    pub(super) is_entered: bool,
+    pub(super) loaded: u32,
+    /// Named with their physical interrupt, which `linked` has as the guest's INTID.
+    pub(super) lent: u32,
+    /// To be deactivated by hand, `linked` likewise.
+    pub(super) by_hand: u32,
+    pub(super) linked: [u16; MAX_LIST_REGISTERS],
+    /// Of ICH_VMCR_EL2 what the hardware's lacks: the enable of a group that is not the guest's guest's.
+    pub(super) hidden: u64,
 }
 
 /// 32 SPIs.

@@ -1,6 +1,6 @@
 //! What is known to differ, or is nobody's to know: bits of what is seen that do not count.
 
-use crate::seen::{Sight, What};
+use crate::sight::{Sight, What};
 use droste_guests::differ::generate::SCTLR_EE;
 
 /// One of them.

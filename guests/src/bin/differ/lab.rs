@@ -1,7 +1,8 @@
 //! Runs a program, from a state that is always the same, and catches everything that it raises.
 
 use crate::el1;
-use crate::seen::{Seen, Sight, What};
+use crate::seen::Seen;
+use crate::sight::{Sight, What};
 use crate::state::{self, VECTOR_CALL};
 use droste_guests::differ::generate::Shape;
 use droste_guests::differ::program::{
@@ -84,6 +85,9 @@ impl Lab {
             Timer::Hypervisor.disarm();
         }
         self.look_at_memory(program);
+        if self.shape != Shape::El1 && program.stores_to_gic() {
+            state::reset_interrupts();
+        }
         self.seen.end()
     }
 

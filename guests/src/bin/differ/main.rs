@@ -19,14 +19,17 @@ mod lab;
 #[cfg(target_os = "none")]
 mod seen;
 #[cfg(target_os = "none")]
+mod sight;
+#[cfg(target_os = "none")]
 mod state;
 
 #[cfg(target_os = "none")]
 mod guest {
     use crate::lab::Lab;
     use droste_guests::differ::corpus;
-    use droste_guests::differ::generate::{Shape, program};
+    use droste_guests::differ::generate::Shape;
     use droste_guests::differ::program::PARTS;
+    use droste_guests::differ::themes::program;
     use droste_guests::tree::Machine;
     use droste_guests::{console, cpu, el2, println, smp, trap};
 

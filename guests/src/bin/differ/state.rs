@@ -144,6 +144,19 @@ pub(crate) fn reset() {
     cpu::isb();
 }
 
+/// All of EL2's interrupts as every program finds them, for those behind one that has changed more than list registers.
+pub(crate) fn reset_interrupts() {
+    gic::enable_distributor();
+    // ICC_AP0R0_EL1, ICC_AP1R0_EL1, ICC_BPR0_EL1, ICC_IGRPEN0_EL1.
+    clear!(
+        "S3_0_C12_C8_4",
+        "S3_0_C12_C9_0",
+        "S3_0_C12_C8_3",
+        "S3_0_C12_C12_6"
+    );
+    reset_gic(Shape::Nvhe);
+}
+
 /// The GIC as every program finds it: of this vCPU's own, the interrupt of the lab's timer alone, if it has one.
 pub(crate) fn reset_gic(shape: Shape) {
     let enabled = match shape {

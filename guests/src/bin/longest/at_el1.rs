@@ -3,7 +3,7 @@
 
 use core::arch::asm;
 
-use crate::guest::section;
+use crate::section::section;
 use droste_guests::mmio::{Device, GICD, UART};
 use droste_guests::tree::Machine;
 use droste_guests::{BLOCK, console, cpu, gic, map, programs, psci, smp};

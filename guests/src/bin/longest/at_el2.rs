@@ -1,7 +1,7 @@
 //! What a guest that is a hypervisor can ask for: that many full contexts are emptied at once, in every way, that more
 //! is mapped than there is room for, and that tables are walked that have no end.
 
-use crate::guest::section;
+use crate::section::section;
 use droste_guests::stage2::{self, Leaf, Root, Size, Tables, write};
 use droste_guests::tree::Machine;
 use droste_guests::{BLOCK, RAM_BASE, cpu, el2, gic, map, programs, psci, smp};

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::at_el1::{CLEAR_PENDING, GICD_CTLR, SET_ENABLE, SET_PENDING, SGI_FRAME, spis, touch};
 use crate::at_el2::{self, Lab, PAGES_AT, ROOTS, fill};
-use crate::guest::section;
+use crate::section::section;
 use droste_guests::mmio::{Device, GICD, UART};
 use droste_guests::tree::Machine;
 use droste_guests::{BLOCK, console, cpu, el2, gic, psci, smp};

@@ -15,6 +15,8 @@ mod at_el1;
 mod at_el2;
 #[cfg(target_os = "none")]
 mod contention;
+#[cfg(target_os = "none")]
+mod section;
 
 #[cfg(target_os = "none")]
 mod guest {
@@ -24,10 +26,6 @@ mod guest {
 
     droste_guests::guest!(main: main, secondary: contention::secondary, exception: trap::unexpected_always);
 
-    const BEGIN: u32 = 1;
-    const END: u32 = 14;
-    const PRINT_EXITS: u32 = 15;
-
     fn main(machine: Machine) {
         match (machine.has_argument("contend"), cpu::is_el2()) {
             _ if machine.has_argument("restart") => at_el1::restart(&machine),
@@ -36,16 +34,6 @@ mod guest {
             (false, false) => at_el1::all(&machine),
         }
         println!("longest: ok");
-    }
-
-    /// Does `what` between marks.
-    pub(crate) fn section(name: &str, what: impl FnOnce()) {
-        cpu::mark::<PRINT_EXITS>();
-        cpu::mark::<BEGIN>();
-        what();
-        cpu::mark::<END>();
-        cpu::mark::<PRINT_EXITS>();
-        println!("longest: section {name} 1");
     }
 }
 

@@ -1,9 +1,8 @@
 //! List registers and timers.
 
-use super::ASYNCHRONOUS;
+use super::{ASYNCHRONOUS, gic};
 use crate::differ::generate::{Maker, UNDER};
-use crate::differ::instructions::LOAD_WORD;
-use crate::differ::program::{Level, Operand};
+use crate::differ::program::Level;
 use crate::differ::registers::{
     CNTP_CTL_EL0, CNTP_CVAL_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, ICC_EOIR1_EL1, ICC_HPPIR1_EL1,
     ICC_IAR1_EL1, ICC_PMR_EL1, ICC_RPR_EL1, ICH_AP1R0_EL2, ICH_EISR_EL2, ICH_ELRSR_EL2,
@@ -106,9 +105,6 @@ const OF_INTERFACE: [Register; 10] = {
     ]
 };
 
-/// Which SGIs and PPIs of this vCPU are pending.
-const GICR_ISPENDR0: u64 = 0x080b_0200;
-
 /// A compare value that is long past, or will be long after the program.
 fn deadline(maker: &mut Maker) -> u64 {
     maker.random.one_of(&[0, 1, 1 << 62, u64::MAX >> 1])
@@ -145,5 +141,5 @@ pub(super) fn timers(maker: &mut Maker) {
         maker.get(compare);
     }
     // Their interrupts follow their levels, though none is enabled.
-    maker.push(LOAD_WORD, Operand::Value(GICR_ISPENDR0));
+    gic::load(maker, gic::ISPENDR0);
 }

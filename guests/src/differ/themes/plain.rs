@@ -6,11 +6,10 @@
 //! SMC is left out: on the bare machine, which has no EL3, it is UNDEFINED, and a hypervisor answers it as firmware would.
 
 use super::states::{leave, touch_state};
-use super::{ASYNCHRONOUS, FLAGS, SCTLR_ODD, UAO_PAN, access, offset};
+use super::{ASYNCHRONOUS, FLAGS, SCTLR_ODD, UAO_PAN, access, gic, offset};
 use crate::differ::generate::{Maker, SCTLR_OF_EL1};
 use crate::differ::instructions::{
-    ACCESSES, AT, CACHES, FMOV, LOAD_WORD, MAINTENANCE, MOV_X1, PSTATE, RAISING, STORE_WORD, WFE,
-    WFI,
+    ACCESSES, AT, CACHES, FMOV, MAINTENANCE, PSTATE, RAISING, WFE, WFI,
 };
 use crate::differ::program::{CODE, DATA, EL0_ALIAS, Level, Operand, PHASE_BYTES, SLOT_BYTES};
 use crate::differ::registers::{self as r, Register};
@@ -226,36 +225,6 @@ pub(super) fn returns(maker: &mut Maker) {
     }
 }
 
-/// This vCPU's redistributor: SGIs and PPIs.
-const GICR: u64 = 0x080b_0000;
-/// Its registers with a bit for each: ISENABLER0, ICENABLER0, ISPENDR0, ICPENDR0, ISACTIVER0, ICACTIVER0.
-const OF_BITS: [u64; 6] = [0x100, 0x180, 0x200, 0x280, 0x300, 0x380];
-const GICR_IPRIORITYR: u64 = 0x400;
-const GICR_ISENABLER0: u64 = 0x100;
-const GICR_ISPENDR0: u64 = 0x200;
-/// Some SGIs and the PPIs of both timers.
-const INTERRUPTS: u64 = 0x00ff | 1 << 27 | 1 << 30;
-
-fn store(maker: &mut Maker, at: u64, value: u64) {
-    maker.push(MOV_X1, Operand::Value(value));
-    maker.push(STORE_WORD, Operand::Value(at));
-}
-
-fn load(maker: &mut Maker, at: u64) {
-    maker.push(LOAD_WORD, Operand::Value(at));
-}
-
-/// One of EL1's timers falls due, if it is not: one that is no longer due is withdrawn from the virtual CPU interface
-/// at the next exit alone, since to disarm a timer does not trap.
-fn due(maker: &mut Maker) {
-    let control = maker.random.one_of(&[r::CNTV_CTL_EL0, r::CNTP_CTL_EL0]);
-    if maker.once_in(3) {
-        maker.get(control);
-    } else {
-        maker.set(control, 1);
-    }
-}
-
 /// Something with one of EL1's timers, whatever time it is.
 fn timer(maker: &mut Maker) {
     let timers = [
@@ -280,25 +249,11 @@ fn timer(maker: &mut Maker) {
 /// SGIs and PPIs: the redistributor, and the CPU interface.
 pub(super) fn interrupts(maker: &mut Maker) {
     own_phase(maker);
-    for n in 0..4 {
-        let priority = maker.random.one_of(&[0x80, 0xa0, 0x40, 0xf8, 0x88]);
-        let mixed = priority << 24 | 0x80 << 16 | 0xa0 << 8 | priority;
-        if maker.once_in(2) {
-            store(maker, GICR + GICR_IPRIORITYR + 4 * [0, 1, 6, 7][n], mixed);
-        }
-    }
+    gic::set_priorities(maker);
     let control = maker.some_of(3);
     maker.set(r::ICC_CTLR_EL1, control);
-    // With EOImode = 1, no more than there are list registers: QEMU 10.0.2 counts the end of one that is in none as if
-    // it were no longer active (IHI 0069, ICH_HCR_EL2.EOIcount).
-    let is_split = control & 2 != 0;
-    let (interrupts, registers) = if is_split {
-        (3 | 1 << 27 | 1 << 30, &OF_BITS[..4])
-    } else {
-        (INTERRUPTS, &OF_BITS[..])
-    };
-    let enabled = maker.some_of(interrupts);
-    store(maker, GICR + GICR_ISENABLER0, enabled);
+    let enabled = maker.some_of(gic::INTERRUPTS);
+    gic::store(maker, gic::ISENABLER0, enabled);
     if maker.once_in(3) {
         let point = maker.random.below(8);
         maker.set(r::ICC_BPR1_EL1, point);
@@ -308,35 +263,27 @@ pub(super) fn interrupts(maker: &mut Maker) {
         let unmasked = if maker.once_in(2) { ASYNCHRONOUS } else { 0 };
         maker.last().pstate = unmasked;
         for _ in 0..4 + maker.random.below(8) {
-            match maker.random.below(12) {
-                0 => due(maker),
+            match maker.random.below(13) {
+                0 => gic::due(maker),
                 1 | 2 => {
                     let intid = maker.random.below(8);
                     // To this vCPU.
                     maker.set(r::ICC_SGI1R_EL1, intid << 24 | 1);
                 }
                 3 | 4 => {
-                    let register = maker.random.one_of(registers);
-                    let value = maker.some_of(interrupts) & maker.random.next();
-                    store(maker, GICR + register, value);
+                    let register = maker.random.one_of(&gic::OF_BITS);
+                    let value = maker.some_of(gic::INTERRUPTS) & maker.random.next();
+                    gic::store(maker, register, value);
                 }
                 5 => {
-                    let register = maker.random.one_of(&OF_BITS);
-                    load(maker, GICR + register);
+                    let register = maker.random.one_of(&gic::OF_BITS);
+                    gic::load(maker, register);
                 }
                 6 => {
                     let mask = maker.random.one_of(&[0xf8, 0x50, 0xa0, 0x88]);
                     maker.set(r::ICC_PMR_EL1, mask);
                 }
-                7 => {
-                    // What is ended is what was acknowledged last: everything else is UNPREDICTABLE (IHI 0069,
-                    // "ICC_EOIR1_EL1", "ICC_DIR_EL1").
-                    maker.get_for_next(r::ICC_IAR1_EL1);
-                    maker.set_as(r::ICC_EOIR1_EL1, Operand::Kept, true);
-                    if maker.once_in(2) {
-                        maker.set_as(r::ICC_DIR_EL1, Operand::Kept, true);
-                    }
-                }
+                7 => gic::handle(maker, (r::ICC_IAR1_EL1, r::ICC_EOIR1_EL1)),
                 8 => {
                     let register = maker.random.one_of(&[
                         r::ICC_RPR_EL1,
@@ -350,13 +297,14 @@ pub(super) fn interrupts(maker: &mut Maker) {
                     maker.get(register);
                 }
                 9 => maker.get(r::ISR_EL1),
+                10 => gic::deactivate(maker),
                 _ => maker.get(r::ICC_IAR1_EL1),
             }
         }
     }
     own_phase(maker);
-    for register in OF_BITS {
-        load(maker, GICR + register);
+    for register in gic::OF_BITS {
+        gic::load(maker, register);
     }
     maker.get(r::ICC_RPR_EL1);
     maker.get(r::ICC_HPPIR1_EL1);
@@ -383,7 +331,7 @@ pub(super) fn timers(maker: &mut Maker) {
     ] {
         maker.get(register);
     }
-    load(maker, GICR + GICR_ISPENDR0);
+    gic::load(maker, gic::ISPENDR0);
 }
 
 /// Something that may be stepped, or meet a breakpoint.

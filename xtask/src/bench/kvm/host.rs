@@ -9,10 +9,9 @@ use super::super::trace::PRINT_EXITS;
 use crate::workspace::Failure;
 use droste::files::read;
 use droste::setup::Setup;
-use droste::setup::apt::{Apt, dependency};
-use droste::setup::guest::KERNEL_PACKAGE;
+use droste::setup::apt::Apt;
+use droste::setup::guest::{KERNEL_PACKAGE, image_below, packages};
 use droste::setup::initrd::with_programs;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where the kernel is in the cache.
@@ -96,15 +95,12 @@ fn kernel(setup: &Setup) -> Result<PathBuf, Failure> {
         )?;
         let versions = apt.versions(KERNEL_PACKAGE)?;
         let version = newest(&versions).map_err(droste::Error::new)?;
-        let release = apt.show(&format!("{KERNEL_PACKAGE}={version}"))?;
-        let image = dependency(&release, "linux-image-").unwrap_or(KERNEL_PACKAGE);
-        // Newer packages of a kernel leave its files to others.
-        let control = apt.show(image)?;
-        let files = dependency(&control, "linux-binary-").unwrap_or(image);
+        let packages = packages(&apt, &format!("{KERNEL_PACKAGE}={version}"))?;
         let unpacked = dir.join("unpacked");
-        apt.unpack(files, &unpacked)?;
-        find(&unpacked)
-            .ok_or_else(|| droste::Error::new(format!("the package {files} holds no kernel")))
+        apt.unpack(&packages.image, &unpacked)?;
+        image_below(&unpacked).ok_or_else(|| {
+            droste::Error::new(format!("the package {} holds no kernel", packages.image))
+        })
     })?;
     Ok(entry)
 }
@@ -124,17 +120,6 @@ fn newest(versions: &[(String, String)]) -> Result<&str, String> {
         ));
     }
     Ok(version)
-}
-
-/// The kernel below an unpacked package: in `boot` with its release behind its name, or with its modules.
-fn find(unpacked: &Path) -> Option<PathBuf> {
-    let below = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten();
-    let boot = below(unpacked.join("boot"))
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("vmlinuz-"))
-        .map(|entry| entry.path());
-    let with_modules =
-        below(unpacked.join("usr/lib/modules")).map(|entry| entry.path().join("vmlinuz"));
-    boot.chain(with_modules).find(|path| path.is_file())
 }
 
 /// The release in a kernel's banner, `Linux version 7.2.11 (…`.
@@ -176,32 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn a_dependency_is_found_by_its_beginning() {
-        let control = "Package: x\nPre-Depends: linux-base\nDepends: a | b, linux-binary-7.2:arm64 (= 7.2-1), linux-modules-7.2\n";
-        assert_eq!(
-            dependency(control, "linux-binary-"),
-            Some("linux-binary-7.2")
-        );
-        assert_eq!(dependency(control, "linux-image-"), None);
-    }
-
-    #[test]
     fn a_kernel_names_its_release() {
         let image = b"\0Linux version %s\0Linux version 7.2.11+deb13 (x)\0";
         assert_eq!(release(image), Some("Linux 7.2.11+deb13".into()));
         assert_eq!(release(b"Linux version 7"), None);
-    }
-
-    #[test]
-    fn a_kernel_is_found_where_packages_put_it() {
-        for place in ["boot/vmlinuz-6.16", "usr/lib/modules/7.2/vmlinuz"] {
-            let dir = std::env::temp_dir().join(format!("droste-kernel-{}", std::process::id()));
-            let path = dir.join(place);
-            fs::create_dir_all(path.parent().expect("below")).expect("made");
-            fs::write(&path, b"x").expect("written");
-            assert_eq!(find(&dir), Some(path));
-            fs::remove_dir_all(&dir).expect("removed");
-        }
     }
 
     #[test]

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem::replace;
 
 use droste_arm64::{IdRegisters, Ipa, Vttbr};
-use droste_mmu_model::Model;
+use droste_mmu_model::{Cpu, Model};
 use droste_nested::pool::{Entry, Place, Pool};
 use droste_nested::reverse::{Owner, Record, Reverse};
 use droste_nested::{Advertised, Changes, Composed, Shadow, StageTwoRegisters, Ticket};
 use droste_stage2::{Context, Fault, Geometry, Slots, Table, Users, VmidAllocator};
 
-use crate::bridge::{Apart, Cpu, Stock};
 use crate::choices::Choices;
 use crate::failure::{Problem, Report};
 use crate::nested::operation::Step;
@@ -19,6 +18,7 @@ use crate::nested::run::judge::VirtualHardware;
 use crate::nested::run::{Lapse, Sabotage};
 use crate::nested::world::{CANONICAL_PAGES, ROOT_BYTES, World};
 use crate::sabotage::Hindered;
+use crate::supply::{Apart, Stock};
 use crate::world::MAX_CPUS;
 
 /// HCR_EL2.FB and BSU = Inner Shareable, as [`droste_stage2::context`] asks.

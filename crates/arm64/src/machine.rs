@@ -3,10 +3,10 @@
 //! Rule: no verb hides a barrier. Where order matters it is a call of its own, so that a recorder or a model sees
 //! what hardware would see.
 
-pub use droste_arm64::barrier::{Dsb, Ic};
-use droste_arm64::desc::RawDescriptor;
-use droste_arm64::tlbi::Tlbi;
-use droste_arm64::{Pa, Vtcr, Vttbr};
+use crate::barrier::{Dsb, Ic};
+use crate::desc::RawDescriptor;
+use crate::tlbi::Tlbi;
+use crate::{Pa, Vtcr, Vttbr};
 
 /// A CPU and its memory, as stage 2 needs them.
 ///
@@ -15,8 +15,8 @@ use droste_arm64::{Pa, Vtcr, Vttbr};
 ///
 /// # Duties of an implementation
 /// - Descriptors are read and written single-copy atomic, 64 bits, little-endian, through Normal Inner Shareable
-///   Write-Back memory (as [`Geometry::vtcr`](crate::Geometry::vtcr) tells the walker). No verb implies an order
-///   beyond the one that program order gives accesses to one address.
+///   Write-Back memory (as VTCR_EL2 tells the walker). No verb implies an order beyond the one that program order gives
+///   accesses to one address.
 /// - TLB invalidations execute with HCR_EL2.{E2H,TGE} other than {1,1}: with both set they would act on EL2's own
 ///   regime (DDI 0487, C5.5).
 /// - From a call of [`set_vttbr`](Self::set_vttbr) or [`set_vtcr`](Self::set_vtcr) inside [`under`] to its end, nothing enters a guest on this CPU:

@@ -7,7 +7,7 @@
 /// ones are mixed.
 ///
 /// ```
-/// use droste_life::Budget;
+/// use droste_resources::Budget;
 /// let mut budget = Budget::new(2, 100);
 /// assert!(budget.take(1000) && budget.take(1001), "both at once");
 /// assert!(!budget.take(1050));
@@ -23,7 +23,17 @@ pub struct Budget {
     since: u64,
 }
 
+/// Starts that a virtual machine has at once, and seconds until it has another one: one that boots and falls, over and
+/// over, stays off in the end.
+const STARTS_AT_ONCE: u32 = 5;
+const SECONDS_A_START: u64 = 10;
+
 impl Budget {
+    /// Starts of one virtual machine, for a clock of `frequency` ticks a second.
+    pub const fn of_starts(frequency: u64) -> Self {
+        Self::new(STARTS_AT_ONCE, frequency.saturating_mul(SECONDS_A_START))
+    }
+
     /// One with `most` starts, of which one comes back each `interval`, in the caller's unit of time.
     pub const fn new(most: u32, interval: u64) -> Self {
         Self {
@@ -72,6 +82,14 @@ mod tests {
     /// How many of the starts at these times are granted.
     fn granted(budget: &mut Budget, times: impl IntoIterator<Item = u64>) -> usize {
         times.into_iter().filter(|time| budget.take(*time)).count()
+    }
+
+    #[test]
+    fn one_that_falls_over_and_over_stays_off_and_one_that_lives_does_not() {
+        let mut starts = Budget::of_starts(SECOND);
+        assert_eq!(granted(&mut starts, (0..100).map(|n| n * SECOND / 2)), 9);
+        let mut starts = Budget::of_starts(SECOND);
+        assert_eq!(granted(&mut starts, (0..100).map(|n| n * 10 * SECOND)), 100);
     }
 
     #[test]

@@ -9,7 +9,7 @@ const HIDDEN: char = '?';
 ///
 /// ```
 /// let mut shown = Vec::new();
-/// droste_vdev::plain(b"\x1b[2K\rdroste: off", |byte| shown.push(byte));
+/// droste_resources::plain(b"\x1b[2K\rdroste: off", |byte| shown.push(byte));
 /// assert_eq!(shown, b"?[2K?droste: off");
 /// ```
 pub fn plain(line: &[u8], mut show: impl FnMut(u8)) {

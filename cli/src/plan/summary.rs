@@ -1,0 +1,71 @@
+//! What a description asks for, for people.
+
+use droste_image::Console;
+
+use crate::description::{Description, Disk, Part};
+use crate::setup::monitor::Monitor;
+
+/// What a description asks for, in a few lines.
+pub fn summary(vm: &Description) -> String {
+    let part = |part: &Part| match part {
+        Part::Debian(package) => format!("Debian's {package}"),
+        Part::File(file) => file.display().to_string(),
+        Part::Hypervisor => "Droste".to_owned(),
+    };
+    let cpus = match vm.vcpus.value {
+        1 => "1 virtual CPU".to_owned(),
+        n => format!("{n} virtual CPUs"),
+    };
+    let mut lines = vec![
+        format!("{}: {cpus}, {} MiB", vm.name.value, vm.memory.value >> 20),
+        format!("  kernel        {}", part(&vm.kernel.value)),
+    ];
+    lines.extend(
+        vm.initrd
+            .iter()
+            .map(|initrd| format!("  RAM disk      {}", part(&initrd.value))),
+    );
+    lines.push(format!("  command line  {}", vm.cmdline.value));
+    if let Some(dom0) = &vm.dom0 {
+        let initrd = dom0.initrd.as_ref();
+        let initrd = initrd.map_or(String::new(), |initrd| {
+            format!(" with {}", part(&initrd.value))
+        });
+        lines.push(format!(
+            "  dom0          {}{initrd}",
+            part(&dom0.kernel.value)
+        ));
+        lines.push(format!("  dom0's words  {}", dom0.cmdline.value));
+    }
+    lines.extend(
+        vm.disks
+            .iter()
+            .map(|disk| format!("  disk          {}", shown(&disk.value))),
+    );
+    lines.extend(
+        vm.net
+            .iter()
+            .map(|_| "  network       behind QEMU's own router".to_owned()),
+    );
+    let console = if vm.console == Console::Uart {
+        "on the terminal"
+    } else {
+        "none"
+    };
+    lines.push(format!("  console       {console}"));
+    lines.push(format!("  on reboot     {}", vm.on_reboot.as_str()));
+    lines.push(format!("  EL2           {}", vm.el2.as_str()));
+    lines.extend(vm.vms.iter().map(|inner| {
+        let lines = summary(inner).replace('\n', "\n  ");
+        format!("  on it         {lines}")
+    }));
+    lines.join("\n")
+}
+
+fn shown(disk: &Disk) -> String {
+    match disk {
+        Disk::File(file) => file.display().to_string(),
+        Disk::Monitor(Monitor::Vmm) => "a guest of its own, with the project's monitor".into(),
+        Disk::Monitor(Monitor::Qemu) => "a guest of its own, with Debian's QEMU".into(),
+    }
+}

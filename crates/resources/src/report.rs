@@ -1,0 +1,253 @@
+//! What a hypervisor says of itself: lines for people, and records for the tool that started the machine.
+//!
+//! A record is a line of JSON behind a word that the tool chose at random, the *nonce*. Guests never see that word, so they
+//! cannot forge one.
+
+use core::fmt::{self, Arguments, Display, Write};
+
+use droste_life::Outcome;
+
+use crate::Exits;
+
+/// Whether the machine's work is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moment {
+    /// Virtual machines are running.
+    OnTheWay,
+    /// All have stopped.
+    Final,
+}
+
+/// How things went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Went {
+    /// All was done.
+    Well,
+    /// Something could not be.
+    Badly,
+}
+
+impl Went {
+    /// How things went on a machine whose virtual machines ended so: well, if every one was powered off.
+    pub fn of(mut outcomes: impl Iterator<Item = Outcome>) -> Self {
+        if outcomes.all(|outcome| outcome == Outcome::Off) {
+            Self::Well
+        } else {
+            Self::Badly
+        }
+    }
+
+    /// The record's word.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Well => "ok",
+            Self::Badly => "failed",
+        }
+    }
+}
+
+/// What is known of the machine and of the hypervisor itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Machine {
+    /// When this is told.
+    pub moment: Moment,
+    /// How things went so far.
+    pub went: Went,
+    /// Bytes of the hypervisor's image as it is loaded.
+    pub image: u64,
+    /// Bytes with its data and stacks.
+    pub memory: u64,
+    /// How often VMIDs ran out.
+    pub rollovers: u64,
+}
+
+/// What a virtual machine did and holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Vm<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// How it ended, if it has.
+    pub outcome: Outcome,
+    /// How often it was left.
+    pub exits: Exits,
+    /// Its stage 2.
+    pub stage2: Stage2,
+    /// Those of its guests, if it may have any.
+    pub shadows: Option<Shadows>,
+}
+
+/// What a stage 2 did and holds.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Stage2 {
+    /// Faults that it resolved.
+    pub faults: u64,
+    /// Pages that are tables.
+    pub table_pages: u64,
+    /// Bytes set aside for tables: the quota.
+    pub table_bytes: u64,
+    /// Invalidations by address.
+    pub by_address: u64,
+    /// By range.
+    pub by_range: u64,
+    /// Of entries that combine both stages.
+    pub combined: u64,
+    /// By VMID.
+    pub by_vmid: u64,
+    /// Because virtual CPUs share a physical one.
+    pub private: u64,
+}
+
+/// What a virtual machine's guests hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shadows {
+    /// Shadows that virtual CPUs run under, or were left under by EL1.
+    pub in_use: usize,
+    /// Shadows that there are.
+    pub count: usize,
+    /// Pages that are part of a shadow's table, or taken ahead for one.
+    pub table_pages: u64,
+    /// Bytes set aside for shadows: the quota.
+    pub table_bytes: u64,
+}
+
+impl Vm<'_> {
+    /// Tells people, line by line.
+    pub fn tell(&self, mut line: impl FnMut(Arguments<'_>)) {
+        let (name, s) = (self.name, self.stage2);
+        line(format_args!("{name}: {}", self.outcome));
+        line(format_args!(
+            "{name}: {} exits: {}",
+            self.exits.total(),
+            self.exits
+        ));
+        line(format_args!(
+            "{name}: stage 2: {} faults, {} table pages; TLB invalidations: {} by address, {} by range, {} combined, {} by \
+             VMID, {} between virtual CPUs",
+            s.faults, s.table_pages, s.by_address, s.by_range, s.combined, s.by_vmid, s.private
+        ));
+        if let Some(shadows) = self.shadows {
+            line(format_args!(
+                "{name}: shadow stage 2: {} of {} in use, {} table pages of {} KiB",
+                shadows.in_use,
+                shadows.count,
+                shadows.table_pages,
+                shadows.table_bytes / 1024
+            ));
+        }
+    }
+}
+
+impl Machine {
+    /// Tells people, where stage-2 tables take `tables` bytes in all.
+    pub fn tell(&self, tables: u64, line: impl FnOnce(Arguments<'_>)) {
+        line(format_args!(
+            "EL2 memory: {} KiB image, {} KiB with data and stacks, {} KiB for stage-2 tables; {} VMID rollovers",
+            self.image.div_ceil(1024),
+            self.memory.div_ceil(1024),
+            tables / 1024,
+            self.rollovers
+        ));
+    }
+}
+
+/// Writes the record of a machine with these virtual machines.
+///
+/// # Errors
+/// If `out` fails.
+pub fn record<'a>(
+    out: &mut dyn Write,
+    nonce: &str,
+    machine: Machine,
+    vms: impl Iterator<Item = Vm<'a>>,
+) -> fmt::Result {
+    let (is_final, outcome) = (machine.moment == Moment::Final, machine.went.word());
+    write!(
+        out,
+        "{nonce} {{\"final\":{is_final},\"outcome\":\"{outcome}\""
+    )?;
+    write!(
+        out,
+        ",\"el2\":{{\"image\":{},\"memory\":{},\"rollovers\":{}}},\"vms\":[",
+        machine.image, machine.memory, machine.rollovers
+    )?;
+    for (n, vm) in vms.enumerate() {
+        out.write_str(comma(n))?;
+        write_vm(out, &vm)?;
+    }
+    write!(out, "]}}")
+}
+
+fn write_vm(out: &mut dyn Write, vm: &Vm<'_>) -> fmt::Result {
+    let (name, outcome) = (Escaped(vm.name), vm.outcome);
+    let word = outcome.word();
+    write!(
+        out,
+        "{{\"name\":\"{name}\",\"outcome\":\"{word}\",\"message\":\"{outcome}\",\"exits\":{{"
+    )?;
+    for (n, (class, count)) in vm.exits.iter().enumerate() {
+        write!(out, "{}\"{class}\":{count}", comma(n))?;
+    }
+    let s = vm.stage2;
+    write!(
+        out,
+        "}},\"stage2\":{{\"faults\":{},\"table_pages\":{},\"table_bytes\":{}",
+        s.faults, s.table_pages, s.table_bytes
+    )?;
+    write!(
+        out,
+        ",\"tlbi\":{{\"address\":{},\"range\":{},\"combined\":{},\"vmid\":{},\"private\":{}}}}}",
+        s.by_address, s.by_range, s.combined, s.by_vmid, s.private
+    )?;
+    if let Some(shadows) = vm.shadows {
+        write!(
+            out,
+            ",\"shadows\":{{\"in_use\":{},\"count\":{},\"table_pages\":{},\"table_bytes\":{}}}",
+            shadows.in_use, shadows.count, shadows.table_pages, shadows.table_bytes
+        )?;
+    }
+    write!(out, "}}")
+}
+
+/// What stands in front of element `n` of a list.
+const fn comma(n: usize) -> &'static str {
+    if n == 0 { "" } else { "," }
+}
+
+/// Writes the final record of a machine of which nothing else is known: its nonce, what became of it, and why.
+///
+/// # Errors
+/// If `out` fails.
+pub fn last_record(
+    out: &mut dyn Write,
+    nonce: &str,
+    outcome: &str,
+    why: Arguments<'_>,
+) -> fmt::Result {
+    let why = Escaped(why);
+    write!(
+        out,
+        "{nonce} {{\"final\":true,\"outcome\":\"{outcome}\",\"message\":\"{why}\"}}"
+    )
+}
+
+/// Text as the inside of a JSON string.
+struct Escaped<T>(T);
+
+impl<T: Display> Display for Escaped<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
+        impl Write for Escape<'_, '_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                text.chars().try_for_each(|c| match c {
+                    '"' | '\\' => write!(self.0, "\\{c}"),
+                    c if c.is_control() => self.0.write_char(' '),
+                    c => self.0.write_char(c),
+                })
+            }
+        }
+        write!(Escape(f), "{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;
