@@ -10,9 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use droste_trials::{
-    Choices, Failure as Broken, Program, Report, Stopwatch, Trial, generate, nested, shrink,
-};
+use droste_trials::{Choices, End, Program, Report, Setting, Stopwatch, nested, shrink, stage2};
 
 use crate::differ;
 use crate::workspace::{self, Failure};
@@ -60,22 +58,22 @@ const KINDS: [Kind; 2] = [
     Kind {
         name: "stage2",
         run: |seed| {
-            let program = generate(&mut Choices::seeded(seed), LENGTH);
-            (kind(&program), found(&program, droste_trials::run))
+            let program = stage2::generate(&mut Choices::seeded(seed), LENGTH);
+            (kind(&program.world), found(&program, stage2::run))
         },
     },
     Kind {
         name: "nested",
         run: |seed| {
             let program = nested::generate(&mut Choices::seeded(seed), LENGTH);
-            (kind(&program), found(&program, nested::run))
+            (kind(&program.world), found(&program, nested::run))
         },
     },
 ];
 
-fn found<P: Trial + Send + 'static>(
-    program: &P,
-    run: fn(&P) -> Result<Report, Box<Broken<P>>>,
+fn found<W: Setting<Step: Send> + Send + 'static>(
+    program: &Program<W>,
+    run: fn(&Program<W>) -> End<W>,
 ) -> Result<Report, Finding> {
     run(program).map_err(|broken| Finding {
         problem: broken.problem.to_string(),
@@ -120,8 +118,8 @@ fn replay(file: &PathBuf) -> Result<(), Failure> {
         let program: nested::Program = text.parse().map_err(wrong)?;
         nested::run(&program).map_err(|broken| broken.to_string())
     } else {
-        let program: Program = text.parse().map_err(wrong)?;
-        droste_trials::run(&program).map_err(|broken| broken.to_string())
+        let program: stage2::Program = text.parse().map_err(wrong)?;
+        stage2::run(&program).map_err(|broken| broken.to_string())
     };
     match result {
         Ok(report) => {
@@ -187,13 +185,11 @@ fn work(seed: u64, sum: &Mutex<Sum>) -> bool {
     sum.broken.is_none()
 }
 
-/// What the world of a program is like, but for its seed and sizes.
-fn kind(program: &impl Trial) -> String {
+/// What a program's world is like, but for its seed and sizes.
+fn kind(world: &impl Setting) -> String {
     const SIZES: [&str; 6] = ["seed=", "quota=", "vcpus=", "pages=", "records=", "vmid="];
-    let text = program.to_string();
-    // Steps name a CPU first.
-    let world = text.lines().take_while(|line| !line.starts_with("cpu="));
-    let words = world.flat_map(str::split_whitespace);
+    let text = world.to_string();
+    let words = text.split_whitespace();
     let told = words.filter(|word| !SIZES.iter().any(|size| word.starts_with(size)));
     told.collect::<Vec<_>>().join(" ")
 }

@@ -1,8 +1,17 @@
 //! Virtual, intermediate physical and physical addresses as distinct types.
 
-use core::fmt;
 use core::ops::{Add, Sub};
 
+/// Declares a type of addresses, 64 bits wide, that does not add by itself: `checked_add` says where it ends.
+///
+/// ```
+/// droste_arm64::address!(
+///     /// An address of a device.
+///     Bus
+/// );
+/// assert_eq!(Bus(0x1234).align_down(0x1000).to_string(), "0x1000");
+/// ```
+#[macro_export]
 macro_rules! address {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -16,16 +25,6 @@ macro_rules! address {
             #[must_use]
             pub const fn align_down(self, align: u64) -> Self {
                 Self(self.0 & !(align - 1))
-            }
-
-            /// Rounds up to a multiple of `align` bytes, a power of two; `None` past the top of the address space.
-            #[inline]
-            #[must_use]
-            pub const fn checked_align_up(self, align: u64) -> Option<Self> {
-                match self.0.checked_add(align - 1) {
-                    Some(a) => Some(Self(a & !(align - 1))),
-                    None => None,
-                }
             }
 
             /// Whether the address is a multiple of `align` bytes, a power of two.
@@ -46,35 +45,54 @@ macro_rules! address {
             }
         }
 
-        /// The address `bytes` further on. Overflow is a bug of the caller, as with the integer types.
-        impl Add<u64> for $name {
-            type Output = Self;
-            #[inline]
-            fn add(self, bytes: u64) -> Self {
-                Self(self.0 + bytes)
-            }
-        }
-
-        /// The distance in bytes. Underflow is a bug of the caller, as with the integer types.
-        impl Sub for $name {
-            type Output = u64;
-            #[inline]
-            fn sub(self, other: Self) -> u64 {
-                self.0 - other.0
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl core::fmt::Debug for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 write!(f, concat!(stringify!($name), "({:#x})"), self.0)
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl core::fmt::Display for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 write!(f, "{:#x}", self.0)
             }
         }
+    };
+}
+
+/// Addresses that code of its own makes, which add by themselves.
+macro_rules! sums {
+    ($($name:ident)*) => {
+        $(
+            impl $name {
+                /// Rounds up to a multiple of `align` bytes, a power of two; `None` past the top of the address space.
+                #[inline]
+                #[must_use]
+                pub const fn checked_align_up(self, align: u64) -> Option<Self> {
+                    match self.0.checked_add(align - 1) {
+                        Some(a) => Some(Self(a & !(align - 1))),
+                        None => None,
+                    }
+                }
+            }
+
+            /// The address `bytes` further on. Overflow is a bug of the caller, as with the integer types.
+            impl Add<u64> for $name {
+                type Output = Self;
+                #[inline]
+                fn add(self, bytes: u64) -> Self {
+                    Self(self.0 + bytes)
+                }
+            }
+
+            /// The distance in bytes. Underflow is a bug of the caller, as with the integer types.
+            impl Sub for $name {
+                type Output = u64;
+                #[inline]
+                fn sub(self, other: Self) -> u64 {
+                    self.0 - other.0
+                }
+            }
+        )*
     };
 }
 
@@ -98,6 +116,7 @@ address!(
     /// A physical address: the output of stage 2.
     Pa
 );
+sums!(Va Ipa Pa);
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ use core::fmt;
 /// ```
 /// use droste_arm64::sysreg::SysReg;
 /// assert_eq!(SysReg::new(3, 0, 0, 4, 0), droste_arm64::sysreg::ID_AA64PFR0_EL1);
+/// assert_eq!(SysReg::all().last(), Some(SysReg::new(3, 7, 15, 15, 7)));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SysReg(u16);
@@ -21,6 +22,11 @@ impl SysReg {
                 | (crm as u16 & 15) << 3
                 | op2 as u16 & 7,
         )
+    }
+
+    /// Every encoding there is, in order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..=u16::MAX).map(Self)
     }
 
     /// Whether both name the same register; `==` for constants.

@@ -1,63 +1,6 @@
 //! Whose guest-physical address: an address without its owner is how nested code goes wrong.
 
-use core::fmt;
-
-use droste_arm64::Ipa;
-
-macro_rules! address {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-        #[repr(transparent)]
-        pub struct $name(pub u64);
-
-        impl $name {
-            /// Rounds down to a multiple of `align` bytes, a power of two.
-            #[must_use]
-            pub const fn align_down(self, align: u64) -> Self {
-                Self(self.0 & !align.wrapping_sub(1))
-            }
-
-            /// Whether the address is a multiple of `align` bytes, a power of two.
-            #[must_use]
-            pub const fn is_aligned(self, align: u64) -> bool {
-                self.0 & align.wrapping_sub(1) == 0
-            }
-
-            /// The address `bytes` further on; `None` past the top of the address space.
-            #[must_use]
-            pub const fn checked_add(self, bytes: u64) -> Option<Self> {
-                match self.0.checked_add(bytes) {
-                    Some(at) => Some(Self(at)),
-                    None => None,
-                }
-            }
-
-            /// The same address as the input of a table of ours that translates this address space.
-            pub const fn ipa(self) -> Ipa {
-                Ipa(self.0)
-            }
-        }
-
-        impl From<Ipa> for $name {
-            fn from(ipa: Ipa) -> Self {
-                Self(ipa.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({:#x})"), self.0)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:#x}", self.0)
-            }
-        }
-    };
-}
+use droste_arm64::{Ipa, address};
 
 address!(
     /// An address that L1 takes for physical: the output of the guest's stage 2, the input of the canonical table.
@@ -73,6 +16,27 @@ address!(
     /// An address that L2 takes for physical: the input of the guest's stage 2, and of its shadow.
     L2Ipa
 );
+
+macro_rules! guests {
+    ($($name:ident)*) => {
+        $(
+            impl $name {
+                /// The same address as the input of a table of ours that translates this address space.
+                pub const fn ipa(self) -> Ipa {
+                    Ipa(self.0)
+                }
+            }
+
+            impl From<Ipa> for $name {
+                fn from(ipa: Ipa) -> Self {
+                    Self(ipa.0)
+                }
+            }
+        )*
+    };
+}
+
+guests!(L1Ipa L2Ipa);
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,16 @@
 //! unseen, so a change of E2H could not be followed. What the identification registers say of FEAT_VHE and FEAT_E2H0
 //! agrees with it ([`id`](crate::id)).
 
+/// What a row of a table says, or else what most of them mean.
+macro_rules! or {
+    ($default:expr) => {
+        $default
+    };
+    ($default:expr, $given:expr) => {
+        $given
+    };
+}
+
 mod guest;
 mod nvhe;
 mod rules;

@@ -1,29 +1,14 @@
 //! How a program fails, and what is reported of one that does not.
 
+use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use droste_mmu_model::{Rule, Violation};
 
-use crate::Program;
-
-/// A program as a value that can be made smaller.
-pub trait Trial: Clone + PartialEq + fmt::Debug + fmt::Display {
-    /// What happens in it, one after the other.
-    type Step: Copy + fmt::Display;
-
-    /// The steps.
-    fn steps(&self) -> &Vec<Self::Step>;
-
-    /// The steps, to be changed.
-    fn steps_mut(&mut self) -> &mut Vec<Self::Step>;
-
-    /// This in plainer worlds, each in one respect.
-    fn plainer(&self) -> Vec<Self>;
-
-    /// A step made smaller, each time in one respect.
-    fn smaller(step: Self::Step) -> Vec<Self::Step>;
-}
+use crate::program::{Program, Setting};
 
 /// What a program did.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -112,21 +97,24 @@ impl fmt::Display for Problem {
 
 /// A program that failed. Displayed it can be saved, read and run again.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Failure<P = Program> {
+pub struct Failure<W: Setting> {
     /// What was broken.
     pub problem: Problem,
     /// The step at which it showed, from 0; as many as there are steps when it was after the last.
     pub step: usize,
     /// The program.
-    pub program: P,
+    pub program: Program<W>,
 }
 
-impl<P: Trial> fmt::Display for Failure<P> {
+/// What became of a program.
+pub type End<W> = Result<Report, Box<Failure<W>>>;
+
+impl<W: Setting> fmt::Display for Failure<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in self.problem.to_string().lines() {
             writeln!(f, "# {line}")?;
         }
-        match self.program.steps().get(self.step) {
+        match self.program.steps.get(self.step) {
             Some(step) => writeln!(f, "# at step {}: {step}", self.step)?,
             None => writeln!(f, "# after the last step")?,
         }
@@ -134,4 +122,31 @@ impl<P: Trial> fmt::Display for Failure<P> {
     }
 }
 
-impl<P: Trial> std::error::Error for Failure<P> {}
+impl<W: Setting> std::error::Error for Failure<W> {}
+
+/// Executes a program if its world can be, and makes a failure of what goes wrong, panics too. The execution says
+/// at which step it is.
+pub(crate) fn guarded<W: Setting>(
+    program: &Program<W>,
+    execute: impl FnOnce(&Cell<usize>) -> Result<Report, Problem>,
+) -> End<W> {
+    let at = Cell::new(0);
+    let ran = match program.world.check() {
+        Err(message) => Err(Problem::World(message)),
+        Ok(()) => catch_unwind(AssertUnwindSafe(|| execute(&at)))
+            .unwrap_or_else(|payload| Err(Problem::Panic(message(payload.as_ref())))),
+    };
+    ran.map_err(|problem| {
+        Box::new(Failure {
+            problem,
+            step: at.get(),
+            program: program.clone(),
+        })
+    })
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    text.unwrap_or("without a message").to_owned()
+}

@@ -68,7 +68,7 @@ mod world;
 pub use generate::generate;
 pub use layout::TableShape;
 pub use operation::{Operation, Order, Step, Write};
-pub use program::Program;
+pub use program::{Failure, Program};
 pub use run::{Lapse, Sabotage, run, run_with};
 pub use tlbi::L1Tlbi;
 pub use world::{Space, Updates, World};

@@ -3,47 +3,66 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::operation::Step;
 use crate::text::{Fields, ParseError};
-use crate::world::{VmShape, World};
 
-/// A program for [`run`](crate::run).
-///
-/// ```
-/// use droste_trials::Program;
-/// let text = "\
-/// world cpus=2 bbm=0 pa=48 seed=0x1 with=ttl
-/// vm granule=4 ipa=39 output=48 contexts=1 vcpus=2 quota=16
-/// cpu=0 vm=0 add-slot ipa=0x40000000 pa=0x80000000 bytes=0x400000 as=wb,rw,x,0 log=off
-/// cpu=0 vm=0 access ipa=0x40001000 kind=write
-/// cpu=1 vm=0 unmap ipa=0x40001000 bytes=0x1000
-/// ";
-/// let program: Program = text.parse().unwrap();
-/// assert_eq!(program.to_string(), text);
-/// // A slot; who makes the access enters, and takes a fault; an unmapping; in the end all is freed.
-/// assert_eq!(droste_trials::run(&program).unwrap().operations, 5);
-/// ```
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Program {
-    /// The machine and its virtual machines.
-    pub world: World,
-    /// What happens, in order.
-    pub steps: Vec<Step>,
+/// A world, and with it a kind of programs.
+pub trait Setting: Clone + Eq + fmt::Debug + fmt::Display {
+    /// What happens in it, one after the other.
+    type Step: Copy + Eq + fmt::Debug + fmt::Display;
+
+    /// The world of the line that begins a program.
+    ///
+    /// # Errors
+    /// What is wrong with the line.
+    fn begin(fields: &Fields<'_>) -> Result<Self, ParseError>;
+
+    /// Takes in what a further line says; false if that is a step.
+    ///
+    /// # Errors
+    /// What is wrong with the line.
+    fn take_in(&mut self, fields: &Fields<'_>) -> Result<bool, ParseError>;
+
+    /// The step of a line.
+    ///
+    /// # Errors
+    /// What is wrong with the line.
+    fn step(fields: &Fields<'_>) -> Result<Self::Step, ParseError>;
+
+    /// Whether such a world can be.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn check(&self) -> Result<(), String>;
+
+    /// This with less, each time of one thing.
+    fn plainer(&self) -> Vec<Self>;
+
+    /// A step made smaller, each time in one respect.
+    fn smaller(step: Self::Step) -> Vec<Self::Step>;
 }
 
-impl fmt::Display for Program {
+/// A program: [`stage2::Program`](crate::stage2::Program) or [`nested::Program`](crate::nested::Program).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Program<W: Setting> {
+    /// The machine, and who is on it.
+    pub world: W,
+    /// What happens, in order.
+    pub steps: Vec<W::Step>,
+}
+
+impl<W: Setting> fmt::Display for Program<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.world.fmt(f)?;
+        write!(f, "{}", self.world)?;
         self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
     }
 }
 
-impl FromStr for Program {
+impl<W: Setting> FromStr for Program<W> {
     type Err = ParseError;
 
     /// Reads what [`Display`](fmt::Display) writes; empty lines and lines that begin with `#` count for nothing.
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let mut world = None;
+        let mut world: Option<W> = None;
         let mut steps = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
@@ -51,21 +70,20 @@ impl FromStr for Program {
                 continue;
             }
             let fields = Fields::new(index + 1, line);
-            match (fields.verb, &mut world) {
-                ("world", _) => world = Some(World::parse(&fields)?),
-                (_, None) => return Err(fields.error("a program begins with a world".to_owned())),
-                ("vm", Some(world)) => world.vms.push(VmShape::parse(&fields)?),
-                _ => steps.push(Step::parse(&fields)?),
+            match &mut world {
+                _ if fields.verb == "world" => world = Some(W::begin(&fields)?),
+                None => return Err(fields.error("a program begins with a world".to_owned())),
+                Some(world) => {
+                    if !world.take_in(&fields)? {
+                        steps.push(W::step(&fields)?);
+                    }
+                }
             }
         }
         let line = text.lines().count();
-        let world: World = world.ok_or_else(|| ParseError {
-            line,
-            message: "a program begins with a world".to_owned(),
-        })?;
-        world
-            .check()
-            .map_err(|message| ParseError { line, message })?;
+        let error = |message| ParseError { line, message };
+        let world = world.ok_or_else(|| error("a program begins with a world".to_owned()))?;
+        world.check().map_err(error)?;
         Ok(Self { world, steps })
     }
 }

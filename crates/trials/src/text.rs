@@ -21,7 +21,7 @@ impl std::error::Error for ParseError {}
 
 /// One line.
 #[derive(Clone, Debug)]
-pub(crate) struct Fields<'a> {
+pub struct Fields<'a> {
     line: usize,
     /// The words without `=`.
     pub(crate) verb: &'a str,

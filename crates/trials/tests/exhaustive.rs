@@ -1,7 +1,8 @@
 //! Small worlds: every sequence of a few operations. With less than half the usual number of trials (`DROSTE_TRIALS`, in
 //! percent) sequences are shorter by one.
 
-use droste_trials::{Program, Report, Step, run, shrink};
+use droste_trials::stage2::{Program, Step, run};
+use droste_trials::{Report, shrink};
 
 /// Runs all sequences of up to `length` of the steps of a program, after those of `before`.
 fn sequences(world: &str, before: &str, alphabet: &str, length: usize) -> Report {

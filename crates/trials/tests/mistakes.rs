@@ -18,7 +18,8 @@ use droste_stage2::{
     Attributes, Context, Decision, Dsb, Error, Fault, Geometry, Machine, Mapping, Outcome,
     PageCache, Privilege, Slot, Slots, Table, Users, VcpuId, VmidAllocator,
 };
-use droste_trials::{Failure, Pool, Problem, Program, Sabotage, Verb, run, run_with};
+use droste_trials::stage2::{Failure, Program, run, run_with};
+use droste_trials::{Pool, Problem, Sabotage, Verb};
 
 const RAM: u64 = 0x4000_0000;
 const MEMORY: u64 = 0x1_0000_0000;

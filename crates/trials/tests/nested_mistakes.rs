@@ -2,8 +2,8 @@
 //! done wrong.
 
 use droste_mmu_model::Rule;
-use droste_trials::nested::{Lapse, Program, Sabotage, run, run_with};
-use droste_trials::{Failure, Problem};
+use droste_trials::Problem;
+use droste_trials::nested::{Failure, Lapse, Program, Sabotage, run, run_with};
 
 /// The hardware that the programs run on, the same features shown to L1.
 const HARDWARE: [&str; 4] = ["", "ttl,range", "af,dirty", "ttl,range,xnx,fwb,af,vmid16"];

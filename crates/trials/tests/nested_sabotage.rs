@@ -1,13 +1,13 @@
 //! Every verb and every duty around `droste-nested` is there for a reason: without it some nested program fails.
 
-use droste_trials::nested::{Lapse, Program, Sabotage, generate, run_with};
-use droste_trials::{Choices, Failure, Problem, Sabotage as OfMachine, Verb};
+use droste_trials::nested::{Failure, Lapse, Sabotage, generate, run_with};
+use droste_trials::{Choices, Problem, Sabotage as OfMachine, Verb};
 
 const SEEDS: u64 = 400;
 const LENGTH: usize = 200;
 
 /// The first failure among random programs.
-fn found(sabotage: Sabotage) -> Option<Box<Failure<Program>>> {
+fn found(sabotage: Sabotage) -> Option<Box<Failure>> {
     (0..SEEDS).find_map(|seed| {
         let program = generate(&mut Choices::seeded(seed), LENGTH);
         run_with(&program, sabotage).err()

@@ -4,7 +4,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use droste_trials::{Choices, Report, Stopwatch, generate, run, shrink};
+use droste_trials::stage2::{generate, run};
+use droste_trials::{Choices, Report, Stopwatch, shrink};
 
 const LENGTH: usize = 200;
 const PROGRAMS: u64 = 920;

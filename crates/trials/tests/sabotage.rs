@@ -1,6 +1,7 @@
 //! Every verb is there for a reason: with it left out, now and then or always, some program fails.
 
-use droste_trials::{Choices, Failure, Sabotage, Verb, generate, run_with};
+use droste_trials::stage2::{Failure, generate, run_with};
+use droste_trials::{Choices, Sabotage, Verb};
 
 /// The first failure among random programs.
 fn found(sabotage: Sabotage) -> Option<Box<Failure>> {

@@ -33,19 +33,6 @@ const CONTROLS: [Control; 5] = [
     Control::IchHcr,
 ];
 
-fn encodings() -> impl Iterator<Item = SysReg> {
-    (0..=u16::MAX).map(|bits| {
-        let field = |shift: u16, mask: u16| (bits >> shift & mask) as u8;
-        SysReg::new(
-            field(14, 3),
-            field(11, 7),
-            field(7, 15),
-            field(3, 15),
-            field(0, 7),
-        )
-    })
-}
-
 fn traps() -> impl Iterator<Item = Trap> {
     let of_rows = rows().iter().flat_map(|row| row.traps);
     let of_instructions = INSTRUCTIONS.into_iter().flat_map(instructions);
@@ -99,7 +86,7 @@ fn access(register: SysReg, direction: Direction) -> Event {
 fn events() -> Vec<Event> {
     let directions = [Direction::Read, Direction::Write];
     let firsts = rows().iter().map(|row| {
-        let first = encodings().find(|&register| row.matches(register));
+        let first = SysReg::all().find(|&register| row.matches(register));
         first.expect("a row means something")
     });
     let accesses = firsts.flat_map(|register| directions.map(|d| access(register, d)));

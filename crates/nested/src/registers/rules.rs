@@ -13,6 +13,7 @@ use droste_arm64::sysreg::{
 };
 use droste_arm64::vncr::{Nv1, Slot, slot};
 
+use super::nvhe::SCTLR_COMMON;
 use super::{VirtualEl2, place_in};
 
 /// Where a register's value is.
@@ -245,18 +246,6 @@ const TFP: u64 = 1 << 10;
 /// CPTR_EL2 with E2H = 0: RES1, TSM and TZ among them where there is neither SME nor SVE.
 const CPTR_ONES: u64 = 0x33ff;
 
-/// SCTLR_EL2 with E2H = 0: M, A, C, SA, nAA, EOS, I, EnDB, WXN, IESB, EIS, EE, EnDA, EnIB, EnIA, BT and DSSBS.
-const SCTLR_NVHE: u64 = 0xf
-    | 1 << 6
-    | 3 << 11
-    | 1 << 13
-    | 1 << 19
-    | 3 << 21
-    | 1 << 25
-    | 1 << 27
-    | 3 << 30
-    | 1 << 36
-    | 1 << 44;
 /// The bits of SCTLR_EL2 that are RES1 with E2H = 0, EIS and EOS aside.
 const SCTLR_ONES: u64 = 0x3085_0030;
 /// SCTLR_EL2 after reset: everything off that can be, and what Armv8.0 has as RES1.
@@ -300,14 +289,6 @@ macro_rules! rules {
         }),*]
     };
 }
-macro_rules! or {
-    ($default:expr) => {
-        $default
-    };
-    ($default:expr, $given:expr) => {
-        $given
-    };
-}
 
 const ZERO: Reset = Reset::Value(0);
 const ICH_AP0R: SysReg = SysReg::new(3, 4, 12, 8, 0);
@@ -341,7 +322,7 @@ pub(super) static RULES: [Rule; 41] = rules! {
     CNTHCTL_EL2: Layout { home: Home::Split { twin: CNTKCTL_EL1, mask: CNTKCTL }, writable: CNTHCTL_VHE, ones: 0 }
         => file(CNTHCTL_NVHE, 0); ZERO; [Traps, Timers];
         "CNTKCTL_EL1 is the twin as far as it goes; with E2H = 0 it stays L1's EL1's, and the event stream with it";
-    SCTLR_EL2: twin(SCTLR_EL1, ALL) => file(SCTLR_NVHE, SCTLR_ONES); Reset::Value(SCTLR_RESET); [HostStage1];
+    SCTLR_EL2: twin(SCTLR_EL1, ALL) => file(SCTLR_COMMON, SCTLR_ONES); Reset::Value(SCTLR_RESET); [HostStage1];
         "with E2H = 1 laid out as SCTLR_EL1, which masks";
     TCR_EL2: twin(TCR_EL1, ALL) => file(TCR_NVHE, TCR_ONES); ZERO; [HostStage1];
         "with E2H = 1 laid out as TCR_EL1, which masks";

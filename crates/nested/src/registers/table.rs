@@ -107,14 +107,6 @@ macro_rules! rows {
         }),*]
     };
 }
-macro_rules! or {
-    ($default:expr) => {
-        $default
-    };
-    ($default:expr, $given:expr) => {
-        $given
-    };
-}
 
 // DDI 0487, D24.2, D24.3 and D24.10, the accessibility of each register, and D8.14; IHI 0069, 12.4.
 static ROWS: &[Row] = rows! {

@@ -16,30 +16,16 @@ use droste_arm64::vncr::{RegisterPage, SLOTS, slot};
 
 const KINDS: [VirtualEl2; 2] = [VirtualEl2::Vhe, VirtualEl2::Nvhe];
 
-/// Every encoding there is.
-fn encodings() -> impl Iterator<Item = SysReg> {
-    (0..=u16::MAX).map(|bits| {
-        let field = |shift: u16, mask: u16| (bits >> shift & mask) as u8;
-        SysReg::new(
-            field(14, 3),
-            field(11, 7),
-            field(7, 15),
-            field(3, 15),
-            field(0, 7),
-        )
-    })
-}
-
 /// The way of every encoding, found once.
 fn ways(el2: VirtualEl2) -> &'static [(SysReg, Way)] {
     static WAYS: LazyLock<[Vec<(SysReg, Way)>; 2]> =
-        LazyLock::new(|| KINDS.map(|el2| encodings().map(|r| (r, way(r, el2))).collect()));
+        LazyLock::new(|| KINDS.map(|el2| SysReg::all().map(|r| (r, way(r, el2))).collect()));
     &WAYS[usize::from(el2 == VirtualEl2::Nvhe)]
 }
 
 #[test]
 fn no_encoding_is_in_two_rows_and_every_row_says_why() {
-    for register in encodings() {
+    for register in SysReg::all() {
         let hits: Vec<_> = rows().iter().filter(|row| row.matches(register)).collect();
         assert!(hits.len() <= 1, "{register} {hits:?}");
     }
@@ -103,7 +89,7 @@ fn what_the_page_has_is_in_memory_or_belongs_to_a_hidden_feature() {
 
 #[test]
 fn the_index_finds_the_row_of_every_encoding_that_has_one() {
-    for register in encodings() {
+    for register in SysReg::all() {
         let searched = rows().iter().find(|row| row.matches(register));
         let found = table::find(register);
         if register.op0() == 2 {
@@ -151,7 +137,7 @@ fn redirection_is_as_the_architecture_has_it() {
 
 #[test]
 fn without_vhe_there_are_no_aliases_and_no_second_table() {
-    for register in encodings().filter(|register| register.op0() >= 2 && register.op1() == 5) {
+    for register in SysReg::all().filter(|register| register.op0() >= 2 && register.op1() == 5) {
         assert_eq!(
             way(register, VirtualEl2::Nvhe),
             Way::Undefined,
@@ -220,7 +206,7 @@ fn every_rule_is_reached_and_keeps_nothing_of_bits_that_are_fixed() {
 
 #[test]
 fn no_register_is_in_two_rules() {
-    for register in encodings() {
+    for register in SysReg::all() {
         let hits = rules()
             .iter()
             .filter(|rule| place_in(rule.register, rule.count, register).is_some());

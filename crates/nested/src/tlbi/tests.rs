@@ -101,15 +101,6 @@ fn name(instruction: Instruction) -> String {
     form + scope
 }
 
-/// All encodings of system instructions and registers.
-fn encodings() -> impl Iterator<Item = SysReg> {
-    (0..=u16::MAX).map(|bits| {
-        let [high, low] = bits.to_be_bytes();
-        let crn = high << 1 & 15 | low >> 7;
-        SysReg::new(high >> 6, high >> 3 & 7, crn, low >> 3 & 15, low & 7)
-    })
-}
-
 fn expected(encoding: SysReg) -> Option<&'static str> {
     let place = (encoding.op1(), encoding.crm(), encoding.op2());
     NAMES
@@ -121,7 +112,7 @@ fn expected(encoding: SysReg) -> Option<&'static str> {
 #[test]
 fn every_encoding_is_the_instruction_of_the_manual_or_none() {
     let mut count = 0;
-    for encoding in encodings() {
+    for encoding in SysReg::all() {
         let is_tlbi = encoding.op0() == 1 && matches!(encoding.crn(), 8 | 9);
         let wanted = expected(encoding).filter(|_| is_tlbi);
         let found = Instruction::decode(encoding, VirtualLevel::El2, &rich());
@@ -141,7 +132,7 @@ fn what_is_not_advertised_is_undefined() {
     outer_only.ids.isar0 = 1 << 56;
     let mut nxs = plain();
     nxs.isar1 = 1 << 56;
-    for encoding in encodings() {
+    for encoding in SysReg::all() {
         let decode =
             |advertised: &Advertised| Instruction::decode(encoding, VirtualLevel::El2, advertised);
         let Some(all) = decode(&rich()) else {
@@ -162,7 +153,7 @@ fn what_is_not_advertised_is_undefined() {
 
 #[test]
 fn el1_has_the_forms_of_its_own_regime() {
-    for encoding in encodings() {
+    for encoding in SysReg::all() {
         let at = |level| Instruction::decode(encoding, level, &rich());
         let expected = at(VirtualLevel::El2).filter(|_| encoding.op1() == 0);
         assert_eq!(at(VirtualLevel::El1), expected);
@@ -189,7 +180,7 @@ fn meaning(
     level: VirtualLevel,
     registers: &StageTwoRegisters,
 ) -> Invalidation {
-    let encoding = encodings()
+    let encoding = SysReg::all()
         .filter(|encoding| encoding.op0() == 1 && encoding.crn() == 8)
         .find(|&encoding| expected(encoding) == Some(named))
         .expect("a name of the list");

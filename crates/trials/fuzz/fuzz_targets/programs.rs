@@ -2,7 +2,8 @@
 
 #![no_main]
 
-use droste_trials::{Choices, generate, run, shrink};
+use droste_trials::stage2::{generate, run};
+use droste_trials::{Choices, shrink};
 use libfuzzer_sys::fuzz_target;
 
 /// Steps of a program.

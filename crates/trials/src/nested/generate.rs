@@ -10,8 +10,8 @@ use crate::nested::layout::LEAF_TABLES;
 use crate::nested::operation::{Operation, Order, Step, Write};
 use crate::nested::program::Program;
 use crate::nested::world::World;
-use crate::operation::{Area, Operation as OfMemory};
-use crate::world::Feature;
+use crate::stage2::operation::{Area, Operation as OfMemory};
+use crate::stage2::world::Feature;
 
 mod host;
 mod invalidations;

@@ -6,7 +6,7 @@ use droste_arm64::{Ipa, Va};
 use droste_mmu_model::{AccessKind, Tagging};
 
 use crate::nested::tlbi::L1Tlbi;
-use crate::operation::{KINDS, Operation as OfMemory};
+use crate::stage2::operation::{KINDS, Operation as OfMemory};
 use crate::text::{Fields, ParseError, name_of};
 
 /// One operation, by one CPU.

@@ -1,12 +1,9 @@
-//! A nested program as a value that can be written down, read, run and shrunk.
+//! A program of this wing.
 
-use std::fmt;
-use std::str::FromStr;
-
-use crate::failure::Trial;
 use crate::nested::layout::TableShape;
 use crate::nested::operation::Step;
 use crate::nested::world::{Space, World};
+use crate::program::Setting;
 use crate::text::{Fields, ParseError};
 
 /// A program for [`run`](crate::nested::run).
@@ -28,86 +25,36 @@ use crate::text::{Fields, ParseError};
 /// // Two faults of one access: the canonical table first, then the shadow.
 /// assert_eq!(run(&program).unwrap().faults, 2);
 /// ```
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Program {
-    /// The machine, L1 and its guests.
-    pub world: World,
-    /// What happens, in order.
-    pub steps: Vec<Step>,
-}
+pub type Program = crate::Program<World>;
 
-impl fmt::Display for Program {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.world.fmt(f)?;
-        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
-    }
-}
+/// Such a program that failed.
+pub type Failure = crate::Failure<World>;
 
-impl FromStr for Program {
-    type Err = ParseError;
-
-    /// Reads what [`Display`](fmt::Display) writes; empty lines and lines that begin with `#` count for nothing.
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        let mut world: Option<World> = None;
-        let mut steps = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let fields = Fields::new(index + 1, line);
-            match (fields.verb, &mut world) {
-                ("world", _) => world = Some(World::parse(&fields)?),
-                (_, None) => return Err(fields.error("a program begins with a world".to_owned())),
-                ("l1", Some(world)) => world.parse_l1(&fields)?,
-                ("table", Some(world)) => world.tables.push(TableShape::parse(&fields)?),
-                ("space", Some(world)) => world.spaces.push(Space::parse(&fields)?),
-                _ => steps.push(Step::parse(&fields)?),
-            }
-        }
-        let line = text.lines().count();
-        let world = world.ok_or_else(|| ParseError {
-            line,
-            message: "a program begins with a world".to_owned(),
-        })?;
-        world
-            .check()
-            .map_err(|message| ParseError { line, message })?;
-        Ok(Self { world, steps })
-    }
-}
-
-impl Trial for Program {
+impl Setting for World {
     type Step = Step;
 
-    fn steps(&self) -> &Vec<Step> {
-        &self.steps
+    fn begin(fields: &Fields<'_>) -> Result<Self, ParseError> {
+        Self::parse(fields)
     }
 
-    fn steps_mut(&mut self) -> &mut Vec<Step> {
-        &mut self.steps
+    fn take_in(&mut self, fields: &Fields<'_>) -> Result<bool, ParseError> {
+        match fields.verb {
+            "l1" => self.parse_l1(fields)?,
+            "table" => self.tables.push(TableShape::parse(fields)?),
+            "space" => self.spaces.push(Space::parse(fields)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
-    fn plainer(&self) -> Vec<Self> {
-        let with = |world| Self {
-            world,
-            steps: self.steps.clone(),
-        };
-        self.world.plainer().into_iter().map(with).collect()
+    fn step(fields: &Fields<'_>) -> Result<Step, ParseError> {
+        Step::parse(fields)
     }
 
-    fn smaller(step: Step) -> Vec<Step> {
-        let operations = step.operation.smaller().into_iter();
-        let operations = operations.map(|operation| Step { operation, ..step });
-        [Step { cpu: 0, ..step }]
-            .into_iter()
-            .chain(operations)
-            .collect()
+    fn check(&self) -> Result<(), String> {
+        Self::check(self)
     }
-}
 
-impl World {
-    /// This with less, each time of one thing.
     fn plainer(&self) -> Vec<Self> {
         let machines = self.machine.plainer().into_iter().map(|machine| Self {
             machine,
@@ -133,5 +80,14 @@ impl World {
             world
         });
         machines.chain(without).chain(others).collect()
+    }
+
+    fn smaller(step: Step) -> Vec<Step> {
+        let operations = step.operation.smaller().into_iter();
+        let operations = operations.map(|operation| Step { operation, ..step });
+        [Step { cpu: 0, ..step }]
+            .into_iter()
+            .chain(operations)
+            .collect()
     }
 }

@@ -13,10 +13,9 @@ use std::cell::{Cell, RefCell};
 
 use droste_mmu_model::Model;
 
-use crate::failure::{Failure, Problem, Report};
-use crate::nested::Program;
+use crate::failure::{Problem, Report, guarded};
 use crate::nested::operation::{Operation, Step};
-use crate::run::guarded;
+use crate::nested::program::{Failure, Program};
 use hypervisor::Run;
 
 /// A duty that the hypervisor around the crate fails to do.
@@ -56,7 +55,7 @@ pub enum Sabotage {
 ///
 /// # Errors
 /// What was broken first.
-pub fn run(program: &Program) -> Result<Report, Box<Failure<Program>>> {
+pub fn run(program: &Program) -> Result<Report, Box<Failure>> {
     run_with(program, Sabotage::None)
 }
 
@@ -64,10 +63,8 @@ pub fn run(program: &Program) -> Result<Report, Box<Failure<Program>>> {
 ///
 /// # Errors
 /// What was broken first.
-pub fn run_with(program: &Program, sabotage: Sabotage) -> Result<Report, Box<Failure<Program>>> {
-    guarded(program, program.world.check(), |at| {
-        execute(program, sabotage, at)
-    })
+pub fn run_with(program: &Program, sabotage: Sabotage) -> Result<Report, Box<Failure>> {
+    guarded(program, |at| execute(program, sabotage, at))
 }
 
 fn execute(program: &Program, sabotage: Sabotage, at: &Cell<usize>) -> Result<Report, Problem> {

@@ -9,8 +9,8 @@ use droste_stage2::Geometry;
 
 use crate::nested::layout::{Room, SHAPES, TableShape, rooms};
 use crate::nested::operation::Order;
+use crate::stage2::world::{Feature, MAX_CPUS, World as Machine};
 use crate::text::{Fields, ParseError, name_of};
-use crate::world::{Feature, MAX_CPUS, World as Machine};
 
 /// Bits of an address that L1 takes for physical.
 pub(crate) const PHYSICAL_BITS: u32 = 40;

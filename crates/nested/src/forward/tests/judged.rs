@@ -142,7 +142,7 @@ fn el0_reaches_only_what_is_el0_s_or_implementation_defined() {
         ich_hcr: ICH_HCR_SET,
     };
     for row in rows() {
-        let register = encodings().find(|&register| row.matches(register));
+        let register = SysReg::all().find(|&register| row.matches(register));
         let register = register.expect("a row means something");
         for direction in [Direction::Read, Direction::Write] {
             let event = access(register, direction);

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn no_encoding_is_in_two_rows() {
-    for register in encodings() {
+    for register in SysReg::all() {
         let hits: Vec<_> = rows().iter().filter(|row| row.matches(register)).collect();
         assert!(hits.len() <= 1, "{register} {hits:?}");
     }
@@ -16,7 +16,7 @@ fn with_every_bit_idle_nothing_is_forwarded() {
         for tge in [0, hcr::TGE] {
             let mut controls = idle(el2);
             controls.hcr |= tge;
-            for register in encodings() {
+            for register in SysReg::all() {
                 let row = rows().iter().find(|row| row.matches(register));
                 if row.is_none() {
                     let event = access(register, Direction::Write);

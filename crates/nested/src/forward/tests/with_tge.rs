@@ -84,7 +84,7 @@ fn what_l0_s_own_traps_take_of_el0_is_undefined_with_tge() {
 
 #[test]
 fn what_both_may_have_trapped_is_told_by_sctlr_el1() {
-    for register in encodings().filter(|register| matches!(register.crn(), 11 | 15)) {
+    for register in SysReg::all().filter(|register| matches!(register.crn(), 11 | 15)) {
         let is_there = matches!(register.op0(), 1 | 3);
         let event = access(register, Direction::Read);
         assert!(!is_routed(event, Level::El0, &under_tge(), !SCTLR_TIDCP));
@@ -114,7 +114,7 @@ fn what_both_may_have_trapped_is_told_by_sctlr_el1() {
 
 #[test]
 fn beside_identification_el1_s_controls_are_for_what_el0_has() {
-    for register in encodings() {
+    for register in SysReg::all() {
         let hits = of_el1().iter().filter(|row| row.matches(register)).count();
         assert!(hits <= 1, "{register}");
         // FEAT_IDST alone is for what EL0 has not.

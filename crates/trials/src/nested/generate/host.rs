@@ -6,8 +6,8 @@ use droste_stage2::{Attributes, DirtyLog, Slot};
 
 use super::{Author, ODD, RAM, ROM, SLOTS};
 use crate::nested::operation::Operation;
-use crate::operation::{Area, Operation as OfMemory};
-use crate::world::Feature;
+use crate::stage2::operation::{Area, Operation as OfMemory};
+use crate::stage2::world::Feature;
 
 impl Author<'_, '_, '_> {
     /// All VMIDs but a few go to others, so that they run out here or soon, and who enters gets a number that somebody

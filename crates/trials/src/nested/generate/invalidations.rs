@@ -7,7 +7,7 @@ use super::{At, Author};
 use crate::nested::operation::Operation;
 use crate::nested::tlbi::{L1Tlbi, NAMES, OF_EL1};
 use crate::nested::world::World;
-use crate::world::Feature;
+use crate::stage2::world::Feature;
 
 impl Author<'_, '_, '_> {
     fn scope(&mut self) -> Scope {

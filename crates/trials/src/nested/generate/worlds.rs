@@ -5,7 +5,7 @@ use droste_arm64::PaRange;
 use crate::choices::Choices;
 use crate::nested::layout::{SHAPES, TableShape};
 use crate::nested::world::{Space, Updates, World};
-use crate::world::{Feature, World as Machine};
+use crate::stage2::world::{Feature, World as Machine};
 
 /// Any machine, L1 and guests of it.
 pub(super) fn world(choices: &mut Choices<'_>) -> World {

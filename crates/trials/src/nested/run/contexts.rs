@@ -11,7 +11,7 @@ use droste_stage2::{Context, Dsb, Machine, Regime, VcpuId, under};
 use crate::nested::run::Lapse;
 use crate::nested::run::hypervisor::{Hands, Holder, Inside, OneCpu, Run, Supply};
 use crate::nested::world::{ROOT_BYTES, World};
-use crate::world::MAX_CPUS;
+use crate::stage2::world::MAX_CPUS;
 
 impl<'m> Run<'m> {
     /// A virtual CPU enters one of L1's guests here; it leaves the CPU where it was.

@@ -13,8 +13,8 @@ use crate::failure::Problem;
 use crate::nested::run::Lapse;
 use crate::nested::run::hypervisor::{Hands, Holder, Inside, Pending, Run};
 use crate::nested::run::judge::{L1Memory, has_flags};
-use crate::oracle::Rights;
-use crate::world::MAX_CPUS;
+use crate::stage2::oracle::Rights;
+use crate::stage2::world::MAX_CPUS;
 
 /// How a fault came out.
 pub(super) enum Answered {

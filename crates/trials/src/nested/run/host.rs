@@ -9,7 +9,7 @@ use crate::failure::Problem;
 use crate::nested::operation::{Operation, Step};
 use crate::nested::run::Lapse;
 use crate::nested::run::hypervisor::{Hands, Run, Supply};
-use crate::operation::{Area, Operation as OfMemory};
+use crate::stage2::operation::{Area, Operation as OfMemory};
 
 const KINDS: [AccessKind; 4] = [
     AccessKind::Read,

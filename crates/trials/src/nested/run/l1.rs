@@ -8,7 +8,7 @@ use crate::nested::operation::{Order, Write};
 use crate::nested::run::Lapse;
 use crate::nested::run::hypervisor::{Hands, Run};
 use crate::nested::tlbi::L1Tlbi;
-use crate::world::Feature;
+use crate::stage2::world::Feature;
 
 impl<'m> Run<'m> {
     pub(super) fn write(&mut self, write: &Write) {

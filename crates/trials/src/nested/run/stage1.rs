@@ -12,7 +12,7 @@ use droste_stage2::{Dsb, Machine as _, Regime, under};
 
 use crate::nested::run::hypervisor::{Hands, Inside, Run};
 use crate::nested::world::World;
-use crate::world::{Feature, MAX_CPUS};
+use crate::stage2::world::{Feature, MAX_CPUS};
 
 const PAGE: u64 = 4096;
 

@@ -13,11 +13,11 @@ use droste_stage2::{
 
 use crate::choices::Choices;
 use crate::failure::Report;
-use crate::operation::Step;
-use crate::oracle::{Marks, Oracle};
 use crate::sabotage::{Hindered, Sabotage};
+use crate::stage2::operation::Step;
+use crate::stage2::oracle::{Marks, Oracle};
+use crate::stage2::world::{Feature, MAX_CPUS, World};
 use crate::supply::{Apart, Stock};
-use crate::world::{Feature, MAX_CPUS, World};
 
 /// HCR_EL2.FB and BSU = Inner Shareable, as [`droste_stage2::context`] asks.
 const HCR: u64 = 1 << 9 | 1 << 10;

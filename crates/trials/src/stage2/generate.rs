@@ -7,9 +7,9 @@ use droste_mmu_model::AccessKind;
 use droste_stage2::{Attributes, DirtyLog, Geometry, Mapping, Memory, Runs, Slot};
 
 use crate::choices::Choices;
-use crate::operation::{Area, GuestTlbi, Operation, Step};
-use crate::program::Program;
-use crate::world::{Feature, VmShape, World};
+use crate::stage2::operation::{Area, GuestTlbi, Operation, Step};
+use crate::stage2::program::Program;
+use crate::stage2::world::{Feature, VmShape, World};
 
 /// A program of at most `length` steps. Bytes end it when they end.
 pub fn generate(choices: &mut Choices<'_>, length: usize) -> Program {

@@ -9,8 +9,8 @@ use droste_arm64::{Ipa, Pa};
 use droste_mmu_model::{AccessKind, Allowed};
 use droste_stage2::{Attributes, DirtyLog, Error, Mapping, Memory, Slot};
 
-use crate::operation::Area;
-use crate::ranges::Ranges;
+use crate::stage2::operation::Area;
+use crate::stage2::ranges::Ranges;
 
 /// A set of kinds of access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,9 +4,9 @@ use droste_arm64::Ipa;
 use droste_stage2::{Attributes, DirtyLog, Error, Slot};
 
 use crate::failure::Problem;
-use crate::operation::Area;
-use crate::oracle::Rights;
-use crate::run::machine::Run;
+use crate::stage2::operation::Area;
+use crate::stage2::oracle::Rights;
+use crate::stage2::run::machine::Run;
 
 fn same<T: PartialEq + std::fmt::Debug>(
     what: &'static str,

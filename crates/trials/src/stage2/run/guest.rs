@@ -8,9 +8,9 @@ use droste_mmu_model::{
 use droste_stage2::{Decision, Dsb, Error, Fault, Outcome as Answer, Privilege, Reason, handle};
 
 use crate::failure::Problem;
-use crate::operation::GuestTlbi;
-use crate::oracle::Verdict;
-use crate::run::machine::{Decided, Inside, Run};
+use crate::stage2::operation::GuestTlbi;
+use crate::stage2::oracle::Verdict;
+use crate::stage2::run::machine::{Decided, Inside, Run};
 use crate::syndrome::{CONFLICT, abort, esr};
 
 /// An access that is made again more often makes no progress.

@@ -8,9 +8,9 @@ use droste_mmu_model::AccessKind;
 use droste_stage2::{Attributes, Memory, scheme};
 
 use crate::failure::{Problem, Report};
-use crate::operation::Step;
-use crate::oracle::{Known, Rights};
-use crate::run::machine::Run;
+use crate::stage2::operation::Step;
+use crate::stage2::oracle::{Known, Rights};
+use crate::stage2::run::machine::Run;
 
 /// As many pages of a range are looked at, from its beginning and before its end.
 const PAGES: u64 = 20;

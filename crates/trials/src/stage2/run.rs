@@ -11,17 +11,14 @@ mod machine;
 mod slots;
 mod tables;
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use droste_mmu_model::Model;
 
-use crate::Program;
-use crate::failure::Trial;
-use crate::failure::{Failure, Problem, Report};
-use crate::operation::{Operation, Step};
+use crate::failure::{Problem, Report, guarded};
 use crate::sabotage::Sabotage;
+use crate::stage2::operation::{Operation, Step};
+use crate::stage2::program::{Failure, Program};
 use machine::Run;
 
 /// Runs a program.
@@ -37,37 +34,7 @@ pub fn run(program: &Program) -> Result<Report, Box<Failure>> {
 /// # Errors
 /// What was broken first.
 pub fn run_with(program: &Program, sabotage: Sabotage) -> Result<Report, Box<Failure>> {
-    guarded(program, program.world.check(), |at| {
-        execute(program, sabotage, at)
-    })
-}
-
-/// Executes a program whose world was checked, and makes a failure of what goes wrong, panics too. The execution says
-/// at which step it is.
-pub(crate) fn guarded<P: Trial>(
-    program: &P,
-    check: Result<(), String>,
-    execute: impl FnOnce(&Cell<usize>) -> Result<Report, Problem>,
-) -> Result<Report, Box<Failure<P>>> {
-    let at = Cell::new(0);
-    let ran = match check {
-        Err(message) => Err(Problem::World(message)),
-        Ok(()) => catch_unwind(AssertUnwindSafe(|| execute(&at)))
-            .unwrap_or_else(|payload| Err(Problem::Panic(message(payload.as_ref())))),
-    };
-    ran.map_err(|problem| {
-        Box::new(Failure {
-            problem,
-            step: at.get(),
-            program: program.clone(),
-        })
-    })
-}
-
-fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-    text.unwrap_or("without a message").to_owned()
+    guarded(program, |at| execute(program, sabotage, at))
 }
 
 fn execute(program: &Program, sabotage: Sabotage, at: &Cell<usize>) -> Result<Report, Problem> {

@@ -8,10 +8,10 @@ use droste_mmu_model::{Access, AccessKind};
 use droste_stage2::{Attributes, DirtyLog, Dsb, Error, Machine, Mapping, Owed, Table};
 
 use crate::failure::Problem;
-use crate::operation::Area;
-use crate::run::machine::{Hands, Run};
+use crate::stage2::operation::Area;
+use crate::stage2::run::machine::{Hands, Run};
+use crate::stage2::world::Feature;
 use crate::supply::Stock;
-use crate::world::Feature;
 
 /// What an operation must come to, but for a lack of pages.
 fn judge(
