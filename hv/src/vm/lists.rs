@@ -20,7 +20,6 @@ pub(crate) fn fill(state: &mut VcpuState, gic: &mut Gic) {
 }
 
 /// Deactivates physical interrupts that the loaded virtual CPU has ended in a way that hardware does not see.
-#[inline]
 pub(crate) fn deactivate_owed(gic: &mut Gic, me: usize) {
     while let Some(intid) = gic.take_deactivation(me) {
         gic::deactivate(intid.number() as u32);
@@ -30,13 +29,6 @@ pub(crate) fn deactivate_owed(gic: &mut Gic, me: usize) {
 /// Puts the first `used` of `lists` into the hardware, of which `before` may hold something, and nothing into others.
 #[inline]
 pub(crate) fn write_lists(before: &mut usize, lists: &[u64; MAX_LIST_REGISTERS], used: usize) {
-    if used | *before != 0 {
-        write_some_lists(before, lists, used);
-    }
-}
-
-#[inline(never)]
-fn write_some_lists(before: &mut usize, lists: &[u64; MAX_LIST_REGISTERS], used: usize) {
     for (n, list) in lists.iter().enumerate().take(used) {
         gic::write_list_register(n, *list);
     }
@@ -47,7 +39,6 @@ fn write_some_lists(before: &mut usize, lists: &[u64; MAX_LIST_REGISTERS], used:
 }
 
 /// Takes the loaded virtual CPU's own list registers back.
-#[inline]
 pub(crate) fn fold(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     read_lists(state.lists_used, &mut state.lists);
     gic.fold(state.vcpu.index, &state.lists, gic::unlisted_ends())

@@ -54,34 +54,20 @@ impl Gic {
     /// # Panics
     /// If the last fill of `vcpu` was not folded, or the last [`enter_nested`](Self::enter_nested) not left: its
     /// interrupts would be delivered twice.
-    #[inline]
     pub fn fill(&mut self, vcpu: usize, vmcr: Vmcr, lrs: &mut [u64; MAX_LIST_REGISTERS]) -> Fill {
         let state = &mut self.vcpus[vcpu];
         assert!(state.used == 0, "a fill follows a fold");
         assert!(!state.shadow.is_entered, "the guest's own guest was left");
         state.is_stale = false;
-        let fill = Fill {
+        let mut fill = Fill {
             hcr: state.traps,
             has_deactivations: state.owed_summary != 0,
             ..Fill::default()
         };
-        if state.summary == 0 {
+        let summary = state.summary;
+        if summary == 0 {
             return fill;
         }
-        self.fill_wanted(vcpu, vmcr, lrs, fill)
-    }
-
-    /// A fill of what is wanted, beside what `fill` asks for.
-    #[inline(never)]
-    fn fill_wanted(
-        &mut self,
-        vcpu: usize,
-        vmcr: Vmcr,
-        lrs: &mut [u64; MAX_LIST_REGISTERS],
-        mut fill: Fill,
-    ) -> Fill {
-        let state = &self.vcpus[vcpu];
-        let summary = state.summary;
         if let Some(intid) = state.only_private() {
             self.list(vcpu, intid, lrs);
         } else if state.count_wanted() > self.list_registers {
@@ -112,21 +98,7 @@ impl Gic {
     /// ICH_HCR_EL2. A second fold without a fill between does nothing.
     ///
     /// The kicked may include others: an interrupt that the guest rerouted meanwhile moves on now.
-    #[inline]
     pub fn fold(
-        &mut self,
-        vcpu: usize,
-        lrs: &[u64; MAX_LIST_REGISTERS],
-        unlisted_ends: u32,
-    ) -> Kicks {
-        if self.vcpus[vcpu].used == 0 && unlisted_ends == 0 {
-            return Kicks::NONE;
-        }
-        self.fold_listed(vcpu, lrs, unlisted_ends)
-    }
-
-    #[inline(never)]
-    fn fold_listed(
         &mut self,
         vcpu: usize,
         lrs: &[u64; MAX_LIST_REGISTERS],

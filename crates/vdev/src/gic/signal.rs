@@ -61,16 +61,7 @@ impl Gic {
     /// Exact after a [`fold`](Self::fold) or [`leave_nested`](Self::leave_nested). What this gives and what a
     /// [`fill`](Self::fill) makes hardware signal are the same, so that a virtual CPU that takes an exception for it
     /// finds its interrupt.
-    #[inline]
     pub fn signal(&self, vcpu: usize, interface: &Interface, vtr: Vtr) -> Option<Signal> {
-        if self.vcpus[vcpu].summary == 0 {
-            return None;
-        }
-        self.signal_of_wanted(vcpu, interface, vtr)
-    }
-
-    #[inline(never)]
-    fn signal_of_wanted(&self, vcpu: usize, interface: &Interface, vtr: Vtr) -> Option<Signal> {
         let highest = self.highest(vcpu, interface.vmcr)?;
         let is_let_through = highest.is_let_through(interface, vtr);
         is_let_through.then(|| highest.group())

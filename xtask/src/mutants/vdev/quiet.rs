@@ -4,18 +4,6 @@ use crate::mutants::table::{Mutant, mutant};
 
 pub(in crate::mutants) const MUTANTS: &[Mutant] = &[
     mutant(
-        "fold-forgets-unlisted-ends",
-        "gic/lists.rs",
-        "        if self.vcpus[vcpu].used == 0 && unlisted_ends == 0 {",
-        "        if self.vcpus[vcpu].used == 0 {",
-    ),
-    mutant(
-        "fold-forgets-what-is-listed",
-        "gic/lists.rs",
-        "        if self.vcpus[vcpu].used == 0 && unlisted_ends == 0 {",
-        "        if unlisted_ends == 0 {",
-    ),
-    mutant(
         "bare-though-one-has-ended",
         "gic/bare.rs",
         "        let is_bare = Lr(lrs).is_idle()\n",
