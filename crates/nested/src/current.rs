@@ -124,7 +124,7 @@ mod tests {
     const ON: StageTwoRegisters = StageTwoRegisters {
         hcr: hcr::VM,
         sctlr: 0,
-        vtcr: Vtcr(5 << 16 | 1 << 6 | 24),
+        vtcr: Vtcr(5 << 16 | 1 << 6 | 0x18),
         vttbr: Vttbr(7 << 48 | 0x4000_0000),
     };
 

@@ -109,7 +109,7 @@ pub(crate) struct Contexts {
     pools: TicketMutex<Pools>,
     shadows: Vec<RwLock<PlacedShadow>>,
     /// The contexts of the shadows.
-    contexts: Vec<&'static Context<MAX_CPUS>>,
+    of_shadows: Vec<&'static Context<MAX_CPUS>>,
     changes: Changes,
     pages: TicketMutex<Pages>,
     /// By virtual CPU: pages taken ahead.
@@ -151,7 +151,7 @@ impl Contexts {
                 with_table: Pool::new(vec![Entry::UNUSED; count]),
                 without_table: Pool::new(vec![Entry::UNUSED; without_table(vcpus)]),
             }),
-            contexts: shadows.iter().map(|shadow| *shadow.place()).collect(),
+            of_shadows: shadows.iter().map(|shadow| *shadow.place()).collect(),
             shadows: shadows.into_iter().map(RwLock::new).collect(),
             changes: Changes::new(),
             pages: TicketMutex::new(Pages::new(
@@ -236,7 +236,7 @@ impl Contexts {
     pub(crate) fn enter(&self, memory: &GuestMemory, held: &Held, cpu: usize, vcpu: usize) {
         if held.key.has_table() {
             let id = VcpuId(vcpu as u32);
-            self.contexts[held.place.index()].enter(&Hardware, &VMIDS, cpu, id);
+            self.of_shadows[held.place.index()].enter(&Hardware, &VMIDS, cpu, id);
         } else {
             memory.enter(1 + held.place.index(), cpu, vcpu);
         }

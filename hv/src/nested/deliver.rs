@@ -151,7 +151,7 @@ pub(crate) fn to_el1(state: &mut VcpuState, what: Injection) {
 #[inline]
 pub(crate) fn settle(state: &mut VcpuState) {
     let interrupts = &el2(state).interrupts;
-    if interrupts.is_due && interrupts.has_guests_lists {
+    if interrupts.is_due && interrupts.has_guests_lists() {
         take_signal(state);
     }
 }

@@ -16,7 +16,7 @@ use super::{ich, parked};
 use crate::arch::gic;
 use crate::machine::machine;
 use crate::vm::hcr::asked_of_hardware;
-use crate::vm::virtual_el2::{El2, Interrupts};
+use crate::vm::virtual_el2::{El2, Interrupts, ListRegisters};
 use crate::vm::{VcpuState, alarm, el2, lists};
 
 /// The world has changed: `el2.loaded` says to which, and the timers' registers are in the hardware. The list registers
@@ -55,11 +55,11 @@ fn switch_quietly(el2: &mut El2) -> bool {
         ..
     } = el2;
     if *loaded == Loaded::El2 {
-        if !(interrupts.has_guests_lists && interrupts.is_bare) {
+        if interrupts.lists != ListRegisters::Bare {
             return false;
         }
         ich::write_bare(*page, &gic::read_bare());
-        interrupts.has_guests_lists = false;
+        interrupts.lists = ListRegisters::Own;
         gic::write_interface(&interrupts.own);
         gic::set_maintenance(0);
         return true;
@@ -74,8 +74,7 @@ fn switch_quietly(el2: &mut El2) -> bool {
     gic::read_interface(&mut interrupts.own);
     gic::write_bare(&bare);
     interrupts.left = None;
-    interrupts.is_bare = true;
-    interrupts.has_guests_lists = true;
+    interrupts.lists = ListRegisters::Bare;
     interrupts.is_due = false;
     true
 }
@@ -147,7 +146,7 @@ fn take_back(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Kick
     let kicks = if el2(state).has_guests_lists() {
         let kicks = leave(state, gic);
         let interrupts = &mut el2(state).interrupts;
-        interrupts.has_guests_lists = false;
+        interrupts.lists = ListRegisters::Own;
         gic::write_interface(&interrupts.own);
         kicks
     } else {
@@ -179,24 +178,22 @@ pub(crate) fn enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) 
         left,
         guest,
         hardware,
-        is_bare,
         ..
     } = interrupts;
     let bare = ich::bare(*page, *left, gic::size());
-    *is_bare = bare.is_some();
-    let line = if let Some(bare) = bare {
+    let (whose, line) = if let Some(bare) = bare {
         gic::write_bare(&bare);
         lists::write_lists(lists_used, &hardware.lrs, 0);
-        Line::Low
+        (ListRegisters::Bare, Line::Low)
     } else {
         ich::read(*page, guest);
         let (used, line) = gic.enter_nested(vcpu.index, guest, *left, hardware);
         gic::write_interface(&hardware.interface);
         gic::set_virtual_hcr(hardware.hcr);
         lists::write_lists(lists_used, &hardware.lrs, used);
-        line
+        (ListRegisters::Guests, line)
     };
-    interrupts.has_guests_lists = true;
+    interrupts.lists = whose;
     interrupts.is_due = true;
     interrupts.is_quiet = false;
     // Its own alone, and it looks before it is entered.
@@ -210,7 +207,7 @@ pub(crate) fn leave(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
         interrupts, page, ..
     } = el2(state);
     interrupts.is_quiet = false;
-    if interrupts.is_bare {
+    if interrupts.lists == ListRegisters::Bare {
         ich::write_bare(*page, &gic::read_bare());
         // As it was: the line is low.
         return Kicks::NONE;

@@ -252,7 +252,7 @@ impl El2 {
 
     /// Whether the list registers are its guest's.
     pub(crate) fn has_guests_lists(&self) -> bool {
-        self.interrupts.has_guests_lists
+        self.interrupts.has_guests_lists()
     }
 
     /// When the next of its timers fires that is not in the hardware, in ticks of the physical counter.
@@ -300,13 +300,22 @@ impl El2 {
     }
 }
 
+/// Whose the list registers are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ListRegisters {
+    /// Virtual EL2's, or its EL1's.
+    Own,
+    /// Its guest's: virtual EL2 does not run meanwhile.
+    Guests,
+    /// Its guest's, and nothing is in them: what it set is in the page alone.
+    Bare,
+}
+
 /// What of a virtual CPU with EL2 its interrupts are.
 pub(crate) struct Interrupts {
-    /// Whether the list registers are its guest's: virtual EL2 does not run meanwhile.
-    pub(crate) has_guests_lists: bool,
-    /// Whether nothing is in them then, and what is its guest's is in the page alone.
-    pub(crate) is_bare: bool,
-    /// Its own CPU interface, if they are.
+    /// Whose the list registers are.
+    pub(crate) lists: ListRegisters,
+    /// Its own CPU interface, if they are its guest's.
     pub(crate) own: Interface,
     /// Which of its interrupts are its EL1's all the same.
     pub(crate) left: Option<Signal>,
@@ -331,10 +340,15 @@ pub(crate) struct Interrupts {
 }
 
 impl Interrupts {
+    /// Whether the list registers are its guest's.
+    #[inline]
+    pub(crate) fn has_guests_lists(&self) -> bool {
+        self.lists != ListRegisters::Own
+    }
+
     /// Out of reset.
     pub(crate) const RESET: Self = Self {
-        has_guests_lists: false,
-        is_bare: false,
+        lists: ListRegisters::Own,
         is_quiet: false,
         own: Interface::RESET,
         left: None,
