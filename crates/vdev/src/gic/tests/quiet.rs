@@ -1,11 +1,12 @@
 //! A quiet virtual CPU, and what makes it loud.
 
-use super::machine::{ISACTIVER, ISENABLER, Machine, intid};
+use super::machine::{ICPENDR, ISACTIVER, ISENABLER, Machine, intid};
 use super::random::{Event, VCPUS, apply, prepare, violent};
 use crate::Line;
-use crate::gic::{Fill, Ich, Intid, Kicks, TimerSwitch};
+use crate::gic::{Fill, Frame, Ich, Intid, Kicks, TimerSwitch};
 use crate::timer::Pair;
 use alloc::vec::Vec;
+use droste_arm64::esr::AccessSize::Word;
 use proptest::prelude::*;
 
 const PHYSICAL: [Intid; 2] = [Intid::PHYSICAL_TIMER, Intid::VIRTUAL_TIMER];
@@ -123,20 +124,41 @@ fn a_timer_that_is_high_and_disabled_is_not_quiet() {
 fn what_another_makes_active_is_told() {
     let mut machine = Machine::new(2, 0, 4);
     let offset = 0x1_0000 + ISACTIVER;
-    let (frame, size) = (
-        crate::gic::Frame::Redistributors,
-        droste_arm64::esr::AccessSize::Word,
-    );
-    let kicks = machine.gic.write(1, frame, offset, size, 1 << 27);
+    let kicks = machine
+        .gic
+        .write(1, Frame::Redistributors, offset, Word, 1 << 27);
     assert!(!machine.gic.is_quiet(0) && kicks.contains(0));
 }
 
 #[test]
-fn what_is_owed_is_told_and_not_quiet() {
+fn a_deactivation_that_is_owed_is_not_quiet() {
+    let mut machine = Machine::new(1, 32, 4);
+    let kicks = machine.fire(0, 45);
+    machine.follow(kicks);
+    assert_eq!(machine.ack(0), Some(45));
+    let _ = machine.fold(0);
+    let kicks = machine.gic.deactivate(0, intid(45));
+    assert_eq!(kicks, Kicks::one(0));
+    assert!(!machine.gic.is_quiet(0));
+    assert_eq!(machine.gic.take_deactivation(0), Some(intid(45)));
+    assert!(machine.gic.is_quiet(0));
+}
+
+#[test]
+fn a_timer_that_fired_while_disabled_is_not_quiet() {
     let mut machine = Machine::new(1, 0, 4);
     machine.write_private(0, ISENABLER + 0x80, 1 << 27);
     // It has fired, and is disabled: active behind it is the physical one.
     let kicks = machine.fire(0, 27);
     machine.follow(kicks);
     assert!(!machine.gic.is_quiet(0));
+    // Another takes the event away, and has to say so: the physical one is to be deactivated.
+    let offset = 0x1_0000 + ICPENDR;
+    let kicks = machine
+        .gic
+        .write(0, Frame::Redistributors, offset, Word, 1 << 27);
+    assert_eq!(kicks, Kicks::one(0));
+    assert!(!machine.gic.is_quiet(0));
+    assert_eq!(machine.gic.take_deactivation(0), Some(intid(27)));
+    assert!(machine.gic.is_quiet(0));
 }
