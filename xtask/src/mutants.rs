@@ -65,7 +65,7 @@ const SUBJECTS: [Subject; 7] = [
     },
     Subject {
         name: "vdev",
-        mutants: &[vdev::MUTANTS],
+        mutants: &[vdev::MUTANTS, vdev::OF_QUIET],
         tests: &[&["--package", "droste-vdev", "--lib"]],
     },
     Subject {

@@ -126,6 +126,11 @@ impl Composed {
 /// assert_eq!((leaf.ipa, leaf.output, leaf.bytes), (L2Ipa(0x20_3000), Pa(0x9000_5000), 4096));
 /// assert_eq!((leaf.access, leaf.mark.level), (S2ap::ReadOnly, Level::L2));
 /// ```
+#[expect(
+    clippy::inline_always,
+    reason = "left to the compiler it is a call, and so is the copy of what it gives"
+)]
+#[inline(always)]
 pub fn compose(
     guest: &GuestLeaf,
     canonical: &CanonicalLeaf,

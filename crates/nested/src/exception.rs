@@ -347,6 +347,11 @@ pub struct Entry {
 /// assert_eq!(entry.pc, 0xffff_8000_0000_0c80);
 /// assert_eq!((entry.pstate, entry.spsr, entry.elr), (0x3c9, 0x5, 0x4000_0000));
 /// ```
+#[expect(
+    clippy::inline_always,
+    reason = "left to the compiler it is a call, and what is known of the exception is asked again"
+)]
+#[inline(always)]
 pub const fn take_to_el2(what: Exception, from: Origin, controls: &Controls) -> Entry {
     let source = level(from.pstate);
     let (esr, far, hpfar) = match what {

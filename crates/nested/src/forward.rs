@@ -317,6 +317,21 @@ pub fn evaluate(event: Event, level: Level, controls: &Controls) -> Verdict {
     }
 }
 
+/// Whether an HVC from `level` under virtual EL2, whose HCR_EL2 is `hcr`, goes there: what [`evaluate`] says of it, for what
+/// a guest does most.
+///
+/// ```
+/// use droste_arm64::hcr;
+/// use droste_nested::exception::Level;
+/// use droste_nested::forward::is_hvc_taken;
+/// assert!(is_hvc_taken(Level::El1, hcr::VM));
+/// assert!(!is_hvc_taken(Level::El1, hcr::HCD));
+/// ```
+#[inline]
+pub const fn is_hvc_taken(level: Level, hcr: u64) -> bool {
+    matches!(level, Level::El1) && hcr & hcr::HCD == 0
+}
+
 /// Judges what [`evaluate`] does not forward: with E2H = 0 and TGE = 1 the hardware takes to EL2 what EL1's controls trap
 /// of EL0, with the exception class of the trap (DDI 0487, D24.2, HCR_EL2.TGE; J1, AArch64.SystemAccessTrap and
 /// AArch64.WFxTrap). `sctlr` is L1's SCTLR_EL1.

@@ -13,8 +13,8 @@
 //! - [`compose`](mod@compose) says what a shadow entry may be.
 //! - [`fault`] says whose a fault of L2 is.
 //! - [`tlbi`] says what an invalidation by L1 asks for.
-//! - [`pool`] says which contexts of L2 there are, [`shadow`] fills and empties one, and [`reverse`] leads from memory of
-//!   L1 to the shadows that have it.
+//! - [`pool`] says which contexts of L2 there are, [`Current`] whether a virtual CPU's stays. [`shadow`] fills and empties
+//!   one, and [`reverse`] leads from memory of L1 to the shadows that have it.
 //!
 //! ```
 //! # use std::{cell::RefCell, collections::HashMap};
@@ -126,6 +126,7 @@ mod address;
 mod advertised;
 pub mod at;
 pub mod compose;
+mod current;
 pub mod eret;
 pub mod exception;
 pub mod fault;
@@ -143,11 +144,12 @@ pub use address::{L1Ipa, L2Ipa};
 pub use advertised::Advertised;
 #[doc(inline)]
 pub use compose::{CanonicalLeaf, Composed, Mark, compose};
+pub use current::Current;
 #[doc(inline)]
 pub use fault::{Abort, L1, Syndrome, Verdict};
 pub use memory::{Exchange, ExternalAbort, GuestMemory};
 #[doc(inline)]
-pub use pool::{Grant, Key, Place, Pool};
+pub use pool::{Grant, Held, Key, Place, Pool};
 #[doc(inline)]
 pub use reverse::{Concerned, Reverse};
 #[doc(inline)]

@@ -80,6 +80,15 @@ impl Place {
     }
 }
 
+/// A context in use, with the key that it has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// What L1's registers say.
+    pub key: Key,
+    /// Where it is.
+    pub place: Place,
+}
+
 /// What a key was given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Grant {

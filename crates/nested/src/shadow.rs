@@ -25,6 +25,8 @@
 //! other faults, as `Table::install` does, widens a leaf that it finds in place, whatever its size: in a shadow a
 //! larger leaf may be one that was composed before its parts came to differ.
 
+use core::borrow::Borrow;
+
 use droste_arm64::desc::{Format, S2ap};
 use droste_arm64::{IdRegisters, Ipa, Pa};
 use droste_stage2::{
@@ -90,11 +92,12 @@ pub enum Filled {
     Void,
 }
 
-/// A shadow of one table of L1's.
+/// A shadow of one table of L1's. Its context is its own, or stands where CPUs reach it without a lock around the shadow: to
+/// load it takes none.
 #[derive(Debug)]
-pub struct Shadow<const CPUS: usize> {
+pub struct Shadow<const CPUS: usize, C = Context<CPUS>> {
     table: Table,
-    context: Context<CPUS>,
+    context: C,
     /// The layout of L1's table; `None` where no walk of it can start.
     guest: Option<Format>,
     /// The largest part of a Write-Back leaf that one fill maps, in bytes.
@@ -121,8 +124,45 @@ impl<const CPUS: usize> Shadow<CPUS> {
         guest: Option<Format>,
     ) -> Result<Self, Error> {
         let mut table = Table::new(machine, root, geometry, ids)?;
-        Ok(Self {
-            context: Context::new(&mut table),
+        let context = Context::new(&mut table);
+        Ok(Self::of(table, context, ids, guest))
+    }
+
+    /// Ends the shadow, which no CPU uses any more, and gives back where its root was.
+    ///
+    /// # Errors
+    /// As [`clear`](Self::clear).
+    pub fn retire<M: Machine, S: PageSupply>(
+        mut self,
+        host: &mut Host<'_, M, S, CPUS>,
+    ) -> Result<Pa, Error> {
+        self.clear(host)?;
+        let root = self.table.root();
+        self.context.retire(&mut self.table);
+        Ok(root)
+    }
+}
+
+impl<const CPUS: usize, C: Borrow<Context<CPUS>>> Shadow<CPUS, C> {
+    /// As [`new`](Shadow::new), with the context where `place` puts it.
+    ///
+    /// # Errors
+    /// As [`new`](Shadow::new).
+    pub fn with_context<M: Machine>(
+        machine: &M,
+        (root, geometry): (Pa, Geometry),
+        ids: &IdRegisters,
+        guest: Option<Format>,
+        place: impl FnOnce(Context<CPUS>) -> C,
+    ) -> Result<Self, Error> {
+        let mut table = Table::new(machine, root, geometry, ids)?;
+        let context = place(Context::new(&mut table));
+        Ok(Self::of(table, context, ids, guest))
+    }
+
+    fn of(table: Table, context: C, ids: &IdRegisters, guest: Option<Format>) -> Self {
+        Self {
+            context,
             table,
             guest,
             largest: largest(ids),
@@ -130,7 +170,7 @@ impl<const CPUS: usize> Shadow<CPUS> {
             in_pieces: Extents::NONE,
             invalidations: 0,
             taken: None,
-        })
+        }
     }
 
     /// Makes an empty shadow that of another table of L1's.
@@ -143,7 +183,12 @@ impl<const CPUS: usize> Shadow<CPUS> {
     }
 
     /// The context that L2 runs under.
-    pub const fn context(&self) -> &Context<CPUS> {
+    pub fn context(&self) -> &Context<CPUS> {
+        self.context.borrow()
+    }
+
+    /// Where the context is.
+    pub const fn place(&self) -> &C {
         &self.context
     }
 
@@ -212,7 +257,7 @@ impl<const CPUS: usize> Shadow<CPUS> {
         self.note_split(host.machine, mapping.ipa, mapping.bytes);
         self.filled.add(composed.mark);
         let owed = self.table.map(host.machine, host.supply, &mapping);
-        let result = settle(owed, host, &self.context);
+        let result = settle(owed, host, self.context.borrow());
         let (_, mapped) = self.leaf(host.machine, mapping.ipa);
         if result.is_err() || mapped < composed.guest_bytes {
             self.in_pieces.add(composed.mark);
@@ -305,7 +350,7 @@ impl<const CPUS: usize> Shadow<CPUS> {
         bytes: u64,
     ) -> Result<(), Error> {
         let owed = self.table.write_protect(host.machine, ipa.ipa(), bytes);
-        settle(owed, host, &self.context)
+        settle(owed, host, self.context.borrow())
     }
 
     /// Clears the access flags of a region that the [reverse map](crate::Reverse::visit) names, and says how many were
@@ -339,21 +384,7 @@ impl<const CPUS: usize> Shadow<CPUS> {
         self.filled = Extents::NONE;
         self.in_pieces = Extents::NONE;
         let owed = self.table.free(host.machine);
-        settle(owed, host, &self.context)
-    }
-
-    /// Ends the shadow, which no CPU uses any more, and gives back where its root was.
-    ///
-    /// # Errors
-    /// As [`clear`](Self::clear).
-    pub fn retire<M: Machine, S: PageSupply>(
-        mut self,
-        host: &mut Host<'_, M, S, CPUS>,
-    ) -> Result<Pa, Error> {
-        self.clear(host)?;
-        let root = self.table.root();
-        self.context.retire(&mut self.table);
-        Ok(root)
+        settle(owed, host, self.context.borrow())
     }
 
     /// A leaf whose access flag was cleared goes, to be mapped anew with the flag set.
@@ -405,7 +436,7 @@ impl<const CPUS: usize> Shadow<CPUS> {
         let owed = self
             .table
             .unmap(host.machine, host.supply, start, end - start.0);
-        settle(owed, host, &self.context)
+        settle(owed, host, self.context.borrow())
     }
 
     /// What the leaf that maps an address permits of loads and stores.

@@ -12,7 +12,7 @@ use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicDistributor, GicRedistributor};
 use arm_gic::{IntId, UniqueMmioPointer};
 use droste_arm64::Pa;
-use droste_vdev::gic::{Interface, Vmcr, Vtr, undisputed};
+use droste_vdev::gic::{Bare, Interface, Vmcr, Vtr, undisputed};
 
 use super::{isb, mrs, msr};
 
@@ -289,11 +289,9 @@ pub(crate) fn size() -> Vtr {
 
 /// The loaded guest's settings of its CPU interface, and its active priorities: all of the interface but the list
 /// registers and ICH_HCR_EL2.
-pub(crate) fn read_interface() -> Interface {
-    let mut interface = Interface {
-        vmcr: Vmcr(read_virtual_control()),
-        ..Interface::RESET
-    };
+#[inline]
+pub(crate) fn read_interface(interface: &mut Interface) {
+    interface.vmcr = Vmcr(read_virtual_control());
     let count = size().active_priorities();
     let (group0, group1) = (&mut interface.ap0r, &mut interface.ap1r);
     group0[0] = mrs!("S3_4_C12_C8_0");
@@ -308,10 +306,33 @@ pub(crate) fn read_interface() -> Interface {
         group1[2] = mrs!("S3_4_C12_C9_2");
         group1[3] = mrs!("S3_4_C12_C9_3");
     }
-    interface
+}
+
+/// What of them moves where nothing is listed; with ICH_HCR_EL2.
+#[inline]
+pub(crate) fn read_bare() -> Bare {
+    Bare {
+        hcr: read_virtual_hcr(),
+        vmcr: Vmcr(read_virtual_control()),
+        ap0r: mrs!("S3_4_C12_C8_0"),
+        ap1r: mrs!("S3_4_C12_C9_0"),
+    }
+}
+
+/// Writes that.
+#[inline]
+pub(crate) fn write_bare(bare: &Bare) {
+    // SAFETY: state of the guest's virtual CPU interface alone.
+    unsafe {
+        msr!("S3_4_C12_C11_7", bare.vmcr.0);
+        msr!("S3_4_C12_C8_0", bare.ap0r);
+        msr!("S3_4_C12_C9_0", bare.ap1r);
+    }
+    set_virtual_hcr(bare.hcr);
 }
 
 /// Puts them back.
+#[inline]
 pub(crate) fn write_interface(interface: &Interface) {
     let count = size().active_priorities();
     let (group0, group1) = (&interface.ap0r, &interface.ap1r);

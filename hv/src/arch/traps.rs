@@ -113,6 +113,7 @@ impl Traps {
     }
 
     /// Puts them into this CPU.
+    #[inline]
     pub(super) fn load(self) {
         // SAFETY: EL2's own traps, and others of guests' EL1 and EL0.
         unsafe {

@@ -192,7 +192,7 @@ impl Resident {
         }
         self.el1.save();
         self.timers.save();
-        self.interface = gic::read_interface();
+        gic::read_interface(&mut self.interface);
         self.vectors.save();
         self.keys.save();
     }
@@ -216,9 +216,22 @@ impl Resident {
 
     /// Replaces the control registers of the guest, which is loaded. A virtual SError that it has not taken yet is left
     /// out: `control` says whether there is one.
-    pub(crate) fn set_control(&mut self, control: Control) {
-        self.control = control;
-        self.control.load();
+    #[inline]
+    pub(crate) fn set_control(&mut self, control: &Control) {
+        let Control {
+            hcr,
+            mpidr,
+            midr,
+            cntvoff,
+            traps,
+        } = control;
+        // Field by field: as a whole it is a call.
+        self.control.hcr = *hcr;
+        self.control.mpidr = *mpidr;
+        self.control.midr = *midr;
+        self.control.cntvoff = *cntvoff;
+        self.control.traps = *traps;
+        control.load();
     }
 
     /// Makes a virtual interrupt pending for the guest, which is loaded, or not: `bit` is HCR_EL2.VI or VF.

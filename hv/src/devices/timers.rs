@@ -14,9 +14,10 @@ pub(crate) fn drive_timers(state: &mut VcpuState) {
         return;
     };
     let before = el2.interrupts.timers;
-    let (pair, parked) = parked::timers(el2);
-    if parked.lines != before {
-        vgic::update(state, |gic, me| gic.drive_timers(me, pair, parked.lines));
+    let lines = parked::timers(el2);
+    if lines != before {
+        let pair = parked::pair(el2);
+        vgic::update(state, |gic, me| gic.drive_timers(me, pair, lines));
     }
     alarm::rearm(state);
 }

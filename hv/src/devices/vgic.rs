@@ -52,6 +52,7 @@ pub(crate) fn update(state: &mut VcpuState, change: impl FnOnce(&mut Gic, usize)
             let kicks =
                 folded | gic.look_at_levels(me, lists::physical_line) | change(&mut gic, me);
             lists::deactivate_owed(&mut gic, me);
+            note_quiet(state, &gic);
             kicks
         } else {
             let folded = lists::fold(state, &mut gic);
@@ -59,10 +60,20 @@ pub(crate) fn update(state: &mut VcpuState, change: impl FnOnce(&mut Gic, usize)
                 | gic.look_at_levels(me, lists::physical_line);
             let others = folded | looked | change(&mut gic, me);
             lists::fill(state, &mut gic);
+            note_quiet(state, &gic);
             others
         }
     };
     vm.kick(others.without(me));
+}
+
+/// Notes for a change of worlds whether anything is going on.
+#[inline]
+fn note_quiet(state: &mut VcpuState, gic: &Gic) {
+    let me = state.vcpu.index;
+    if let Some(el2) = &mut state.el2 {
+        el2.interrupts.is_quiet = gic.is_quiet(me);
+    }
 }
 
 /// Takes the list registers of the loaded virtual CPU back, before it leaves its CPU.

@@ -8,7 +8,7 @@ use droste_arm64::hcr;
 use droste_arm64::sysreg::SCTLR_EL1;
 use droste_nested::exception::{Exception, level};
 use droste_nested::fault::misaligned;
-use droste_nested::forward::{Event, Verdict, evaluate, is_raised, routed};
+use droste_nested::forward::{Event, Verdict, evaluate, is_hvc_taken, is_raised, routed};
 use droste_nested::registers::{Loaded, Twins};
 use droste_nested::{Abort, L2Ipa};
 use droste_resources::Exit;
@@ -38,12 +38,23 @@ pub(super) fn synchronous(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState>
             state
         }
         (Loaded::El2, _) => of_host(state, esr),
+        (Loaded::El1, Ec::HVC64) if is_hypercall(&mut state) => {
+            state.vcpu.counters.count(Exit::Forwarded);
+            deliver::take_hypercall(&mut state, esr);
+            state
+        }
         (Loaded::El1, _) => {
             let mut state = of_guest(state, esr);
             settle(&mut state);
             state
         }
     }
+}
+
+/// Whether an HVC of L1's EL1 or of L2 is virtual EL2's.
+#[inline]
+fn is_hypercall(state: &mut VcpuState) -> bool {
+    is_hvc_taken(level(state.registers.pstate), el2(state).hcr())
 }
 
 /// Lets the virtual CPU that is to be entered take what waits for its virtual EL2, if it has one.
@@ -63,7 +74,7 @@ fn of_host(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     if el2(&mut state).hcr() & hcr::HCD != 0 {
         undefined_hvc(&mut state);
     } else {
-        deliver::take(&mut state, as_it_is(esr));
+        deliver::take_hypercall(&mut state, esr);
     }
     state
 }
@@ -158,7 +169,7 @@ fn nowhere(state: &mut VcpuState, esr: Esr, far: u64) {
 
 /// An abort of L1's EL1 or EL0, or of L2.
 fn abort_of_guest(state: &mut VcpuState, esr: Esr) {
-    let Some(held) = el2(state).held.filter(|held| held.key.has_table()) else {
+    let Some(place) = el2(state).current.shadow() else {
         return abort::abort(state, esr);
     };
     let far = Fault::address();
@@ -177,10 +188,10 @@ fn abort_of_guest(state: &mut VcpuState, esr: Esr) {
     let vm = state.vcpu.vm;
     let me = state.vcpu.index;
     let contexts = vm.contexts();
-    let Some(walker) = el2(state).walker(&contexts.advertised) else {
+    let Some(walker) = el2(state).current.walker(&contexts.advertised) else {
         return abort::abort(state, esr);
     };
-    match contexts.resolve(&vm.memory, (held, me), walker, &abort) {
+    match contexts.resolve(&vm.memory, (place, me), walker, &abort) {
         Ok(Answer::Retry) => state.vcpu.counters.count(Exit::Stage2),
         Ok(Answer::Guest(syndrome)) => {
             // No table of L1's takes such an address.
@@ -188,14 +199,7 @@ fn abort_of_guest(state: &mut VcpuState, esr: Esr) {
                 return;
             }
             state.vcpu.counters.count(Exit::Forwarded);
-            deliver::take(
-                state,
-                Exception::Synchronous {
-                    esr: syndrome.esr,
-                    far: Some(syndrome.far),
-                    hpfar: Some(syndrome.hpfar),
-                },
-            );
+            deliver::take_abort(state, &syndrome);
         }
         Ok(Answer::Device(at)) => abort::device_abort(state, esr, (at.ipa(), far)),
         Ok(Answer::External | Answer::Other) => abort::outside(state, esr, far),

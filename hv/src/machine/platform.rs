@@ -3,6 +3,7 @@
 use alloc::string::String;
 
 use droste_devtree::{Gic, Platform, Timer};
+use droste_vdev::gic::Intid;
 use droste_vdev::psci::{Workaround, Workarounds};
 use spin::{Once, mutex::TicketMutex};
 
@@ -17,6 +18,8 @@ const MAX_STATS_SECONDS: u64 = 86_400;
 pub(crate) struct Machine {
     /// Interrupts of the generic timer.
     pub(crate) timer: Timer,
+    /// Those of its physical and its virtual timer, which are guests'.
+    pub(crate) guests_timers: [Intid; 2],
     /// The interrupt controller.
     pub(crate) gic: Gic,
     /// The distributor.
@@ -39,6 +42,9 @@ static MACHINE: Once<Machine> = Once::new();
 pub(crate) fn init(platform: &Platform, distributor: Distributor, uart_intid: u32) {
     MACHINE.call_once(|| Machine {
         timer: platform.timer,
+        guests_timers: [platform.timer.physical, platform.timer.virt].map(|interrupt| {
+            Intid::new(interrupt.intid).expect("the device tree's interrupts are below 1020")
+        }),
         gic: platform.gic.clone(),
         distributor: TicketMutex::new(distributor),
         uart_intid,

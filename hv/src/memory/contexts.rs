@@ -11,18 +11,19 @@
 //! Locks are taken in this order: a virtual CPU's pages taken ahead; the pools'; a shadow's; then the canonical table's,
 //! or that of the pages for shadows; last the VMID numbers'.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use droste_arm64::{Pa, Vmid};
-use droste_nested::pool::{Entry, Grant, Key, Place, Pool};
+use droste_nested::pool::{Entry, Grant, Held, Key, Place, Pool};
 use droste_nested::shadow::Ahead;
 use droste_nested::tlbi::{Invalidation, Regime, StageOne};
 use droste_nested::{
-    Abort, Advertised, CanonicalLeaf, Changes, Composed, Host, L1, L1Ipa, Shadow, StageTwo,
-    StageTwoRegisters, Syndrome, Ticket, Verdict, Walker,
+    Abort, Advertised, CanonicalLeaf, Changes, Composed, Current, Host, L1, L1Ipa, Shadow,
+    StageTwo, StageTwoRegisters, Syndrome, Ticket, Verdict, Walker,
 };
 use droste_resources::report::Shadows;
 use droste_stage2::{Context, Error, Fault, PageCache, PageSupply, VcpuId, scheme, under};
@@ -65,13 +66,8 @@ pub(crate) enum Completion {
     Interrupted,
 }
 
-/// A context in use, with the key that it has.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Held {
-    /// What L1's registers say.
-    pub(crate) key: Key,
-    place: Place,
-}
+/// A shadow whose context is reached without its lock.
+type PlacedShadow = Shadow<MAX_CPUS, &'static Context<MAX_CPUS>>;
 
 /// What a stage-2 fault of L2 comes to.
 pub(crate) enum Answer {
@@ -111,7 +107,9 @@ pub(crate) struct Contexts {
     pub(crate) advertised: Advertised,
     /// Whoever waits comes in turn: L1 can have its virtual CPUs contend at will.
     pools: TicketMutex<Pools>,
-    shadows: Vec<RwLock<Shadow<MAX_CPUS>>>,
+    shadows: Vec<RwLock<PlacedShadow>>,
+    /// The contexts of the shadows.
+    of_shadows: Vec<&'static Context<MAX_CPUS>>,
     changes: Changes,
     pages: TicketMutex<Pages>,
     /// By virtual CPU: pages taken ahead.
@@ -142,17 +140,19 @@ impl Contexts {
         let range = area.range();
         let shadow = |n: usize| {
             let root = Pa(range.start + n as u64 * root_bytes);
-            let shadow = Shadow::new(&Hardware, root, memory.geometry, &memory.ids, None);
-            shadow.map(RwLock::new)
+            let place = |context| &*Box::leak(Box::new(context));
+            Shadow::with_context(&Hardware, (root, memory.geometry), &memory.ids, None, place)
         };
-        let shadows = (0..count).map(shadow).collect::<Result<_, _>>();
+        let shadows = (0..count).map(shadow).collect::<Result<Vec<_>, _>>();
+        let shadows = shadows.map_err(|error| BuildError(format!("shadow tables: {error}")))?;
         Ok(Self {
             advertised,
             pools: TicketMutex::new(Pools {
                 with_table: Pool::new(vec![Entry::UNUSED; count]),
                 without_table: Pool::new(vec![Entry::UNUSED; without_table(vcpus)]),
             }),
-            shadows: shadows.map_err(|error| BuildError(format!("shadow tables: {error}")))?,
+            of_shadows: shadows.iter().map(|shadow| *shadow.place()).collect(),
+            shadows: shadows.into_iter().map(RwLock::new).collect(),
             changes: Changes::new(),
             pages: TicketMutex::new(Pages::new(
                 area,
@@ -166,16 +166,17 @@ impl Contexts {
         })
     }
 
-    /// The context of `registers`, for one more user; what `held` names is released where it is another.
-    #[inline]
+    /// Makes `current` that of `registers`, whose context has one more user then. What it held is released where it is
+    /// another's.
+    #[inline(never)]
     pub(crate) fn switch(
         &self,
         memory: &GuestMemory,
-        held: Option<Held>,
+        current: &mut Current,
         registers: &StageTwoRegisters,
-    ) -> Held {
+    ) {
         let key = Key::new(registers, &self.advertised);
-        match held {
+        let held = match current.give_up() {
             Some(held) if held.key == key => held,
             before => {
                 if let Some(before) = before {
@@ -183,10 +184,10 @@ impl Contexts {
                 }
                 self.acquire(memory, key, registers)
             }
-        }
+        };
+        current.become_of(registers, held);
     }
 
-    #[inline(never)]
     fn acquire(&self, memory: &GuestMemory, key: Key, registers: &StageTwoRegisters) -> Held {
         let mut pools = self.pools.lock();
         // There are more than virtual CPUs, and one that goes off or leaves has given its own up (`droste-life`).
@@ -194,23 +195,32 @@ impl Contexts {
         let grant = grant.expect("a virtual CPU holds one at most, and has just released it");
         let place = grant.place();
         // Nobody else finds the place while the pools are locked.
-        match (grant, StageTwo::new(registers, &self.advertised)) {
-            (Grant::New(_) | Grant::Reused { .. }, StageTwo::On(walker)) => {
+        match (grant, registers.is_on()) {
+            (Grant::New(_) | Grant::Reused { .. }, true) => {
                 // Whoever finds it from here on comes after this turn, and then it is what its key says. So nobody waits
                 // for the pools while it is emptied, which takes long.
                 let turn = queue_to_write(&self.shadows[place.index()]);
                 drop(pools);
                 let mut shadow = turn.wait();
                 self.empty(&mut shadow);
-                shadow.rededicate(walker.format());
+                let format = match StageTwo::new(registers, &self.advertised) {
+                    StageTwo::On(walker) => walker.format(),
+                    StageTwo::Off => None,
+                };
+                shadow.rededicate(format);
             }
-            (Grant::Reused { .. }, StageTwo::Off) => {
+            (Grant::Reused { .. }, false) => {
                 Self::under(memory, memory.context(1 + place.index()), || {
                     el2::invalidate_stage1(StageOne::All);
                     el2::complete_invalidation();
                 });
             }
-            (Grant::Known(_), _) | (Grant::New(_), StageTwo::Off) => {}
+            (Grant::Known(_), true) => {
+                // Whoever had it emptied may be at that still.
+                drop(pools);
+                drop(self.shadows[place.index()].read());
+            }
+            (Grant::Known(_) | Grant::New(_), false) => {}
         }
         Held { key, place }
     }
@@ -220,24 +230,24 @@ impl Contexts {
         self.pools.lock().of(held.key).release(held.place);
     }
 
-    /// Loads a context on physical CPU `cpu` for virtual CPU `vcpu`.
+    /// Loads a context on physical CPU `cpu` for virtual CPU `vcpu`. It takes no lock: whoever holds a context has seen its
+    /// shadow emptied of what another had there.
     #[inline]
-    pub(crate) fn enter(&self, memory: &GuestMemory, held: Held, cpu: usize, vcpu: usize) {
+    pub(crate) fn enter(&self, memory: &GuestMemory, held: &Held, cpu: usize, vcpu: usize) {
         if held.key.has_table() {
-            let shadow = self.shadows[held.place.index()].read();
             let id = VcpuId(vcpu as u32);
-            shadow.context().enter(&Hardware, &VMIDS, cpu, id);
+            self.of_shadows[held.place.index()].enter(&Hardware, &VMIDS, cpu, id);
         } else {
             memory.enter(1 + held.place.index(), cpu, vcpu);
         }
     }
 
-    /// Answers a stage-2 fault of L2, which virtual CPU `vcpu` runs under `held`, a shadow of the table that `walker`
-    /// reads.
+    /// Answers a stage-2 fault of L2, which virtual CPU `vcpu` runs by the shadow at `place`, of the table that
+    /// `walker` reads.
     pub(crate) fn resolve(
         &self,
         memory: &GuestMemory,
-        (held, vcpu): (Held, usize),
+        (place, vcpu): (Place, usize),
         walker: &Walker,
         abort: &Abort,
     ) -> Result<Answer, Error> {
@@ -247,7 +257,7 @@ impl Contexts {
             slots: &memory.slots,
             scheme: scheme(&memory.ids),
         };
-        let shadow = &self.shadows[held.place.index()];
+        let shadow = &self.shadows[place.index()];
         for _ in 0..JUDGEMENTS {
             let ticket = shadow.read().ticket(&self.changes);
             let mut at = L1Ipa(0);
@@ -280,7 +290,7 @@ impl Contexts {
 
     fn fill(
         &self,
-        shadow: &RwLock<Shadow<MAX_CPUS>>,
+        shadow: &RwLock<PlacedShadow>,
         vcpu: usize,
         ticket: Ticket,
         fault: &Fault,
@@ -352,7 +362,7 @@ impl Contexts {
         &self,
         memory: &GuestMemory,
         (vmid, of): (Vmid, Option<StageOne>),
-        mut act: impl FnMut(&RwLock<Shadow<MAX_CPUS>>) -> usize,
+        mut act: impl FnMut(&RwLock<PlacedShadow>) -> usize,
     ) -> Completion {
         let (shadow, other, are_more) = {
             let pools = self.pools.lock();
@@ -386,7 +396,7 @@ impl Contexts {
         &self,
         memory: &GuestMemory,
         (vmid, of): (Vmid, Option<StageOne>),
-        act: &mut dyn FnMut(&RwLock<Shadow<MAX_CPUS>>) -> usize,
+        act: &mut dyn FnMut(&RwLock<PlacedShadow>) -> usize,
     ) -> Completion {
         let (shadows, others) = {
             let pools = self.pools.lock();
@@ -446,11 +456,11 @@ impl Contexts {
     }
 
     /// Empties a shadow, and says what that was of [`AT_ONCE`].
-    fn clear(&self, shadow: &RwLock<Shadow<MAX_CPUS>>) -> usize {
+    fn clear(&self, shadow: &RwLock<PlacedShadow>) -> usize {
         self.empty(&mut shadow.write())
     }
 
-    fn empty(&self, shadow: &mut Shadow<MAX_CPUS>) -> usize {
+    fn empty(&self, shadow: &mut PlacedShadow) -> usize {
         let effort = usize::from(!shadow.is_empty());
         let done = shadow.clear(&mut host(&mut Late::new(&self.pages)));
         done.expect("nothing can fail in emptying a table");
@@ -474,7 +484,7 @@ impl Contexts {
     fn each_of(
         &self,
         places: &mut dyn Iterator<Item = usize>,
-        mut act: impl FnMut(&RwLock<Shadow<MAX_CPUS>>) -> usize,
+        mut act: impl FnMut(&RwLock<PlacedShadow>) -> usize,
     ) -> Completion {
         let mut effort = 0;
         for place in places {

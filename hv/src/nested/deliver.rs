@@ -3,6 +3,7 @@
 use droste_arm64::esr::Esr;
 use droste_arm64::exception::{Injection, take_to_el1};
 use droste_arm64::sysreg::{HPFAR_EL2, MDCR_EL2, SCTLR_EL2, VBAR_EL2};
+use droste_nested::Syndrome;
 use droste_nested::eret::{self, Form};
 use droste_nested::exception::{
     Cause, Controls, Exception, Origin, Running, Target, hardware_pstate, level, take_to_el2,
@@ -23,7 +24,39 @@ const SCTLR: Known = Known::new(SCTLR_EL2);
 const VBAR: Known = Known::new(VBAR_EL2);
 
 /// Makes the loaded virtual CPU take `what` to virtual EL2.
+#[inline(never)]
 pub(crate) fn take(state: &mut VcpuState, what: Exception) {
+    take_known(state, what);
+}
+
+/// The same of an HVC, which is what a guest does most.
+#[inline(never)]
+pub(crate) fn take_hypercall(state: &mut VcpuState, esr: Esr) {
+    let what = Exception::Synchronous {
+        esr,
+        far: None,
+        hpfar: None,
+    };
+    take_known(state, what);
+}
+
+/// The same of a stage-2 abort.
+#[inline(never)]
+pub(crate) fn take_abort(state: &mut VcpuState, syndrome: &Syndrome) {
+    let what = Exception::Synchronous {
+        esr: syndrome.esr,
+        far: Some(syndrome.far),
+        hpfar: Some(syndrome.hpfar),
+    };
+    take_known(state, what);
+}
+
+#[expect(
+    clippy::inline_always,
+    reason = "made for each kind it asks nothing of the kind"
+)]
+#[inline(always)]
+fn take_known(state: &mut VcpuState, what: Exception) {
     let (now, pstate) = running(state);
     let origin = Origin {
         pc: state.registers.pc,
@@ -69,8 +102,15 @@ pub(crate) fn eret(state: &mut VcpuState, esr: Esr) {
     state.registers.pc = back.pc;
     state.registers.pstate = hardware_pstate(back.pstate);
     if back.running == Running::Guest {
-        world::to_guest(state);
-        settle(state);
+        enter_guest(state);
+    }
+}
+
+#[inline]
+fn enter_guest(state: &mut VcpuState) {
+    let signal = world::to_guest(state);
+    if signal.is_some() || el2(state).interrupts.left.is_some() {
+        give(state, signal);
     }
 }
 
@@ -111,7 +151,7 @@ pub(crate) fn to_el1(state: &mut VcpuState, what: Injection) {
 #[inline]
 pub(crate) fn settle(state: &mut VcpuState) {
     let interrupts = &el2(state).interrupts;
-    if interrupts.is_due && interrupts.has_guests_lists {
+    if interrupts.is_due && interrupts.has_guests_lists() {
         take_signal(state);
     }
 }
@@ -119,11 +159,18 @@ pub(crate) fn settle(state: &mut VcpuState) {
 #[inline(never)]
 fn take_signal(state: &mut VcpuState) {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
+    let interrupts = &mut el2(state).interrupts;
+    interrupts.is_due = false;
+    let signal = vm.gic.lock().signal(me, &interrupts.own, gic::size());
+    give(state, signal);
+}
+
+/// Gives what waits for virtual EL2 to whom it goes, while the list registers are its guest's.
+#[inline(never)]
+fn give(state: &mut VcpuState, signal: Option<Signal>) {
     let from = level(state.registers.pstate);
     let el2 = el2(state);
-    el2.interrupts.is_due = false;
     let hcr = el2.hcr();
-    let signal = vm.gic.lock().signal(me, &el2.interrupts.own, gic::size());
     let (cause, exception) = match signal {
         Some(Signal::Irq) => (Cause::Irq, Exception::Irq),
         Some(Signal::Fiq) => (Cause::Fiq, Exception::Fiq),

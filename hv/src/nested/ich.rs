@@ -6,7 +6,7 @@ use droste_arm64::sysreg::{
     ICH_EISR_EL2, ICH_HCR_EL2, ICH_MISR_EL2, ICH_VMCR_EL2, ICH_VTR_EL2, SysReg,
 };
 use droste_arm64::vncr::{RegisterPage, Slot};
-use droste_vdev::gic::{Ich, MAX_LIST_REGISTERS, Vmcr};
+use droste_vdev::gic::{Bare, Ich, MAX_LIST_REGISTERS, Signal, Vmcr, Vtr};
 
 use crate::arch::gic;
 use crate::vm::virtual_el2::in_page;
@@ -38,6 +38,29 @@ pub(crate) fn read(page: RegisterPage<'_>, ich: &mut Ich) {
         ich.interface.ap1r[n] = page.read(nth(ICH_AP1R, n));
     }
     read_lists(page, &mut ich.lrs);
+}
+
+/// The same where they are bare, as the hardware is to have them.
+#[inline]
+pub(crate) fn bare(page: RegisterPage<'_>, left: Option<Signal>, size: Vtr) -> Option<Bare> {
+    let lrs = (0..size.list_registers()).fold(0, |lrs, n| lrs | page.read(nth(ICH_LR, n)));
+    let guest = Bare {
+        hcr: page.read(ICH_HCR),
+        vmcr: Vmcr(page.read(ICH_VMCR)),
+        ap0r: page.read(ICH_AP0R),
+        ap1r: page.read(ICH_AP1R),
+    };
+    Bare::for_hardware(&guest, lrs, left, size)
+}
+
+/// Puts back what its guest may have changed of those.
+#[inline]
+pub(crate) fn write_bare(page: RegisterPage<'_>, hardware: &Bare) {
+    let guest = hardware.for_guest(page.read(ICH_HCR));
+    page.write(ICH_HCR, guest.hcr);
+    page.write(ICH_VMCR, guest.vmcr.0);
+    page.write(ICH_AP0R, guest.ap0r);
+    page.write(ICH_AP1R, guest.ap1r);
 }
 
 /// The list registers that exist.

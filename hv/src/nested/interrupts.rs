@@ -16,75 +16,148 @@ use super::{ich, parked};
 use crate::arch::gic;
 use crate::machine::machine;
 use crate::vm::hcr::asked_of_hardware;
-use crate::vm::virtual_el2::{El2, Interrupts};
+use crate::vm::virtual_el2::{El2, Interrupts, ListRegisters};
 use crate::vm::{VcpuState, alarm, el2, lists};
 
-/// The world has changed: `el2.loaded` says to which, and the timers' registers are in the hardware. Before it did, the
-/// list registers were [taken back](take_back).
-pub(super) fn switch(state: &mut VcpuState) {
-    let vm = state.vcpu.vm;
-    let me = state.vcpu.index;
-    let mut gic = vm.gic.lock();
+/// The world has changed: `el2.loaded` says to which, and the timers' registers are in the hardware. The list registers
+/// are those of the other world still. Gives what waits for virtual EL2 where they are its guest's now.
+#[inline]
+pub(super) fn switch(state: &mut VcpuState) -> Option<Signal> {
     let el2 = el2(state);
     let before = el2.interrupts.timers;
-    let (parked, now) = parked::timers(el2);
-    if before != [Line::Low; 2] {
-        // Those that are in the hardware now may have changed in memory since they were looked at.
-        let lines = physical_timers().map(lists::physical_line);
-        let _ = gic.drive_timers(me, parked.other(), lines);
-    }
-    let timers = gic.switch_timers(me, parked.other(), physical_timers(), now.lines);
-    if el2.loaded == Loaded::El2 {
-        lists::fill(state, &mut gic);
+    let parked = parked::timers(el2);
+    let is_high = [before, parked]
+        .as_flattened()
+        .iter()
+        .any(|line| line.is_high());
+    let is_done = !is_high
+        && el2.interrupts.is_quiet
+        && !state.vcpu.is_kicked()
+        && switch_quietly(self::el2(state));
+    let signal = if is_done {
+        None
     } else {
-        of_guest(state, &mut gic);
+        switch_locked(state, before, parked)
+    };
+    alarm::rearm(state);
+    signal
+}
+
+/// The change of list registers while nothing is going on of virtual EL2's own interrupts (`droste_vdev::gic`'s module
+/// `quiet`), and nothing of its guest's is in them: without a look at the VM's GIC. Gives whether it was so.
+#[inline]
+fn switch_quietly(el2: &mut El2) -> bool {
+    let hcr = el2.hcr();
+    let El2 {
+        interrupts,
+        page,
+        loaded,
+        ..
+    } = el2;
+    if *loaded == Loaded::El2 {
+        if interrupts.lists != ListRegisters::Bare {
+            return false;
+        }
+        ich::write_bare(*page, &gic::read_bare());
+        interrupts.lists = ListRegisters::Own;
+        gic::write_interface(&interrupts.own);
+        gic::set_maintenance(0);
+        return true;
     }
+    if !takes_interrupts(hcr) || interrupts.maintenance.is_high() {
+        return false;
+    }
+    let left = Signal::left_to_el1(hcr);
+    let Some(bare) = ich::bare(*page, left, gic::size()) else {
+        return false;
+    };
+    gic::read_interface(&mut interrupts.own);
+    gic::write_bare(&bare);
+    interrupts.left = None;
+    interrupts.lists = ListRegisters::Bare;
+    interrupts.is_due = false;
+    true
+}
+
+/// The change of list registers under the lock of the VM's GIC. `before` is what the timers drove that are in the hardware
+/// now; `parked` are the others.
+#[inline(never)]
+fn switch_locked(state: &mut VcpuState, before: [Line; 2], parked: [Line; 2]) -> Option<Signal> {
+    let vm = state.vcpu.vm;
+    let loaded = parked::pair(el2(state)).other();
+    let me = state.vcpu.index;
+    let mut gic = vm.gic.lock();
+    let kicks = take_back(state, &mut gic);
+    let physical = machine().guests_timers;
+    if before[0].is_high() || before[1].is_high() {
+        // Those that are in the hardware now may have changed in memory since they were looked at.
+        let lines = physical.map(lists::physical_line);
+        let _ = gic.drive_timers(me, loaded, lines);
+    }
+    let timers = gic.switch_timers(me, loaded, physical, parked);
+    let signal = if el2(state).is_loaded() {
+        lists::fill(state, &mut gic);
+        None
+    } else {
+        of_guest(state, &mut gic)
+    };
+    el2(state).interrupts.is_quiet = gic.is_quiet(me);
     drop(gic);
+    vm.kick(kicks.without(me));
     if timers.set_active | timers.clear_active != 0
         && let Some(redistributor) = state.cpu.redistributor.get()
     {
         gic::set_ppis_active(*redistributor, timers.set_active, timers.clear_active);
     }
-    alarm::rearm(state);
+    signal
 }
 
-/// The interrupts of virtual EL2's guest, by who takes them.
-fn of_guest(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
+/// Whether virtual EL2 takes interrupts while its guest runs, so that the list registers are its guest's.
+const fn takes_interrupts(hcr: u64) -> bool {
+    hcr & (hcr::IMO | hcr::FMO | hcr::TGE) != 0
+}
+
+/// The interrupts of virtual EL2's guest, by who takes them; what waits for virtual EL2 itself, if it is that.
+fn of_guest(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Option<Signal> {
     let me = state.vcpu.index;
     let el2 = el2(state);
     let hcr = el2.hcr();
-    if hcr & (hcr::IMO | hcr::FMO | hcr::TGE) != 0 {
+    if takes_interrupts(hcr) {
         el2.interrupts.left = Signal::left_to_el1(hcr);
-        el2.interrupts.own = gic::read_interface();
+        gic::read_interface(&mut el2.interrupts.own);
         enter(state, gic);
+        let interrupts = &mut self::el2(state).interrupts;
+        interrupts.is_due = false;
+        gic.signal(me, &interrupts.own, gic::size())
     } else {
         // Virtual EL2 may have taken the cause away, and goes to an EL1 that takes its interrupts itself.
         let _ = look_at_maintenance(el2, gic, me);
         el2.interrupts.left = None;
         gic.set_traps(me, el2.interrupts.traps);
         lists::fill(state, gic);
+        None
     }
 }
 
-/// Takes the list registers back, whosever they are, before the world changes.
-pub(super) fn take_back(state: &mut VcpuState) {
-    let (vm, me) = (state.vcpu.vm, state.vcpu.index);
-    let mut gic = vm.gic.lock();
+/// Takes the list registers back, whosever they are: the world has changed.
+#[inline]
+fn take_back(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Kicks {
+    let me = state.vcpu.index;
     let kicks = if el2(state).has_guests_lists() {
-        let kicks = leave(state, &mut gic);
+        let kicks = leave(state, gic);
         let interrupts = &mut el2(state).interrupts;
-        interrupts.has_guests_lists = false;
+        interrupts.lists = ListRegisters::Own;
         gic::write_interface(&interrupts.own);
         kicks
     } else {
-        if !el2(state).is_loaded() {
+        if el2(state).is_loaded() {
+            // They were L1's EL1's.
             gic.set_traps(me, 0);
         }
-        lists::fold(state, &mut gic)
+        lists::fold(state, gic)
     };
-    lists::deactivate_owed(&mut gic, me);
-    drop(gic);
-    vm.kick(kicks.without(me));
+    lists::deactivate_owed(gic, me);
+    kicks
 }
 
 /// Puts the guest's list registers into the hardware.
@@ -107,13 +180,22 @@ pub(crate) fn enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) 
         hardware,
         ..
     } = interrupts;
-    ich::read(*page, guest);
-    let (used, line) = gic.enter_nested(vcpu.index, guest, *left, hardware);
-    gic::write_interface(&hardware.interface);
-    gic::set_virtual_hcr(hardware.hcr);
-    lists::write_lists(lists_used, &hardware.lrs, used);
-    interrupts.has_guests_lists = true;
+    let bare = ich::bare(*page, *left, gic::size());
+    let (whose, line) = if let Some(bare) = bare {
+        gic::write_bare(&bare);
+        lists::write_lists(lists_used, &hardware.lrs, 0);
+        (ListRegisters::Bare, Line::Low)
+    } else {
+        ich::read(*page, guest);
+        let (used, line) = gic.enter_nested(vcpu.index, guest, *left, hardware);
+        gic::write_interface(&hardware.interface);
+        gic::set_virtual_hcr(hardware.hcr);
+        lists::write_lists(lists_used, &hardware.lrs, used);
+        (ListRegisters::Guests, line)
+    };
+    interrupts.lists = whose;
     interrupts.is_due = true;
+    interrupts.is_quiet = false;
     // Its own alone, and it looks before it is entered.
     let _ = drive_maintenance(interrupts, gic, vcpu.index, line);
 }
@@ -124,11 +206,17 @@ pub(crate) fn leave(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     let El2 {
         interrupts, page, ..
     } = el2(state);
+    interrupts.is_quiet = false;
+    if interrupts.lists == ListRegisters::Bare {
+        ich::write_bare(*page, &gic::read_bare());
+        // As it was: the line is low.
+        return Kicks::NONE;
+    }
     let Interrupts {
         guest, hardware, ..
     } = interrupts;
     hardware.hcr = gic::read_virtual_hcr();
-    hardware.interface = gic::read_interface();
+    gic::read_interface(&mut hardware.interface);
     lists::read_lists(used, &mut hardware.lrs);
     let kicks = gic.leave_nested(me, hardware, guest);
     ich::write(*page, guest, used);
@@ -145,8 +233,8 @@ pub(crate) fn look_at_levels(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     };
     let mut kicks = look_at_maintenance(el2, gic, me);
     if el2.is_loaded() && parked::may_have_changed(el2) {
-        let (pair, parked) = parked::timers(el2);
-        kicks |= gic.drive_timers(me, pair, parked.lines);
+        let lines = parked::timers(el2);
+        kicks |= gic.drive_timers(me, parked::pair(el2), lines);
         alarm::rearm(state);
     }
     kicks
@@ -169,7 +257,9 @@ fn leave_and_enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -
 /// Takes back what the guest has ended of virtual EL2's own interrupts while it stays, and has virtual EL2 look.
 pub(crate) fn fold(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Kicks {
     let me = state.vcpu.index;
-    el2(state).interrupts.is_due = true;
+    let interrupts = &mut el2(state).interrupts;
+    interrupts.is_due = true;
+    interrupts.is_quiet = false;
     if gic.has_lent_requests(me) {
         leave_and_enter(state, gic)
     } else {
@@ -226,10 +316,4 @@ fn drive_maintenance(interrupts: &mut Interrupts, gic: &mut Gic, me: usize, line
     }
     interrupts.maintenance = line;
     gic.set_line(me, Intid::MAINTENANCE, line)
-}
-
-fn physical_timers() -> [Intid; 2] {
-    let timer = &machine().timer;
-    [timer.physical.intid, timer.virt.intid]
-        .map(|intid| Intid::new(intid).expect("the device tree's interrupts are below 1020"))
 }

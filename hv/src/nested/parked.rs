@@ -21,39 +21,48 @@ const CNTP_CVAL: Slot = in_page(CNTP_CVAL_EL0);
 const CNTV_CTL: Slot = in_page(CNTV_CTL_EL0);
 const CNTV_CVAL: Slot = in_page(CNTV_CVAL_EL0);
 const CNTVOFF: Slot = in_page(CNTVOFF_EL2);
-const CNTHP: [Known; 2] = [Known::new(CNTHP_CTL_EL2), Known::new(CNTHP_CVAL_EL2)];
-const CNTHV: [Known; 2] = [Known::new(CNTHV_CTL_EL2), Known::new(CNTHV_CVAL_EL2)];
+const CNTHP_CTL: Known = Known::new(CNTHP_CTL_EL2);
+const CNTHP_CVAL: Known = Known::new(CNTHP_CVAL_EL2);
+const CNTHV_CTL: Known = Known::new(CNTHV_CTL_EL2);
+const CNTHV_CVAL: Known = Known::new(CNTHV_CVAL_EL2);
 
-/// The timers that are not in the hardware; their deadline and lines are noted.
-pub(crate) fn timers(el2: &mut El2) -> (Pair, Parked) {
+/// What the timers drive that are not in the hardware; that and their deadline are noted.
+#[inline]
+pub(crate) fn timers(el2: &mut El2) -> [Line; 2] {
     let timer = |control, compare, offset| Registers {
         control,
         compare,
         offset,
     };
-    let (pair, registers) = match el2.loaded {
+    let registers = match el2.loaded {
         Loaded::El2 => {
             refresh_status(el2.page);
             let read = |slot| el2.page.read(slot);
             let physical = timer(read(CNTP_CTL), read(CNTP_CVAL), 0);
             let offset = read(CNTVOFF);
             el2.interrupts.offset = offset;
-            (
-                Pair::El1,
-                [physical, timer(read(CNTV_CTL), read(CNTV_CVAL), offset)],
-            )
+            [physical, timer(read(CNTV_CTL), read(CNTV_CVAL), offset)]
         }
         Loaded::El1 => {
-            let [control, compare] = CNTHP.map(|register| el2.get(register));
-            let physical = timer(control, compare, 0);
-            let [control, compare] = CNTHV.map(|register| el2.get(register));
-            (Pair::El2, [physical, timer(control, compare, 0)])
+            // Each by its name: in an array the table of rules would be looked at.
+            let physical = timer(el2.get(CNTHP_CTL), el2.get(CNTHP_CVAL), 0);
+            let virt = timer(el2.get(CNTHV_CTL), el2.get(CNTHV_CVAL), 0);
+            [physical, virt]
         }
     };
-    let parked = Parked::at(&registers, timer::now());
+    let parked = Parked::now(&registers, timer::now);
     el2.interrupts.deadline = parked.deadline;
     el2.interrupts.timers = parked.lines;
-    (pair, parked)
+    parked.lines
+}
+
+/// Whose timers those are.
+#[inline]
+pub(crate) fn pair(el2: &El2) -> Pair {
+    match el2.loaded {
+        Loaded::El2 => Pair::El1,
+        Loaded::El1 => Pair::El2,
+    }
 }
 
 /// Whether virtual EL2 has changed something that they follow from, in memory, where nobody sees it; it is loaded.

@@ -60,7 +60,7 @@ pub(crate) fn exceeds_physical(state: &VcpuState, ipa: Ipa) -> bool {
 fn walk(state: &VcpuState, va: u64) -> Outcome {
     let vm = state.vcpu.vm;
     let stage_two = match &state.el2 {
-        Some(el2) if el2.loaded == Loaded::El1 => el2.guests,
+        Some(el2) if el2.loaded == Loaded::El1 => *el2.current.registers(),
         _ => OFF,
     };
     let registers = Registers {

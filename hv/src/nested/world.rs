@@ -4,6 +4,7 @@ use droste_arm64::hcr;
 use droste_arm64::sysreg::{CNTVOFF_EL2, HCR_EL2, VMPIDR_EL2, VPIDR_EL2};
 use droste_nested::forward;
 use droste_nested::registers::{Known, Loaded, VirtualEl2};
+use droste_vdev::gic::Signal;
 
 use super::interrupts;
 use crate::arch::el2::Hardware;
@@ -18,50 +19,50 @@ const HCR: Known = Known::new(HCR_EL2);
 const VPIDR: Known = Known::new(VPIDR_EL2);
 const VMPIDR: Known = Known::new(VMPIDR_EL2);
 
-/// Makes the loaded virtual CPU's hardware that of virtual EL2's guest, whose state it has. An interrupt of virtual EL2's
-/// may wait.
+/// Makes the loaded virtual CPU's hardware that of virtual EL2's guest, whose state it has. Gives the interrupt of virtual
+/// EL2's that waits.
 #[inline(never)]
-pub(super) fn to_guest(state: &mut VcpuState) {
-    interrupts::take_back(state);
+pub(super) fn to_guest(state: &mut VcpuState) -> Option<Signal> {
     let vm = state.vcpu.vm;
     let el2 = el2(state);
     let stage2 = el2.stage2();
-    if stage2 != el2.guests {
-        el2.guests = stage2;
-        el2.walker = None;
+    if !el2.current.is_still(&stage2) {
+        vm.contexts().switch(&vm.memory, &mut el2.current, &stage2);
     }
     el2.view(&mut Hardware).park();
     el2.loaded = Loaded::El1;
     let control = of_guest(el2);
-    el2.held = Some(vm.contexts().switch(&vm.memory, el2.held, &stage2));
-    state.resident.set_control(control);
+    state.resident.set_control(&control);
     state.enter_context();
-    interrupts::switch(state);
+    interrupts::switch(state)
 }
 
 /// Makes the loaded virtual CPU's hardware that of virtual EL2.
+#[inline(never)]
 pub(super) fn to_host(state: &mut VcpuState) {
-    interrupts::take_back(state);
     let serror = loaded_serror();
     let el2 = el2(state);
     el2.view(&mut Hardware).load();
     el2.loaded = Loaded::El2;
     el2.load_stage1();
     keep_serror(el2, serror);
-    let mut control = el2.own;
-    if el2.kind == VirtualEl2::Nvhe {
-        // Read as CNTVCT_EL0 where that does not trap.
-        control.cntvoff = el2.get(CNTVOFF);
-    }
-    state.resident.set_control(control);
+    let control = Control {
+        cntvoff: match el2.kind {
+            VirtualEl2::Vhe => el2.own.cntvoff,
+            // Read as CNTVCT_EL0 where that does not trap.
+            VirtualEl2::Nvhe => el2.get(CNTVOFF),
+        },
+        ..el2.own
+    };
+    state.resident.set_control(&control);
     state.enter_context();
-    interrupts::switch(state);
+    let _ = interrupts::switch(state);
 }
 
 /// Ends what a virtual CPU holds beside its registers: they are about to be lost.
 pub(crate) fn leave(state: &mut VcpuState) {
     if let Some(el2) = &mut state.el2
-        && let Some(held) = el2.held.take()
+        && let Some(held) = el2.current.give_up()
     {
         state.vcpu.vm.contexts().release(held);
     }
@@ -76,9 +77,10 @@ fn keep_serror(el2: &mut El2, pending: u64) {
 }
 
 /// The control registers of the world of its guest.
+#[inline]
 fn of_guest(el2: &mut El2) -> Control {
     let l1 = el2.controls();
-    let own = el2.own;
+    let own = &el2.own;
     let own_traps = own.traps.with_mdscr_trapped().with_timers_open();
     let merged = forward::hardware(
         forward::Hardware {
@@ -90,9 +92,10 @@ fn of_guest(el2: &mut El2) -> Control {
         },
         &l1,
     );
+    let hcr = of_its_guest(merged.hcr, own.hcr, l1.hcr, el2.kind);
     el2.interrupts.traps = merged.ich_hcr;
     Control {
-        hcr: of_its_guest(merged.hcr, own.hcr, l1.hcr, el2.kind),
+        hcr,
         mpidr: el2.get(VMPIDR),
         midr: el2.get(VPIDR),
         cntvoff: el2.get(CNTVOFF),

@@ -14,8 +14,9 @@ use droste_image as image;
 use droste_nested::exception::PstateBits;
 use droste_nested::forward::Controls;
 use droste_nested::id::{self, Shape};
+use droste_nested::pool::Held;
 use droste_nested::registers::{File, HostStage1, Known, Loaded, View, VirtualEl2, host_stage1};
-use droste_nested::{Advertised, StageTwo, StageTwoRegisters, Walker};
+use droste_nested::{Current, StageTwoRegisters};
 use droste_vdev::Line;
 use droste_vdev::gic::{Ich, Interface, Signal};
 
@@ -27,7 +28,7 @@ use crate::arch::memory::Region;
 use crate::arch::vcpu::{Control, Fixed, VectorTable};
 use crate::machine::cpu::Cpu;
 use crate::machine::error::BuildError;
-use crate::memory::contexts::{Contexts, Held};
+use crate::memory::contexts::Contexts;
 use crate::memory::guest_memory::GuestMemory;
 use crate::memory::l1_memory::advertised;
 use crate::memory::ram::Ram;
@@ -144,14 +145,10 @@ pub(crate) struct El2 {
     pub(crate) bits: PstateBits,
     /// The control registers of virtual EL2's world.
     pub(crate) own: Control,
-    /// The context of the guest's world, kept until another is asked for.
-    pub(crate) held: Option<Held>,
+    /// What its guest runs under.
+    pub(crate) current: Current,
     /// What stands for its stage 1 in the hardware, without VHE.
     stage1: HostStage1,
-    /// The registers of its guest's stage 2, as they were when that was entered last.
-    pub(crate) guests: StageTwoRegisters,
-    /// How they say that its guest's table is read, once it was asked.
-    pub(crate) walker: Option<Walker>,
     /// Its interrupts and timers.
     pub(crate) interrupts: Interrupts,
 }
@@ -195,15 +192,8 @@ impl El2 {
             file,
             bits,
             own,
-            held: None,
+            current: Current::NONE,
             stage1: host_stage1(0, 0, 0, 0),
-            guests: StageTwoRegisters {
-                hcr: 0,
-                sctlr: 0,
-                vtcr: Vtcr(0),
-                vttbr: Vttbr(0),
-            },
-            walker: None,
             interrupts: Interrupts::RESET,
         };
         if kind == VirtualEl2::Nvhe {
@@ -213,6 +203,7 @@ impl El2 {
     }
 
     /// Virtual EL2's trap controls.
+    #[inline]
     pub(crate) fn controls(&mut self) -> Controls {
         Controls {
             el2: self.kind,
@@ -252,13 +243,16 @@ impl El2 {
 
     /// The context of the world that is loaded, if that is its guest's.
     #[inline]
-    pub(crate) fn context(&self) -> Option<Held> {
-        self.held.filter(|_| !self.is_loaded())
+    pub(crate) fn context(&self) -> Option<&Held> {
+        if self.is_loaded() {
+            return None;
+        }
+        self.current.held()
     }
 
     /// Whether the list registers are its guest's.
     pub(crate) fn has_guests_lists(&self) -> bool {
-        self.interrupts.has_guests_lists
+        self.interrupts.has_guests_lists()
     }
 
     /// When the next of its timers fires that is not in the hardware, in ticks of the physical counter.
@@ -294,18 +288,8 @@ impl El2 {
         self.get(HCR)
     }
 
-    /// How L1's table for its guest is read, while that runs; `None` where there is none.
-    #[inline]
-    pub(crate) fn walker(&mut self, advertised: &Advertised) -> Option<&Walker> {
-        if self.walker.is_none()
-            && let StageTwo::On(walker) = StageTwo::new(&self.guests, advertised)
-        {
-            self.walker = Some(walker);
-        }
-        self.walker.as_ref()
-    }
-
     /// The registers of its guest's stage 2.
+    #[inline]
     pub(crate) fn stage2(&mut self) -> StageTwoRegisters {
         StageTwoRegisters {
             hcr: self.get(HCR),
@@ -316,17 +300,30 @@ impl El2 {
     }
 }
 
+/// Whose the list registers are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ListRegisters {
+    /// Virtual EL2's, or its EL1's.
+    Own,
+    /// Its guest's: virtual EL2 does not run meanwhile.
+    Guests,
+    /// Its guest's, and nothing is in them: what it set is in the page alone.
+    Bare,
+}
+
 /// What of a virtual CPU with EL2 its interrupts are.
 pub(crate) struct Interrupts {
-    /// Whether the list registers are its guest's: virtual EL2 does not run meanwhile.
-    pub(crate) has_guests_lists: bool,
-    /// Its own CPU interface, if they are.
+    /// Whose the list registers are.
+    pub(crate) lists: ListRegisters,
+    /// Its own CPU interface, if they are its guest's.
     pub(crate) own: Interface,
     /// Which of its interrupts are its EL1's all the same.
     pub(crate) left: Option<Signal>,
     /// Accesses of an EL1 with the list registers of its own that trap to virtual EL2 (ICH_HCR_EL2).
     pub(crate) traps: u64,
-    /// What it had set for its guest, if they are.
+    /// Whether nothing was going on of its own interrupts when its CPU looked last, kicks since then aside.
+    pub(crate) is_quiet: bool,
+    /// What it had set for its guest, if they are and not bare.
     pub(crate) guest: Ich,
     /// What the hardware has of them, where they are `guest`.
     pub(crate) hardware: Ich,
@@ -343,9 +340,16 @@ pub(crate) struct Interrupts {
 }
 
 impl Interrupts {
+    /// Whether the list registers are its guest's.
+    #[inline]
+    pub(crate) fn has_guests_lists(&self) -> bool {
+        self.lists != ListRegisters::Own
+    }
+
     /// Out of reset.
     pub(crate) const RESET: Self = Self {
-        has_guests_lists: false,
+        lists: ListRegisters::Own,
+        is_quiet: false,
         own: Interface::RESET,
         left: None,
         traps: 0,

@@ -86,7 +86,7 @@ impl Row {
 
 pub(super) const ROWS: [Row; 29] = [
     row("hypercall", Of::Everything, "hypercall from vEL2").aims(600.0, 3444.0),
-    row("l2-hypercall", sync("vel2", ERET, "el1"), "ERET vEL2 to L2").aims(1800.0, 15600.0),
+    row("l2-hypercall", sync("vel2", ERET, "el1"), "ERET vEL2 to L2").aims(600.0, 15600.0),
     row(
         "l2-other-vmid",
         sync("vel2", ERET, "el1"),
@@ -97,7 +97,7 @@ pub(super) const ROWS: [Row; 29] = [
         sync("el1", HVC, "vel2"),
         "HVC of L2 delivered to vEL2",
     )
-    .aims(1800.0, 14400.0),
+    .aims(500.0, 14400.0),
     row(
         "l2-abort",
         sync("el1", DATA_ABORT, "vel2"),

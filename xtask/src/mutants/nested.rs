@@ -233,6 +233,56 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "record.place != NONE && record.size == self.size && wanted",
         "record.place != NONE && wanted",
     ),
+    // The short way of a hypercall.
+    mutant(
+        "hypercall-though-disabled",
+        "forward.rs",
+        "    matches!(level, Level::El1) && hcr & hcr::HCD == 0",
+        "    matches!(level, Level::El1) && hcr & hcr::HCD != hcr",
+    ),
+    mutant(
+        "hypercall-of-el0",
+        "forward.rs",
+        "    matches!(level, Level::El1) && hcr & hcr::HCD == 0",
+        "    hcr & hcr::HCD == 0",
+    ),
+    // What the guest of a virtual CPU runs under.
+    mutant(
+        "context-that-was-given-up-stays",
+        "current.rs",
+        "        self.held.is_some() && changed == 0",
+        "        changed == 0",
+    ),
+    mutant(
+        "another-vmids-context-stays",
+        "current.rs",
+        "            | was.vttbr.0 ^ now.vttbr.0;",
+        "            | 0;",
+    ),
+    mutant(
+        "context-of-another-shape-stays",
+        "current.rs",
+        "            | was.vtcr.0 ^ now.vtcr.0\n",
+        "",
+    ),
+    mutant(
+        "context-of-another-byte-order-stays",
+        "current.rs",
+        "            | was.sctlr ^ now.sctlr\n",
+        "",
+    ),
+    mutant(
+        "context-of-other-controls-stays",
+        "current.rs",
+        "        let changed = was.hcr ^ now.hcr\n            |",
+        "        let changed =",
+    ),
+    mutant(
+        "another-table-is-read-as-the-last",
+        "current.rs",
+        "        if self.registers != *registers {\n            self.walker = None;\n        }\n",
+        "",
+    ),
     // The pool of contexts.
     mutant(
         "key-without-table",

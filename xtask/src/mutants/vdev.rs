@@ -1,7 +1,10 @@
 //! The mutants of `droste-vdev`: each breaks one thing in how a guest hypervisor's interrupts and timers share the
 //! hardware's.
 
+mod quiet;
+
 use super::table::{Mutant, mutant};
+pub(super) use quiet::MUTANTS as OF_QUIET;
 
 pub(super) const MUTANTS: &[Mutant] = &[
     // List registers of a guest hypervisor's guest, on the way in.
@@ -271,8 +274,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "timers-idle-while-one-is-owed",
         "gic/timers.rs",
-        "        (active | line | hw) & guest == 0 && self.owed[0] & mask(physical) == 0",
-        "        (active | line | hw) & guest == 0 && mask(physical) != 0",
+        "        (active | line | hw) & guest == 0 && self.owed[0] & physical.mask() == 0",
+        "        (active | line | hw) & guest == 0 && physical.mask() != 0",
     ),
     mutant(
         "timers-owe-still",

@@ -247,6 +247,11 @@ impl<T: Twins> View<'_, T> {
     }
 
     /// As [`write`](Self::write), of a register that was looked up before.
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and an abort of a guest's pays for it"
+    )]
+    #[inline(always)]
     pub fn set(
         &mut self,
         Known { rule: n, slot, .. }: Known,

@@ -2,6 +2,7 @@
 //! L1's memory, by the protocols of `droste_nested::{shadow, reverse}`.
 
 use std::collections::HashMap;
+use std::sync as rc;
 
 use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, Va, Vtcr, Vttbr, hcr};
@@ -21,6 +22,9 @@ use shuttle::sync::{Arc, Mutex, RwLock};
 use shuttle::thread;
 
 use crate::{CPUS, PAGE, Shared, Supply, in_many_orders};
+
+/// The shadow, with its context beside it.
+type Placed = Shadow<CPUS, rc::Arc<Context<CPUS>>>;
 
 /// Memory of the model: two roots, then pages for tables.
 const TABLES: u64 = 0x1000_0000;
@@ -64,7 +68,9 @@ struct World {
     own: Context<CPUS>,
     changes: Changes,
     reverse: Mutex<Reverse<Vec<Record>, Vec<Owner>>>,
-    shadow: RwLock<Shadow<CPUS>>,
+    shadow: RwLock<Placed>,
+    /// Its context, which is loaded without a lock.
+    context: rc::Arc<Context<CPUS>>,
     place: Place,
     /// Pages that were reported as written.
     reported: Mutex<Vec<u64>>,
@@ -100,7 +106,14 @@ impl World {
         let machine = Cpu::new(&model, 0);
         let root = |number: u64| Pa(TABLES + number * geometry.root_bytes());
         let mut canonical = Table::new(&machine, root(0), geometry, &ids).expect("aligned");
-        let shadow = Shadow::new(&machine, root(1), geometry, &ids, walker.format());
+        let shadow = Shadow::with_context(
+            &machine,
+            (root(1), geometry),
+            &ids,
+            walker.format(),
+            rc::Arc::new,
+        );
+        let shadow = shadow.expect("aligned");
         let mut slots = Slots::new(geometry);
         let ram = Slot::new(Ipa(RAM), Pa(MEMORY), RAM_BYTES, Attributes::RAM);
         slots.add(ram).expect("the only one");
@@ -135,7 +148,8 @@ impl World {
                 vec![Record::UNUSED; records],
                 vec![Owner::UNUSED; 1],
             )),
-            shadow: RwLock::new(shadow.expect("aligned")),
+            context: rc::Arc::clone(shadow.place()),
+            shadow: RwLock::new(shadow),
             place: grant.expect("one").place(),
             reported: Mutex::new(Vec::new()),
             model,
@@ -152,9 +166,7 @@ impl World {
     fn enter(&self, cpu: usize) {
         let machine = Cpu::new(&self.model, cpu);
         machine.set_vtcr(self.geometry.vtcr(&self.ids));
-        let shadow = self.shadow.read().expect("as above");
-        shadow
-            .context()
+        self.context
             .enter(&machine, &self.vmids, cpu, VcpuId(cpu as u32));
         self.model
             .with(|model| model.enter(cpu, Vcpu::new(cpu as u32)));
@@ -287,7 +299,7 @@ impl World {
         &self,
         cpu: usize,
         act: impl FnOnce(
-            &mut Shadow<CPUS>,
+            &mut Placed,
             &mut Host<'_, Cpu<'_, Shared>, Supply<'_>, CPUS>,
         ) -> Result<R, droste_stage2::Error>,
     ) -> R {

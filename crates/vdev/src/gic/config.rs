@@ -43,6 +43,11 @@ impl Intid {
         self.0 < 16
     }
 
+    /// Its bit in the word of its bank.
+    pub(super) const fn mask(self) -> u32 {
+        1 << (self.0 & 31)
+    }
+
     /// The number, 0 to 1019.
     pub const fn number(self) -> usize {
         self.0 as usize

@@ -30,14 +30,17 @@ impl Interface {
         ap1r: [0; MAX_ACTIVE_PRIORITIES],
     };
 
-    /// Without bits that no register has: ICH_VMCR_EL2 and the 32 bits of active priorities.
+    /// The bits of ICH_VMCR_EL2 that there are.
+    pub(super) const VMCR: u64 = 0xfffc_021f;
+    /// Those of a register of active priorities.
+    pub(super) const PRIORITIES: u64 = 0xffff_ffff;
+
+    /// Without bits that no register has.
     pub(super) fn sanitized(&self) -> Self {
-        const VMCR: u64 = 0xfffc_021f;
-        const PRIORITIES: u64 = 0xffff_ffff;
         Self {
-            vmcr: Vmcr(self.vmcr.0 & VMCR),
-            ap0r: self.ap0r.map(|word| word & PRIORITIES),
-            ap1r: self.ap1r.map(|word| word & PRIORITIES),
+            vmcr: Vmcr(self.vmcr.0 & Self::VMCR),
+            ap0r: self.ap0r.map(|word| word & Self::PRIORITIES),
+            ap1r: self.ap1r.map(|word| word & Self::PRIORITIES),
         }
     }
 

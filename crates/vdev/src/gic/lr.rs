@@ -75,7 +75,7 @@ impl Lr {
     }
 
     /// Without state, and without the bit that may ask for a maintenance interrupt: there is nothing to see.
-    pub(super) fn is_idle(self) -> bool {
+    pub(super) const fn is_idle(self) -> bool {
         self.0 & (Self::STATE | Self::EOI) == 0
     }
 

@@ -8,7 +8,8 @@
 //! # The protocol
 //! While a virtual CPU runs, its list registers know the state of the interrupts they hold. [`fold`](Gic::fold) takes
 //! that state back, [`fill`](Gic::fill) chooses anew; they come as a pair around whatever happens between two runs.
-//! A virtual CPU that nobody named in [`Kicks`] and that raised no maintenance interrupt may skip both.
+//! A virtual CPU that nobody named in [`Kicks`] and that raised no maintenance interrupt may skip both. One that is
+//! [quiet](Gic::is_quiet) need not even lock the [`Gic`].
 //!
 //! An event for an interrupt that a list register holds is kept beside it and joined on the next fold, so events that
 //! race with the guest are never lost. A register that shows the pending or active state reads as of the last fold:
@@ -24,6 +25,7 @@
 //! the guest ends it another way, [`take_deactivation`](Gic::take_deactivation) gives what is left to deactivate.
 
 mod bank;
+mod bare;
 mod config;
 mod direct;
 mod distributor;
@@ -34,6 +36,7 @@ mod levels;
 mod lists;
 mod lr;
 mod nested;
+mod quiet;
 mod redistributor;
 mod sgi;
 mod signal;
@@ -51,6 +54,7 @@ use bank::{Bank, Enables};
 use droste_arm64::esr::AccessSize;
 use state::{At, Shared, Vcpu};
 
+pub use bare::Bare;
 pub use config::{ConfigError, GicConfig, Intid, MAX_SPIS};
 pub use direct::GroupRegister;
 pub use ends::unlisted_ends;
@@ -222,6 +226,7 @@ impl Gic {
     /// A physical interrupt that is to be deactivated (ICC_DIR_EL1) on the CPU where `vcpu` is loaded, since the guest
     /// ended it in a way that hardware does not see. To be asked until `None` after each [`fill`](Self::fill) whose
     /// [`Fill::has_deactivations`] is set.
+    #[inline]
     pub fn take_deactivation(&mut self, vcpu: usize) -> Option<Intid> {
         let state = &mut self.vcpus[vcpu];
         if state.owed_summary == 0 {

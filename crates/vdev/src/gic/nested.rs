@@ -28,6 +28,8 @@
 //! enable. Then its interrupt would come again at once and for ever as well, so [`undisputed`] turns such a request off
 //! until the next enter or fill.
 //!
+//! Mostly nothing of all this is the case, and few registers move: `bare` has that way.
+//!
 //! # What an L1 does wrong
 //! Two list registers in use for one virtual interrupt are UNPREDICTABLE (IHI 0069, ICH_LR&lt;n&gt;_EL2.vINTID): the later
 //! one stays out of the hardware, and so do requests for maintenance, since the two would count differently. Reserved

@@ -6,6 +6,12 @@ use super::{Gic, Intid, Kicks};
 use crate::line::Line;
 use crate::timer::Pair;
 
+/// The interrupts of both pairs.
+const TIMERS: u32 = {
+    let [[a, b], [c, d]] = [Pair::El1.intids(), Pair::El2.intids()];
+    a.mask() | b.mask() | c.mask() | d.mask()
+};
+
 /// How to leave physical PPIs of the CPU where the virtual CPU is loaded: a bit for each INTID, before the timers run.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -27,7 +33,23 @@ impl Gic {
     ///
     /// # Panics
     /// If a list register holds one of the four interrupts and there is something to do.
+    #[inline]
     pub fn switch_timers(
+        &mut self,
+        vcpu: usize,
+        loaded: Pair,
+        physical: [Intid; 2],
+        parked: [Line; 2],
+    ) -> TimerSwitch {
+        let is_low = !(parked[0].is_high() || parked[1].is_high());
+        if is_low && self.vcpus[vcpu].are_timers_quiet() {
+            return TimerSwitch::default();
+        }
+        self.switch_busy_timers(vcpu, loaded, physical, parked)
+    }
+
+    #[inline(never)]
+    fn switch_busy_timers(
         &mut self,
         vcpu: usize,
         loaded: Pair,
@@ -68,14 +90,23 @@ impl Gic {
 }
 
 impl Vcpu {
-    /// Whether neither pair's timer `n` has an interrupt that is active, high, or stands active as `physical`: mostly so.
-    fn is_idle(&self, n: usize, physical: Intid) -> bool {
-        let mask = |intid: Intid| 1 << (intid.number() & 31);
-        let guest = mask(Pair::El1.intids()[n]) | mask(Pair::El2.intids()[n]);
+    /// Whether none of the four has an interrupt that is active, high, or stands active as a physical one, which may be any
+    /// private one: mostly so.
+    #[inline]
+    pub(super) fn are_timers_quiet(&self) -> bool {
         let Bank {
             active, line, hw, ..
         } = self.private;
-        (active | line | hw) & guest == 0 && self.owed[0] & mask(physical) == 0
+        (active | line | hw) & TIMERS == 0 && self.owed_summary & 1 == 0
+    }
+
+    /// Whether neither pair's timer `n` has an interrupt that is active, high, or stands active as `physical`: mostly so.
+    fn is_idle(&self, n: usize, physical: Intid) -> bool {
+        let guest = Pair::El1.intids()[n].mask() | Pair::El2.intids()[n].mask();
+        let Bank {
+            active, line, hw, ..
+        } = self.private;
+        (active | line | hw) & guest == 0 && self.owed[0] & physical.mask() == 0
     }
 }
 

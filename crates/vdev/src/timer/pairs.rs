@@ -40,7 +40,7 @@
 //! its change counts from the next look on, which is at the next interrupt or access to these timers that traps, and before
 //! the virtual CPU leaves its CPU, so that one that waits there wakes in time.
 
-use super::{deadline, left, line};
+use super::{can_fire, deadline, left, line};
 use crate::Line;
 use crate::gic::Intid;
 
@@ -96,6 +96,22 @@ pub struct Parked {
 }
 
 impl Parked {
+    /// What a parked pair does while both are off or masked.
+    const OFF: Self = Self {
+        lines: [Line::Low; 2],
+        deadline: None,
+    };
+
+    /// As [`at`](Self::at), with the count at hand only if it matters.
+    #[inline]
+    pub fn now(pair: &[Registers; 2], now: impl FnOnce() -> u64) -> Self {
+        if can_fire(pair[0].control) || can_fire(pair[1].control) {
+            Self::at(pair, now())
+        } else {
+            Self::OFF
+        }
+    }
+
     /// What a parked pair does when the physical counter stands at `now`.
     ///
     /// ```
@@ -171,6 +187,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_time_is_not_asked_where_it_does_not_matter(
+            pair in [timer(), timer()], now in 1000..2000u64,
+        ) {
+            let mut is_asked = false;
+            let found = Parked::now(&pair, || { is_asked = true; now });
+            prop_assert_eq!(found, Parked::at(&pair, now));
+            prop_assert_eq!(is_asked, pair.iter().any(|timer| timer.control & 3 == 1));
+        }
+
         #[test]
         fn no_line_rises_before_the_deadline_and_one_does_at_it(
             pair in [timer(), timer()], now in 1000..2000u64,

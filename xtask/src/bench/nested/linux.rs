@@ -144,7 +144,7 @@ fn hypercalls(run: &Run, stages: &[Stage]) -> Result<Vec<Figure>, Failure> {
                 let name = "L2: exits to L0 for a hypercall";
                 figures.extend([
                     named("hypercall answered by L1's KVM")
-                        .target(7000.0)
+                        .target(1150.0)
                         .peer(40860.0),
                     Figure::new(name, "exits", per(count)).peer(7.0),
                 ]);

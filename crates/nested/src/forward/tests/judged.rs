@@ -14,6 +14,20 @@ fn hvc_goes_to_el2_unless_it_is_disabled() {
 }
 
 #[test]
+fn the_short_way_of_an_hvc_is_that_of_all_traps() {
+    let hvc = Event::Instruction(Instruction::Hvc);
+    for el2 in [VirtualEl2::Vhe, VirtualEl2::Nvhe] {
+        for level in [Level::El0, Level::El1] {
+            for hcr in (0..64).map(|bit| 1 << bit).chain([0, u64::MAX]) {
+                let controls = Controls { hcr, ..idle(el2) };
+                let expected = is_forwarded(hvc, level, &controls);
+                assert_eq!(is_hvc_taken(level, hcr), expected, "{level:?} {hcr:#x}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_syndrome_decodes_to_what_trapped() {
     let event = |class: u64, iss: u64| Event::decode(Esr(class << 26 | 1 << 25 | iss));
     for (class, iss, instruction) in [

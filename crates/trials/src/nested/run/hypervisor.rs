@@ -61,7 +61,7 @@ pub(super) enum Holder {
 }
 
 impl Holder {
-    pub(super) const fn context(&self) -> Option<&Context<MAX_CPUS>> {
+    pub(super) fn context(&self) -> Option<&Context<MAX_CPUS>> {
         match self {
             Self::Nothing => None,
             Self::Shadow(shadow) => Some(shadow.context()),

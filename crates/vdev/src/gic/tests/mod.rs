@@ -1,5 +1,6 @@
 //! Event by event: what a guest, a device or a physical interrupt does, and what the list registers then hold.
 
+mod bare;
 mod delivery;
 mod direct;
 mod ends;
@@ -8,6 +9,7 @@ mod lines;
 mod machine;
 mod nested;
 mod physical;
+mod quiet;
 mod random;
 mod random_nested;
 mod registers;

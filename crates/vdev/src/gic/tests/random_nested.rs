@@ -5,7 +5,7 @@
 use super::machine::Machine;
 use super::random::{Event, Plain, VCPUS, apply, prepare, quiesce, violent};
 use crate::Line;
-use crate::gic::{GroupRegister, Ich, Interface, Kicks, Signal, Vmcr, Vtr};
+use crate::gic::{Bare, GroupRegister, Ich, Interface, Kicks, Signal, Vmcr, Vtr};
 use alloc::vec;
 use alloc::vec::Vec;
 use proptest::prelude::*;
@@ -93,6 +93,23 @@ fn maintenance(ich: &Ich) -> bool {
             || (0..2).any(|group| asks(5 + 2 * group) && !on(group)))
 }
 
+fn bare(ich: &Ich) -> Bare {
+    let Interface { vmcr, ap0r, ap1r } = ich.interface;
+    Bare {
+        hcr: ich.hcr,
+        vmcr,
+        ap0r: ap0r[0],
+        ap1r: ap1r[0],
+    }
+}
+
+fn set_bare(ich: &mut Ich, bare: Bare) {
+    ich.hcr = bare.hcr;
+    ich.interface.vmcr = bare.vmcr;
+    ich.interface.ap0r[0] = bare.ap0r;
+    ich.interface.ap1r[0] = bare.ap1r;
+}
+
 struct World {
     machine: Machine,
     plain: Plain,
@@ -102,6 +119,8 @@ struct World {
     expected: Ich,
     hardware: Ich,
     left: Option<Signal>,
+    /// Whether its guest has bare list registers.
+    is_bare: bool,
     /// Whether its line was high when its guest was entered.
     was_high: bool,
     /// Whether the physical interrupt said so before it folded.
@@ -124,14 +143,23 @@ impl World {
             expected: guest,
             hardware: Ich::RESET,
             left: None,
+            is_bare: false,
             was_high: false,
             is_noticed: false,
         }
     }
 
     fn enter(&mut self) {
+        let lrs = self.guest.lrs.iter().fold(0, |all, lr| all | lr);
+        let bare = Bare::for_hardware(&bare(&self.guest), lrs, self.left, VTR);
+        self.is_bare = bare.is_some();
         let gic = &mut self.machine.gic;
-        let (used, line) = gic.enter_nested(HYPERVISOR, &self.guest, self.left, &mut self.hardware);
+        let (used, line) = if let Some(bare) = bare {
+            set_bare(&mut self.hardware, bare);
+            (0, Line::Low)
+        } else {
+            gic.enter_nested(HYPERVISOR, &self.guest, self.left, &mut self.hardware)
+        };
         self.hardware.lrs[used..].fill(0);
         assert!(!maintenance(&self.hardware), "it would never run");
         self.was_high = maintenance(&self.expected);
@@ -145,7 +173,13 @@ impl World {
 
     fn leave(&mut self) -> Kicks {
         let gic = &mut self.machine.gic;
-        let kicks = gic.leave_nested(HYPERVISOR, &self.hardware, &mut self.guest);
+        let kicks = if self.is_bare {
+            let left = bare(&self.hardware).for_guest(self.guest.hcr);
+            set_bare(&mut self.guest, left);
+            Kicks::NONE
+        } else {
+            gic.leave_nested(HYPERVISOR, &self.hardware, &mut self.guest)
+        };
         self.machine.is_below = None;
         self.deactivate_owed();
         assert_eq!(self.guest, self.expected);
