@@ -9,12 +9,14 @@ use std::cell::{Cell, RefCell};
 use std::vec::Vec;
 
 use droste_arm64::desc::{MemoryType, S2ap, Xn};
-use droste_arm64::{Granule, IpaBits, Level, Vtcr, Vttbr};
+use droste_arm64::{Granule, IpaBits, Level, Vtcr, Vttbr, hcr};
 use droste_mmu_model::{Config, Cpu, Model, Share};
 use droste_stage2::{Access, Origin, PageCache, VcpuId};
 
 use super::*;
-use crate::{Extent, L1Ipa};
+use crate::advertised::tests::rich;
+use crate::memory::tests::Sparse;
+use crate::{Extent, L1Ipa, StageTwo, StageTwoRegisters, Walker};
 
 /// A machine that counts what is cleaned.
 struct Board {
@@ -72,6 +74,32 @@ fn hardware() -> IdRegisters {
 fn geometry(ids: &IdRegisters) -> Geometry {
     let bits = IpaBits::new(40).expect("a width");
     Geometry::new(Granule::Kib4, bits, ids).expect("a shape")
+}
+
+/// L1's table for L2: pages 0 to 511 at level 3, and a second block, all below one table of level 2.
+const L1_ROOT: u64 = 0x8000_0000;
+const TABLE: u64 = 3;
+
+/// L1's memory, with that table and no leaf in it.
+fn l1_memory() -> Sparse {
+    let memory = Sparse::new(1 << 40);
+    memory.set(L1_ROOT, (L1_ROOT + 0x2000) | TABLE);
+    memory.set(L1_ROOT + 0x2000, (L1_ROOT + 0x3000) | TABLE);
+    memory
+}
+
+/// Who reads it, with more bits in HCR_EL2 than VM.
+fn walker(hcr: u64) -> Walker {
+    let registers = StageTwoRegisters {
+        hcr: hcr::VM | hcr,
+        sctlr: 0,
+        vtcr: Vtcr(5 << 16 | 1 << 6 | 0x18),
+        vttbr: Vttbr(L1_ROOT),
+    };
+    match StageTwo::new(&registers, &rich()) {
+        StageTwo::On(walker) => walker,
+        StageTwo::Off => panic!("HCR_EL2.VM is set"),
+    }
 }
 
 /// One shadow, with what it needs.

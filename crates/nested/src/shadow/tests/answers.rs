@@ -4,20 +4,15 @@
 
 use droste_arm64::desc::MemAttr;
 use droste_arm64::esr::{Ec, Esr};
-use droste_arm64::hcr;
 use droste_stage2::{Attributes, Privilege, Slot, Slots, scheme};
 
 use super::*;
-use crate::advertised::tests::rich;
+use crate::CanonicalLeaf;
 use crate::fault::{Abort, L1, Syndrome, Verdict};
-use crate::memory::tests::Sparse;
-use crate::{CanonicalLeaf, StageTwo, StageTwoRegisters};
 
-const L1_ROOT: u64 = 0x8000_0000;
 /// Where L1's leaf for L2's page leads.
 const L1_PAGE: u64 = 0x8010_0000;
 const L2_PAGE: u64 = 0x5000;
-const TABLE: u64 = 3;
 /// How often L2 may come back for one access: for each table that holds nothing yet, and each permission.
 const EXITS: u32 = 4;
 /// How often one exit is judged.
@@ -186,9 +181,7 @@ impl World {
         )
         .expect("aligned");
         let context = Context::new(&mut canonical);
-        let memory = Sparse::new(1 << 40);
-        memory.set(L1_ROOT, (L1_ROOT + 0x2000) | TABLE);
-        memory.set(L1_ROOT + 0x2000, (L1_ROOT + 0x3000) | TABLE);
+        let memory = l1_memory();
         let mut slots = Slots::new(geometry);
         let output = Pa(L1_PAGE | 1 << 38);
         if let Some(attributes) = case.slot {
@@ -246,15 +239,7 @@ impl World {
     }
 
     fn judge(&self, what: Use, esr: Esr) -> Verdict {
-        let registers = StageTwoRegisters {
-            hcr: hcr::VM | self.case.ptw,
-            sctlr: 0,
-            vtcr: Vtcr(5 << 16 | 1 << 6 | 0x18),
-            vttbr: Vttbr(L1_ROOT),
-        };
-        let StageTwo::On(walker) = StageTwo::new(&registers, &rich()) else {
-            panic!("HCR_EL2.VM is set");
-        };
+        let walker = walker(self.case.ptw);
         let l1 = L1 {
             walker: &walker,
             memory: &self.memory,

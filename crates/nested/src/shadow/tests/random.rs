@@ -3,22 +3,16 @@
 use std::vec;
 
 use droste_arm64::esr::Esr;
-use droste_arm64::hcr;
 use droste_stage2::{Attributes, DirtyLog, Privilege, Slot, Slots, scheme};
 use proptest::prelude::*;
 
 use super::*;
-use crate::advertised::tests::rich;
 use crate::fault::{Abort, L1, Verdict};
-use crate::memory::tests::Sparse;
 use crate::reverse::{Concerned, Owner, Record, Reverse};
-use crate::{Advertised, CanonicalLeaf, Place, StageTwo, StageTwoRegisters, Walker};
+use crate::{CanonicalLeaf, Place};
 
-/// L1's table for L2: pages 0 to 511 at level 3 and a second block, all below one table of level 2.
-const L1_ROOT: u64 = 0x8000_0000;
 const L1_RAM: u64 = 0x8000_0000;
 const L1_RAM_BYTES: u64 = 0x100_0000;
-const TABLE: u64 = 3;
 const LEAF: u64 = 1 | 1 << 10 | 3 << 8 | 0b1111 << 2;
 
 /// One shadow, both tables that it is of, and what finds them.
@@ -28,7 +22,6 @@ struct World {
     context: Context<1>,
     slots: Slots,
     memory: Sparse,
-    advertised: Advertised,
     reverse: Reverse<Vec<Record>, Vec<Owner>>,
     pages: PageCache,
 }
@@ -45,31 +38,15 @@ impl World {
             &ids,
         )
         .expect("aligned");
-        let memory = Sparse::new(1 << 40);
-        memory.set(L1_ROOT, (L1_ROOT + 0x2000) | TABLE);
-        memory.set(L1_ROOT + 0x2000, (L1_ROOT + 0x3000) | TABLE);
+        let memory = l1_memory();
         Self {
             context: Context::new(&mut canonical),
             canonical,
             bench,
             slots: Slots::new(geometry),
             memory,
-            advertised: rich(),
             reverse: Reverse::new(vec![Record::UNUSED; records], vec![Owner::UNUSED; 1]),
             pages: PageCache::new(),
-        }
-    }
-
-    fn walker(&self) -> Walker {
-        let registers = StageTwoRegisters {
-            hcr: hcr::VM,
-            sctlr: 0,
-            vtcr: Vtcr(5 << 16 | 1 << 6 | 0x18),
-            vttbr: Vttbr(L1_ROOT),
-        };
-        match StageTwo::new(&registers, &self.advertised) {
-            StageTwo::On(walker) => walker,
-            StageTwo::Off => panic!("HCR_EL2.VM is set"),
         }
     }
 
@@ -85,7 +62,7 @@ impl World {
             ipa: L2Ipa(ipa),
             privilege: Privilege::El1,
         };
-        let walker = self.walker();
+        let walker = walker(0);
         let l1 = L1 {
             walker: &walker,
             memory: &self.memory,
@@ -191,7 +168,7 @@ impl World {
 
     /// Every shadow entry is within what L1's table and the canonical one say now.
     fn check(&self) {
-        let walker = self.walker();
+        let walker = walker(0);
         let violation = self.bench.board.with(|model| model.violation().copied());
         assert_eq!(violation, None);
         let board = &Cpu::new(&self.bench.board, 0);
