@@ -162,6 +162,7 @@ pub(crate) struct Control {
 
 impl Resident {
     /// Out of reset, with the MMU off, under these controls.
+    #[inline]
     pub(crate) fn new(fixed: Fixed, control: Control) -> Self {
         const SCTLR_RES1: u64 = 0x30d0_0800;
         Self {

@@ -16,7 +16,7 @@ use crate::console::complaints;
 use crate::devices::interrupts;
 use crate::life::sched;
 use crate::nested::debug;
-use crate::vm::{VcpuState, all};
+use crate::vm::VcpuState;
 
 arch::vcpu::handlers!(VcpuState {
     /// A synchronous exception from a guest.
@@ -60,7 +60,7 @@ fn interrupt(mut state: Box<VcpuState>) -> Box<VcpuState> {
     let cpu = state.cpu;
     interrupts::take(cpu, Some(&mut state));
     nested::settle(&mut state);
-    if all::is_shared(cpu) || state.vcpu.vm.is_stopping() {
+    if cpu.is_shared() || state.vcpu.vm.is_stopping() {
         return sched::schedule(cpu, Some(state));
     }
     state

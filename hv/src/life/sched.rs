@@ -113,7 +113,7 @@ impl life::Cpu for Here {
     }
 
     fn arm(&mut self) {
-        if all::is_shared(self.0) {
+        if self.0.is_shared() {
             alarm::arm_for_slice(self.0);
         }
     }

@@ -25,6 +25,8 @@ pub(crate) struct Cpu {
     pub(crate) model: Once<Model>,
     /// Its redistributor.
     pub(crate) redistributor: Once<Pa>,
+    /// How many virtual CPUs run here and nowhere else.
+    vcpus: AtomicUsize,
     /// Position among its virtual CPUs of the one that ran last.
     pub(crate) last: AtomicUsize,
     /// What its EL2 timer is set for, the end of the time slice among it.
@@ -47,6 +49,7 @@ pub(crate) fn init(affinities: &[u64]) {
             is_online: AtomicBool::new(false),
             model: Once::new(),
             redistributor: Once::new(),
+            vcpus: AtomicUsize::new(0),
             last: AtomicUsize::new(0),
             alarm: Alarm::new(),
         });
@@ -66,6 +69,17 @@ pub(crate) fn online() -> impl Iterator<Item = &'static Cpu> {
 }
 
 impl Cpu {
+    /// Sets how many virtual CPUs run here, once, before any does.
+    pub(crate) fn set_vcpus(&self, count: usize) {
+        self.vcpus.store(count, Ordering::Relaxed);
+    }
+
+    /// Whether more than one virtual CPU shares this one.
+    #[inline]
+    pub(crate) fn is_shared(&self) -> bool {
+        self.vcpus.load(Ordering::Relaxed) > 1
+    }
+
     /// What it is; it is online.
     pub(crate) fn model(&self) -> Model {
         let model = self.model.get();

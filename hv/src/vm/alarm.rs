@@ -38,7 +38,7 @@ pub(crate) fn arm_for_slice(cpu: &'static Cpu) {
 
 /// The EL2 timer has fired. On a shared CPU and in idleness the scheduler follows and sees who is due: off until then.
 pub(crate) fn timer_is_due(cpu: &'static Cpu) {
-    if all::is_shared(cpu) {
+    if cpu.is_shared() {
         timer::set_deadline(None);
     } else if cpu.alarm.is_due(timer::now()) {
         arm(cpu);

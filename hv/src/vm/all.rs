@@ -26,6 +26,7 @@ pub(crate) fn init(vms: Vec<&'static Vm>) {
         for (position, vcpu) in here.iter().enumerate() {
             vcpu.set_position(position);
         }
+        cpu.set_vcpus(here.len());
         members.call_once(|| here);
     }
     let mut owners = vec![None; INTIDS];
@@ -53,10 +54,4 @@ pub(crate) fn owner_of(intid: u32) -> Option<&'static Vm> {
 pub(crate) fn members(cpu: &Cpu) -> &'static [&'static Vcpu] {
     let members = MEMBERS[cpu.index].get();
     members.map_or(&[], Vec::as_slice)
-}
-
-/// Whether more than one virtual CPU shares `cpu`.
-#[inline]
-pub(crate) fn is_shared(cpu: &Cpu) -> bool {
-    members(cpu).len() > 1
 }

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use droste_vdev::Affinity;
 
 use super::hcr::{self, Waits};
-use super::{Vcpu, VcpuState, all};
+use super::{Vcpu, VcpuState};
 use crate::arch;
 use crate::arch::traps::Traps;
 use crate::arch::vcpu::{Control, Fixed, VectorTable};
@@ -13,7 +13,7 @@ use crate::arch::vcpu::{Control, Fixed, VectorTable};
 /// The state of `vcpu` as it comes on at `pc`, with `argument` in x0.
 pub(crate) fn new_state(vcpu: &'static Vcpu, pc: u64, argument: u64) -> Box<VcpuState> {
     let (vm, index) = (vcpu.vm, vcpu.index);
-    let waits = if all::is_shared(vcpu.cpu) {
+    let waits = if vcpu.cpu.is_shared() {
         Waits::Trapped
     } else {
         Waits::InHardware
