@@ -2,7 +2,6 @@
 //! L1's memory, by the protocols of `droste_nested::{shadow, reverse}`.
 
 use std::collections::HashMap;
-use std::sync as rc;
 
 use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, Va, Vtcr, Vttbr, hcr};
@@ -24,7 +23,7 @@ use shuttle::thread;
 use crate::{CPUS, PAGE, Shared, Supply, in_many_orders};
 
 /// The shadow, with its context beside it.
-type Placed = Shadow<CPUS, rc::Arc<Context<CPUS>>>;
+type Placed = Shadow<CPUS, Arc<Context<CPUS>>>;
 
 /// Memory of the model: two roots, then pages for tables.
 const TABLES: u64 = 0x1000_0000;
@@ -70,7 +69,7 @@ struct World {
     reverse: Mutex<Reverse<Vec<Record>, Vec<Owner>>>,
     shadow: RwLock<Placed>,
     /// Its context, which is loaded without a lock.
-    context: rc::Arc<Context<CPUS>>,
+    context: Arc<Context<CPUS>>,
     place: Place,
     /// Pages that were reported as written.
     reported: Mutex<Vec<u64>>,
@@ -111,7 +110,7 @@ impl World {
             (root(1), geometry),
             &ids,
             walker.format(),
-            rc::Arc::new,
+            Arc::new,
         );
         let shadow = shadow.expect("aligned");
         let mut slots = Slots::new(geometry);
@@ -148,7 +147,7 @@ impl World {
                 vec![Record::UNUSED; records],
                 vec![Owner::UNUSED; 1],
             )),
-            context: rc::Arc::clone(shadow.place()),
+            context: Arc::clone(shadow.place()),
             shadow: RwLock::new(shadow),
             place: grant.expect("one").place(),
             reported: Mutex::new(Vec::new()),

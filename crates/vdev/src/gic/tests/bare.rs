@@ -80,7 +80,7 @@ fn whatever_is_listed_or_asked_for_goes_the_whole_way() {
     assert!(is_bare(&SOME, 0, None, VTR));
     // Pending, active, ended with a maintenance interrupt.
     for bit in [62, 63, 41] {
-        assert!(!is_bare(&SOME, 1 << bit | 27, None, VTR), "{bit}");
+        assert!(!is_bare(&SOME, 1 << bit | 0x1b, None, VTR), "{bit}");
     }
     for bit in 1..8 {
         let asking = Bare {

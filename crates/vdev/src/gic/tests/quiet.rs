@@ -109,7 +109,7 @@ fn whatever_is_going_on_is_not_quiet() {
 #[test]
 fn a_timer_that_is_high_and_disabled_is_not_quiet() {
     let mut machine = Machine::new(1, 0, 4);
-    machine.write_private(0, ISENABLER + 0x80, u32::MAX.into());
+    machine.write_private(0, ISENABLER + 0x80, u32::MAX);
     for pair in [Pair::El1, Pair::El2] {
         for intid in pair.intids() {
             let _ = machine.gic.set_line(0, intid, Line::High);
