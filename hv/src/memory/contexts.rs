@@ -441,14 +441,17 @@ impl Contexts {
         self.pages.lock().reclaim()
     }
 
-    /// Empties one shadow that holds something, each in its turn: pages are wanted.
+    /// Empties one shadow that holds something, each in its turn: pages are wanted. One that another CPU has is passed by: to
+    /// wait for each of them would be to wait as often as there are shadows. If there is no other, nothing is emptied, and
+    /// the fault comes again.
     #[cold]
     fn evict(&self) {
         let count = self.shadows.len();
         let first = self.victim.load(Ordering::Relaxed);
         let turn = (0..count).map(|n| (first + n) % count);
         for place in turn {
-            if self.clear(&self.shadows[place]) > 0 {
+            let shadow = self.shadows[place].try_write();
+            if shadow.is_some_and(|mut shadow| self.empty(&mut shadow) > 0) {
                 self.victim.store(place + 1, Ordering::Relaxed);
                 return;
             }
