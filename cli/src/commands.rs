@@ -33,10 +33,12 @@ use crate::setup::build::workspace;
     after_help = "A description is a TOML file:\n\n  \
         name = \"linux\"\n  vcpus = 2\n  memory = \"512M\"\n  kernel = \"debian:linux-image-cloud-arm64\"   # or a file\n  \
         initrd = \"debian:busybox-static\"            # or a file\n  cmdline = \"console=ttyAMA0\"\n  \
-        disk = \"disk.img\"        # raw; a list for several; or { file = \"a.qcow2\", format = \"qcow2\", readonly = true }\n  \
-        net = \"user\"            # or { user = true, forward = [\"2222:22\"] }\n  console = true\n  \
-        on_reboot = \"restart\"    # or \"stop\"\n  \
-        el2 = \"vhe\"            # the guest can be a hypervisor; or \"nvhe\"\n\n\
+        disk = \"disk.img\"      # raw; or a list of several\n  \
+        # disk = { file = \"a.qcow2\", format = \"qcow2\", readonly = true }\n  \
+        net = \"user\"           # or { user = true, forward = [\"2222:22\"] }\n  console = true\n  \
+        on_reboot = \"restart\"  # or \"stop\"\n  \
+        el2 = \"vhe\"            # the guest can be a hypervisor; or \"nvhe\"; or \"none\"\n  \
+        # modules = \"DIR\"      # of a kernel of your own, with debian:busybox-static\n\n\
         Xen (kernel = \"debian:xen-system-arm64\", el2 = \"nvhe\") starts what a table [dom0] at the end says, which has \
         kernel, initrd and cmdline as well. Droste itself (kernel = \"droste:hypervisor\", el2 = \"nvhe\") runs what tables \
         [[vm]] describe.\n\n\

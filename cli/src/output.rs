@@ -89,7 +89,7 @@ impl Output {
         {
             Some(input) => Err(self
                 .error()
-                .because(format!("it is read as well: it is {}", input.display()))
+                .because(format!("it is read as well, as {}", input.display()))
                 .help("name another file")),
             None => Ok(()),
         }

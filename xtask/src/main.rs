@@ -1,4 +1,5 @@
-//! The project's own chores: `cargo xtask lint`, `ci`, `image`, `bench`, `soak`, `differ`, `mutants`, `fuzz`.
+//! The project's own chores: `cargo xtask lint`, `ci`, `image`, `bench`, `soak`, `differ`, `mutants`, `fuzz`, `picture`,
+//! `record`.
 
 mod bench;
 mod ci;
@@ -39,7 +40,8 @@ enum Chore {
     Soak(soak::Options),
     /// Run random programs for EL2 on the bare machine and on Droste, and compare what they saw
     Differ(differ::Options),
-    /// Take safeguards of stage 2, nested guests, devices and lives away one by one, and see whether tests notice
+    /// Take safeguards of stage 2, nested guests, devices, lives, locks and shared resources away one by one, and see
+    /// whether tests notice
     Mutants(mutants::Options),
     /// Draw what README shows: machine, Droste, its guests and theirs
     Picture,

@@ -35,7 +35,8 @@ pub(super) struct Arguments {
 pub(super) fn execute(arguments: &Arguments) -> Result<()> {
     if let Some(file) = &arguments.verify {
         let bytes = files::read(file)?;
-        droste_image::verify(&bytes).context(|| format!("{} is damaged", file.display()))?;
+        droste_image::verify(&bytes)
+            .context(|| format!("{} is not a good boot image", file.display()))?;
         say::result(&format!("{}: every checksum is right", file.display()))?;
     }
     if let Some(file) = &arguments.output {

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use droste_image::kernel::{Header, KernelError, Placement};
-use droste_image::{El2, VMS_MAX};
+use droste_image::{El2, VCPUS_IN_ALL, VMS_MAX};
 
 use super::{Description, Diagnostic, Disk, Part, Place};
 use crate::files::{self, Identity};
@@ -78,6 +78,20 @@ impl<'a> Inspection<'a> {
                 format!("describe at most {VMS_MAX} at a time"),
             );
         }
+        let counted = |(vm, _): &(Description, Located)| vm.el2.vcpu_weight() * vm.vcpus.value;
+        let mut sum = 0;
+        let beyond = vms.iter().find(|vm| {
+            sum += counted(vm);
+            sum > VCPUS_IN_ALL
+        });
+        if let Some((vm, _)) = beyond {
+            let all: u32 = vms.iter().map(counted).sum();
+            let message = format!(
+                "{all} virtual CPUs are too many in all, where those of a guest with EL2 count twice"
+            );
+            let help = format!("take some away until there are {VCPUS_IN_ALL}");
+            self.find(&vm.vcpus.place, message, help);
+        }
         let with_devices = vms.iter().filter(|(vm, _)| vm.device_count() > 0);
         if let Some((vm, _)) = with_devices.clone().nth(VMS_WITH_DEVICES_MAX as usize) {
             let message = format!("{} virtual machines have devices", with_devices.count());
@@ -106,7 +120,7 @@ impl<'a> Inspection<'a> {
         }
         match self.names.get(name) {
             Some(&first) => {
-                let message = format!("the name {name:?} is taken: {first}");
+                let message = format!("the name {name:?} is taken by {first}");
                 self.find(
                     &vm.name.place,
                     message,
@@ -310,7 +324,7 @@ impl<'a> Inspection<'a> {
         for forward in &net.value {
             let port = (forward.protocol, forward.host);
             if let Some(first) = self.ports.insert(port, &net.place) {
-                let message = format!("the host's port {} is taken already: {first}", forward.host);
+                let message = format!("the host's port {} is taken by {first}", forward.host);
                 self.find(&net.place, message, "name another port of the host".into());
             }
         }
@@ -504,6 +518,24 @@ mod tests {
     }
 
     #[test]
+    fn virtual_cpus_are_counted_in_all() {
+        let dir = directory();
+        let vm = |name: &str, more: &str| {
+            format!("name = \"{name}\"\nkernel = \"Image\"\nvcpus = 64\n{more}")
+        };
+        let [a, b, c] = [vm("a", ""), vm("b", ""), vm("c", "")];
+        assert_eq!(findings(&dir, &[&a, &b, &c]), [] as [String; 0]);
+        let found = findings(&dir, &[&a, &vm("b", "el2 = \"vhe\"\n"), &c]);
+        assert_eq!(
+            found,
+            [
+                "2.toml:3:9: 256 virtual CPUs are too many in all, where those of a guest with EL2 count twice\n  help: take \
+                 some away until there are 192"
+            ]
+        );
+    }
+
+    #[test]
     fn a_disk_for_a_hypervisor_needs_an_el2() {
         let dir = directory();
         let text = "name = \"a\"\nkernel = \"Image\"\ndisk = \"droste:vmm\"\n";
@@ -685,7 +717,7 @@ mod tests {
         let found = findings(&directory(), &[text, text]);
         assert_eq!(found.len(), 1);
         assert!(
-            found[0].starts_with("1.toml:1:8: the name \"a\" is taken: 0.toml:1:8\n"),
+            found[0].starts_with("1.toml:1:8: the name \"a\" is taken by 0.toml:1:8\n"),
             "{found:?}"
         );
     }
@@ -787,8 +819,7 @@ mod tests {
         let found = findings(&dir, &[&a, &vm("b", "2222:80")]);
         assert!(
             found.len() == 1
-                && found[0]
-                    .starts_with("1.toml:3:7: the host's port 2222 is taken already: 0.toml:3:7"),
+                && found[0].starts_with("1.toml:3:7: the host's port 2222 is taken by 0.toml:3:7"),
             "{found:?}"
         );
     }

@@ -584,7 +584,7 @@ el2 = "nvhe"
         let found = finding("memory = \"512M\"", "memory = 512");
         assert_eq!(
             found,
-            "dir/vm.toml:4:10: memory must be a size with its unit in quotes (K, M, G)\n  \
+            "dir/vm.toml:4:10: memory must be a size in quotes, a whole number with the unit K, M or G\n  \
              help: write it as in memory = \"512M\""
         );
         assert!(

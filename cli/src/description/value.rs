@@ -49,7 +49,7 @@ pub(super) fn size(value: &Spanned<DeValue<'_>>) -> Result<u64, &'static str> {
         .get_ref()
         .as_str()
         .and_then(parse_size)
-        .ok_or("a size with its unit in quotes (K, M, G)")
+        .ok_or("a size in quotes, a whole number with the unit K, M or G")
 }
 
 /// A disk as a description has it.

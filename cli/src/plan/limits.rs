@@ -79,8 +79,8 @@ pub(super) fn warnings(vms: &[&Description], host: &Host) -> Vec<String> {
     let needed = memory_mib(vms.iter().copied(), 0);
     if let Some(memory) = host.memory_mib.filter(|memory| needed > *memory) {
         found.push(format!(
-            "the machine needs {needed} MiB of memory, and this host has {memory}, swap space included: it will fail, or \
-             be ended on the way; give the virtual machines less"
+            "the machine needs {needed} MiB of memory, and this host has {memory}, swap space included: it will not start, \
+             or will be killed on the way; give the virtual machines less"
         ));
     }
     found

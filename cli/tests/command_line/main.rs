@@ -213,7 +213,7 @@ fn check_finds_everything_at_once() {
     assert_eq!(stdout(&output), "");
     let findings = stderr(&output);
     for finding in [
-        "error: bad.toml:1:8: the name \"vm\" is taken: vm.toml:1:8",
+        "error: bad.toml:1:8: the name \"vm\" is taken by vm.toml:1:8",
         "error: bad.toml:2:1: there is no key \"vcpu\"",
         "error: bad.toml:3:10: cannot read nothing: ",
     ] {

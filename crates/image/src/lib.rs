@@ -71,8 +71,8 @@ pub use read::{BootImage, Passthrough, VmImage};
 pub use verify::{VerifyError, verify};
 pub use vm::{
     BOOTARGS_MAX, Console, Dom0, El2, MEMORY_MAX, MEMORY_MIN, MEMORY_STEP, NAME_MAX, OnReboot,
-    VCPUS_MAX, VMS_MAX, VmError, check_bootargs, check_device_path, check_memory, check_name,
-    check_vcpus,
+    VCPUS_IN_ALL, VCPUS_MAX, VMS_MAX, VmError, check_bootargs, check_device_path, check_memory,
+    check_name, check_vcpus,
 };
 #[cfg(feature = "write")]
 pub use write::{VmSpec, WriteError, write};

@@ -16,6 +16,9 @@ pub(crate) const MEMBERS_MAX: usize = 6 * VMS_MAX;
 pub const NAME_MAX: usize = 31;
 /// The most virtual CPUs of one virtual machine.
 pub const VCPUS_MAX: u32 = 64;
+/// The most virtual CPUs of all virtual machines together, each as often as [`El2::vcpu_weight`] says: what EL2 keeps of one
+/// takes up to 4 KiB of its heap, of 1 MiB in all.
+pub const VCPUS_IN_ALL: u32 = 192;
 /// The least memory of a virtual machine, in bytes.
 pub const MEMORY_MIN: u64 = 16 << 20;
 /// Memory comes in multiples of this many bytes: the largest page that a guest can use. What is no multiple of 2 MiB
@@ -106,6 +109,11 @@ impl OnReboot {
 }
 
 impl El2 {
+    /// How often a virtual CPU counts among all ([`VCPUS_IN_ALL`]): one with an EL2 has twice as much to keep.
+    pub fn vcpu_weight(self) -> u32 {
+        if self == Self::None { 1 } else { 2 }
+    }
+
     /// The word that stands for it in a boot image and in a description.
     pub const fn as_str(self) -> &'static str {
         match self {

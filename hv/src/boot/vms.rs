@@ -7,7 +7,7 @@ use core::ops::Range;
 
 use droste_arm64::{Pa, PaRange};
 use droste_devtree::{Device, Platform};
-use droste_image::{BootImage, VmImage};
+use droste_image::{BootImage, VCPUS_IN_ALL, VmImage};
 use droste_nested::registers::VirtualEl2;
 use droste_stage2::Attributes;
 use droste_vdev::id;
@@ -26,9 +26,6 @@ use crate::vm::layout as guest;
 use crate::vm::virtual_el2::{self, Nested};
 use crate::vm::{Parts, Vm, all};
 
-/// Most virtual CPUs of all VMs together, where those with EL2 count twice. Each takes up to 4 KiB of the heap, of 1 MiB in
-/// all.
-const MAX_VCPUS: usize = 192;
 const GIB: u64 = 1 << 30;
 const BLOCK: u64 = 2 << 20;
 const PAGE: u64 = 4096;
@@ -75,8 +72,8 @@ struct Builder<'a> {
     /// Pages of devices that earlier VMs drive.
     taken: Vec<Range<u64>>,
     next_cpu: usize,
-    /// Virtual CPUs so far, as [`MAX_VCPUS`] counts them.
-    counted: usize,
+    /// Virtual CPUs so far, as [`VCPUS_IN_ALL`] counts them.
+    counted: u32,
     next_id: usize,
 }
 
@@ -95,10 +92,10 @@ impl Builder<'_> {
         slots.push((ram_ipa, ram.range(), Attributes::RAM));
         let vcpus = image.vcpus as usize;
         let el2 = virtual_el2::kind_of(image.el2)?;
-        self.counted += if el2.is_some() { 2 * vcpus } else { vcpus };
-        if self.counted > MAX_VCPUS {
+        self.counted += image.el2.vcpu_weight() * image.vcpus;
+        if self.counted > VCPUS_IN_ALL {
             let why = format!(
-                "with its {vcpus} virtual CPUs there are more than {MAX_VCPUS} in all, where those with EL2 count twice"
+                "with its {vcpus} virtual CPUs there are more than {VCPUS_IN_ALL} in all, where those with EL2 count twice"
             );
             return Err(BuildError(why));
         }

@@ -39,7 +39,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
         ],
     ),
     ("droste", &["droste-image"]),
-    ("droste-guests", &["droste-arm64"]),
+    ("droste-guests", &[]),
     ("droste-vmm", &[]),
     (
         "xtask",
