@@ -1,6 +1,9 @@
 //! Lines of a virtual CPU's timers that are not in the hardware.
 
+use core::iter::zip;
+
 use droste_arm64::vncr::Slot;
+use droste_vdev::Line;
 use droste_vdev::timer::is_due;
 
 use super::vgic;
@@ -8,10 +11,10 @@ use crate::nested::{deliver, interrupts, parked};
 use crate::vm::{VcpuState, alarm, el2};
 
 /// Timers that are not in the hardware may be due, or have another deadline: the CPU's own timer says so, virtual EL2 has
-/// set one, or the virtual CPU is about to leave its CPU.
-pub(crate) fn drive_timers(state: &mut VcpuState) {
+/// set one, or the virtual CPU is about to leave its CPU. Whether a line has risen.
+pub(crate) fn drive_timers(state: &mut VcpuState) -> bool {
     let Some(el2) = state.el2.as_mut() else {
-        return;
+        return false;
     };
     let before = el2.interrupts.timers;
     let lines = parked::timers(el2);
@@ -20,6 +23,8 @@ pub(crate) fn drive_timers(state: &mut VcpuState) {
         vgic::update(state, |gic, me| gic.drive_timers(me, pair, lines));
     }
     alarm::rearm(state);
+    let has_risen = |(now, before): (Line, Line)| now.is_high() && !before.is_high();
+    zip(lines, before).any(has_risen)
 }
 
 /// The virtual CPU is being put on its CPU: its registers are loaded.

@@ -68,8 +68,9 @@ impl life::Cpu for Here {
     }
 
     fn take_out(&mut self, state: &mut Self::State) {
-        // Of those that are not in the hardware the deadline is that of the last look.
-        timers::drive_timers(state);
+        // Of those that are not in the hardware the deadline is that of the last look. One that has risen by then has none,
+        // and would wake a virtual CPU that waits by a kick, which this CPU does not give itself: it is due at once.
+        let risen = timers::drive_timers(state).then(timer::now);
         vgic::unload(state);
         state.resident.save();
         let parked = state.el2.as_ref().and_then(|el2| el2.deadline());
@@ -78,6 +79,7 @@ impl life::Cpu for Here {
             .timer_deadline()
             .into_iter()
             .chain(parked)
+            .chain(risen)
             .min();
         state.vcpu.set_deadline(deadline);
         self.0.alarm.unload();
