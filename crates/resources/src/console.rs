@@ -253,8 +253,10 @@ impl<U: Uarts> Console<U> {
 
     /// Gives the keyboard to `vm`. What it has written of a line, a prompt perhaps, stands behind what was printed before.
     pub fn give(&mut self, vm: usize) {
-        self.focus = vm;
-        self.input.clear();
+        if self.focus != vm {
+            self.focus = vm;
+            self.input.clear();
+        }
         let Some(line) = self.lines.get_mut(vm) else {
             return;
         };

@@ -6,10 +6,16 @@ use super::report::{self, Moment};
 use super::terminal;
 use crate::vm::{Vm, all};
 
+/// Bytes of input that one interrupt brings, as many as a PL011 holds. It interrupts again for more.
+const AT_ONCE: usize = 32;
+
 /// The physical UART's interrupt: input arrived, or output has gone.
 pub(crate) fn interrupt() {
     let name = |vm: usize| all::vms()[vm].name();
-    while let Some(event) = terminal::serve() {
+    for _ in 0..AT_ONCE {
+        let Some(event) = terminal::serve() else {
+            return;
+        };
         match event {
             Event::Quiet => {}
             Event::Report => report::print(Moment::OnTheWay),

@@ -251,6 +251,17 @@ fn keys_go_to_the_vm_in_focus_and_behind_the_escape_to_the_hypervisor() {
 }
 
 #[test]
+fn a_vm_that_keeps_the_keyboard_keeps_what_was_typed_ahead() {
+    let mut t = Terminal::new();
+    t.seen.guests.borrow_mut()[0].0 = 0;
+    t.press(b"ahead", &ALL);
+    assert_eq!(t.press(&[ESCAPE, b'n'], &[0])[1], Event::Focus(0));
+    t.seen.guests.borrow_mut()[0].0 = usize::MAX;
+    t.console.offer_waiting(0);
+    assert_eq!(t.got(0), b"ahead");
+}
+
+#[test]
 fn the_focus_goes_to_the_next_that_runs() {
     let mut t = Terminal::new();
     let next = [ESCAPE, b'n'];
