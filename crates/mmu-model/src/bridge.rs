@@ -46,7 +46,8 @@ impl Share for Mutex<Model> {
 /// let model = RefCell::new(Model::new(Config::new(Pa(0x4000_0000), 16)));
 /// let cpu = Cpu::new(&model, 0);
 /// cpu.set_vttbr(Vttbr(1 << 48 | 0x4000_0000));
-/// assert_eq!(model.borrow().vttbr(0), cpu.vttbr().0);
+/// let seen = model.borrow().vttbr(0);
+/// assert_eq!(cpu.vttbr().0, seen);
 /// ```
 #[derive(Debug)]
 pub struct Cpu<'m, S = RefCell<Model>> {

@@ -163,7 +163,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "clear-keeps-the-table",
         "shadow.rs",
-        "        let owed = self.table.free(host.machine);\n        settle(owed, host, &self.context)",
+        "        let owed = self.table.free(host.machine);\n        settle(owed, host, self.context.borrow())",
         "        let _ = host.machine.vtcr();\n        Ok(())",
     ),
     mutant(
