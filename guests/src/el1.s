@@ -15,24 +15,11 @@ el1_enter:
     msr     elr_el1, x1
     msr     spsr_el1, x2
     isb
-    x2_to_x29 ldp, x0
-    ldr     x30, [x0, #240]
-    ldp     x0, x1, [x0]
-    eret
+    go_to_world
 
 // x0: the world; x1: the vector's number; the world's x0 and x1 are on the stack.
 leave_world_of_el1:
-    x2_to_x29 stp, x0
-    ldp     x2, x3, [sp]
-    stp     x2, x3, [x0]
-    mrs     x2, elr_el1
-    stp     x30, x2, [x0, #240]
-    mrs     x2, spsr_el1
-    str     x2, [x0, #256]
-    mrs     x2, esr_el1
-    mrs     x3, far_el1
-    stp     x1, x2, [x0, #288]
-    str     x3, [x0, #304]
+    keep_world el1
     adrp    x2, el1_world
     str     xzr, [x2, :lo12:el1_world]
     ldr     x1, [x0, #280]

@@ -47,24 +47,11 @@ el2_enter:
     ldr     x1, [x0, #264]
     msr     hcr_el2, x1
     isb
-    x2_to_x29 ldp, x0
-    ldr     x30, [x0, #240]
-    ldp     x0, x1, [x0]
-    eret
+    go_to_world
 
 // x0: the world; x1: the vector's number; the world's x0 and x1 are on the stack.
 leave_world:
-    x2_to_x29 stp, x0
-    ldp     x2, x3, [sp]
-    stp     x2, x3, [x0]
-    mrs     x2, elr_el2
-    stp     x30, x2, [x0, #240]
-    mrs     x2, spsr_el2
-    str     x2, [x0, #256]
-    mrs     x2, esr_el2
-    mrs     x3, far_el2
-    stp     x1, x2, [x0, #288]
-    str     x3, [x0, #304]
+    keep_world el2
     msr     tpidr_el2, xzr
     mrs     x2, hcr_el2
     str     x2, [x0, #312]

@@ -1,5 +1,5 @@
-// The general registers to and from memory, `instruction` being `stp` or `ldp`. Every text that needs these macros
-// includes them, and optimisation at link time makes one of two such texts: hence the guard.
+// The general registers to and from memory, `instruction` being `stp` or `ldp`, and what a world has of them. Every text that
+// needs these macros includes them, and optimisation at link time makes one of two such texts: hence the guard.
 
     .ifndef registers_included
     .set    registers_included, 1
@@ -30,6 +30,30 @@
     \instruction    x25, x26, [sp, #\at + 48]
     \instruction    x27, x28, [sp, #\at + 64]
     \instruction    x29, x30, [sp, #\at + 80]
+    .endm
+
+// Goes to the world at x0, where ELR and SPSR of this level lead. Layout: `el2::World`.
+    .macro  go_to_world
+    x2_to_x29 ldp, x0
+    ldr     x30, [x0, #240]
+    ldp     x0, x1, [x0]
+    eret
+    .endm
+
+// Keeps in the world at x0 what it left by an exception to this level: x1 is the vector's number, and its own x0 and x1 are
+// on the stack.
+    .macro  keep_world, level
+    x2_to_x29 stp, x0
+    ldp     x2, x3, [sp]
+    stp     x2, x3, [x0]
+    mrs     x2, elr_\level
+    stp     x30, x2, [x0, #240]
+    mrs     x2, spsr_\level
+    str     x2, [x0, #256]
+    mrs     x2, esr_\level
+    mrs     x3, far_\level
+    stp     x1, x2, [x0, #288]
+    str     x3, [x0, #304]
     .endm
 
     .endif
