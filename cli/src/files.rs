@@ -1,9 +1,11 @@
 //! Files, with errors that name them, reads that have an end, and writes that are seen whole or not at all.
 
-use std::fs::{self, File, FileType, Metadata};
+use std::fs::{self, File, FileType, Metadata, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+
+use tempfile::NamedTempFile;
 
 use crate::error::{Context, Result};
 
@@ -119,17 +121,25 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let beside = match path.parent() {
+    beside(path, bytes)?.persist(path)?;
+    Ok(())
+}
+
+/// A whole file beside `path`, which is to be put in its place.
+pub(crate) fn beside(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder(path))?;
+    file.write_all(bytes)?;
+    Ok(file)
+}
+
+/// The folder in which a file is.
+pub(crate) fn folder(file: &Path) -> &Path {
+    match file.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
-    };
-    let mut file = tempfile::Builder::new()
-        .permissions(fs::Permissions::from_mode(0o666))
-        .tempfile_in(beside)?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
-    Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //!
 //! Nothing is read back, so that nothing without an end is read.
 
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{
@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use rustix::stdio::stdout;
 
 use crate::error::{Context, Error, Result};
-use crate::files::Identity;
+use crate::files::{Identity, beside, folder};
 use crate::terminal;
 
 /// The name that stands for stdout.
@@ -279,13 +279,6 @@ fn probe(name: &str, file: &Path) -> Result<()> {
         .map_err(|error| cannot(name).because(&error).help(remedy(&error)))
 }
 
-fn folder(file: &Path) -> &Path {
-    match file.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
 /// Opens a device or a pipe. Without the flag a pipe that nobody reads would be waited for.
 fn stream(path: &Path, data: &Metadata) -> Result<File> {
     let name = path.display().to_string();
@@ -313,10 +306,7 @@ fn stream(path: &Path, data: &Metadata) -> Result<File> {
 
 /// Writes beside a file and puts that in its place, with the mode and the owner that it had.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder(path))?;
-    file.write_all(bytes)?;
+    let file = beside(path, bytes)?;
     if let Ok(old) = fs::metadata(path) {
         // Only root can give a file away; anybody else's new file is his own.
         let _ = std::os::unix::fs::fchown(file.as_file(), Some(old.uid()), Some(old.gid()));
