@@ -168,26 +168,23 @@ impl<'a> Inspection<'a> {
     fn hypervisor(&mut self, vm: &Description) {
         let is_xen = matches!(&vm.kernel.value, Part::Debian(package) if is_xen_package(package));
         let is_droste = vm.kernel.value == Part::Hypervisor;
-        let name = if is_xen { "Xen" } else { "Droste" };
-        let starts = if is_xen {
-            vm.dom0.is_some()
-        } else {
-            !vm.vms.is_empty()
+        // What a hypervisor starts stands in a table, of which there is an example.
+        let known = match (is_xen, is_droste) {
+            (true, _) => Some(("Xen", vm.dom0.is_some(), "[dom0]", "xen")),
+            (_, true) => Some(("Droste", !vm.vms.is_empty(), "[[vm]]", "droste")),
+            _ => None,
         };
-        if (is_xen || is_droste) && vm.el2 != El2::Nvhe {
-            let message = format!("{name} needs an EL2 without VHE");
-            let help = "say el2 = \"nvhe\"".into();
-            self.find(&vm.kernel.place, message, help);
-        }
-        if (is_xen || is_droste) && !starts {
-            let [table, example] = if is_xen {
-                ["[dom0]", "xen"]
-            } else {
-                ["[[vm]]", "droste"]
-            };
-            let message = format!("{name} has nothing to start");
-            let help = format!("add a table {table} at the end, as in examples/{example}.toml");
-            self.find(&vm.kernel.place, message, help);
+        if let Some((name, starts, table, example)) = known {
+            if vm.el2 != El2::Nvhe {
+                let message = format!("{name} needs an EL2 without VHE");
+                let help = "say el2 = \"nvhe\"".into();
+                self.find(&vm.kernel.place, message, help);
+            }
+            if !starts {
+                let message = format!("{name} has nothing to start");
+                let help = format!("add a table {table} at the end, as in examples/{example}.toml");
+                self.find(&vm.kernel.place, message, help);
+            }
         }
         if let (false, Some(inner)) = (is_droste, vm.vms.first()) {
             let message = "a table [[vm]] is for what Droste runs, and it is not the kernel";
