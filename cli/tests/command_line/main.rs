@@ -89,17 +89,8 @@ fn a_run_has_a_record_however_it_ends() {
 #[test]
 fn a_run_that_cannot_start_has_a_record() {
     let stage = Stage::new("");
-    let words = [
-        "run",
-        "vm.toml",
-        "--qemu",
-        "./qemu",
-        "--hypervisor",
-        "vm.toml",
-        "--json",
-        "record.json",
-    ];
-    let output = stage.droste(&words);
+    let mut run = stage.run_on("vm.toml", &["--json", "record.json"]);
+    let output = run.output().expect("started");
     assert_eq!(output.status.code(), Some(1));
     let record = record_of(&stage);
     let why = "vm.toml is not the hypervisor's flat image: ";
@@ -116,17 +107,8 @@ fn a_run_that_cannot_start_has_a_record() {
 fn a_run_that_is_killed_leaves_no_earlier_record() {
     let stage = Stage::new("touch started; exec sleep 60");
     stage.put("record.json", b"of an earlier run");
-    let words = [
-        "run",
-        "vm.toml",
-        "--qemu",
-        "./qemu",
-        "--hypervisor",
-        "Image",
-        "--json",
-        "record.json",
-    ];
-    let mut droste = stage.command(&words).spawn().expect("started");
+    let mut run = stage.run_on("Image", &["--json", "record.json"]);
+    let mut droste = run.spawn().expect("started");
     let start = Instant::now();
     while !stage.path("started").exists() {
         assert!(
@@ -307,14 +289,7 @@ fn an_image_is_written_and_verified() {
 #[test]
 fn a_hypervisor_that_is_none_is_refused() {
     let stage = Stage::new(&good());
-    let output = stage.droste(&[
-        "run",
-        "vm.toml",
-        "--qemu",
-        "./qemu",
-        "--hypervisor",
-        "vm.toml",
-    ]);
+    let output = stage.run_on("vm.toml", &[]).output().expect("started");
     assert!(
         stderr(&output).contains("vm.toml is not the hypervisor's flat image"),
         "{}",

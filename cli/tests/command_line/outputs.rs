@@ -26,19 +26,10 @@ const WRITERS: [Writer; 2] = [Writer::Image, Writer::Json];
 
 impl Writer {
     fn command(self, stage: &Stage, target: &str) -> Command {
-        let words: &[&str] = match self {
-            Self::Image => &["image", "vm.toml", "-o"],
-            Self::Json => &[
-                "run",
-                "vm.toml",
-                "--qemu",
-                "./qemu",
-                "--hypervisor",
-                "hypervisor",
-                "--json",
-            ],
-        };
-        stage.command(&[words, &[target]].concat())
+        match self {
+            Self::Image => stage.command(&["image", "vm.toml", "-o", target]),
+            Self::Json => stage.run_on("hypervisor", &["--json", target]),
+        }
     }
 
     /// Whether these bytes are what it writes.
@@ -356,17 +347,7 @@ fn stdout_that_nobody_reads_or_that_is_full_is_an_error() {
 
 /// Runs with logs.
 fn logged(stage: &Stage) -> Output {
-    let words = [
-        "run",
-        "vm.toml",
-        "--qemu",
-        "./qemu",
-        "--hypervisor",
-        "hypervisor",
-        "--log",
-        "logs",
-    ];
-    ended(stage.command(&words))
+    ended(stage.run_on("hypervisor", &["--log", "logs"]))
 }
 
 #[test]
@@ -463,19 +444,9 @@ fn a_log_goes_into_a_device_and_a_full_one_fails_the_run() {
 #[test]
 fn a_directory_for_logs_is_made_in_one_that_is_there() {
     let stage = stage();
-    let words = [
-        "run",
-        "vm.toml",
-        "--qemu",
-        "./qemu",
-        "--hypervisor",
-        "hypervisor",
-    ];
     for target in ["missing/logs", "disk", "device"] {
         device(&stage, 3);
-        let said = stderr(&ended(
-            stage.command(&[&words[..], &["--log", target]].concat()),
-        ));
+        let said = stderr(&ended(stage.run_on("hypervisor", &["--log", target])));
         let start = format!("error: cannot make the directory {target}: ");
         assert!(
             said.starts_with(&start) && said.contains("help: "),

@@ -78,20 +78,20 @@ impl Stage {
 
     /// Runs `vm.toml` with more words.
     pub(crate) fn run(&self, words: &[&str]) -> Output {
-        self.droste(
-            &[
-                &[
-                    "run",
-                    "vm.toml",
-                    "--qemu",
-                    "./qemu",
-                    "--hypervisor",
-                    "Image",
-                ],
-                words,
-            ]
-            .concat(),
-        )
+        self.run_on("Image", words).output().expect("started")
+    }
+
+    /// The same on this hypervisor, not yet started.
+    pub(crate) fn run_on(&self, hypervisor: &str, words: &[&str]) -> Command {
+        let run = [
+            "run",
+            "vm.toml",
+            "--qemu",
+            "./qemu",
+            "--hypervisor",
+            hypervisor,
+        ];
+        self.command(&[&run, words].concat())
     }
 }
 
