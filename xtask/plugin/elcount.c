@@ -455,17 +455,11 @@ static void note_store(unsigned cpu, uint64_t by, uint64_t address, bool takes)
     }
 }
 
-static void on_exclusive_store(unsigned cpu, memory_info info, uint64_t address, void *user)
+/* `user` holds the instruction's address and, in its lowest bit, whether the store can take a lock. */
+static void on_ordered_store(unsigned cpu, memory_info info, uint64_t address, void *user)
 {
     if (cpu < MAX_CPUS && qemu_plugin_mem_is_store(info)) {
-        note_store(cpu, (uintptr_t)user, address, true);
-    }
-}
-
-static void on_releasing_store(unsigned cpu, memory_info info, uint64_t address, void *user)
-{
-    if (cpu < MAX_CPUS && qemu_plugin_mem_is_store(info)) {
-        note_store(cpu, (uintptr_t)user, address, false);
+        note_store(cpu, (uintptr_t)user & ~(uintptr_t)1, address, (uintptr_t)user & 1);
     }
 }
 
@@ -986,9 +980,8 @@ static void on_translate(plugin_id id, struct qemu_plugin_tb *tb)
             qemu_plugin_register_vcpu_mem_cb(insn, on_access, REGISTERS_NONE, MEMORY_BOTH, NULL);
         }
         if (class == EL2 && is_profiling && (is_exclusive_store(word) || is_releasing_store(word))) {
-            uintptr_t at = qemu_plugin_insn_vaddr(insn);
-            qemu_plugin_register_vcpu_mem_cb(insn, is_releasing_store(word) ? on_releasing_store : on_exclusive_store,
-                                             REGISTERS_NONE, MEMORY_BOTH, (void *)at);
+            uintptr_t at = qemu_plugin_insn_vaddr(insn) | is_exclusive_store(word);
+            qemu_plugin_register_vcpu_mem_cb(insn, on_ordered_store, REGISTERS_NONE, MEMORY_BOTH, (void *)at);
         }
         if (class == EL2 && is_eret(word)) {
             qemu_plugin_register_vcpu_insn_exec_cb(insn, on_return, REGISTERS_NONE, NULL);

@@ -32,6 +32,21 @@ pub(super) enum Of {
     Number,
 }
 
+impl Of {
+    /// Whether it is about exits of this class, and of these words: who was left, the kind, who was entered.
+    pub(super) fn has(self, words: [&str; 3], class_of_exit: u64) -> bool {
+        match self {
+            Self::Everything | Self::Number => true,
+            Self::Exits {
+                from,
+                kind,
+                class,
+                to,
+            } => words == [from, kind, to] && class_of_exit == class,
+        }
+    }
+}
+
 /// A figure: the section it is taken from, its name, target and peer.
 pub(super) struct Row {
     pub(super) section: &'static str,
@@ -245,15 +260,8 @@ impl Section<'_> {
     }
 
     fn exits_of(&self, of: Of) -> impl Iterator<Item = &Exit> {
-        self.stage.exits.iter().filter(move |exit| match of {
-            Of::Everything | Of::Number => true,
-            Of::Exits {
-                from,
-                kind,
-                class,
-                to,
-            } => exit.from == from && exit.kind == kind && exit.class == class && exit.to == to,
-        })
+        let is_of = move |exit: &&Exit| of.has([&exit.from, &exit.kind, &exit.to], exit.class);
+        self.stage.exits.iter().filter(is_of)
     }
 }
 

@@ -110,19 +110,9 @@ struct Moves {
 impl<'a> Path<'a> {
     /// `None` if there was no such exit.
     fn of(row: &Row, section: &Section<'_>, symbols: &'a Symbols) -> Option<Self> {
-        let is_of = |profile: &&Profile| match row.of {
-            Of::Exits {
-                from,
-                kind,
-                class,
-                to,
-            } => {
-                profile.from == from
-                    && profile.kind == kind
-                    && profile.class == class
-                    && profile.to == to
-            }
-            Of::Everything | Of::Number => true,
+        let is_of = |profile: &&Profile| {
+            row.of
+                .has([&profile.from, &profile.kind, &profile.to], profile.class)
         };
         let times = number(section.times_of(row.of)?);
         let mut functions: BTreeMap<&str, Moves> = BTreeMap::new();
