@@ -11,6 +11,8 @@ use crate::text::{Fields, ParseError};
 
 /// The most CPUs of a world.
 pub const MAX_CPUS: usize = 4;
+/// HCR_EL2.FB and BSU = Inner Shareable, as [`droste_stage2::context`] asks.
+pub(crate) const HCR: u64 = 1 << 9 | 1 << 10;
 /// Where table memory begins.
 const TABLES: Pa = Pa(0x4000_0000);
 

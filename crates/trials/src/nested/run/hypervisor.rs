@@ -18,11 +18,8 @@ use crate::nested::run::judge::VirtualHardware;
 use crate::nested::run::{Lapse, Sabotage};
 use crate::nested::world::{CANONICAL_PAGES, ROOT_BYTES, World};
 use crate::sabotage::Hindered;
-use crate::stage2::world::MAX_CPUS;
+use crate::stage2::world::{HCR, MAX_CPUS};
 use crate::supply::{Apart, Stock};
-
-/// HCR_EL2.FB and BSU = Inner Shareable, as [`droste_stage2::context`] asks.
-const HCR: u64 = 1 << 9 | 1 << 10;
 
 pub(super) type Hands<'m> = Hindered<'m, Cpu<'m>>;
 pub(super) type Supply<'m> = Stock<'m>;

@@ -72,9 +72,7 @@ impl Run<'_> {
             mood = Mood::Hostile;
             let fault = match outcome.effect {
                 Effect::Access { .. } => {
-                    if kind == AccessKind::Write {
-                        self.vms[vm].oracle.wrote(ipa);
-                    }
+                    self.wrote_if(vm, ipa, kind);
                     return Ok(());
                 }
                 Effect::Fault { kind: cause, level } => esr(kind, cause, level),

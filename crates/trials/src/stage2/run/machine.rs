@@ -16,11 +16,9 @@ use crate::failure::Report;
 use crate::sabotage::{Hindered, Sabotage};
 use crate::stage2::operation::Step;
 use crate::stage2::oracle::{Marks, Oracle};
-use crate::stage2::world::{Feature, MAX_CPUS, World};
+use crate::stage2::world::{Feature, HCR, MAX_CPUS, World};
 use crate::supply::{Apart, Stock};
 
-/// HCR_EL2.FB and BSU = Inner Shareable, as [`droste_stage2::context`] asks.
-const HCR: u64 = 1 << 9 | 1 << 10;
 /// Virtual CPUs' numbers that programs do not use.
 const IDLE_VCPU: u32 = 1000;
 const MAX_CONTEXTS: usize = 4;

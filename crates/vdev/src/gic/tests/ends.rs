@@ -95,6 +95,18 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Has this interrupt pending, and acknowledges what comes first. Gives what became active, as a mask.
+fn acknowledge(machine: &mut Machine, number: usize) -> u32 {
+    machine.pend(0, number);
+    machine.ack(0).map_or(0, |taken| 1 << taken)
+}
+
+/// Declares this interrupt active. Gives it as a mask.
+fn set_active(machine: &mut Machine, number: usize) -> u32 {
+    machine.write_private(0, ISACTIVER, 1 << number);
+    1 << number
+}
+
 proptest! {
     #[test]
     fn without_split_ends_what_was_acknowledged_last_becomes_inactive_and_nothing_else(
@@ -109,16 +121,8 @@ proptest! {
         let mut active = 0;
         for step in steps {
             match step {
-                Step::Acknowledge(number) => {
-                    machine.pend(0, number);
-                    if let Some(taken) = machine.ack(0) {
-                        active |= 1 << taken;
-                    }
-                }
-                Step::SetActive(number) => {
-                    machine.write_private(0, ISACTIVER, 1 << number);
-                    active |= 1 << number;
-                }
+                Step::Acknowledge(number) => active |= acknowledge(&mut machine, number),
+                Step::SetActive(number) => active |= set_active(&mut machine, number),
                 Step::Deactivate(_) => {
                     if let Some(number) = machine.end(0) {
                         active &= !(1 << number);
@@ -143,16 +147,8 @@ proptest! {
         let mut active = 0;
         for step in steps {
             match step {
-                Step::Acknowledge(number) => {
-                    machine.pend(0, number);
-                    if let Some(taken) = machine.ack(0) {
-                        active |= 1 << taken;
-                    }
-                }
-                Step::SetActive(number) => {
-                    machine.write_private(0, ISACTIVER, 1 << number);
-                    active |= 1 << number;
-                }
+                Step::Acknowledge(number) => active |= acknowledge(&mut machine, number),
+                Step::SetActive(number) => active |= set_active(&mut machine, number),
                 Step::Deactivate(number) => {
                     machine.dir(0, number);
                     active &= !(1 << number);
