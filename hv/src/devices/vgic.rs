@@ -32,7 +32,7 @@ pub(crate) fn refresh(state: &mut VcpuState) {
 
 /// Answers a maintenance interrupt of the loaded virtual CPU's list registers.
 pub(crate) fn maintain(state: &mut VcpuState) {
-    if state.el2.as_ref().is_some_and(|el2| el2.has_guests_lists()) {
+    if state.has_guests_lists() {
         interrupts::look(state);
     } else {
         refresh(state);
@@ -46,7 +46,7 @@ pub(crate) fn update(state: &mut VcpuState, change: impl FnOnce(&mut Gic, usize)
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
     let others = {
         let mut gic = vm.gic.lock();
-        if state.el2.as_ref().is_some_and(|el2| el2.has_guests_lists()) {
+        if state.has_guests_lists() {
             // Its own interrupts wait in the GIC while those of its guest are in the list registers.
             let folded = interrupts::fold(state, &mut gic);
             let kicks =
@@ -81,7 +81,7 @@ pub(crate) fn unload(state: &mut VcpuState) {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
     let others = {
         let mut gic = vm.gic.lock();
-        if state.el2.as_ref().is_some_and(|el2| el2.has_guests_lists()) {
+        if state.has_guests_lists() {
             interrupts::leave(state, &mut gic)
         } else {
             lists::fold(state, &mut gic)
@@ -99,7 +99,7 @@ pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
     if loaded_serror() != 0 {
         return true;
     }
-    if state.el2.as_ref().is_some_and(|el2| el2.has_guests_lists()) {
+    if state.has_guests_lists() {
         return interrupts::has_pending(state);
     }
     refresh(state);

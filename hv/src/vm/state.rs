@@ -70,6 +70,12 @@ impl VcpuState {
         isb();
     }
 
+    /// Whether the hardware's list registers are those of its EL2's guest.
+    #[inline]
+    pub(crate) fn has_guests_lists(&self) -> bool {
+        self.el2.as_ref().is_some_and(|el2| el2.has_guests_lists())
+    }
+
     /// Makes the hardware translate for it, by the context chosen for it: it is being put on its CPU, or its EL2 has changed
     /// worlds.
     pub(crate) fn enter_context(&self) {
