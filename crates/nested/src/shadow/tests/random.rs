@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fault::{Abort, L1, Verdict};
-use crate::reverse::{Concerned, Owner, Record, Reverse};
+use crate::reverse_map::{Concerned, Owner, Record, ReverseMap};
 use crate::{CanonicalLeaf, Place};
 
 const L1_RAM: u64 = 0x8000_0000;
@@ -22,7 +22,7 @@ struct World {
     context: Context<1>,
     slots: Slots,
     memory: Sparse,
-    reverse: Reverse<Vec<Record>, Vec<Owner>>,
+    reverse_map: ReverseMap<Vec<Record>, Vec<Owner>>,
     pages: PageCache,
 }
 
@@ -45,7 +45,7 @@ impl World {
             bench,
             slots: Slots::new(geometry),
             memory,
-            reverse: Reverse::new(vec![Record::UNUSED; records], vec![Owner::UNUSED; 1]),
+            reverse_map: ReverseMap::new(vec![Record::UNUSED; records], vec![Owner::UNUSED; 1]),
             pages: PageCache::new(),
         }
     }
@@ -102,7 +102,7 @@ impl World {
                     result.expect("pages are left");
                 }
                 Some(Verdict::Fill { fault, composed }) => {
-                    self.reverse.insert(Place(0), &composed);
+                    self.reverse_map.insert(Place(0), &composed);
                     let mut ahead = Ahead {
                         cache: &mut self.pages,
                         supply: &mut self.bench.supply,
@@ -148,9 +148,9 @@ impl World {
         for (Ipa(at), bytes) in changed {
             let show = |found| concerned.push(found);
             if is_unmap {
-                self.reverse.take(L1Ipa(at), bytes, show);
+                self.reverse_map.take(L1Ipa(at), bytes, show);
             } else {
-                self.reverse.visit(L1Ipa(at), bytes, show);
+                self.reverse_map.visit(L1Ipa(at), bytes, show);
             }
         }
         for one in concerned {
@@ -161,7 +161,7 @@ impl World {
             });
             result.expect("nothing is cut");
             if let Concerned::Whole(place) = one {
-                self.reverse.forget(place);
+                self.reverse_map.forget(place);
             }
         }
     }

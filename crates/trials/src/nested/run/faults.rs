@@ -102,7 +102,7 @@ impl<'m> Run<'m> {
 
     pub(super) fn reverse_insert(&mut self, inside: Inside, pending: &Pending) {
         if !self.lapses(Lapse::Insert) {
-            self.reverse.insert(inside.place, &pending.composed);
+            self.reverse_map.insert(inside.place, &pending.composed);
         }
     }
 

@@ -7,7 +7,7 @@ use std::mem::replace;
 use droste_arm64::{IdRegisters, Ipa, Vttbr};
 use droste_mmu_model::{Cpu, Model};
 use droste_nested::pool::{Entry, Place, Pool};
-use droste_nested::reverse::{Owner, Record, Reverse};
+use droste_nested::reverse_map::{Owner, Record, ReverseMap};
 use droste_nested::{Advertised, Changes, Composed, Shadow, StageTwoRegisters, Ticket};
 use droste_stage2::{Context, Fault, Geometry, Slots, Table, Users, VmidAllocator};
 
@@ -117,7 +117,7 @@ pub(super) struct Run<'m> {
     pub(super) entered: Vec<Option<Vttbr>>,
     /// The table of another virtual machine.
     pub(super) neighbour: Table,
-    pub(super) reverse: Reverse<Vec<Record>, Vec<Owner>>,
+    pub(super) reverse_map: ReverseMap<Vec<Record>, Vec<Owner>>,
     pub(super) changes: Changes,
     /// How often anything was taken from shadows or from L1.
     pub(super) taken: u64,
@@ -172,7 +172,7 @@ impl<'m> Run<'m> {
             places: (0..places).map(|_| Holder::Nothing).collect(),
             entered: vec![None; places],
             neighbour,
-            reverse: Reverse::new(
+            reverse_map: ReverseMap::new(
                 vec![Record::UNUSED; world.records.into()],
                 vec![Owner::UNUSED; places],
             ),
@@ -245,7 +245,7 @@ impl<'m> Run<'m> {
             let holder = replace(&mut self.places[place.index()], Holder::Nothing);
             self.retire(&hands, place, holder);
         }
-        let (left, records) = (self.supply.left(), self.reverse.used());
+        let (left, records) = (self.supply.left(), self.reverse_map.used());
         let canonical = self.canonical.supply.left();
         if (left, canonical, records) != (self.world.pages, CANONICAL_PAGES, 0) {
             return Err(Problem::Oracle {
