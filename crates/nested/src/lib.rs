@@ -60,9 +60,9 @@
 //! slots.add(Slot::new(Ipa(0x4000_0000), Pa(0x9000_0000), 0x100_0000, Attributes::RAM))?;
 //! let mut canonical = Table::new(&cpu, Pa(0x8000_0000), geometry, &ids)?;
 //! let of_l1 = Context::<4>::new(&mut canonical);
-//! let users = Users { vmids: &VMIDS, contexts: &[&of_l1] };
+//! let contexts = Contexts { vmids: &VMIDS, all: &[&of_l1] };
 //! let all = Mapping::new(Ipa(0x4000_0000), Pa(0x9000_0000), 0x100_0000, Attributes::RAM);
-//! canonical.exclusive(&cpu, &mut pages, &users).map(&all)?;
+//! canonical.exclusive(&cpu, &mut pages, &contexts).map(&all)?;
 //!
 //! // L1 made a table for L2 with a block of 1 GiB, and enters it.
 //! let memory = Memory(RefCell::new([(0x4000_0000, 0x4000_07fd)].into()));

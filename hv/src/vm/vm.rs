@@ -27,7 +27,7 @@ use crate::arch::memory::Region;
 use crate::machine::cpu::Cpu;
 use crate::machine::error::BuildError;
 use crate::machine::workarounds;
-use crate::memory::contexts::Contexts;
+use crate::memory::contexts::NestedContexts;
 use crate::memory::guest_memory::GuestMemory;
 
 pub(crate) use droste_life::Outcome;
@@ -165,7 +165,7 @@ impl Vm {
     }
 
     /// The contexts of its guests; it has EL2.
-    pub(crate) fn contexts(&self) -> &Contexts {
+    pub(crate) fn contexts(&self) -> &NestedContexts {
         let nested = self.nested.as_ref();
         &nested
             .expect("a virtual CPU has EL2 where its machine has")

@@ -13,7 +13,7 @@ use droste_nested::{
     L1, L1Ipa, L2Ipa, Place, Range, Shadow, StageTwo, StageTwoRegisters, Verdict, Walker,
 };
 use droste_stage2::{
-    Attributes, Context, Geometry, Machine, PageCache, Privilege, Slot, Slots, Table, Users,
+    Attributes, Context, Contexts, Geometry, Machine, PageCache, Privilege, Slot, Slots, Table,
     VcpuId, VmidAllocator, scheme,
 };
 
@@ -213,13 +213,13 @@ impl World {
                     .expect("there are pages");
                 let canonical = self.canonical.read().expect("as above");
                 let sequence = self.slots.read().expect("as above").sequence();
-                let users = self.users();
+                let contexts = self.contexts();
                 let installed = canonical.install(
                     &machine,
                     &mut pages,
-                    &Users {
+                    &Contexts {
                         vmids: &self.vmids,
-                        contexts: &users,
+                        all: &contexts,
                     },
                     &proposal,
                     sequence,
@@ -264,7 +264,7 @@ impl World {
         }
     }
 
-    fn users(&self) -> [&Context<CPUS>; 1] {
+    fn contexts(&self) -> [&Context<CPUS>; 1] {
         [&self.own]
     }
 
@@ -343,11 +343,11 @@ impl World {
         let mut canonical = self.canonical.write().expect("as above");
         let mut supply = self.supply();
         let owed = canonical.unmap(&machine, &mut supply, Ipa(RAM), RAM_BYTES);
-        let users = Users {
+        let contexts = Contexts {
             vmids: &self.vmids,
-            contexts: &self.users(),
+            all: &self.contexts(),
         };
-        owed.discharge(&machine, &mut supply, &users)
+        owed.discharge(&machine, &mut supply, &contexts)
             .expect("it needs no page");
         drop((supply, canonical));
         self.changes.note();
@@ -374,11 +374,11 @@ impl World {
         let owed = canonical.dirty(&machine, Ipa(RAM), RAM_BYTES, |ipa, bytes| {
             leaves.push((ipa.0, bytes));
         });
-        let users = Users {
+        let contexts = Contexts {
             vmids: &self.vmids,
-            contexts: &self.users(),
+            all: &self.contexts(),
         };
-        owed.discharge(&machine, &mut supply, &users)
+        owed.discharge(&machine, &mut supply, &contexts)
             .expect("it needs no page");
         self.keep(&leaves);
         drop((supply, canonical));

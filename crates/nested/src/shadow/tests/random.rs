@@ -90,15 +90,15 @@ impl World {
             self.pages.fill(supply, Ipa(ipa)).expect("pages are left");
             match self.judge(ipa, access) {
                 Some(Verdict::Canonical(proposal)) => {
-                    let users = Users {
+                    let contexts = Contexts {
                         vmids: &self.bench.vmids,
-                        contexts: &[&self.context],
+                        all: &[&self.context],
                     };
                     let sequence = self.slots.sequence();
                     let (board, pages) = (&Cpu::new(&self.bench.board, 0), &mut self.pages);
                     let result = self
                         .canonical
-                        .install(board, pages, &users, &proposal, sequence);
+                        .install(board, pages, &contexts, &proposal, sequence);
                     result.expect("pages are left");
                 }
                 Some(Verdict::Fill { fault, composed }) => {
@@ -128,9 +128,9 @@ impl World {
 
     /// L0 unmaps or write-protects memory of L1.
     fn change(&mut self, at: u64, bytes: u64, is_unmap: bool) {
-        let users = Users {
+        let contexts = Contexts {
             vmids: &self.bench.vmids,
-            contexts: &[&self.context],
+            all: &[&self.context],
         };
         let (board, supply) = (&Cpu::new(&self.bench.board, 0), &mut self.bench.supply);
         // What is protected is whole leaves.
@@ -142,7 +142,7 @@ impl World {
             let report = |ipa, bytes| changed.push((ipa, bytes));
             self.canonical.dirty(board, Ipa(at), bytes, report)
         };
-        owed.discharge(board, supply, &users).expect("in range");
+        owed.discharge(board, supply, &contexts).expect("in range");
         self.bench.changes.note();
         let mut concerned = Vec::new();
         for (Ipa(at), bytes) in changed {

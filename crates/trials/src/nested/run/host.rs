@@ -105,8 +105,8 @@ impl<'m> Run<'m> {
             vmids,
             ..
         } = self;
-        canonical.with_users(places, vmids, |table, supply, _, users| {
-            change(table, hands, supply).discharge(hands, supply, users)
+        canonical.with_contexts(places, vmids, |table, supply, _, contexts| {
+            change(table, hands, supply).discharge(hands, supply, contexts)
         })
     }
 

@@ -9,7 +9,7 @@ use droste_mmu_model::{Cpu, Model};
 use droste_nested::pool::{Entry, Place, Pool};
 use droste_nested::reverse_map::{Owner, Record, ReverseMap};
 use droste_nested::{Advertised, Changes, Composed, Shadow, StageTwoRegisters, Ticket};
-use droste_stage2::{Context, Fault, Geometry, Slots, Table, Users, VmidAllocator};
+use droste_stage2::{Context, Contexts, Fault, Geometry, Slots, Table, VmidAllocator};
 
 use crate::choices::Choices;
 use crate::failure::{Problem, Report};
@@ -78,11 +78,11 @@ pub(super) struct Canonical<'m> {
 
 impl<'m> Canonical<'m> {
     /// What an operation of the table needs, borrowed apart.
-    pub(super) fn with_users<R>(
+    pub(super) fn with_contexts<R>(
         &mut self,
         places: &[Holder],
         vmids: &VmidAllocator<MAX_CPUS>,
-        work: impl FnOnce(&mut Table, &mut Supply<'m>, &Slots, &Users<'_, MAX_CPUS>) -> R,
+        work: impl FnOnce(&mut Table, &mut Supply<'m>, &Slots, &Contexts<'_, MAX_CPUS>) -> R,
     ) -> R {
         let mut contexts = vec![&self.own];
         for holder in places {
@@ -90,11 +90,11 @@ impl<'m> Canonical<'m> {
                 contexts.push(context);
             }
         }
-        let users = Users {
+        let contexts = Contexts {
             vmids,
-            contexts: &contexts,
+            all: &contexts,
         };
-        work(&mut self.table, &mut self.supply, &self.slots, &users)
+        work(&mut self.table, &mut self.supply, &self.slots, &contexts)
     }
 }
 
