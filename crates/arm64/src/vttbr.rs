@@ -86,7 +86,7 @@ impl Baddr {
 ///
 /// Bit 0, CnP, is 0 in every value made here: entries are private to the CPU that made them. With it set
 /// (FEAT_TTCNP) a CPU may use what another one with CnP set cached under the same VMID; a hypervisor that gives
-/// each virtual CPU a TLB of its own, by invalidating when another one of the VMID is about to run, would lose that.
+/// each vCPU a TLB of its own, by invalidating when another one of the VMID is about to run, would lose that.
 ///
 /// ```
 /// use droste_arm64::desc::OutputFormat;
