@@ -23,9 +23,9 @@
 //!
 #![cfg_attr(feature = "write", doc = "```")]
 #![cfg_attr(not(feature = "write"), doc = "```ignore")]
-//! use droste_image::{BootImage, Console, El2, OnReboot, VmSpec, write};
+//! use droste_image::{BootImage, Console, DevicePaths, El2, OnReboot, VmImage, write};
 //!
-//! let file = write(&[VmSpec {
+//! let file = write(&[VmImage {
 //!     name: "linux",
 //!     vcpus: 2,
 //!     memory: 512 << 20,
@@ -35,14 +35,14 @@
 //!     console: Console::Uart,
 //!     on_reboot: OnReboot::Stop,
 //!     el2: El2::None,
-//!     passthrough: &["/virtio_mmio@a000000"],
+//!     passthrough: DevicePaths("/virtio_mmio@a000000\0"),
 //!     dom0: None,
 //! }])?;
 //!
 //! let image = BootImage::parse(&file)?;
 //! let vm = image.vms().next().expect("an image holds at least one")?;
 //! assert_eq!((vm.name, vm.vcpus, vm.kernel), ("linux", 2, &b"an arm64 Image"[..]));
-//! assert!(vm.passthrough().eq(["/virtio_mmio@a000000"]));
+//! assert!(vm.passthrough.iter().eq(["/virtio_mmio@a000000"]));
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 
@@ -66,16 +66,16 @@ mod vm;
 mod write;
 
 pub use error::ImageError;
-pub use read::{BootImage, Passthrough, VmImage};
+pub use read::BootImage;
 #[cfg(feature = "write")]
 pub use verify::{VerifyError, verify};
 pub use vm::{
-    BOOTARGS_MAX, Console, Dom0, El2, MEMORY_MAX, MEMORY_MIN, MEMORY_STEP, NAME_MAX, OnReboot,
-    VCPUS_IN_ALL, VCPUS_MAX, VMS_MAX, VmError, check_bootargs, check_device_path, check_memory,
-    check_name, check_vcpus,
+    BOOTARGS_MAX, Console, DevicePaths, Dom0, El2, MEMORY_MAX, MEMORY_MIN, MEMORY_STEP, NAME_MAX,
+    OnReboot, VCPUS_IN_ALL, VCPUS_MAX, VMS_MAX, VmError, VmImage, check_bootargs,
+    check_device_path, check_memory, check_name, check_vcpus,
 };
 #[cfg(feature = "write")]
-pub use write::{VmSpec, WriteError, write};
+pub use write::{WriteError, write};
 
 /// [`write()`] puts blobs at multiples of this many bytes from the start of the image, so that they are copied from
 /// aligned addresses and could be mapped as they are. Readers do not rely on it: other tools that pack archives align

@@ -74,6 +74,50 @@ pub struct Dom0<'a> {
     pub bootargs: &'a str,
 }
 
+/// One virtual machine as a boot image holds it: what the host tool packs, and what EL2 reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VmImage<'a> {
+    /// `[a-z0-9-]{1,31}`, unique in the image.
+    pub name: &'a str,
+    /// vCPUs, 1 to [`VCPUS_MAX`].
+    pub vcpus: u32,
+    /// Memory in bytes, a multiple of 64 KiB.
+    pub memory: u64,
+    /// The kernel, an arm64 `Image`; [`kernel::Header::parse`](crate::kernel::Header::parse) judges it.
+    pub kernel: &'a [u8],
+    /// The initial RAM disk.
+    pub initrd: Option<&'a [u8]>,
+    /// The guest's command line.
+    pub bootargs: &'a str,
+    /// Whether it has a console.
+    pub console: Console,
+    /// What a reset does.
+    pub on_reboot: OnReboot,
+    /// Which EL2 the guest has.
+    pub el2: El2,
+    /// What the guest starts first, where it is a hypervisor that asks for that.
+    pub dom0: Option<Dom0<'a>>,
+    /// The platform's devices that it gets for its own.
+    pub passthrough: DevicePaths<'a>,
+}
+
+/// Devices by their absolute device-tree paths, each ended by a NUL: a list of strings as a device tree has it
+/// (Devicetree Specification, 2.2.4).
+///
+/// ```
+/// use droste_image::DevicePaths;
+/// assert!(DevicePaths("/uart@9000000\0/rtc@9010000\0").iter().eq(["/uart@9000000", "/rtc@9010000"]));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DevicePaths<'a>(pub &'a str);
+
+impl<'a> DevicePaths<'a> {
+    /// The paths, in their order.
+    pub fn iter(self) -> impl Iterator<Item = &'a str> {
+        self.0.split_terminator('\0')
+    }
+}
+
 impl Console {
     /// The word that stands for it in a boot image.
     pub const fn as_str(self) -> &'static str {
