@@ -213,6 +213,7 @@ fn check_says_what_would_run() {
         summary.starts_with("vm: 1 vCPU, 256 MiB\n  kernel        Image\n"),
         "{summary}"
     );
+    assert!(!summary.contains("command line"), "it is empty: {summary}");
 }
 
 #[test]
@@ -438,10 +439,12 @@ fn clean_empties_the_cache() {
 fn a_wrong_word_is_guessed_and_a_wrong_file_of_the_command_line_is_named() {
     let stage = Stage::new(&good());
     let said = |words: &[&str]| stderr(&stage.droste(words));
+    let misspelt = stage.droste(&["rnu"]);
     assert_eq!(
-        said(&["rnu"]),
+        stderr(&misspelt),
         "error: rnu is neither a command nor a file\n  help: did you mean droste run?\n"
     );
+    assert_eq!(misspelt.status.code(), Some(2), "as clap ends it");
     let error = said(&["image", "vm.toml", "--kernel", "nix", "-o", "out"]);
     assert!(
         error.starts_with("error: --kernel: cannot read nix: "),
