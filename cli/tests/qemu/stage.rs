@@ -121,9 +121,9 @@ fn processors() -> usize {
 }
 
 /// Processors of the host for one emulated machine, until this is dropped.
-pub(crate) struct Turn(usize);
+pub(crate) struct HostCpus(usize);
 
-impl Turn {
+impl HostCpus {
     /// Waits for as many processors as the machine has, or for all of them.
     pub(crate) fn wait(cpus: usize) -> Self {
         let wanted = cpus.min(processors());
@@ -136,7 +136,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for HostCpus {
     fn drop(&mut self) {
         *FREE.lock().unwrap_or_else(PoisonError::into_inner) += self.0;
         FREED.notify_all();
@@ -392,7 +392,7 @@ impl<'a> Run<'a> {
         start: fn(Command, Duration) -> droste::Result<Session>,
         markers: &[&str],
     ) -> Ended {
-        let _turn = Turn::wait(self.cpus as usize);
+        let _host = HostCpus::wait(self.cpus as usize);
         let session = start(self.command(), self.deadline()).expect("droste starts");
         let output = session.finish().unwrap_or_else(|error| panic!("{error}"));
         must_say(&output, markers);
@@ -402,18 +402,18 @@ impl<'a> Run<'a> {
 
     /// Runs without a terminal and must fail; returns the end of what was said.
     pub(crate) fn fails(self) -> String {
-        let _turn = Turn::wait(self.cpus as usize);
+        let _host = HostCpus::wait(self.cpus as usize);
         let session = Session::start(self.command(), self.deadline()).expect("droste starts");
         failure(session)
     }
 
     /// Runs on a terminal, at which the caller sits.
     pub(crate) fn on_terminal(self) -> Terminal<'a> {
-        let turn = Turn::wait(self.cpus as usize);
+        let host = HostCpus::wait(self.cpus as usize);
         let session = Session::start_on_terminal(self.command(), self.deadline());
         Terminal {
             session: session.expect("droste starts"),
-            _turn: turn,
+            _host: host,
             _stage: self.stage,
         }
     }
@@ -460,7 +460,7 @@ impl Ended {
 /// A run with somebody at the keyboard.
 pub(crate) struct Terminal<'a> {
     session: Session,
-    _turn: Turn,
+    _host: HostCpus,
     /// The files of the run stay until it ends.
     _stage: &'a Stage,
 }

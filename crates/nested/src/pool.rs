@@ -97,7 +97,7 @@ pub enum Grant {
     /// A place that nobody had: the context is to be made.
     New(Place),
     /// A place that another one had. Its shadow is to be [cleared](crate::Shadow::clear) and forgotten by the
-    /// [reverse map](crate::Reverse::forget) first, or its context of the canonical table retired.
+    /// [reverse map](crate::ReverseMap::forget) first, or its context of the canonical table retired.
     Reused {
         /// The place.
         place: Place,

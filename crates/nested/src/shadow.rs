@@ -30,8 +30,8 @@ use core::borrow::Borrow;
 use droste_arm64::desc::{Format, S2ap};
 use droste_arm64::{IdRegisters, Ipa, Pa};
 use droste_stage2::{
-    Attributes, Cause, Context, Error, Fault, Geometry, Hole, Machine, Mapping, Memory, Owed,
-    PageCache, PageSupply, Table, Trees, Users, VmidAllocator, Walk,
+    Attributes, Cause, Context, Contexts, Error, Fault, Geometry, Hole, Machine, Mapping, Memory,
+    Owed, PageCache, PageSupply, Table, Trees, VmidAllocator, Walk,
 };
 
 use crate::L2Ipa;
@@ -466,11 +466,11 @@ fn settle<M: Machine, S: PageSupply, const CPUS: usize>(
     host: &mut Host<'_, M, S, CPUS>,
     context: &Context<CPUS>,
 ) -> Result<(), Error> {
-    let users = Users {
+    let contexts = Contexts {
         vmids: host.vmids,
-        contexts: &[context],
+        all: &[context],
     };
-    owed.discharge(host.machine, host.supply, &users)
+    owed.discharge(host.machine, host.supply, &contexts)
 }
 
 /// How much one fill maps of Write-Back memory: anything, where mapping costs no cleaning of caches.

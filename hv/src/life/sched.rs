@@ -1,10 +1,10 @@
 //! Which virtual CPU runs on a physical one.
 //!
 //! Each virtual CPU belongs to one physical CPU. A physical CPU with one member never switches: the guest's WFI waits
-//! in the hardware. With several, they take turns of a time slice, and WFI and WFE trap so that a waiting one gives the
+//! in the hardware. With several, each has a time slice in its turn, and WFI and WFE trap so that a waiting one gives the
 //! CPU back. A virtual CPU that waits stays loaded until another one wants the CPU, so its timers wake it directly.
 //!
-//! A turn ends when its slice is over, or when its owner waits or yields (WFE), and by nothing else. Who has the next one,
+//! A time slice ends when its time is over, or when its owner waits or yields (WFE), and by nothing else. Who has the next one,
 //! and who leaves for the end of a VM, is decided in `droste-life`, when a slice is over in `droste-resources`; here are the
 //! verbs that they use.
 
@@ -22,7 +22,7 @@ use crate::machine::cpu::Cpu;
 use crate::nested;
 use crate::vm::{Vcpu, VcpuState, alarm, all};
 
-/// A physical CPU as `droste-life` gives its turns away.
+/// A physical CPU as `droste-life` gives its time slices away.
 struct Here(&'static Cpu);
 
 impl Here {
@@ -107,12 +107,12 @@ impl life::Cpu for Here {
         self.vcpu(position).deadline() <= timer::now()
     }
 
-    fn begin_turn(&mut self, position: usize) {
+    fn begin_slice(&mut self, position: usize) {
         self.0.last.store(position, Ordering::Relaxed);
         self.0.alarm.begin_slice(timer::now(), timer::frequency());
     }
 
-    fn is_turn_over(&self) -> bool {
+    fn is_slice_over(&self) -> bool {
         self.0.alarm.is_slice_over(timer::now())
     }
 

@@ -102,7 +102,7 @@ impl Pools {
 }
 
 /// The contexts of one virtual machine's guests.
-pub(crate) struct Contexts {
+pub(crate) struct NestedContexts {
     /// What L1 is shown.
     pub(crate) advertised: Advertised,
     /// Whoever waits comes in turn: L1 can have its virtual CPUs contend at will.
@@ -118,7 +118,7 @@ pub(crate) struct Contexts {
     victim: AtomicUsize,
 }
 
-impl Contexts {
+impl NestedContexts {
     /// Contexts over `memory`, of a virtual machine with this many bytes of RAM and virtual CPUs. Takes memory for the
     /// shadows' tables from `ram`: enough to hold all of L1's memory once by pages and the roots. Where more is wanted,
     /// shadows are emptied.

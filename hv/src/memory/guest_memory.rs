@@ -11,8 +11,8 @@ use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, sysreg};
 use droste_resources::report;
 use droste_stage2::{
-    Attributes, Context, Error, Fault, Geometry, Outcome, PageCache, Privilege, Proposal, Slot,
-    Slots, Table, Users, VcpuId, VmidAllocator, Walk, handle, scheme,
+    Attributes, Context, Contexts, Error, Fault, Geometry, Outcome, PageCache, Privilege, Proposal,
+    Slot, Slots, Table, VcpuId, VmidAllocator, Walk, handle, scheme,
 };
 use spin::mutex::{SpinMutex, TicketMutex};
 
@@ -182,8 +182,8 @@ impl GuestMemory {
         let Some(fault) = Fault::new(esr, ipa, privilege) else {
             return Ok(Resolution::Outside);
         };
-        self.answer(vcpu, ipa, |table, pages, users| {
-            let outcome = handle(&Hardware, table, pages, users, &self.slots, &fault)?;
+        self.answer(vcpu, ipa, |table, pages, contexts| {
+            let outcome = handle(&Hardware, table, pages, contexts, &self.slots, &fault)?;
             Ok(match outcome {
                 Outcome::Mapped | Outcome::Relaxed | Outcome::Retry => Resolution::Retry,
                 Outcome::Mmio(_) | Outcome::Inject(_) => Resolution::Outside,
@@ -201,8 +201,8 @@ impl GuestMemory {
         ipa: Ipa,
         proposal: &Proposal,
     ) -> Result<Outcome, Error> {
-        self.answer(vcpu, ipa, |table, pages, users| {
-            table.install(&Hardware, pages, users, proposal, self.slots.sequence())
+        self.answer(vcpu, ipa, |table, pages, contexts| {
+            table.install(&Hardware, pages, contexts, proposal, self.slots.sequence())
         })
     }
 
@@ -212,7 +212,7 @@ impl GuestMemory {
         &self,
         vcpu: usize,
         ipa: Ipa,
-        by: impl FnOnce(&Table, &mut PageCache, &Users<'_, MAX_CPUS>) -> Result<R, Error>,
+        by: impl FnOnce(&Table, &mut PageCache, &Contexts<'_, MAX_CPUS>) -> Result<R, Error>,
     ) -> Result<R, Error> {
         let cache = self.caches.get(vcpu);
         let cache = cache.expect("a virtual CPU's number is below the VM's count");
@@ -220,13 +220,13 @@ impl GuestMemory {
         if !cache.is_full() {
             cache.fill(&mut *self.pages.lock(), ipa)?;
         }
-        by(&self.table.read(), &mut cache, &self.users())
+        by(&self.table.read(), &mut cache, &self.contexts())
     }
 
-    fn users(&self) -> Users<'_, MAX_CPUS> {
-        Users {
+    fn contexts(&self) -> Contexts<'_, MAX_CPUS> {
+        Contexts {
             vmids: &VMIDS,
-            contexts: &self.contexts,
+            all: &self.contexts,
         }
     }
 
@@ -254,7 +254,7 @@ impl GuestMemory {
     pub(crate) fn clear(&self) {
         let mut table = self.table.write();
         let owed = table.free(&Hardware);
-        let done = owed.discharge(&Hardware, &mut *self.pages.lock(), &self.users());
+        let done = owed.discharge(&Hardware, &mut *self.pages.lock(), &self.contexts());
         done.expect("nothing can fail in freeing a table");
     }
 

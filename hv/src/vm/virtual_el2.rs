@@ -28,7 +28,7 @@ use crate::arch::memory::Region;
 use crate::arch::vcpu::{Control, Fixed, VectorTable};
 use crate::machine::cpu::Cpu;
 use crate::machine::error::BuildError;
-use crate::memory::contexts::Contexts;
+use crate::memory::contexts::NestedContexts;
 use crate::memory::guest_memory::GuestMemory;
 use crate::memory::l1_memory::advertised;
 use crate::memory::ram::Ram;
@@ -56,7 +56,7 @@ pub(crate) const fn in_page(register: SysReg) -> Slot {
 pub(crate) struct Nested {
     kind: VirtualEl2,
     /// The contexts of its guests.
-    pub(crate) contexts: Contexts,
+    pub(crate) contexts: NestedContexts,
     /// A register page for each virtual CPU.
     register_pages: Region,
 }
@@ -106,7 +106,7 @@ impl Nested {
             register_pages.ok_or_else(|| BuildError("no RAM for its register pages".into()))?;
         Ok(Self {
             kind,
-            contexts: Contexts::build(memory, advertised, (bytes, vcpus), ram)?,
+            contexts: NestedContexts::build(memory, advertised, (bytes, vcpus), ram)?,
             register_pages,
         })
     }

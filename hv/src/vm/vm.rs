@@ -27,7 +27,7 @@ use crate::arch::memory::Region;
 use crate::machine::cpu::Cpu;
 use crate::machine::error::BuildError;
 use crate::machine::workarounds;
-use crate::memory::contexts::Contexts;
+use crate::memory::contexts::NestedContexts;
 use crate::memory::guest_memory::GuestMemory;
 
 pub(crate) use droste_life::Outcome;
@@ -165,7 +165,7 @@ impl Vm {
     }
 
     /// The contexts of its guests; it has EL2.
-    pub(crate) fn contexts(&self) -> &Contexts {
+    pub(crate) fn contexts(&self) -> &NestedContexts {
         let nested = self.nested.as_ref();
         &nested
             .expect("a virtual CPU has EL2 where its machine has")
@@ -214,7 +214,7 @@ impl Vm {
         .to_bytes()
     }
 
-    /// The physical CPU that makes it ready for its lives, in turns of its first virtual CPU.
+    /// The physical CPU that makes it ready for its lives, in time slices of its first virtual CPU.
     pub(crate) fn home(&self) -> &'static Cpu {
         self.vcpus()[0].cpu
     }
@@ -269,8 +269,8 @@ impl Vm {
             .filter(|i| i.intid >= FIRST_SPI)
     }
 
-    /// Makes each of `kicks` look at its interrupts: virtual CPUs of which none is loaded on this CPU, or whose own turn
-    /// comes with the kick.
+    /// Makes each of `kicks` look at its interrupts: virtual CPUs of which none is loaded on this CPU, or whose own time
+    /// slice comes with the kick.
     #[inline]
     pub(crate) fn kick(&self, kicks: Kicks) {
         for index in kicks.iter() {

@@ -95,8 +95,8 @@ pub(crate) struct World {
 
 /// Steps that it takes to make a virtual machine ready.
 const STEPS: u32 = 3;
-/// Acts and steps in a turn.
-const TURN: u32 = 2;
+/// Acts and steps in a time slice.
+const SLICE: u32 = 2;
 
 impl World {
     fn new(cpus: usize, plans: Vec<Plan>) -> Arc<Self> {
@@ -218,7 +218,7 @@ impl Thread {
     fn act(&mut self, mut state: State) -> Option<State> {
         let world = self.world.clone();
         let vm = &world.vms[state.vm];
-        assert!(self.used < TURN, "its turn is over");
+        assert!(self.used < SLICE, "its time slice is over");
         self.used += 1;
         assert_eq!(state.life, vm.lives.life(), "it runs in a life not its own");
         assert!(matches!(vm.lives.phase(), Phase::Running | Phase::Stopping));
@@ -361,13 +361,13 @@ impl Cpu for Thread {
         false
     }
 
-    fn begin_turn(&mut self, position: usize) {
+    fn begin_slice(&mut self, position: usize) {
         self.last = position;
         self.used = 0;
     }
 
-    fn is_turn_over(&self) -> bool {
-        self.used >= TURN
+    fn is_slice_over(&self) -> bool {
+        self.used >= SLICE
     }
 
     fn arm(&mut self) {}
@@ -376,7 +376,7 @@ impl Cpu for Thread {
         let n = self.members[position].0;
         let world = self.world.clone();
         let vm = &world.vms[n];
-        assert!(self.used < TURN, "its turn is over");
+        assert!(self.used < SLICE, "its time slice is over");
         self.used += 1;
         assert_eq!(vm.lives.phase(), Phase::Resting);
         let mine = *self.physical().hardware.lock().expect("no test goes on");

@@ -6,8 +6,8 @@ use droste_mmu_model::{
     Access, AccessKind, Bbm, Config, Cpu, Effect, FaultKind, Features, Model, Share, Vcpu,
 };
 use droste_stage2::{
-    Attributes, Context, Decision, DirtyLog, Error, Fault, Geometry, Machine, Outcome, PageCache,
-    Privilege, Slot, Slots, Table, Users, VcpuId, VmidAllocator,
+    Attributes, Context, Contexts, Decision, DirtyLog, Error, Fault, Geometry, Machine, Outcome,
+    PageCache, Privilege, Slot, Slots, Table, VcpuId, VmidAllocator,
 };
 
 use shuttle::sync::{Arc, Mutex, RwLock};
@@ -103,11 +103,11 @@ impl World {
         self.model.with(|model| model.exit(cpu));
     }
 
-    fn users<R>(&self, work: impl FnOnce(&Users<'_, CPUS>) -> R) -> R {
+    fn contexts<R>(&self, work: impl FnOnce(&Contexts<'_, CPUS>) -> R) -> R {
         let contexts: Vec<_> = std::iter::once(&self.context).chain(&self.others).collect();
-        work(&Users {
+        work(&Contexts {
             vmids: &self.vmids,
-            contexts: &contexts,
+            all: &contexts,
         })
     }
 
@@ -184,8 +184,9 @@ impl World {
             }
             Decision::Install(proposal) => {
                 let sequence = self.slots.read().expect("as above").sequence();
-                let installed =
-                    self.users(|users| table.install(&machine, pages, users, &proposal, sequence));
+                let installed = self.contexts(|contexts| {
+                    table.install(&machine, pages, contexts, &proposal, sequence)
+                });
                 installed.expect("pages, and nothing in the way")
             }
         }
@@ -206,7 +207,7 @@ impl World {
         let mut table = self.table.write().expect("as above");
         let owed = operation(&mut table, &machine, &mut pool);
         let result: Result<(), Error> =
-            self.users(|users| owed.discharge(&machine, &mut pool, users));
+            self.contexts(|contexts| owed.discharge(&machine, &mut pool, contexts));
         result.expect("there are pages for all");
     }
 

@@ -139,7 +139,7 @@ fn interrupts(machine: &Machine) {
             }
         }
     });
-    section("turns of all", || {
+    section("time slices of all", || {
         for _ in 0..4 {
             cpu::wfe();
         }

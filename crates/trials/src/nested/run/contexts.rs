@@ -126,7 +126,7 @@ impl<'m> Run<'m> {
     pub(super) fn empty(&mut self, hands: &Hands<'m>, place: Place) {
         self.taken += 1;
         self.with_shadow(hands, place, Shadow::clear);
-        self.reverse.forget(place);
+        self.reverse_map.forget(place);
     }
 
     /// Does something with the shadow at a place, if there is one.
@@ -175,7 +175,7 @@ impl<'m> Run<'m> {
                 };
                 let root = shadow.retire(&mut host).expect("it needs no page");
                 self.host.borrow_mut().release(root, ROOT_BYTES);
-                self.reverse.forget(place);
+                self.reverse_map.forget(place);
             }
         }
     }

@@ -7,7 +7,7 @@ use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{IdRegisters, Pa};
 use droste_mmu_model::{Cpu, Model, Vcpu};
 use droste_stage2::{
-    Context, Dsb, Geometry, Machine, PageCache, Proposal, Regime, Slots, Table, Users, VcpuId,
+    Context, Contexts, Dsb, Geometry, Machine, PageCache, Proposal, Regime, Slots, Table, VcpuId,
     VmidAllocator, under,
 };
 
@@ -24,7 +24,6 @@ const IDLE_VCPU: u32 = 1000;
 const MAX_CONTEXTS: usize = 4;
 
 pub(super) type Hands<'m> = Hindered<'m, Cpu<'m>>;
-pub(super) type Contexts = Vec<Context<MAX_CPUS>>;
 
 /// Who is inside on a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,7 +50,7 @@ pub(super) struct Vm<'m> {
     pub(super) slots: Slots,
     /// How often the slots have changed.
     pub(super) changes: u64,
-    pub(super) contexts: Contexts,
+    pub(super) contexts: Vec<Context<MAX_CPUS>>,
     pub(super) supply: Stock<'m>,
     /// One per CPU.
     pub(super) caches: Vec<PageCache>,
@@ -319,21 +318,21 @@ impl<'m> Run<'m> {
 }
 
 impl<'m> Vm<'m> {
-    /// Its users and what else an operation of the table needs, borrowed apart.
-    pub(super) fn with_users<R>(
+    /// Its contexts and what else an operation of the table needs, borrowed apart.
+    pub(super) fn with_contexts<R>(
         &mut self,
         vmids: &VmidAllocator<MAX_CPUS>,
-        work: impl FnOnce(&mut Table, &mut Stock<'m>, &Users<'_, MAX_CPUS>) -> R,
+        work: impl FnOnce(&mut Table, &mut Stock<'m>, &Contexts<'_, MAX_CPUS>) -> R,
     ) -> R {
         let mut contexts: [&Context<MAX_CPUS>; MAX_CONTEXTS] = [&self.contexts[0]; MAX_CONTEXTS];
         let count = self.contexts.len();
         for (place, context) in contexts.iter_mut().zip(&self.contexts) {
             *place = context;
         }
-        let users = Users {
+        let contexts = Contexts {
             vmids,
-            contexts: &contexts[..count],
+            all: &contexts[..count],
         };
-        work(&mut self.table, &mut self.supply, &users)
+        work(&mut self.table, &mut self.supply, &contexts)
     }
 }
