@@ -85,7 +85,8 @@
 //!
 //! # What is left out
 //! - Stage-1 tables in guest memory: a guest's stage 1 is a map ([`Model::stage1_map`]), or with [`Stage1::Unknown`]
-//!   whatever would be worst. The stage-2 accesses of its walks are not made.
+//!   whatever would be worst. The stage-2 accesses of its walks are not made. TTBRn_EL1.CnP, with which a guest vouches
+//!   that CPUs may share entries of its stage 1, is taken to be clear; of entries that combine both stages, to be set.
 //! - Data: only table memory has contents. Caches, and cache maintenance.
 //! - Races of a plain write with hardware that marks an entry at the same moment; such updates happen between calls.
 //! - Security states, EL2's own regime (its TLBIs are accepted and take nothing here), 128-bit descriptors.

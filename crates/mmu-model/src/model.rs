@@ -7,7 +7,7 @@ use crate::config::{Config, CpuSet, MAX_CPUS, Recording, Speculation};
 use crate::cpu::{CpuState, Pending};
 use crate::memory::{Memory, Ownership};
 use crate::outcome::Outcome;
-use crate::regime::{is_ds, vmid};
+use crate::regime::{effective, is_ds, vmid};
 use crate::stage1::Spaces;
 use crate::tag::Tag;
 use crate::trace::{Trace, Verb};
@@ -285,7 +285,7 @@ impl Model {
         self.cpus.get(cpu).map_or(0, |cpu| cpu.vttbr)
     }
 
-    /// VTCR_EL2 of a CPU.
+    /// VTCR_EL2 of a CPU. Bits that it ignores are 0.
     pub fn vtcr(&self, cpu: usize) -> u64 {
         self.cpus.get(cpu).map_or(0, |cpu| cpu.vtcr)
     }
@@ -302,7 +302,8 @@ impl Model {
     pub fn set_vtcr(&mut self, cpu: usize, value: u64) {
         if self.begin(cpu, Turn::El2, Verb::SetVtcr { cpu, value }) {
             let vttbr = self.cpus[cpu].vttbr;
-            self.load(cpu, value, vttbr);
+            let vtcr = effective(value, self.config.features);
+            self.load(cpu, vtcr, vttbr);
         }
     }
 
