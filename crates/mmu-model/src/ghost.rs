@@ -59,6 +59,8 @@ pub(crate) struct Ghost {
     pub(crate) visible: CpuSet,
     /// Whether a TLBI that takes it came while walks could still see it, and so did not count.
     is_early: bool,
+    /// Whether it was told that it outlives its descriptor.
+    pub(crate) is_told: bool,
     issued: Issued,
     more_issued: Vec<Issued>,
 }
@@ -110,6 +112,7 @@ impl Ghost {
             },
             visible: origin.visible,
             is_early: false,
+            is_told: false,
             issued: Issued::default(),
             more_issued: Vec::new(),
         }
@@ -158,6 +161,7 @@ impl Ghost {
         self.word = other.word;
         self.changed = other.changed;
         self.is_early = false;
+        self.is_told = false;
         let (stage2, combined) = (other.stage2, other.combined);
         for issued in self.all_issued() {
             issued.stage2 &= !stage2;

@@ -106,6 +106,12 @@ impl Model {
         })
     }
 
+    /// The root and the VMID that are in the registers.
+    pub(crate) fn loaded_names(&self, cpu: usize) -> Result<(u64, u16), RegisterFault> {
+        let context = self.loaded_context(cpu)?;
+        Ok((context.root, context.vmid))
+    }
+
     /// This CPU's walks use a context from now on.
     pub(crate) fn occupy(&mut self, cpu: usize, context: LoadedContext) -> usize {
         let LoadedContext {

@@ -50,6 +50,9 @@
 //! assert_eq!(violation.step, model.steps());
 //! ```
 //!
+//! Code that cannot be driven is judged by what is seen of it: a [`Watch`] takes the same verbs from a recorder, goes on
+//! after a violation, and needs no truth of anybody's.
+//!
 //! Six mistakes of this kind are programs of their own, `examples/forgotten_*.rs`: each prints what the model says, and
 //! with what was forgotten in its place the model says nothing.
 //!
@@ -108,6 +111,7 @@ mod follow;
 mod ghost;
 mod ghosts;
 mod guest;
+mod live;
 mod maintenance;
 mod memory;
 mod model;
@@ -123,6 +127,7 @@ mod trace;
 mod tree;
 mod violation;
 mod walk;
+mod watch;
 
 pub use bridge::{Cpu, Share};
 pub use config::{Bbm, Config, Features, MAX_CPUS, Recording, Space, Speculation, Stage1};
@@ -136,3 +141,4 @@ pub use stage1::{Stage1Entry, Tagging};
 pub use tlbi::{Completion, Form, OperandFault, Scope, Tlbi};
 pub use trace::{ParseError, Trace};
 pub use violation::{Entry, Missing, Misuse, Rule, Violation};
+pub use watch::{Finding, Watch};

@@ -4,7 +4,7 @@ use droste_arm64::Pa;
 use droste_arm64::barrier::Dsb;
 
 use crate::config::{Config, CpuSet, MAX_CPUS, Recording, Speculation};
-use crate::cpu::{CpuState, Pending};
+use crate::cpu::{CpuState, Order, Pending};
 use crate::memory::{Memory, Ownership};
 use crate::outcome::Outcome;
 use crate::regime::{effective, is_ds, vmid};
@@ -37,6 +37,9 @@ pub struct Model {
     pub(crate) spaces: Spaces,
     pub(crate) step: u64,
     pub(crate) violation: Option<Box<Violation>>,
+    /// The tree of which a descriptor is being changed, and that of the violation.
+    pub(crate) changing: Option<usize>,
+    pub(crate) blamed: Option<usize>,
     pub(crate) trace: Trace,
     /// Room for the outcomes of an access.
     pub(crate) scratch: Vec<Outcome>,
@@ -80,6 +83,8 @@ impl Model {
             spaces: Spaces::default(),
             step: 0,
             violation: None,
+            changing: None,
+            blamed: None,
             trace: Trace::new(config),
             scratch: Vec::new(),
         }
@@ -141,6 +146,7 @@ impl Model {
     ) {
         if self.violation.is_none() {
             let step = self.step;
+            self.blamed = self.changing;
             self.violation = Some(Box::new(Violation {
                 rule,
                 step,
@@ -235,7 +241,12 @@ impl Model {
         let made = self.memory.since(word);
         self.memory.set(word, new, self.step);
         let step = self.step;
-        self.cpus[cpu].pending.push(Pending { word, old, step });
+        self.cpus[cpu].pending.push(Pending {
+            word,
+            old,
+            step,
+            order: Order::None,
+        });
         let frame = self.memory.frame_mut(word);
         frame.pending += 1;
         if frame.is_watched() {
