@@ -16,6 +16,8 @@ pub struct Machine {
     pub vcpus: usize,
     /// Where a monitor has put a 16550, a serial port that the guests do not use.
     pub serial: Option<u64>,
+    /// Whether there is a PL031.
+    pub has_rtc: bool,
     arguments: [u8; ARGUMENTS_BYTES],
 }
 
@@ -73,6 +75,7 @@ pub(crate) unsafe fn read(device_tree: u64) -> Machine {
         .root()
         .find_compatible("ns16550a")
         .find_map(|node| node.reg().ok().flatten()?.next()?.address().ok());
+    let has_rtc = tree.root().find_compatible("arm,pl031").next().is_some();
     let mut arguments = [0; ARGUMENTS_BYTES];
     if let Some(text) = tree
         .chosen()
@@ -86,6 +89,7 @@ pub(crate) unsafe fn read(device_tree: u64) -> Machine {
     }
     Machine {
         serial,
+        has_rtc,
         ram_bytes: ram.size().expect("the RAM's size has 64 bits"),
         vcpus: tree.cpus().expect("the tree describes CPUs").cpus().count(),
         arguments,

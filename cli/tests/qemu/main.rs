@@ -6,6 +6,7 @@
 //! has processors for all of them.
 
 mod bugs;
+mod clock;
 mod console;
 mod devices;
 mod differ;

@@ -14,8 +14,8 @@ const GIC_PHANDLE: u32 = 1;
 /// The value of a property that only exists.
 const FLAG: &[u8] = &[];
 const CLOCK_PHANDLE: u32 = 2;
-/// The UART's reference clock as QEMU's and Arm's boards have it: 24 MHz. No real line depends on it.
-const UART_CLOCK_HZ: u32 = 24_000_000;
+/// The devices' reference clock as QEMU's and Arm's boards have it: 24 MHz. No real line depends on it.
+const CLOCK_HZ: u32 = 24_000_000;
 
 /// Interrupts of a guest's own devices. The binding names timers by their places in a list, and some programs want the
 /// first four on any machine, as QEMU's `virt` names them whatever its CPUs have.
@@ -31,6 +31,8 @@ pub struct GuestInterrupts {
     pub hyp_physical_timer: Interrupt,
     /// UART.
     pub uart: Interrupt,
+    /// Real time clock.
+    pub rtc: Interrupt,
 }
 
 /// Interrupts that a guest has because it has EL2.
@@ -75,6 +77,8 @@ pub struct Guest<'a> {
     pub gic_redistributors: Range<u64>,
     /// PL011, where it has a console.
     pub uart: Option<Range<u64>>,
+    /// PL031, where it has a clock.
+    pub rtc: Option<Range<u64>>,
     /// Interrupts of the devices above.
     pub interrupts: GuestInterrupts,
     /// What it has besides, where it has EL2.
@@ -148,6 +152,9 @@ impl Guest<'_> {
         }
         if let Some(uart) = &self.uart {
             root.add_child(self.serial(uart));
+        }
+        if let Some(rtc) = &self.rtc {
+            root.add_child(self.real_time_clock(rtc));
         }
         for device in self.devices {
             root.add_child(passed_through(device));
@@ -295,6 +302,19 @@ impl Guest<'_> {
             ],
         )
     }
+
+    fn real_time_clock(&self, rtc: &Range<u64>) -> DeviceTreeNode {
+        node(
+            &format!("pl031@{:x}", rtc.start),
+            [
+                property("compatible", ["arm,pl031", "arm,primecell"].as_slice()),
+                property("reg", reg(core::slice::from_ref(rtc)).as_slice()),
+                property("interrupts", interrupts(&[self.interrupts.rtc]).as_slice()),
+                property("clocks", CLOCK_PHANDLE),
+                property("clock-names", "apb_pclk"),
+            ],
+        )
+    }
 }
 
 fn clock() -> DeviceTreeNode {
@@ -303,7 +323,7 @@ fn clock() -> DeviceTreeNode {
         [
             property("compatible", "fixed-clock"),
             property("#clock-cells", 0u32),
-            property("clock-frequency", UART_CLOCK_HZ),
+            property("clock-frequency", CLOCK_HZ),
             property("phandle", CLOCK_PHANDLE),
         ],
     )
@@ -351,12 +371,14 @@ mod tests {
             gic_distributor: 0x0800_0000..0x0801_0000,
             gic_redistributors: 0x080a_0000..0x080e_0000,
             uart: Some(0x0900_0000..0x0900_1000),
+            rtc: Some(0x0901_0000..0x0901_1000),
             interrupts: GuestInterrupts {
                 secure_timer: level(29),
                 physical_timer: level(30),
                 virtual_timer: level(27),
                 hyp_physical_timer: level(26),
                 uart: level(33),
+                rtc: level(34),
             },
             el2: None,
             devices,
@@ -389,6 +411,14 @@ mod tests {
         assert_eq!(
             (uart.registers[0].start, uart.interrupts[0]),
             (0x0900_0000, level(33))
+        );
+        let rtc = found
+            .iter()
+            .find(|d| d.is_compatible("arm,pl031") && d.is_compatible("arm,primecell"))
+            .expect("a clock");
+        assert_eq!(
+            (rtc.registers[0].start, rtc.interrupts[0]),
+            (0x0901_0000, level(34))
         );
         let chosen = fdt.find_node("/chosen").expect("chosen");
         let start = chosen.property("linux,initrd-start").expect("an initrd");

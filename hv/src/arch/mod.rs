@@ -19,6 +19,7 @@ pub(crate) mod locks;
 pub(crate) mod memory;
 pub(crate) mod mmu;
 mod registers;
+pub(crate) mod rtc;
 mod simd;
 pub(crate) mod stage2;
 pub(crate) mod timer;

@@ -2,14 +2,16 @@
 
 use alloc::string::String;
 
+use droste_arm64::Pa;
 use droste_devtree::{Gic, Platform, Timer};
 use droste_vdev::gic::Intid;
+use droste_vdev::pl031::Clock;
 use droste_vdev::psci::{Workaround, Workarounds};
 use spin::{Once, mutex::TicketMutex};
 
-use crate::arch::firmware;
 use crate::arch::gic::Distributor;
 use crate::arch::id::IdRegisters;
+use crate::arch::{firmware, rtc, timer};
 
 /// The longest time between two reports, seconds: a day.
 const MAX_STATS_SECONDS: u64 = 86_400;
@@ -26,6 +28,8 @@ pub(crate) struct Machine {
     pub(crate) distributor: TicketMutex<Distributor>,
     /// INTID of the console's UART.
     pub(crate) uart_intid: u32,
+    /// The time of day, where the machine has a clock.
+    pub(crate) clock: Option<Clock>,
     /// The boot CPU's identification.
     pub(crate) ids: IdRegisters,
     /// The word that marks records for the tool that started the machine (`droste.report=`).
@@ -48,6 +52,10 @@ pub(crate) fn init(platform: &Platform, distributor: Distributor, uart_intid: u3
         gic: platform.gic.clone(),
         distributor: TicketMutex::new(distributor),
         uart_intid,
+        clock: platform.rtc().map(|device| {
+            let seconds = rtc::seconds(Pa(device.registers[0].start));
+            Clock::new(seconds, timer::now(), timer::frequency())
+        }),
         ids: IdRegisters::read(),
         nonce: platform
             .option("droste.report")
