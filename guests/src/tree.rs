@@ -3,6 +3,7 @@
 use crate::{BLOCK, RAM_BASE};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::standard::NodeStandard as _;
+use dtoolkit::{Node as _, Property as _};
 
 /// Longest command line kept, in bytes; more is cut.
 const ARGUMENTS_BYTES: usize = 192;
@@ -16,6 +17,8 @@ pub struct Machine {
     pub vcpus: usize,
     /// Where a monitor has put a 16550, a serial port that the guests do not use.
     pub serial: Option<u64>,
+    /// `rng-seed` in four words, and `kaslr-seed`, where it has both.
+    pub seeds: Option<[u64; 5]>,
     /// Whether there is a PL031.
     pub has_rtc: bool,
     arguments: [u8; ARGUMENTS_BYTES],
@@ -89,9 +92,22 @@ pub(crate) unsafe fn read(device_tree: u64) -> Machine {
     }
     Machine {
         serial,
+        seeds: seeds(&tree),
         has_rtc,
         ram_bytes: ram.size().expect("the RAM's size has 64 bits"),
         vcpus: tree.cpus().expect("the tree describes CPUs").cpus().count(),
         arguments,
     }
+}
+
+fn seeds(tree: &Fdt<'_>) -> Option<[u64; 5]> {
+    let chosen = tree.find_node("/chosen")?;
+    let (rng, kaslr) = (chosen.property("rng-seed")?, chosen.property("kaslr-seed")?);
+    let bytes = rng.value().iter().chain(kaslr.value());
+    let mut words = [0; 5];
+    for (n, byte) in bytes.enumerate() {
+        let word = words.get_mut(n / 8)?;
+        *word = *word << 8 | u64::from(*byte);
+    }
+    Some(words)
 }

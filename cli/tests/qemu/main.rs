@@ -21,6 +21,7 @@ mod lives;
 mod neighbours;
 mod nested;
 mod refusals;
+mod seeds;
 mod setup;
 mod stage;
 mod suites;

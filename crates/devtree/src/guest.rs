@@ -2,11 +2,13 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use dtoolkit::ToPropertyValue;
+use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+use dtoolkit::{Node, Property, ToPropertyValue};
 
 use crate::device::{Device, Interrupt};
 
@@ -71,6 +73,8 @@ pub struct Guest<'a> {
     pub dom0: Option<GuestDom0<'a>>,
     /// The kernel's command line.
     pub bootargs: &'a str,
+    /// Whether its tree has [`seeds`].
+    pub has_seeds: bool,
     /// Distributor of its GICv3.
     pub gic_distributor: Range<u64>,
     /// Redistributors of its GICv3.
@@ -85,6 +89,22 @@ pub struct Guest<'a> {
     pub el2: Option<GuestEl2>,
     /// Devices of the platform that it drives itself, at their physical addresses.
     pub devices: &'a [Device],
+}
+
+/// Randomness that a kernel takes from `/chosen`, with the bytes of each: for its random numbers, and for where it lies.
+const SEEDS: [(&str, usize); 2] = [("rng-seed", 32), ("kaslr-seed", 8)];
+
+/// Where in a flattened tree its seeds are, those that it has: in a guest's zeros, to be filled for each of its lives; in the
+/// machine's what is to be wiped once it is known.
+pub fn seeds(tree: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let fdt = Fdt::new(tree).ok();
+    let chosen = fdt.and_then(|fdt| fdt.find_node("/chosen"));
+    SEEDS.into_iter().filter_map(move |(name, _)| {
+        let seed = chosen?.property(name)?;
+        let value = seed.value();
+        let start = (value.as_ptr() as usize).checked_sub(tree.as_ptr() as usize)?;
+        Some(start..start + value.len())
+    })
 }
 
 fn property(name: &str, value: impl ToPropertyValue) -> DeviceTreeProperty {
@@ -168,6 +188,11 @@ impl Guest<'_> {
 
     fn chosen(&self) -> DeviceTreeNode {
         let mut chosen = node("chosen", [property("bootargs", self.bootargs)]);
+        if self.has_seeds {
+            for (name, bytes) in SEEDS {
+                chosen.add_property(property(name, vec![0_u8; bytes].as_slice()));
+            }
+        }
         if let Some(initrd) = &self.initrd {
             chosen.add_property(property("linux,initrd-start", initrd.start));
             chosen.add_property(property("linux,initrd-end", initrd.end));
@@ -349,9 +374,7 @@ fn passed_through(device: &Device) -> DeviceTreeNode {
 mod tests {
     use super::*;
     use crate::{Tree, Trigger};
-    use dtoolkit::fdt::Fdt;
     use dtoolkit::standard::NodeStandard;
-    use dtoolkit::{Node, Property};
 
     fn level(intid: u32) -> Interrupt {
         Interrupt {
@@ -368,6 +391,7 @@ mod tests {
             initrd: Some(0x5000_0000..0x5010_0000),
             dom0: None,
             bootargs: "console=ttyAMA0",
+            has_seeds: false,
             gic_distributor: 0x0800_0000..0x0801_0000,
             gic_redistributors: 0x080a_0000..0x080e_0000,
             uart: Some(0x0900_0000..0x0900_1000),
@@ -383,6 +407,42 @@ mod tests {
             el2: None,
             devices,
         }
+    }
+
+    #[test]
+    fn seeds_are_found_in_the_tree_and_nowhere_else() {
+        assert_eq!(seeds(&guest(&[]).to_bytes()).count(), 0);
+        assert_eq!(seeds(&[1; 64]).count(), 0);
+        // A guest with EL2, so that a Droste can read it as its machine's.
+        let guest = Guest {
+            has_seeds: true,
+            el2: Some(GuestEl2 {
+                hyp_virtual_timer: None,
+                gic_maintenance: level(25),
+            }),
+            ..guest(&[])
+        };
+        let mut tree = guest.to_bytes();
+        let places: Vec<Range<usize>> = seeds(&tree).collect();
+        assert!(
+            places
+                .iter()
+                .all(|place| tree[place.clone()].iter().all(|byte| *byte == 0))
+        );
+        for (n, place) in (1..).zip(places) {
+            tree[place].fill(n);
+        }
+        let chosen = Fdt::new(&tree).expect("still a tree");
+        let chosen = chosen.find_node("/chosen").expect("chosen");
+        let value = |name| {
+            let property = chosen.property(name).expect("there");
+            property.value().to_vec()
+        };
+        assert_eq!(value("rng-seed"), [1; 32]);
+        assert_eq!(value("kaslr-seed"), [2; 8]);
+        assert_eq!(value("bootargs"), b"console=ttyAMA0\0");
+        let platform = Tree::read(&tree).and_then(Tree::platform);
+        assert_eq!(platform.expect("a Droste's").rng_seed, [1; 32]);
     }
 
     #[test]

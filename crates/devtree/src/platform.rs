@@ -63,6 +63,8 @@ pub struct Platform {
     pub boot_image: Option<Range<u64>>,
     /// The command line.
     pub bootargs: String,
+    /// Randomness that the boot loader gave.
+    pub rng_seed: Vec<u8>,
     /// Bytes of the tree itself.
     pub tree_bytes: u64,
     devices: Vec<Device>,
@@ -178,6 +180,9 @@ impl<'a> Tree<'a> {
                 .zip(number("linux,initrd-end"))
                 .map(|(s, e)| s..e),
             bootargs: self.chosen("bootargs").unwrap_or_default().into(),
+            rng_seed: node
+                .and_then(|chosen| chosen.property("rng-seed"))
+                .map_or_else(Vec::new, |seed| seed.value().into()),
             tree_bytes: fdt.data().len() as u64,
             devices: self.devices,
         };

@@ -18,6 +18,7 @@ pub(crate) mod image;
 pub(crate) mod locks;
 pub(crate) mod memory;
 pub(crate) mod mmu;
+pub(crate) mod random;
 mod registers;
 pub(crate) mod rtc;
 mod simd;

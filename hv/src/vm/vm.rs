@@ -202,6 +202,7 @@ impl Vm {
             initrd,
             dom0,
             bootargs: self.image.bootargs,
+            has_seeds: machine().entropy.is_some(),
             gic_distributor: layout::DISTRIBUTOR,
             gic_redistributors: layout::redistributors(cpus.len()),
             uart,
