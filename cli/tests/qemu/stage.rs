@@ -149,7 +149,7 @@ impl Drop for HostCpus {
 pub(crate) struct Host {
     /// Its EL2.
     pub(crate) el2: El2,
-    /// Its virtual CPUs.
+    /// Its vCPUs.
     pub(crate) vcpus: u32,
     /// Its memory in MiB.
     pub(crate) memory_mib: u32,
@@ -174,7 +174,7 @@ impl Stage {
         }
     }
 
-    /// One with a Debian of this many virtual CPUs.
+    /// One with a Debian of this many vCPUs.
     pub(crate) fn with_linux(vcpus: u32) -> Self {
         let mut stage = Self::new();
         stage.linux("linux", vcpus, "");

@@ -6,7 +6,7 @@
 
 use crate::{Kick, Leaving, Lives, Stand};
 
-/// A virtual CPU that belongs to a physical one.
+/// A vCPU that belongs to a physical one.
 pub struct Member<'a, S> {
     /// Its virtual machine's lives.
     pub lives: &'a Lives<S>,
@@ -18,12 +18,12 @@ pub struct Member<'a, S> {
 
 /// A physical CPU, as [`schedule`] uses it. Members are named by their position, below [`members`](Self::members).
 pub trait Cpu {
-    /// Registers of a virtual CPU.
+    /// Registers of a vCPU.
     type State;
     /// Why the loop ends; nothing, where it does not.
     type End;
 
-    /// How many virtual CPUs belong here.
+    /// How many vCPUs belong here.
     fn members(&self) -> usize;
     /// One of them.
     fn member(&self, position: usize) -> Member<'_, Self::State>;
@@ -38,10 +38,10 @@ pub trait Cpu {
     fn take_out(&mut self, state: &mut Self::State);
     /// Ends what registers hold: they are parked, and about to be lost.
     fn give_up(position: usize, state: Self::State);
-    /// The last virtual CPU of a virtual machine has left: tells its home.
+    /// The last vCPU of a virtual machine has left: tells its home.
     fn tell_home(&mut self, position: usize);
 
-    /// Whether something waits for a virtual CPU that is loaded and idle.
+    /// Whether something waits for a vCPU that is loaded and idle.
     fn has_pending(&mut self, state: &mut Self::State) -> bool;
     /// Whether the time has come that a parked one waits for.
     fn is_due(&self, position: usize) -> bool;
@@ -104,7 +104,7 @@ pub fn schedule<C: Cpu>(cpu: &mut C, mut current: Option<C::State>) -> Result<C:
     }
 }
 
-/// Switches the loaded virtual CPU off. Returns whether it was the last one on, so that its virtual machine has stopped and
+/// Switches the loaded vCPU off. Returns whether it was the last one on, so that its virtual machine has stopped and
 /// the physical CPUs of all its virtual ones must be told.
 pub fn switch_off<C: Cpu>(cpu: &mut C, mut state: C::State) -> bool {
     let position = cpu.position(&state);
@@ -196,7 +196,7 @@ fn rests<C: Cpu>(cpu: &C, position: usize) -> bool {
     index == 0 && lives.resting().is_some()
 }
 
-/// Takes a virtual CPU out of the hardware.
+/// Takes a vCPU out of the hardware.
 fn park<C: Cpu>(cpu: &mut C, mut state: C::State) {
     let position = cpu.position(&state);
     cpu.take_out(&mut state);

@@ -13,7 +13,7 @@
 //! - [`compose`](mod@compose) says what a shadow entry may be.
 //! - [`fault`] says whose a fault of L2 is.
 //! - [`tlbi`] says what an invalidation by L1 asks for.
-//! - [`pool`] says which contexts of L2 there are, [`Current`] whether a virtual CPU's stays. [`shadow`] fills and empties
+//! - [`pool`] says which contexts of L2 there are, [`Current`] whether a vCPU's stays. [`shadow`] fills and empties
 //!   one, and [`reverse_map`] leads from memory of L1 to the shadows that have it.
 //!
 //! ```

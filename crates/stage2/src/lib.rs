@@ -51,7 +51,7 @@
 //!
 //! No verb may hide a barrier, and none may be left out: what the crate asks for is what the architecture asks for.
 //! Then, for each virtual machine: a [`Geometry`], [`Slots`], a [`Table`] in a reader-writer lock, a [`Context`]; for each
-//! virtual CPU a [`PageCache`]; for the machine one [`VmidAllocator`].
+//! vCPU a [`PageCache`]; for the machine one [`VmidAllocator`].
 //!
 //! # An example, judged
 //! This one runs on `droste-mmu-model`, an MMU that holds whatever TLBs may hold, as adversely as the architecture
@@ -88,7 +88,7 @@
 //! let context = Context::<4>::new(&mut table);
 //! let contexts = Contexts { vmids: &VMIDS, all: &[&context] };
 //!
-//! // A virtual CPU enters the guest: VTCR_EL2 first, then the context. It stores to 0x4012_3000, and faults.
+//! // A vCPU enters the guest: VTCR_EL2 first, then the context. It stores to 0x4012_3000, and faults.
 //! cpu.set_vtcr(geometry.vtcr(&ids));
 //! context.enter(&cpu, &VMIDS, 0, VcpuId(0));
 //! let ipa = Ipa(0x4012_3000);

@@ -43,7 +43,7 @@ pub(crate) enum Resolution {
 pub(crate) struct GuestMemory {
     table: RwLock<Table>,
     pages: TicketMutex<Pages>,
-    /// By virtual CPU, which alone locks its own: pages taken ahead, so that faults share nothing but the table.
+    /// By vCPU, which alone locks its own: pages taken ahead, so that faults share nothing but the table.
     caches: Vec<SpinMutex<PageCache>>,
     /// Who translates by the table: first what every guest runs under, then those that a guest hypervisor's EL1 has
     /// while stage 2 is off there.
@@ -166,7 +166,7 @@ impl GuestMemory {
         self.pa_range
     }
 
-    /// Answers a fault at `ipa` of virtual CPU `vcpu`, which is loaded on this CPU.
+    /// Answers a fault at `ipa` of vCPU `vcpu`, which is loaded on this CPU.
     ///
     /// # Errors
     /// Those of stage 2, none of which a guest should be able to bring about: its tables have all the pages they need.
@@ -189,7 +189,7 @@ impl GuestMemory {
         })
     }
 
-    /// Brings the table to what `proposal` says, for virtual CPU `vcpu`, whose guest faulted because of `ipa`.
+    /// Brings the table to what `proposal` says, for vCPU `vcpu`, whose guest faulted because of `ipa`.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
@@ -213,7 +213,7 @@ impl GuestMemory {
         by: impl FnOnce(&Table, &mut PageCache, &Contexts<'_, MAX_CPUS>) -> Result<R, Error>,
     ) -> Result<R, Error> {
         let cache = self.caches.get(vcpu);
-        let cache = cache.expect("a virtual CPU's number is below the VM's count");
+        let cache = cache.expect("a vCPU's number is below the VM's count");
         let mut cache = cache.lock();
         if !cache.is_full() {
             cache.fill(&mut *self.pages.lock(), ipa)?;
@@ -243,7 +243,7 @@ impl GuestMemory {
         self.contexts[n]
     }
 
-    /// Loads context `n` on physical CPU `cpu` for virtual CPU `vcpu`.
+    /// Loads context `n` on physical CPU `cpu` for vCPU `vcpu`.
     pub(crate) fn enter(&self, n: usize, cpu: usize, vcpu: usize) {
         self.contexts[n].enter(&Hardware, &VMIDS, cpu, VcpuId(vcpu as u32));
     }

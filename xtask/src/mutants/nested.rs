@@ -246,7 +246,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "    matches!(level, Level::El1) && hcr & hcr::HCD == 0",
         "    hcr & hcr::HCD == 0",
     ),
-    // What the guest of a virtual CPU runs under.
+    // What the guest of a vCPU runs under.
     mutant(
         "context-that-was-given-up-stays",
         "current.rs",

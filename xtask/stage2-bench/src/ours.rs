@@ -345,7 +345,7 @@ fn free_of(vm: Vm) -> Done {
     })
 }
 
-/// Loads contexts by turns, each with a current VMID and the virtual CPU that it had.
+/// Loads contexts by turns, each with a current VMID and the vCPU that it had.
 fn enter(contexts: usize) -> Done {
     let mut vm = Vm::new(full());
     let contexts: Vec<Context<4>> = (0..contexts).map(|_| Context::new(&mut vm.table)).collect();

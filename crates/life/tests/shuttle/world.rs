@@ -8,18 +8,18 @@ use droste_life::{Cpu, Kick, Lives, Member, Outcome, Phase, schedule, switch_off
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
 
-/// What a virtual CPU does next.
+/// What a vCPU does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Act {
     /// Nothing that anybody sees.
     Run,
     /// Takes a context, and keeps it.
     Hold,
-    /// Switches a virtual CPU on.
+    /// Switches a vCPU on.
     On(usize),
     /// Switches itself off.
     Off,
-    /// Sends an interrupt to a virtual CPU.
+    /// Sends an interrupt to a vCPU.
     Send(usize),
     /// Waits until an interrupt has come.
     Receive,
@@ -31,7 +31,7 @@ pub(crate) enum Act {
 
 /// A virtual machine that is to be.
 pub(crate) struct Plan {
-    /// By virtual CPU: its physical one, and what it does in every life. Behind the end it waits for ever.
+    /// By vCPU: its physical one, and what it does in every life. Behind the end it waits for ever.
     pub(crate) vcpus: Vec<(usize, Vec<Act>)>,
     /// How many lives it has at most.
     pub(crate) lives: u32,
@@ -61,7 +61,7 @@ struct Vm {
     steps: AtomicU32,
 }
 
-/// Registers of a virtual CPU.
+/// Registers of a vCPU.
 pub(crate) struct State {
     world: Arc<World>,
     vm: usize,
@@ -83,7 +83,7 @@ impl Drop for State {
 struct Physical {
     is_told: Mutex<bool>,
     bell: Condvar,
-    /// Virtual machine, virtual CPU and life of what is loaded.
+    /// Virtual machine, vCPU and life of what is loaded.
     hardware: Mutex<Option<(usize, usize, u32)>>,
 }
 

@@ -20,7 +20,7 @@ const MEMORY: u64 = 0x1_0000_0000;
 const TABLES: u64 = 0x8000_0000;
 const BLOCK: u64 = 0x20_0000;
 
-/// A virtual machine of one slot of two blocks, whose virtual CPUs run on as many CPUs.
+/// A virtual machine of one slot of two blocks, whose vCPUs run on as many CPUs.
 struct World {
     model: Shared,
     ids: IdRegisters,
@@ -357,7 +357,7 @@ fn ageing_beside_faults_ends_well() {
 fn virtual_cpus_that_change_places_find_nothing_of_each_other() {
     beside(0, Updates::Software, |cpu, world| {
         for turn in 0..CPUS {
-            // Each CPU runs virtual CPUs of its own, in turn.
+            // Each CPU runs vCPUs of its own, in turn.
             let vcpu = (cpu * CPUS + turn) as u32;
             assert!(world.touch(cpu, vcpu, RAM, AccessKind::Read));
         }

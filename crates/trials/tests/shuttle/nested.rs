@@ -1,4 +1,4 @@
-//! A shadow under three virtual CPUs: fills beside each other, beside L1's invalidations, and beside what L0 does to
+//! A shadow under three vCPUs: fills beside each other, beside L1's invalidations, and beside what L0 does to
 //! L1's memory, by the protocols of `droste_nested::{shadow, reverse_map}`.
 
 use std::collections::HashMap;

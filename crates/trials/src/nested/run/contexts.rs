@@ -14,7 +14,7 @@ use crate::nested::world::{ROOT_BYTES, World};
 use crate::stage2::world::MAX_CPUS;
 
 impl<'m> Run<'m> {
-    /// A virtual CPU enters one of L1's guests here; it leaves the CPU where it was.
+    /// A vCPU enters one of L1's guests here; it leaves the CPU where it was.
     pub(super) fn enter(&mut self, cpu: usize, space: usize, vcpu: u32) {
         let space = space % self.world.spaces.len();
         let vcpu = vcpu % u32::from(self.world.machine.cpus);

@@ -39,7 +39,7 @@ fn wrong(rule: &'static str, detail: String) -> Problem {
 }
 
 impl Run<'_> {
-    /// Where a virtual CPU finds an IPA: its own map is flat but for what [`stage1`](Self::stage1) changed.
+    /// Where a vCPU finds an IPA: its own map is flat but for what [`stage1`](Self::stage1) changed.
     fn ipa_of(&mut self, inside: Inside, va: Ipa) -> Ipa {
         let Some(space) = self.space(inside) else {
             return va;

@@ -19,7 +19,7 @@ use crate::stage2::oracle::{Marks, Oracle};
 use crate::stage2::world::{Feature, HCR, MAX_CPUS, World};
 use crate::supply::{Apart, Stock};
 
-/// Virtual CPUs' numbers that programs do not use.
+/// vCPUs' numbers that programs do not use.
 const IDLE_VCPU: u32 = 1000;
 const MAX_CONTEXTS: usize = 4;
 
@@ -186,7 +186,7 @@ impl<'m> Run<'m> {
         result
     }
 
-    /// A virtual CPU as the model knows it. With stage 1, the second of each pair has a map of its own; all use one
+    /// A vCPU as the model knows it. With stage 1, the second of each pair has a map of its own; all use one
     /// ASID.
     pub(super) fn vcpu(&self, inside: Inside) -> Vcpu {
         Vcpu {
@@ -201,7 +201,7 @@ impl<'m> Run<'m> {
         has_own.then_some(inside.vm as u32 * 16 + inside.vcpu)
     }
 
-    /// A virtual CPU enters here under a context; it leaves the CPU where it was.
+    /// A vCPU enters here under a context; it leaves the CPU where it was.
     pub(super) fn enter(&mut self, cpu: usize, vm: usize, context: usize, vcpu: u32) -> Inside {
         let vcpu = vcpu % u32::from(self.world.vms[vm].vcpus);
         let context = context % self.vms[vm].contexts.len();
@@ -236,7 +236,7 @@ impl<'m> Run<'m> {
         self.pending[cpu] = None;
     }
 
-    /// Whoever of a virtual machine is inside on a CPU; its first free virtual CPU enters where nobody is.
+    /// Whoever of a virtual machine is inside on a CPU; its first free vCPU enters where nobody is.
     pub(super) fn ensure_inside(&mut self, cpu: usize, vm: usize) -> Inside {
         match self.places[cpu] {
             Some(inside) if inside.vm == vm => inside,
