@@ -169,6 +169,7 @@ fn start(
     machine.memory_mib = plan.machine_memory_mib(image.len());
     machine.append = arguments.hypervisor_words(&nonce, keyboard);
     machine.devices = plan.devices();
+    machine.has_seeds = true;
     let place = Place::new(setup, arguments.dry_run)?;
     machine.initrd = Some(place.file());
     files::write(&place.file(), &image)?;

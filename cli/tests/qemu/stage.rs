@@ -45,7 +45,7 @@ pub(crate) struct Parts {
     pub(crate) hostile: PathBuf,
     neighbours: PathBuf,
     lives: PathBuf,
-    at_el2: [(&'static str, PathBuf); 5],
+    at_el2: [(&'static str, PathBuf); 7],
 }
 
 impl Parts {
@@ -87,6 +87,8 @@ fn gather() -> droste::Result<Parts> {
             ("ids", setup.guest("ids")?),
             ("hostile-el2", setup.guest("hostile-el2")?),
             ("differ", setup.guest("differ")?),
+            ("clock", setup.guest("clock")?),
+            ("seeds", setup.guest("seeds")?),
         ],
     })
 }
@@ -239,6 +241,16 @@ impl Stage {
     /// Adds the guest that tries what its identification registers say.
     pub(crate) fn ids(&mut self, name: &str) {
         self.bare(name, 1, parts().at_el2("ids"), "");
+    }
+
+    /// Adds the guest that tries its clock, with these words on its command line.
+    pub(crate) fn clock(&mut self, name: &str, words: &str) {
+        self.bare(name, 1, parts().at_el2("clock"), words);
+    }
+
+    /// Adds the guest that says its seeds.
+    pub(crate) fn seeds(&mut self, name: &str) {
+        self.bare(name, 1, parts().at_el2("seeds"), "");
     }
 
     /// Adds `differ` as a guest without EL2, with these words on its command line.

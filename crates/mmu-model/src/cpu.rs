@@ -30,6 +30,13 @@ impl Vcpu {
     }
 }
 
+/// Whether what a CPU has written is seen before what it writes next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Order {
+    None,
+    BeforeTheNext,
+}
+
 /// A write that walks need not see yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pending {
@@ -37,6 +44,7 @@ pub(crate) struct Pending {
     pub(crate) old: u64,
     /// The step that wrote.
     pub(crate) step: u64,
+    pub(crate) order: Order,
 }
 
 /// What an invalidation without address takes.

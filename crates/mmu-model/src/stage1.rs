@@ -210,13 +210,13 @@ impl Stage1Ghost {
         self.promise.to_all.is_some() || self.promise.to.contains(&vcpu.number)
     }
 
-    /// Where it leads a vCPU on one of the CPUs that share entries.
-    pub(crate) fn leads(&self, vcpu: &Vcpu, sharers: CpuSet, va: Va) -> Option<Ipa> {
+    /// Where it leads a vCPU on this CPU.
+    pub(crate) fn leads(&self, vcpu: &Vcpu, cpu: CpuSet, va: Va) -> Option<Ipa> {
         let matches = self.entry.tagging == Tagging::Global || self.asid == vcpu.asid;
         (vcpu.space == Some(self.space)
             && matches
             && self.page == va.align_down(PAGE).0
-            && self.holders & sharers != 0)
+            && self.holders & cpu != 0)
             .then(|| self.entry.at(va))
     }
 }

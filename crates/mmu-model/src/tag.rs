@@ -99,7 +99,7 @@ pub(crate) struct Residue {
 #[derive(Clone, Debug)]
 pub(crate) struct Tag {
     pub(crate) vmid: u16,
-    /// CPUs that share their entries (VTTBR_EL2.CnP).
+    /// CPUs that share their entries of stage 2, and those that combine both stages (VTTBR_EL2.CnP).
     pub(crate) common: CpuSet,
     pub(crate) residences: Vec<Residence>,
     pub(crate) residues: Vec<Residue>,
@@ -119,7 +119,8 @@ impl Tag {
         }
     }
 
-    /// The CPUs whose entries `cpu` may use.
+    /// The CPUs whose entries `cpu` may use. Not those of stage 1: they are common by TTBRn_EL1.CnP, with which the guest
+    /// vouches for its own tables (DDI 0487, D24.2 "TTBR0_EL1" and "VTTBR_EL2").
     #[inline]
     pub(crate) const fn sharers(&self, cpu: usize) -> CpuSet {
         let own = 1 << cpu;
@@ -171,18 +172,24 @@ impl Tag {
             .collect()
     }
 
-    /// A CPU begins to walk: from what it still holds of stage 2 it makes combined entries again.
+    /// A CPU begins to walk: from what it still holds of stage 2 it makes combined entries again, but for those that go
+    /// with what they are made of.
     pub(crate) fn rekindle(&mut self, cpu: CpuSet) {
         if self.ghosts.is_empty() {
             return;
         }
-        let walks = self.cached_walks(|_| true);
+        let walks = self.cached_walks(|walk| !walk.is_doomed(cpu));
         for ghost in self
             .ghosts
             .iter_mut()
             .filter(|ghost| ghost.kind != Kind::Walk)
         {
-            if (ghost.stage2 | covering(&walks, ghost)) & cpu != 0 {
+            let own = if ghost.is_doomed(cpu) {
+                0
+            } else {
+                ghost.stage2
+            };
+            if (own | covering(&walks, ghost)) & cpu != 0 {
                 ghost.rekindle(cpu);
             }
         }

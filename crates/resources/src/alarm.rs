@@ -25,6 +25,8 @@ pub struct Alarm {
     due: AtomicU64,
     /// When timers of the loaded vCPU want it, those that are not in the hardware.
     loaded_due: AtomicU64,
+    /// When the clock of one of its virtual machines wants it, loaded or not.
+    clock_due: AtomicU64,
 }
 
 impl Default for Alarm {
@@ -40,6 +42,7 @@ impl Alarm {
             slice_end: AtomicU64::new(0),
             due: AtomicU64::new(NEVER),
             loaded_due: AtomicU64::new(NEVER),
+            clock_due: AtomicU64::new(NEVER),
         }
     }
 
@@ -101,8 +104,31 @@ impl Alarm {
         self.loaded_due.store(NEVER, Ordering::Relaxed);
     }
 
+    /// The clock of a virtual machine has its alarm at `deadline`. What the timer is to be set to, if that is another time
+    /// than before.
+    pub fn watch(&self, deadline: u64) -> Option<u64> {
+        if deadline >= self.clock_due.load(Ordering::Relaxed) {
+            return None;
+        }
+        let before = self.next();
+        self.clock_due.store(deadline, Ordering::Relaxed);
+        self.next().filter(|due| Some(*due) != before)
+    }
+
+    /// Whether a clock may have its alarm at `now`. If so, all of them are looked at, and watched anew.
+    #[inline]
+    pub fn take_watched(&self, now: impl FnOnce() -> u64) -> bool {
+        let due = self.clock_due.load(Ordering::Relaxed);
+        let is_due = due != NEVER && due <= now();
+        if is_due {
+            self.clock_due.store(NEVER, Ordering::Relaxed);
+        }
+        is_due
+    }
+
     fn next(&self) -> Option<u64> {
-        let dues = [&self.due, &self.loaded_due].map(|due| due.load(Ordering::Relaxed));
+        let dues =
+            [&self.due, &self.loaded_due, &self.clock_due].map(|due| due.load(Ordering::Relaxed));
         dues.into_iter().min().filter(|due| *due != NEVER)
     }
 }
@@ -160,6 +186,28 @@ mod tests {
         assert_eq!(alarm.set([9]), Some(9));
         assert_eq!(alarm.load(Some(4)), Some(Some(4)));
         assert!(!alarm.is_due(8) && alarm.is_due(9));
+    }
+
+    #[test]
+    fn a_clock_is_watched_whoever_runs_until_its_alarm_was_taken() {
+        for (wake, loaded, first, second) in [(3, NEVER, 5, 7), (9, 8, 7, 5), (NEVER, 6, 6, 6)] {
+            let alarm = Alarm::new();
+            let _ = alarm.load(Some(loaded));
+            let _ = alarm.set([wake]);
+            let before = wake.min(loaded);
+            let news = |due: u64, before: u64| (due < before).then_some(due);
+            assert_eq!(alarm.watch(first), news(first, before));
+            assert_eq!(alarm.watch(second), news(second, before.min(first)));
+            let due = first.min(second);
+            alarm.unload();
+            assert_eq!(alarm.set([]), Some(due), "nobody is loaded");
+            assert!(!alarm.take_watched(|| due - 1));
+            assert!(alarm.take_watched(|| due));
+            assert!(!alarm.take_watched(|| due), "once");
+            assert_eq!(alarm.set([]), None);
+        }
+        let never = || unreachable!("the time does not matter");
+        assert!(!Alarm::new().take_watched(never));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! entries of one operation at once:
 //!
 //! 1. The entries are invalid already, or changed in a way that needs no break. `DSB ISH`: every walker sees that.
-//! 2. For each context, under its VMID: the stage-2 entries by address, or by range where FEAT_TLBIRANGE exists;
+//! 2. For each context, under its VMID: the stage-2 entries by address, several by range where FEAT_TLBIRANGE exists;
 //!    `DSB ISH`; then `VMALLE1IS`, because entries that combine both stages do not go by IPA; `DSB ISH`. Past
 //!    [`MAX_SINGLE`] addresses, or what one range instruction covers, `VMALLS12E1IS` and `DSB ISH` take the place
 //!    of both.
@@ -67,9 +67,8 @@ impl What {
 
     /// The level that all of it are leaves of; `None` for tables, and for leaves of several levels.
     fn leaf_level(self) -> Option<Level> {
-        Level::ALL
-            .into_iter()
-            .find(|level| self == Self::leaves(*level))
+        let below = self.0.trailing_zeros();
+        Level::new(3 - below as i8).filter(|level| self == Self::leaves(*level))
     }
 }
 
@@ -189,7 +188,7 @@ impl Debt {
         }
         machine.dsb(Dsb::Ish);
         let plan = Plan::new(table, self.span, self.what);
-        let vtcr = table.geometry.vtcr(&table.ids);
+        let vtcr = table.vtcr;
         let mut marks = 0_u64;
         for context in contexts.all {
             assert!(context.root() == table.root, "a context of another table");
@@ -258,28 +257,25 @@ impl Plan {
         }
         let leaf = what.leaf_level();
         let hint = leaf.filter(|_| table.ids.has_ttl());
-        if table.ids.has_tlbi_range() {
+        let format = table.geometry.format();
+        let shift = granule.entry_shift(leaf.unwrap_or(Level::L3));
+        let count = span.bytes() >> shift;
+        // One address is one instruction either way.
+        if count > 1 && table.ids.has_tlbi_range() {
             let pages = span.bytes() >> granule.page_shift();
             if pages > RangeCover::MAX_PAGES {
                 return Self::Vmid;
             }
-            return Self::Range(RangeCover::new(
-                span.start,
-                pages,
-                table.geometry.format(),
-                hint,
-            ));
+            return Self::Range(RangeCover::new(span.start, pages, format, hint));
         }
-        let stride = table.geometry.entry_bytes(leaf.unwrap_or(Level::L3));
-        let count = span.bytes() / stride;
         if count > MAX_SINGLE {
             return Self::Vmid;
         }
         Self::Each {
             from: span.start,
-            stride,
+            stride: 1 << shift,
             count,
-            format: table.geometry.format(),
+            format,
             hint,
         }
     }

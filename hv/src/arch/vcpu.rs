@@ -126,6 +126,8 @@ impl Registers {
 pub(crate) struct Resident {
     fixed: Fixed,
     control: Control,
+    /// A physical SError became a virtual one for it, which was pending when it was last asked.
+    has_serror: bool,
     el1: El1,
     timers: Timers,
     /// Of the GIC, but its list registers, which are folded into the VM's GIC instead.
@@ -168,6 +170,7 @@ impl Resident {
         Self {
             fixed,
             control,
+            has_serror: false,
             el1: El1 {
                 sctlr: SCTLR_RES1,
                 ..El1::default()
@@ -190,6 +193,7 @@ impl Resident {
         self.control.hcr = self.control.hcr & !hcr::VSE | mrs!("hcr_el2") & hcr::VSE;
         if exception::take_serror() {
             self.control.hcr |= hcr::VSE;
+            self.has_serror = true;
         }
         self.el1.save();
         self.timers.save();
@@ -209,10 +213,17 @@ impl Resident {
         gic::write_interface(&self.interface);
     }
 
-    /// Makes a virtual SError pending for the guest, which is loaded.
+    /// Makes a virtual SError pending for the guest, which is loaded: a physical one came.
     pub(crate) fn pend_serror(&mut self) {
+        self.has_serror = true;
         self.control.hcr |= hcr::VSE;
         self.control.load();
+    }
+
+    /// Whether a physical SError is pending for the guest, which is loaded, and no longer once this has said so.
+    #[inline]
+    pub(crate) fn take_serror(&mut self) -> bool {
+        core::mem::take(&mut self.has_serror) && loaded_serror() != 0
     }
 
     /// Replaces the control registers of the guest, which is loaded. A virtual SError that it has not taken yet is left

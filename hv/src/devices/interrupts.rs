@@ -8,7 +8,7 @@ use crate::arch::{self, gic};
 use crate::console::{keyboard, report};
 use crate::machine::cpu::{Cpu, KICK_SGI};
 use crate::machine::{bug, machine};
-use crate::vm::{VcpuState, alarm, all, layout};
+use crate::vm::{VcpuState, alarm, all, layout, watch};
 
 /// Interrupts handled in one go; what is pending beyond comes again at once, when the scheduler has had its say.
 const INTERRUPTS_MAX: usize = 16;
@@ -46,6 +46,7 @@ pub(crate) fn take(cpu: &'static Cpu, mut state: Option<&mut VcpuState>) {
             }
             (state, i) if i == timer.hypervisor.intid => {
                 report::print_if_due(cpu);
+                watch::ring_if_due(cpu);
                 if let Some(state) = state {
                     timers::drive_timers(state);
                 }

@@ -2,7 +2,7 @@
 
 use droste_arm64::esr::AccessSize;
 
-use super::{uart, vgic};
+use super::{rtc, uart, vgic};
 use crate::vm::layout::Device;
 use crate::vm::{VcpuState, lists};
 
@@ -11,6 +11,7 @@ use crate::vm::{VcpuState, lists};
 pub(crate) fn read(state: &mut VcpuState, device: Device, size: AccessSize) -> u64 {
     match device {
         Device::Uart(offset) => uart::read(state, offset, size),
+        Device::Rtc(offset) => rtc::read(state, offset, size),
         Device::Gic(frame, offset) => {
             let (vm, me) = (state.vcpu.vm, state.vcpu.index);
             let (value, unfolded) = {
@@ -38,6 +39,7 @@ pub(crate) fn read(state: &mut VcpuState, device: Device, size: AccessSize) -> u
 pub(crate) fn write(state: &mut VcpuState, device: Device, size: AccessSize, value: u64) {
     match device {
         Device::Uart(offset) => uart::write(state, offset, size, value),
+        Device::Rtc(offset) => rtc::write(state, offset, size, value),
         Device::Gic(frame, offset) => {
             let kicks =
                 state

@@ -76,21 +76,26 @@ fn note_quiet(state: &mut VcpuState, gic: &Gic) {
     }
 }
 
-/// Takes the list registers of the loaded vCPU back, before it leaves its CPU.
-pub(crate) fn unload(state: &mut VcpuState) {
+/// Takes the list registers of the loaded vCPU back, before it leaves its CPU. Says whether an interrupt came of it
+/// for that vCPU itself: the maintenance interrupt that its guest's list registers ask for, which a WFI can be
+/// faster than.
+#[must_use]
+pub(crate) fn unload(state: &mut VcpuState) -> bool {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
-    let others = {
+    let (others, has_more) = {
         let mut gic = vm.gic.lock();
         if state.has_guests_lists() {
-            interrupts::leave(state, &mut gic)
+            let kicks = interrupts::leave(state, &mut gic);
+            (kicks, kicks.contains(me))
         } else {
-            lists::fold(state, &mut gic)
+            (lists::fold(state, &mut gic), false)
         }
     };
     lists::write_lists(&mut state.lists_used, &state.lists, 0);
     // Neither its requests for maintenance nor its count of ends are the next one's.
     gic::set_virtual_interface_off();
     vm.kick(others.without(me));
+    has_more
 }
 
 /// Whether an interrupt waits that ends a WFI of the loaded vCPU.

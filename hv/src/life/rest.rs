@@ -60,6 +60,9 @@ fn step(rest: &mut Rest, vm: &'static Vm) -> Option<Ends> {
             None => Step::Begin,
         },
         Step::Begin => {
+            if let Some(entropy) = &machine().entropy {
+                rest.plan.seed(&vm.ram, &mut entropy.lock());
+            }
             lifecycle::begin(vm, rest.plan.entry());
             Step::Judge
         }

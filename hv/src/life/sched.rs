@@ -68,10 +68,12 @@ impl life::Cpu for Here {
     }
 
     fn take_out(&mut self, state: &mut Self::State) {
-        // Of those that are not in the hardware the deadline is that of the last look. One that has risen by then has none,
-        // and would wake a vCPU that waits by a kick, which this CPU does not give itself: it is due at once.
-        let risen = timers::drive_timers(state).then(timer::now);
-        vgic::unload(state);
+        // Of timers that are not in the hardware the deadline is that of the last look, and one that has risen by then has
+        // none. It, and an interrupt that shows only now, would wake a vCPU that waits by a kick, which this CPU does
+        // not give itself: it is due at once.
+        let has_risen = timers::drive_timers(state);
+        let has_more = vgic::unload(state);
+        let due = (has_risen || has_more).then(timer::now);
         state.resident.save();
         let parked = state.el2.as_ref().and_then(|el2| el2.deadline());
         let deadline = state
@@ -79,7 +81,7 @@ impl life::Cpu for Here {
             .timer_deadline()
             .into_iter()
             .chain(parked)
-            .chain(risen)
+            .chain(due)
             .min();
         state.vcpu.set_deadline(deadline);
         self.0.alarm.unload();

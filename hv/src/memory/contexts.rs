@@ -509,7 +509,7 @@ impl NestedContexts {
     /// Runs `body` under a context's VMID; not at all where no TLB can hold any of it.
     fn under(memory: &GuestMemory, context: &Context<MAX_CPUS>, body: impl FnOnce()) {
         if let Some(vttbr) = VMIDS.live(context) {
-            let vtcr = memory.geometry.vtcr(&memory.ids);
+            let vtcr = memory.vtcr;
             under(&Hardware, droste_stage2::Regime { vtcr, vttbr }, body);
         }
     }

@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use droste_arm64::desc::AttributeScheme;
 use droste_arm64::esr::Esr;
-use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, sysreg};
+use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, Vtcr, sysreg};
 use droste_resources::report;
 use droste_stage2::{
     Attributes, Context, Contexts, Error, Fault, Geometry, Outcome, PageCache, Privilege, Proposal,
@@ -50,6 +50,8 @@ pub(crate) struct GuestMemory {
     contexts: Vec<&'static Context<MAX_CPUS>>,
     pub(crate) slots: Slots,
     pub(crate) geometry: Geometry,
+    /// VTCR_EL2: a constant of the VM.
+    pub(crate) vtcr: Vtcr,
     pub(crate) ids: IdRegisters,
     pa_range: PaRange,
     table_bytes: u64,
@@ -147,15 +149,11 @@ impl GuestMemory {
             contexts,
             slots: known,
             geometry,
+            vtcr: geometry.vtcr(&ids),
             ids,
             pa_range,
             table_bytes,
         })
-    }
-
-    /// VTCR_EL2: a constant of the VM.
-    pub(crate) fn vtcr(&self) -> u64 {
-        self.geometry.vtcr(&self.ids).0
     }
 
     /// Who decides on memory types: stage 2, or both stages.

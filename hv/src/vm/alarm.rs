@@ -1,5 +1,5 @@
 //! EL2's own timer of a CPU, and all that it is set for: the end of a time slice, vCPUs that wait, timers of the
-//! loaded one that are not in the hardware, and reports. Which comes first is decided in `droste-resources`.
+//! loaded one that are not in the hardware, alarms of guests' clocks, and reports. Which comes first is decided in `droste-resources`.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,6 +42,13 @@ pub(crate) fn timer_is_due(cpu: &'static Cpu) {
         timer::set_deadline(None);
     } else if cpu.alarm.is_due(timer::now()) {
         arm(cpu);
+    }
+}
+
+/// Has `cpu`, which this is, watch for the alarm of a guest's clock.
+pub(crate) fn watch(cpu: &'static Cpu, deadline: u64) {
+    if let Some(due) = cpu.alarm.watch(deadline) {
+        timer::set_deadline(Some(due));
     }
 }
 

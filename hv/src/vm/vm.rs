@@ -18,6 +18,7 @@ use spin::Once;
 use spin::mutex::{SpinMutex, TicketMutex};
 
 use super::rest::Rest;
+use super::rtc::GuestRtc;
 use super::uart::GuestUart;
 use super::virtual_el2::Nested;
 use super::{Vcpu, VcpuState, layout};
@@ -26,7 +27,7 @@ use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
 use crate::machine::cpu::Cpu;
 use crate::machine::error::BuildError;
-use crate::machine::workarounds;
+use crate::machine::{machine, workarounds};
 use crate::memory::contexts::NestedContexts;
 use crate::memory::guest_memory::GuestMemory;
 
@@ -55,6 +56,8 @@ pub(crate) struct Vm {
     pub(crate) gic: TicketMutex<Gic>,
     /// Its console.
     pub(crate) uart: TicketMutex<GuestUart>,
+    /// Its clock.
+    pub(crate) rtc: TicketMutex<GuestRtc>,
     /// Power states of its CPUs.
     pub(crate) psci: TicketMutex<Firmware>,
     /// Platform devices that it drives.
@@ -103,8 +106,8 @@ impl Vm {
             .map(|i| i.intid);
         let last = intids
             .max()
-            .unwrap_or(layout::UART_INTID)
-            .max(layout::UART_INTID);
+            .unwrap_or(layout::RTC_INTID)
+            .max(layout::RTC_INTID);
         let gic_config = GicConfig {
             vcpus,
             spis: (last as usize + 1 - 32)
@@ -123,6 +126,7 @@ impl Vm {
             nested: parts.nested,
             gic: TicketMutex::new(gic),
             uart: TicketMutex::new(GuestUart::new()),
+            rtc: TicketMutex::new(GuestRtc::new()),
             psci: TicketMutex::new(Firmware::new(vcpus, workarounds())),
             devices: parts.devices,
             gic_config,
@@ -198,15 +202,18 @@ impl Vm {
             initrd,
             dom0,
             bootargs: self.image.bootargs,
+            has_seeds: machine().entropy.is_some(),
             gic_distributor: layout::DISTRIBUTOR,
             gic_redistributors: layout::redistributors(cpus.len()),
             uart,
+            rtc: machine().clock.map(|_| layout::RTC),
             interrupts: GuestInterrupts {
                 secure_timer: level(layout::SECURE_TIMER),
                 physical_timer: level(layout::PHYSICAL_TIMER),
                 virtual_timer: level(layout::VIRTUAL_TIMER),
                 hyp_physical_timer: level(layout::HYP_PHYSICAL_TIMER),
                 uart: level(layout::UART_INTID),
+                rtc: level(layout::RTC_INTID),
             },
             el2,
             devices: &self.devices,
@@ -255,8 +262,10 @@ impl Vm {
 
     /// Makes its interrupts, its console and its firmware new, while it rests.
     pub(crate) fn renew(&self) -> Result<(), ConfigError> {
-        *self.gic.lock() = Gic::new(self.gic_config)?;
+        // The devices first: one whose line is low raises none in the new GIC.
         *self.uart.lock() = GuestUart::new();
+        self.rtc.lock().renew();
+        *self.gic.lock() = Gic::new(self.gic_config)?;
         *self.psci.lock() = Firmware::new(self.vcpus().len(), workarounds());
         Ok(())
     }

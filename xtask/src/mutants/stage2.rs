@@ -151,8 +151,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "plan-wrong-stride",
         "invalidate.rs",
-        "        let stride = table.geometry.entry_bytes(leaf.unwrap_or(Level::L3));",
-        "        let stride = table.geometry.entry_bytes(leaf.unwrap_or(Level::L2));",
+        "        let shift = granule.entry_shift(leaf.unwrap_or(Level::L3));",
+        "        let shift = granule.entry_shift(leaf.unwrap_or(Level::L2));",
+    ),
+    mutant(
+        "plan-first-address-for-all",
+        "invalidate.rs",
+        "            count,\n            format,\n            hint,\n        }\n    }",
+        "            count: count.min(1),\n            format,\n            hint,\n        }\n    }",
+    ),
+    mutant(
+        "settle-under-the-loaded-shape",
+        "invalidate.rs",
+        "        let vtcr = table.vtcr;",
+        "        let vtcr = machine.vtcr();",
     ),
     mutant(
         "plan-hint-for-tables",
