@@ -10,10 +10,9 @@
 //! - `NAME/kernel` and `NAME/initrd` of each virtual machine, `NAME/dom0-kernel` and `NAME/dom0-initrd` of what a guest
 //!   hypervisor starts; of equal blobs there is one, under its first name.
 //!
-//! Why cpio: a boot loader passes on unchanged only what it does not take for a format of its own. A *flattened image
-//! tree* was refused for that: U-Boot's `booti` looks at the first bytes of what it is given as the RAM disk, sees such a
-//! tree, and wants to take a RAM disk out of it. An archive of RAM-disk files is what that slot is made for. Why a device
-//! tree inside: EL2 parses device trees anyway.
+//! Why cpio: a boot loader passes on unchanged only what it does not recognize as a format of its own. That ruled out a
+//! *flattened image tree*: U-Boot's `booti` recognizes one in the RAM-disk slot and tries to extract a RAM disk from
+//! it. A cpio archive is what the slot is meant for. Why a device tree inside: EL2 parses device trees anyway.
 //!
 //! [`BootImage`] reads it without allocation; feature `write` adds the writer and the checksum verifier.
 //! [`kernel`] judges the header of an arm64 `Image`, on the host before a file is packed and at EL2 before it is run.

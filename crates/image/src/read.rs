@@ -14,7 +14,7 @@ use crate::vm::{
     check_device_path, check_memory, check_name, check_vcpus,
 };
 
-/// A boot image that is whole, whose device tree is sound and whose virtual machines have names of their own.
+/// A complete boot image, with a well-formed device tree and a different name for each virtual machine.
 #[derive(Clone, Copy, Debug)]
 pub struct BootImage<'a> {
     archive: Archive<'a>,
@@ -22,12 +22,11 @@ pub struct BootImage<'a> {
 }
 
 impl<'a> BootImage<'a> {
-    /// Accepts a boot image of this format's version; `bytes` may be longer than the image.
+    /// Accepts a boot image in the current version of the format; `bytes` may be longer than the image.
     ///
     /// Each virtual machine's values are checked by [`Self::vms`].
     ///
-    /// # Errors
-    /// What makes it no image at all, or one that cannot be listed.
+    /// # Errors Why the bytes are not a boot image, or why its virtual machines cannot be listed.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
         let archive = Archive::parse(bytes)?;
         let tree = archive
