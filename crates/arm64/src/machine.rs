@@ -30,7 +30,8 @@ pub trait Machine {
 
     /// Replaces a descriptor that holds `expected`.
     ///
-    /// # Errors The value that it holds instead; nothing is written then.
+    /// # Errors
+    /// The value that it holds instead; nothing is written then.
     fn compare_exchange(
         &self,
         descriptor: Pa,

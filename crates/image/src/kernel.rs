@@ -121,7 +121,8 @@ impl core::error::Error for KernelError {}
 impl Header {
     /// Judges the start of a kernel file.
     ///
-    /// # Errors What the file is instead of a kernel, or why the kernel cannot boot.
+    /// # Errors
+    /// What the file is instead of a kernel, or why the kernel cannot boot.
     pub fn parse(bytes: &[u8]) -> Result<Self, KernelError> {
         if let Some(error) = recognise(bytes) {
             return Err(error);

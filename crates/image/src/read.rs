@@ -26,7 +26,8 @@ impl<'a> BootImage<'a> {
     ///
     /// Each virtual machine's values are checked by [`Self::vms`].
     ///
-    /// # Errors Why the bytes are not a boot image, or why its virtual machines cannot be listed.
+    /// # Errors
+    /// Why the bytes are not a boot image, or why its virtual machines cannot be listed.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
         let archive = Archive::parse(bytes)?;
         let tree = archive

@@ -257,7 +257,8 @@ pub const fn check_vcpus(vcpus: u32) -> Result<(), VmError> {
 
 /// Accepts a multiple of [`MEMORY_STEP`] from [`MEMORY_MIN`] to [`MEMORY_MAX`] bytes.
 ///
-/// # Errors The size itself: out of range, or not a multiple.
+/// # Errors
+/// The size itself: out of range, or not a multiple.
 pub const fn check_memory(bytes: u64) -> Result<(), VmError> {
     if bytes < MEMORY_MIN || bytes > MEMORY_MAX {
         Err(VmError::MemorySize(bytes))

@@ -32,7 +32,8 @@ fn blobs_of<'a>(vm: &VmImage<'a>) -> [(&'static str, Option<&'a [u8]>); 4] {
 
 /// The boot image of these virtual machines. Blobs with the same bytes are stored once.
 ///
-/// # Errors A value outside its limits, or a blob of 4 GiB or more.
+/// # Errors
+/// A value outside its limits, or a blob of 4 GiB or more.
 pub fn write(vms: &[VmImage<'_>]) -> Result<Vec<u8>, WriteError> {
     check(vms)?;
     let mut blobs = Blobs::default();

@@ -1,10 +1,11 @@
 //! The life cycle of virtual machines and of their vCPUs, and which vCPU has a physical CPU's time slice: pure logic on
 //! atomics and one lock.
 //!
-//! # The machine A virtual machine is built, running, stopping, resting or gone ([`Phase`]). Whoever stops it makes it
-//! stopping and tells the physical CPUs of all its vCPUs. Each of those lets its own vCPUs leave. The last to leave
-//! puts the virtual machine to rest, and tells the physical CPU of its first vCPU, its *home*. The home makes it ready
-//! in steps, in that vCPU's time slices, and begins its next life, or ends it.
+//! # The machine
+//! A virtual machine is built, running, stopping, resting or gone ([`Phase`]). Whoever stops it makes it stopping and
+//! tells the physical CPUs of all its vCPUs. Each of those lets its own vCPUs leave. The last to leave puts the virtual
+//! machine to rest, and tells the physical CPU of its first vCPU, its *home*. The home makes it ready in steps, in that
+//! vCPU's time slices, and begins its next life, or ends it.
 //!
 //! A vCPU is off, ready, running, idle, waiting or has left ([`Stand`]). It belongs to one physical CPU for ever, which
 //! alone changes its state, with one exception: another vCPU of the same virtual machine may switch it on while it is

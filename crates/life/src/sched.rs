@@ -74,7 +74,8 @@ enum Next {
 /// Takes `current`, the loaded vCPU, off `cpu` if another member should run, and waits while none can. Returns the
 /// registers of the vCPU to run, which are loaded.
 ///
-/// # Errors If [`Cpu::sleep`] ends the loop.
+/// # Errors
+/// If [`Cpu::sleep`] ends the loop.
 pub fn schedule<C: Cpu>(cpu: &mut C, mut current: Option<C::State>) -> Result<C::State, C::End> {
     loop {
         leave(cpu, &mut current);

@@ -8,10 +8,11 @@
 //! escape: then `s` prints the report, `n` gives the focus to the next VM, `?` and `h` list the keys, and a second
 //! `Ctrl-]` is passed on.
 //!
-//! # What a visit costs CPUs share a console, so each method is one visit under the caller's lock. No visit that a
-//! guest causes waits for the UART: a guest's line is dropped whole if there is no room for it, and so is a line about
-//! a guest ([`Console::own_line_if_room`]). All other lines of the hypervisor wait for room ([`Console::own_line`]):
-//! those at boot and at the end, and a report that a person asked for.
+//! # What a visit costs
+//! CPUs share a console, so each method is one visit under the caller's lock. No visit that a guest causes waits for
+//! the UART: a guest's line is dropped whole if there is no room for it, and so is a line about a guest
+//! ([`Console::own_line_if_room`]). All other lines of the hypervisor wait for room ([`Console::own_line`]): those at
+//! boot and at the end, and a report that a person asked for.
 
 mod input;
 mod keys;
