@@ -43,7 +43,7 @@ pub(crate) fn ring_if_due(cpu: &'static Cpu) {
         return;
     }
     for vcpu in all::members(cpu) {
-        let looked = with_rtc(vcpu.vm, cpu, |rtc, seconds| rtc.settle(seconds));
+        let looked = with_rtc(vcpu.vm, cpu, Pl031::settle);
         if let Some(((), kicks)) = looked {
             vcpu.vm.kick(kicks);
         }
