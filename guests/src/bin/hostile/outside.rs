@@ -169,7 +169,8 @@ pub(crate) fn probe(prober: &mut Prober, machine: &Machine) {
             }
         }
     });
-    for device in [GICD, Device::gicr(0), UART] {
+    let clock = machine.has_rtc.then_some(RTC);
+    for device in [GICD, Device::gicr(0), UART].into_iter().chain(clock) {
         for window in [Window::Device, Window::Normal] {
             fetch(prober, window, device.base());
         }
