@@ -637,6 +637,7 @@ el2 = "nvhe"
         );
         assert_eq!(nets("[]"), Some(vec![]));
         for wrong in [
+            "{}",
             "{ switch = \"\" }",
             "{ switch = \"a b\" }",
             "{ switch = 1 }",

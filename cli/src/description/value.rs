@@ -140,7 +140,7 @@ fn net(table: &DeTable<'_>) -> Option<Net> {
     }
     match (forwards, switch) {
         (None, Some(name)) if check_name(name).is_ok() => Some(Net::Switch(name.to_owned())),
-        (forwards, None) => Some(Net::User(forwards.unwrap_or_default())),
+        (Some(forwards), None) => Some(Net::User(forwards)),
         _ => None,
     }
 }
