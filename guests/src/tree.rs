@@ -6,7 +6,7 @@ use dtoolkit::standard::NodeStandard as _;
 use dtoolkit::{Node as _, Property as _};
 
 /// Longest command line kept, in bytes; more is cut.
-const ARGUMENTS_BYTES: usize = 192;
+const ARGUMENTS_BYTES: usize = 160;
 
 /// The virtual machine as its device tree describes it.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +85,10 @@ pub(crate) unsafe fn read(device_tree: u64) -> Machine {
         .as_ref()
         .and_then(|c| c.bootargs().ok().flatten())
     {
+        assert!(
+            text.len() <= ARGUMENTS_BYTES,
+            "the command line is longer than the guests read"
+        );
         arguments
             .iter_mut()
             .zip(text.bytes())

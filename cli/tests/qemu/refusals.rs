@@ -111,7 +111,7 @@ fn a_cpu_without_a_redistributor_stays_off() {
     let qemu = with_tree(&stage, &tree_with_redistributors(0x80a_0000, 0x2_0000));
     let ended = stage.run_on(2).by(qemu).succeeds(&[
         "droste: warning: CPU 0x1 has no redistributor in the regions of the device tree: it stays off",
-        "droste: warning: fp: 2 virtual CPUs share 1 physical ones",
+        "droste: warning: fp: more vCPUs (2) than CPUs (1): they take turns",
         "fp: ok",
     ]);
     assert!(ended.all_off(&["fp"]), "{}", ended.record);

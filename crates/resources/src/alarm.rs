@@ -1,10 +1,10 @@
-//! The timer of a physical CPU: the time slice of the virtual CPU that runs, and what else it is set for.
+//! The timer of a physical CPU: the time slice of the vCPU that runs, and what else it is set for.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// A deadline that is none.
 const NEVER: u64 = u64::MAX;
-/// How long a virtual CPU runs while others want its CPU, milliseconds. So long may one spin for a lock whose holder
+/// How long a vCPU runs while others want its CPU, milliseconds. So long may one spin for a lock whose holder
 /// waits for its slice, where WFE does not trap: QEMU's never does.
 pub const SLICE_MS: u64 = 2;
 
@@ -19,11 +19,11 @@ pub const SLICE_MS: u64 = 2;
 /// ```
 #[derive(Debug)]
 pub struct Alarm {
-    /// When the slice of the loaded virtual CPU ends.
+    /// When the slice of the loaded vCPU ends.
     slice_end: AtomicU64,
     /// When the scheduler wants the interrupt.
     due: AtomicU64,
-    /// When timers of the loaded virtual CPU want it, those that are not in the hardware.
+    /// When timers of the loaded vCPU want it, those that are not in the hardware.
     loaded_due: AtomicU64,
     /// When the clock of one of its virtual machines wants it, loaded or not.
     clock_due: AtomicU64,
@@ -53,7 +53,7 @@ impl Alarm {
         self.slice_end.store(end, Ordering::Relaxed);
     }
 
-    /// The loaded virtual CPU would rather have another run.
+    /// The loaded vCPU would rather have another run.
     #[inline]
     pub fn end_slice(&self) {
         self.slice_end.store(0, Ordering::Relaxed);
@@ -86,7 +86,7 @@ impl Alarm {
         self.due.load(Ordering::Relaxed) <= now
     }
 
-    /// Timers of the loaded virtual CPU that are not in the hardware have this deadline. What the timer is to be set to, if
+    /// Timers of the loaded vCPU that are not in the hardware have this deadline. What the timer is to be set to, if
     /// that is another one than before.
     #[inline]
     pub fn load(&self, deadline: Option<u64>) -> Option<Option<u64>> {
@@ -98,7 +98,7 @@ impl Alarm {
         })
     }
 
-    /// No virtual CPU is loaded any more. The timer is set anew before another one is.
+    /// No vCPU is loaded any more. The timer is set anew before another one is.
     #[inline]
     pub fn unload(&self) {
         self.loaded_due.store(NEVER, Ordering::Relaxed);

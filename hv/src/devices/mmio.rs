@@ -6,7 +6,7 @@ use super::{rtc, uart, vgic};
 use crate::vm::layout::Device;
 use crate::vm::{VcpuState, lists};
 
-/// A load of the loaded virtual CPU.
+/// A load of the loaded vCPU.
 #[inline]
 pub(crate) fn read(state: &mut VcpuState, device: Device, size: AccessSize) -> u64 {
     match device {
@@ -34,7 +34,7 @@ pub(crate) fn read(state: &mut VcpuState, device: Device, size: AccessSize) -> u
     }
 }
 
-/// A store of the loaded virtual CPU.
+/// A store of the loaded vCPU.
 #[inline]
 pub(crate) fn write(state: &mut VcpuState, device: Device, size: AccessSize, value: u64) {
     match device {

@@ -1,4 +1,4 @@
-//! EL2's own timer of a CPU, and all that it is set for: the end of a time slice, virtual CPUs that wait, timers of the
+//! EL2's own timer of a CPU, and all that it is set for: the end of a time slice, vCPUs that wait, timers of the
 //! loaded one that are not in the hardware, alarms of guests' clocks, and reports. Which comes first is decided in `droste-resources`.
 
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -52,7 +52,7 @@ pub(crate) fn watch(cpu: &'static Cpu, deadline: u64) {
     }
 }
 
-/// Sets the EL2 timer anew where timers of the loaded virtual CPU that are not in the hardware have another deadline.
+/// Sets the EL2 timer anew where timers of the loaded vCPU that are not in the hardware have another deadline.
 pub(crate) fn rearm(state: &VcpuState) {
     let deadline = state.el2.as_ref().and_then(|el2| el2.deadline());
     if let Some(due) = state.cpu.alarm.load(deadline) {

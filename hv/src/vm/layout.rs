@@ -39,7 +39,7 @@ pub(crate) const HYP_VIRTUAL_TIMER: u32 = Intid::HYPERVISOR_VIRTUAL_TIMER.number
 /// The secure timer's interrupt: a place in the list of timers, for one that no guest has.
 pub(crate) const SECURE_TIMER: u32 = 29;
 
-/// The redistributors of this many virtual CPUs.
+/// The redistributors of this many vCPUs.
 #[inline]
 pub(crate) const fn redistributors(vcpus: usize) -> Range<u64> {
     at(REDISTRIBUTORS, REDISTRIBUTOR_BYTES * vcpus as u64)
@@ -62,7 +62,7 @@ pub(crate) enum Device {
     Rtc(u64),
 }
 
-/// The device at `ipa` in a VM with this console and number of virtual CPUs.
+/// The device at `ipa` in a VM with this console and number of vCPUs.
 #[inline]
 pub(crate) fn device_at(ipa: Ipa, console: Console, vcpus: usize) -> Option<Device> {
     let within = |range: Range<u64>| {

@@ -28,7 +28,7 @@ use crate::arch::memory::Region;
 use crate::machine::cpu::Cpu;
 use crate::machine::error::BuildError;
 use crate::machine::{machine, workarounds};
-use crate::memory::contexts::Contexts;
+use crate::memory::contexts::NestedContexts;
 use crate::memory::guest_memory::GuestMemory;
 
 pub(crate) use droste_life::Outcome;
@@ -64,7 +64,7 @@ pub(crate) struct Vm {
     pub(crate) devices: Vec<Device>,
     gic_config: GicConfig,
     vcpus: Once<Vec<&'static Vcpu>>,
-    /// What it and its virtual CPUs do.
+    /// What it and its vCPUs do.
     pub(crate) lives: Lives<Box<VcpuState>>,
     /// What its home does while it rests; nothing before it was opened.
     pub(crate) rest: Once<SpinMutex<Rest>>,
@@ -93,7 +93,7 @@ pub(crate) struct Parts {
 }
 
 impl Vm {
-    /// Builds a VM, whose virtual CPUs will run on `cpus` in turn.
+    /// Builds a VM, whose vCPUs will run on `cpus` in turn.
     pub(crate) fn build(
         parts: Parts,
         mut cpus: impl Iterator<Item = &'static Cpu>,
@@ -149,7 +149,7 @@ impl Vm {
         self.image.name
     }
 
-    /// Its virtual CPUs.
+    /// Its vCPUs.
     #[inline]
     pub(crate) fn vcpus(&self) -> &[&'static Vcpu] {
         self.vcpus.get().map_or(&[], Vec::as_slice)
@@ -169,10 +169,10 @@ impl Vm {
     }
 
     /// The contexts of its guests; it has EL2.
-    pub(crate) fn contexts(&self) -> &Contexts {
+    pub(crate) fn contexts(&self) -> &NestedContexts {
         let nested = self.nested.as_ref();
         &nested
-            .expect("a virtual CPU has EL2 where its machine has")
+            .expect("a vCPU has EL2 where its machine has")
             .contexts
     }
 
@@ -221,7 +221,7 @@ impl Vm {
         .to_bytes()
     }
 
-    /// The physical CPU that makes it ready for its lives, in turns of its first virtual CPU.
+    /// The physical CPU that makes it ready for its lives, in time slices of its first vCPU.
     pub(crate) fn home(&self) -> &'static Cpu {
         self.vcpus()[0].cpu
     }
@@ -278,8 +278,8 @@ impl Vm {
             .filter(|i| i.intid >= FIRST_SPI)
     }
 
-    /// Makes each of `kicks` look at its interrupts: virtual CPUs of which none is loaded on this CPU, or whose own turn
-    /// comes with the kick.
+    /// Makes each of `kicks` look at its interrupts: vCPUs of which none is loaded on this CPU, or whose own time
+    /// slice comes with the kick.
     #[inline]
     pub(crate) fn kick(&self, kicks: Kicks) {
         for index in kicks.iter() {

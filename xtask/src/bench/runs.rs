@@ -153,7 +153,7 @@ impl Parts {
         self.on_droste(&format!("nested-{}", el2.as_str()), &vm, "nested: ok")
     }
 
-    /// A bare-metal guest whose virtual CPUs have a CPU each, as `vm` says but for its kernel, until it has said `marker`.
+    /// A bare-metal guest whose vCPUs have a CPU each, as `vm` says but for its kernel, until it has said `marker`.
     /// What is counted differs from run to run.
     ///
     /// # Errors
