@@ -12,7 +12,7 @@ use crate::description::{
 };
 use crate::error::{Context, Result};
 use crate::files;
-use crate::qemu::{Device, DeviceKind, DiskImage, TRANSPORTS_PER_VM};
+use crate::qemu::{Device, DeviceKind, DiskImage, Network, TRANSPORTS_PER_VM};
 use crate::setup::Setup;
 use crate::setup::cache::Cache;
 use crate::setup::guest::Kernel;
@@ -22,7 +22,10 @@ use crate::setup::{guest, initrd};
 
 mod limits;
 mod summary;
+mod wiring;
 mod words;
+
+use wiring::Wiring;
 
 pub use summary::summary;
 pub use words::{Terminal, Words};
@@ -37,6 +40,8 @@ pub struct PlannedVm {
     /// What runs on it.
     inner: Option<Plan>,
     devices: Vec<Device>,
+    /// What its guest is told of others on its switches.
+    hosts: Option<String>,
 }
 
 impl PlannedVm {
@@ -82,7 +87,7 @@ struct Parts {
 impl Parts {
     fn read(vm: &PlannedVm, words: &Words) -> Result<Self> {
         let read = |file: &Option<PathBuf>| file.as_deref().map(files::read).transpose();
-        let (bootargs, of_dom0) = words::bootargs(&vm.description, words);
+        let (bootargs, of_dom0) = words::bootargs(&vm.description, words, vm.hosts.as_deref());
         let [kernel, initrd] = [read(&vm.dom0[0])?, read(&vm.dom0[1])?];
         Ok(Self {
             kernel: files::read(&vm.kernel)?,
@@ -171,10 +176,13 @@ impl Plan {
 
     fn new(located: Vec<(Description, Located)>) -> Self {
         let warnings = warnings(&located);
+        let wiring = Wiring::of(located.iter().map(|(vm, _)| vm));
+        let hosts: Vec<_> = located.iter().map(|(vm, _)| wiring.hosts(vm)).collect();
+        let networks = wiring.networks().to_vec();
         let mut first_transport = 0;
         let mut vms = Vec::new();
-        for (description, located) in located {
-            let devices = devices(&description, &located.monitors, first_transport);
+        for ((description, located), (networks, hosts)) in zip(located, zip(networks, hosts)) {
+            let devices = devices(&description, &located.monitors, networks, first_transport);
             if !devices.is_empty() {
                 first_transport += TRANSPORTS_PER_VM;
             }
@@ -187,6 +195,7 @@ impl Plan {
                 dom0: located.dom0,
                 inner: (!inner.is_empty()).then(|| Self::new(inner)),
                 devices,
+                hosts,
             });
         }
         Self { vms, warnings }
@@ -256,7 +265,8 @@ fn found(located: &[(Description, Located)]) -> Vec<Diagnostic> {
     let with_inner = located
         .iter()
         .flat_map(|(vm, _)| [vm].into_iter().chain(&vm.vms));
-    found.extend(with_inner.filter_map(words::too_long));
+    let wiring = Wiring::of(located.iter().map(|(vm, _)| vm));
+    found.extend(with_inner.filter_map(|vm| words::too_long(vm, wiring.hosts(vm).as_deref())));
     found
 }
 
@@ -267,8 +277,10 @@ fn warnings(located: &[(Description, Located)]) -> Vec<String> {
         .filter_map(|(vm, located)| little_memory(vm, located));
     let vms: Vec<&Description> = located.iter().map(|(vm, _)| vm).collect();
     let bare = vms.iter().filter_map(|vm| without_modules(vm));
+    let wiring = Wiring::of(vms.iter().copied());
     little
         .chain(bare)
+        .chain(wiring.warnings())
         .chain(limits::warnings(&vms, &limits::Host::own()))
         .collect()
 }
@@ -369,8 +381,14 @@ fn monitors(setup: &Setup, vm: &Description, kernel: Option<&Path>) -> Result<Ve
     Ok(disks)
 }
 
-/// The devices of a description, from this transport on; `monitors` are the disks that are no files of the user's.
-fn devices(vm: &Description, monitors: &[PathBuf], first_transport: u32) -> Vec<Device> {
+/// The devices of a description, from this transport on; `monitors` are the disks that are no files of the user's, and
+/// `networks` what its adapters are plugged into.
+fn devices(
+    vm: &Description,
+    monitors: &[PathBuf],
+    networks: Vec<Network>,
+    first_transport: u32,
+) -> Vec<Device> {
     let mut monitors = monitors.iter();
     let disks = vm.disks.iter().map(|disk| match &disk.value {
         Disk::File(image) => DeviceKind::Disk(DiskImage {
@@ -384,9 +402,9 @@ fn devices(vm: &Description, monitors: &[PathBuf], first_transport: u32) -> Vec<
             DeviceKind::Disk(DiskImage::read_only(file))
         }
     });
-    let net = vm.net.iter().map(|net| DeviceKind::Net(net.value.clone()));
+    let nets = networks.into_iter().map(DeviceKind::Net);
     (first_transport..)
-        .zip(disks.chain(net))
+        .zip(disks.chain(nets))
         .map(|(transport, kind)| Device { kind, transport })
         .collect()
 }
@@ -398,6 +416,7 @@ fn absolute(file: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qemu::Port;
     use droste_image::{BootImage, El2};
 
     /// A plan of virtual machines with these lines added to their descriptions.
@@ -448,6 +467,25 @@ mod tests {
                 vec!["/virtio_mmio@a001000"]
             ]
         );
+    }
+
+    #[test]
+    fn machines_on_one_switch_are_on_one_hub_and_know_each_other() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let more = "net = { switch = \"lan\" }\ninitrd = \"disk\"";
+        let plan = plan(&dir, &[more, more]);
+        let ports: Vec<_> = plan
+            .devices()
+            .iter()
+            .map(|device| (device.transport, device.kind.clone()))
+            .collect();
+        let port = |number| DeviceKind::Net(Network::Switch(Port { switch: 0, number }));
+        assert_eq!(ports, [(0, port(1)), (8, port(2))]);
+        assert_eq!(
+            plan.vms[0].hosts.as_deref(),
+            Some("droste.hosts=10.0.3.2/vm1")
+        );
+        assert_eq!(plan.warnings(), [] as [String; 0]);
     }
 
     #[test]
@@ -573,7 +611,7 @@ mod tests {
                 append: Some("droste.l2=vmm".into()),
                 ..Words::default()
             };
-            words::bootargs(&plan.vms[0].description, &words).0
+            words::bootargs(&plan.vms[0].description, &words, None).0
         };
         assert_eq!(
             told(true),

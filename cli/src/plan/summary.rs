@@ -2,7 +2,7 @@
 
 use droste_image::Console;
 
-use crate::description::{Description, Disk, Part};
+use crate::description::{Description, Disk, Net, Part};
 use crate::qemu::{Access, Format};
 use crate::setup::monitor::Monitor;
 
@@ -48,18 +48,11 @@ pub fn summary(vm: &Description) -> String {
             .iter()
             .map(|disk| format!("  disk          {}", shown(&disk.value))),
     );
-    lines.extend(vm.net.iter().map(|net| {
-        let ports = net.value.iter().map(|forward| {
-            format!(
-                "; {}:{} leads to its port {}",
-                forward.address, forward.host, forward.guest
-            )
-        });
-        format!(
-            "  network       behind QEMU's own router{}",
-            ports.collect::<String>()
-        )
-    }));
+    lines.extend(
+        vm.nets
+            .iter()
+            .map(|net| format!("  network       {}", plugged(&net.value))),
+    );
     let console = if vm.console == Console::Uart {
         "on the terminal"
     } else {
@@ -73,6 +66,21 @@ pub fn summary(vm: &Description) -> String {
         format!("  on it         {lines}")
     }));
     lines.join("\n")
+}
+
+fn plugged(net: &Net) -> String {
+    match net {
+        Net::User(forwards) => {
+            let ports = forwards.iter().map(|forward| {
+                format!(
+                    "; {}:{} leads to its port {}",
+                    forward.address, forward.host, forward.guest
+                )
+            });
+            format!("behind QEMU's own router{}", ports.collect::<String>())
+        }
+        Net::Switch(name) => format!("on the switch {name}"),
+    }
 }
 
 fn shown(disk: &Disk) -> String {

@@ -25,4 +25,5 @@ mod seeds;
 mod setup;
 mod stage;
 mod suites;
+mod switches;
 mod xen;

@@ -93,6 +93,18 @@ pub(crate) fn with_tree(stage: &Stage, tree: &[u8]) -> PathBuf {
 }
 
 #[test]
+fn a_device_whose_interrupt_is_one_of_every_guests_own_is_refused() {
+    let mut stage = Stage::new();
+    stage.put("disk", &vec![0; 1 << 20]);
+    stage.linux("linux", 1, "disk = \"disk\"");
+    // The first transport's SPI, on an edge, becomes that of the guests' clock.
+    let specifier = |number: u32| [0, number, 1].map(u32::to_be_bytes).concat();
+    let qemu = with_tree(&stage, &tree(&specifier(16), &specifier(2)));
+    let why = "droste: error: linux: /virtio_mmio@a000000 has interrupt 34";
+    must_say(&stage.run_on(2).by(qemu).fails(), &[why]);
+}
+
+#[test]
 fn a_cpu_without_a_redistributor_stays_off() {
     let mut stage = Stage::new();
     stage.fp("fp", 2);

@@ -50,7 +50,9 @@ fn primary(device_tree: Pa) -> ! {
     if let Err(BuildError(why)) = vms::build(&platform, device_tree) {
         give_up(format_args!("{why}"));
     }
-    ram::wipe_seeds(device_tree);
+    if !platform.rng_seed.is_empty() {
+        ram::wipe_seeds(device_tree);
+    }
     let uart = machine().uart_intid;
     machine()
         .distributor

@@ -155,6 +155,13 @@ impl Builder<'_> {
                 }
                 pages.push(range);
             }
+            let own = |intid: u32| [guest::UART_INTID, guest::RTC_INTID].contains(&intid);
+            if let Some(clash) = device.interrupts.iter().find(|i| own(i.intid)) {
+                let intid = clash.intid;
+                return Err(BuildError(format!(
+                    "{path} has interrupt {intid}, which a device has that every VM has; it cannot be passed through"
+                )));
+            }
             for range in &device.registers {
                 mmu::add(range.clone(), Access::Device)
                     .map_err(|error| BuildError(format!("{path}: {error}")))?;
