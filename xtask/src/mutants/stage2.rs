@@ -406,6 +406,36 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "        for index in 0..1 {\n            let entry = first.entry + index * 8;\n            Self::update",
     ),
     mutant(
+        "map-leaves-past-the-range",
+        "map.rs",
+        "            end: end.align_down(bytes),",
+        "            end: Ipa(end.0 + (bytes - 1)).align_down(bytes),",
+    ),
+    mutant(
+        "map-leaves-before-the-range",
+        "map.rs",
+        "            start: Ipa(start.0 + (bytes - 1)).align_down(bytes),",
+        "            start: start.align_down(bytes),",
+    ),
+    mutant(
+        "map-leaves-larger-than-allowed",
+        "map.rs",
+        "        let fits = level >= self.mapping.largest\n            && geometry",
+        "        let fits = geometry",
+    ),
+    mutant(
+        "map-fills-past-the-table",
+        "map.rs",
+        "                next = leaves.span.end.min(end);",
+        "                next = leaves.span.end;",
+    ),
+    mutant(
+        "map-builds-over-what-a-page-held",
+        "map.rs",
+        "leaves.span.covers(whole));",
+        "leaves.span.holds(first));",
+    ),
+    mutant(
         "map-unfolds-no-edge",
         "map.rs",
         "        self.unfold_edges();\n",
