@@ -48,6 +48,8 @@ impl Ec {
     pub const DATA_ABORT_LOWER: Self = Self(0x24);
     /// Data abort without a change of exception level.
     pub const DATA_ABORT_SAME: Self = Self(0x25);
+    /// SError exception.
+    pub const SERROR: Self = Self(0x2f);
 }
 
 /// What an abort's fault status code says (DDI 0487, D24.2.40, "DFSC" and "IFSC").

@@ -85,8 +85,8 @@ impl Baddr {
 /// VTTBR_EL2 (DDI 0487, D24.2): the stage-2 root and the VMID.
 ///
 /// Bit 0, CnP, is 0 in every value made here: entries are private to the CPU that made them. With it set
-/// (FEAT_TTCNP) a CPU may use what another one with CnP set cached under the same VMID; a hypervisor that gives
-/// each virtual CPU a TLB of its own, by invalidating when another one of the VMID is about to run, would lose that.
+/// (FEAT_TTCNP) a CPU may use what another one with CnP set holds of stage 2 under the same VMID. Entries of stage 1 are
+/// common by TTBRn_EL1.CnP.
 ///
 /// ```
 /// use droste_arm64::desc::OutputFormat;

@@ -43,19 +43,18 @@ impl Model {
         outcomes: &mut Vec<Outcome>,
     ) {
         let tag = &self.tags[at.tag];
-        let sharers = tag.sharers(cpu);
         let own = self.spaces.translate(vcpu, access.va);
         let is_held = self.config.stage1 == Stage1::Held;
         let foreign = tag
             .residues
             .iter()
-            .filter(|residue| sharers >> residue.cpu & 1 != 0)
+            .filter(|residue| residue.cpu == cpu)
             .filter_map(|residue| {
                 let ipa = residue.leads(&self.spaces, vcpu, access.va)?;
                 Some((ipa, Source::OtherVcpu { vcpu: residue.vcpu }))
             });
         let lost = tag.stage1.iter().filter_map(|ghost| {
-            let ipa = ghost.leads(vcpu, sharers, access.va)?;
+            let ipa = ghost.leads(vcpu, Self::only(cpu), access.va)?;
             let changed = ghost.changed;
             if ghost.is_promised(vcpu) {
                 Some((ipa, Source::GuestInvalidated { changed }))

@@ -33,7 +33,9 @@ impl Model {
         while let Some(&place) = self.memory.frames[frame].places.get(index) {
             index += 1;
             if (place.first..place.end).contains(&offset) {
+                self.changing = Some(place.tree);
                 self.changed_at(&change, &place, offset);
+                self.changing = None;
             }
         }
     }

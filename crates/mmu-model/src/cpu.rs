@@ -2,7 +2,7 @@
 
 use crate::config::{CpuSet, Space};
 
-/// A virtual CPU as it enters: what the TLBs of its stage 1 are tagged with.
+/// A vCPU as it enters: what the TLBs of its stage 1 are tagged with.
 ///
 /// ```
 /// use droste_mmu_model::Vcpu;
@@ -20,7 +20,7 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
-    /// A virtual CPU with stage 1 off.
+    /// A vCPU with stage 1 off.
     pub const fn new(number: u32) -> Self {
         Self {
             number,
@@ -30,6 +30,13 @@ impl Vcpu {
     }
 }
 
+/// Whether what a CPU has written is seen before what it writes next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Order {
+    None,
+    BeforeTheNext,
+}
+
 /// A write that walks need not see yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pending {
@@ -37,6 +44,7 @@ pub(crate) struct Pending {
     pub(crate) old: u64,
     /// The step that wrote.
     pub(crate) step: u64,
+    pub(crate) order: Order,
 }
 
 /// What an invalidation without address takes.

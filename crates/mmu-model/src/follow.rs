@@ -2,6 +2,7 @@
 
 use droste_arm64::{Ipa, Pa};
 
+use crate::cpu::{Order, Pending};
 use crate::descriptor::{CONTIGUOUS, Malformed, Meaning};
 use crate::ghost::Kind;
 use crate::memory::{FRAME_WORDS, Ownership, Pieces, Place};
@@ -29,6 +30,9 @@ impl Model {
                 tree.root == root && tree.shape == shape
             });
         if let Some(tree) = known {
+            if !self.trees[tree].is_followed {
+                self.follow(cpu, tree);
+            }
             return tree;
         }
         // Trees of the same root and another shape that nothing refers to are a former life of it.
@@ -39,6 +43,7 @@ impl Model {
             word,
             tags: Vec::new(),
             is_live: true,
+            is_followed: true,
         };
         let number = if let Some(free) = self.trees.iter().position(|tree| !tree.is_live) {
             self.trees[free] = tree;
@@ -48,16 +53,30 @@ impl Model {
             self.trees.len() - 1
         };
         self.memory.frames[frame].roots.push(number);
-        let entries = shape.root_bytes() / 8;
+        self.follow(cpu, number);
+        number
+    }
+
+    /// The tables of a tree are followed from now on.
+    fn follow(&mut self, cpu: usize, tree: usize) {
+        let Tree { shape, word, .. } = self.trees[tree];
+        self.trees[tree].is_followed = true;
         self.attach(Branch {
             cpu,
-            tree: number,
+            tree,
             word,
-            entries,
+            entries: shape.root_bytes() / 8,
             level: shape.start,
             ipa: 0,
         });
-        number
+    }
+
+    /// Whoever had the tables of a root, where nobody is inside, has given them up: what is written there now is no
+    /// descriptor. What TLBs hold of them they hold all the same.
+    pub(crate) fn give_up(&mut self, tree: usize) {
+        let Tree { shape, word, .. } = self.trees[tree];
+        self.detach(tree, word, shape.root_bytes() / 8, shape.start, 0);
+        self.trees[tree].is_followed = false;
     }
 
     /// Forgets trees that have something here and of which no TLB may hold anything.
@@ -265,15 +284,19 @@ impl Model {
         if walkers == 0 {
             return;
         }
-        let former = self
-            .cpus
-            .iter()
-            .flat_map(|cpu| &cpu.pending)
-            .find(|pending| {
+        let writers = self.cpus.iter().enumerate();
+        let former = writers
+            .flat_map(|(writer, state)| state.pending.iter().map(move |write| (writer, write)))
+            .find(|(writer, pending)| {
                 let is_here = (first..end).contains(&pending.word);
-                is_here && shape.is_exposed(pending.old, self.memory.get(pending.word), level)
+                // A walk reads the table where the link says that it is, and so sees what is ordered before the link
+                // (DDI 0487, B2.3 "Definition of the Arm memory model").
+                let is_ordered = *writer == branch.cpu && pending.order == Order::BeforeTheNext;
+                is_here
+                    && !is_ordered
+                    && shape.is_exposed(pending.old, self.memory.get(pending.word), level)
             });
-        if let Some(&crate::cpu::Pending { word, old, .. }) = former {
+        if let Some((_, &Pending { word, old, .. })) = former {
             let entry = Entry {
                 descriptor: self.memory.address(word),
                 ipa: Ipa(branch.ipa),

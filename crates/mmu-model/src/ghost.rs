@@ -28,6 +28,8 @@ pub(crate) struct Issued {
     issuer: u8,
     stage2: CpuSet,
     combined: CpuSet,
+    /// CPUs on which one instruction takes both parts.
+    whole: CpuSet,
 }
 
 /// A translation that TLBs may hold.
@@ -57,6 +59,8 @@ pub(crate) struct Ghost {
     pub(crate) visible: CpuSet,
     /// Whether a TLBI that takes it came while walks could still see it, and so did not count.
     is_early: bool,
+    /// Whether it was told that it outlives its descriptor.
+    pub(crate) is_told: bool,
     issued: Issued,
     more_issued: Vec<Issued>,
 }
@@ -108,6 +112,7 @@ impl Ghost {
             },
             visible: origin.visible,
             is_early: false,
+            is_told: false,
             issued: Issued::default(),
             more_issued: Vec::new(),
         }
@@ -156,10 +161,12 @@ impl Ghost {
         self.word = other.word;
         self.changed = other.changed;
         self.is_early = false;
+        self.is_told = false;
         let (stage2, combined) = (other.stage2, other.combined);
         for issued in self.all_issued() {
             issued.stage2 &= !stage2;
             issued.combined &= !combined;
+            issued.whole &= !(stage2 | combined);
         }
     }
 
@@ -205,6 +212,7 @@ impl Ghost {
     ) {
         let seen = self.visible & walking;
         self.is_early |= stage2 & self.stage2 & seen != 0;
+        let whole = stage2 & combined & self.holders() & !seen;
         let stage2 = stage2 & self.stage2 & !seen;
         let combined = combined & self.combined & !seen;
         if stage2 | combined == 0 {
@@ -223,14 +231,24 @@ impl Ghost {
                 issuer,
                 stage2: before.stage2 | stage2,
                 combined: before.combined | combined,
+                whole: before.whole | whole,
             };
         } else {
             self.more_issued.push(Issued {
                 issuer,
                 stage2,
                 combined,
+                whole,
             });
         }
+    }
+
+    /// Whether an instruction is under way that takes all of it from this CPU, and all that is made of it there before
+    /// the DSB: an entry that combines it with stage 1 is one of the VMID too (DDI 0487, D8 "TLB maintenance").
+    pub(crate) fn is_doomed(&self, cpu: CpuSet) -> bool {
+        core::iter::once(&self.issued)
+            .chain(&self.more_issued)
+            .any(|issued| issued.whole & cpu != 0)
     }
 
     /// A CPU that holds it, or a walk to it, begins to walk: it can make combined entries from it again.
@@ -252,6 +270,7 @@ impl Ghost {
             combined |= issued.combined & cpus;
             issued.stage2 &= !cpus;
             issued.combined &= !cpus;
+            issued.whole &= !cpus;
         }
         self.stage2 &= !stage2;
         self.combined &= !combined;

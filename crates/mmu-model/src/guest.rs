@@ -1,4 +1,4 @@
-//! Entering and leaving guests: which table a CPU walks, under which VMID, for which virtual CPU.
+//! Entering and leaving guests: which table a CPU walks, under which VMID, for which vCPU.
 
 use droste_arm64::Va;
 
@@ -21,7 +21,7 @@ pub(crate) struct LoadedContext {
     vmid: u16,
 }
 
-/// In place of a step: the virtual CPU is inside, its entries are being made.
+/// In place of a step: the vCPU is inside, its entries are being made.
 const INSIDE: u64 = u64::MAX;
 
 impl Model {
@@ -106,6 +106,12 @@ impl Model {
         })
     }
 
+    /// The root and the VMID that are in the registers.
+    pub(crate) fn loaded_names(&self, cpu: usize) -> Result<(u64, u16), RegisterFault> {
+        let context = self.loaded_context(cpu)?;
+        Ok((context.root, context.vmid))
+    }
+
     /// This CPU's walks use a context from now on.
     pub(crate) fn occupy(&mut self, cpu: usize, context: LoadedContext) -> usize {
         let LoadedContext {
@@ -167,14 +173,13 @@ impl Model {
         self.report(cpu, rule, None, Some(vmid), None);
     }
 
-    /// A virtual CPU begins to leave stage-1 and combined entries; those of another must be gone.
+    /// A vCPU begins to leave stage-1 and combined entries; those of another must be gone.
     fn leave_residue(&mut self, cpu: usize, number: usize, vcpu: Vcpu) {
         let tag = &self.tags[number];
-        let sharers = tag.sharers(cpu);
         let other = tag
             .residues
             .iter()
-            .find(|residue| sharers >> residue.cpu & 1 != 0 && residue.vcpu != vcpu.number);
+            .find(|residue| residue.cpu == cpu && residue.vcpu != vcpu.number);
         if let Some(other) = other
             && self.config.stage1 == Stage1::Unknown
         {

@@ -50,6 +50,9 @@
 //! assert_eq!(violation.step, model.steps());
 //! ```
 //!
+//! Code that cannot be driven is judged by what is seen of it: a [`Watch`] takes the same verbs from a recorder, goes on
+//! after a violation, and needs no truth of anybody's.
+//!
 //! Six mistakes of this kind are programs of their own, `examples/forgotten_*.rs`: each prints what the model says, and
 //! with what was forgotten in its place the model says nothing.
 //!
@@ -65,7 +68,7 @@
 //!   to it were gone already (from those it could be made again); VMALLS12E1 and ALLE1 take both;
 //! - then the CPU that issued it executes a DSB that waits for it.
 //!
-//! Everything else is kept just as lazily: which CPUs may hold anything of a VMID and a root, which virtual CPUs left
+//! Everything else is kept just as lazily: which CPUs may hold anything of a VMID and a root, which vCPUs left
 //! stage-1 entries where, which writes are not visible yet.
 //!
 //! # What is exact, and what is more hostile than hardware
@@ -85,7 +88,8 @@
 //!
 //! # What is left out
 //! - Stage-1 tables in guest memory: a guest's stage 1 is a map ([`Model::stage1_map`]), or with [`Stage1::Unknown`]
-//!   whatever would be worst. The stage-2 accesses of its walks are not made.
+//!   whatever would be worst. The stage-2 accesses of its walks are not made. TTBRn_EL1.CnP, with which a guest vouches
+//!   that CPUs may share entries of its stage 1, is taken to be clear; of entries that combine both stages, to be set.
 //! - Data: only table memory has contents. Caches, and cache maintenance.
 //! - Races of a plain write with hardware that marks an entry at the same moment; such updates happen between calls.
 //! - Security states, EL2's own regime (its TLBIs are accepted and take nothing here), 128-bit descriptors.
@@ -107,6 +111,7 @@ mod follow;
 mod ghost;
 mod ghosts;
 mod guest;
+mod live;
 mod maintenance;
 mod memory;
 mod model;
@@ -122,6 +127,7 @@ mod trace;
 mod tree;
 mod violation;
 mod walk;
+mod watch;
 
 pub use bridge::{Cpu, Share};
 pub use config::{Bbm, Config, Features, MAX_CPUS, Recording, Space, Speculation, Stage1};
@@ -135,3 +141,4 @@ pub use stage1::{Stage1Entry, Tagging};
 pub use tlbi::{Completion, Form, OperandFault, Scope, Tlbi};
 pub use trace::{ParseError, Trace};
 pub use violation::{Entry, Missing, Misuse, Rule, Violation};
+pub use watch::{Finding, Watch};

@@ -171,6 +171,14 @@ impl Model {
             Dsb::Ishst => (all, 0),
             Dsb::Nsh => (Self::only(cpu), Self::only(cpu)),
         };
+        self.barrier_of(cpu, seen, completed);
+        if domain == Dsb::Ish {
+            self.cpus[cpu].touched.clear();
+        }
+    }
+
+    /// A barrier that makes this CPU's writes visible to some and completes its invalidations on some.
+    pub(crate) fn barrier_of(&mut self, cpu: usize, seen: CpuSet, completed: CpuSet) {
         self.make_visible(cpu, seen);
         for index in 0..self.cpus[cpu].touched.len() {
             let number = self.cpus[cpu].touched[index];
@@ -197,9 +205,6 @@ impl Model {
         }
         if completed != 0 {
             self.complete_wide(cpu, completed);
-        }
-        if domain == Dsb::Ish {
-            self.cpus[cpu].touched.clear();
         }
     }
 

@@ -4,10 +4,10 @@ use droste_arm64::Pa;
 use droste_arm64::barrier::Dsb;
 
 use crate::config::{Config, CpuSet, MAX_CPUS, Recording, Speculation};
-use crate::cpu::{CpuState, Pending};
+use crate::cpu::{CpuState, Order, Pending};
 use crate::memory::{Memory, Ownership};
 use crate::outcome::Outcome;
-use crate::regime::{is_ds, vmid};
+use crate::regime::{effective, is_ds, vmid};
 use crate::stage1::Spaces;
 use crate::tag::Tag;
 use crate::trace::{Trace, Verb};
@@ -37,6 +37,9 @@ pub struct Model {
     pub(crate) spaces: Spaces,
     pub(crate) step: u64,
     pub(crate) violation: Option<Box<Violation>>,
+    /// The tree of which a descriptor is being changed, and that of the violation.
+    pub(crate) changing: Option<usize>,
+    pub(crate) blamed: Option<usize>,
     pub(crate) trace: Trace,
     /// Room for the outcomes of an access.
     pub(crate) scratch: Vec<Outcome>,
@@ -80,6 +83,8 @@ impl Model {
             spaces: Spaces::default(),
             step: 0,
             violation: None,
+            changing: None,
+            blamed: None,
             trace: Trace::new(config),
             scratch: Vec::new(),
         }
@@ -141,6 +146,7 @@ impl Model {
     ) {
         if self.violation.is_none() {
             let step = self.step;
+            self.blamed = self.changing;
             self.violation = Some(Box::new(Violation {
                 rule,
                 step,
@@ -235,7 +241,12 @@ impl Model {
         let made = self.memory.since(word);
         self.memory.set(word, new, self.step);
         let step = self.step;
-        self.cpus[cpu].pending.push(Pending { word, old, step });
+        self.cpus[cpu].pending.push(Pending {
+            word,
+            old,
+            step,
+            order: Order::None,
+        });
         let frame = self.memory.frame_mut(word);
         frame.pending += 1;
         if frame.is_watched() {
@@ -285,7 +296,7 @@ impl Model {
         self.cpus.get(cpu).map_or(0, |cpu| cpu.vttbr)
     }
 
-    /// VTCR_EL2 of a CPU.
+    /// VTCR_EL2 of a CPU. Bits that it ignores are 0.
     pub fn vtcr(&self, cpu: usize) -> u64 {
         self.cpus.get(cpu).map_or(0, |cpu| cpu.vtcr)
     }
@@ -302,7 +313,8 @@ impl Model {
     pub fn set_vtcr(&mut self, cpu: usize, value: u64) {
         if self.begin(cpu, Turn::El2, Verb::SetVtcr { cpu, value }) {
             let vttbr = self.cpus[cpu].vttbr;
-            self.load(cpu, value, vttbr);
+            let vtcr = effective(value, self.config.features);
+            self.load(cpu, vtcr, vttbr);
         }
     }
 

@@ -51,8 +51,6 @@ pub enum RegisterFault {
     StartLevelForSize,
     /// PS exceeds what is implemented, or is reserved.
     OutputSize,
-    /// A feature bit is set (DS, HA, HD or VS) that the CPU does not have.
-    Feature,
     /// BADDR is not a multiple of the root's size.
     RootMisaligned,
     /// The root is outside the memory for tables.
@@ -67,14 +65,33 @@ impl fmt::Display for RegisterFault {
             Self::InputSize => "VTCR_EL2.T0SZ gives an input size that is not implemented",
             Self::StartLevelForSize => "VTCR_EL2.T0SZ does not fit the start level",
             Self::OutputSize => "VTCR_EL2.PS is not implemented",
-            Self::Feature => "VTCR_EL2 enables a feature that is not implemented",
             Self::RootMisaligned => "VTTBR_EL2.BADDR is not a multiple of the root's size",
             Self::RootOutside => "VTTBR_EL2.BADDR is outside the memory for tables",
         })
     }
 }
 
+const VS: u64 = 1 << 19;
+const HA: u64 = 1 << 21;
+const HD: u64 = 1 << 22;
 const DS: u64 = 1 << 32;
+const SL2: u64 = 1 << 33;
+/// Bit 20, and the bits above SL2: of features that no CPU of the model has.
+const NEVER: u64 = 1 << 20 | u64::MAX << 34;
+
+/// VTCR_EL2 as the CPU takes it: bits of features that it lacks are RES0, which it ignores, and so is SL2 while DS is
+/// clear (DDI 0487, D24.2 "VTCR_EL2").
+pub(crate) fn effective(vtcr: u64, features: Features) -> u64 {
+    let bits = [
+        (VS, Features::VMID16),
+        (HA, Features::HARDWARE_AF),
+        (HD, Features::HARDWARE_DIRTY),
+        (DS, Features::LPA2),
+    ];
+    let lacking = bits.iter().filter(|(_, feature)| !features.has(*feature));
+    let vtcr = lacking.fold(vtcr & !NEVER, |vtcr, (bit, _)| vtcr & !bit);
+    if is_ds(vtcr) { vtcr } else { vtcr & !SL2 }
+}
 
 /// VTCR_EL2.DS.
 pub(crate) const fn is_ds(vtcr: u64) -> bool {
@@ -82,21 +99,11 @@ pub(crate) const fn is_ds(vtcr: u64) -> bool {
 }
 
 impl Shape {
-    /// Decodes VTCR_EL2.
+    /// Decodes VTCR_EL2, of which only [`effective`] bits are set.
     pub(crate) fn decode(vtcr: u64, config: &Config) -> Result<Self, RegisterFault> {
-        let features = config.features;
         let ds = is_ds(vtcr);
-        let sets_accessed = vtcr >> 21 & 1 != 0;
-        let marks_dirty = vtcr >> 22 & 1 != 0;
-        let needs = [
-            (ds, Features::LPA2),
-            (vtcr >> 19 & 1 != 0, Features::VMID16),
-            (sets_accessed, Features::HARDWARE_AF),
-            (marks_dirty, Features::HARDWARE_DIRTY),
-        ];
-        if needs.iter().any(|&(is_set, f)| is_set && !features.has(f)) {
-            return Err(RegisterFault::Feature);
-        }
+        let sets_accessed = vtcr & HA != 0;
+        let marks_dirty = vtcr & HD != 0;
         let page_shift = match vtcr >> 14 & 3 {
             0 => 12,
             1 => 16,
@@ -247,11 +254,7 @@ fn start_level(vtcr: u64, page_shift: u32, ds: bool) -> Option<i8> {
 /// The VMID in VTTBR_EL2: its upper 8 bits count only with VTCR_EL2.VS.
 pub(crate) const fn vmid(vttbr: u64, vtcr: u64) -> u16 {
     let vmid = (vttbr >> 48) as u16;
-    if vtcr >> 19 & 1 != 0 {
-        vmid
-    } else {
-        vmid & 0xff
-    }
+    if vtcr & VS != 0 { vmid } else { vmid & 0xff }
 }
 
 #[cfg(test)]
@@ -289,10 +292,18 @@ mod tests {
             Err(RegisterFault::RootMisaligned)
         );
         assert_eq!(shape.root(0x1080 | 3 << 2), Ok(3 << 48 | 0x1080));
-        assert_eq!(
-            Shape::decode(vtcr, &config(Features::NONE, 52)),
-            Err(RegisterFault::Feature)
-        );
+    }
+
+    #[test]
+    fn bits_of_features_that_the_cpu_lacks_are_ignored() {
+        let all = RES1 | VS | HA | HD | DS | SL2;
+        assert_eq!(effective(all | NEVER, Features::ALL), all);
+        assert_eq!(effective(all, Features::NONE), RES1);
+        assert_eq!(effective(all, Features::VMID16), RES1 | VS);
+        assert_eq!(effective(all, Features::HARDWARE_AF), RES1 | HA);
+        assert_eq!(effective(all, Features::HARDWARE_DIRTY), RES1 | HD);
+        assert_eq!(effective(all, Features::LPA2), RES1 | DS | SL2);
+        assert_eq!(effective(SL2, Features::LPA2), 0);
     }
 
     #[test]
@@ -315,7 +326,6 @@ mod tests {
             (good & !(3 << 6) | 0x14, RegisterFault::StartLevelForSize),
             (good | 1 << 16, RegisterFault::OutputSize),
             (good | 7 << 16, RegisterFault::OutputSize),
-            (good | 1 << 19, RegisterFault::Feature),
         ];
         assert!(Shape::decode(good, &config).is_ok());
         for (vtcr, fault) in cases {

@@ -84,7 +84,7 @@ pub(crate) fn covering(walks: &[CachedWalk], ghost: &Ghost) -> CpuSet {
         .fold(0, |cpus, walk| cpus | walk.holders)
 }
 
-/// Stage-1 and combined entries that a virtual CPU may have left on a CPU.
+/// Stage-1 and combined entries that a vCPU may have left on a CPU.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Residue {
     pub(crate) cpu: usize,
@@ -99,7 +99,7 @@ pub(crate) struct Residue {
 #[derive(Clone, Debug)]
 pub(crate) struct Tag {
     pub(crate) vmid: u16,
-    /// CPUs that share their entries (VTTBR_EL2.CnP).
+    /// CPUs that share their entries of stage 2, and those that combine both stages (VTTBR_EL2.CnP).
     pub(crate) common: CpuSet,
     pub(crate) residences: Vec<Residence>,
     pub(crate) residues: Vec<Residue>,
@@ -119,7 +119,8 @@ impl Tag {
         }
     }
 
-    /// The CPUs whose entries `cpu` may use.
+    /// The CPUs whose entries `cpu` may use. Not those of stage 1: they are common by TTBRn_EL1.CnP, with which the guest
+    /// vouches for its own tables (DDI 0487, D24.2 "TTBR0_EL1" and "VTTBR_EL2").
     #[inline]
     pub(crate) const fn sharers(&self, cpu: usize) -> CpuSet {
         let own = 1 << cpu;
@@ -171,18 +172,24 @@ impl Tag {
             .collect()
     }
 
-    /// A CPU begins to walk: from what it still holds of stage 2 it makes combined entries again.
+    /// A CPU begins to walk: from what it still holds of stage 2 it makes combined entries again, but for those that go
+    /// with what they are made of.
     pub(crate) fn rekindle(&mut self, cpu: CpuSet) {
         if self.ghosts.is_empty() {
             return;
         }
-        let walks = self.cached_walks(|_| true);
+        let walks = self.cached_walks(|walk| !walk.is_doomed(cpu));
         for ghost in self
             .ghosts
             .iter_mut()
             .filter(|ghost| ghost.kind != Kind::Walk)
         {
-            if (ghost.stage2 | covering(&walks, ghost)) & cpu != 0 {
+            let own = if ghost.is_doomed(cpu) {
+                0
+            } else {
+                ghost.stage2
+            };
+            if (own | covering(&walks, ghost)) & cpu != 0 {
                 ghost.rekindle(cpu);
             }
         }
@@ -196,7 +203,7 @@ impl Tag {
 }
 
 impl Residue {
-    /// Where an entry that another virtual CPU left leads, if this one could use it.
+    /// Where an entry that another vCPU left leads, if this one could use it.
     pub(crate) fn leads(&self, spaces: &Spaces, vcpu: &Vcpu, va: Va) -> Option<Ipa> {
         if self.vcpu == vcpu.number {
             return None;
@@ -208,7 +215,7 @@ impl Residue {
 }
 
 impl Tag {
-    /// A stage-1 entry of `space` has changed: it is left wherever a virtual CPU ran in that space.
+    /// A stage-1 entry of `space` has changed: it is left wherever a vCPU ran in that space.
     pub(crate) fn bury_stage1(&mut self, space: Space, va: Va, entry: Stage1Entry, step: u64) {
         for residue in self
             .residues

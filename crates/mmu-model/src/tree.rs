@@ -11,8 +11,10 @@ pub(crate) struct Tree {
     pub(crate) word: usize,
     /// Tags with a residence for it.
     pub(crate) tags: Vec<usize>,
-    /// Whether its tables are followed; not after it was forgotten.
+    /// Not after it was forgotten.
     pub(crate) is_live: bool,
+    /// Whether its tables are followed: not from when somebody gave them up to the next entry.
+    pub(crate) is_followed: bool,
 }
 
 /// A table about to be reachable.

@@ -38,13 +38,13 @@ use crate::{Context, Dsb, Machine, Table, VmidAllocator};
 /// So the bound lies between a few dozen and a few hundred; where, only hardware can tell.
 pub const MAX_SINGLE: u64 = 64;
 
-/// Who translates by a table: all of its contexts, and the allocator that lends them their VMIDs.
+/// All contexts of a table, and the allocator that lends them their VMIDs.
 #[derive(Clone, Copy, Debug)]
-pub struct Users<'a, const CPUS: usize> {
+pub struct Contexts<'a, const CPUS: usize> {
     /// The machine's allocator.
     pub vmids: &'a VmidAllocator<CPUS>,
     /// Every context of the table that is not retired.
-    pub contexts: &'a [&'a Context<CPUS>],
+    pub all: &'a [&'a Context<CPUS>],
 }
 
 /// What the changed entries were: a bit for leaves of each level, one for tables, one for the whole table.
@@ -181,7 +181,7 @@ impl Debt {
         &self,
         table: &Table,
         machine: &M,
-        users: &Users<'_, CPUS>,
+        contexts: &Contexts<'_, CPUS>,
     ) {
         if self.is_nothing() {
             return;
@@ -190,10 +190,10 @@ impl Debt {
         let plan = Plan::new(table, self.span, self.what);
         let vtcr = table.vtcr;
         let mut marks = 0_u64;
-        for context in users.contexts {
+        for context in contexts.all {
             assert!(context.root() == table.root, "a context of another table");
             marks = marks.wrapping_add(context.mark);
-            if let Some(vttbr) = users.vmids.live(context) {
+            if let Some(vttbr) = contexts.vmids.live(context) {
                 under(machine, Regime { vtcr, vttbr }, || {
                     plan.run(machine, &table.counts);
                 });

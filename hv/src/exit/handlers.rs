@@ -1,6 +1,6 @@
 //! What to do when a guest is left: one function for each way out.
 //!
-//! A handler takes the loaded virtual CPU and returns the one to go on with, mostly the same.
+//! A handler takes the loaded vCPU and returns the one to go on with, mostly the same.
 
 use alloc::boxed::Box;
 
@@ -15,7 +15,7 @@ use crate::arch::exception::Fault;
 use crate::console::complaints;
 use crate::devices::interrupts;
 use crate::life::sched;
-use crate::nested::debug;
+use crate::nested::{debug, deliver};
 use crate::vm::VcpuState;
 
 arch::vcpu::handlers!(VcpuState {
@@ -66,14 +66,18 @@ fn interrupt(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state
 }
 
-/// An SError while the guest ran: its own, since EL2 takes none of its own unseen. The guest gets it as virtual one.
+/// An SError while the guest ran: its own, since EL2 takes none of its own unseen.
 fn serror(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state.vcpu.counters.count(Exit::Other);
     complaints::add(
         state.vcpu.vm,
         format_args!("SError, syndrome {:#x}", Fault::syndrome().0),
     );
-    state.resident.pend_serror();
+    if state.el2.is_some() {
+        deliver::take_serror(&mut state);
+    } else {
+        state.resident.pend_serror();
+    }
     state
 }
 

@@ -1,6 +1,6 @@
 //! Exceptions that virtual EL2 takes, interrupts among them, and its returns from them.
 
-use droste_arm64::esr::Esr;
+use droste_arm64::esr::{Ec, Esr};
 use droste_arm64::exception::{Injection, take_to_el1};
 use droste_arm64::sysreg::{HPFAR_EL2, MDCR_EL2, SCTLR_EL2, VBAR_EL2};
 use droste_nested::Syndrome;
@@ -23,7 +23,7 @@ const MDCR: Known = Known::new(MDCR_EL2);
 const SCTLR: Known = Known::new(SCTLR_EL2);
 const VBAR: Known = Known::new(VBAR_EL2);
 
-/// Makes the loaded virtual CPU take `what` to virtual EL2.
+/// Makes the loaded vCPU take `what` to virtual EL2.
 #[inline(never)]
 pub(crate) fn take(state: &mut VcpuState, what: Exception) {
     take_known(state, what);
@@ -108,13 +108,31 @@ pub(crate) fn eret(state: &mut VcpuState, esr: Esr) {
 
 #[inline]
 fn enter_guest(state: &mut VcpuState) {
-    let signal = world::to_guest(state);
+    let (signal, has_serror) = world::to_guest(state);
     if signal.is_some() || el2(state).interrupts.left.is_some() {
         give(state, signal);
     }
+    if has_serror {
+        take_serror(state);
+    }
 }
 
-/// Makes the loaded virtual CPU take what its own instruction caused, at the level whose affair it is.
+/// Gives the loaded virtual CPU a physical SError. From below, virtual EL2 takes it at once where SErrors go to it; else it
+/// is pending until PSTATE.A lets it through.
+#[cold]
+#[inline(never)]
+pub(crate) fn take_serror(state: &mut VcpuState) {
+    let (now, pstate) = running(state);
+    let hcr = el2(state).hcr();
+    if now == Running::Guest && target(Cause::SError, level(pstate), hcr, 0) == Target::El2 {
+        let esr = Esr::new(Ec::SERROR);
+        take(state, Exception::SError { esr });
+    } else {
+        state.resident.pend_serror();
+    }
+}
+
+/// Makes the loaded vCPU take what its own instruction caused, at the level whose affair it is.
 pub(crate) fn inject(state: &mut VcpuState, what: Injection) {
     let cause = match what {
         Injection::Undefined | Injection::IllegalState | Injection::AddressSize(_) => {

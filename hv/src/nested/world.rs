@@ -19,10 +19,11 @@ const HCR: Known = Known::new(HCR_EL2);
 const VPIDR: Known = Known::new(VPIDR_EL2);
 const VMPIDR: Known = Known::new(VMPIDR_EL2);
 
-/// Makes the loaded virtual CPU's hardware that of virtual EL2's guest, whose state it has. Gives the interrupt of virtual
-/// EL2's that waits.
+/// Makes the loaded vCPU's hardware that of virtual EL2's guest, whose state it has. Gives the interrupt of virtual
+/// EL2's that waits, and whether a physical SError does.
 #[inline(never)]
-pub(super) fn to_guest(state: &mut VcpuState) -> Option<Signal> {
+pub(super) fn to_guest(state: &mut VcpuState) -> (Option<Signal>, bool) {
+    let has_serror = state.resident.take_serror();
     let vm = state.vcpu.vm;
     let el2 = el2(state);
     let stage2 = el2.stage2();
@@ -34,13 +35,14 @@ pub(super) fn to_guest(state: &mut VcpuState) -> Option<Signal> {
     let control = of_guest(el2);
     state.resident.set_control(&control);
     state.enter_context();
-    interrupts::switch(state)
+    (interrupts::switch(state), has_serror)
 }
 
-/// Makes the loaded virtual CPU's hardware that of virtual EL2.
+/// Makes the loaded vCPU's hardware that of virtual EL2.
 #[inline(never)]
 pub(super) fn to_host(state: &mut VcpuState) {
     let serror = loaded_serror();
+    let has_physical_serror = state.resident.take_serror();
     let el2 = el2(state);
     el2.view(&mut Hardware).load();
     el2.loaded = Loaded::El2;
@@ -57,9 +59,12 @@ pub(super) fn to_host(state: &mut VcpuState) {
     state.resident.set_control(&control);
     state.enter_context();
     let _ = interrupts::switch(state);
+    if has_physical_serror {
+        state.resident.pend_serror();
+    }
 }
 
-/// Ends what a virtual CPU holds beside its registers: they are about to be lost.
+/// Ends what a vCPU holds beside its registers: they are about to be lost.
 pub(crate) fn leave(state: &mut VcpuState) {
     if let Some(el2) = &mut state.el2
         && let Some(held) = el2.current.give_up()

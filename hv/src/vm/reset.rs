@@ -1,4 +1,4 @@
-//! A virtual CPU as it comes out of reset.
+//! A vCPU as it comes out of reset.
 
 use alloc::boxed::Box;
 

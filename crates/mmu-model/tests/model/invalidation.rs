@@ -393,3 +393,61 @@ fn one_range_serves_a_batch() {
     }
     kept(&model);
 }
+
+/// CPU 1 is in its guest all along, or enters it between the invalidations of a page and the one DSB after them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Guest {
+    Stays,
+    Enters,
+}
+
+fn one_dsb_for(tlbis: &[Tlbi], guest: Guest) -> Model {
+    let mut model = running(config());
+    if guest == Guest::Enters {
+        model.exit(1);
+    }
+    model.write(0, Pa(T3), 0);
+    model.dsb(0, Dsb::Ishst);
+    for &tlbi in tlbis {
+        model.tlbi(0, tlbi);
+    }
+    if guest == Guest::Enters {
+        model.enter(1, Vcpu::new(1));
+    }
+    model.dsb(0, Dsb::Ish);
+    model
+}
+
+/// What one instruction takes of both stages is gone when it is complete, whenever a guest was entered: an entry that
+/// combines them is made of one of stage 2 that the same instruction takes (DDI 0487, D8 "TLB maintenance").
+#[test]
+fn who_enters_before_the_dsb_keeps_nothing_of_what_one_instruction_takes() {
+    for form in [Form::Vmalls12e1, Form::Alle1] {
+        for guest in [Guest::Stays, Guest::Enters] {
+            let mut model = one_dsb_for(&[inner(form, 0)], guest);
+            read_faults(&mut model, 1, 0);
+            kept(&model);
+            let mut model = one_dsb_for(&[inner(form, 0)], guest);
+            model.write(0, Pa(T3), page(MEMORY + 64 * PAGE));
+            kept(&model);
+        }
+    }
+}
+
+/// Two instructions may be complete in any order, and between them a guest can make combined entries again.
+#[test]
+fn who_enters_before_the_dsb_keeps_combined_entries_where_two_instructions_take_the_two_stages() {
+    let tlbis = [inner(Form::Ipas2e1, 0), COMBINED];
+    let mut model = one_dsb_for(&tlbis, Guest::Enters);
+    read_faults(&mut model, 1, 0);
+    broken(&model, Rule::StaleTranslation(Missing::CombinedTlbi));
+}
+
+/// The instruction reaches one CPU: on the other nothing is taken.
+#[test]
+fn who_enters_before_the_dsb_keeps_what_a_local_instruction_leaves() {
+    let local = Tlbi::new(Form::Vmalls12e1, Scope::Local, 0);
+    let mut model = one_dsb_for(&[local], Guest::Enters);
+    read_faults(&mut model, 1, 0);
+    broken(&model, Rule::StaleTranslation(Missing::Tlbi));
+}

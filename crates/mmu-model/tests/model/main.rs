@@ -13,3 +13,4 @@ mod runs;
 mod traces;
 mod visibility;
 mod vmids;
+mod watching;

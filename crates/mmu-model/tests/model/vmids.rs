@@ -1,9 +1,10 @@
 //! VMIDs: one table each, several contexts on one table, rollover, common entries.
 
-use droste_arm64::Pa;
 use droste_arm64::barrier::Dsb;
+use droste_arm64::{Ipa, Pa, Va};
 use droste_mmu_model::{
-    Config, Features, Form, Missing, Model, RegisterFault, Rule, Scope, Speculation, Tlbi, Vcpu,
+    Access, AccessKind, Allowed, Config, Features, Form, Missing, Model, RegisterFault, Rule,
+    Scope, Speculation, Stage1, Stage1Entry, Tagging, Tlbi, Vcpu,
 };
 
 use crate::rig::*;
@@ -183,7 +184,7 @@ fn a_cpu_that_walks_at_el2_needs_its_context_sound_there() {
 fn common(cnp: u64) -> Model {
     let config = Config {
         features: config().features | Features::CNP,
-        stage1: droste_mmu_model::Stage1::Known,
+        stage1: Stage1::Known,
         ..config()
     };
     let mut model = built(config);
@@ -205,4 +206,125 @@ fn common(cnp: u64) -> Model {
 fn common_entries_survive_a_local_invalidation() {
     kept(&common(0));
     broken(&common(1), Rule::StaleTranslation(Missing::Tlbi));
+}
+
+fn with_cnp(stage1: Stage1) -> Config {
+    Config {
+        features: config().features | Features::CNP,
+        stage1,
+        ..config()
+    }
+}
+
+/// VTTBR_EL2.CnP is of the entries that VTTBR_EL2 points to. Those of stage 1 are common by TTBRn_EL1.CnP (DDI 0487,
+/// D24.2 "VTTBR_EL2" and "TTBR0_EL1").
+#[test]
+fn vttbr_makes_no_entry_of_stage_1_common() {
+    let mut model = built(with_cnp(Stage1::Unknown));
+    for cpu in [1, 2] {
+        load(&mut model, cpu, 1, ROOT | 1);
+        model.enter(cpu, Vcpu::new(cpu as u32));
+    }
+    kept(&model);
+    // On one CPU they are in one TLB all the same.
+    model.exit(2);
+    model.enter(2, Vcpu::new(1));
+    broken(&model, Rule::OtherVcpu);
+}
+
+/// Two vCPUs map a page elsewhere under one ASID, each on a CPU of its own.
+#[test]
+fn an_access_under_a_common_vmid_finds_no_stage_1_entry_of_another_cpu() {
+    const VA: Va = Va(0x1234_5000);
+    let mut model = built(with_cnp(Stage1::Known));
+    let tagging = Tagging::Global;
+    for number in [1, 2] {
+        let ipa = Ipa(u64::from(number) * PAGE);
+        model.stage1_map(number, VA, Stage1Entry { ipa, tagging });
+    }
+    for number in [1, 2] {
+        let cpu = number as usize;
+        load(&mut model, cpu, 1, ROOT | 1);
+        let (asid, space) = (7, Some(number));
+        let vcpu = Vcpu {
+            number,
+            asid,
+            space,
+        };
+        model.enter(cpu, vcpu);
+        let right = Allowed::Access(Pa(MEMORY + u64::from(number) * PAGE));
+        model.expect(cpu, Access::new(VA, AccessKind::Read), right);
+    }
+    kept(&model);
+}
+
+/// A vCPU has been on CPUs 1 and 2; it moves its page on CPU 2 and invalidates there.
+#[test]
+fn a_guests_own_invalidation_is_not_undone_by_a_common_vmid() {
+    const VA: Va = Va(0x1234_5000);
+    let mut model = built(with_cnp(Stage1::Known));
+    let entry = |page: u64| Stage1Entry {
+        ipa: Ipa(page * PAGE),
+        tagging: Tagging::Global,
+    };
+    let vcpu = Vcpu {
+        number: 1,
+        asid: 7,
+        space: Some(1),
+    };
+    model.stage1_map(1, VA, entry(1));
+    for cpu in [1, 2] {
+        load(&mut model, cpu, 1, ROOT | 1);
+        model.enter(cpu, vcpu);
+        if cpu == 1 {
+            model.exit(cpu);
+        }
+    }
+    model.stage1_map(1, VA, entry(2));
+    model.guest_tlbi(2, Tlbi::new(Form::Vmalle1, Scope::Local, 0));
+    model.guest_dsb(2, Dsb::Nsh);
+    let right = Allowed::Access(Pa(MEMORY + 2 * PAGE));
+    model.expect(2, Access::new(VA, AccessKind::Read), right);
+    kept(&model);
+}
+
+/// Bits of features that the CPU lacks are RES0: it ignores them (DDI 0487, D24.2 "VTCR_EL2").
+#[test]
+fn bits_of_vtcr_that_the_cpu_ignores_are_no_fault() {
+    const HA: u64 = 1 << 21;
+    const HD: u64 = 1 << 22;
+    const VS: u64 = 1 << 19;
+    const DS: u64 = 1 << 32;
+    const SL2: u64 = 1 << 33;
+    for ignored in [HA, HD, HA | HD, VS, DS, SL2, DS | SL2, 1 << 20, 1 << 36] {
+        let mut model = running(config());
+        model.set_vtcr(2, VTCR | ignored);
+        load(&mut model, 2, 1, ROOT);
+        model.enter(2, Vcpu::new(2));
+        reads(&mut model, 2, 0, MEMORY);
+        kept(&model);
+    }
+}
+
+/// What relies on an ignored bit does not get what it asks for.
+#[test]
+fn an_ignored_bit_of_vtcr_does_nothing() {
+    // The access flag stays for software.
+    let mut model = built(config());
+    model.write(0, Pa(T3), page(MEMORY) & !ACCESSED);
+    model.dsb(0, Dsb::Ish);
+    model.set_vtcr(1, VTCR | HW_AF);
+    model.enter(1, Vcpu::new(1));
+    reads(&mut model, 1, 0, MEMORY);
+    broken(&model, Rule::WrongTranslation);
+
+    // The upper half of a VMID tells nothing apart.
+    let mut model = built(config());
+    for (vmid, root) in [(1, ROOT), (0x101, ROOT2)] {
+        model.set_vtcr(1, VTCR | 1 << 19);
+        load(&mut model, 1, vmid, root);
+        model.enter(1, Vcpu::new(1));
+        model.exit(1);
+    }
+    broken(&model, Rule::VmidReused);
 }
