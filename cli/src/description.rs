@@ -58,7 +58,7 @@ impl Disk {
 pub struct Description {
     /// Its name, `[a-z0-9-]{1,31}`.
     pub name: Placed<String>,
-    /// Virtual CPUs.
+    /// vCPUs.
     pub vcpus: Placed<u32>,
     /// Memory in bytes.
     pub memory: Placed<u64>,

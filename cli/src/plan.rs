@@ -235,8 +235,8 @@ impl Plan {
     }
 
     /// The processors that a machine should have: as many as the largest virtual machine, as far as the `host` has them,
-    /// and at least two. Emulated processors that wait for each other's turn on the host come to nothing, where virtual
-    /// CPUs that take turns on one do.
+    /// and at least two. Emulated processors that wait for each other's turn on the host come to nothing, where vCPUs
+    /// that take turns on one do.
     pub fn machine_cpus(&self, host: u32) -> u32 {
         limits::cpus(self.vms.iter().map(|vm| &vm.description), host)
     }

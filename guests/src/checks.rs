@@ -45,6 +45,14 @@ impl Checks {
         self.failures += other.failures;
     }
 
+    /// Before the machine starts anew, and this account is lost.
+    ///
+    /// # Panics
+    /// If anything failed.
+    pub fn must_be_well(&self) {
+        assert!(self.failures == 0, "{} failures", self.failures);
+    }
+
     /// Says how it went; the guest is well when nothing failed.
     pub fn report(&self) {
         println!("{}: {} checks", self.guest, self.made);

@@ -15,6 +15,9 @@ pub const SPURIOUS: u32 = 1023;
 /// GICD_ISENABLER1: enables of INTIDs 32 to 63, state that a read must look up.
 pub const GICD_ISENABLER1: usize = 0x104;
 const GICD_CTLR: usize = 0x0000;
+const GICD_IGROUPR: usize = 0x0080;
+const GICD_ISENABLER: usize = 0x0100;
+const GICD_ISPENDR: usize = 0x0200;
 const GICR_WAKER: usize = 0x0014;
 const GICR_IGROUPR0: usize = 0x1_0080;
 const GICR_ISENABLER0: usize = 0x1_0100;
@@ -112,6 +115,18 @@ pub fn make_pending(vcpu: usize, intids: u32) {
 /// Makes this vCPU take the SGIs and PPIs set in `intids` (a bit per INTID) besides.
 pub fn enable_also(vcpu: usize, intids: u32) {
     Device::gicr(vcpu).write(GICR_ISENABLER0, intids);
+}
+
+/// Makes the first vCPU take this SPI as well, while its line is high.
+pub fn enable_spi(intid: u32) {
+    let (word, bit) = (intid as usize / 32 * 4, 1 << (intid % 32));
+    GICD.write(GICD_IGROUPR + word, GICD.read(GICD_IGROUPR + word) | bit);
+    GICD.write(GICD_ISENABLER + word, bit);
+}
+
+/// Whether this SPI is pending.
+pub fn is_spi_pending(intid: u32) -> bool {
+    GICD.read(GICD_ISPENDR + intid as usize / 32 * 4) >> (intid % 32) & 1 != 0
 }
 
 /// Which SGIs and PPIs of a vCPU are pending, a bit per INTID.

@@ -20,6 +20,11 @@ pub const UART: Device = Device {
     base: 0x0900_0000,
     bytes: 0x1000,
 };
+/// The PL031.
+pub const RTC: Device = Device {
+    base: 0x0901_0000,
+    bytes: 0x1000,
+};
 /// Bytes of one vCPU's redistributor: its RD and SGI frames.
 pub const GICR_BYTES: usize = 0x2_0000;
 

@@ -34,7 +34,7 @@ programs! {
     identify = "program_identify";
     /// Nothing, for ever.
     spin = "program_spin";
-    /// Takes interrupts as a virtual CPU that was just started, for ever.
+    /// Takes interrupts as a vCPU that was just started, for ever.
     serve = "program_serve";
     /// Vectors for an EL1 whose EL2 traps SMC: SMC #0x100 and the number of the vector, then ERET.
     vectors = "program_vectors";

@@ -3,9 +3,10 @@
 use crate::{BLOCK, RAM_BASE};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::standard::NodeStandard as _;
+use dtoolkit::{Node as _, Property as _};
 
 /// Longest command line kept, in bytes; more is cut.
-const ARGUMENTS_BYTES: usize = 192;
+const ARGUMENTS_BYTES: usize = 160;
 
 /// The virtual machine as its device tree describes it.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,10 @@ pub struct Machine {
     pub vcpus: usize,
     /// Where a monitor has put a 16550, a serial port that the guests do not use.
     pub serial: Option<u64>,
+    /// `rng-seed` in four words, and `kaslr-seed`, where it has both.
+    pub seeds: Option<[u64; 5]>,
+    /// Whether there is a PL031.
+    pub has_rtc: bool,
     arguments: [u8; ARGUMENTS_BYTES],
 }
 
@@ -73,12 +78,17 @@ pub(crate) unsafe fn read(device_tree: u64) -> Machine {
         .root()
         .find_compatible("ns16550a")
         .find_map(|node| node.reg().ok().flatten()?.next()?.address().ok());
+    let has_rtc = tree.root().find_compatible("arm,pl031").next().is_some();
     let mut arguments = [0; ARGUMENTS_BYTES];
     if let Some(text) = tree
         .chosen()
         .as_ref()
         .and_then(|c| c.bootargs().ok().flatten())
     {
+        assert!(
+            text.len() <= ARGUMENTS_BYTES,
+            "the command line is longer than the guests read"
+        );
         arguments
             .iter_mut()
             .zip(text.bytes())
@@ -86,8 +96,22 @@ pub(crate) unsafe fn read(device_tree: u64) -> Machine {
     }
     Machine {
         serial,
+        seeds: seeds(&tree),
+        has_rtc,
         ram_bytes: ram.size().expect("the RAM's size has 64 bits"),
         vcpus: tree.cpus().expect("the tree describes CPUs").cpus().count(),
         arguments,
     }
+}
+
+fn seeds(tree: &Fdt<'_>) -> Option<[u64; 5]> {
+    let chosen = tree.find_node("/chosen")?;
+    let (rng, kaslr) = (chosen.property("rng-seed")?, chosen.property("kaslr-seed")?);
+    let bytes = rng.value().iter().chain(kaslr.value());
+    let mut words = [0; 5];
+    for (n, byte) in bytes.enumerate() {
+        let word = words.get_mut(n / 8)?;
+        *word = *word << 8 | u64::from(*byte);
+    }
+    Some(words)
 }

@@ -13,7 +13,7 @@
 //! | [`console`] | the UART that all VMs share, keys, and reports |
 //! | [`nested`] | what happens to a vCPU with EL2: its worlds, exceptions and interrupts |
 //! | [`devices`] | what guests' loads, stores and timers meet, and where the machine's interrupts go |
-//! | [`life`] | how VMs come to their lives and to their ends, and whose turn it is on a CPU |
+//! | [`life`] | how VMs come to their lives and to their ends, and which vCPU has a CPU's time slice |
 //! | [`exit`] | the ways out of a guest |
 //! | [`boot`] | from the first line of Rust to the first guest |
 

@@ -65,7 +65,7 @@ const SUBJECTS: [Subject; 7] = [
     },
     Subject {
         name: "vdev",
-        mutants: &[vdev::MUTANTS, vdev::OF_QUIET],
+        mutants: &[vdev::MUTANTS, vdev::OF_QUIET, vdev::OF_RTC],
         tests: &[&["--package", "droste-vdev", "--lib"]],
     },
     Subject {

@@ -36,7 +36,7 @@ pub(super) struct Arguments {
     /// The processor that QEMU emulates
     #[arg(long, default_value = CPU)]
     cpu: String,
-    /// Processors of the machine [default: 2, or the most virtual CPUs of a virtual machine, as far as this host has them]
+    /// Processors of the machine [default: 2, or the most vCPUs of a virtual machine, as far as this host has them]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     smp: Option<u32>,
     /// Write a record of the run to this file, or to stdout (-), however the run ends
@@ -169,6 +169,7 @@ fn start(
     machine.memory_mib = plan.machine_memory_mib(image.len());
     machine.append = arguments.hypervisor_words(&nonce, keyboard);
     machine.devices = plan.devices();
+    machine.has_seeds = true;
     let place = Place::new(setup, arguments.dry_run)?;
     machine.initrd = Some(place.file());
     files::write(&place.file(), &image)?;

@@ -87,7 +87,7 @@ impl<'a> Inspection<'a> {
         if let Some((vm, _)) = beyond {
             let all: u32 = vms.iter().map(counted).sum();
             let message = format!(
-                "{all} virtual CPUs are too many in all, where those of a guest with EL2 count twice"
+                "{all} vCPUs are too many in all, where those of a guest with EL2 count twice"
             );
             let help = format!("take some away until there are {VCPUS_IN_ALL}");
             self.find(&vm.vcpus.place, message, help);
@@ -526,7 +526,7 @@ mod tests {
         assert_eq!(
             found,
             [
-                "2.toml:3:9: 256 virtual CPUs are too many in all, where those of a guest with EL2 count twice\n  help: take \
+                "2.toml:3:9: 256 vCPUs are too many in all, where those of a guest with EL2 count twice\n  help: take \
                  some away until there are 192"
             ]
         );

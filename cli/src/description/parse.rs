@@ -617,7 +617,7 @@ el2 = "nvhe"
         let found = finding("vcpus = 2", "vcpus = 65");
         assert_eq!(
             found,
-            "dir/vm.toml:3:9: 65 virtual CPUs are not possible\n  help: give 1 to 64"
+            "dir/vm.toml:3:9: 65 vCPUs are not possible\n  help: give 1 to 64"
         );
         assert!(finding("vcpus = 2", "vcpus = 0").contains("give 1 to 64"));
         assert!(
@@ -675,7 +675,7 @@ el2 = "nvhe"
             found,
             [
                 "dir/vm.toml:11:1: there is no key \"el2\"\n  help: it is one of the machine's: move it above the table",
-                "dir/vm.toml:12:9: 0 virtual CPUs are not possible\n  help: give 1 to 64"
+                "dir/vm.toml:12:9: 0 vCPUs are not possible\n  help: give 1 to 64"
             ]
         );
         let (_, found) = read(&text.replace("b.img", "droste:hypervisor"));

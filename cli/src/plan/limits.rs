@@ -71,7 +71,7 @@ pub(super) fn warnings(vms: &[&Description], host: &Host) -> Vec<String> {
                 "which is all that Droste drives".into()
             };
             format!(
-                "{} has {} virtual CPUs: they take turns on {cpus} processors, {reason}",
+                "{} has {} vCPUs: they take turns on {cpus} processors, {reason}",
                 vm.name.value, vm.vcpus.value
             )
         })
@@ -114,14 +114,12 @@ mod tests {
         assert_eq!(said("vcpus = 32", host(32, 1024)), [] as [String; 0]);
         assert_eq!(
             said("vcpus = 64", host(128, 1024)),
-            [
-                "vm has 64 virtual CPUs: they take turns on 32 processors, which is all that Droste drives"
-            ]
+            ["vm has 64 vCPUs: they take turns on 32 processors, which is all that Droste drives"]
         );
         assert_eq!(
             said("vcpus = 4", host(3, 1024)),
             [
-                "vm has 4 virtual CPUs: they take turns on 3 processors, which is what this host has (--smp N); Droste drives \
+                "vm has 4 vCPUs: they take turns on 3 processors, which is what this host has (--smp N); Droste drives \
               32 at most"
             ]
         );

@@ -14,8 +14,8 @@ pub fn summary(vm: &Description) -> String {
         Part::Hypervisor => "Droste".to_owned(),
     };
     let cpus = match vm.vcpus.value {
-        1 => "1 virtual CPU".to_owned(),
-        n => format!("{n} virtual CPUs"),
+        1 => "1 vCPU".to_owned(),
+        n => format!("{n} vCPUs"),
     };
     let mut lines = vec![
         format!("{}: {cpus}, {} MiB", vm.name.value, vm.memory.value >> 20),

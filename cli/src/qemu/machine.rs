@@ -41,12 +41,14 @@ pub struct Machine {
     pub append: String,
     /// The devices.
     pub devices: Vec<Device>,
+    /// Whether its device tree has seeds of randomness, so that no two starts are alike.
+    pub has_seeds: bool,
     /// More arguments, for what only one caller needs.
     pub extra: Vec<OsString>,
 }
 
 impl Machine {
-    /// Two processors, 512 MiB, EL2, and this kernel.
+    /// Two processors, 512 MiB, EL2, and this kernel; no devices, no seeds.
     pub fn new(qemu: impl Into<PathBuf>, kernel: impl Into<PathBuf>) -> Self {
         Self {
             qemu: qemu.into(),
@@ -58,6 +60,7 @@ impl Machine {
             initrd: None,
             append: String::new(),
             devices: Vec::new(),
+            has_seeds: false,
             extra: Vec::new(),
         }
     }
@@ -69,9 +72,10 @@ impl Machine {
         } else {
             ""
         };
+        let seeds = if self.has_seeds { "on" } else { "off" };
         let mut arguments: Vec<OsString> = vec![
             "-machine".into(),
-            format!("virt,{virtualization}gic-version=3,dtb-randomness=off").into(),
+            format!("virt,{virtualization}gic-version=3,dtb-randomness={seeds}").into(),
             "-cpu".into(),
             self.cpu.clone().into(),
             "-smp".into(),
@@ -156,7 +160,9 @@ mod tests {
     fn a_machine_for_a_plain_guest_has_none() {
         let mut machine = Machine::new("qemu", "Image");
         machine.el2 = El2::Absent;
-        assert!(words(&machine).contains("-machine virt,gic-version=3,"));
+        assert!(words(&machine).contains("-machine virt,gic-version=3,dtb-randomness=off "));
+        machine.has_seeds = true;
+        assert!(words(&machine).contains("-machine virt,gic-version=3,dtb-randomness=on "));
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl Provisions {
 pub struct L2 {
     /// What starts them, in turn.
     pub monitors: Vec<Monitor>,
-    /// Virtual CPUs of each.
+    /// vCPUs of each.
     pub vcpus: u32,
     /// Memory of each, in MiB; 0 is what its kernel needs.
     pub memory_mib: u32,

@@ -211,7 +211,7 @@ fn check_says_what_would_run() {
     assert!(output.status.success());
     let summary = stdout(&output);
     assert!(
-        summary.starts_with("vm: 1 virtual CPU, 256 MiB\n  kernel        Image\n"),
+        summary.starts_with("vm: 1 vCPU, 256 MiB\n  kernel        Image\n"),
         "{summary}"
     );
 }

@@ -2,7 +2,7 @@
 //! machine without EL2 it must see in a guest without; and those of the corpus. `cargo xtask differ` runs others, makes
 //! small what differs, and keeps it in the corpus.
 
-use crate::stage::{DROSTE, Stage, Turn, parts};
+use crate::stage::{DROSTE, HostCpus, Stage, parts};
 use droste::qemu::{CPU, El2, Machine, run_with_deadline, tied};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -34,7 +34,7 @@ fn on_the_bare_machine((kind, word): (&str, &str), cpu: &str, words: &str) -> St
         append: format!("{word} {words}"),
         ..Machine::new(&parts().qemu, parts().at_el2("differ"))
     };
-    let _turn = Turn::wait(1);
+    let _host = HostCpus::wait(1);
     let limit = Duration::from_secs(LIMIT);
     run_with_deadline(tied(&machine.command(), DROSTE), &[OK], limit)
         .unwrap_or_else(|error| panic!("{error}"))

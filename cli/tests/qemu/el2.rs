@@ -1,7 +1,7 @@
 //! The project's own guests that are hypervisors: what they find at EL2 of a machine without Droste they must find at a
 //! virtual EL2, and none of them harms who is beside it.
 
-use crate::stage::{DROSTE, Ended, Run, Stage, Turn, must_say, parts, patient};
+use crate::stage::{DROSTE, Ended, HostCpus, Run, Stage, must_say, parts, patient};
 use droste::qemu::{Machine, run_with_deadline, tied};
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn is_well_at_el2(name: &str) {
             append: format!("bare {word}"),
             ..Machine::new(&parts().qemu, parts().at_el2(name))
         };
-        let _turn = Turn::wait(1);
+        let _host = HostCpus::wait(1);
         let limit = Duration::from_secs(patient(HOSTILE_LIMIT));
         run_with_deadline(tied(&machine.command(), DROSTE), &[&ok(name)], limit)
             .unwrap_or_else(|error| panic!("{error}"));

@@ -54,7 +54,7 @@ fn what_identification_registers_show_works_and_what_they_hide_is_not_there() {
     }
 }
 
-/// Runs floating-point guests of two virtual CPUs each.
+/// Runs floating-point guests of two vCPUs each.
 fn keeps_registers(names: &[&str], cpus: u32) -> Ended {
     let mut stage = Stage::new();
     for name in names {

@@ -1,7 +1,7 @@
 //! Linux at EL2 of a machine without Droste starts a guest of its own: what a guest of Droste's that is a hypervisor runs
 //! is sound by itself.
 
-use crate::stage::{DROSTE, Turn, must_say, parts, patient};
+use crate::stage::{DROSTE, HostCpus, must_say, parts, patient};
 use droste::qemu::{Device, DeviceKind, DiskImage, Machine, Session, tied};
 use droste::setup::Setup;
 use droste::setup::guest::KERNEL_PACKAGE;
@@ -47,7 +47,7 @@ fn host(monitor: Monitor, words: &str) -> droste::Result<Machine> {
 fn runs(l2: &L2) -> String {
     let machine = host(Monitor::Vmm, &format!("droste.self-report {l2}"));
     let machine = machine.unwrap_or_else(|error| panic!("{error}"));
-    let _turn = Turn::wait(2);
+    let _host = HostCpus::wait(2);
     let session = Session::start(tied(&machine.command(), DROSTE), limit()).expect("QEMU starts");
     let output = session.finish().unwrap_or_else(|error| panic!("{error}"));
     must_say(&output, &BEFORE);
@@ -96,7 +96,7 @@ fn a_guest_that_does_not_end_well_fails_its_host() {
 #[test]
 fn one_can_type_into_linux_on_debians_qemu_and_into_its_host() {
     let machine = host(Monitor::Qemu, "").unwrap_or_else(|error| panic!("{error}"));
-    let _turn = Turn::wait(2);
+    let _host = HostCpus::wait(2);
     let mut session =
         Session::start_on_terminal(tied(&machine.command(), DROSTE), limit()).expect("QEMU starts");
     let mut say = |wait: &str, keys: &str| {

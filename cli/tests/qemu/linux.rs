@@ -52,7 +52,7 @@ fn two_virtual_cpus_share_a_physical_one() {
     must_say(
         &ended.output,
         &[
-            "linux: 2 virtual CPUs share 1 physical ones",
+            "linux: more vCPUs (2) than CPUs (1): they take turns",
             "guest: cpus: 2 online",
         ],
     );

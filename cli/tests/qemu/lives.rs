@@ -30,7 +30,7 @@ fn beside_a_long_copy(role: &str, keys: &str) -> Ended {
 fn a_guest_whose_vector_registers_trap_is_not_felt_when_neighbours_start_anew() {
     let mut stage = Stage::new();
     stage.life("traps", "traps-vectors", 1, "el2 = \"vhe\"");
-    // The second virtual CPU of each is off, shares the processor of that one, and may be the last to leave.
+    // The second vCPU of each is off, shares the processor of that one, and may be the last to leave.
     for name in ["first", "second", "third"] {
         stage.life(name, "resets", 2, "");
     }

@@ -6,6 +6,7 @@
 //! has processors for all of them.
 
 mod bugs;
+mod clock;
 mod console;
 mod devices;
 mod differ;
@@ -21,6 +22,7 @@ mod lives;
 mod neighbours;
 mod nested;
 mod refusals;
+mod seeds;
 mod setup;
 mod stage;
 mod suites;

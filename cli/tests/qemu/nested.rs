@@ -1,7 +1,7 @@
 //! Guests that are hypervisors: Linux with KVM and guests of its own, called L2, on either kind of EL2; what else they
 //! must bear; and bare-metal guests at EL2.
 //!
-//! A boot tests as much as it can at once: how many virtual CPUs, which processor, which EL2 and which monitor go
+//! A boot tests as much as it can at once: how many vCPUs, which processor, which EL2 and which monitor go
 //! together is spread over the cases so that each value meets each.
 
 use std::fs::File;
@@ -92,7 +92,7 @@ fn linux_with_vhe_on_one_cpu_runs_guests_of_two_virtual_cpus_on_a_neoverse_n2() 
     assert!(ended.all_off(&["linux"]), "{}", ended.record);
 }
 
-/// The other virtual machine has no EL2, and there are three virtual CPUs for one processor.
+/// The other virtual machine has no EL2, and there are three vCPUs for one processor.
 #[test]
 fn linux_without_vhe_shares_a_processor_with_a_neighbour_who_gets_his_part() {
     let host = host(El2::Nvhe, 2);
@@ -172,7 +172,7 @@ fn a_guests_guest_can_be_typed_into_killed_and_started_again_across_a_reboot() {
     terminal.shell("reboot");
     terminal.wait_for("linux: restarts");
     terminal.wait_for("'l2' starts a virtual machine");
-    // Nothing is left of what was before but pages that virtual CPUs have taken ahead.
+    // Nothing is left of what was before but pages that vCPUs have taken ahead.
     let anew = terminal.report(PAGES);
     assert!(anew < before, "{before}, then {anew} pages");
     type_into(&mut terminal, "vmm", "\x01\x01x");

@@ -64,7 +64,7 @@ fn a_machine_that_lacks_something_says_what_on_its_console() {
 }
 
 /// The tree of QEMU's `virt` with two processors and 1 GiB, its bytes `of` overwritten by as many.
-fn tree(of: &[u8], by: &[u8]) -> Vec<u8> {
+pub(crate) fn tree(of: &[u8], by: &[u8]) -> Vec<u8> {
     assert_eq!(of.len(), by.len());
     let mut tree = include_bytes!("../../../crates/devtree/tests/virt.dtb").to_vec();
     let at = tree.windows(of.len()).position(|bytes| bytes == of);
@@ -84,7 +84,7 @@ fn tree_with_redistributors(start: u64, bytes: u64) -> Vec<u8> {
 }
 
 /// A QEMU that gives the machine this tree, with memory, command line, boot image and PSCI as they are.
-fn with_tree(stage: &Stage, tree: &[u8]) -> PathBuf {
+pub(crate) fn with_tree(stage: &Stage, tree: &[u8]) -> PathBuf {
     stage.put("tree.dtb", tree);
     stage.between(&format!(
         "set -- \"$@\" -dtb {}",
@@ -99,7 +99,7 @@ fn a_cpu_without_a_redistributor_stays_off() {
     let qemu = with_tree(&stage, &tree_with_redistributors(0x80a_0000, 0x2_0000));
     let ended = stage.run_on(2).by(qemu).succeeds(&[
         "droste: warning: CPU 0x1 has no redistributor in the regions of the device tree: it stays off",
-        "droste: warning: fp: 2 virtual CPUs share 1 physical ones",
+        "droste: warning: fp: more vCPUs (2) than CPUs (1): they take turns",
         "fp: ok",
     ]);
     assert!(ended.all_off(&["fp"]), "{}", ended.record);

@@ -45,7 +45,7 @@ pub(crate) struct Parts {
     pub(crate) hostile: PathBuf,
     neighbours: PathBuf,
     lives: PathBuf,
-    at_el2: [(&'static str, PathBuf); 5],
+    at_el2: [(&'static str, PathBuf); 7],
 }
 
 impl Parts {
@@ -87,6 +87,8 @@ fn gather() -> droste::Result<Parts> {
             ("ids", setup.guest("ids")?),
             ("hostile-el2", setup.guest("hostile-el2")?),
             ("differ", setup.guest("differ")?),
+            ("clock", setup.guest("clock")?),
+            ("seeds", setup.guest("seeds")?),
         ],
     })
 }
@@ -121,9 +123,9 @@ fn processors() -> usize {
 }
 
 /// Processors of the host for one emulated machine, until this is dropped.
-pub(crate) struct Turn(usize);
+pub(crate) struct HostCpus(usize);
 
-impl Turn {
+impl HostCpus {
     /// Waits for as many processors as the machine has, or for all of them.
     pub(crate) fn wait(cpus: usize) -> Self {
         let wanted = cpus.min(processors());
@@ -136,7 +138,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for HostCpus {
     fn drop(&mut self) {
         *FREE.lock().unwrap_or_else(PoisonError::into_inner) += self.0;
         FREED.notify_all();
@@ -147,7 +149,7 @@ impl Drop for Turn {
 pub(crate) struct Host {
     /// Its EL2.
     pub(crate) el2: El2,
-    /// Its virtual CPUs.
+    /// Its vCPUs.
     pub(crate) vcpus: u32,
     /// Its memory in MiB.
     pub(crate) memory_mib: u32,
@@ -172,7 +174,7 @@ impl Stage {
         }
     }
 
-    /// One with a Debian of this many virtual CPUs.
+    /// One with a Debian of this many vCPUs.
     pub(crate) fn with_linux(vcpus: u32) -> Self {
         let mut stage = Self::new();
         stage.linux("linux", vcpus, "");
@@ -239,6 +241,16 @@ impl Stage {
     /// Adds the guest that tries what its identification registers say.
     pub(crate) fn ids(&mut self, name: &str) {
         self.bare(name, 1, parts().at_el2("ids"), "");
+    }
+
+    /// Adds the guest that tries its clock, with these words on its command line.
+    pub(crate) fn clock(&mut self, name: &str, words: &str) {
+        self.bare(name, 1, parts().at_el2("clock"), words);
+    }
+
+    /// Adds the guest that says its seeds.
+    pub(crate) fn seeds(&mut self, name: &str) {
+        self.bare(name, 1, parts().at_el2("seeds"), "");
     }
 
     /// Adds `differ` as a guest without EL2, with these words on its command line.
@@ -392,7 +404,7 @@ impl<'a> Run<'a> {
         start: fn(Command, Duration) -> droste::Result<Session>,
         markers: &[&str],
     ) -> Ended {
-        let _turn = Turn::wait(self.cpus as usize);
+        let _host = HostCpus::wait(self.cpus as usize);
         let session = start(self.command(), self.deadline()).expect("droste starts");
         let output = session.finish().unwrap_or_else(|error| panic!("{error}"));
         must_say(&output, markers);
@@ -402,18 +414,18 @@ impl<'a> Run<'a> {
 
     /// Runs without a terminal and must fail; returns the end of what was said.
     pub(crate) fn fails(self) -> String {
-        let _turn = Turn::wait(self.cpus as usize);
+        let _host = HostCpus::wait(self.cpus as usize);
         let session = Session::start(self.command(), self.deadline()).expect("droste starts");
         failure(session)
     }
 
     /// Runs on a terminal, at which the caller sits.
     pub(crate) fn on_terminal(self) -> Terminal<'a> {
-        let turn = Turn::wait(self.cpus as usize);
+        let host = HostCpus::wait(self.cpus as usize);
         let session = Session::start_on_terminal(self.command(), self.deadline());
         Terminal {
             session: session.expect("droste starts"),
-            _turn: turn,
+            _host: host,
             _stage: self.stage,
         }
     }
@@ -460,7 +472,7 @@ impl Ended {
 /// A run with somebody at the keyboard.
 pub(crate) struct Terminal<'a> {
     session: Session,
-    _turn: Turn,
+    _host: HostCpus,
     /// The files of the run stay until it ends.
     _stage: &'a Stage,
 }

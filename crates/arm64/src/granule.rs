@@ -23,6 +23,7 @@ impl Level {
     pub const ALL: [Self; 5] = [Self::Minus1, Self::L0, Self::L1, Self::L2, Self::L3];
 
     /// The level of this number; `None` outside −1 to 3.
+    #[inline]
     pub const fn new(number: i8) -> Option<Self> {
         match number {
             -1 => Some(Self::Minus1),
@@ -49,13 +50,7 @@ impl Level {
     /// The level looked up after this one; `None` after level 3.
     #[inline]
     pub const fn next(self) -> Option<Self> {
-        match self {
-            Self::Minus1 => Some(Self::L0),
-            Self::L0 => Some(Self::L1),
-            Self::L1 => Some(Self::L2),
-            Self::L2 => Some(Self::L3),
-            Self::L3 => None,
-        }
+        Self::new(self.number() + 1)
     }
 }
 

@@ -33,7 +33,7 @@ bits! {
     VI = 7;
     /// A virtual SError is pending.
     VSE = 8;
-    /// The guest's local TLB and instruction cache maintenance is broadcast Inner Shareable. A virtual CPU that
+    /// The guest's local TLB and instruction cache maintenance is broadcast Inner Shareable. A vCPU that
     /// moves between physical ones depends on it: its local maintenance must reach the CPU it left.
     FB = 9;
     /// The guest's barriers act at least on the Inner Shareable domain (BSU = 0b01).

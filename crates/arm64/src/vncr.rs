@@ -342,10 +342,10 @@ pub const fn slot(register: SysReg, nv1: Nv1) -> Option<Slot> {
     None
 }
 
-/// The page of one virtual CPU, as memory that its hardware accesses go to as well.
+/// The page of one vCPU, as memory that its hardware accesses go to as well.
 ///
-/// Loads and stores are relaxed: they have no order beyond that of the CPU that runs the virtual CPU, and neither have
-/// the hardware's (R_VFMQB). Moving the virtual CPU to another one orders them as it orders the rest of its state.
+/// Loads and stores are relaxed: they have no order beyond that of the CPU that runs the vCPU, and neither have
+/// the hardware's (R_VFMQB). Moving the vCPU to another one orders them as it orders the rest of its state.
 ///
 /// ```
 /// use core::sync::atomic::AtomicU64;

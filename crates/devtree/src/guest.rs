@@ -2,11 +2,13 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use dtoolkit::ToPropertyValue;
+use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
+use dtoolkit::{Node, Property, ToPropertyValue};
 
 use crate::device::{Device, Interrupt};
 
@@ -14,8 +16,8 @@ const GIC_PHANDLE: u32 = 1;
 /// The value of a property that only exists.
 const FLAG: &[u8] = &[];
 const CLOCK_PHANDLE: u32 = 2;
-/// The UART's reference clock as QEMU's and Arm's boards have it: 24 MHz. No real line depends on it.
-const UART_CLOCK_HZ: u32 = 24_000_000;
+/// The devices' reference clock as QEMU's and Arm's boards have it: 24 MHz. No real line depends on it.
+const CLOCK_HZ: u32 = 24_000_000;
 
 /// Interrupts of a guest's own devices. The binding names timers by their places in a list, and some programs want the
 /// first four on any machine, as QEMU's `virt` names them whatever its CPUs have.
@@ -31,6 +33,8 @@ pub struct GuestInterrupts {
     pub hyp_physical_timer: Interrupt,
     /// UART.
     pub uart: Interrupt,
+    /// Real time clock.
+    pub rtc: Interrupt,
 }
 
 /// Interrupts that a guest has because it has EL2.
@@ -69,18 +73,38 @@ pub struct Guest<'a> {
     pub dom0: Option<GuestDom0<'a>>,
     /// The kernel's command line.
     pub bootargs: &'a str,
+    /// Whether its tree has [`seeds`].
+    pub has_seeds: bool,
     /// Distributor of its GICv3.
     pub gic_distributor: Range<u64>,
     /// Redistributors of its GICv3.
     pub gic_redistributors: Range<u64>,
     /// PL011, where it has a console.
     pub uart: Option<Range<u64>>,
+    /// PL031, where it has a clock.
+    pub rtc: Option<Range<u64>>,
     /// Interrupts of the devices above.
     pub interrupts: GuestInterrupts,
     /// What it has besides, where it has EL2.
     pub el2: Option<GuestEl2>,
     /// Devices of the platform that it drives itself, at their physical addresses.
     pub devices: &'a [Device],
+}
+
+/// Randomness that a kernel takes from `/chosen`, with the bytes of each: for its random numbers, and for where it lies.
+const SEEDS: [(&str, usize); 2] = [("rng-seed", 32), ("kaslr-seed", 8)];
+
+/// Where in a flattened tree its seeds are, those that it has: in a guest's zeros, to be filled for each of its lives; in the
+/// machine's what is to be wiped once it is known.
+pub fn seeds(tree: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let fdt = Fdt::new(tree).ok();
+    let chosen = fdt.and_then(|fdt| fdt.find_node("/chosen"));
+    SEEDS.into_iter().filter_map(move |(name, _)| {
+        let seed = chosen?.property(name)?;
+        let value = seed.value();
+        let start = (value.as_ptr() as usize).checked_sub(tree.as_ptr() as usize)?;
+        Some(start..start + value.len())
+    })
 }
 
 fn property(name: &str, value: impl ToPropertyValue) -> DeviceTreeProperty {
@@ -149,6 +173,9 @@ impl Guest<'_> {
         if let Some(uart) = &self.uart {
             root.add_child(self.serial(uart));
         }
+        if let Some(rtc) = &self.rtc {
+            root.add_child(self.real_time_clock(rtc));
+        }
         for device in self.devices {
             root.add_child(passed_through(device));
         }
@@ -161,6 +188,11 @@ impl Guest<'_> {
 
     fn chosen(&self) -> DeviceTreeNode {
         let mut chosen = node("chosen", [property("bootargs", self.bootargs)]);
+        if self.has_seeds {
+            for (name, bytes) in SEEDS {
+                chosen.add_property(property(name, vec![0_u8; bytes].as_slice()));
+            }
+        }
         if let Some(initrd) = &self.initrd {
             chosen.add_property(property("linux,initrd-start", initrd.start));
             chosen.add_property(property("linux,initrd-end", initrd.end));
@@ -295,6 +327,19 @@ impl Guest<'_> {
             ],
         )
     }
+
+    fn real_time_clock(&self, rtc: &Range<u64>) -> DeviceTreeNode {
+        node(
+            &format!("pl031@{:x}", rtc.start),
+            [
+                property("compatible", ["arm,pl031", "arm,primecell"].as_slice()),
+                property("reg", reg(core::slice::from_ref(rtc)).as_slice()),
+                property("interrupts", interrupts(&[self.interrupts.rtc]).as_slice()),
+                property("clocks", CLOCK_PHANDLE),
+                property("clock-names", "apb_pclk"),
+            ],
+        )
+    }
 }
 
 fn clock() -> DeviceTreeNode {
@@ -303,7 +348,7 @@ fn clock() -> DeviceTreeNode {
         [
             property("compatible", "fixed-clock"),
             property("#clock-cells", 0u32),
-            property("clock-frequency", UART_CLOCK_HZ),
+            property("clock-frequency", CLOCK_HZ),
             property("phandle", CLOCK_PHANDLE),
         ],
     )
@@ -329,9 +374,7 @@ fn passed_through(device: &Device) -> DeviceTreeNode {
 mod tests {
     use super::*;
     use crate::{Tree, Trigger};
-    use dtoolkit::fdt::Fdt;
     use dtoolkit::standard::NodeStandard;
-    use dtoolkit::{Node, Property};
 
     fn level(intid: u32) -> Interrupt {
         Interrupt {
@@ -348,19 +391,58 @@ mod tests {
             initrd: Some(0x5000_0000..0x5010_0000),
             dom0: None,
             bootargs: "console=ttyAMA0",
+            has_seeds: false,
             gic_distributor: 0x0800_0000..0x0801_0000,
             gic_redistributors: 0x080a_0000..0x080e_0000,
             uart: Some(0x0900_0000..0x0900_1000),
+            rtc: Some(0x0901_0000..0x0901_1000),
             interrupts: GuestInterrupts {
                 secure_timer: level(29),
                 physical_timer: level(30),
                 virtual_timer: level(27),
                 hyp_physical_timer: level(26),
                 uart: level(33),
+                rtc: level(34),
             },
             el2: None,
             devices,
         }
+    }
+
+    #[test]
+    fn seeds_are_found_in_the_tree_and_nowhere_else() {
+        assert_eq!(seeds(&guest(&[]).to_bytes()).count(), 0);
+        assert_eq!(seeds(&[1; 64]).count(), 0);
+        // A guest with EL2, so that a Droste can read it as its machine's.
+        let guest = Guest {
+            has_seeds: true,
+            el2: Some(GuestEl2 {
+                hyp_virtual_timer: None,
+                gic_maintenance: level(25),
+            }),
+            ..guest(&[])
+        };
+        let mut tree = guest.to_bytes();
+        let places: Vec<Range<usize>> = seeds(&tree).collect();
+        assert!(
+            places
+                .iter()
+                .all(|place| tree[place.clone()].iter().all(|byte| *byte == 0))
+        );
+        for (n, place) in (1..).zip(places) {
+            tree[place].fill(n);
+        }
+        let chosen = Fdt::new(&tree).expect("still a tree");
+        let chosen = chosen.find_node("/chosen").expect("chosen");
+        let value = |name| {
+            let property = chosen.property(name).expect("there");
+            property.value().to_vec()
+        };
+        assert_eq!(value("rng-seed"), [1; 32]);
+        assert_eq!(value("kaslr-seed"), [2; 8]);
+        assert_eq!(value("bootargs"), b"console=ttyAMA0\0");
+        let platform = Tree::read(&tree).and_then(Tree::platform);
+        assert_eq!(platform.expect("a Droste's").rng_seed, [1; 32]);
     }
 
     #[test]
@@ -389,6 +471,14 @@ mod tests {
         assert_eq!(
             (uart.registers[0].start, uart.interrupts[0]),
             (0x0900_0000, level(33))
+        );
+        let rtc = found
+            .iter()
+            .find(|d| d.is_compatible("arm,pl031") && d.is_compatible("arm,primecell"))
+            .expect("a clock");
+        assert_eq!(
+            (rtc.registers[0].start, rtc.interrupts[0]),
+            (0x0901_0000, level(34))
         );
         let chosen = fdt.find_node("/chosen").expect("chosen");
         let start = chosen.property("linux,initrd-start").expect("an initrd");

@@ -14,5 +14,5 @@ mod guest;
 mod platform;
 
 pub use device::{Device, Interrupt, Trigger};
-pub use guest::{Guest, GuestDom0, GuestEl2, GuestInterrupts};
+pub use guest::{Guest, GuestDom0, GuestEl2, GuestInterrupts, seeds};
 pub use platform::{Gic, Platform, PlatformError, Timer, Tree};

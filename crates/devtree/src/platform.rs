@@ -63,6 +63,8 @@ pub struct Platform {
     pub boot_image: Option<Range<u64>>,
     /// The command line.
     pub bootargs: String,
+    /// Randomness that the boot loader gave.
+    pub rng_seed: Vec<u8>,
     /// Bytes of the tree itself.
     pub tree_bytes: u64,
     devices: Vec<Device>,
@@ -178,6 +180,9 @@ impl<'a> Tree<'a> {
                 .zip(number("linux,initrd-end"))
                 .map(|(s, e)| s..e),
             bootargs: self.chosen("bootargs").unwrap_or_default().into(),
+            rng_seed: node
+                .and_then(|chosen| chosen.property("rng-seed"))
+                .map_or_else(Vec::new, |seed| seed.value().into()),
             tree_bytes: fdt.data().len() as u64,
             devices: self.devices,
         };
@@ -198,6 +203,14 @@ impl<'a> Tree<'a> {
 }
 
 impl Platform {
+    /// The first PL031, where it has one that EL2 can map.
+    pub fn rtc(&self) -> Option<&Device> {
+        let is_pl031 = |d: &&Device| {
+            d.is_compatible("arm,pl031") && d.registers.first().is_some_and(is_usable)
+        };
+        self.devices.iter().find(is_pl031)
+    }
+
     /// The device at `path`.
     pub fn device(&self, path: &str) -> Option<&Device> {
         self.devices.iter().find(|d| d.path == path)
@@ -436,6 +449,8 @@ mod tests {
                 trigger: Trigger::Level
             }]
         );
+        let rtc = p.rtc().expect("a clock");
+        assert_eq!(rtc.registers, [0x0901_0000..0x0901_1000]);
         assert_eq!(p.option("droste.report"), Some("0123"));
         assert_eq!(p.option("droste.no-reboot"), Some(""));
         assert_eq!(p.option("droste.rep"), None);
@@ -541,6 +556,15 @@ mod tests {
         let tree = spoilt(&reg(0x4000_0000, 0x4000_0000), &reg(1 << 48, 0x4000_0000));
         let far = PlatformError::Address((1 << 48) + 0x3fff_ffff);
         assert_eq!(parse(&tree).err(), Some(far));
+    }
+
+    #[test]
+    fn a_machine_needs_no_clock_and_one_that_cannot_be_is_none() {
+        let p = parse(&spoilt(b"arm,pl031", b"arm,pl039")).expect("complete without");
+        assert_eq!(p.rtc(), None);
+        let at = cells(&[0, 0x901_0000, 0, 0x1000]);
+        let p = parse(&spoilt(&at, &cells(&[0, 0, 0, 0x1000]))).expect("complete without");
+        assert_eq!(p.rtc(), None);
     }
 
     #[test]

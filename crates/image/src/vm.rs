@@ -14,9 +14,9 @@ pub(crate) const MEMBERS_MAX: usize = 6 * VMS_MAX;
 
 /// The longest name of a virtual machine, in bytes: a device-tree node's.
 pub const NAME_MAX: usize = 31;
-/// The most virtual CPUs of one virtual machine.
+/// The most vCPUs of one virtual machine.
 pub const VCPUS_MAX: u32 = 64;
-/// The most virtual CPUs of all virtual machines together, each as often as [`El2::vcpu_weight`] says: what EL2 keeps of one
+/// The most vCPUs of all virtual machines together, each as often as [`El2::vcpu_weight`] says: what EL2 keeps of one
 /// takes up to 4 KiB of its heap, of 1 MiB in all.
 pub const VCPUS_IN_ALL: u32 = 192;
 /// The least memory of a virtual machine, in bytes.
@@ -109,7 +109,7 @@ impl OnReboot {
 }
 
 impl El2 {
-    /// How often a virtual CPU counts among all ([`VCPUS_IN_ALL`]): one with an EL2 has twice as much to keep.
+    /// How often a vCPU counts among all ([`VCPUS_IN_ALL`]): one with an EL2 has twice as much to keep.
     pub fn vcpu_weight(self) -> u32 {
         if self == Self::None { 1 } else { 2 }
     }
@@ -138,7 +138,7 @@ pub enum VmError {
     NameLength(usize),
     /// The name holds a character that it must not; carries the first such.
     NameCharacter(char),
-    /// No virtual CPU, or more than [`VCPUS_MAX`].
+    /// No vCPU, or more than [`VCPUS_MAX`].
     Vcpus(u32),
     /// Memory in bytes outside [`MEMORY_MIN`]..=[`MEMORY_MAX`].
     MemorySize(u64),
@@ -160,7 +160,7 @@ impl fmt::Display for VmError {
             Self::NameCharacter(c) => {
                 write!(f, "{c:?} cannot stand in a name; use a-z, 0-9 and '-'")
             }
-            Self::Vcpus(n) => write!(f, "{n} virtual CPUs are not possible; give 1 to {VCPUS_MAX}"),
+            Self::Vcpus(n) => write!(f, "{n} vCPUs are not possible; give 1 to {VCPUS_MAX}"),
             Self::MemorySize(n) => {
                 write!(f, "{n} bytes of memory are not possible; give {}M to {}G", MEMORY_MIN >> 20, MEMORY_MAX >> 30)
             }
@@ -199,7 +199,7 @@ pub fn check_name(name: &str) -> Result<(), VmError> {
     }
 }
 
-/// Accepts 1 to [`VCPUS_MAX`] virtual CPUs.
+/// Accepts 1 to [`VCPUS_MAX`] vCPUs.
 ///
 /// # Errors
 /// The number itself.

@@ -26,7 +26,7 @@ pub use error::WriteError;
 pub struct VmSpec<'a> {
     /// `[a-z0-9-]{1,31}`, unique in the image.
     pub name: &'a str,
-    /// Virtual CPUs, 1 to [`VCPUS_MAX`](crate::VCPUS_MAX).
+    /// vCPUs, 1 to [`VCPUS_MAX`](crate::VCPUS_MAX).
     pub vcpus: u32,
     /// Memory in bytes, a multiple of 64 KiB.
     pub memory: u64,

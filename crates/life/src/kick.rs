@@ -1,8 +1,8 @@
-//! What makes a virtual CPU look at its interrupts.
+//! What makes a vCPU look at its interrupts.
 
 use crate::sync::{AtomicBool, Ordering};
 
-/// Whether a virtual CPU is to look at its interrupts. Whoever changes them kicks it; its own physical CPU takes the kick
+/// Whether a vCPU is to look at its interrupts. Whoever changes them kicks it; its own physical CPU takes the kick
 /// when it loads it or is told, and then looks. One that is kicked does not wait.
 ///
 /// ```

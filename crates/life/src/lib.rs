@@ -1,17 +1,17 @@
-//! The life of virtual machines and of their virtual CPUs, and whose turn it is on a physical one: as logic, with
-//! nothing but atomics and a lock.
+//! The life of virtual machines and of their vCPUs, and which of these has a physical CPU's time slice: as logic,
+//! with nothing but atomics and a lock.
 //!
 //! # The machine
 //! A virtual machine is built, running, stopping, resting or gone ([`Phase`]). Whoever stops it makes it stopping and
 //! tells the physical CPUs of all its virtual ones. Each of those lets its own leave. The last to leave puts it to rest,
-//! and tells the physical CPU of its first virtual CPU, its *home*. The home makes it ready in steps, in that virtual
-//! CPU's turns, and begins its next life, or ends it.
+//! and tells the physical CPU of its first vCPU, its *home*. The home makes it ready in steps, in that vCPU's
+//! time slices, and begins its next life, or ends it.
 //!
-//! A virtual CPU is off, ready, running, idle, waiting or has left ([`Stand`]). It belongs to one physical CPU for ever,
+//! A vCPU is off, ready, running, idle, waiting or has left ([`Stand`]). It belongs to one physical CPU for ever,
 //! which alone moves it, with one exception: whoever runs in the same virtual machine may switch it on while it is off.
 //!
 //! # What holds
-//! - A virtual CPU leaves once a life, and its registers are out of the hardware and given up before it counts as having
+//! - A vCPU leaves once a life, and its registers are out of the hardware and given up before it counts as having
 //!   left ([`Lives::leave`]).
 //! - A life begins when all have left the one before ([`Lives::begin`]). So none of an old life runs in a new one, and
 //!   nothing of a virtual machine is loaded anywhere while it is made ready.
@@ -32,14 +32,14 @@ extern crate alloc;
 mod kick;
 mod lives;
 mod outcome;
+mod sched;
 mod seat;
 mod sync;
-mod turns;
 mod word;
 
 pub use kick::Kick;
 pub use lives::{Leaving, Lives, MAX_VCPUS};
 pub use outcome::Outcome;
+pub use sched::{Cpu, Member, schedule, switch_off};
 pub use seat::Stand;
-pub use turns::{Cpu, Member, schedule, switch_off};
 pub use word::Phase;

@@ -7,10 +7,10 @@ use crate::sync::{AtomicU64, Ordering};
 use crate::word::Word;
 use crate::{Outcome, Phase};
 
-/// Most virtual CPUs of a virtual machine.
+/// Most vCPUs of a virtual machine.
 pub const MAX_VCPUS: usize = 64;
 
-/// What came of a virtual CPU that was asked to leave.
+/// What came of a vCPU that was asked to leave.
 #[must_use = "who is told of the last one begins the next life"]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Leaving {
@@ -22,7 +22,7 @@ pub enum Leaving {
     Last,
 }
 
-/// The lives of one virtual machine whose virtual CPUs have registers `S`. An index names a virtual CPU, and there is
+/// The lives of one virtual machine whose vCPUs have registers `S`. An index names a vCPU, and there is
 /// such a one: callers have it from the virtual machine itself.
 ///
 /// ```
@@ -43,14 +43,14 @@ pub struct Lives<S> {
 }
 
 impl<S> Lives<S> {
-    /// Of a virtual machine that is built, with this many virtual CPUs.
+    /// Of a virtual machine that is built, with this many vCPUs.
     ///
     /// # Panics
     /// If there are none, or more than [`MAX_VCPUS`].
     pub fn new(vcpus: usize) -> Self {
         assert!(
             (1..=MAX_VCPUS).contains(&vcpus),
-            "{vcpus} virtual CPUs are none, or too many"
+            "{vcpus} vCPUs are none, or too many"
         );
         Self {
             word: AtomicU64::new(Word::BUILT.to_bits()),
@@ -110,7 +110,7 @@ impl<S> Lives<S> {
         (word.phase == Phase::Resting).then_some(word.outcome)
     }
 
-    /// What virtual CPU `n` wants.
+    /// What vCPU `n` wants.
     #[inline]
     pub fn stand(&self, n: usize) -> Stand {
         self.seats[n].stand()
@@ -121,7 +121,7 @@ impl<S> Lives<S> {
         self.step(Word::open).is_some()
     }
 
-    /// A life begins, with the first virtual CPU ready and the others off. The home alone calls this, when it has made the
+    /// A life begins, with the first vCPU ready and the others off. The home alone calls this, when it has made the
     /// virtual machine ready.
     pub fn begin(&self, first: S) -> bool {
         if self.phase() != Phase::Resting {
@@ -145,13 +145,13 @@ impl<S> Lives<S> {
         self.step(|word| word.stop(outcome)).is_some()
     }
 
-    /// Switches virtual CPU `n` on with `state`, unless it is not off or its virtual machine is stopping; then its
+    /// Switches vCPU `n` on with `state`, unless it is not off or its virtual machine is stopping; then its
     /// physical CPU must be told. Who runs in the same life calls this.
     pub fn on(&self, n: usize, state: S) -> bool {
         self.seats[n].on(state, || self.step(Word::on).is_some())
     }
 
-    /// Virtual CPU `n`, which ran, is off: its registers are in no hardware and given up. Returns whether it was the last
+    /// vCPU `n`, which ran, is off: its registers are in no hardware and given up. Returns whether it was the last
     /// one that was on, so that its virtual machine has stopped. Its own physical CPU calls this.
     pub fn off(&self, n: usize) -> bool {
         self.seats[n].off();
@@ -159,27 +159,27 @@ impl<S> Lives<S> {
             .is_some_and(|word| word.outcome == Outcome::Idle && word.on == 0)
     }
 
-    /// The registers of virtual CPU `n` to be loaded, if it is ready. Its own physical CPU calls this.
+    /// The registers of vCPU `n` to be loaded, if it is ready. Its own physical CPU calls this.
     pub fn load(&self, n: usize) -> Option<S> {
         self.seats[n].load()
     }
 
-    /// Virtual CPU `n` is in the hardware no longer, and parked with `state`. Its own physical CPU calls this.
+    /// vCPU `n` is in the hardware no longer, and parked with `state`. Its own physical CPU calls this.
     pub fn park(&self, n: usize, state: S) {
         self.seats[n].park(state);
     }
 
-    /// Virtual CPU `n`, which is loaded, waits. Its own physical CPU calls this.
+    /// vCPU `n`, which is loaded, waits. Its own physical CPU calls this.
     pub fn wait(&self, n: usize) {
         self.seats[n].wait();
     }
 
-    /// Virtual CPU `n` waits no longer. Its own physical CPU calls this.
+    /// vCPU `n` waits no longer. Its own physical CPU calls this.
     pub fn wake(&self, n: usize) {
         self.seats[n].wake();
     }
 
-    /// Whether virtual CPU `n` has to leave. When it has to, it has to until its own physical CPU, which asks, lets it.
+    /// Whether vCPU `n` has to leave. When it has to, it has to until its own physical CPU, which asks, lets it.
     #[inline]
     pub fn must_leave(&self, n: usize) -> bool {
         // In this order: who has not left keeps its virtual machine from resting, so what it says of a stop is of this
@@ -187,7 +187,7 @@ impl<S> Lives<S> {
         self.stand(n) != Stand::Left && self.phase() == Phase::Stopping
     }
 
-    /// Lets virtual CPU `n` leave, if it has to and is not loaded; its registers go to `give_up` before it counts. Its own
+    /// Lets vCPU `n` leave, if it has to and is not loaded; its registers go to `give_up` before it counts. Its own
     /// physical CPU calls this.
     pub fn leave(&self, n: usize, give_up: impl FnOnce(S)) -> Leaving {
         if self.stand(n).is_loaded() || !self.must_leave(n) {

@@ -12,7 +12,7 @@ pub enum Outcome {
     Off,
     /// The guest asked for a reset, which its description or the tool turned into a stop.
     Reset,
-    /// All its virtual CPUs were switched off, so nothing could ever happen again.
+    /// All its vCPUs were switched off, so nothing could ever happen again.
     Idle,
     /// The hypervisor could not go on with it.
     Failed,

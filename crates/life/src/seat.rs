@@ -1,8 +1,8 @@
-//! One virtual CPU: what it wants of its physical one, and its registers while it is not loaded.
+//! One vCPU: what it wants of its physical one, and its registers while it is not loaded.
 
 use crate::sync::{AtomicU8, Mutex, Ordering};
 
-/// What a virtual CPU wants of its physical one, and where its registers are.
+/// What a vCPU wants of its physical one, and where its registers are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Stand {
@@ -48,7 +48,7 @@ impl Stand {
     }
 }
 
-/// The place of a virtual CPU with registers `S`. `stand` and `parked` are written by its physical CPU alone, but for
+/// The place of a vCPU with registers `S`. `stand` and `parked` are written by its physical CPU alone, but for
 /// the power-on of one that is off, under the lock, and the begin of a life, when nobody else has business here.
 pub(crate) struct Seat<S> {
     stand: AtomicU8,

@@ -10,7 +10,7 @@ pub enum Phase {
     Built,
     /// It lives.
     Running,
-    /// It has been stopped; its virtual CPUs leave, each by its own physical CPU.
+    /// It has been stopped; its vCPUs leave, each by its own physical CPU.
     Stopping,
     /// All have left, and nothing of it is loaded anywhere: it is made ready for a life, or will end.
     Resting,
@@ -24,7 +24,7 @@ pub(crate) struct Word {
     pub(crate) phase: Phase,
     /// Why the last life ends or has ended; `Running` while none has.
     pub(crate) outcome: Outcome,
-    /// How many virtual CPUs have left this life.
+    /// How many vCPUs have left this life.
     pub(crate) left: u8,
     /// How many are on, or were when it was stopped.
     pub(crate) on: u8,
@@ -93,7 +93,7 @@ impl Word {
         })
     }
 
-    /// One more virtual CPU is on.
+    /// One more vCPU is on.
     pub(crate) fn on(self) -> Option<Self> {
         (self.phase == Phase::Running).then_some(Self {
             on: self.on + 1,

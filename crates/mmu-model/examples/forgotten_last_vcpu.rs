@@ -1,5 +1,5 @@
-//! Two virtual CPUs of one virtual machine take turns on a CPU. Both may use one ASID for different tables of stage 1, and the
-//! TLB does not tell virtual CPUs apart.
+//! Two vCPUs of one virtual machine take turns on a CPU. Both may use one ASID for different tables of stage 1, and the
+//! TLB does not tell vCPUs apart.
 //!
 //! `cargo run --example forgotten_last_vcpu`
 

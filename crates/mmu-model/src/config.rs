@@ -99,7 +99,7 @@ impl BitOr for Features {
 /// What the model takes the guests' stage 1 to be.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Stage1 {
-    /// Anything: two virtual CPUs may use one ASID for different tables. That entries of one are left when another
+    /// Anything: two vCPUs may use one ASID for different tables. That entries of one are left when another
     /// enters is a violation at the entry.
     #[default]
     Unknown,

@@ -2,7 +2,7 @@
 
 use crate::config::{CpuSet, Space};
 
-/// A virtual CPU as it enters: what the TLBs of its stage 1 are tagged with.
+/// A vCPU as it enters: what the TLBs of its stage 1 are tagged with.
 ///
 /// ```
 /// use droste_mmu_model::Vcpu;
@@ -20,7 +20,7 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
-    /// A virtual CPU with stage 1 off.
+    /// A vCPU with stage 1 off.
     pub const fn new(number: u32) -> Self {
         Self {
             number,

@@ -1,4 +1,4 @@
-//! Entering and leaving guests: which table a CPU walks, under which VMID, for which virtual CPU.
+//! Entering and leaving guests: which table a CPU walks, under which VMID, for which vCPU.
 
 use droste_arm64::Va;
 
@@ -21,7 +21,7 @@ pub(crate) struct LoadedContext {
     vmid: u16,
 }
 
-/// In place of a step: the virtual CPU is inside, its entries are being made.
+/// In place of a step: the vCPU is inside, its entries are being made.
 const INSIDE: u64 = u64::MAX;
 
 impl Model {
@@ -173,7 +173,7 @@ impl Model {
         self.report(cpu, rule, None, Some(vmid), None);
     }
 
-    /// A virtual CPU begins to leave stage-1 and combined entries; those of another must be gone.
+    /// A vCPU begins to leave stage-1 and combined entries; those of another must be gone.
     fn leave_residue(&mut self, cpu: usize, number: usize, vcpu: Vcpu) {
         let tag = &self.tags[number];
         let other = tag

@@ -68,7 +68,7 @@
 //!   to it were gone already (from those it could be made again); VMALLS12E1 and ALLE1 take both;
 //! - then the CPU that issued it executes a DSB that waits for it.
 //!
-//! Everything else is kept just as lazily: which CPUs may hold anything of a VMID and a root, which virtual CPUs left
+//! Everything else is kept just as lazily: which CPUs may hold anything of a VMID and a root, which vCPUs left
 //! stage-1 entries where, which writes are not visible yet.
 //!
 //! # What is exact, and what is more hostile than hardware

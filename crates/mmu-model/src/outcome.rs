@@ -82,7 +82,7 @@ pub enum Source {
         /// The step that changed it.
         changed: u64,
     },
-    /// An entry that another virtual CPU left.
+    /// An entry that another vCPU left.
     OtherVcpu {
         /// The other's number.
         vcpu: u32,

@@ -63,7 +63,7 @@ impl Spaces {
         }
     }
 
-    /// Where a virtual CPU's own stage 1 leads.
+    /// Where a vCPU's own stage 1 leads.
     pub(crate) fn translate(&self, vcpu: &Vcpu, va: Va) -> Option<Ipa> {
         self.entry(vcpu.space, va).map(|entry| entry.at(va))
     }
@@ -76,10 +76,10 @@ impl Stage1Entry {
     }
 }
 
-/// Which virtual CPUs have completed an invalidation of an entry, and may rely on it.
+/// Which vCPUs have completed an invalidation of an entry, and may rely on it.
 #[derive(Clone, Debug, Default)]
 struct Promise {
-    /// The CPU whose DSB completes it, the virtual CPU, and whether it is for all of them.
+    /// The CPU whose DSB completes it, the vCPU, and whether it is for all of them.
     issued: Vec<(usize, u32, Reach)>,
     to: Vec<u32>,
     to_all: Option<()>,
@@ -177,7 +177,7 @@ impl Stage1Ghost {
     }
 
     /// Completes on `reached` what `cpu` issued. A DSB that reaches one CPU only keeps promises to its own
-    /// virtual CPU.
+    /// vCPU.
     pub(crate) fn complete(&mut self, cpu: usize, reached: CpuSet) {
         for &(issuer, cpus) in &self.issued {
             if issuer == cpu {
@@ -205,12 +205,12 @@ impl Stage1Ghost {
         self.holders != 0
     }
 
-    /// Whether the guest has completed its invalidation, and this virtual CPU may rely on it.
+    /// Whether the guest has completed its invalidation, and this vCPU may rely on it.
     pub(crate) fn is_promised(&self, vcpu: &Vcpu) -> bool {
         self.promise.to_all.is_some() || self.promise.to.contains(&vcpu.number)
     }
 
-    /// Where it leads a virtual CPU on this CPU.
+    /// Where it leads a vCPU on this CPU.
     pub(crate) fn leads(&self, vcpu: &Vcpu, cpu: CpuSet, va: Va) -> Option<Ipa> {
         let matches = self.entry.tagging == Tagging::Global || self.asid == vcpu.asid;
         (vcpu.space == Some(self.space)

@@ -84,7 +84,7 @@ pub(crate) fn covering(walks: &[CachedWalk], ghost: &Ghost) -> CpuSet {
         .fold(0, |cpus, walk| cpus | walk.holders)
 }
 
-/// Stage-1 and combined entries that a virtual CPU may have left on a CPU.
+/// Stage-1 and combined entries that a vCPU may have left on a CPU.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Residue {
     pub(crate) cpu: usize,
@@ -203,7 +203,7 @@ impl Tag {
 }
 
 impl Residue {
-    /// Where an entry that another virtual CPU left leads, if this one could use it.
+    /// Where an entry that another vCPU left leads, if this one could use it.
     pub(crate) fn leads(&self, spaces: &Spaces, vcpu: &Vcpu, va: Va) -> Option<Ipa> {
         if self.vcpu == vcpu.number {
             return None;
@@ -215,7 +215,7 @@ impl Residue {
 }
 
 impl Tag {
-    /// A stage-1 entry of `space` has changed: it is left wherever a virtual CPU ran in that space.
+    /// A stage-1 entry of `space` has changed: it is left wherever a vCPU ran in that space.
     pub(crate) fn bury_stage1(&mut self, space: Space, va: Va, entry: Stage1Entry, step: u64) {
         for residue in self
             .residues

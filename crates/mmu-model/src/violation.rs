@@ -81,9 +81,9 @@ pub enum Rule {
     VmidReused,
     /// One VMID is used with two values of VTCR_EL2.
     VtcrDiffers,
-    /// Entries of another virtual CPU are left where this one runs.
+    /// Entries of another vCPU are left where this one runs.
     OtherVcpu,
-    /// An invalidation that a guest has completed did not reach entries of its virtual CPU.
+    /// An invalidation that a guest has completed did not reach entries of its vCPU.
     GuestInvalidationLost,
     /// The table permits, or leads to, something other than the driver says.
     WrongTranslation,
@@ -123,7 +123,7 @@ impl fmt::Display for Rule {
             ),
             Self::VmidReused => f.write_str("a VMID means two tables at once"),
             Self::VtcrDiffers => f.write_str("a VMID is used with two values of VTCR_EL2"),
-            Self::OtherVcpu => f.write_str("entries of another virtual CPU can be used"),
+            Self::OtherVcpu => f.write_str("entries of another vCPU can be used"),
             Self::GuestInvalidationLost => {
                 f.write_str("a guest's own invalidation did not reach its entries on this CPU")
             }
@@ -169,7 +169,7 @@ pub struct Violation {
     pub rule: Rule,
     /// The step that broke it; steps count from 1.
     pub step: u64,
-    /// The step that set it up: the one that changed the entry, or ran the other virtual CPU.
+    /// The step that set it up: the one that changed the entry, or ran the other vCPU.
     pub earlier: Option<u64>,
     /// The CPU that made the step.
     pub cpu: usize,

@@ -1,7 +1,7 @@
-//! What the guest of one virtual CPU runs under, from one change of worlds to the next.
+//! What the guest of one vCPU runs under, from one change of worlds to the next.
 //!
 //! At each change L1's registers say which context its guest runs under. Mostly they say what they said the last time, and
-//! the virtual CPU holds that context still. Then it stays: no key is made, no pool is asked, and how L1's table is read
+//! the vCPU holds that context still. Then it stays: no key is made, no pool is asked, and how L1's table is read
 //! stays known. What is compared are the registers whole: a bit that means nothing to stage 2 costs a look at the pools
 //! and no more.
 
@@ -9,7 +9,7 @@ use crate::pool::{Held, Place};
 use crate::{Advertised, StageTwo, StageTwoRegisters, Walker};
 use droste_arm64::{Vtcr, Vttbr};
 
-/// The context of a virtual CPU's guest, kept until another is asked for, and the registers that asked for it.
+/// The context of a vCPU's guest, kept until another is asked for, and the registers that asked for it.
 ///
 /// ```
 /// use droste_arm64::{hcr, IdRegisters, IpaBits, Vtcr, Vttbr};

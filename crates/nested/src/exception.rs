@@ -79,7 +79,7 @@ pub(crate) mod pstate {
     pub(crate) const NZCV: u64 = 0xf << 28;
 }
 
-/// The bits of PSTATE that a virtual CPU has.
+/// The bits of PSTATE that a vCPU has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PstateBits(u64);
 

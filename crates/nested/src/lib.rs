@@ -13,8 +13,8 @@
 //! - [`compose`](mod@compose) says what a shadow entry may be.
 //! - [`fault`] says whose a fault of L2 is.
 //! - [`tlbi`] says what an invalidation by L1 asks for.
-//! - [`pool`] says which contexts of L2 there are, [`Current`] whether a virtual CPU's stays. [`shadow`] fills and empties
-//!   one, and [`reverse`] leads from memory of L1 to the shadows that have it.
+//! - [`pool`] says which contexts of L2 there are, [`Current`] whether a vCPU's stays. [`shadow`] fills and empties
+//!   one, and [`reverse_map`] leads from memory of L1 to the shadows that have it.
 //!
 //! ```
 //! # use std::{cell::RefCell, collections::HashMap};
@@ -23,7 +23,7 @@
 //! use droste_arm64::{hcr, Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, Vtcr, Vttbr};
 //! use droste_mmu_model::{Config, Cpu, Model};
 //! use droste_nested::pool::{Entry, Grant};
-//! use droste_nested::reverse::{Owner, Record};
+//! use droste_nested::reverse_map::{Owner, Record};
 //! use droste_nested::*;
 //! use droste_stage2::*;
 //! # struct Pages(Vec<Pa>);
@@ -60,9 +60,9 @@
 //! slots.add(Slot::new(Ipa(0x4000_0000), Pa(0x9000_0000), 0x100_0000, Attributes::RAM))?;
 //! let mut canonical = Table::new(&cpu, Pa(0x8000_0000), geometry, &ids)?;
 //! let of_l1 = Context::<4>::new(&mut canonical);
-//! let users = Users { vmids: &VMIDS, contexts: &[&of_l1] };
+//! let contexts = Contexts { vmids: &VMIDS, all: &[&of_l1] };
 //! let all = Mapping::new(Ipa(0x4000_0000), Pa(0x9000_0000), 0x100_0000, Attributes::RAM);
-//! canonical.exclusive(&cpu, &mut pages, &users).map(&all)?;
+//! canonical.exclusive(&cpu, &mut pages, &contexts).map(&all)?;
 //!
 //! // L1 made a table for L2 with a block of 1 GiB, and enters it.
 //! let memory = Memory(RefCell::new([(0x4000_0000, 0x4000_07fd)].into()));
@@ -74,7 +74,7 @@
 //! let mut contexts = Pool::new(vec![Entry::UNUSED; 8]);
 //! let Some(Grant::New(place)) = contexts.acquire(Key::new(&registers, &advertised)) else { unreachable!() };
 //! let mut shadow = Shadow::<4>::new(&cpu, Pa(0x8000_2000), geometry, &ids, walker.format())?;
-//! let mut reverse = Reverse::new(vec![Record::UNUSED; 64], vec![Owner::UNUSED; 8]);
+//! let mut reverse_map = ReverseMap::new(vec![Record::UNUSED; 64], vec![Owner::UNUSED; 8]);
 //! let changes = Changes::new();
 //!
 //! // L2 stores to 0x12_3456 and faults. L1's table has it, and so has the canonical one: the shadow is to blame.
@@ -88,7 +88,7 @@
 //! let look = |at: L1Ipa| CanonicalLeaf::new(canonical.walk(&cpu, at.ipa()), geometry);
 //! let permitted = || shadow.permits(&cpu, abort.ipa);
 //! let Some(Verdict::Fill { fault, composed }) = l1.judge(&abort, permitted, look) else { unreachable!() };
-//! reverse.insert(place, &composed);
+//! reverse_map.insert(place, &composed);
 //! let mut host = Host { machine: &cpu, supply: &mut pages, vmids: &VMIDS };
 //! assert_eq!(shadow.fill(&mut host, (ticket, &changes), &fault, &composed)?, Filled::Mapped);
 //! let is_mapped = |shadow: &Shadow<4>, ipa| matches!(shadow.table().walk(&cpu, ipa), Walk::Leaf { .. });
@@ -135,7 +135,7 @@ pub mod id;
 mod memory;
 pub mod pool;
 pub mod registers;
-pub mod reverse;
+pub mod reverse_map;
 pub mod shadow;
 pub mod tlbi;
 pub mod walk;
@@ -151,7 +151,7 @@ pub use memory::{Exchange, ExternalAbort, GuestMemory};
 #[doc(inline)]
 pub use pool::{Grant, Held, Key, Place, Pool};
 #[doc(inline)]
-pub use reverse::{Concerned, Reverse};
+pub use reverse_map::{Concerned, ReverseMap};
 #[doc(inline)]
 pub use shadow::{Ahead, Changes, Filled, Host, Shadow, Ticket};
 #[doc(inline)]

@@ -19,7 +19,7 @@ pub enum Exchange {
 /// Memory of L1 by the address that L1 gives it, for the walk of its stage-2 tables.
 ///
 /// Each access is single-copy atomic, of 64 bits, at a multiple of 8 bytes. Values are what a little-endian load or
-/// store has in its register, whatever the byte order of L1's tables. L1's virtual CPUs run meanwhile: two reads of one
+/// store has in its register, whatever the byte order of L1's tables. L1's vCPUs run meanwhile: two reads of one
 /// address may differ. A write is a store of L1's to whoever logs those.
 pub trait GuestMemory {
     /// Reads a descriptor.

@@ -5,8 +5,8 @@
 //! each behind a lock of its own. So a context never moves, and the pool's lock is held for a lookup alone.
 //!
 //! Rules:
-//! - What a virtual CPU uses is not taken from under it: a place counts its users, and only idle ones are reused. A
-//!   quota of at least the number of virtual CPUs therefore never runs out.
+//! - What a vCPU uses is not taken from under it: a place counts its users, and only idle ones are reused. A
+//!   quota of at least the number of vCPUs therefore never runs out.
 //! - Of the idle ones, the least recently used goes first, found at once.
 //! - Memory follows use: a place that was never granted has no table yet.
 //!
@@ -33,7 +33,7 @@ pub struct Key {
 const CNP: u64 = 1;
 
 /// What else says how a table is read: SCTLR_EL2.EE, in which order its bytes are; HCR_EL2.FWB, where that is shown,
-/// what its memory types mean; and HCR_EL2.PTW, where stage-1 walks may not go. One virtual CPU's are not another's.
+/// what its memory types mean; and HCR_EL2.PTW, where stage-1 walks may not go. One vCPU's are not another's.
 #[inline]
 fn controls(registers: &StageTwoRegisters, advertised: &Advertised) -> u64 {
     let fwb = if advertised.ids.has_fwb() {
@@ -97,7 +97,7 @@ pub enum Grant {
     /// A place that nobody had: the context is to be made.
     New(Place),
     /// A place that another one had. Its shadow is to be [cleared](crate::Shadow::clear) and forgotten by the
-    /// [reverse map](crate::Reverse::forget) first, or its context of the canonical table retired.
+    /// [reverse map](crate::ReverseMap::forget) first, or its context of the canonical table retired.
     Reused {
         /// The place.
         place: Place,

@@ -7,7 +7,7 @@
 //! # Protocol of a fill
 //! 1. Take a [`Ticket`], under the shadow's lock for reading.
 //! 2. Without that lock, [judge](crate::L1::judge) the fault: walk L1's table, look at the canonical one.
-//! 3. [Insert](crate::Reverse::insert) the region into the reverse map.
+//! 3. [Insert](crate::ReverseMap::insert) the region into the reverse map.
 //! 4. [`Shadow::fill_hole`] and, where that is not enough, [`Shadow::fill`], under the shadow's lock for writing. If L1 invalidated or L0 changed memory since the ticket,
 //!    what was found may be stale, and L2 tries again.
 //!
@@ -30,8 +30,8 @@ use core::borrow::Borrow;
 use droste_arm64::desc::{Format, S2ap};
 use droste_arm64::{IdRegisters, Ipa, Pa};
 use droste_stage2::{
-    Attributes, Cause, Context, Error, Fault, Geometry, Hole, Machine, Mapping, Memory, Owed,
-    PageCache, PageSupply, Table, Trees, Users, VmidAllocator, Walk,
+    Attributes, Cause, Context, Contexts, Error, Fault, Geometry, Hole, Machine, Mapping, Memory,
+    Owed, PageCache, PageSupply, Table, Trees, VmidAllocator, Walk,
 };
 
 use crate::L2Ipa;
@@ -322,7 +322,7 @@ impl<const CPUS: usize, C: Borrow<Context<CPUS>>> Shadow<CPUS, C> {
         self.is_empty() || self.taken == Some(*range)
     }
 
-    /// Takes what the shadow has of a region that the [reverse map](crate::Reverse::take) names.
+    /// Takes what the shadow has of a region that the [reverse map](crate::ReverseMap::take) names.
     ///
     /// # Errors
     /// As [`invalidate`](Self::invalidate).
@@ -335,7 +335,7 @@ impl<const CPUS: usize, C: Borrow<Context<CPUS>>> Shadow<CPUS, C> {
         self.take(host, ipa, ipa.0.saturating_add(bytes), 1)
     }
 
-    /// Takes the permission to write from a region that the [reverse map](crate::Reverse::visit) names: the next store
+    /// Takes the permission to write from a region that the [reverse map](crate::ReverseMap::visit) names: the next store
     /// faults, and is noted in the canonical table.
     ///
     /// Hardware that manages dirty state does not note it here either, where it would be lost: see
@@ -353,7 +353,7 @@ impl<const CPUS: usize, C: Borrow<Context<CPUS>>> Shadow<CPUS, C> {
         settle(owed, host, self.context.borrow())
     }
 
-    /// Clears the access flags of a region that the [reverse map](crate::Reverse::visit) names, and says how many were
+    /// Clears the access flags of a region that the [reverse map](crate::ReverseMap::visit) names, and says how many were
     /// set. L2's use of its memory is L1's.
     ///
     /// # Errors
@@ -466,11 +466,11 @@ fn settle<M: Machine, S: PageSupply, const CPUS: usize>(
     host: &mut Host<'_, M, S, CPUS>,
     context: &Context<CPUS>,
 ) -> Result<(), Error> {
-    let users = Users {
+    let contexts = Contexts {
         vmids: host.vmids,
-        contexts: &[context],
+        all: &[context],
     };
-    owed.discharge(host.machine, host.supply, &users)
+    owed.discharge(host.machine, host.supply, &contexts)
 }
 
 /// How much one fill maps of Write-Back memory: anything, where mapping costs no cleaning of caches.

@@ -1,10 +1,10 @@
-//! The timer of a physical CPU: the time slice of the virtual CPU that runs, and what else it is set for.
+//! The timer of a physical CPU: the time slice of the vCPU that runs, and what else it is set for.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// A deadline that is none.
 const NEVER: u64 = u64::MAX;
-/// How long a virtual CPU runs while others want its CPU, milliseconds. So long may one spin for a lock whose holder
+/// How long a vCPU runs while others want its CPU, milliseconds. So long may one spin for a lock whose holder
 /// waits for its slice, where WFE does not trap: QEMU's never does.
 pub const SLICE_MS: u64 = 2;
 
@@ -19,12 +19,14 @@ pub const SLICE_MS: u64 = 2;
 /// ```
 #[derive(Debug)]
 pub struct Alarm {
-    /// When the slice of the loaded virtual CPU ends.
+    /// When the slice of the loaded vCPU ends.
     slice_end: AtomicU64,
     /// When the scheduler wants the interrupt.
     due: AtomicU64,
-    /// When timers of the loaded virtual CPU want it, those that are not in the hardware.
+    /// When timers of the loaded vCPU want it, those that are not in the hardware.
     loaded_due: AtomicU64,
+    /// When the clock of one of its virtual machines wants it, loaded or not.
+    clock_due: AtomicU64,
 }
 
 impl Default for Alarm {
@@ -40,6 +42,7 @@ impl Alarm {
             slice_end: AtomicU64::new(0),
             due: AtomicU64::new(NEVER),
             loaded_due: AtomicU64::new(NEVER),
+            clock_due: AtomicU64::new(NEVER),
         }
     }
 
@@ -50,7 +53,7 @@ impl Alarm {
         self.slice_end.store(end, Ordering::Relaxed);
     }
 
-    /// The loaded virtual CPU would rather have another run.
+    /// The loaded vCPU would rather have another run.
     #[inline]
     pub fn end_slice(&self) {
         self.slice_end.store(0, Ordering::Relaxed);
@@ -83,7 +86,7 @@ impl Alarm {
         self.due.load(Ordering::Relaxed) <= now
     }
 
-    /// Timers of the loaded virtual CPU that are not in the hardware have this deadline. What the timer is to be set to, if
+    /// Timers of the loaded vCPU that are not in the hardware have this deadline. What the timer is to be set to, if
     /// that is another one than before.
     #[inline]
     pub fn load(&self, deadline: Option<u64>) -> Option<Option<u64>> {
@@ -95,14 +98,37 @@ impl Alarm {
         })
     }
 
-    /// No virtual CPU is loaded any more. The timer is set anew before another one is.
+    /// No vCPU is loaded any more. The timer is set anew before another one is.
     #[inline]
     pub fn unload(&self) {
         self.loaded_due.store(NEVER, Ordering::Relaxed);
     }
 
+    /// The clock of a virtual machine has its alarm at `deadline`. What the timer is to be set to, if that is another time
+    /// than before.
+    pub fn watch(&self, deadline: u64) -> Option<u64> {
+        if deadline >= self.clock_due.load(Ordering::Relaxed) {
+            return None;
+        }
+        let before = self.next();
+        self.clock_due.store(deadline, Ordering::Relaxed);
+        self.next().filter(|due| Some(*due) != before)
+    }
+
+    /// Whether a clock may have its alarm at `now`. If so, all of them are looked at, and watched anew.
+    #[inline]
+    pub fn take_watched(&self, now: impl FnOnce() -> u64) -> bool {
+        let due = self.clock_due.load(Ordering::Relaxed);
+        let is_due = due != NEVER && due <= now();
+        if is_due {
+            self.clock_due.store(NEVER, Ordering::Relaxed);
+        }
+        is_due
+    }
+
     fn next(&self) -> Option<u64> {
-        let dues = [&self.due, &self.loaded_due].map(|due| due.load(Ordering::Relaxed));
+        let dues =
+            [&self.due, &self.loaded_due, &self.clock_due].map(|due| due.load(Ordering::Relaxed));
         dues.into_iter().min().filter(|due| *due != NEVER)
     }
 }
@@ -160,6 +186,28 @@ mod tests {
         assert_eq!(alarm.set([9]), Some(9));
         assert_eq!(alarm.load(Some(4)), Some(Some(4)));
         assert!(!alarm.is_due(8) && alarm.is_due(9));
+    }
+
+    #[test]
+    fn a_clock_is_watched_whoever_runs_until_its_alarm_was_taken() {
+        for (wake, loaded, first, second) in [(3, NEVER, 5, 7), (9, 8, 7, 5), (NEVER, 6, 6, 6)] {
+            let alarm = Alarm::new();
+            let _ = alarm.load(Some(loaded));
+            let _ = alarm.set([wake]);
+            let before = wake.min(loaded);
+            let news = |due: u64, before: u64| (due < before).then_some(due);
+            assert_eq!(alarm.watch(first), news(first, before));
+            assert_eq!(alarm.watch(second), news(second, before.min(first)));
+            let due = first.min(second);
+            alarm.unload();
+            assert_eq!(alarm.set([]), Some(due), "nobody is loaded");
+            assert!(!alarm.take_watched(|| due - 1));
+            assert!(alarm.take_watched(|| due));
+            assert!(!alarm.take_watched(|| due), "once");
+            assert_eq!(alarm.set([]), None);
+        }
+        let never = || unreachable!("the time does not matter");
+        assert!(!Alarm::new().take_watched(never));
     }
 
     #[test]

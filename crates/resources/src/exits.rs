@@ -46,7 +46,7 @@ const EXITS: [(Exit, &str); 11] = [
     (Exit::Other, "other"),
 ];
 
-/// Exits of one virtual CPU by class. Written by its own physical CPU alone, read by any.
+/// Exits of one vCPU by class. Written by its own physical CPU alone, read by any.
 #[derive(Default, Debug)]
 pub struct Counters([AtomicU64; EXITS.len()]);
 
@@ -75,7 +75,7 @@ impl Counters {
 pub struct Exits([u64; EXITS.len()]);
 
 impl Exits {
-    /// What these virtual CPUs counted, together.
+    /// What these vCPUs counted, together.
     pub fn of<'a>(vcpus: impl Iterator<Item = &'a Counters>) -> Self {
         vcpus.fold(Self::default(), |mut sum, Counters(counters)| {
             for (count, counter) in sum.0.iter_mut().zip(counters) {

@@ -7,6 +7,7 @@
 //! | RAM | [`Ram`]: given out once, in pieces that are nobody else's |
 //! | a CPU's time | [`Alarm`]: when a time slice ends, and what its timer is set for. Whose slice it is decides `droste-life` |
 //! | lines of the log | [`Complaints`]: what a guest can make the hypervisor say, at a bounded rate |
+//! | randomness | [`Entropy`]: what each gets of it is nobody else's |
 //! | starts | [`Budget`]: how often a virtual machine may start anew |
 //!
 //! [`report`] tells what virtual machines did, to people and to the tool that started the machine.
@@ -23,6 +24,7 @@ mod alarm;
 mod budget;
 mod complaints;
 mod console;
+mod entropy;
 mod exits;
 mod ram;
 pub mod report;
@@ -31,5 +33,6 @@ pub use alarm::{Alarm, SLICE_MS};
 pub use budget::Budget;
 pub use complaints::{Complaint, Complaints};
 pub use console::{Console, Event, INPUT_BYTES, Interest, Uarts, plain};
+pub use entropy::Entropy;
 pub use exits::{Counters, Exit, Exits};
 pub use ram::Ram;

@@ -93,14 +93,14 @@ pub struct Stage2 {
     pub combined: u64,
     /// By VMID.
     pub by_vmid: u64,
-    /// Because virtual CPUs share a physical one.
+    /// Because vCPUs share a physical one.
     pub private: u64,
 }
 
 /// What a virtual machine's guests hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shadows {
-    /// Shadows that virtual CPUs run under, or were left under by EL1.
+    /// Shadows that vCPUs run under, or were left under by EL1.
     pub in_use: usize,
     /// Shadows that there are.
     pub count: usize,
@@ -122,7 +122,7 @@ impl Vm<'_> {
         ));
         line(format_args!(
             "{name}: stage 2: {} faults, {} table pages; TLB invalidations: {} by address, {} by range, {} combined, {} by \
-             VMID, {} between virtual CPUs",
+             VMID, {} between vCPUs",
             s.faults, s.table_pages, s.by_address, s.by_range, s.combined, s.by_vmid, s.private
         ));
         if let Some(shadows) = self.shadows {

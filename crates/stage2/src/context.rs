@@ -3,14 +3,14 @@
 //! A table can have several contexts. Where a guest's two translation regimes must not mix although they use the
 //! same stage-2 table (a guest hypervisor's own and its guest's, say), each has a context of its own.
 //!
-//! Rule: on one physical CPU, the entries that a VMID's last virtual CPU left are gone before another virtual CPU
+//! Rule: on one physical CPU, the entries that a VMID's last vCPU left are gone before another vCPU
 //! runs under it. The guest believes that each of its CPUs has a TLB of its own: two of them may use one ASID for
-//! different tables. The physical TLB tags entries by VMID and ASID, not by virtual CPU, so the context notes per
+//! different tables. The physical TLB tags entries by VMID and ASID, not by vCPU, so the context notes per
 //! physical CPU who ran last. That is a fact of the VMID, hence of the context and not of the virtual machine.
 //!
 //! The other half of the rule is HCR_EL2.FB. A guest's *local* invalidation must also reach the physical CPU that
-//! the virtual one left, whose note still names it: with FB set it is broadcast. A hypervisor that moves virtual
-//! CPUs sets FB, and BSU to Inner Shareable for the barriers that complete it.
+//! the virtual one left, whose note still names it: with FB set it is broadcast. A hypervisor that moves vCPUs
+//! sets FB, and BSU to Inner Shareable for the barriers that complete it.
 
 use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Baddr, Pa, Vttbr};
@@ -21,11 +21,11 @@ use crate::sync::{AtomicU64, Ordering};
 use crate::vmid::Tag;
 use crate::{Dsb, Ic, Machine, Table, VmidAllocator};
 
-/// A virtual CPU's number, unique among those that run under one context.
+/// A vCPU's number, unique among those that run under one context.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VcpuId(pub u32);
 
-/// No virtual CPU has this number.
+/// No vCPU has this number.
 const NOBODY: u64 = u64::MAX;
 
 /// The number of the next context. Not zero, whose mark is zero: a sum does not tell whether that is in it. No order of
@@ -94,21 +94,21 @@ impl<const CPUS: usize> Context<CPUS> {
         self.root
     }
 
-    /// How often entries of another virtual CPU had to go on some CPU.
+    /// How often entries of another vCPU had to go on some CPU.
     pub fn private_invalidations(&self) -> u64 {
         self.private_invalidations.load(Ordering::Relaxed)
     }
 
-    /// Loads the context on this CPU, number `cpu`, for a virtual CPU that is about to run, and returns what is in
+    /// Loads the context on this CPU, number `cpu`, for a vCPU that is about to run, and returns what is in
     /// VTTBR_EL2 now. The exception return into the guest is its context synchronization.
     ///
-    /// Called whenever this CPU is to run another context or another virtual CPU than the last time. Going back into
+    /// Called whenever this CPU is to run another context or another vCPU than the last time. Going back into
     /// the guest that it came from needs no call: through any number of rollovers the VMID stays the context's. Takes
     /// no lock while the VMID's generation is current. VTCR_EL2 of the virtual machine is loaded before: a root is
     /// never live under another machine's shape. The outgoing one is, for a moment at EL2, where nothing translates by it.
     ///
-    /// If another virtual CPU ran here last: `TLBI VMALLE1`, which takes stage-1 and combined entries of this VMID on
-    /// this CPU; those of stage 2 alone are the same for all. And `IC IALLU`: with its stage 1 off a virtual CPU may
+    /// If another vCPU ran here last: `TLBI VMALLE1`, which takes stage-1 and combined entries of this VMID on
+    /// this CPU; those of stage 2 alone are the same for all. And `IC IALLU`: with its stage 1 off a vCPU may
     /// fetch from the Point of Coherency into the instruction cache, where another one must not find it.
     ///
     /// # Panics
@@ -137,7 +137,7 @@ impl<const CPUS: usize> Context<CPUS> {
         vttbr
     }
 
-    /// Takes from this CPU what the previous virtual CPU left. VTTBR_EL2 is written but not yet synchronized.
+    /// Takes from this CPU what the previous vCPU left. VTTBR_EL2 is written but not yet synchronized.
     #[cold]
     fn invalidate_private<M: Machine>(&self, machine: &M) {
         self.private_invalidations.fetch_add(1, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 use droste_arm64::{Ipa, Level};
 
-use crate::{Attributes, Error, Machine, Mapping, PageSupply, Table, Users};
+use crate::{Attributes, Contexts, Error, Machine, Mapping, PageSupply, Table};
 
 /// A table that nobody else uses meanwhile, with all that its changes need. Each leaves nothing owed.
 ///
@@ -13,11 +13,11 @@ pub struct Exclusive<'a, M, S, const CPUS: usize> {
     table: &'a mut Table,
     machine: &'a M,
     supply: &'a mut S,
-    users: &'a Users<'a, CPUS>,
+    contexts: &'a Contexts<'a, CPUS>,
 }
 
 impl Table {
-    /// For changes in their short form. Pages come from `supply` and go back there; `users` names all contexts of the
+    /// For changes in their short form. Pages come from `supply` and go back there; `contexts` names all contexts of the
     /// table.
     ///
     /// ```
@@ -38,8 +38,8 @@ impl Table {
     /// # let geometry = Geometry::new(Granule::Kib4, IpaBits::new(39).unwrap(), &ids)?;
     /// # let mut table = Table::new(&cpu, Pa(0x8000_0000), geometry, &ids)?;
     /// # let context = Context::<4>::new(&mut table);
-    /// let users = Users { vmids: &VMIDS, contexts: &[&context] };
-    /// let mut t = table.exclusive(&cpu, &mut pool, &users);
+    /// let contexts = Contexts { vmids: &VMIDS, all: &[&context] };
+    /// let mut t = table.exclusive(&cpu, &mut pool, &contexts);
     /// let ram = Mapping::new(Ipa(0x4000_0000), Pa(0x10_0000_0000), 0x20_0000, Attributes::RAM);
     /// t.map(&ram)?;
     /// t.unmap(Ipa(0x4000_3000), 0x1000)?;
@@ -51,13 +51,13 @@ impl Table {
         &'a mut self,
         machine: &'a M,
         supply: &'a mut S,
-        users: &'a Users<'a, CPUS>,
+        contexts: &'a Contexts<'a, CPUS>,
     ) -> Exclusive<'a, M, S, CPUS> {
         Exclusive {
             table: self,
             machine,
             supply,
-            users,
+            contexts,
         }
     }
 }
@@ -69,7 +69,7 @@ impl<M: Machine, S: PageSupply, const CPUS: usize> Exclusive<'_, M, S, CPUS> {
     /// As there.
     pub fn map(&mut self, mapping: &Mapping) -> Result<(), Error> {
         let owed = self.table.map(self.machine, self.supply, mapping);
-        owed.discharge(self.machine, self.supply, self.users)
+        owed.discharge(self.machine, self.supply, self.contexts)
     }
 
     /// [`Table::unmap`].
@@ -78,7 +78,7 @@ impl<M: Machine, S: PageSupply, const CPUS: usize> Exclusive<'_, M, S, CPUS> {
     /// As there.
     pub fn unmap(&mut self, ipa: Ipa, bytes: u64) -> Result<(), Error> {
         let owed = self.table.unmap(self.machine, self.supply, ipa, bytes);
-        owed.discharge(self.machine, self.supply, self.users)
+        owed.discharge(self.machine, self.supply, self.contexts)
     }
 
     /// [`Table::split`].
@@ -87,7 +87,7 @@ impl<M: Machine, S: PageSupply, const CPUS: usize> Exclusive<'_, M, S, CPUS> {
     /// As there.
     pub fn split(&mut self, ipa: Ipa, bytes: u64, to: Level) -> Result<(), Error> {
         let owed = self.table.split(self.machine, self.supply, ipa, bytes, to);
-        owed.discharge(self.machine, self.supply, self.users)
+        owed.discharge(self.machine, self.supply, self.contexts)
     }
 
     /// [`Table::collapse`].
@@ -102,7 +102,7 @@ impl<M: Machine, S: PageSupply, const CPUS: usize> Exclusive<'_, M, S, CPUS> {
         attributes: Attributes,
     ) -> Result<(), Error> {
         let owed = (self.table).collapse(self.machine, ipa, bytes, largest, attributes);
-        owed.discharge(self.machine, self.supply, self.users)
+        owed.discharge(self.machine, self.supply, self.contexts)
     }
 
     /// [`Table::write_protect`].
@@ -111,7 +111,7 @@ impl<M: Machine, S: PageSupply, const CPUS: usize> Exclusive<'_, M, S, CPUS> {
     /// As there.
     pub fn write_protect(&mut self, ipa: Ipa, bytes: u64) -> Result<(), Error> {
         let owed = self.table.write_protect(self.machine, ipa, bytes);
-        owed.discharge(self.machine, self.supply, self.users)
+        owed.discharge(self.machine, self.supply, self.contexts)
     }
 
     /// [`Table::dirty`].
@@ -125,7 +125,7 @@ impl<M: Machine, S: PageSupply, const CPUS: usize> Exclusive<'_, M, S, CPUS> {
         report: impl FnMut(Ipa, u64),
     ) -> Result<(), Error> {
         let owed = self.table.dirty(self.machine, ipa, bytes, report);
-        owed.discharge(self.machine, self.supply, self.users)
+        owed.discharge(self.machine, self.supply, self.contexts)
     }
 
     /// [`Table::free`].
@@ -134,6 +134,6 @@ impl<M: Machine, S: PageSupply, const CPUS: usize> Exclusive<'_, M, S, CPUS> {
     /// None.
     pub fn free(&mut self) -> Result<(), Error> {
         let owed = self.table.free(self.machine);
-        owed.discharge(self.machine, self.supply, self.users)
+        owed.discharge(self.machine, self.supply, self.contexts)
     }
 }

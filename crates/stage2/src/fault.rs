@@ -18,7 +18,7 @@ use crate::invalidate::Debt;
 use crate::sizing::{MAX_CLEAN, Window};
 use crate::slots::{DirtyLog, Sequence, Slots};
 use crate::split::Change;
-use crate::{Access, Dsb, Error, Machine, PageCache, Table, Users};
+use crate::{Access, Contexts, Dsb, Error, Machine, PageCache, Table};
 
 mod proposal;
 mod syndrome;
@@ -125,7 +125,7 @@ impl Table {
         &self,
         machine: &M,
         pages: &mut PageCache,
-        users: &Users<'_, CPUS>,
+        contexts: &Contexts<'_, CPUS>,
         proposal: &Proposal,
         sequence: Sequence,
     ) -> Result<Outcome, Error> {
@@ -142,7 +142,7 @@ impl Table {
                     Attempt::Done(self.fill_hole(machine, pages, place, proposal)?)
                 }
                 _ if is_locked(raw) => Attempt::Done(Outcome::Retry),
-                _ => self.answer_by_leaf(machine, pages, users, (place, raw), proposal)?,
+                _ => self.answer_by_leaf(machine, pages, contexts, (place, raw), proposal)?,
             };
             if let Attempt::Done(outcome) = attempt {
                 if matches!(outcome, Outcome::Mapped | Outcome::Relaxed) {
@@ -221,7 +221,7 @@ impl Table {
         &self,
         machine: &M,
         pages: &mut PageCache,
-        users: &Users<'_, CPUS>,
+        contexts: &Contexts<'_, CPUS>,
         (place, raw): (Place, RawDescriptor),
         proposal: &Proposal,
     ) -> Result<Attempt, Error> {
@@ -243,7 +243,7 @@ impl Table {
         let is_execute = matches!(access, Access::Execute(_));
         let is_long = is_execute && maintenance.is_by_size() && unit.bytes() > MAX_CLEAN;
         if is_several && (is_logged || is_long || !is_within) {
-            return self.shrink(machine, pages, users, (place, raw));
+            return self.shrink(machine, pages, contexts, (place, raw));
         }
         if is_execute {
             maintenance.run(machine, slot.output(unit.start), unit.bytes());
@@ -316,7 +316,7 @@ impl Table {
         &self,
         machine: &M,
         pages: &mut PageCache,
-        users: &Users<'_, CPUS>,
+        contexts: &Contexts<'_, CPUS>,
         (place, raw): (Place, RawDescriptor),
     ) -> Result<Attempt, Error> {
         let mut debt = Debt::new();
@@ -330,7 +330,7 @@ impl Table {
             }
             change
         };
-        debt.settle(self, machine, users);
+        debt.settle(self, machine, contexts);
         Ok(match change {
             Change::Done => Attempt::Again,
             Change::Raced => Attempt::Done(Outcome::Retry),
@@ -346,13 +346,13 @@ pub fn handle<M: Machine, const CPUS: usize>(
     machine: &M,
     table: &Table,
     pages: &mut PageCache,
-    users: &Users<'_, CPUS>,
+    contexts: &Contexts<'_, CPUS>,
     slots: &Slots,
     fault: &Fault,
 ) -> Result<Outcome, Error> {
     match slots.resolve(fault) {
         Decision::Install(proposal) => {
-            table.install(machine, pages, users, &proposal, slots.sequence())
+            table.install(machine, pages, contexts, &proposal, slots.sequence())
         }
         Decision::Forget => {
             table.resolve_conflict(machine);

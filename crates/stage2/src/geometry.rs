@@ -224,6 +224,17 @@ impl Geometry {
         }
     }
 
+    /// How walks go down by this shape.
+    pub(crate) const fn steps(self) -> Steps {
+        Steps {
+            start: self.start,
+            shift: self.granule().entry_shift(self.start),
+            root_mask: self.root_entries() - 1,
+            bits: self.granule().index_bits(),
+            mask: self.granule().entries() - 1,
+        }
+    }
+
     /// Checks that a range is made of pages of the guest's address space.
     pub(crate) const fn check(self, ipa: Ipa, bytes: u64) -> Result<(), Error> {
         if bytes == 0 || (ipa.0 | bytes) & (self.page_bytes() - 1) != 0 {
@@ -246,6 +257,21 @@ impl Geometry {
             _ => Err(Error::OutsidePaSpace { pa, bytes }),
         }
     }
+}
+
+/// What a walk needs of a shape at each of its steps, worked out once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Steps {
+    /// The level of the root.
+    pub(crate) start: Level,
+    /// Address bits that an entry of the root leaves to resolve.
+    pub(crate) shift: u32,
+    /// The index into the root.
+    pub(crate) root_mask: u64,
+    /// Address bits that each further step resolves.
+    pub(crate) bits: u32,
+    /// The index into a table below the root.
+    pub(crate) mask: u64,
 }
 
 /// All that the hardware can do.

@@ -4,7 +4,7 @@
 //! entries of one operation at once:
 //!
 //! 1. The entries are invalid already, or changed in a way that needs no break. `DSB ISH`: every walker sees that.
-//! 2. For each context, under its VMID: the stage-2 entries by address, or by range where FEAT_TLBIRANGE exists;
+//! 2. For each context, under its VMID: the stage-2 entries by address, several by range where FEAT_TLBIRANGE exists;
 //!    `DSB ISH`; then `VMALLE1IS`, because entries that combine both stages do not go by IPA; `DSB ISH`. Past
 //!    [`MAX_SINGLE`] addresses, or what one range instruction covers, `VMALLS12E1IS` and `DSB ISH` take the place
 //!    of both.
@@ -38,13 +38,13 @@ use crate::{Context, Dsb, Machine, Table, VmidAllocator};
 /// So the bound lies between a few dozen and a few hundred; where, only hardware can tell.
 pub const MAX_SINGLE: u64 = 64;
 
-/// Who translates by a table: all of its contexts, and the allocator that lends them their VMIDs.
+/// All contexts of a table, and the allocator that lends them their VMIDs.
 #[derive(Clone, Copy, Debug)]
-pub struct Users<'a, const CPUS: usize> {
+pub struct Contexts<'a, const CPUS: usize> {
     /// The machine's allocator.
     pub vmids: &'a VmidAllocator<CPUS>,
     /// Every context of the table that is not retired.
-    pub contexts: &'a [&'a Context<CPUS>],
+    pub all: &'a [&'a Context<CPUS>],
 }
 
 /// What the changed entries were: a bit for leaves of each level, one for tables, one for the whole table.
@@ -67,9 +67,8 @@ impl What {
 
     /// The level that all of it are leaves of; `None` for tables, and for leaves of several levels.
     fn leaf_level(self) -> Option<Level> {
-        Level::ALL
-            .into_iter()
-            .find(|level| self == Self::leaves(*level))
+        let below = self.0.trailing_zeros();
+        Level::new(3 - below as i8).filter(|level| self == Self::leaves(*level))
     }
 }
 
@@ -182,19 +181,19 @@ impl Debt {
         &self,
         table: &Table,
         machine: &M,
-        users: &Users<'_, CPUS>,
+        contexts: &Contexts<'_, CPUS>,
     ) {
         if self.is_nothing() {
             return;
         }
         machine.dsb(Dsb::Ish);
         let plan = Plan::new(table, self.span, self.what);
-        let vtcr = table.geometry.vtcr(&table.ids);
+        let vtcr = table.vtcr;
         let mut marks = 0_u64;
-        for context in users.contexts {
+        for context in contexts.all {
             assert!(context.root() == table.root, "a context of another table");
             marks = marks.wrapping_add(context.mark);
-            if let Some(vttbr) = users.vmids.live(context) {
+            if let Some(vttbr) = contexts.vmids.live(context) {
                 under(machine, Regime { vtcr, vttbr }, || {
                     plan.run(machine, &table.counts);
                 });
@@ -258,28 +257,25 @@ impl Plan {
         }
         let leaf = what.leaf_level();
         let hint = leaf.filter(|_| table.ids.has_ttl());
-        if table.ids.has_tlbi_range() {
+        let format = table.geometry.format();
+        let shift = granule.entry_shift(leaf.unwrap_or(Level::L3));
+        let count = span.bytes() >> shift;
+        // One address is one instruction either way.
+        if count > 1 && table.ids.has_tlbi_range() {
             let pages = span.bytes() >> granule.page_shift();
             if pages > RangeCover::MAX_PAGES {
                 return Self::Vmid;
             }
-            return Self::Range(RangeCover::new(
-                span.start,
-                pages,
-                table.geometry.format(),
-                hint,
-            ));
+            return Self::Range(RangeCover::new(span.start, pages, format, hint));
         }
-        let stride = table.geometry.entry_bytes(leaf.unwrap_or(Level::L3));
-        let count = span.bytes() / stride;
         if count > MAX_SINGLE {
             return Self::Vmid;
         }
         Self::Each {
             from: span.start,
-            stride,
+            stride: 1 << shift,
             count,
-            format: table.geometry.format(),
+            format,
             hint,
         }
     }

@@ -11,7 +11,7 @@
 //! - [`Context`]: what TLBs can tell apart, a table's root under a VMID. Several can share one table.
 //! - [`VmidAllocator`]: lends VMIDs to contexts, thousands if need be.
 //! - [`Owed`]: what a change of the table leaves to do. Only its discharge, against every context of the table
-//!   ([`Users`]), makes valid what waited for the TLBs, and gives the pages of removed tables back.
+//!   ([`Contexts`]), makes valid what waited for the TLBs, and gives the pages of removed tables back.
 //! - [`Slots`] and [`Fault`]: what the guest's memory is, and how a fault becomes a mapping.
 //! - [`PageSupply`]: where pages for tables come from; a [`PageCache`] has a fault's at hand.
 //!
@@ -51,7 +51,7 @@
 //!
 //! No verb may hide a barrier, and none may be left out: what the crate asks for is what the architecture asks for.
 //! Then, for each virtual machine: a [`Geometry`], [`Slots`], a [`Table`] in a reader-writer lock, a [`Context`]; for each
-//! virtual CPU a [`PageCache`]; for the machine one [`VmidAllocator`].
+//! vCPU a [`PageCache`]; for the machine one [`VmidAllocator`].
 //!
 //! # An example, judged
 //! This one runs on `droste-mmu-model`, an MMU that holds whatever TLBs may hold, as adversely as the architecture
@@ -86,9 +86,9 @@
 //! slots.add(ram)?;
 //! let mut table = Table::new(&cpu, Pa(0x8000_0000), geometry, &ids)?;
 //! let context = Context::<4>::new(&mut table);
-//! let users = Users { vmids: &VMIDS, contexts: &[&context] };
+//! let contexts = Contexts { vmids: &VMIDS, all: &[&context] };
 //!
-//! // A virtual CPU enters the guest: VTCR_EL2 first, then the context. It stores to 0x4012_3000, and faults.
+//! // A vCPU enters the guest: VTCR_EL2 first, then the context. It stores to 0x4012_3000, and faults.
 //! cpu.set_vtcr(geometry.vtcr(&ids));
 //! context.enter(&cpu, &VMIDS, 0, VcpuId(0));
 //! let ipa = Ipa(0x4012_3000);
@@ -107,23 +107,23 @@
 //! let esr = abort.with_fault_status(FaultStatus::Translation { level: 1 });
 //! let fault = Fault::new(esr, ipa, Privilege::El1).unwrap();
 //! pages.fill(&mut pool, ipa)?;
-//! let outcome = handle(&cpu, &table, &mut pages, &users, &slots, &fault)?;
+//! let outcome = handle(&cpu, &table, &mut pages, &contexts, &slots, &fault)?;
 //! assert_eq!(outcome, Outcome::Mapped);
 //! assert_eq!(run(), Effect::Access { pa: Pa(0x10_0012_3000), level: 2 });
 //!
 //! // Which pages does the guest write from here on? The slot logs stores, the block can no longer be written, and the
 //! // next store makes pages of it, one of which can.
 //! slots.set_log(ipa, DirtyLog::On)?;
-//! table.exclusive(&cpu, &mut pool, &users).write_protect(ram.ipa, ram.bytes)?;
+//! table.exclusive(&cpu, &mut pool, &contexts).write_protect(ram.ipa, ram.bytes)?;
 //! assert!(matches!(run(), Effect::Fault { kind: FaultKind::Permission, .. }));
 //! let esr = abort.with_fault_status(FaultStatus::Permission { level: 2 });
 //! let fault = Fault::new(esr, ipa, Privilege::El1).unwrap();
 //! pages.fill(&mut pool, ipa)?;
-//! let outcome = handle(&cpu, &table, &mut pages, &users, &slots, &fault)?;
+//! let outcome = handle(&cpu, &table, &mut pages, &contexts, &slots, &fault)?;
 //! assert_eq!(outcome, Outcome::Relaxed);
 //! assert_eq!(run(), Effect::Access { pa: Pa(0x10_0012_3000), level: 3 });
 //! let mut written = Vec::new();
-//! let mut t = table.exclusive(&cpu, &mut pool, &users);
+//! let mut t = table.exclusive(&cpu, &mut pool, &contexts);
 //! t.dirty(ram.ipa, ram.bytes, |ipa, bytes| written.push((ipa, bytes)))?;
 //! assert_eq!(written, [(ipa, 0x1000)]);
 //!
@@ -135,7 +135,7 @@
 //! cpu.exit();
 //!
 //! // The end: all pages come back.
-//! table.exclusive(&cpu, &mut pool, &users).free()?;
+//! table.exclusive(&cpu, &mut pool, &contexts).free()?;
 //! context.retire(&mut table);
 //! pages.drain(&mut pool);
 //! assert_eq!(pool.0.len(), 15);
@@ -172,7 +172,7 @@
 //!
 //! # Panics
 //! No value of a guest's makes the crate panic: not an address, a syndrome or an attribute, nor the order and timing of
-//! its faults. What asserts remain state the caller's duties: every context named in [`Users`], no [`Owed`] dropped, a
+//! its faults. What asserts remain state the caller's duties: every context named in [`Contexts`], no [`Owed`] dropped, a
 //! supply that gives what [`PageSupply`] says. That is checked by tests with overflow checks on, over hostile addresses,
 //! syndromes and programs.
 //!
@@ -227,7 +227,7 @@ pub use fault::{Cause, Decision, Fault, Origin, Outcome, Proposal, Reason, handl
 pub use geometry::Geometry;
 pub use hole::Hole;
 #[doc(inline)]
-pub use invalidate::Users;
+pub use invalidate::Contexts;
 pub use map::{Mapping, Runs};
 pub use owed::Owed;
 #[doc(inline)]

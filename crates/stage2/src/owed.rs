@@ -2,7 +2,7 @@
 
 use crate::invalidate::Debt;
 use crate::table::Standing;
-use crate::{Error, Machine, PageSupply, Table, Users};
+use crate::{Contexts, Error, Machine, PageSupply, Table};
 
 /// TLB invalidations that a table owes to its contexts, with the pages that come free by them, and how the operation
 /// ended.
@@ -46,19 +46,19 @@ impl Owed<'_> {
     /// The operation's own.
     ///
     /// # Panics
-    /// Unless `users` names all the contexts of this table and no others.
+    /// Unless `contexts` names all the contexts of this table and no others.
     pub fn discharge<M: Machine, const CPUS: usize>(
         self,
         machine: &M,
         supply: &mut impl PageSupply,
-        users: &Users<'_, CPUS>,
+        contexts: &Contexts<'_, CPUS>,
     ) -> Result<(), Error> {
         let Self {
             table,
             mut debt,
             result,
         } = self;
-        debt.settle(table, machine, users);
+        debt.settle(table, machine, contexts);
         match supply.trees() {
             Some(trees) => trees.add(machine, table.geometry, &debt.trees),
             None => table.give_pages(machine, supply, &mut debt.trees),

@@ -1,6 +1,6 @@
 //! Pages for tables: where they come from, a quota on them, and a cache of them filled ahead.
 //!
-//! Rule: a fault takes no page from a supply while it holds the table's lock. Each virtual CPU has a [`PageCache`]
+//! Rule: a fault takes no page from a supply while it holds the table's lock. Each vCPU has a [`PageCache`]
 //! and fills it before; then no allocation can fail in the middle, and a supply may have a slow lock of its own.
 
 use droste_arm64::{Ipa, Pa};
@@ -95,7 +95,7 @@ impl<S: PageSupply> PageSupply for Quota<S> {
     }
 }
 
-/// Pages of one virtual CPU, taken ahead.
+/// Pages of one vCPU, taken ahead.
 #[derive(Debug, Default)]
 pub struct PageCache {
     pages: [Pa; PageCache::CAPACITY],
@@ -132,7 +132,7 @@ impl PageCache {
         Ok(())
     }
 
-    /// Gives all pages back, when the virtual CPU ends.
+    /// Gives all pages back, when the vCPU ends.
     pub fn drain(&mut self, supply: &mut impl PageSupply) {
         while let Some(page) = self.take() {
             supply.give(page);

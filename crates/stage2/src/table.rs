@@ -10,10 +10,11 @@
 use core::cell::Cell;
 use core::ops::Range;
 use droste_arm64::desc::{Descriptor, Leaf, LeafAttributes, RawDescriptor, Xn};
-use droste_arm64::{IdRegisters, Ipa, Level, Pa};
+use droste_arm64::{IdRegisters, Ipa, Level, Pa, Vtcr};
 
 use crate::counters::{Counters, Counts};
 use crate::entry::{Place, Span, is_locked, unlocked};
+use crate::geometry::Steps;
 use crate::trees::List;
 use crate::{Attributes, Dsb, Error, Geometry, Machine, PageSupply};
 
@@ -51,6 +52,9 @@ pub(crate) enum Standing {
 pub struct Table {
     pub(crate) root: Pa,
     pub(crate) geometry: Geometry,
+    steps: Steps,
+    /// What [`Geometry::vtcr`] says of it.
+    pub(crate) vtcr: Vtcr,
     pub(crate) ids: IdRegisters,
     /// The sum of the marks of the contexts that were made for this table and are not yet retired.
     pub(crate) contexts: u64,
@@ -97,6 +101,8 @@ impl Table {
         Ok(Self {
             root,
             geometry,
+            steps: geometry.steps(),
+            vtcr: geometry.vtcr(ids),
             ids: *ids,
             contexts: 0,
             standing: Standing::Settled,
@@ -191,22 +197,25 @@ impl Table {
         ipa: Ipa,
         see: impl Fn(RawDescriptor) -> RawDescriptor,
     ) -> (Place, RawDescriptor) {
-        let (format, granule) = (self.geometry.format(), self.geometry.granule());
-        let mut level = self.geometry.start();
-        let mut shift = granule.entry_shift(level);
-        let (mut table, mut entries) = (self.root, self.geometry.root_entries());
+        let format = self.geometry.format();
+        let Steps {
+            start: mut level,
+            mut shift,
+            root_mask,
+            bits,
+            mask,
+        } = self.steps;
+        let mut entry = self.root + (ipa.0 >> shift & root_mask) * 8;
         loop {
-            let entry = table + (ipa.0 >> shift & (entries - 1)) * 8;
             let raw = machine.read(entry);
             let seen = see(raw);
             let (true, Some(below)) = (seen.is_table(level), level.next()) else {
                 let ipa = ipa.align_down(1 << shift);
                 return (Place { entry, level, ipa }, raw);
             };
-            table = seen.table_address(format);
             level = below;
-            shift -= granule.index_bits();
-            entries = granule.entries();
+            shift -= bits;
+            entry = seen.table_address(format) + (ipa.0 >> shift & mask) * 8;
         }
     }
 

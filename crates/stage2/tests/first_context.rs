@@ -2,7 +2,9 @@
 //! before it.
 
 use droste_arm64::{Granule, Ipa, IpaBits, Pa};
-use droste_stage2::{Attributes, Context, Geometry, Mapping, Table, Users, VcpuId, VmidAllocator};
+use droste_stage2::{
+    Attributes, Context, Contexts, Geometry, Mapping, Table, VcpuId, VmidAllocator,
+};
 
 use hardware::plain;
 use recorder::{Pool, Recorder};
@@ -31,17 +33,17 @@ fn a_discharge_that_forgets_the_first_context_is_stopped() {
     let vmids = VmidAllocator::<4>::new();
     let context = Context::<4>::new(&mut table);
     context.enter(&recorder, &vmids, 0, VcpuId(0));
-    let everybody = Users {
+    let everybody = Contexts {
         vmids: &vmids,
-        contexts: &[&context],
+        all: &[&context],
     };
     let page = Mapping::new(Ipa(0), Pa(0x8000_0000), 0x1000, Attributes::RAM);
     let owed = table.map(&recorder, &mut pool, &page);
     let mapped = owed.discharge(&recorder, &mut pool, &everybody);
     mapped.expect("there are pages");
-    let nobody = Users {
+    let nobody = Contexts {
         vmids: &vmids,
-        contexts: &[],
+        all: &[],
     };
     let owed = table.unmap(&recorder, &mut pool, Ipa(0), 0x1000);
     let forgotten = owed.discharge(&recorder, &mut pool, &nobody);

@@ -31,7 +31,7 @@
 //! # Stage 1 of L2
 //! Where a world has `stage1`, L2's is on, but in guests for which L1's stage 2 is off. Each guest has a map from pages
 //! to IPAs, an ASID, and entries of it in TLBs; both models know them. What L2 changes there, L2 or L1 invalidates, or
-//! nobody. Elsewhere its virtual addresses are those that L1's tables translate, and no virtual CPU may enter where
+//! nobody. Elsewhere its virtual addresses are those that L1's tables translate, and no vCPU may enter where
 //! another's entries are left.
 //!
 //! # What is left out

@@ -1,7 +1,7 @@
 //! Trials of [`droste_stage2`]: virtual machines and their memory.
 //!
 //! A [`Program`] is a world (machine features, virtual machines, their tables' shapes) and a list of operations: maps,
-//! unmaps, guest accesses with the faults that they take, slots that come and go, virtual CPUs that migrate,
+//! unmaps, guest accesses with the faults that they take, slots that come and go, vCPUs that migrate,
 //! VMIDs that run out. [`run`] executes it: the library's code on the model's CPUs, beside an oracle that knows pages
 //! and nothing of tables. Three judges look on: the model (break-before-make, stale entries, pages reused too early,
 //! VMIDs that mean two things), the oracle (what each page may lead to and permit), and the page account at the end.

@@ -15,8 +15,8 @@ use droste_mmu_model::{
     Stage1, Stage1Entry, Tagging, Tlbi, Vcpu,
 };
 use droste_stage2::{
-    Attributes, Context, Decision, Dsb, Error, Fault, Geometry, Machine, Mapping, Outcome,
-    PageCache, Privilege, Slot, Slots, Table, Users, VcpuId, VmidAllocator,
+    Attributes, Context, Contexts, Decision, Dsb, Error, Fault, Geometry, Machine, Mapping,
+    Outcome, PageCache, Privilege, Slot, Slots, Table, VcpuId, VmidAllocator,
 };
 use droste_trials::stage2::{Failure, Program, run, run_with};
 use droste_trials::{Pool, Problem, Sabotage, Verb};
@@ -208,12 +208,12 @@ impl<'m> Bench<'m> {
     fn map(&mut self, bytes: u64) {
         let machine = Cpu::new(self.model, 0);
         let mapping = Mapping::new(Ipa(RAM), Pa(MEMORY), bytes, Attributes::RAM);
-        let users = Users {
+        let contexts = Contexts {
             vmids: &self.vmids,
-            contexts: &[&self.context],
+            all: &[&self.context],
         };
         let owed = self.table.map(&machine, &mut self.pool, &mapping);
-        owed.discharge(&machine, &mut self.pool, &users)
+        owed.discharge(&machine, &mut self.pool, &contexts)
             .expect("there are pages");
     }
 
@@ -224,15 +224,15 @@ impl<'m> Bench<'m> {
         let mut pages = PageCache::new();
         let mut pool = Pool::new(self.model, Pa(TABLES + 0x10_0000), 4, PAGE);
         pages.fill(&mut pool, fault.ipa).expect("four pages");
-        let users = Users {
+        let contexts = Contexts {
             vmids: &self.vmids,
-            contexts: &[&self.context],
+            all: &[&self.context],
         };
         let machine = Cpu::new(self.model, 0);
         self.table.install(
             &machine,
             &mut pages,
-            &users,
+            &contexts,
             &proposal,
             self.slots.sequence(),
         )
@@ -298,27 +298,27 @@ fn a_subtree_that_was_freed_is_not_walked() {
     let mut bench = Bench::new(&model);
     let machine = Cpu::new(&model, 0);
     let mapping = Mapping::new(Ipa(RAM), Pa(MEMORY), PAGE, Attributes::RAM);
-    let users = Users {
+    let contexts = Contexts {
         vmids: &bench.vmids,
-        contexts: &[&bench.context],
+        all: &[&bench.context],
     };
     let owed = bench.table.map(&machine, &mut bench.pool, &mapping);
-    owed.discharge(&machine, &mut bench.pool, &users)
+    owed.discharge(&machine, &mut bench.pool, &contexts)
         .expect("there are pages");
     bench.enter(1, 0);
     // By the library: pages come back when no walk can reach them.
-    let users = Users {
+    let contexts = Contexts {
         vmids: &bench.vmids,
-        contexts: &[&bench.context],
+        all: &[&bench.context],
     };
     let owed = bench.table.unmap(&machine, &mut bench.pool, Ipa(RAM), PAGE);
-    owed.discharge(&machine, &mut bench.pool, &users)
+    owed.discharge(&machine, &mut bench.pool, &contexts)
         .expect("nothing to split");
     assert_eq!(bench.pool.left(), 8);
     assert_eq!(model.borrow().violation(), None);
     // By hand: unlinked, and given away before the walk caches know.
     let owed = bench.table.map(&machine, &mut bench.pool, &mapping);
-    owed.discharge(&machine, &mut bench.pool, &users)
+    owed.discharge(&machine, &mut bench.pool, &contexts)
         .expect("there are pages");
     let link =
         bench
@@ -390,12 +390,12 @@ fn a_conflict_abort_is_answered_by_forgetting() {
     let mut bench = Bench::new(&model);
     let machine = Cpu::new(&model, 0);
     let mapping = Mapping::new(Ipa(RAM), Pa(MEMORY), 0x20_0000, Attributes::RAM);
-    let users = Users {
+    let contexts = Contexts {
         vmids: &bench.vmids,
-        contexts: &[&bench.context],
+        all: &[&bench.context],
     };
     let owed = bench.table.map(&machine, &mut bench.pool, &mapping);
-    owed.discharge(&machine, &mut bench.pool, &users)
+    owed.discharge(&machine, &mut bench.pool, &contexts)
         .expect("there are pages");
     bench.enter(1, 0);
     let owed = bench
@@ -407,7 +407,7 @@ fn a_conflict_abort_is_answered_by_forgetting() {
         has_conflict(),
         "until the discharge both sizes may be there"
     );
-    owed.discharge(&machine, &mut bench.pool, &users)
+    owed.discharge(&machine, &mut bench.pool, &contexts)
         .expect("there is a page");
     assert!(!has_conflict());
     // By hand, as a CPU sees it that takes the abort before the other one's invalidation.

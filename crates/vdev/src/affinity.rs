@@ -1,16 +1,16 @@
-//! Which affinity a virtual CPU has, and which virtual CPU an affinity names.
+//! Which affinity a vCPU has, and which vCPU an affinity names.
 
-/// Most virtual CPUs of one virtual machine: a set of them is one 64-bit word.
+/// Most vCPUs of one virtual machine: a set of them is one 64-bit word.
 pub const MAX_VCPUS: usize = 64;
 
-/// Virtual CPUs of one value of Aff1: what the target list of one SGI write reaches without range selection
+/// vCPUs of one value of Aff1: what the target list of one SGI write reaches without range selection
 /// (IHI 0069, ICC_SGI1R_EL1).
 pub(crate) const PER_CLUSTER: u64 = 16;
 
-/// The affinity of a virtual CPU as MPIDR_EL1 holds it: Aff3 at \[39:32\], Aff2 at \[23:16\], Aff1 at \[15:8\], Aff0 at
+/// The affinity of a vCPU as MPIDR_EL1 holds it: Aff3 at \[39:32\], Aff2 at \[23:16\], Aff1 at \[15:8\], Aff0 at
 /// \[7:0\] (DDI 0487, MPIDR_EL1).
 ///
-/// Virtual CPU `n` has Aff0 = `n` % 16 and Aff1 = `n` / 16; Aff2 and Aff3 are 0.
+/// vCPU `n` has Aff0 = `n` % 16 and Aff1 = `n` / 16; Aff2 and Aff3 are 0.
 ///
 /// ```
 /// use droste_vdev::Affinity;
@@ -25,7 +25,7 @@ pub struct Affinity(u64);
 impl Affinity {
     const FIELDS: u64 = 0xff_00ff_ffff;
 
-    /// The affinity of virtual CPU `vcpu`, below [`MAX_VCPUS`].
+    /// The affinity of vCPU `vcpu`, below [`MAX_VCPUS`].
     pub const fn of_vcpu(vcpu: usize) -> Self {
         let n = vcpu as u64;
         Self((n / PER_CLUSTER) << 8 | (n % PER_CLUSTER))
@@ -36,7 +36,7 @@ impl Affinity {
         Self(value & Self::FIELDS)
     }
 
-    /// The virtual CPU that has this affinity, were the machine as large as it can be; `None` if none ever has.
+    /// The vCPU that has this affinity, were the machine as large as it can be; `None` if none ever has.
     pub const fn vcpu(self) -> Option<usize> {
         let (aff0, aff1) = (self.0 & 0xff, self.0 >> 8 & 0xff);
         let n = aff1 * PER_CLUSTER + aff0;
@@ -59,7 +59,7 @@ impl Affinity {
         }
     }
 
-    /// MPIDR_EL1 of a virtual CPU with this affinity: bit 31 is RES1; U = 0 and MT = 0 (DDI 0487, MPIDR_EL1).
+    /// MPIDR_EL1 of a vCPU with this affinity: bit 31 is RES1; U = 0 and MT = 0 (DDI 0487, MPIDR_EL1).
     pub const fn mpidr(self) -> u64 {
         self.0 | 1 << 31
     }

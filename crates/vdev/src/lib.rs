@@ -17,6 +17,7 @@ pub mod gic;
 pub mod id;
 mod line;
 pub mod pl011;
+pub mod pl031;
 pub mod psci;
 pub mod sysreg;
 pub mod timer;

@@ -45,7 +45,7 @@ mod guest {
     const SLOW_MS: u64 = 1100;
     /// How long a vCPU runs under a trap of its vector registers, milliseconds.
     const TRAPPED_MS: u64 = 5000;
-    /// How long a life lasts for a neighbour to take its turn, milliseconds.
+    /// How long a life lasts for a neighbour to have a time slice, milliseconds.
     const LIFE_MS: u64 = 100;
     /// All lives that are timed end at multiples of this, milliseconds, the second one's a little later: while the first
     /// one's image is copied.

@@ -52,7 +52,7 @@ mod guest {
     /// What a neighbour must leave of a CPU that two share, percent: far below a fair half, since a busy host takes its
     /// part of either.
     const SHARE_MIN: u64 = 10;
-    /// How long an interrupt is handled, or another guest's turn is waited for, milliseconds: longer than a turn.
+    /// How long an interrupt is handled, or another guest's time slice is waited for, milliseconds: longer than one.
     const LONG_MS: u64 = 30;
     /// How many interrupts are handled.
     const HANDLED: u32 = 60;
@@ -197,7 +197,7 @@ mod guest {
         println!("neighbours: ok");
     }
 
-    /// Handles interrupts for longer than a turn; what it handles must stay active.
+    /// Handles interrupts for longer than a time slice; what it handles must stay active.
     fn handler() {
         gic::enable_distributor();
         gic::enable_cpu(0, 1 << SGI);
@@ -291,7 +291,7 @@ mod guest {
         psci::call(psci::SYSTEM_RESET, [0; 3]);
     }
 
-    /// Watches one word, and reads both after each turn of others: it must hear of each read of its own, and of no other.
+    /// Watches one word, and reads both after each time slice of others: it must hear of each read of its own, and of no other.
     fn watches(own: usize) {
         let address = core::ptr::from_ref(&WORDS[own]) as u64;
         cpu::set_os_lock(0);

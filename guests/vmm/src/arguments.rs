@@ -13,7 +13,7 @@ usage: droste-vmm --kernel FILE [--initrd FILE] [--cmdline WORDS] [--vcpus N] [-
   --kernel FILE     an arm64 Image, uncompressed
   --initrd FILE     an initial RAM disk
   --cmdline WORDS   the guest's command line
-  --vcpus N         virtual CPUs (1)
+  --vcpus N         vCPUs (1)
   --memory MIB      memory in MiB (256)
   --el2             the guest starts at EL2, with VHE: it can be a hypervisor, if KVM was started with that mode
 
@@ -42,7 +42,7 @@ pub struct Arguments {
     pub initrd: Option<PathBuf>,
     /// The guest's command line.
     pub cmdline: String,
-    /// Virtual CPUs, from 1 to [`VCPUS_MAX`].
+    /// vCPUs, from 1 to [`VCPUS_MAX`].
     pub vcpus: u32,
     /// Memory in bytes.
     pub memory: u64,

@@ -30,7 +30,7 @@ const INTERRUPTS: u32 = 64;
 /// How long typed bytes wait for the guest to read the ones before.
 const INPUT_WAIT: Duration = Duration::from_millis(5);
 
-/// What the devices are to the threads of the virtual CPUs.
+/// What the devices are to the threads of the vCPUs.
 type Shared = Arc<Mutex<Devices<SerialInterrupt, Output>>>;
 
 /// Runs the guest until it switches itself off.
@@ -77,12 +77,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let terminal = RawTerminal::enter()?;
     let ended = run_threads(vm, vcpus);
     drop(terminal);
-    // The guest's memory must outlive its virtual CPUs, whose threads nobody ends: they go with the process.
+    // The guest's memory must outlive its vCPUs, whose threads nobody ends: they go with the process.
     std::mem::forget(memory);
     ended
 }
 
-/// Starts a thread for each virtual CPU and one for the input, and waits for the first that has the guest's end.
+/// Starts a thread for each vCPU and one for the input, and waits for the first that has the guest's end.
 fn run_threads(vm: VmFd, vcpus: Vec<VcpuFd>) -> Result<(), Failure> {
     let devices = Arc::new(Mutex::new(Devices::new(
         SerialInterrupt(vm),
@@ -140,7 +140,7 @@ fn read_input(devices: &Shared, sender: &Sender<Result<(), Failure>>) {
     let _ = sender.send(Err(end));
 }
 
-/// Makes the GICv3 for the virtual CPUs that are there.
+/// Makes the GICv3 for the vCPUs that are there.
 fn interrupt_controller(vm: &VmFd) -> Result<DeviceFd, Failure> {
     let mut description = kvm_create_device {
         type_: kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3,

@@ -1,4 +1,4 @@
-//! One virtual CPU: its first state, and its exits until the guest ends.
+//! One vCPU: its first state, and its exits until the guest ends.
 
 use crate::arguments::Level;
 use crate::devices::{Access, Devices};
@@ -21,15 +21,15 @@ const MPIDR: u64 = 3 << 14 | 5;
 /// The bits of MPIDR_EL1 that are the affinity.
 const AFFINITY: u64 = 0xff_00ff_ffff;
 
-/// Makes virtual CPU `number`; all but the first wait for PSCI to start them.
+/// Makes vCPU `number`; all but the first wait for PSCI to start them.
 ///
 /// # Errors
 /// If KVM refuses.
 pub(crate) fn create(vm: &VmFd, number: u64, level: Level) -> Result<VcpuFd, Failure> {
-    let vcpu = vm.create_vcpu(number).during("KVM makes no virtual CPU")?;
+    let vcpu = vm.create_vcpu(number).during("KVM makes no vCPU")?;
     let mut init = kvm_vcpu_init::default();
     vm.get_preferred_target(&mut init)
-        .during("KVM knows no kind of virtual CPU")?;
+        .during("KVM knows no kind of vCPU")?;
     init.features[0] |= 1 << KVM_ARM_VCPU_PSCI_0_2;
     if level == Level::El2 {
         init.features[0] |= 1 << KVM_ARM_VCPU_HAS_EL2;
@@ -37,12 +37,11 @@ pub(crate) fn create(vm: &VmFd, number: u64, level: Level) -> Result<VcpuFd, Fai
     if number > 0 {
         init.features[0] |= 1 << KVM_ARM_VCPU_POWER_OFF;
     }
-    vcpu.vcpu_init(&init)
-        .during("KVM cannot reset the virtual CPU")?;
+    vcpu.vcpu_init(&init).during("KVM cannot reset the vCPU")?;
     Ok(vcpu)
 }
 
-/// A virtual CPU's affinity: bits 39:32 and 23:0 of its MPIDR_EL1.
+/// A vCPU's affinity: bits 39:32 and 23:0 of its MPIDR_EL1.
 ///
 /// # Errors
 /// If KVM does not say.
@@ -53,7 +52,7 @@ pub(crate) fn affinity(vcpu: &VcpuFd) -> Result<u64, Failure> {
     Ok(u64::from_le_bytes(value) & AFFINITY)
 }
 
-/// Lets the first virtual CPU start at `entry` with the device tree's address in X0, as Linux's boot protocol has it.
+/// Lets the first vCPU start at `entry` with the device tree's address in X0, as Linux's boot protocol has it.
 /// KVM's reset has left it at its highest exception level with interrupts masked.
 ///
 /// # Errors
@@ -61,12 +60,12 @@ pub(crate) fn affinity(vcpu: &VcpuFd) -> Result<u64, Failure> {
 pub(crate) fn start_at(vcpu: &VcpuFd, entry: u64, tree: u64) -> Result<(), Failure> {
     for (index, value) in [(X0, tree), (PC, entry)] {
         vcpu.set_one_reg(register(KVM_REG_ARM_CORE, index), &value.to_le_bytes())
-            .during("cannot set the first virtual CPU's registers")?;
+            .during("cannot set the first vCPU's registers")?;
     }
     Ok(())
 }
 
-/// Runs a virtual CPU until the guest switches itself off.
+/// Runs a vCPU until the guest switches itself off.
 ///
 /// # Errors
 /// If the guest resets itself or does what nobody can answer, or a device fails.

@@ -1,6 +1,6 @@
-//! The EL2 heap: for what is made at boot, when a VM is built or starts anew, and when a virtual CPU is powered on.
+//! The EL2 heap: for what is made at boot, when a VM is built or starts anew, and when a vCPU is powered on.
 //!
-//! What guests can have of it is bounded: `boot` admits no more virtual CPUs than fit, and each holds its registers once.
+//! What guests can have of it is bounded: `boot` admits no more vCPUs than fit, and each holds its registers once.
 
 use talc::{TalcLock, source::Claim};
 

@@ -54,7 +54,7 @@ pub(crate) fn midr() -> u64 {
     mrs!("midr_el1")
 }
 
-/// What may differ from one CPU of a machine to another, and a virtual CPU has of the one that it runs on.
+/// What may differ from one CPU of a machine to another, and a vCPU has of the one that it runs on.
 #[derive(Clone, Copy)]
 pub(crate) struct Model {
     /// MIDR_EL1.

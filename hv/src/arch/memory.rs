@@ -16,6 +16,16 @@ pub(crate) fn read_only(range: Range<u64>) -> &'static [u8] {
     }
 }
 
+/// Forgets what the boot loader left in a range that [`read_only`] gave before, and that nobody reads any more.
+///
+/// As there, the range is mapped and is given to nobody else.
+pub(crate) fn wipe(range: Range<u64>) {
+    for at in range {
+        // SAFETY: the byte is in memory that stage 1 maps as writable and no allocator gives out; whoever read it is done.
+        unsafe { core::ptr::write_volatile(at as *mut u8, 0) }
+    }
+}
+
 /// A stretch of RAM that its holder alone owns: one VM's RAM, or the pages for its tables.
 ///
 /// Made by who gives out RAM, alone, and nothing twice; it is mapped, and is never given back.

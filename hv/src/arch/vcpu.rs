@@ -1,9 +1,9 @@
-//! A virtual CPU's registers, in memory and in the hardware, and the way into and out of the guest.
+//! A vCPU's registers, in memory and in the hardware, and the way into and out of the guest.
 //!
-//! What else a CPU holds of a virtual CPU is its caller's, who hands in the [handlers].
+//! What else a CPU holds of a vCPU is its caller's, who hands in the [handlers].
 //!
 //! EL2 uses none of EL1's registers and none of the vector registers, so a guest's stay in the hardware across its
-//! exits: only the general registers are saved there. The rest moves when another virtual CPU takes the physical one, and
+//! exits: only the general registers are saved there. The rest moves when another vCPU takes the physical one, and
 //! some of it when a guest hypervisor's worlds change.
 
 use droste_arm64::hcr;
@@ -122,7 +122,7 @@ impl Registers {
     }
 }
 
-/// Registers of a virtual CPU that are in the hardware while it is loaded, and stay there across its exits.
+/// Registers of a vCPU that are in the hardware while it is loaded, and stay there across its exits.
 pub(crate) struct Resident {
     fixed: Fixed,
     control: Control,
@@ -136,18 +136,18 @@ pub(crate) struct Resident {
     keys: Keys,
 }
 
-/// Control registers of EL2 that differ from one virtual CPU to another.
+/// Control registers of EL2 that differ from one vCPU to another.
 #[derive(Clone, Copy)]
 pub(crate) struct Fixed {
     /// VTCR_EL2, of the VM.
     pub(crate) vtcr: u64,
-    /// VNCR_EL2, of a virtual CPU with EL2.
+    /// VNCR_EL2, of a vCPU with EL2.
     pub(crate) vncr: Option<u64>,
     /// Where its exits go.
     pub(crate) vectors: VectorTable,
 }
 
-/// Control registers of EL2 that differ from one of a virtual CPU's exception levels to another as well.
+/// Control registers of EL2 that differ from one of a vCPU's exception levels to another as well.
 #[derive(Clone, Copy)]
 pub(crate) struct Control {
     /// HCR_EL2.
@@ -282,7 +282,7 @@ impl Fixed {
 }
 
 impl Control {
-    /// The same for a virtual CPU that runs on a CPU of this model.
+    /// The same for a vCPU that runs on a CPU of this model.
     pub(crate) fn on(self, model: Model) -> Self {
         Self {
             midr: model.midr,
@@ -310,7 +310,7 @@ impl Control {
 }
 
 /// Defines what `vectors.s` calls when a guest is left, and `enter`, the way into the first one.
-/// `$state` is what a CPU holds of a virtual CPU, and its first field are the [`Registers`].
+/// `$state` is what a CPU holds of a vCPU, and its first field are the [`Registers`].
 macro_rules! handlers {
     ($state:ty { $($(#[$doc:meta])* $name:ident => $function:path;)* }) => {
         // vectors.s finds the registers at the address in TPIDR_EL2.

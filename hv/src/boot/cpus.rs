@@ -39,7 +39,7 @@ pub(super) fn init_cpu(cpu: &'static Cpu) {
     cpu.is_online.store(true, Ordering::Release);
 }
 
-/// Starts the other CPUs and waits for them. One that does not come gets no virtual CPUs.
+/// Starts the other CPUs and waits for them. One that does not come gets no vCPUs.
 pub(super) fn start_secondaries() {
     for cpu in cpu::all().iter().skip(1) {
         if cpu.redistributor.get().is_none() {

@@ -50,6 +50,7 @@ fn primary(device_tree: Pa) -> ! {
     if let Err(BuildError(why)) = vms::build(&platform, device_tree) {
         give_up(format_args!("{why}"));
     }
+    ram::wipe_seeds(device_tree);
     let uart = machine().uart_intid;
     machine()
         .distributor
@@ -110,7 +111,8 @@ fn secondary(index: usize) -> ! {
     handlers::enter(sched::schedule(cpu, None))
 }
 
-/// Maps what the platform has: RAM but for the image, whose pages have their own permissions, and its interrupt controller.
+/// Maps what the platform has: RAM but for the image, whose pages have their own permissions, its interrupt controller and
+/// its clock.
 /// The console is mapped by now.
 fn map_platform(platform: &Platform) -> Result<(), OutOfTables> {
     let image = layout().all();
@@ -125,7 +127,7 @@ fn map_platform(platform: &Platform) -> Result<(), OutOfTables> {
         }
     }
     let gic = core::iter::once(&platform.gic.distributor).chain(&platform.gic.redistributors);
-    for device in gic {
+    for device in gic.chain(platform.rtc().map(|rtc| &rtc.registers[0])) {
         mmu::add(device.clone(), Access::Device)?;
     }
     Ok(())

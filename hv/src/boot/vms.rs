@@ -72,7 +72,7 @@ struct Builder<'a> {
     /// Pages of devices that earlier VMs drive.
     taken: Vec<Range<u64>>,
     next_cpu: usize,
-    /// Virtual CPUs so far, as [`VCPUS_IN_ALL`] counts them.
+    /// vCPUs so far, as [`VCPUS_IN_ALL`] counts them.
     counted: u32,
     next_id: usize,
 }
@@ -95,7 +95,7 @@ impl Builder<'_> {
         self.counted += image.el2.vcpu_weight() * image.vcpus;
         if self.counted > VCPUS_IN_ALL {
             let why = format!(
-                "with its {vcpus} virtual CPUs there are more than {VCPUS_IN_ALL} in all, where those with EL2 count twice"
+                "with its {vcpus} vCPUs there are more than {VCPUS_IN_ALL} in all, where those with EL2 count twice"
             );
             return Err(BuildError(why));
         }
@@ -109,7 +109,7 @@ impl Builder<'_> {
         self.next_cpu += image.vcpus as usize;
         if image.vcpus as usize > cpu::online().count() {
             log::warn!(
-                "{}: {} virtual CPUs share {} physical ones",
+                "{}: more vCPUs ({}) than CPUs ({}): they take turns",
                 image.name,
                 image.vcpus,
                 cpu::online().count()

@@ -8,12 +8,12 @@ use crate::arch::{self, gic};
 use crate::console::{keyboard, report};
 use crate::machine::cpu::{Cpu, KICK_SGI};
 use crate::machine::{bug, machine};
-use crate::vm::{VcpuState, alarm, all, layout};
+use crate::vm::{VcpuState, alarm, all, layout, watch};
 
 /// Interrupts handled in one go; what is pending beyond comes again at once, when the scheduler has had its say.
 const INTERRUPTS_MAX: usize = 16;
 
-/// Handles pending physical interrupts of this CPU, for the loaded virtual CPU where there is one.
+/// Handles pending physical interrupts of this CPU, for the loaded vCPU where there is one.
 pub(crate) fn take(cpu: &'static Cpu, mut state: Option<&mut VcpuState>) {
     let timer = &machine().timer;
     for _ in 0..INTERRUPTS_MAX {
@@ -46,6 +46,7 @@ pub(crate) fn take(cpu: &'static Cpu, mut state: Option<&mut VcpuState>) {
             }
             (state, i) if i == timer.hypervisor.intid => {
                 report::print_if_due(cpu);
+                watch::ring_if_due(cpu);
                 if let Some(state) = state {
                     timers::drive_timers(state);
                 }
@@ -58,7 +59,7 @@ pub(crate) fn take(cpu: &'static Cpu, mut state: Option<&mut VcpuState>) {
             }
             (_, i) => shared_interrupt(i),
         }
-        // A kick of the loaded virtual CPU: the SGI's, or one that the handlers above gave and that need not wait for it.
+        // A kick of the loaded vCPU: the SGI's, or one that the handlers above gave and that need not wait for it.
         if let Some(state) = &mut state
             && state.vcpu.is_kicked()
             && state.vcpu.take_kick()
@@ -80,7 +81,7 @@ fn shared_interrupt(intid: u32) {
     }
 }
 
-/// Makes timers' interrupts as active on this CPU as the virtual CPU being loaded left them: an earlier one, or an
+/// Makes timers' interrupts as active on this CPU as the vCPU being loaded left them: an earlier one, or an
 /// earlier life of its VM, may have left them otherwise.
 pub(crate) fn restore_timers(state: &VcpuState) {
     let timer = &machine().timer;

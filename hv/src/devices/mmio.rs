@@ -2,15 +2,16 @@
 
 use droste_arm64::esr::AccessSize;
 
-use super::{uart, vgic};
+use super::{rtc, uart, vgic};
 use crate::vm::layout::Device;
 use crate::vm::{VcpuState, lists};
 
-/// A load of the loaded virtual CPU.
+/// A load of the loaded vCPU.
 #[inline]
 pub(crate) fn read(state: &mut VcpuState, device: Device, size: AccessSize) -> u64 {
     match device {
         Device::Uart(offset) => uart::read(state, offset, size),
+        Device::Rtc(offset) => rtc::read(state, offset, size),
         Device::Gic(frame, offset) => {
             let (vm, me) = (state.vcpu.vm, state.vcpu.index);
             let (value, unfolded) = {
@@ -33,11 +34,12 @@ pub(crate) fn read(state: &mut VcpuState, device: Device, size: AccessSize) -> u
     }
 }
 
-/// A store of the loaded virtual CPU.
+/// A store of the loaded vCPU.
 #[inline]
 pub(crate) fn write(state: &mut VcpuState, device: Device, size: AccessSize, value: u64) {
     match device {
         Device::Uart(offset) => uart::write(state, offset, size, value),
+        Device::Rtc(offset) => rtc::write(state, offset, size, value),
         Device::Gic(frame, offset) => {
             let kicks =
                 state

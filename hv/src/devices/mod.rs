@@ -2,6 +2,7 @@
 
 pub(crate) mod interrupts;
 pub(crate) mod mmio;
+mod rtc;
 pub(crate) mod timers;
 mod uart;
 pub(crate) mod vgic;

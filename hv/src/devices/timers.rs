@@ -1,4 +1,4 @@
-//! Lines of a virtual CPU's timers that are not in the hardware.
+//! Lines of a vCPU's timers that are not in the hardware.
 
 use core::iter::zip;
 
@@ -11,7 +11,7 @@ use crate::nested::{deliver, interrupts, parked};
 use crate::vm::{VcpuState, alarm, el2};
 
 /// Timers that are not in the hardware may be due, or have another deadline: the CPU's own timer says so, virtual EL2 has
-/// set one, or the virtual CPU is about to leave its CPU. Whether a line has risen.
+/// set one, or the vCPU is about to leave its CPU. Whether a line has risen.
 pub(crate) fn drive_timers(state: &mut VcpuState) -> bool {
     let Some(el2) = state.el2.as_mut() else {
         return false;
@@ -27,7 +27,7 @@ pub(crate) fn drive_timers(state: &mut VcpuState) -> bool {
     zip(lines, before).any(has_risen)
 }
 
-/// The virtual CPU is being put on its CPU: its registers are loaded.
+/// The vCPU is being put on its CPU: its registers are loaded.
 pub(crate) fn resume(state: &mut VcpuState) {
     let Some(el2) = state.el2.as_ref() else {
         return;

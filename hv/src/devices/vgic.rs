@@ -1,7 +1,7 @@
 //! Between the hardware's list registers and a VM's virtual GIC.
 //!
-//! While a virtual CPU is loaded, its list registers are the hardware's. Whoever changes interrupts of a virtual CPU
-//! does so in the [`Gic`] under its lock and kicks it; the virtual CPU's own physical CPU then folds and fills. So
+//! While a vCPU is loaded, its list registers are the hardware's. Whoever changes interrupts of a vCPU
+//! does so in the [`Gic`] under its lock and kicks it; the vCPU's own physical CPU then folds and fills. So
 //! list registers are touched by their own CPU alone, and only when there is a reason.
 
 use droste_vdev::gic::{Gic, Intid, Kicks};
@@ -24,13 +24,13 @@ pub(crate) fn deliver(state: &mut VcpuState, kicks: Kicks) {
     }
 }
 
-/// Folds and fills the loaded virtual CPU's list registers.
+/// Folds and fills the loaded vCPU's list registers.
 #[inline(never)]
 pub(crate) fn refresh(state: &mut VcpuState) {
     update(state, |_, _| Kicks::NONE);
 }
 
-/// Answers a maintenance interrupt of the loaded virtual CPU's list registers.
+/// Answers a maintenance interrupt of the loaded vCPU's list registers.
 pub(crate) fn maintain(state: &mut VcpuState) {
     if state.has_guests_lists() {
         interrupts::look(state);
@@ -40,7 +40,7 @@ pub(crate) fn maintain(state: &mut VcpuState) {
     gic::drop_disputed_requests();
 }
 
-/// Folds the loaded virtual CPU, lets `change` act on the GIC for it, and fills again.
+/// Folds the loaded vCPU, lets `change` act on the GIC for it, and fills again.
 #[inline]
 pub(crate) fn update(state: &mut VcpuState, change: impl FnOnce(&mut Gic, usize) -> Kicks) {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
@@ -76,8 +76,8 @@ fn note_quiet(state: &mut VcpuState, gic: &Gic) {
     }
 }
 
-/// Takes the list registers of the loaded virtual CPU back, before it leaves its CPU. Says whether an interrupt came of it
-/// for that virtual CPU itself: the maintenance interrupt that its guest's list registers ask for, which a WFI can be
+/// Takes the list registers of the loaded vCPU back, before it leaves its CPU. Says whether an interrupt came of it
+/// for that vCPU itself: the maintenance interrupt that its guest's list registers ask for, which a WFI can be
 /// faster than.
 #[must_use]
 pub(crate) fn unload(state: &mut VcpuState) -> bool {
@@ -98,7 +98,7 @@ pub(crate) fn unload(state: &mut VcpuState) -> bool {
     has_more
 }
 
-/// Whether an interrupt waits that ends a WFI of the loaded virtual CPU.
+/// Whether an interrupt waits that ends a WFI of the loaded vCPU.
 pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
     // A virtual SError ends it, masked or not (DDI 0487, D1.7, "WFI wake-up events").
     if loaded_serror() != 0 {
@@ -116,7 +116,7 @@ pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
         .has_pending(state.vcpu.index, lists::virtual_control())
 }
 
-/// Hands physical interrupt `intid`, acknowledged and with its priority dropped, to the loaded virtual CPU.
+/// Hands physical interrupt `intid`, acknowledged and with its priority dropped, to the loaded vCPU.
 #[inline]
 pub(crate) fn hand_over(state: &mut VcpuState, physical: u32, as_intid: u32) {
     if let Some((physical, intid)) = Intid::new(physical).zip(Intid::new(as_intid)) {
@@ -124,7 +124,7 @@ pub(crate) fn hand_over(state: &mut VcpuState, physical: u32, as_intid: u32) {
     }
 }
 
-/// Makes private interrupts as active on this CPU as the virtual CPU that is being loaded left them: one that it has
+/// Makes private interrupts as active on this CPU as the vCPU that is being loaded left them: one that it has
 /// acknowledged, or will, must not come again; one that another guest left must. `pairs` are the guest's INTID and the
 /// physical one of each.
 pub(crate) fn restore_ppis(state: &VcpuState, pairs: &[(u32, u32)]) {

@@ -1,6 +1,6 @@
 //! What to do when a guest is left: one function for each way out.
 //!
-//! A handler takes the loaded virtual CPU and returns the one to go on with, mostly the same.
+//! A handler takes the loaded vCPU and returns the one to go on with, mostly the same.
 
 use alloc::boxed::Box;
 

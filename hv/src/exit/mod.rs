@@ -1,8 +1,8 @@
 //! The ways out of a guest.
 //!
 //! - [`handlers`]: where they begin, one function for each.
-//! - [`nested`]: those of a virtual CPU with EL2, in either world.
-//! - [`trap`]: what means the same of any virtual CPU.
+//! - [`nested`]: those of a vCPU with EL2, in either world.
+//! - [`trap`]: what means the same of any vCPU.
 //! - [`abort`], [`sysreg`], [`psci`]: memory, registers, firmware.
 //! - [`el2_registers`]: registers and system instructions of virtual EL2.
 //! - [`inject`]: exceptions that a guest takes in return.

@@ -1,4 +1,4 @@
-//! What a virtual CPU with EL2 is left for.
+//! What a vCPU with EL2 is left for.
 
 use alloc::boxed::Box;
 
@@ -57,7 +57,7 @@ fn is_hypercall(state: &mut VcpuState) -> bool {
     is_hvc_taken(level(state.registers.pstate), el2(state).hcr())
 }
 
-/// Lets the virtual CPU that is to be entered take what waits for its virtual EL2, if it has one.
+/// Lets the vCPU that is to be entered take what waits for its virtual EL2, if it has one.
 pub(super) fn settle(state: &mut VcpuState) {
     if state.el2.is_some() {
         deliver::settle(state);

@@ -61,7 +61,7 @@ fn end(state: Box<VcpuState>, outcome: Outcome) -> Box<VcpuState> {
     sched::schedule(state.cpu, Some(state))
 }
 
-/// Switches the loaded virtual CPU off.
+/// Switches the loaded vCPU off.
 fn power_off(state: Box<VcpuState>) -> Box<VcpuState> {
     let (cpu, vcpu) = (state.cpu, state.vcpu);
     let is_last = sched::switch_off(state);

@@ -30,7 +30,7 @@ pub(super) fn access(state: &mut VcpuState, esr: Esr, access: SysRegAccess) {
         }
         Action::Debug(register) => debug_register(state, access, register),
         Action::Constant(value) => read_as(state, access, value),
-        // Set and way are not trapped: a virtual CPU stays on its physical one, whose caches it then means.
+        // Set and way are not trapped: a vCPU stays on its physical one, whose caches it then means.
         Action::Zero | Action::SetWay => read_as(state, access, 0),
     }
     state.registers.skip(esr.instruction_bytes());

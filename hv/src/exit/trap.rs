@@ -1,4 +1,4 @@
-//! Synchronous exceptions that mean the same whatever virtual CPU they are of.
+//! Synchronous exceptions that mean the same whatever vCPU they are of.
 
 use alloc::boxed::Box;
 

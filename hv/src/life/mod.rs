@@ -1,4 +1,4 @@
-//! How VMs come to their lives and to their ends, and whose turn it is on a CPU.
+//! How VMs come to their lives and to their ends, and which vCPU has a CPU's time slice.
 
 pub(crate) mod lifecycle;
 mod rest;

@@ -1,5 +1,5 @@
 //! What the home of a VM that rests does: its end, or all that the next life needs, in steps. Between two steps it takes
-//! interrupts, and its turn may end. None is long, whatever the guest has done.
+//! interrupts, and its time slice may end. None is long, whatever the guest has done.
 
 use droste_image::OnReboot;
 use droste_life::Outcome;
@@ -60,6 +60,9 @@ fn step(rest: &mut Rest, vm: &'static Vm) -> Option<Ends> {
             None => Step::Begin,
         },
         Step::Begin => {
+            if let Some(entropy) = &machine().entropy {
+                rest.plan.seed(&vm.ram, &mut entropy.lock());
+            }
             lifecycle::begin(vm, rest.plan.entry());
             Step::Judge
         }

@@ -25,9 +25,9 @@ pub(crate) struct Cpu {
     pub(crate) model: Once<Model>,
     /// Its redistributor.
     pub(crate) redistributor: Once<Pa>,
-    /// How many virtual CPUs run here and nowhere else.
+    /// How many vCPUs run here and nowhere else.
     vcpus: AtomicUsize,
-    /// Position among its virtual CPUs of the one that ran last.
+    /// Position among its vCPUs of the one that ran last.
     pub(crate) last: AtomicUsize,
     /// What its EL2 timer is set for, the end of the time slice among it.
     pub(crate) alarm: Alarm,
@@ -69,12 +69,12 @@ pub(crate) fn online() -> impl Iterator<Item = &'static Cpu> {
 }
 
 impl Cpu {
-    /// Sets how many virtual CPUs run here, once, before any does.
+    /// Sets how many vCPUs run here, once, before any does.
     pub(crate) fn set_vcpus(&self, count: usize) {
         self.vcpus.store(count, Ordering::Relaxed);
     }
 
-    /// Whether more than one virtual CPU shares this one.
+    /// Whether more than one vCPU shares this one.
     #[inline]
     pub(crate) fn is_shared(&self) -> bool {
         self.vcpus.load(Ordering::Relaxed) > 1
@@ -83,7 +83,7 @@ impl Cpu {
     /// What it is; it is online.
     pub(crate) fn model(&self) -> Model {
         let model = self.model.get();
-        *model.expect("virtual CPUs run on CPUs that are online")
+        *model.expect("vCPUs run on CPUs that are online")
     }
 
     /// Makes this CPU leave its guest, or its sleep, and look at what others left for it.

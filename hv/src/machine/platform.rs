@@ -1,15 +1,19 @@
 //! What is fixed once the machine has booted: its interrupts, identification, options and firmware.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
+use droste_arm64::Pa;
 use droste_devtree::{Gic, Platform, Timer};
+use droste_resources::Entropy;
 use droste_vdev::gic::Intid;
+use droste_vdev::pl031::Clock;
 use droste_vdev::psci::{Workaround, Workarounds};
 use spin::{Once, mutex::TicketMutex};
 
-use crate::arch::firmware;
 use crate::arch::gic::Distributor;
 use crate::arch::id::IdRegisters;
+use crate::arch::{firmware, random, rtc, timer};
 
 /// The longest time between two reports, seconds: a day.
 const MAX_STATS_SECONDS: u64 = 86_400;
@@ -26,6 +30,10 @@ pub(crate) struct Machine {
     pub(crate) distributor: TicketMutex<Distributor>,
     /// INTID of the console's UART.
     pub(crate) uart_intid: u32,
+    /// Randomness for guests, where the machine has any and nobody forbids it (`droste.no-seeds`).
+    pub(crate) entropy: Option<TicketMutex<Entropy>>,
+    /// The time of day, where the machine has a clock.
+    pub(crate) clock: Option<Clock>,
     /// The boot CPU's identification.
     pub(crate) ids: IdRegisters,
     /// The word that marks records for the tool that started the machine (`droste.report=`).
@@ -48,6 +56,11 @@ pub(crate) fn init(platform: &Platform, distributor: Distributor, uart_intid: u3
         gic: platform.gic.clone(),
         distributor: TicketMutex::new(distributor),
         uart_intid,
+        entropy: entropy(platform),
+        clock: platform.rtc().map(|device| {
+            let seconds = rtc::seconds(Pa(device.registers[0].start));
+            Clock::new(seconds, timer::now(), timer::frequency())
+        }),
         ids: IdRegisters::read(),
         nonce: platform
             .option("droste.report")
@@ -59,6 +72,16 @@ pub(crate) fn init(platform: &Platform, distributor: Distributor, uart_intid: u3
             .and_then(|s| s.parse().ok())
             .filter(|s| (1..=MAX_STATS_SECONDS).contains(s)),
     });
+}
+
+/// What the boot loader and the CPU give.
+fn entropy(platform: &Platform) -> Option<TicketMutex<Entropy>> {
+    if platform.option("droste.no-seeds").is_some() {
+        return None;
+    }
+    let words = random::words().into_iter().flatten();
+    let words: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+    Entropy::of(&[&platform.rng_seed, &words]).map(TicketMutex::new)
 }
 
 /// The machine. `main` records it before anything asks.

@@ -8,7 +8,7 @@
 //! where one is pending, L1 executes the instruction again afterwards, and what is empty by then, or has lost the range, is
 //! passed over. When pages run out, one shadow is emptied, and the fault comes again.
 //!
-//! Locks are taken in this order: a virtual CPU's pages taken ahead; the pools'; a shadow's; then the canonical table's,
+//! Locks are taken in this order: a vCPU's pages taken ahead; the pools'; a shadow's; then the canonical table's,
 //! or that of the pages for shadows; last the VMID numbers'.
 
 use alloc::boxed::Box;
@@ -38,12 +38,12 @@ use crate::arch::stage2::Hardware;
 use crate::arch::{self, MAX_CPUS, el2};
 use crate::machine::error::BuildError;
 
-/// Contexts of the canonical table for L1's EL1 with stage 2 off: a virtual CPU holds one at most, and never waits for one.
+/// Contexts of the canonical table for L1's EL1 with stage 2 off: a vCPU holds one at most, and never waits for one.
 pub(crate) const fn without_table(vcpus: usize) -> usize {
     vcpus + 2
 }
 
-/// Shadows that a virtual machine has at least, and more for each virtual CPU.
+/// Shadows that a virtual machine has at least, and more for each vCPU.
 const SHADOWS: usize = 8;
 const SHADOWS_PER_VCPU: usize = 4;
 /// How often a fault of L2 is judged in one exit: the canonical table may have to be brought on first, and may be
@@ -102,24 +102,24 @@ impl Pools {
 }
 
 /// The contexts of one virtual machine's guests.
-pub(crate) struct Contexts {
+pub(crate) struct NestedContexts {
     /// What L1 is shown.
     pub(crate) advertised: Advertised,
-    /// Whoever waits comes in turn: L1 can have its virtual CPUs contend at will.
+    /// Whoever waits comes in turn: L1 can have its vCPUs contend at will.
     pools: TicketMutex<Pools>,
     shadows: Vec<RwLock<PlacedShadow>>,
     /// The contexts of the shadows.
     of_shadows: Vec<&'static Context<MAX_CPUS>>,
     changes: Changes,
     pages: TicketMutex<Pages>,
-    /// By virtual CPU: pages taken ahead.
+    /// By vCPU: pages taken ahead.
     caches: Vec<SpinMutex<PageCache>>,
     /// Whose turn it is to be emptied when pages run out.
     victim: AtomicUsize,
 }
 
-impl Contexts {
-    /// Contexts over `memory`, of a virtual machine with this many bytes of RAM and virtual CPUs. Takes memory for the
+impl NestedContexts {
+    /// Contexts over `memory`, of a virtual machine with this many bytes of RAM and vCPUs. Takes memory for the
     /// shadows' tables from `ram`: enough to hold all of L1's memory once by pages and the roots. Where more is wanted,
     /// shadows are emptied.
     pub(crate) fn build(
@@ -190,9 +190,9 @@ impl Contexts {
 
     fn acquire(&self, memory: &GuestMemory, key: Key, registers: &StageTwoRegisters) -> Held {
         let mut pools = self.pools.lock();
-        // There are more than virtual CPUs, and one that goes off or leaves has given its own up (`droste-life`).
+        // There are more than vCPUs, and one that goes off or leaves has given its own up (`droste-life`).
         let grant = pools.of(key).acquire(key);
-        let grant = grant.expect("a virtual CPU holds one at most, and has just released it");
+        let grant = grant.expect("a vCPU holds one at most, and has just released it");
         let place = grant.place();
         // Nobody else finds the place while the pools are locked.
         match (grant, registers.is_on()) {
@@ -230,7 +230,7 @@ impl Contexts {
         self.pools.lock().of(held.key).release(held.place);
     }
 
-    /// Loads a context on physical CPU `cpu` for virtual CPU `vcpu`. It takes no lock: whoever holds a context has seen its
+    /// Loads a context on physical CPU `cpu` for vCPU `vcpu`. It takes no lock: whoever holds a context has seen its
     /// shadow emptied of what another had there.
     #[inline]
     pub(crate) fn enter(&self, memory: &GuestMemory, held: &Held, cpu: usize, vcpu: usize) {
@@ -242,7 +242,7 @@ impl Contexts {
         }
     }
 
-    /// Answers a stage-2 fault of L2, which virtual CPU `vcpu` runs by the shadow at `place`, of the table that
+    /// Answers a stage-2 fault of L2, which vCPU `vcpu` runs by the shadow at `place`, of the table that
     /// `walker` reads.
     pub(crate) fn resolve(
         &self,
@@ -509,7 +509,7 @@ impl Contexts {
     /// Runs `body` under a context's VMID; not at all where no TLB can hold any of it.
     fn under(memory: &GuestMemory, context: &Context<MAX_CPUS>, body: impl FnOnce()) {
         if let Some(vttbr) = VMIDS.live(context) {
-            let vtcr = memory.geometry.vtcr(&memory.ids);
+            let vtcr = memory.vtcr;
             under(&Hardware, droste_stage2::Regime { vtcr, vttbr }, body);
         }
     }

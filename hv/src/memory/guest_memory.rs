@@ -8,11 +8,11 @@ use core::ops::Range;
 
 use droste_arm64::desc::AttributeScheme;
 use droste_arm64::esr::Esr;
-use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, sysreg};
+use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, Vtcr, sysreg};
 use droste_resources::report;
 use droste_stage2::{
-    Attributes, Context, Error, Fault, Geometry, Outcome, PageCache, Privilege, Proposal, Slot,
-    Slots, Table, Users, VcpuId, VmidAllocator, Walk, handle, scheme,
+    Attributes, Context, Contexts, Error, Fault, Geometry, Outcome, PageCache, Privilege, Proposal,
+    Slot, Slots, Table, VcpuId, VmidAllocator, Walk, handle, scheme,
 };
 use spin::mutex::{SpinMutex, TicketMutex};
 
@@ -43,13 +43,15 @@ pub(crate) enum Resolution {
 pub(crate) struct GuestMemory {
     table: RwLock<Table>,
     pages: TicketMutex<Pages>,
-    /// By virtual CPU, which alone locks its own: pages taken ahead, so that faults share nothing but the table.
+    /// By vCPU, which alone locks its own: pages taken ahead, so that faults share nothing but the table.
     caches: Vec<SpinMutex<PageCache>>,
     /// Who translates by the table: first what every guest runs under, then those that a guest hypervisor's EL1 has
     /// while stage 2 is off there.
     contexts: Vec<&'static Context<MAX_CPUS>>,
     pub(crate) slots: Slots,
     pub(crate) geometry: Geometry,
+    /// VTCR_EL2: a constant of the VM.
+    pub(crate) vtcr: Vtcr,
     pub(crate) ids: IdRegisters,
     pa_range: PaRange,
     table_bytes: u64,
@@ -147,15 +149,11 @@ impl GuestMemory {
             contexts,
             slots: known,
             geometry,
+            vtcr: geometry.vtcr(&ids),
             ids,
             pa_range,
             table_bytes,
         })
-    }
-
-    /// VTCR_EL2: a constant of the VM.
-    pub(crate) fn vtcr(&self) -> u64 {
-        self.geometry.vtcr(&self.ids).0
     }
 
     /// Who decides on memory types: stage 2, or both stages.
@@ -168,7 +166,7 @@ impl GuestMemory {
         self.pa_range
     }
 
-    /// Answers a fault at `ipa` of virtual CPU `vcpu`, which is loaded on this CPU.
+    /// Answers a fault at `ipa` of vCPU `vcpu`, which is loaded on this CPU.
     ///
     /// # Errors
     /// Those of stage 2, none of which a guest should be able to bring about: its tables have all the pages they need.
@@ -182,8 +180,8 @@ impl GuestMemory {
         let Some(fault) = Fault::new(esr, ipa, privilege) else {
             return Ok(Resolution::Outside);
         };
-        self.answer(vcpu, ipa, |table, pages, users| {
-            let outcome = handle(&Hardware, table, pages, users, &self.slots, &fault)?;
+        self.answer(vcpu, ipa, |table, pages, contexts| {
+            let outcome = handle(&Hardware, table, pages, contexts, &self.slots, &fault)?;
             Ok(match outcome {
                 Outcome::Mapped | Outcome::Relaxed | Outcome::Retry => Resolution::Retry,
                 Outcome::Mmio(_) | Outcome::Inject(_) => Resolution::Outside,
@@ -191,7 +189,7 @@ impl GuestMemory {
         })
     }
 
-    /// Brings the table to what `proposal` says, for virtual CPU `vcpu`, whose guest faulted because of `ipa`.
+    /// Brings the table to what `proposal` says, for vCPU `vcpu`, whose guest faulted because of `ipa`.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
@@ -201,8 +199,8 @@ impl GuestMemory {
         ipa: Ipa,
         proposal: &Proposal,
     ) -> Result<Outcome, Error> {
-        self.answer(vcpu, ipa, |table, pages, users| {
-            table.install(&Hardware, pages, users, proposal, self.slots.sequence())
+        self.answer(vcpu, ipa, |table, pages, contexts| {
+            table.install(&Hardware, pages, contexts, proposal, self.slots.sequence())
         })
     }
 
@@ -212,21 +210,21 @@ impl GuestMemory {
         &self,
         vcpu: usize,
         ipa: Ipa,
-        by: impl FnOnce(&Table, &mut PageCache, &Users<'_, MAX_CPUS>) -> Result<R, Error>,
+        by: impl FnOnce(&Table, &mut PageCache, &Contexts<'_, MAX_CPUS>) -> Result<R, Error>,
     ) -> Result<R, Error> {
         let cache = self.caches.get(vcpu);
-        let cache = cache.expect("a virtual CPU's number is below the VM's count");
+        let cache = cache.expect("a vCPU's number is below the VM's count");
         let mut cache = cache.lock();
         if !cache.is_full() {
             cache.fill(&mut *self.pages.lock(), ipa)?;
         }
-        by(&self.table.read(), &mut cache, &self.users())
+        by(&self.table.read(), &mut cache, &self.contexts())
     }
 
-    fn users(&self) -> Users<'_, MAX_CPUS> {
-        Users {
+    fn contexts(&self) -> Contexts<'_, MAX_CPUS> {
+        Contexts {
             vmids: &VMIDS,
-            contexts: &self.contexts,
+            all: &self.contexts,
         }
     }
 
@@ -245,7 +243,7 @@ impl GuestMemory {
         self.contexts[n]
     }
 
-    /// Loads context `n` on physical CPU `cpu` for virtual CPU `vcpu`.
+    /// Loads context `n` on physical CPU `cpu` for vCPU `vcpu`.
     pub(crate) fn enter(&self, n: usize, cpu: usize, vcpu: usize) {
         self.contexts[n].enter(&Hardware, &VMIDS, cpu, VcpuId(vcpu as u32));
     }
@@ -254,7 +252,7 @@ impl GuestMemory {
     pub(crate) fn clear(&self) {
         let mut table = self.table.write();
         let owed = table.free(&Hardware);
-        let done = owed.discharge(&Hardware, &mut *self.pages.lock(), &self.users());
+        let done = owed.discharge(&Hardware, &mut *self.pages.lock(), &self.contexts());
         done.expect("nothing can fail in freeing a table");
     }
 

@@ -8,6 +8,7 @@ use core::ops::Range;
 use droste_devtree::GuestDom0;
 use droste_image::VmImage;
 use droste_image::kernel::{DTB_MAX, Header, KernelError, Placement};
+use droste_resources::Entropy;
 
 use crate::arch::memory::{Region, Use};
 
@@ -54,9 +55,11 @@ struct Piece {
     bytes: &'static [u8],
 }
 
-/// What is to be in a VM's memory when a life begins; the same for each.
+/// What is to be in a VM's memory when a life begins; the same for each, but for seeds of randomness.
 pub(crate) struct Plan {
     pieces: Vec<Piece>,
+    /// Where those are, from the begin of its RAM.
+    seeds: Vec<Range<u64>>,
     entry: Entry,
 }
 
@@ -66,6 +69,9 @@ pub(crate) struct Done {
     piece: usize,
     bytes: usize,
 }
+
+/// The longest seed.
+const SEED_BYTES_MAX: usize = 32;
 
 /// What is copied in one step: by vector registers in 85,000 instructions.
 const SLICE: usize = 1 << 20;
@@ -103,6 +109,10 @@ impl Plan {
         if tree.len() as u64 > DTB_MAX {
             return Err(LoadError::DeviceTree(tree.len()));
         }
+        let seeds = droste_devtree::seeds(&tree);
+        let seeds = seeds
+            .map(|seed| place.dtb + seed.start as u64..place.dtb + seed.end as u64)
+            .collect();
         let piece = |(offset, bytes)| Piece { offset, bytes };
         let tree: &'static [u8] = Box::leak(tree.into_boxed_slice());
         let first = [(place.kernel, image.kernel), (place.dtb, tree)];
@@ -110,6 +120,7 @@ impl Plan {
         let others = others.filter_map(|(offset, bytes)| Some((offset, bytes?)));
         Ok(Self {
             pieces: first.into_iter().chain(others).map(piece).collect(),
+            seeds,
             entry: Entry {
                 pc: ram + place.kernel,
                 device_tree: ram + place.dtb,
@@ -120,6 +131,16 @@ impl Plan {
     /// Where a life begins.
     pub(crate) const fn entry(&self) -> Entry {
         self.entry
+    }
+
+    /// Gives a life that is about to begin, all being copied, seeds of its own.
+    pub(crate) fn seed(&self, ram: &Region, entropy: &mut Entropy) {
+        for seed in &self.seeds {
+            let mut bytes = [0; SEED_BYTES_MAX];
+            let bytes = &mut bytes[..(seed.end - seed.start) as usize];
+            entropy.fill(bytes);
+            ram.copy_in(seed.start, bytes, Use::Used);
+        }
     }
 
     /// Copies a slice of what is not `done` yet into the VM's RAM. Returns how far it is then; `None` when there is no more.

@@ -28,6 +28,14 @@ pub(crate) fn device_tree(address: Pa) -> &'static [u8] {
     arch::memory::read_only(address.0..address.0 + u64::from(total))
 }
 
+/// Wipes the seeds of randomness of the device tree at `address`: what grows from them is nobody's to know. It is the last
+/// look at the tree.
+pub(crate) fn wipe_seeds(address: Pa) {
+    for place in droste_devtree::seeds(device_tree(address)) {
+        arch::memory::wipe(address.0 + place.start as u64..address.0 + place.end as u64);
+    }
+}
+
 /// RAM that is free to give out.
 pub(crate) struct Ram(droste_resources::Ram);
 

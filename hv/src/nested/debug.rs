@@ -1,4 +1,4 @@
-//! MDSCR_EL1 of a virtual CPU with EL2.
+//! MDSCR_EL1 of a vCPU with EL2.
 //!
 //! By this name a hypervisor means its guest's register as well as its own: it writes the guest's before it enters it, and
 //! its own afterwards. At virtual EL2 the name is a place in the register page (FEAT_NV2; DDI 0487, D8.14.6), whose value
@@ -46,7 +46,7 @@ fn changed(state: &mut VcpuState) {
     }
 }
 
-/// Whether the loaded virtual CPU, with EL2 or without, makes single steps where it is now.
+/// Whether the loaded vCPU, with EL2 or without, makes single steps where it is now.
 pub(crate) fn is_stepping(state: &mut VcpuState) -> bool {
     let mdscr = state.debug.hardware_mdscr();
     let (pstate, debug) = if state.el2.is_some() {
@@ -59,7 +59,7 @@ pub(crate) fn is_stepping(state: &mut VcpuState) -> bool {
     exception::is_stepping(level(pstate), debug, mdscr, pstate)
 }
 
-/// The virtual CPU's debug registers have changed: the page has them, and whether they trap at virtual EL2 follows.
+/// The vCPU's debug registers have changed: the page has them, and whether they trap at virtual EL2 follows.
 pub(crate) fn note(state: &mut VcpuState) {
     let Some(el2) = &mut state.el2 else {
         return;

@@ -23,7 +23,7 @@ const MDCR: Known = Known::new(MDCR_EL2);
 const SCTLR: Known = Known::new(SCTLR_EL2);
 const VBAR: Known = Known::new(VBAR_EL2);
 
-/// Makes the loaded virtual CPU take `what` to virtual EL2.
+/// Makes the loaded vCPU take `what` to virtual EL2.
 #[inline(never)]
 pub(crate) fn take(state: &mut VcpuState, what: Exception) {
     take_known(state, what);
@@ -132,7 +132,7 @@ pub(crate) fn take_serror(state: &mut VcpuState) {
     }
 }
 
-/// Makes the loaded virtual CPU take what its own instruction caused, at the level whose affair it is.
+/// Makes the loaded vCPU take what its own instruction caused, at the level whose affair it is.
 pub(crate) fn inject(state: &mut VcpuState, what: Injection) {
     let cause = match what {
         Injection::Undefined | Injection::IllegalState | Injection::AddressSize(_) => {

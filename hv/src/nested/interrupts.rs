@@ -1,4 +1,4 @@
-//! Interrupts of a virtual CPU with EL2, as its worlds change.
+//! Interrupts of a vCPU with EL2, as its worlds change.
 //!
 //! Where virtual EL2 takes its guest's interrupts (HCR_EL2.{IMO, FMO, TGE}), the hardware's list registers are its guest's
 //! while that runs, made from virtual EL2's own in the register page, and its own interrupts wait in the VM's GIC. Where
@@ -267,7 +267,7 @@ pub(crate) fn fold(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -
     }
 }
 
-/// Lowers what a virtual CPU that is switched off drives: it comes back with nothing driven.
+/// Lowers what a vCPU that is switched off drives: it comes back with nothing driven.
 pub(crate) fn lower(state: &VcpuState) {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
     let timers = Pair::El1.intids().into_iter().chain(Pair::El2.intids());

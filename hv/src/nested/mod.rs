@@ -11,7 +11,7 @@
 //! - [`debug`]: MDSCR_EL1, which stands for two registers.
 //! - [`walks`]: at which level a walk of stage 1 failed.
 //!
-//! What such a virtual CPU is left for is in [`exit`](crate::exit), its registers are in [`vm`](crate::vm).
+//! What such a vCPU is left for is in [`exit`](crate::exit), its registers are in [`vm`](crate::vm).
 
 pub(crate) mod debug;
 pub(crate) mod deliver;

@@ -1,4 +1,4 @@
-//! Timers of a virtual CPU with EL2 that are not in the hardware.
+//! Timers of a vCPU with EL2 that are not in the hardware.
 //!
 //! The hardware's timers of EL1 are in turn those of virtual EL2 and those of its guest. The pair that is not in the
 //! hardware drives its lines as values; its next deadline is kept for the CPU's own timer.

@@ -19,7 +19,7 @@ const HCR: Known = Known::new(HCR_EL2);
 const VPIDR: Known = Known::new(VPIDR_EL2);
 const VMPIDR: Known = Known::new(VMPIDR_EL2);
 
-/// Makes the loaded virtual CPU's hardware that of virtual EL2's guest, whose state it has. Gives the interrupt of virtual
+/// Makes the loaded vCPU's hardware that of virtual EL2's guest, whose state it has. Gives the interrupt of virtual
 /// EL2's that waits, and whether a physical SError does.
 #[inline(never)]
 pub(super) fn to_guest(state: &mut VcpuState) -> (Option<Signal>, bool) {
@@ -38,7 +38,7 @@ pub(super) fn to_guest(state: &mut VcpuState) -> (Option<Signal>, bool) {
     (interrupts::switch(state), has_serror)
 }
 
-/// Makes the loaded virtual CPU's hardware that of virtual EL2.
+/// Makes the loaded vCPU's hardware that of virtual EL2.
 #[inline(never)]
 pub(super) fn to_host(state: &mut VcpuState) {
     let serror = loaded_serror();
@@ -64,7 +64,7 @@ pub(super) fn to_host(state: &mut VcpuState) {
     }
 }
 
-/// Ends what a virtual CPU holds beside its registers: they are about to be lost.
+/// Ends what a vCPU holds beside its registers: they are about to be lost.
 pub(crate) fn leave(state: &mut VcpuState) {
     if let Some(el2) = &mut state.el2
         && let Some(held) = el2.current.give_up()

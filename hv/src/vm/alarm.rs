@@ -1,5 +1,5 @@
-//! EL2's own timer of a CPU, and all that it is set for: the end of a time slice, virtual CPUs that wait, timers of the
-//! loaded one that are not in the hardware, and reports. Which comes first is decided in `droste-resources`.
+//! EL2's own timer of a CPU, and all that it is set for: the end of a time slice, vCPUs that wait, timers of the
+//! loaded one that are not in the hardware, alarms of guests' clocks, and reports. Which comes first is decided in `droste-resources`.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,7 +45,14 @@ pub(crate) fn timer_is_due(cpu: &'static Cpu) {
     }
 }
 
-/// Sets the EL2 timer anew where timers of the loaded virtual CPU that are not in the hardware have another deadline.
+/// Has `cpu`, which this is, watch for the alarm of a guest's clock.
+pub(crate) fn watch(cpu: &'static Cpu, deadline: u64) {
+    if let Some(due) = cpu.alarm.watch(deadline) {
+        timer::set_deadline(Some(due));
+    }
+}
+
+/// Sets the EL2 timer anew where timers of the loaded vCPU that are not in the hardware have another deadline.
 pub(crate) fn rearm(state: &VcpuState) {
     let deadline = state.el2.as_ref().and_then(|el2| el2.deadline());
     if let Some(due) = state.cpu.alarm.load(deadline) {

@@ -49,7 +49,7 @@ pub(crate) fn owner_of(intid: u32) -> Option<&'static Vm> {
     OWNERS.get()?.get(intid as usize).copied().flatten()
 }
 
-/// The virtual CPUs that run on `cpu`.
+/// The vCPUs that run on `cpu`.
 #[inline]
 pub(crate) fn members(cpu: &Cpu) -> &'static [&'static Vcpu] {
     let members = MEMBERS[cpu.index].get();

@@ -10,13 +10,13 @@ pub(crate) const WITHOUT_GUEST: u64 = hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO;
 /// What a guest's WFI and WFE do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waits {
-    /// The CPU waits: no other virtual CPU is there to run.
+    /// The CPU waits: no other vCPU is there to run.
     InHardware,
     /// They trap.
     Trapped,
 }
 
-/// Of a virtual CPU without EL2.
+/// Of a vCPU without EL2.
 pub(crate) const fn of_guest(waits: Waits, scheme: AttributeScheme) -> u64 {
     const GUEST: u64 = hcr::VM
         | hcr::SWIO
@@ -45,7 +45,7 @@ pub(crate) const fn of_guest(waits: Waits, scheme: AttributeScheme) -> u64 {
     GUEST | waits | attributes
 }
 
-/// Of virtual EL2, where that of the virtual CPU without EL2 would be `own`.
+/// Of virtual EL2, where that of the vCPU without EL2 would be `own`.
 pub(crate) const fn of_virtual_el2(own: u64, kind: VirtualEl2) -> u64 {
     let nv1 = match kind {
         VirtualEl2::Vhe => 0,

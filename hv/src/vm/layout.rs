@@ -9,17 +9,23 @@ use droste_arm64::Ipa;
 use droste_image::{Console, VCPUS_MAX};
 use droste_vdev::gic::{DISTRIBUTOR_BYTES, Frame, Intid, REDISTRIBUTOR_BYTES};
 
+use crate::machine::machine;
+
 /// The distributor.
 pub(crate) const DISTRIBUTOR: Range<u64> = at(0x0800_0000, DISTRIBUTOR_BYTES);
 /// Where the first redistributor is; the others follow.
 const REDISTRIBUTORS: u64 = 0x080a_0000;
 /// The PL011.
 pub(crate) const UART: Range<u64> = at(0x0900_0000, 0x1000);
+/// The PL031, where the machine has a clock.
+pub(crate) const RTC: Range<u64> = at(0x0901_0000, 0x1000);
 /// Where the RAM begins, unless a device writes to it without translation.
 pub(crate) const RAM: u64 = 0x4000_0000;
 
 /// INTID of the PL011.
 pub(crate) const UART_INTID: u32 = 33;
+/// INTID of the PL031.
+pub(crate) const RTC_INTID: u32 = 34;
 /// The virtual timer's interrupt.
 pub(crate) const VIRTUAL_TIMER: u32 = Intid::VIRTUAL_TIMER.number() as u32;
 /// The physical timer's interrupt.
@@ -33,16 +39,16 @@ pub(crate) const HYP_VIRTUAL_TIMER: u32 = Intid::HYPERVISOR_VIRTUAL_TIMER.number
 /// The secure timer's interrupt: a place in the list of timers, for one that no guest has.
 pub(crate) const SECURE_TIMER: u32 = 29;
 
-/// The redistributors of this many virtual CPUs.
+/// The redistributors of this many vCPUs.
 #[inline]
 pub(crate) const fn redistributors(vcpus: usize) -> Range<u64> {
     at(REDISTRIBUTORS, REDISTRIBUTOR_BYTES * vcpus as u64)
 }
 
 /// What emulated devices take of the addresses of any VM.
-pub(crate) fn taken() -> [Range<u64>; 2] {
+pub(crate) fn taken() -> [Range<u64>; 3] {
     let redistributors = redistributors(VCPUS_MAX as usize);
-    [DISTRIBUTOR.start..redistributors.end, UART]
+    [DISTRIBUTOR.start..redistributors.end, UART, RTC]
 }
 
 /// A device and where in it.
@@ -52,9 +58,11 @@ pub(crate) enum Device {
     Gic(Frame, u64),
     /// The console.
     Uart(u64),
+    /// The clock.
+    Rtc(u64),
 }
 
-/// The device at `ipa` in a VM with this console and number of virtual CPUs.
+/// The device at `ipa` in a VM with this console and number of vCPUs.
 #[inline]
 pub(crate) fn device_at(ipa: Ipa, console: Console, vcpus: usize) -> Option<Device> {
     let within = |range: Range<u64>| {
@@ -67,7 +75,12 @@ pub(crate) fn device_at(ipa: Ipa, console: Console, vcpus: usize) -> Option<Devi
     if let Some(offset) = within(DISTRIBUTOR) {
         return Some(Device::Gic(Frame::Distributor, offset));
     }
-    within(redistributors(vcpus)).map(|offset| Device::Gic(Frame::Redistributors, offset))
+    if let Some(offset) = within(redistributors(vcpus)) {
+        return Some(Device::Gic(Frame::Redistributors, offset));
+    }
+    within(RTC)
+        .filter(|_| machine().clock.is_some())
+        .map(Device::Rtc)
 }
 
 const fn at(start: u64, bytes: u64) -> Range<u64> {

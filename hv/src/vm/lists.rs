@@ -1,4 +1,4 @@
-//! The list registers of the loaded virtual CPU, which are the hardware's, and how they come from its VM's GIC and go back.
+//! The list registers of the loaded vCPU, which are the hardware's, and how they come from its VM's GIC and go back.
 
 use droste_arm64::Pa;
 use droste_vdev::Line;
@@ -8,7 +8,7 @@ use super::VcpuState;
 use crate::arch::{self, gic};
 use crate::machine::machine;
 
-/// Fills the loaded virtual CPU's list registers, which have been folded.
+/// Fills the loaded vCPU's list registers, which have been folded.
 pub(crate) fn fill(state: &mut VcpuState, gic: &mut Gic) {
     let me = state.vcpu.index;
     let fill = gic.fill(me, virtual_control(), &mut state.lists);
@@ -19,7 +19,7 @@ pub(crate) fn fill(state: &mut VcpuState, gic: &mut Gic) {
     }
 }
 
-/// Deactivates physical interrupts that the loaded virtual CPU has ended in a way that hardware does not see.
+/// Deactivates physical interrupts that the loaded vCPU has ended in a way that hardware does not see.
 pub(crate) fn deactivate_owed(gic: &mut Gic, me: usize) {
     while let Some(intid) = gic.take_deactivation(me) {
         gic::deactivate(intid.number() as u32);
@@ -38,7 +38,7 @@ pub(crate) fn write_lists(before: &mut usize, lists: &[u64; MAX_LIST_REGISTERS],
     *before = used;
 }
 
-/// Takes the loaded virtual CPU's own list registers back.
+/// Takes the loaded vCPU's own list registers back.
 pub(crate) fn fold(state: &mut VcpuState, gic: &mut Gic) -> Kicks {
     read_lists(state.lists_used, &mut state.lists);
     gic.fold(state.vcpu.index, &state.lists, gic::unlisted_ends())
@@ -57,7 +57,7 @@ pub(crate) fn virtual_control() -> Vmcr {
     Vmcr(gic::read_virtual_control())
 }
 
-/// The level of the line of a physical interrupt that stands active for the loaded virtual CPU.
+/// The level of the line of a physical interrupt that stands active for the loaded vCPU.
 pub(crate) fn physical_line(physical: Intid) -> Line {
     let machine = machine();
     let (timer, distributor) = (&machine.timer, Pa(machine.gic.distributor.start));

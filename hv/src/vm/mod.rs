@@ -8,6 +8,7 @@ pub(crate) mod line;
 pub(crate) mod lists;
 pub(crate) mod reset;
 pub(crate) mod rest;
+mod rtc;
 mod state;
 mod uart;
 mod vcpu;
@@ -17,6 +18,7 @@ pub(crate) mod virtual_el2;
     reason = "the folder has the parts of what stands in the file"
 )]
 mod vm;
+pub(crate) mod watch;
 
 pub(crate) use state::{VcpuState, el2, running};
 pub(crate) use vcpu::Vcpu;

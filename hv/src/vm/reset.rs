@@ -1,4 +1,4 @@
-//! A virtual CPU as it comes out of reset.
+//! A vCPU as it comes out of reset.
 
 use alloc::boxed::Box;
 
@@ -26,7 +26,7 @@ pub(crate) fn new_state(vcpu: &'static Vcpu, pc: u64, argument: u64) -> Box<Vcpu
         traps: Traps::own(),
     };
     let fixed = Fixed {
-        vtcr: vm.memory.vtcr(),
+        vtcr: vm.memory.vtcr.0,
         vncr: None,
         vectors: VectorTable::Plain,
     };

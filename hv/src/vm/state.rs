@@ -1,4 +1,4 @@
-//! A virtual CPU as its physical CPU holds it.
+//! A vCPU as its physical CPU holds it.
 
 use alloc::boxed::Box;
 
@@ -13,7 +13,7 @@ use crate::arch::vcpu::{Control, Fixed, Registers, Resident};
 use crate::arch::{debug, isb};
 use crate::machine::cpu::Cpu;
 
-/// A virtual CPU as its physical CPU holds it while it runs, and as it lies parked in between.
+/// A vCPU as its physical CPU holds it while it runs, and as it lies parked in between.
 #[repr(C)]
 pub(crate) struct VcpuState {
     /// First, for `vectors.s` finds them by the address of the whole.
@@ -35,7 +35,7 @@ pub(crate) struct VcpuState {
 }
 
 impl VcpuState {
-    /// A virtual CPU as it comes out of reset, which `vcpu` will run on `cpu`: at `pc` in its highest exception level
+    /// A vCPU as it comes out of reset, which `vcpu` will run on `cpu`: at `pc` in its highest exception level
     /// with the MMU off, interrupts masked, and `argument` in x0.
     pub(crate) fn new(
         vcpu: &'static Vcpu,
@@ -97,13 +97,13 @@ impl VcpuState {
     }
 }
 
-/// A virtual CPU's EL2, where it is known to have one.
+/// A vCPU's EL2, where it is known to have one.
 #[inline]
 pub(crate) fn el2(state: &mut VcpuState) -> &mut El2 {
     state
         .el2
         .as_deref_mut()
-        .expect("only what happens to a virtual CPU with EL2 comes here")
+        .expect("only what happens to a vCPU with EL2 comes here")
 }
 
 /// What runs, and its virtual PSTATE.

@@ -1,4 +1,4 @@
-//! A virtual CPU as everyone but its physical CPU sees it.
+//! A vCPU as everyone but its physical CPU sees it.
 
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use droste_resources::Counters;
 use super::{VcpuState, Vm};
 use crate::machine::cpu::Cpu;
 
-/// A virtual CPU. What it wants, and its registers while it is not loaded, are in its VM's `lives`.
+/// A vCPU. What it wants, and its registers while it is not loaded, are in its VM's `lives`.
 pub(crate) struct Vcpu {
     /// Index in its VM.
     pub(crate) index: usize,
@@ -27,7 +27,7 @@ pub(crate) struct Vcpu {
 }
 
 impl Vcpu {
-    /// A virtual CPU of a VM that is being built.
+    /// A vCPU of a VM that is being built.
     pub(crate) fn new(index: usize, vm: &'static Vm, cpu: &'static Cpu) -> Self {
         Self {
             index,

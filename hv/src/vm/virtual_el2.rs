@@ -1,4 +1,4 @@
-//! What a virtual machine, and each of its virtual CPUs, has whose guest is a hypervisor.
+//! What a virtual machine, and each of its vCPUs, has whose guest is a hypervisor.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -28,7 +28,7 @@ use crate::arch::memory::Region;
 use crate::arch::vcpu::{Control, Fixed, VectorTable};
 use crate::machine::cpu::Cpu;
 use crate::machine::error::BuildError;
-use crate::memory::contexts::Contexts;
+use crate::memory::contexts::NestedContexts;
 use crate::memory::guest_memory::GuestMemory;
 use crate::memory::l1_memory::advertised;
 use crate::memory::ram::Ram;
@@ -56,8 +56,8 @@ pub(crate) const fn in_page(register: SysReg) -> Slot {
 pub(crate) struct Nested {
     kind: VirtualEl2,
     /// The contexts of its guests.
-    pub(crate) contexts: Contexts,
-    /// A register page for each virtual CPU.
+    pub(crate) contexts: NestedContexts,
+    /// A register page for each vCPU.
     register_pages: Region,
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn identification(
 }
 
 impl Nested {
-    /// For a virtual machine with `memory`, identification `ids`, this many bytes of RAM and virtual CPUs.
+    /// For a virtual machine with `memory`, identification `ids`, this many bytes of RAM and vCPUs.
     pub(crate) fn build(
         kind: VirtualEl2,
         memory: &GuestMemory,
@@ -106,12 +106,12 @@ impl Nested {
             register_pages.ok_or_else(|| BuildError("no RAM for its register pages".into()))?;
         Ok(Self {
             kind,
-            contexts: Contexts::build(memory, advertised, (bytes, vcpus), ram)?,
+            contexts: NestedContexts::build(memory, advertised, (bytes, vcpus), ram)?,
             register_pages,
         })
     }
 
-    /// The EL2 of virtual CPU `index` as it comes out of reset, and its control registers, which without EL2 would be
+    /// The EL2 of vCPU `index` as it comes out of reset, and its control registers, which without EL2 would be
     /// `registers`.
     pub(crate) fn reset(
         &self,
@@ -132,7 +132,7 @@ impl Nested {
     }
 }
 
-/// The EL2 of one virtual CPU.
+/// The EL2 of one vCPU.
 pub(crate) struct El2 {
     /// Which EL2 it is.
     pub(crate) kind: VirtualEl2,
@@ -141,7 +141,7 @@ pub(crate) struct El2 {
     /// Its register page.
     pub(crate) page: RegisterPage<'static>,
     file: File,
-    /// The bits of PSTATE that the virtual CPU has.
+    /// The bits of PSTATE that the vCPU has.
     pub(crate) bits: PstateBits,
     /// The control registers of virtual EL2's world.
     pub(crate) own: Control,
@@ -229,7 +229,7 @@ impl El2 {
         self.stage1 = host_stage1(sctlr, tcr, ttbr0, cptr);
     }
 
-    /// Makes it that of a virtual CPU which runs on `cpu`.
+    /// Makes it that of a vCPU which runs on `cpu`.
     pub(crate) fn settle_on(&mut self, cpu: &Cpu) {
         self.own = self.own.on(cpu.model());
         let midr = self.own.midr;
@@ -311,7 +311,7 @@ pub(crate) enum ListRegisters {
     Bare,
 }
 
-/// What of a virtual CPU with EL2 its interrupts are.
+/// What of a vCPU with EL2 its interrupts are.
 pub(crate) struct Interrupts {
     /// Whose the list registers are.
     pub(crate) lists: ListRegisters,

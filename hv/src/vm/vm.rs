@@ -18,6 +18,7 @@ use spin::Once;
 use spin::mutex::{SpinMutex, TicketMutex};
 
 use super::rest::Rest;
+use super::rtc::GuestRtc;
 use super::uart::GuestUart;
 use super::virtual_el2::Nested;
 use super::{Vcpu, VcpuState, layout};
@@ -26,8 +27,8 @@ use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
 use crate::machine::cpu::Cpu;
 use crate::machine::error::BuildError;
-use crate::machine::workarounds;
-use crate::memory::contexts::Contexts;
+use crate::machine::{machine, workarounds};
+use crate::memory::contexts::NestedContexts;
 use crate::memory::guest_memory::GuestMemory;
 
 pub(crate) use droste_life::Outcome;
@@ -55,13 +56,15 @@ pub(crate) struct Vm {
     pub(crate) gic: TicketMutex<Gic>,
     /// Its console.
     pub(crate) uart: TicketMutex<GuestUart>,
+    /// Its clock.
+    pub(crate) rtc: TicketMutex<GuestRtc>,
     /// Power states of its CPUs.
     pub(crate) psci: TicketMutex<Firmware>,
     /// Platform devices that it drives.
     pub(crate) devices: Vec<Device>,
     gic_config: GicConfig,
     vcpus: Once<Vec<&'static Vcpu>>,
-    /// What it and its virtual CPUs do.
+    /// What it and its vCPUs do.
     pub(crate) lives: Lives<Box<VcpuState>>,
     /// What its home does while it rests; nothing before it was opened.
     pub(crate) rest: Once<SpinMutex<Rest>>,
@@ -90,7 +93,7 @@ pub(crate) struct Parts {
 }
 
 impl Vm {
-    /// Builds a VM, whose virtual CPUs will run on `cpus` in turn.
+    /// Builds a VM, whose vCPUs will run on `cpus` in turn.
     pub(crate) fn build(
         parts: Parts,
         mut cpus: impl Iterator<Item = &'static Cpu>,
@@ -103,8 +106,8 @@ impl Vm {
             .map(|i| i.intid);
         let last = intids
             .max()
-            .unwrap_or(layout::UART_INTID)
-            .max(layout::UART_INTID);
+            .unwrap_or(layout::RTC_INTID)
+            .max(layout::RTC_INTID);
         let gic_config = GicConfig {
             vcpus,
             spis: (last as usize + 1 - 32)
@@ -123,6 +126,7 @@ impl Vm {
             nested: parts.nested,
             gic: TicketMutex::new(gic),
             uart: TicketMutex::new(GuestUart::new()),
+            rtc: TicketMutex::new(GuestRtc::new()),
             psci: TicketMutex::new(Firmware::new(vcpus, workarounds())),
             devices: parts.devices,
             gic_config,
@@ -145,7 +149,7 @@ impl Vm {
         self.image.name
     }
 
-    /// Its virtual CPUs.
+    /// Its vCPUs.
     #[inline]
     pub(crate) fn vcpus(&self) -> &[&'static Vcpu] {
         self.vcpus.get().map_or(&[], Vec::as_slice)
@@ -165,10 +169,10 @@ impl Vm {
     }
 
     /// The contexts of its guests; it has EL2.
-    pub(crate) fn contexts(&self) -> &Contexts {
+    pub(crate) fn contexts(&self) -> &NestedContexts {
         let nested = self.nested.as_ref();
         &nested
-            .expect("a virtual CPU has EL2 where its machine has")
+            .expect("a vCPU has EL2 where its machine has")
             .contexts
     }
 
@@ -198,15 +202,18 @@ impl Vm {
             initrd,
             dom0,
             bootargs: self.image.bootargs,
+            has_seeds: machine().entropy.is_some(),
             gic_distributor: layout::DISTRIBUTOR,
             gic_redistributors: layout::redistributors(cpus.len()),
             uart,
+            rtc: machine().clock.map(|_| layout::RTC),
             interrupts: GuestInterrupts {
                 secure_timer: level(layout::SECURE_TIMER),
                 physical_timer: level(layout::PHYSICAL_TIMER),
                 virtual_timer: level(layout::VIRTUAL_TIMER),
                 hyp_physical_timer: level(layout::HYP_PHYSICAL_TIMER),
                 uart: level(layout::UART_INTID),
+                rtc: level(layout::RTC_INTID),
             },
             el2,
             devices: &self.devices,
@@ -214,7 +221,7 @@ impl Vm {
         .to_bytes()
     }
 
-    /// The physical CPU that makes it ready for its lives, in turns of its first virtual CPU.
+    /// The physical CPU that makes it ready for its lives, in time slices of its first vCPU.
     pub(crate) fn home(&self) -> &'static Cpu {
         self.vcpus()[0].cpu
     }
@@ -255,8 +262,10 @@ impl Vm {
 
     /// Makes its interrupts, its console and its firmware new, while it rests.
     pub(crate) fn renew(&self) -> Result<(), ConfigError> {
-        *self.gic.lock() = Gic::new(self.gic_config)?;
+        // The devices first: one whose line is low raises none in the new GIC.
         *self.uart.lock() = GuestUart::new();
+        self.rtc.lock().renew();
+        *self.gic.lock() = Gic::new(self.gic_config)?;
         *self.psci.lock() = Firmware::new(self.vcpus().len(), workarounds());
         Ok(())
     }
@@ -269,8 +278,8 @@ impl Vm {
             .filter(|i| i.intid >= FIRST_SPI)
     }
 
-    /// Makes each of `kicks` look at its interrupts: virtual CPUs of which none is loaded on this CPU, or whose own turn
-    /// comes with the kick.
+    /// Makes each of `kicks` look at its interrupts: vCPUs of which none is loaded on this CPU, or whose own time
+    /// slice comes with the kick.
     #[inline]
     pub(crate) fn kick(&self, kicks: Kicks) {
         for index in kicks.iter() {

@@ -6,7 +6,7 @@
 //! long, as much of it as it can; the others are there for what it does not think of. All of it on one CPU, where the
 //! counts are exact.
 //!
-//! How long one CPU waits for another in a lock is counted on several, where `longest` has its virtual CPUs ask for the
+//! How long one CPU waits for another in a lock is counted on several, where `longest` has its vCPUs ask for the
 //! same at once. They run as the host lets them, so a waiting CPU's own instructions say nothing; in their place are
 //! those that CPUs execute at EL2 which are there when it begins to wait, or change the lock before it goes on. A lock in
 //! which who comes later goes first shows there as one that has no bound. These counts differ from run to run.
@@ -29,10 +29,10 @@ const BOUND: f64 = 200_000.0;
 const RAM: u64 = 2 << 30;
 const RAM_AT_EL2: u64 = 16 << 30;
 const PAGED: u64 = (2 << 20) - (64 << 10);
-/// Virtual CPUs without EL2, and with it.
+/// vCPUs without EL2, and with it.
 const VCPUS: u32 = 64;
 const VCPUS_AT_EL2: u32 = 16;
-/// Virtual CPUs that contend, each on a CPU of its own, and their RAM.
+/// vCPUs that contend, each on a CPU of its own, and their RAM.
 const CONTENDING: u32 = 4;
 const RAM_OF_CONTENDING: u64 = 2 << 30;
 /// What a restart brings anew, beside the kernel.

@@ -23,6 +23,8 @@ const DETERMINISTIC: [&str; 6] = [
     "-rtc",
     "base=2026-01-01,clock=vm",
 ];
+/// What Droste is told besides: seeds would make each guest's start another.
+const SAME_EACH_TIME: &str = "droste.no-seeds";
 /// Memory of the virtual machine, in MiB, and of the machine around it, which has what the virtual machine has in whole
 /// GiB more. A hypervisor has more: a Linux with less than 512 MiB to itself gives its guests no huge pages.
 const GUEST_MIB: u64 = 512;
@@ -151,7 +153,7 @@ impl Parts {
         self.on_droste(&format!("nested-{}", el2.as_str()), &vm, "nested: ok")
     }
 
-    /// A bare-metal guest whose virtual CPUs have a CPU each, as `vm` says but for its kernel, until it has said `marker`.
+    /// A bare-metal guest whose vCPUs have a CPU each, as `vm` says but for its kernel, until it has said `marker`.
     /// What is counted differs from run to run.
     ///
     /// # Errors
@@ -180,7 +182,7 @@ impl Parts {
         let machine = self.with_guest(vm, guest, |vm| self.droste(vm.name, vm))?;
         let machine = Machine {
             cpus: 1,
-            append: format!("droste.report={} {words}", nonce()),
+            append: format!("droste.report={} {SAME_EACH_TIME} {words}", nonce()),
             ..machine
         };
         self.run(vm.name, machine, marker)
@@ -323,7 +325,10 @@ impl Parts {
         droste::files::write(&image_file, &image)?;
         Ok(Machine {
             initrd: Some(image_file),
-            append: format!("droste.report={} droste.no-reboot", nonce()),
+            append: format!(
+                "droste.report={} {SAME_EACH_TIME} droste.no-reboot",
+                nonce()
+            ),
             memory_mib: HOST_MIB + (vm.memory >> 30 << 10),
             ..self.machine(&self.hypervisor, vm.vcpus)
         })
@@ -384,15 +389,18 @@ fn bare_tree() -> Vec<u8> {
         initrd: None,
         dom0: None,
         bootargs: LINUX_ARGUMENTS,
+        has_seeds: false,
         gic_distributor: 0x0800_0000..0x0801_0000,
         gic_redistributors: 0x080a_0000..0x080c_0000,
         uart: Some(0x0900_0000..0x0900_1000),
+        rtc: Some(0x0901_0000..0x0901_1000),
         interrupts: GuestInterrupts {
             secure_timer: level(29),
             physical_timer: level(30),
             virtual_timer: level(27),
             hyp_physical_timer: level(26),
             uart: level(33),
+            rtc: level(34),
         },
         el2: None,
         devices: &[],

@@ -2,7 +2,7 @@
 //!
 //! Two machines count. Operations on tables run on the host, in the program `droste-stage2-bench`, under callgrind: the
 //! source is that of EL2, the instructions are the host's. There the same operations of other crates run beside ours.
-//! What a guest feels (a first touch, a switch of virtual CPUs) runs in QEMU, where the plugin counts what EL2
+//! What a guest feels (a first touch, a switch of vCPUs) runs in QEMU, where the plugin counts what EL2
 //! executes from exit to entry. Both repeat exactly.
 
 mod callgrind;

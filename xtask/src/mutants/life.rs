@@ -67,8 +67,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "        let phase = if usize::from(left) + 1 < vcpus {",
     ),
     mutant(
-        "turns-loaded-stays-in",
-        "turns.rs",
+        "slices-loaded-stays-in",
+        "sched.rs",
         "        if let Some(state) = current.take_if(|state| cpu.position(state) == position) {
             park(cpu, state);
         }
@@ -76,8 +76,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "",
     ),
     mutant(
-        "turns-no-home-is-told",
-        "turns.rs",
+        "slices-no-home-is-told",
+        "sched.rs",
         "            cpu.tell_home(position);\n",
         "",
     ),
@@ -110,23 +110,23 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "life-any-cpu-is-its-home",
-        "turns.rs",
+        "sched.rs",
         "    index == 0 && lives.resting().is_some()",
         "    index < usize::MAX && lives.resting().is_some()",
     ),
     mutant(
-        "turns-work-under-the-loaded",
-        "turns.rs",
+        "slices-work-under-the-loaded",
+        "sched.rs",
         "                if let Some(state) = current.take() {
                     park(cpu, state);
                 }
-                cpu.begin_turn(position);",
-        "                cpu.begin_turn(position);",
+                cpu.begin_slice(position);",
+        "                cpu.begin_slice(position);",
     ),
     mutant(
-        "turns-work-past-the-turn",
-        "turns.rs",
-        "                while rests(cpu, position) && !cpu.is_turn_over() {",
+        "slices-work-past-the-end",
+        "sched.rs",
+        "                while rests(cpu, position) && !cpu.is_slice_over() {",
         "                while rests(cpu, position) {",
     ),
     // Who stops it.
@@ -180,22 +180,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         self.set(Stand::Ready);",
     ),
     mutant(
-        "turns-off-stays-in",
-        "turns.rs",
+        "slices-off-stays-in",
+        "sched.rs",
         "    cpu.take_out(&mut state);
     C::give_up(position, state);",
         "    core::hint::black_box(&mut state);
     C::give_up(position, state);",
     ),
     mutant(
-        "turns-off-gives-nothing-up",
-        "turns.rs",
+        "slices-off-gives-nothing-up",
+        "sched.rs",
         "    C::give_up(position, state);
     let Member",
         "    core::mem::forget(state);
     let Member",
     ),
-    // Whose turn it is, and who wakes.
+    // Who has the time slice, and who wakes.
     mutant(
         "life-parks-as-ready",
         "seat.rs",
@@ -209,32 +209,32 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "parked.take_if(|_| self.stand() != Stand::Off)?",
     ),
     mutant(
-        "turns-kicks-wake-nobody",
-        "turns.rs",
+        "slices-kicks-wake-nobody",
+        "sched.rs",
         "            Stand::Waiting => kick.is_given() || cpu.is_due(position),",
         "            Stand::Waiting => kick.is_given() && cpu.is_due(position),",
     ),
     mutant(
-        "turns-idle-sleeps-on",
-        "turns.rs",
+        "slices-idle-sleeps-on",
+        "sched.rs",
         "                Some(state) => cpu.has_pending(state),",
         "                Some(state) => cpu.has_pending(state) && position > 64,",
     ),
     mutant(
-        "turns-one-has-them-all",
-        "turns.rs",
-        "    lives.stand(index) == Stand::Running && !cpu.is_turn_over()",
+        "slices-one-has-them-all",
+        "sched.rs",
+        "    lives.stand(index) == Stand::Running && !cpu.is_slice_over()",
         "    lives.stand(index) == Stand::Running && cpu.last() < usize::MAX",
     ),
     mutant(
-        "turns-the-last-is-next",
-        "turns.rs",
+        "slices-the-last-is-next",
+        "sched.rs",
         "    (1..=members)\n",
         "    (0..members)\n",
     ),
     mutant(
-        "turns-load-over-the-loaded",
-        "turns.rs",
+        "slices-load-over-the-loaded",
+        "sched.rs",
         "            if let Some(state) = other {
                 park(cpu, state);
             }

@@ -175,61 +175,61 @@ pub(super) const MUTANTS: &[Mutant] = &[
     // The reverse map.
     mutant(
         "record-not-linked",
-        "reverse.rs",
+        "reverse_map.rs",
         "            number => self.link(number, chain, &region),",
         "            number => self.count(region.size, i32::from(number == NONE)),",
     ),
     mutant(
         "records-of-another-shadow-count",
-        "reverse.rs",
+        "reverse_map.rs",
         "        self.place == region.place\n            && self.size",
         "        self.size",
     ),
     mutant(
         "records-of-another-address-count",
-        "reverse.rs",
+        "reverse_map.rs",
         "            && self.ipa.0 == region.ipa.0",
         "",
     ),
     mutant(
         "untracked-is-not-said",
-        "reverse.rs",
+        "reverse_map.rs",
         "                self.owner_mut(place.0).is_tracked = false;",
         "",
     ),
     mutant(
         "untracked-is-not-shown",
-        "reverse.rs",
+        "reverse_map.rs",
         "            if !owner.is_tracked {",
         "            if !owner.is_tracked && number == NONE {",
     ),
     mutant(
         "forget-keeps-records",
-        "reverse.rs",
+        "reverse_map.rs",
         "                number => self.unlink(number),\n            }\n        }\n        self.owner_mut(place.0).is_tracked = true;",
         "                _ => break,\n            }\n        }\n        self.owner_mut(place.0).is_tracked = true;",
     ),
     mutant(
         "forgotten-stays-untracked",
-        "reverse.rs",
+        "reverse_map.rs",
         "        self.owner_mut(place.0).is_tracked = true;",
         "",
     ),
     mutant(
         "search-ends-early",
-        "reverse/search.rs",
+        "reverse_map/search.rs",
         "        let last = from.0.saturating_add(bytes.saturating_sub(1)) >> size;",
         "        let last = from.0.saturating_add(bytes.saturating_sub(1)).saturating_sub(1 << size) >> size;",
     ),
     mutant(
         "search-sees-first-of-chain",
-        "reverse/search.rs",
-        "        self.next = reverse.record(number).next;",
+        "reverse_map/search.rs",
+        "        self.next = map.record(number).next;",
         "        self.next = NONE;",
     ),
     mutant(
         "search-mixes-sizes",
-        "reverse/search.rs",
+        "reverse_map/search.rs",
         "record.place != NONE && record.size == self.size && wanted",
         "record.place != NONE && wanted",
     ),
@@ -246,7 +246,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "    matches!(level, Level::El1) && hcr & hcr::HCD == 0",
         "    hcr & hcr::HCD == 0",
     ),
-    // What the guest of a virtual CPU runs under.
+    // What the guest of a vCPU runs under.
     mutant(
         "context-that-was-given-up-stays",
         "current.rs",

@@ -4,6 +4,68 @@
 use super::table::{Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
+    // Alarms of clocks.
+    mutant(
+        "alarm-forgets-clocks",
+        "alarm.rs",
+        "        let dues = [&self.due, &self.loaded_due, &self.clock_due]",
+        "        let dues = [&self.due, &self.loaded_due]",
+    ),
+    mutant(
+        "alarm-of-the-last-clock-alone",
+        "alarm.rs",
+        "        if deadline >= self.clock_due.load(Ordering::Relaxed) {\n            return None;\n        }\n",
+        "",
+    ),
+    mutant(
+        "alarm-of-a-clock-never-taken",
+        "alarm.rs",
+        "        if is_due {\n            self.clock_due",
+        "        if is_due && due == 0 {\n            self.clock_due",
+    ),
+    mutant(
+        "alarm-of-a-clock-too-early",
+        "alarm.rs",
+        "due != NEVER && due <= now()",
+        "due != NEVER && (due <= now() || true)",
+    ),
+    // Randomness.
+    mutant(
+        "entropy-is-drawn-twice",
+        "entropy.rs",
+        "        let mut stream = ChaCha20Rng::from_seed(self.key);\n        stream.fill_bytes(&mut self.key);",
+        "        let mut stream = ChaCha20Rng::from_seed(self.key);\n        stream.fill_bytes(&mut [0; KEY_BYTES]);",
+    ),
+    mutant(
+        "entropy-gives-its-key-away",
+        "entropy.rs",
+        "        stream.fill_bytes(bytes);",
+        "        bytes.iter_mut().zip(self.key).for_each(|(byte, key)| *byte = key);",
+    ),
+    mutant(
+        "entropy-of-the-last-bytes-alone",
+        "entropy.rs",
+        "            .for_each(|(key, byte)| *key ^= byte);",
+        "            .for_each(|(key, byte)| *key = *byte);",
+    ),
+    mutant(
+        "entropy-in-any-order",
+        "entropy.rs",
+        "        ChaCha20Rng::from_seed(self.key).fill_bytes(&mut self.key);\n",
+        "",
+    ),
+    mutant(
+        "entropy-of-the-first-source-alone",
+        "entropy.rs",
+        "sources.iter().flat_map(|source| source.chunks(KEY_BYTES))",
+        "sources.iter().take(1).flat_map(|source| source.chunks(KEY_BYTES))",
+    ),
+    mutant(
+        "entropy-of-too-little",
+        "entropy.rs",
+        "        if bytes < LEAST_BYTES {",
+        "        if bytes == 0 {",
+    ),
     // RAM.
     mutant(
         "ram-gives-the-same-twice",

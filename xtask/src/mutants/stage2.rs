@@ -151,8 +151,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "plan-wrong-stride",
         "invalidate.rs",
-        "        let stride = table.geometry.entry_bytes(leaf.unwrap_or(Level::L3));",
-        "        let stride = table.geometry.entry_bytes(leaf.unwrap_or(Level::L2));",
+        "        let shift = granule.entry_shift(leaf.unwrap_or(Level::L3));",
+        "        let shift = granule.entry_shift(leaf.unwrap_or(Level::L2));",
+    ),
+    mutant(
+        "plan-first-address-for-all",
+        "invalidate.rs",
+        "            count,\n            format,\n            hint,\n        }\n    }",
+        "            count: count.min(1),\n            format,\n            hint,\n        }\n    }",
+    ),
+    mutant(
+        "settle-under-the-loaded-shape",
+        "invalidate.rs",
+        "        let vtcr = table.vtcr;",
+        "        let vtcr = machine.vtcr();",
     ),
     mutant(
         "plan-hint-for-tables",
@@ -193,8 +205,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "only-the-first-context",
         "invalidate.rs",
-        "for context in users.contexts {",
-        "for context in users.contexts.iter().take(1) {",
+        "for context in contexts.all {",
+        "for context in contexts.all.iter().take(1) {",
     ),
     // What owes an invalidation.
     mutant(
@@ -299,15 +311,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "pages-before-invalidation",
         "owed.rs",
-        "        debt.settle(table, machine, users);\n",
+        "        debt.settle(table, machine, contexts);\n",
         "        if supply.trees().is_none() {\n            table.give_pages(machine, supply, &mut debt.trees);\n        \
-         }\n        debt.settle(table, machine, users);\n",
+         }\n        debt.settle(table, machine, contexts);\n",
     ),
     mutant(
         "trees-without-invalidation",
         "owed.rs",
-        "        debt.settle(table, machine, users);\n",
-        "        if supply.trees().is_none() {\n            debt.settle(table, machine, users);\n        }\n",
+        "        debt.settle(table, machine, contexts);\n",
+        "        if supply.trees().is_none() {\n            debt.settle(table, machine, contexts);\n        }\n",
     ),
     mutant(
         "tree-loses-what-its-first-entry-leads-to",
@@ -556,7 +568,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "context-named-twice",
         "invalidate.rs",
         "            marks == table.contexts,",
-        "            marks == table.contexts || users.contexts.len() > 1,",
+        "            marks == table.contexts || contexts.all.len() > 1,",
     ),
     mutant(
         "execution-cleans-without-bound",

@@ -2,9 +2,11 @@
 //! hardware's.
 
 mod quiet;
+mod rtc;
 
 use super::table::{Mutant, mutant};
 pub(super) use quiet::MUTANTS as OF_QUIET;
+pub(super) use rtc::MUTANTS as OF_RTC;
 
 pub(super) const MUTANTS: &[Mutant] = &[
     // List registers of a guest hypervisor's guest, on the way in.

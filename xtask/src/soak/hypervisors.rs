@@ -1,6 +1,6 @@
 //! `cargo xtask soak MINUTES --qemu`: guests that are hypervisors, in QEMU, run after run.
 //!
-//! Each run is `droste run` with choices drawn from its seed: the processor and how many, the kind of EL2, virtual CPUs
+//! Each run is `droste run` with choices drawn from its seed: the processor and how many, the kind of EL2, vCPUs
 //! and monitors of the guests' own guests, whether their memory is swapped out, and a neighbour, which may mean harm.
 
 use std::fs::{self, File};
@@ -22,7 +22,7 @@ const LIMIT: u64 = 1800;
 const GRACE: Duration = Duration::from_secs(30);
 /// Guests' guests in one run, one after another or at a time.
 const MOST: u32 = 4;
-/// Their virtual CPUs that run at a time. Each has 250 timer interrupts a second, and an emulated processor that has
+/// Their vCPUs that run at a time. Each has 250 timer interrupts a second, and an emulated processor that has
 /// other work beside it changes worlds hardly more than a thousand times: with more of them nothing else would be done.
 const VCPUS_PER_CPU: u32 = 2;
 /// Of `max` all features, with pointer authentication as fast as QEMU can.

@@ -8,8 +8,8 @@ use std::hint::black_box;
 use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Level, Pa};
 use droste_stage2::{
-    Attributes, Context, DirtyLog, Fault, Geometry, Machine, Mapping, Outcome, Owed, PageCache,
-    Privilege, Runs, Slot, Slots, Table, Users, VcpuId, VmidAllocator, handle,
+    Attributes, Context, Contexts, DirtyLog, Fault, Geometry, Machine, Mapping, Outcome, Owed,
+    PageCache, Privilege, Runs, Slot, Slots, Table, VcpuId, VmidAllocator, handle,
 };
 
 use crate::case::{BLOCK, Case, Done, MEMORY, MEMORY_BYTES, OFFSET, PAGE, SPARSE, measured};
@@ -135,12 +135,12 @@ impl Vm {
         &mut self,
         operation: impl for<'t> FnOnce(&'t mut Table, &Host, &mut Pool) -> Owed<'t>,
     ) {
-        let users = Users {
+        let contexts = Contexts {
             vmids: &self.vmids,
-            contexts: &[&self.context],
+            all: &[&self.context],
         };
         operation(&mut self.table, &self.host, &mut self.pool)
-            .discharge(&self.host, &mut self.pool, &users)
+            .discharge(&self.host, &mut self.pool, &contexts)
             .expect("the operation is possible");
     }
 
@@ -173,16 +173,16 @@ impl Vm {
     #[inline]
     fn fault(&mut self, cache: &mut PageCache, slots: &Slots, esr: Esr, ipa: u64) -> Outcome {
         let fault = Fault::new(esr, Ipa(ipa), Privilege::El1).expect("a fault of stage 2");
-        let users = Users {
+        let contexts = Contexts {
             vmids: &self.vmids,
-            contexts: &[&self.context],
+            all: &[&self.context],
         };
         if !cache.is_full() {
             cache
                 .fill(&mut self.pool, fault.ipa)
                 .expect("there are pages");
         }
-        handle(&self.host, &self.table, cache, &users, slots, &fault).expect("it is possible")
+        handle(&self.host, &self.table, cache, &contexts, slots, &fault).expect("it is possible")
     }
 }
 
@@ -345,7 +345,7 @@ fn free_of(vm: Vm) -> Done {
     })
 }
 
-/// Loads contexts by turns, each with a current VMID and the virtual CPU that it had.
+/// Loads contexts by turns, each with a current VMID and the vCPU that it had.
 fn enter(contexts: usize) -> Done {
     let mut vm = Vm::new(full());
     let contexts: Vec<Context<4>> = (0..contexts).map(|_| Context::new(&mut vm.table)).collect();
@@ -393,15 +393,15 @@ fn extra_memory() -> Done {
 /// The discharge alone of what unmapping `pages` pages owes.
 fn discharge(ids: IdRegisters, pages: u64) -> Done {
     let mut vm = Vm::mapped(ids, Level::L3);
-    let users = Users {
+    let contexts = Contexts {
         vmids: &vm.vmids,
-        contexts: &[&vm.context],
+        all: &[&vm.context],
     };
     let owed = vm
         .table
         .unmap(&vm.host, &mut vm.pool, Ipa(MEMORY + PAGE), pages * PAGE);
     vm.host.take_counts();
-    measured(|| owed.discharge(&vm.host, &mut vm.pool, &users)).expect("nothing fails");
+    measured(|| owed.discharge(&vm.host, &mut vm.pool, &contexts)).expect("nothing fails");
     Done {
         units: 1,
         counts: vm.host.take_counts(),

@@ -100,13 +100,15 @@ impl Format {
     /// Page descriptor formats").
     #[inline]
     pub const fn leaf_at(self, level: Level) -> Option<LeafKind> {
-        match (self.granule, self.output, level) {
-            (_, _, Level::L3) => Some(LeafKind::Page),
-            (_, _, Level::L2)
-            | (Granule::Kib4, _, Level::L1)
-            | (_, OutputFormat::Lpa | OutputFormat::Lpa2, Level::L1)
-            | (Granule::Kib4, OutputFormat::Lpa2, Level::L0) => Some(LeafKind::Block),
-            _ => None,
+        let is_small = matches!(self.granule, Granule::Kib4);
+        let is_wide = !matches!(self.output, OutputFormat::Bits48);
+        let first = 2 - is_small as i8 - is_wide as i8;
+        if matches!(level, Level::L3) {
+            Some(LeafKind::Page)
+        } else if level.number() >= first {
+            Some(LeafKind::Block)
+        } else {
+            None
         }
     }
 

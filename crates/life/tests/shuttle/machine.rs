@@ -137,7 +137,7 @@ fn an_interrupt_is_received_where_both_share_a_cpu() {
 }
 
 #[test]
-fn one_that_spins_leaves_the_others_their_turns() {
+fn one_that_spins_leaves_the_others_their_time_slices() {
     in_many_orders(2, || {
         let spins = vec![Act::On(1), Act::Spin, OFF];
         let sends = vec![Act::Run, Act::Send(0)];

@@ -8,18 +8,18 @@ use droste_life::{Cpu, Kick, Lives, Member, Outcome, Phase, schedule, switch_off
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
 
-/// What a virtual CPU does next.
+/// What a vCPU does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Act {
     /// Nothing that anybody sees.
     Run,
     /// Takes a context, and keeps it.
     Hold,
-    /// Switches a virtual CPU on.
+    /// Switches a vCPU on.
     On(usize),
     /// Switches itself off.
     Off,
-    /// Sends an interrupt to a virtual CPU.
+    /// Sends an interrupt to a vCPU.
     Send(usize),
     /// Waits until an interrupt has come.
     Receive,
@@ -31,7 +31,7 @@ pub(crate) enum Act {
 
 /// A virtual machine that is to be.
 pub(crate) struct Plan {
-    /// By virtual CPU: its physical one, and what it does in every life. Behind the end it waits for ever.
+    /// By vCPU: its physical one, and what it does in every life. Behind the end it waits for ever.
     pub(crate) vcpus: Vec<(usize, Vec<Act>)>,
     /// How many lives it has at most.
     pub(crate) lives: u32,
@@ -61,7 +61,7 @@ struct Vm {
     steps: AtomicU32,
 }
 
-/// Registers of a virtual CPU.
+/// Registers of a vCPU.
 pub(crate) struct State {
     world: Arc<World>,
     vm: usize,
@@ -83,7 +83,7 @@ impl Drop for State {
 struct Physical {
     is_told: Mutex<bool>,
     bell: Condvar,
-    /// Virtual machine, virtual CPU and life of what is loaded.
+    /// Virtual machine, vCPU and life of what is loaded.
     hardware: Mutex<Option<(usize, usize, u32)>>,
 }
 
@@ -95,8 +95,8 @@ pub(crate) struct World {
 
 /// Steps that it takes to make a virtual machine ready.
 const STEPS: u32 = 3;
-/// Acts and steps in a turn.
-const TURN: u32 = 2;
+/// Acts and steps in a time slice.
+const SLICE: u32 = 2;
 
 impl World {
     fn new(cpus: usize, plans: Vec<Plan>) -> Arc<Self> {
@@ -218,7 +218,7 @@ impl Thread {
     fn act(&mut self, mut state: State) -> Option<State> {
         let world = self.world.clone();
         let vm = &world.vms[state.vm];
-        assert!(self.used < TURN, "its turn is over");
+        assert!(self.used < SLICE, "its time slice is over");
         self.used += 1;
         assert_eq!(state.life, vm.lives.life(), "it runs in a life not its own");
         assert!(matches!(vm.lives.phase(), Phase::Running | Phase::Stopping));
@@ -361,13 +361,13 @@ impl Cpu for Thread {
         false
     }
 
-    fn begin_turn(&mut self, position: usize) {
+    fn begin_slice(&mut self, position: usize) {
         self.last = position;
         self.used = 0;
     }
 
-    fn is_turn_over(&self) -> bool {
-        self.used >= TURN
+    fn is_slice_over(&self) -> bool {
+        self.used >= SLICE
     }
 
     fn arm(&mut self) {}
@@ -376,7 +376,7 @@ impl Cpu for Thread {
         let n = self.members[position].0;
         let world = self.world.clone();
         let vm = &world.vms[n];
-        assert!(self.used < TURN, "its turn is over");
+        assert!(self.used < SLICE, "its time slice is over");
         self.used += 1;
         assert_eq!(vm.lives.phase(), Phase::Resting);
         let mine = *self.physical().hardware.lock().expect("no test goes on");

@@ -1,4 +1,4 @@
-//! Virtual CPUs: the entries that they leave, and their own invalidations.
+//! vCPUs: the entries that they leave, and their own invalidations.
 
 use droste_arm64::barrier::Dsb;
 use droste_arm64::{Ipa, Pa, Va};
@@ -97,7 +97,7 @@ fn read_of(model: &mut Model, cpu: usize, pa: u64) {
     );
 }
 
-/// Virtual CPU 1 has run on CPU 1; then 2 runs there, which maps the same page elsewhere.
+/// vCPU 1 has run on CPU 1; then 2 runs there, which maps the same page elsewhere.
 fn two_vcpus(asids: (u16, u16), tagging: Tagging, invalidate: bool) -> Model {
     let mut model = built(known());
     model.stage1_map(1, VA, entry(1, tagging));
@@ -148,7 +148,7 @@ fn flat_entries_of_a_virtual_cpu_without_stage_1_are_global() {
     broken(&model, Rule::OtherVcpu);
 }
 
-/// A virtual CPU has run on CPUs 1 and 2, moves its page on CPU 2 with an invalidation of its own, and returns to 1.
+/// A vCPU has run on CPUs 1 and 2, moves its page on CPU 2 with an invalidation of its own, and returns to 1.
 fn migrated(hcr: u64, tlbi: Tlbi, domain: Dsb) -> Model {
     let mut model = built(known());
     model.stage1_map(1, VA, entry(1, Tagging::PerAsid));

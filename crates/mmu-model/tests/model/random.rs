@@ -47,7 +47,7 @@ struct Hypervisor {
     /// VMIDs of the two contexts.
     vmids: [u64; 2],
     next_vmid: u64,
-    /// By CPU, context and virtual CPU inside.
+    /// By CPU, context and vCPU inside.
     inside: [Option<(usize, u32)>; 4],
     /// By CPU and context, who ran last.
     last: [[Option<u32>; 2]; 4],

@@ -71,7 +71,7 @@ pub(crate) fn built(config: Config) -> Model {
     model
 }
 
-/// [`built`], with a virtual CPU inside on CPU 1.
+/// [`built`], with a vCPU inside on CPU 1.
 pub(crate) fn running(config: Config) -> Model {
     let mut model = built(config);
     model.enter(1, Vcpu::new(1));

@@ -232,7 +232,7 @@ fn vttbr_makes_no_entry_of_stage_1_common() {
     broken(&model, Rule::OtherVcpu);
 }
 
-/// Two virtual CPUs map a page elsewhere under one ASID, each on a CPU of its own.
+/// Two vCPUs map a page elsewhere under one ASID, each on a CPU of its own.
 #[test]
 fn an_access_under_a_common_vmid_finds_no_stage_1_entry_of_another_cpu() {
     const VA: Va = Va(0x1234_5000);
@@ -258,7 +258,7 @@ fn an_access_under_a_common_vmid_finds_no_stage_1_entry_of_another_cpu() {
     kept(&model);
 }
 
-/// A virtual CPU has been on CPUs 1 and 2; it moves its page on CPU 2 and invalidates there.
+/// A vCPU has been on CPUs 1 and 2; it moves its page on CPU 2 and invalidates there.
 #[test]
 fn a_guests_own_invalidation_is_not_undone_by_a_common_vmid() {
     const VA: Va = Va(0x1234_5000);

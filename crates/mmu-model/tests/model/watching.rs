@@ -31,7 +31,7 @@ fn known(config: Config) -> Watch {
     watch
 }
 
-/// [`known`], and a virtual CPU inside on CPU 1.
+/// [`known`], and a vCPU inside on CPU 1.
 fn inhabited() -> Watch {
     let mut watch = known(config());
     watch.enter(1, Vcpu::new(1));

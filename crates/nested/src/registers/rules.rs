@@ -62,9 +62,9 @@ impl Layout {
 pub enum Reset {
     /// This, of what its layout keeps.
     Value(u64),
-    /// What EL1 of a virtual CPU without EL2 reads as MIDR_EL1.
+    /// What EL1 of a vCPU without EL2 reads as MIDR_EL1.
     Midr,
-    /// What EL1 of a virtual CPU without EL2 reads as MPIDR_EL1.
+    /// What EL1 of a vCPU without EL2 reads as MPIDR_EL1.
     Mpidr,
 }
 

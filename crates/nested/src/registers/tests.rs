@@ -240,7 +240,7 @@ impl Twins for Hardware {
     }
 }
 
-/// Runs `test` on a virtual CPU out of reset, at virtual EL2.
+/// Runs `test` on a vCPU out of reset, at virtual EL2.
 fn with_view(el2: VirtualEl2, test: impl FnOnce(&mut View<'_, Hardware>)) {
     let memory = [const { AtomicU64::new(0) }; SLOTS];
     let page = RegisterPage::new(&memory);

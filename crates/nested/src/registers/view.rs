@@ -54,7 +54,7 @@ pub enum Loaded {
     El1,
 }
 
-/// The hardware's EL1 and EL0 registers, while a virtual CPU is loaded; its saved copy of them otherwise.
+/// The hardware's EL1 and EL0 registers, while a vCPU is loaded; its saved copy of them otherwise.
 ///
 /// Only registers that a [`Home`] or [`guest_registers`](super::guest_registers) names are asked for.
 pub trait Twins {
@@ -64,7 +64,7 @@ pub trait Twins {
     fn set(&mut self, register: SysReg, value: u64);
 }
 
-/// What of one virtual CPU's EL2 is neither in its page nor in the hardware.
+/// What of one vCPU's EL2 is neither in its page nor in the hardware.
 #[derive(Clone, Debug)]
 pub struct File([u64; RULE_COUNT]);
 
@@ -113,7 +113,7 @@ impl Known {
     }
 }
 
-/// One virtual CPU's EL2.
+/// One vCPU's EL2.
 ///
 /// ```
 /// # use std::collections::HashMap;
@@ -156,7 +156,7 @@ pub struct View<'a, T> {
 }
 
 impl File {
-    /// EL2 as it comes out of reset, and `page` with it. `main_id` and `affinity` are what a virtual CPU without
+    /// EL2 as it comes out of reset, and `page` with it. `main_id` and `affinity` are what a vCPU without
     /// EL2 reads as MIDR_EL1 and MPIDR_EL1.
     pub fn reset(el2: VirtualEl2, page: RegisterPage<'_>, main_id: u64, affinity: u64) -> Self {
         let mut file = [0; RULE_COUNT];

@@ -13,7 +13,7 @@ impl Changes {
     }
 
     /// Notes that the canonical table was changed: something unmapped, or permitted less. Afterwards every shadow is to
-    /// be brought to that, through the [reverse map](crate::reverse).
+    /// be brought to that, through the [reverse map](crate::reverse_map).
     pub fn note(&self) {
         self.0.fetch_add(1, Ordering::AcqRel);
     }

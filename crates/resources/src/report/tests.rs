@@ -133,7 +133,7 @@ fn people_are_told_the_same_in_lines() {
             "a: 1 exits: hypercall 0, smc 0, wait 1, sysreg 0, mmio 0, stage2 0, outside 0, interrupt 0, eret 0, \
              forwarded 0, other 0",
             "a: stage 2: 1 faults, 2 table pages; TLB invalidations: 4 by address, 5 by range, 6 combined, 7 by VMID, 8 \
-             between virtual CPUs",
+             between vCPUs",
             "a: shadow stage 2: 1 of 9 in use, 10 table pages of 8 KiB",
             "EL2 memory: 98 KiB image, 196 KiB with data and stacks, 4 KiB for stage-2 tables; 3 VMID rollovers",
         ]

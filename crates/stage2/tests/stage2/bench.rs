@@ -5,8 +5,8 @@ use droste_arm64::esr::Esr;
 use droste_arm64::tlbi::{IpaOperand, Tlbi};
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Level, Pa};
 use droste_stage2::{
-    Attributes, Context, Dsb, Error, Fault, Geometry, Machine, Mapping, Outcome, Owed, PageCache,
-    Privilege, Runs, Slot, Slots, Table, Users, VcpuId, VmidAllocator, Walk, handle,
+    Attributes, Context, Contexts, Dsb, Error, Fault, Geometry, Machine, Mapping, Outcome, Owed,
+    PageCache, Privilege, Runs, Slot, Slots, Table, VcpuId, VmidAllocator, Walk, handle,
 };
 
 use crate::recorder::Event::{self, Dsb as Barrier, Isb, Write};
@@ -206,11 +206,11 @@ impl<'r> Bench<'r> {
         let before = self.recorder.take_trace();
         let was_nothing = owed.is_nothing();
         let contexts: Vec<_> = self.contexts.iter().collect();
-        let users = Users {
+        let contexts = Contexts {
             vmids: &self.vmids,
-            contexts: &contexts,
+            all: &contexts,
         };
-        let result = owed.discharge(self.recorder, &mut self.pool, &users);
+        let result = owed.discharge(self.recorder, &mut self.pool, &contexts);
         Done {
             before,
             discharge: self.recorder.take_trace(),
@@ -274,15 +274,15 @@ impl<'r> Bench<'r> {
     ) -> (Result<Outcome, Error>, Vec<Event>) {
         let fault = Fault::new(Esr(esr), Ipa(ipa), privilege).expect("a fault of the table's");
         let contexts: Vec<_> = self.contexts.iter().collect();
-        let users = Users {
+        let contexts = Contexts {
             vmids: &self.vmids,
-            contexts: &contexts,
+            all: &contexts,
         };
         let outcome = handle(
             self.recorder,
             &self.table,
             &mut self.pages,
-            &users,
+            &contexts,
             &self.slots,
             &fault,
         );

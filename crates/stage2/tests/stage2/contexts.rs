@@ -1,4 +1,4 @@
-//! Entering contexts, and the private TLB that each virtual CPU is promised.
+//! Entering contexts, and the private TLB that each vCPU is promised.
 
 use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Granule, Pa};

@@ -1,7 +1,7 @@
 //! Changes in their short form.
 
 use droste_arm64::{Granule, Ipa, Level, Pa};
-use droste_stage2::{Attributes, Mapping, Users};
+use droste_stage2::{Attributes, Contexts, Mapping};
 
 use crate::bench::Bench;
 use crate::hardware::plain;
@@ -43,13 +43,13 @@ fn the_short_form_does_what_the_long_one_does() {
     let short = trace(|bench, step| {
         let (at, to) = (Ipa(0x3000), Level::L3);
         let contexts: Vec<_> = bench.contexts.iter().collect();
-        let users = Users {
+        let contexts = Contexts {
             vmids: &bench.vmids,
-            contexts: &contexts,
+            all: &contexts,
         };
         let mut t = bench
             .table
-            .exclusive(bench.recorder, &mut bench.pool, &users);
+            .exclusive(bench.recorder, &mut bench.pool, &contexts);
         let done = match step {
             0 => t.map(&RAM),
             1 => t.split(at, 0x1000, to),

@@ -5,8 +5,8 @@ use droste_arm64::esr::{AccessSize, Direction, Esr};
 use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Granule, IdRegisters, Ipa, Level};
 use droste_stage2::{
-    Attributes, Decision, DirtyLog, Error, FAULT_AROUND, Fault, Ic, Memory, Outcome, PageCache,
-    PageSupply, Privilege, Reason, Users,
+    Attributes, Contexts, Decision, DirtyLog, Error, FAULT_AROUND, Fault, Ic, Memory, Outcome,
+    PageCache, PageSupply, Privilege, Reason,
 };
 
 use crate::bench::{
@@ -251,14 +251,14 @@ fn a_decision_is_void_once_the_slots_have_changed() {
     };
     bench.slots.remove(Ipa(RAM)).expect("there");
     let contexts: Vec<_> = bench.contexts.iter().collect();
-    let users = Users {
+    let contexts = Contexts {
         vmids: &bench.vmids,
-        contexts: &contexts,
+        all: &contexts,
     };
     let now = bench.slots.sequence();
     let outcome = bench
         .table
-        .install(&recorder, &mut bench.pages, &users, &proposal, now);
+        .install(&recorder, &mut bench.pages, &contexts, &proposal, now);
     assert_eq!(outcome, Ok(Outcome::Retry));
     assert_eq!(recorder.take_trace(), []);
     assert_eq!(bench.outcome(WRITE, RAM), Outcome::Mmio(None));

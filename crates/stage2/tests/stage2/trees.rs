@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Granule, Ipa, Pa};
-use droste_stage2::{Error, Owed, PageSupply, Table, Trees, Users};
+use droste_stage2::{Contexts, Error, Owed, PageSupply, Table, Trees};
 
 use crate::bench::{Bench, GIB, ISH, MIB2, PAGE, ROOT, ram, tlbi};
 use crate::hardware::plain;
@@ -47,12 +47,12 @@ impl Late {
     ) -> Vec<Event> {
         bench.recorder.take_trace();
         let contexts: Vec<_> = bench.contexts.iter().collect();
-        let users = Users {
+        let contexts = Contexts {
             vmids: &bench.vmids,
-            contexts: &contexts,
+            all: &contexts,
         };
         let owed = operation(&mut bench.table, self);
-        let result: Result<(), Error> = owed.discharge(bench.recorder, self, &users);
+        let result: Result<(), Error> = owed.discharge(bench.recorder, self, &contexts);
         assert_eq!(result, Ok(()));
         bench.recorder.take_trace()
     }

@@ -2,7 +2,7 @@
 
 use droste_arm64::tlbi::{RangeOperand, Tlbi};
 use droste_arm64::{Granule, Ipa, Level, Pa};
-use droste_stage2::{Attributes, Error, Machine, Mapping, Regime, Table, Users, under};
+use droste_stage2::{Attributes, Contexts, Error, Machine, Mapping, Regime, Table, under};
 
 use crate::bench::{
     self, Bench, GIB, ISH, ISHST, MIB2, PAGE, RAM_BLOCK, RAM_PAGE, ROOT, TABLE, by_address,
@@ -429,14 +429,14 @@ fn a_context_named_twice_does_not_stand_for_another() {
     let mut bench = with_contexts(&recorder, &plain(), 2);
     bench.map(&ram(GIB, 4 * GIB, PAGE));
     let named = &bench.contexts[0];
-    let users = Users {
+    let contexts = Contexts {
         vmids: &bench.vmids,
-        contexts: &[named, named],
+        all: &[named, named],
     };
     let owed = bench
         .table
         .unmap(&recorder, &mut bench.pool, Ipa(GIB), PAGE);
-    let _ = owed.discharge(&recorder, &mut bench.pool, &users);
+    let _ = owed.discharge(&recorder, &mut bench.pool, &contexts);
 }
 
 #[test]
@@ -511,15 +511,15 @@ fn an_operation_that_fails_in_the_middle_owes_what_it_did() {
     bench.map(&ram(GIB, 4 * GIB, GIB));
     bench.pool.keep(1);
     let contexts: Vec<_> = bench.contexts.iter().collect();
-    let users = Users {
+    let contexts = Contexts {
         vmids: &bench.vmids,
-        contexts: &contexts,
+        all: &contexts,
     };
     let owed = bench
         .table
         .unmap(&recorder, &mut bench.pool, Ipa(GIB + PAGE), PAGE);
     assert!(!owed.is_nothing());
-    let result = owed.discharge(&recorder, &mut bench.pool, &users);
+    let result = owed.discharge(&recorder, &mut bench.pool, &contexts);
     assert_eq!(result, Err(Error::NoTablePage { ipa: Ipa(GIB) }));
     assert_eq!(bench.leaf(GIB + PAGE), Some((Level::L2, 4 * GIB + PAGE)));
 }

@@ -99,7 +99,7 @@ impl Author<'_, '_, '_> {
             self.push(0, Operation::Memory(OfMemory::AddSlot(slot)));
         }
         if self.choices.once_in(4) {
-            self.turn_to(0, Order::Big);
+            self.set_order(0, Order::Big);
         }
         self.link();
     }
@@ -148,7 +148,7 @@ impl Author<'_, '_, '_> {
             }
             14..=16 => self.disturb(),
             17..=18 => self.interleave(),
-            _ if self.choices.once_in(3) => self.turn(),
+            _ if self.choices.once_in(3) => self.swap_order(),
             _ => self.relink(),
         }
     }
@@ -355,22 +355,22 @@ impl Author<'_, '_, '_> {
         self.access_to(cpu, at);
     }
 
-    fn turn_to(&mut self, cpu: u8, order: Order) {
+    fn set_order(&mut self, cpu: u8, order: Order) {
         self.order = order;
         self.push(cpu, Operation::Order(order));
     }
 
-    /// All of L1's tables become others: their order is turned, and mostly L1 invalidates. Then they are written anew,
-    /// or turned back, so that what was there before is there again.
-    fn turn(&mut self) {
+    /// All of L1's tables become others: their order is swapped, and mostly L1 invalidates. Then they are written anew,
+    /// or swapped back, so that what was there before is there again.
+    fn swap_order(&mut self) {
         let cpu = self.cpu();
-        self.turn_to(cpu, self.order.other());
+        self.set_order(cpu, self.order.other());
         if !self.choices.once_in(3) {
             self.invalidate_all(cpu);
         }
         self.access();
         if self.choices.once_in(2) {
-            self.turn_to(cpu, self.order.other());
+            self.set_order(cpu, self.order.other());
         } else {
             self.link();
         }

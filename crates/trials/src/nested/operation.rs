@@ -80,7 +80,7 @@ pub enum Operation {
     Enter {
         /// The guest's number; counts on from 0 past the last.
         space: u8,
-        /// The virtual CPU's.
+        /// The vCPU's.
         vcpu: u8,
     },
     /// The CPU leaves L2 for good.

@@ -104,7 +104,7 @@ impl Run<'_> {
                 Ok(())
             }
             Operation::Order(order) => {
-                self.turn(order);
+                self.set_order(order);
                 Ok(())
             }
             Operation::Tlbi(space, tlbi) => self.tlbi(cpu, space.into(), tlbi),

@@ -65,11 +65,11 @@ pub enum Operation {
     Resolve(Ipa, AccessKind),
     /// What was decided is done.
     Install,
-    /// A virtual CPU enters under a context, from wherever it was.
+    /// A vCPU enters under a context, from wherever it was.
     Enter {
         /// The context's number; counts on from 0 past the last.
         context: u8,
-        /// The virtual CPU's.
+        /// The vCPU's.
         vcpu: u8,
     },
     /// The CPU leaves its guest for good.
@@ -89,7 +89,7 @@ pub enum Operation {
 /// How a guest invalidates what it changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GuestTlbi {
-    /// By address, local: HCR_EL2.FB makes it reach wherever the virtual CPU was.
+    /// By address, local: HCR_EL2.FB makes it reach wherever the vCPU was.
     LocalAddress,
     /// By address, broadcast.
     Address,

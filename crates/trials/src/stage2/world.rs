@@ -36,7 +36,7 @@ pub enum Feature {
     Vmid16,
     // Caches stand before the Point of Coherency, so that large blocks cost a fault too much.
     Caches,
-    // Some virtual CPUs have a stage 1 of their own.
+    // Some vCPUs have a stage 1 of their own.
     Stage1,
 }
 
@@ -69,7 +69,7 @@ pub struct VmShape {
     pub start: Option<i8>,
     /// Contexts that it has from the beginning, 1 to 4.
     pub contexts: u8,
-    /// Virtual CPUs, 1 to 4.
+    /// vCPUs, 1 to 4.
     pub vcpus: u8,
     /// Pages that its tables may take, at most 512.
     pub quota: u64,

@@ -6,8 +6,8 @@ use droste_mmu_model::{
     Access, AccessKind, Bbm, Config, Cpu, Effect, FaultKind, Features, Model, Share, Vcpu,
 };
 use droste_stage2::{
-    Attributes, Context, Decision, DirtyLog, Error, Fault, Geometry, Machine, Outcome, PageCache,
-    Privilege, Slot, Slots, Table, Users, VcpuId, VmidAllocator,
+    Attributes, Context, Contexts, Decision, DirtyLog, Error, Fault, Geometry, Machine, Outcome,
+    PageCache, Privilege, Slot, Slots, Table, VcpuId, VmidAllocator,
 };
 
 use shuttle::sync::{Arc, Mutex, RwLock};
@@ -20,7 +20,7 @@ const MEMORY: u64 = 0x1_0000_0000;
 const TABLES: u64 = 0x8000_0000;
 const BLOCK: u64 = 0x20_0000;
 
-/// A virtual machine of one slot of two blocks, whose virtual CPUs run on as many CPUs.
+/// A virtual machine of one slot of two blocks, whose vCPUs run on as many CPUs.
 struct World {
     model: Shared,
     ids: IdRegisters,
@@ -103,11 +103,11 @@ impl World {
         self.model.with(|model| model.exit(cpu));
     }
 
-    fn users<R>(&self, work: impl FnOnce(&Users<'_, CPUS>) -> R) -> R {
+    fn contexts<R>(&self, work: impl FnOnce(&Contexts<'_, CPUS>) -> R) -> R {
         let contexts: Vec<_> = std::iter::once(&self.context).chain(&self.others).collect();
-        work(&Users {
+        work(&Contexts {
             vmids: &self.vmids,
-            contexts: &contexts,
+            all: &contexts,
         })
     }
 
@@ -184,8 +184,9 @@ impl World {
             }
             Decision::Install(proposal) => {
                 let sequence = self.slots.read().expect("as above").sequence();
-                let installed =
-                    self.users(|users| table.install(&machine, pages, users, &proposal, sequence));
+                let installed = self.contexts(|contexts| {
+                    table.install(&machine, pages, contexts, &proposal, sequence)
+                });
                 installed.expect("pages, and nothing in the way")
             }
         }
@@ -206,7 +207,7 @@ impl World {
         let mut table = self.table.write().expect("as above");
         let owed = operation(&mut table, &machine, &mut pool);
         let result: Result<(), Error> =
-            self.users(|users| owed.discharge(&machine, &mut pool, users));
+            self.contexts(|contexts| owed.discharge(&machine, &mut pool, contexts));
         result.expect("there are pages for all");
     }
 
@@ -356,7 +357,7 @@ fn ageing_beside_faults_ends_well() {
 fn virtual_cpus_that_change_places_find_nothing_of_each_other() {
     beside(0, Updates::Software, |cpu, world| {
         for turn in 0..CPUS {
-            // Each CPU runs virtual CPUs of its own, in turn.
+            // Each CPU runs vCPUs of its own, in turn.
             let vcpu = (cpu * CPUS + turn) as u32;
             assert!(world.touch(cpu, vcpu, RAM, AccessKind::Read));
         }

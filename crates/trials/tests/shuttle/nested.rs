@@ -1,5 +1,5 @@
-//! A shadow under three virtual CPUs: fills beside each other, beside L1's invalidations, and beside what L0 does to
-//! L1's memory, by the protocols of `droste_nested::{shadow, reverse}`.
+//! A shadow under three vCPUs: fills beside each other, beside L1's invalidations, and beside what L0 does to
+//! L1's memory, by the protocols of `droste_nested::{shadow, reverse_map}`.
 
 use std::collections::HashMap;
 
@@ -7,13 +7,13 @@ use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, Va, Vtcr, Vttbr, hcr};
 use droste_mmu_model::{Access, AccessKind, Config, Cpu, Effect, Model, Share, Vcpu};
 use droste_nested::pool::{Entry, Key, Pool};
-use droste_nested::reverse::{Concerned, Owner, Record, Reverse};
+use droste_nested::reverse_map::{Concerned, Owner, Record, ReverseMap};
 use droste_nested::{
     Abort, Advertised, Ahead, CanonicalLeaf, Changes, Exchange, ExternalAbort, GuestMemory, Host,
     L1, L1Ipa, L2Ipa, Place, Range, Shadow, StageTwo, StageTwoRegisters, Verdict, Walker,
 };
 use droste_stage2::{
-    Attributes, Context, Geometry, Machine, PageCache, Privilege, Slot, Slots, Table, Users,
+    Attributes, Context, Contexts, Geometry, Machine, PageCache, Privilege, Slot, Slots, Table,
     VcpuId, VmidAllocator, scheme,
 };
 
@@ -66,7 +66,7 @@ struct World {
     canonical: RwLock<Table>,
     own: Context<CPUS>,
     changes: Changes,
-    reverse: Mutex<Reverse<Vec<Record>, Vec<Owner>>>,
+    reverse_map: Mutex<ReverseMap<Vec<Record>, Vec<Owner>>>,
     shadow: RwLock<Placed>,
     /// Its context, which is loaded without a lock.
     context: Arc<Context<CPUS>>,
@@ -143,7 +143,7 @@ impl World {
             own: Context::new(&mut canonical),
             canonical: RwLock::new(canonical),
             changes: Changes::new(),
-            reverse: Mutex::new(Reverse::new(
+            reverse_map: Mutex::new(ReverseMap::new(
                 vec![Record::UNUSED; records],
                 vec![Owner::UNUSED; 1],
             )),
@@ -213,13 +213,13 @@ impl World {
                     .expect("there are pages");
                 let canonical = self.canonical.read().expect("as above");
                 let sequence = self.slots.read().expect("as above").sequence();
-                let users = self.users();
+                let contexts = self.contexts();
                 let installed = canonical.install(
                     &machine,
                     &mut pages,
-                    &Users {
+                    &Contexts {
                         vmids: &self.vmids,
-                        contexts: &users,
+                        all: &contexts,
                     },
                     &proposal,
                     sequence,
@@ -229,7 +229,7 @@ impl World {
                 true
             }
             Some(Verdict::Fill { fault, composed }) => {
-                self.reverse
+                self.reverse_map
                     .lock()
                     .expect("as above")
                     .insert(self.place, &composed);
@@ -264,7 +264,7 @@ impl World {
         }
     }
 
-    fn users(&self) -> [&Context<CPUS>; 1] {
+    fn contexts(&self) -> [&Context<CPUS>; 1] {
         [&self.own]
     }
 
@@ -330,9 +330,9 @@ impl World {
 
     /// All of L1's VMID goes.
     fn clear(&self, cpu: usize) {
-        let mut reverse = self.reverse.lock().expect("as above");
+        let mut reverse_map = self.reverse_map.lock().expect("as above");
         self.with_shadow(cpu, |shadow, host| shadow.clear(host));
-        reverse.forget(self.place);
+        reverse_map.forget(self.place);
     }
 
     /// L0 takes all memory from L1, for good.
@@ -343,24 +343,24 @@ impl World {
         let mut canonical = self.canonical.write().expect("as above");
         let mut supply = self.supply();
         let owed = canonical.unmap(&machine, &mut supply, Ipa(RAM), RAM_BYTES);
-        let users = Users {
+        let contexts = Contexts {
             vmids: &self.vmids,
-            contexts: &self.users(),
+            all: &self.contexts(),
         };
-        owed.discharge(&machine, &mut supply, &users)
+        owed.discharge(&machine, &mut supply, &contexts)
             .expect("it needs no page");
         drop((supply, canonical));
         self.changes.note();
         let mut concerned = Vec::new();
-        let mut reverse = self.reverse.lock().expect("as above");
-        reverse.take(L1Ipa(RAM), RAM_BYTES, |one| concerned.push(one));
+        let mut reverse_map = self.reverse_map.lock().expect("as above");
+        reverse_map.take(L1Ipa(RAM), RAM_BYTES, |one| concerned.push(one));
         for one in concerned {
             self.with_shadow(cpu, |shadow, host| match one {
                 Concerned::Whole(_) => shadow.clear(host),
                 Concerned::Region { ipa, bytes, .. } => shadow.unmap(host, ipa, bytes),
             });
             if let Concerned::Whole(place) = one {
-                reverse.forget(place);
+                reverse_map.forget(place);
             }
         }
     }
@@ -374,19 +374,19 @@ impl World {
         let owed = canonical.dirty(&machine, Ipa(RAM), RAM_BYTES, |ipa, bytes| {
             leaves.push((ipa.0, bytes));
         });
-        let users = Users {
+        let contexts = Contexts {
             vmids: &self.vmids,
-            contexts: &self.users(),
+            all: &self.contexts(),
         };
-        owed.discharge(&machine, &mut supply, &users)
+        owed.discharge(&machine, &mut supply, &contexts)
             .expect("it needs no page");
         self.keep(&leaves);
         drop((supply, canonical));
         self.changes.note();
-        let mut reverse = self.reverse.lock().expect("as above");
+        let mut reverse_map = self.reverse_map.lock().expect("as above");
         let mut concerned = Vec::new();
         for (ipa, bytes) in &leaves {
-            reverse.visit(L1Ipa(*ipa), *bytes, |one| concerned.push(one));
+            reverse_map.visit(L1Ipa(*ipa), *bytes, |one| concerned.push(one));
         }
         for one in concerned {
             self.with_shadow(cpu, |shadow, host| match one {
@@ -394,7 +394,7 @@ impl World {
                 Concerned::Region { ipa, bytes, .. } => shadow.write_protect(host, ipa, bytes),
             });
             if let Concerned::Whole(place) = one {
-                reverse.forget(place);
+                reverse_map.forget(place);
             }
         }
     }

@@ -57,7 +57,7 @@ impl Intid {
 /// The size of a virtual GIC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GicConfig {
-    /// Virtual CPUs, 1 to [`MAX_VCPUS`].
+    /// vCPUs, 1 to [`MAX_VCPUS`].
     pub vcpus: usize,
     /// SPIs, 0 to [`MAX_SPIS`]: INTIDs from 32 on.
     pub spis: usize,
@@ -83,7 +83,7 @@ impl GicConfig {
 /// Why no virtual GIC can be built.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConfigError {
-    /// The number of virtual CPUs.
+    /// The number of vCPUs.
     Vcpus(usize),
     /// The number of SPIs.
     Spis(usize),
@@ -94,7 +94,7 @@ pub enum ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Vcpus(n) => write!(f, "{n} virtual CPUs: choose 1 to {MAX_VCPUS}"),
+            Self::Vcpus(n) => write!(f, "{n} vCPUs: choose 1 to {MAX_VCPUS}"),
             Self::Spis(n) => write!(f, "{n} SPIs: choose at most {MAX_SPIS}"),
             Self::ListRegisters(n) => {
                 write!(f, "{n} list registers: pass 1 to {MAX_LIST_REGISTERS}")

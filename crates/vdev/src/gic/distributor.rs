@@ -40,7 +40,7 @@ const ROUTE_FIELDS: u32 = 0xff_ffff;
 pub(super) enum Banks {
     /// The distributor's: SPIs.
     Shared,
-    /// A redistributor's: SGIs and PPIs of one virtual CPU.
+    /// A redistributor's: SGIs and PPIs of one vCPU.
     Private(usize),
 }
 
@@ -150,7 +150,7 @@ impl Gic {
             | u64::from(self.enables.group1) & CTLR_ENABLE_GROUP1
     }
 
-    /// What it forwards each virtual CPU asks for itself as it fills. So this takes as long as there are virtual CPUs to tell,
+    /// What it forwards each vCPU asks for itself as it fills. So this takes as long as there are vCPUs to tell,
     /// however many interrupts there are: all of them may do it at once, one behind another.
     fn set_control(&mut self, value: u64) -> Kicks {
         let spread = |bit: u64| if value & bit != 0 { u32::MAX } else { 0 };

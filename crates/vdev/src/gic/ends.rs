@@ -9,12 +9,12 @@
 //! An interface without the trap (ICH_VTR_EL2.TDS is 0, and ICH_HCR_EL2.TDIR reads as 0) has the count alone, in either
 //! mode.
 //!
-//! What this leaves out: an SPI that another virtual CPU has active, if ICC_DIR_EL1 does not trap.
+//! What this leaves out: an SPI that another vCPU has active, if ICC_DIR_EL1 does not trap.
 
 use super::lr::{Vmcr, hcr};
 use super::{Gic, Intid, Kicks};
 
-/// How many active interrupts that it had left out of the list registers a virtual CPU has ended, highest priority first:
+/// How many active interrupts that it had left out of the list registers a vCPU has ended, highest priority first:
 /// what a [`fold`](Gic::fold) takes. `hcr` is ICH_HCR_EL2; `vmcr` is asked for ICH_VMCR_EL2 only if something was counted.
 ///
 /// ```

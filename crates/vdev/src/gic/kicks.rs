@@ -1,9 +1,9 @@
-//! The set of virtual CPUs that an event concerns.
+//! The set of vCPUs that an event concerns.
 
 use crate::bits::ones;
 use core::ops::{BitOr, BitOrAssign};
 
-/// Virtual CPUs whose list registers no longer hold what they should.
+/// vCPUs whose list registers no longer hold what they should.
 ///
 /// Each of them must [`fold`](super::Gic::fold) and [`fill`](super::Gic::fill) before it runs guest code again: one
 /// that runs is interrupted, one that waits for an interrupt is woken if
@@ -16,7 +16,7 @@ use core::ops::{BitOr, BitOrAssign};
 /// assert!(kicks.iter().eq([1, 3]));
 /// assert!(kicks.without(1).iter().eq([3]));
 /// ```
-#[must_use = "a virtual CPU that is not kicked keeps running with outdated list registers"]
+#[must_use = "a vCPU that is not kicked keeps running with outdated list registers"]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Kicks(u64);
 
@@ -24,7 +24,7 @@ impl Kicks {
     /// Nobody.
     pub const NONE: Self = Self(0);
 
-    /// Virtual CPU `vcpu` alone, below [`MAX_VCPUS`](crate::MAX_VCPUS).
+    /// vCPU `vcpu` alone, below [`MAX_VCPUS`](crate::MAX_VCPUS).
     #[inline]
     pub const fn one(vcpu: usize) -> Self {
         Self(1 << (vcpu & 63))
@@ -48,13 +48,13 @@ impl Kicks {
         Self(self.0 & !(1 << (vcpu & 63)))
     }
 
-    /// The set as a word, bit `n` for virtual CPU `n`.
+    /// The set as a word, bit `n` for vCPU `n`.
     #[inline]
     pub const fn bits(self) -> u64 {
         self.0
     }
 
-    /// The virtual CPUs in the set, lowest first.
+    /// The vCPUs in the set, lowest first.
     pub fn iter(self) -> impl Iterator<Item = usize> {
         ones(self.0)
     }

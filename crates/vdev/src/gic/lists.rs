@@ -1,4 +1,4 @@
-//! What the list registers of a virtual CPU hold: taking back what hardware changed, and choosing anew.
+//! What the list registers of a vCPU hold: taking back what hardware changed, and choosing anew.
 //!
 //! Mostly all that is pending or active fits, and hardware chooses among it. Where it does not, the pending interrupt
 //! of highest priority always gets a list register, so that the guest never waits for one that active interrupts
@@ -43,7 +43,7 @@ impl Vcpu {
 impl Gic {
     /// Chooses what the list registers of `vcpu` hold while it runs next. What they held before must have been folded.
     ///
-    /// `vmcr` is the virtual CPU's ICH_VMCR_EL2. Of `lrs` the first [`Fill::used`] are written.
+    /// `vmcr` is the vCPU's ICH_VMCR_EL2. Of `lrs` the first [`Fill::used`] are written.
     ///
     /// # Panics
     /// If the last fill of `vcpu` was not folded, or the last [`enter_nested`](Self::enter_nested) not left: its
@@ -84,7 +84,7 @@ impl Gic {
     }
 
     /// What each fill of `vcpu` has trap of its accesses to the CPU interface, until told otherwise: ICH_HCR_EL2.{TC, TALL0,
-    /// TALL1, TDIR}, as a guest hypervisor asks for where its EL1 has the list registers of the virtual CPU.
+    /// TALL1, TDIR}, as a guest hypervisor asks for where its EL1 has the list registers of the vCPU.
     pub fn set_traps(&mut self, vcpu: usize, hcr: u64) {
         self.vcpus[vcpu].traps = hcr & hcr::TRAPS;
     }
@@ -118,7 +118,7 @@ impl Gic {
         kicks | self.settle(At::Private(vcpu), vcpu, private)
     }
 
-    /// The virtual CPUs that must fold before an access at `offset` in `frame` sees or changes the present pending or
+    /// The vCPUs that must fold before an access at `offset` in `frame` sees or changes the present pending or
     /// active state, which for private interrupts depends on lines that their CPU alone sees. Without, the access still
     /// does no harm: a read gives the state of the last fold, and a write takes effect when those it kicks have folded.
     pub fn needs_fold(&self, frame: Frame, offset: u64) -> Kicks {

@@ -1,4 +1,4 @@
-//! A virtual GICv3: one virtual machine's distributor and redistributors, and the choice of what its virtual CPUs'
+//! A virtual GICv3: one virtual machine's distributor and redistributors, and the choice of what its vCPUs'
 //! list registers hold (IHI 0069).
 //!
 //! # What it is
@@ -6,9 +6,9 @@
 //! no message-based SPIs, no 1-of-N routing. The CPU interface is the hardware's; only its SGI registers trap.
 //!
 //! # The protocol
-//! While a virtual CPU runs, its list registers know the state of the interrupts they hold. [`fold`](Gic::fold) takes
+//! While a vCPU runs, its list registers know the state of the interrupts they hold. [`fold`](Gic::fold) takes
 //! that state back, [`fill`](Gic::fill) chooses anew; they come as a pair around whatever happens between two runs.
-//! A virtual CPU that nobody named in [`Kicks`] and that raised no maintenance interrupt may skip both. One that is
+//! A vCPU that nobody named in [`Kicks`] and that raised no maintenance interrupt may skip both. One that is
 //! [quiet](Gic::is_quiet) need not even lock the [`Gic`].
 //!
 //! An event for an interrupt that a list register holds is kept beside it and joined on the next fold, so events that
@@ -72,7 +72,7 @@ pub use timers::TimerSwitch;
 pub enum Frame {
     /// The distributor: 64 KiB.
     Distributor,
-    /// All redistributors, [`REDISTRIBUTOR_BYTES`] for each virtual CPU in order.
+    /// All redistributors, [`REDISTRIBUTOR_BYTES`] for each vCPU in order.
     Redistributors,
 }
 
@@ -84,7 +84,7 @@ pub const REDISTRIBUTOR_BYTES: u64 = 0x2_0000;
 
 /// The virtual GIC of one virtual machine.
 ///
-/// Virtual CPUs are numbered from 0; a method that takes a number panics if it is not below
+/// vCPUs are numbered from 0; a method that takes a number panics if it is not below
 /// [`GicConfig::vcpus`]. An INTID that the machine does not have is ignored.
 ///
 /// ```
@@ -92,7 +92,7 @@ pub const REDISTRIBUTOR_BYTES: u64 = 0x2_0000;
 /// use droste_vdev::gic::{Frame::Distributor, Gic, GicConfig, Intid, Vmcr};
 ///
 /// let mut gic = Gic::new(GicConfig { vcpus: 2, spis: 32, list_registers: 4 })?;
-/// // The guest: group 1 on, interrupt 40 in group 1, enabled, to virtual CPU 1.
+/// // The guest: group 1 on, interrupt 40 in group 1, enabled, to vCPU 1.
 /// for (offset, value) in [(0x000, 0b10), (0x084, 1 << 8), (0x104, 1 << 8), (0x6140, 1)] {
 ///     let _ = gic.write(0, Distributor, offset, Word, value);
 /// }
@@ -111,7 +111,7 @@ pub struct Gic {
 }
 
 impl Gic {
-    /// A virtual GIC as after a reset: nothing enabled, pending or active, all routes to virtual CPU 0.
+    /// A virtual GIC as after a reset: nothing enabled, pending or active, all routes to vCPU 0.
     ///
     /// # Errors
     /// A number of `config` that is out of its range.
@@ -142,7 +142,7 @@ impl Gic {
         }
     }
 
-    /// A store by virtual CPU `vcpu`; without effect where no register takes it.
+    /// A store by vCPU `vcpu`; without effect where no register takes it.
     ///
     /// GICD_CTLR.RWP and GICR_CTLR.RWP always read as 0: to make that exact, hold `vcpu` back until the kicked ones
     /// have folded.
@@ -242,12 +242,12 @@ impl Gic {
         Intid::new(word << 5 | bit)
     }
 
-    /// All virtual CPUs, a bit each.
+    /// All vCPUs, a bit each.
     fn everyone(&self) -> u64 {
         u64::MAX >> (64 - self.vcpus.len())
     }
 
-    /// An SGI that virtual CPU `from` sends by writing `value` to `register`.
+    /// An SGI that vCPU `from` sends by writing `value` to `register`.
     pub fn send_sgi(&mut self, from: usize, register: SgiRegister, value: u64) -> Kicks {
         let request = sgi::Request::decode(value);
         let mask = 1 << request.intid;

@@ -10,7 +10,7 @@
 //!
 //! # Physical interrupts
 //! A list register of L1's with HW set names one of L1's own interrupts, which L2's deactivation deactivates. Where
-//! a physical interrupt stands behind that one, and L1 has it active on this virtual CPU, the shadow names the physical
+//! a physical interrupt stands behind that one, and L1 has it active on this vCPU, the shadow names the physical
 //! one, and hardware does the rest: the Gic *lends* it, as if a list register of L1's held it. So it is named by one
 //! list register at a time, and whatever others do to it meanwhile waits for the fold. In all other cases (a virtual
 //! device behind it, not active, another's, lent already, no such interrupt) the shadow has HW off and asks for a

@@ -1,4 +1,4 @@
-//! A virtual CPU of whose interrupts nothing is going on.
+//! A vCPU of whose interrupts nothing is going on.
 //!
 //! Mostly a guest hypervisor and its guest change places with no interrupt of its own in play: none is pending and enabled,
 //! none active, none to be deactivated, and the four timers' are low. Then a fold, a change of timers whose lines are low, a
@@ -6,10 +6,10 @@
 //! hear that.
 //!
 //! # The protocol
-//! [`is_quiet`](Gic::is_quiet) is asked under the lock, by the virtual CPU's own CPU, each time that it has done something
-//! there. The answer holds until it does something again, or somebody kicks it: nobody else makes a quiet virtual CPU another
+//! [`is_quiet`](Gic::is_quiet) is asked under the lock, by the vCPU's own CPU, each time that it has done something
+//! there. The answer holds until it does something again, or somebody kicks it: nobody else makes a quiet vCPU another
 //! one without naming it in [`Kicks`](super::Kicks). Whoever is to be kicked is kicked after the lock is given back, so for a
-//! moment the answer is old. Then the virtual CPU goes on as it would have a moment earlier, and the kick, which interrupts
+//! moment the answer is old. Then the vCPU goes on as it would have a moment earlier, and the kick, which interrupts
 //! it, finds it wherever it is by then.
 
 use super::Gic;

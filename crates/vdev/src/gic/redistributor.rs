@@ -1,4 +1,4 @@
-//! The redistributors' registers (IHI 0069, 12.10 and 12.11): RD_base and SGI_base of each virtual CPU.
+//! The redistributors' registers (IHI 0069, 12.10 and 12.11): RD_base and SGI_base of each vCPU.
 
 use super::distributor::{Banks, IIDR_VALUE, PIDR2, PIDR2_VALUE};
 use super::{Gic, Kicks, REDISTRIBUTOR_BYTES};
@@ -21,13 +21,13 @@ const WAKER_CHILDREN_ASLEEP: u64 = 1 << 2;
 /// GICR_TYPER.Last: no redistributor follows in memory.
 const TYPER_LAST: u64 = 1 << 4;
 
-/// The virtual CPU of an offset, whether it exists or not, and the offset in its two frames.
+/// The vCPU of an offset, whether it exists or not, and the offset in its two frames.
 fn split(offset: u64) -> (usize, u64) {
     let vcpu = usize::try_from(offset / REDISTRIBUTOR_BYTES).unwrap_or(usize::MAX);
     (vcpu, offset % REDISTRIBUTOR_BYTES)
 }
 
-/// The virtual CPU, whether it exists or not, and the offset in its SGI_base, if `offset` lies in one.
+/// The vCPU, whether it exists or not, and the offset in its SGI_base, if `offset` lies in one.
 pub(super) fn sgi_base(offset: u64) -> Option<(usize, u64)> {
     let (vcpu, within) = split(offset);
     Some((vcpu, within.checked_sub(FRAME_BYTES)?))

@@ -34,7 +34,7 @@ enum Targets {
 
 impl Request {
     /// Decodes TargetList \[15:0\], Aff1 \[23:16\], INTID \[27:24\], Aff2 \[39:32\], IRM \[40\], RS \[47:44\] and Aff3
-    /// \[55:48\]. No virtual CPU has Aff2, Aff3 or a range selector other than 0.
+    /// \[55:48\]. No vCPU has Aff2, Aff3 or a range selector other than 0.
     pub(super) fn decode(value: u64) -> Self {
         const ELSEWHERE: u64 = 0xff << 48 | 0xf << 44 | 0xff << 32;
         let first = (value >> 16 & 0xff) * PER_CLUSTER;
@@ -51,7 +51,7 @@ impl Request {
         }
     }
 
-    /// The virtual CPUs it names, a bit each, whether they exist or not.
+    /// The vCPUs it names, a bit each, whether they exist or not.
     pub(super) fn targets(&self, from: usize) -> u64 {
         match self.to {
             Targets::AllOthers => !(1 << (from & 63)),

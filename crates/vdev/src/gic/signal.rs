@@ -1,4 +1,4 @@
-//! Whether a virtual CPU whose interrupts are not in list registers has one to take.
+//! Whether a vCPU whose interrupts are not in list registers has one to take.
 
 use super::ich::{Interface, Vtr};
 use super::state::At;
@@ -59,7 +59,7 @@ impl Gic {
     /// interrupt of highest priority of the groups that are on, if the mask and what runs let it through.
     ///
     /// Exact after a [`fold`](Self::fold) or [`leave_nested`](Self::leave_nested). What this gives and what a
-    /// [`fill`](Self::fill) makes hardware signal are the same, so that a virtual CPU that takes an exception for it
+    /// [`fill`](Self::fill) makes hardware signal are the same, so that a vCPU that takes an exception for it
     /// finds its interrupt.
     pub fn signal(&self, vcpu: usize, interface: &Interface, vtr: Vtr) -> Option<Signal> {
         let highest = self.highest(vcpu, interface.vmcr)?;

@@ -1,4 +1,4 @@
-//! Where the state of each interrupt and each virtual CPU is, and who wants an interrupt in its list registers.
+//! Where the state of each interrupt and each vCPU is, and who wants an interrupt in its list registers.
 
 use super::bank::{Bank, Enables};
 use super::{Gic, Intid, Kicks, MAX_LIST_REGISTERS};
@@ -7,10 +7,10 @@ use crate::bits::ones32;
 /// Words of 32 INTIDs.
 pub(super) const WORDS: usize = 32;
 
-/// In place of a virtual CPU: none.
+/// In place of a vCPU: none.
 pub(super) const NOBODY: u8 = 0xff;
 
-/// One virtual CPU's redistributor and list registers.
+/// One vCPU's redistributor and list registers.
 pub(super) struct Vcpu {
     pub(super) private: Bank,
     /// Interrupts that its list registers should hold, as far as GICD_CTLR forwards their groups: a bit for each INTID.
@@ -51,16 +51,16 @@ pub(super) struct Shared {
     pub(super) bank: Bank,
     /// GICD_IROUTER&lt;n&gt; of each: the affinity, packed to 32 bits.
     pub(super) route: [u32; 32],
-    /// The virtual CPU that the route names.
+    /// The vCPU that the route names.
     pub(super) target: [u8; 32],
-    /// The virtual CPU that wants it in its list registers. One that lists it or has it active keeps it.
+    /// The vCPU that wants it in its list registers. One that lists it or has it active keeps it.
     pub(super) holder: [u8; 32],
 }
 
 /// Where the bank of an interrupt is.
 #[derive(Clone, Copy)]
 pub(super) enum At {
-    /// SGIs and PPIs of a virtual CPU.
+    /// SGIs and PPIs of a vCPU.
     Private(usize),
     /// SPIs; index 0 is INTIDs 32 to 63.
     Shared(usize),
@@ -171,7 +171,7 @@ impl Gic {
     }
 
     /// Follows up on a change of the interrupts `touched`: who wants them now, and what must be deactivated since
-    /// nothing is left to come of it. `by` is the virtual CPU that takes over what nobody else owns.
+    /// nothing is left to come of it. `by` is the vCPU that takes over what nobody else owns.
     #[inline]
     pub(super) fn settle(&mut self, at: At, by: usize, touched: u32) -> Kicks {
         match at {
@@ -242,7 +242,7 @@ impl Gic {
         kicks
     }
 
-    /// The virtual CPUs whose list registers hold one of the interrupts of a bank.
+    /// The vCPUs whose list registers hold one of the interrupts of a bank.
     pub(super) fn listers(&self, at: At) -> Kicks {
         match at {
             At::Private(vcpu) if self.vcpus[vcpu].private.listed != 0 => Kicks::one(vcpu),

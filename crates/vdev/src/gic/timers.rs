@@ -12,7 +12,7 @@ const TIMERS: u32 = {
     a.mask() | b.mask() | c.mask() | d.mask()
 };
 
-/// How to leave physical PPIs of the CPU where the virtual CPU is loaded: a bit for each INTID, before the timers run.
+/// How to leave physical PPIs of the CPU where the vCPU is loaded: a bit for each INTID, before the timers run.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TimerSwitch {

@@ -1,7 +1,7 @@
 //! The firmware that a guest calls with HVC or SMC: PSCI 1.1 (DEN0022) and the calls of the SMC calling convention
 //! 1.1 (DEN0028).
 //!
-//! Power of virtual CPUs is kept here; the hypervisor does what an [`Action`] says and confirms with
+//! Power of vCPUs is kept here; the hypervisor does what an [`Action`] says and confirms with
 //! [`Firmware::confirm_on`]. A call that is not known answers NOT_SUPPORTED, as the convention asks.
 
 mod function;
@@ -54,9 +54,9 @@ pub enum Action {
     Return(u64),
     /// X0 to X3 are these values.
     Identify([u32; 4]),
-    /// Start virtual CPU `target` at `entry` with X0 = `context`, then [`Firmware::confirm_on`]; the caller's X0 is 0.
+    /// Start vCPU `target` at `entry` with X0 = `context`, then [`Firmware::confirm_on`]; the caller's X0 is 0.
     CpuOn {
-        /// Number of the virtual CPU.
+        /// Number of the vCPU.
         target: usize,
         /// Where it starts, MMU off, at the caller's exception level.
         entry: Ipa,
@@ -108,7 +108,7 @@ pub struct Workarounds {
     /// SMCCC_ARCH_WORKAROUND_1: branch target injection.
     pub workaround_1: Workaround,
     /// SMCCC_ARCH_WORKAROUND_2: speculative store bypass. `Needed` only if the hypervisor keeps its setting for each
-    /// virtual CPU.
+    /// vCPU.
     pub workaround_2: Workaround,
     /// SMCCC_ARCH_WORKAROUND_3: branch history injection.
     pub workaround_3: Workaround,
@@ -139,7 +139,7 @@ pub struct Firmware {
 }
 
 impl Firmware {
-    /// Firmware for `vcpus` virtual CPUs, 1 to [`MAX_VCPUS`](crate::MAX_VCPUS), of which the first is on.
+    /// Firmware for `vcpus` vCPUs, 1 to [`MAX_VCPUS`](crate::MAX_VCPUS), of which the first is on.
     pub const fn new(vcpus: usize, workarounds: Workarounds) -> Self {
         Self {
             power: PowerStates::new(vcpus),
@@ -147,17 +147,17 @@ impl Firmware {
         }
     }
 
-    /// The power of virtual CPU `vcpu`.
+    /// The power of vCPU `vcpu`.
     pub const fn power(&self, vcpu: usize) -> Power {
         self.power.get(vcpu)
     }
 
-    /// Virtual CPU `vcpu` runs now.
+    /// vCPU `vcpu` runs now.
     pub const fn confirm_on(&mut self, vcpu: usize) {
         self.power.set(vcpu, Power::On);
     }
 
-    /// Virtual CPU `vcpu` stopped, by [`Action::CpuOff`].
+    /// vCPU `vcpu` stopped, by [`Action::CpuOff`].
     ///
     /// Separate from the call: CPU_ON for it must not succeed before it really stands still.
     pub const fn confirm_off(&mut self, vcpu: usize) {

@@ -1,8 +1,8 @@
-//! Which virtual CPUs are on.
+//! Which vCPUs are on.
 
 use crate::MAX_VCPUS;
 
-/// The power of one virtual CPU, numbered as AFFINITY_INFO answers (DEN0022, 5.1).
+/// The power of one vCPU, numbered as AFFINITY_INFO answers (DEN0022, 5.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Power {
@@ -14,7 +14,7 @@ pub enum Power {
     OnPending = 2,
 }
 
-/// The power of all virtual CPUs of one machine, a bit each.
+/// The power of all vCPUs of one machine, a bit each.
 #[derive(Clone, Debug)]
 pub(super) struct PowerStates {
     vcpus: usize,
@@ -23,9 +23,9 @@ pub(super) struct PowerStates {
 }
 
 impl PowerStates {
-    /// `vcpus` virtual CPUs, at most [`MAX_VCPUS`], of which the first is on.
+    /// `vcpus` vCPUs, at most [`MAX_VCPUS`], of which the first is on.
     pub(super) const fn new(vcpus: usize) -> Self {
-        assert!(vcpus <= MAX_VCPUS, "a set of virtual CPUs is one word");
+        assert!(vcpus <= MAX_VCPUS, "a set of vCPUs is one word");
         Self {
             vcpus,
             on: 1,
@@ -59,7 +59,7 @@ impl PowerStates {
         }
     }
 
-    /// The power of several virtual CPUs as one: on if one of them is, or else pending if one is. `None` if there are
+    /// The power of several vCPUs as one: on if one of them is, or else pending if one is. `None` if there are
     /// none.
     pub(super) fn of_members(&self, is_member: impl Fn(usize) -> bool) -> Option<Power> {
         let members = (0..self.vcpus).filter(|&vcpu| is_member(vcpu));

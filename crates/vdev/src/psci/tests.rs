@@ -28,7 +28,7 @@ fn call(firmware: &mut Firmware, registers: [u64; 4]) -> Action {
     firmware.call(registers, |ipa| (0x4000_0000..0x8000_0000).contains(&ipa.0))
 }
 
-/// The answer of a fresh firmware for four virtual CPUs.
+/// The answer of a fresh firmware for four vCPUs.
 fn answer(registers: [u64; 4]) -> Action {
     call(&mut firmware(4), registers)
 }

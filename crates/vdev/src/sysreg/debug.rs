@@ -1,9 +1,9 @@
-//! The debug registers that a virtual CPU has: MDSCR_EL1, the OS lock, two breakpoints and two watchpoints (DDI 0487, D2
+//! The debug registers that a vCPU has: MDSCR_EL1, the OS lock, two breakpoints and two watchpoints (DDI 0487, D2
 //! and D24.3).
 //!
 //! The second breakpoint is the one that knows contexts. What a control register must not say, it does not say to the
 //! hardware: to match above EL1, or by a VMID, makes a breakpoint that never matches, as a reserved value may (D2.8). Nor
-//! does any of a virtual CPU with EL2: virtual EL2 and what is under it would be one level to the hardware.
+//! does any of a vCPU with EL2: virtual EL2 and what is under it would be one level to the hardware.
 
 /// Which of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,7 +33,7 @@ pub enum Pair {
     Second,
 }
 
-/// Breakpoints, and watchpoints, that a virtual CPU has.
+/// Breakpoints, and watchpoints, that a vCPU has.
 pub const BREAKPOINTS: usize = 2;
 
 /// A breakpoint or a watchpoint as hardware has it.
@@ -90,7 +90,7 @@ const OSLSR_OSLM: u64 = 1 << 3;
 /// OSLSR_EL1.OSLK: it is locked.
 const OSLSR_OSLK: u64 = 1 << 1;
 
-/// The debug registers of one virtual CPU.
+/// The debug registers of one vCPU.
 ///
 /// ```
 /// use droste_vdev::sysreg::{DebugRegister, DebugRegisters};
@@ -164,7 +164,7 @@ impl DebugRegisters {
         self.mdscr & MDSCR_KDE != 0
     }
 
-    /// What the CPU's MDSCR_EL1 holds while the virtual CPU runs, the CPU's own OS lock unlocked. With the guest's OS
+    /// What the CPU's MDSCR_EL1 holds while the vCPU runs, the CPU's own OS lock unlocked. With the guest's OS
     /// lock locked there are no debug exceptions (DDI 0487, D2, on the OS Lock). Breakpoints and watchpoints match where
     /// [`hardware_points`](Self::hardware_points) gives them.
     pub const fn hardware_mdscr(&self) -> u64 {

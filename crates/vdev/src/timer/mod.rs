@@ -1,6 +1,6 @@
-//! The generic timer of a virtual CPU that is not loaded: whether it fires, and when (DDI 0487, D12.2.4).
+//! The generic timer of a vCPU that is not loaded: whether it fires, and when (DDI 0487, D12.2.4).
 //!
-//! A loaded virtual CPU has its timers in hardware. One that is not has them as values: the control and compare
+//! A loaded vCPU has its timers in hardware. One that is not has them as values: the control and compare
 //! registers (CNTV_CTL_EL0 and CNTV_CVAL_EL0, or CNTP_CTL_EL0 and CNTP_CVAL_EL0) and the offset of its counter
 //! (CNTVOFF_EL2; 0 for the physical timer, or CNTPOFF_EL2). All counts are ticks of CNTFRQ_EL0's frequency.
 //!

@@ -38,7 +38,7 @@
 //! when the hypervisor looks next, and at the latest when the pair is loaded. One that it takes back is gone when it ends
 //! the interrupt, since the hypervisor looks at high lines then. CNTVOFF_EL2 is in the page on every CPU, and has no trap:
 //! its change counts from the next look on, which is at the next interrupt or access to these timers that traps, and before
-//! the virtual CPU leaves its CPU, so that one that waits there wakes in time.
+//! the vCPU leaves its CPU, so that one that waits there wakes in time.
 
 use super::{can_fire, deadline, left, line};
 use crate::Line;

@@ -4,7 +4,7 @@ use crate::probe::{NOTHING, Prober, VECTORS};
 use core::fmt;
 use droste_guests::encode::{Name, load, store};
 use droste_guests::map::{self, Window};
-use droste_guests::mmio::{Device, GICD, UART};
+use droste_guests::mmio::{Device, GICD, RTC, UART};
 use droste_guests::tree::Machine;
 use droste_guests::{console, gic};
 
@@ -54,6 +54,7 @@ impl fmt::Display for Subject {
 pub(crate) fn probe(prober: &mut Prober, machine: &Machine) {
     probe_device(prober, GICD);
     (0..machine.vcpus).for_each(|vcpu| probe_device(prober, Device::gicr(vcpu)));
+    probe_device(prober, RTC);
     probe_device(prober, UART);
     console::reset();
     probe_sgis(prober);

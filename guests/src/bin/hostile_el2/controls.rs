@@ -41,7 +41,7 @@ pub(crate) fn many(prowler: &mut Prowler) {
         let mut world = World::new(programs::touch(), mode::EL1H, KEPT | hcr::VM);
         let address = SANE_AT + 8 * (n & 0xff);
         world.x[..3].copy_from_slice(&[address, 8, 1]);
-        while !prowler.turn(&mut world) {}
+        while !prowler.run_slice(&mut world) {}
         assert!(
             world.class() == class::HVC,
             "VMID {vmid:#x}: ESR_EL2 {:#x}, FAR_EL2 {:#x}",
@@ -69,7 +69,7 @@ pub(crate) fn returns(prowler: &mut Prowler) {
         let tge = if noise >> 40 & 1 != 0 { hcr::TGE } else { 0 };
         let mut world = World::new(pc, pstate, KEPT | hcr::VM | tge);
         world.x = core::array::from_fn(|_| prowler.random.next());
-        prowler.turn(&mut world);
+        prowler.run_slice(&mut world);
     }
     cpu::isb();
 }

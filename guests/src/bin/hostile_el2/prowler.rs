@@ -14,7 +14,7 @@ use el2::{World, class, hcr, mode};
 /// HCR_EL2 while the guest runs, whatever else: interrupts end it, and firmware is not its to call.
 pub(crate) const KEPT: u64 = hcr::IMO | hcr::FMO | hcr::AMO | hcr::TSC | hcr::RW;
 /// How long the guest may run at a time, in nanoseconds.
-const TURN_NS: u64 = 500_000;
+const SLICE_NS: u64 = 500_000;
 /// Instructions of the guest that are passed over in one probe.
 const SKIPS: u32 = 12;
 /// IPA of a block of the scratch memory in a sane table.
@@ -105,7 +105,7 @@ impl Prowler {
         let mut world = World::new(programs::prowl(), mode::EL1H, controls);
         world.x[..3].copy_from_slice(&[from, to, 8]);
         for _ in 0..SKIPS {
-            if !self.turn(&mut world)
+            if !self.run_slice(&mut world)
                 || world.kind() != Kind::Synchronous
                 || world.class() == class::HVC
             {
@@ -115,10 +115,10 @@ impl Prowler {
         }
     }
 
-    /// Runs a world for a turn. Whether an exception of its own ended it.
-    pub(crate) fn turn(&mut self, world: &mut World) -> bool {
+    /// Runs a world for a time slice. Returns whether an exception of its own ended it.
+    pub(crate) fn run_slice(&mut self, world: &mut World) -> bool {
         self.probes += 1;
-        Timer::Hypervisor.arm_in(TURN_NS);
+        Timer::Hypervisor.arm_in(SLICE_NS);
         world.run();
         Timer::Hypervisor.disarm();
         if world.kind() == Kind::Irq {

@@ -1,4 +1,4 @@
-//! What a guest without EL2 can ask for: of the interrupt controller for all of its virtual CPUs and all interrupts, of
+//! What a guest without EL2 can ask for: of the interrupt controller for all of its vCPUs and all interrupts, of
 //! the firmware, of memory, and of the console.
 
 use core::arch::asm;
@@ -34,7 +34,7 @@ pub(crate) fn all(machine: &Machine) {
     output();
 }
 
-/// Asks for a reset with all virtual CPUs on and memory mapped by blocks and by pages; comes back after it.
+/// Asks for a reset with all vCPUs on and memory mapped by blocks and by pages; comes back after it.
 pub(crate) fn restart(machine: &Machine) {
     let witness = (machine.ram_end() - PAGE) as *mut u64;
     // SAFETY: the last page of RAM is nobody's.
@@ -51,7 +51,7 @@ pub(crate) fn restart(machine: &Machine) {
     psci::call(psci::SYSTEM_RESET, [0; 3]);
 }
 
-/// Every other virtual CPU, for it to wait for interrupts.
+/// Every other vCPU, for it to wait for interrupts.
 fn start_all(machine: &Machine) {
     section("CPU_ON of all", || {
         for n in 1..machine.vcpus {
@@ -139,7 +139,7 @@ fn interrupts(machine: &Machine) {
             }
         }
     });
-    section("turns of all", || {
+    section("time slices of all", || {
         for _ in 0..4 {
             cpu::wfe();
         }

@@ -50,7 +50,7 @@ pub(crate) fn all(machine: &Machine) {
     });
 }
 
-/// What each virtual CPU does first.
+/// What each vCPU does first.
 pub(crate) fn begin_on(vcpu: usize) {
     el2::prepare_on(vcpu, 0);
     el2::open();

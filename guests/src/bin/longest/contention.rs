@@ -1,4 +1,4 @@
-//! What virtual CPUs make each other wait for: all of them ask at once, again and again, for what one lock of the
+//! What vCPUs make each other wait for: all of them ask at once, again and again, for what one lock of the
 //! hypervisor guards.
 
 use core::hint::spin_loop;

@@ -1,10 +1,10 @@
-//! Everything that takes a hypervisor long, each asked for once: at EL1 of a machine with many virtual CPUs, or at EL2
+//! Everything that takes a hypervisor long, each asked for once: at EL1 of a machine with many vCPUs, or at EL2
 //! with as many contexts as there are, full.
 //!
 //! An instruction-counting tool sees mark 1 before each, 14 behind it, and then 15; what it takes to get ready is outside.
 //! Afterwards the guest prints `longest: section NAME 1`: the n-th line belongs to the n-th mark 1. In the end it says
 //! `longest: ok`. Words on the command line: `nvhe` as for the other guests at EL2; `restart` has it do nothing but ask
-//! for a reset with as much to clear away as can be, and end the second time; `contend` has virtual CPUs ask for the same
+//! for a reset with as much to clear away as can be, and end the second time; `contend` has vCPUs ask for the same
 //! at once, so that they wait for each other.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]

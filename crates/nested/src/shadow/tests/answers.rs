@@ -195,11 +195,11 @@ impl World {
                 };
                 let mapping = Mapping::new(Ipa(L1_PAGE), output, PAGE, attributes);
                 let owed = canonical.map(&Cpu::new(&bench.board, 0), &mut bench.supply, &mapping);
-                let users = Users {
+                let contexts = Contexts {
                     vmids: &bench.vmids,
-                    contexts: &[&context],
+                    all: &[&context],
                 };
-                let done = owed.discharge(&Cpu::new(&bench.board, 0), &mut bench.supply, &users);
+                let done = owed.discharge(&Cpu::new(&bench.board, 0), &mut bench.supply, &contexts);
                 done.expect("pages are left");
             }
         }
@@ -277,15 +277,19 @@ impl World {
                 .expect("pages are left");
             match self.judge(what, esr) {
                 Verdict::Canonical(proposal) => {
-                    let users = Users {
+                    let contexts = Contexts {
                         vmids: &self.bench.vmids,
-                        contexts: &[&self.context],
+                        all: &[&self.context],
                     };
                     let sequence = self.slots.sequence();
                     let board = &Cpu::new(&self.bench.board, 0);
-                    let result =
-                        self.canonical
-                            .install(board, &mut self.pages, &users, &proposal, sequence);
+                    let result = self.canonical.install(
+                        board,
+                        &mut self.pages,
+                        &contexts,
+                        &proposal,
+                        sequence,
+                    );
                     result.expect("pages are left");
                 }
                 Verdict::Fill { fault, composed } => {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fault::{Abort, L1, Verdict};
-use crate::reverse::{Concerned, Owner, Record, Reverse};
+use crate::reverse_map::{Concerned, Owner, Record, ReverseMap};
 use crate::{CanonicalLeaf, Place};
 
 const L1_RAM: u64 = 0x8000_0000;
@@ -22,7 +22,7 @@ struct World {
     context: Context<1>,
     slots: Slots,
     memory: Sparse,
-    reverse: Reverse<Vec<Record>, Vec<Owner>>,
+    reverse_map: ReverseMap<Vec<Record>, Vec<Owner>>,
     pages: PageCache,
 }
 
@@ -45,7 +45,7 @@ impl World {
             bench,
             slots: Slots::new(geometry),
             memory,
-            reverse: Reverse::new(vec![Record::UNUSED; records], vec![Owner::UNUSED; 1]),
+            reverse_map: ReverseMap::new(vec![Record::UNUSED; records], vec![Owner::UNUSED; 1]),
             pages: PageCache::new(),
         }
     }
@@ -90,19 +90,19 @@ impl World {
             self.pages.fill(supply, Ipa(ipa)).expect("pages are left");
             match self.judge(ipa, access) {
                 Some(Verdict::Canonical(proposal)) => {
-                    let users = Users {
+                    let contexts = Contexts {
                         vmids: &self.bench.vmids,
-                        contexts: &[&self.context],
+                        all: &[&self.context],
                     };
                     let sequence = self.slots.sequence();
                     let (board, pages) = (&Cpu::new(&self.bench.board, 0), &mut self.pages);
                     let result = self
                         .canonical
-                        .install(board, pages, &users, &proposal, sequence);
+                        .install(board, pages, &contexts, &proposal, sequence);
                     result.expect("pages are left");
                 }
                 Some(Verdict::Fill { fault, composed }) => {
-                    self.reverse.insert(Place(0), &composed);
+                    self.reverse_map.insert(Place(0), &composed);
                     let mut ahead = Ahead {
                         cache: &mut self.pages,
                         supply: &mut self.bench.supply,
@@ -128,9 +128,9 @@ impl World {
 
     /// L0 unmaps or write-protects memory of L1.
     fn change(&mut self, at: u64, bytes: u64, is_unmap: bool) {
-        let users = Users {
+        let contexts = Contexts {
             vmids: &self.bench.vmids,
-            contexts: &[&self.context],
+            all: &[&self.context],
         };
         let (board, supply) = (&Cpu::new(&self.bench.board, 0), &mut self.bench.supply);
         // What is protected is whole leaves.
@@ -142,15 +142,15 @@ impl World {
             let report = |ipa, bytes| changed.push((ipa, bytes));
             self.canonical.dirty(board, Ipa(at), bytes, report)
         };
-        owed.discharge(board, supply, &users).expect("in range");
+        owed.discharge(board, supply, &contexts).expect("in range");
         self.bench.changes.note();
         let mut concerned = Vec::new();
         for (Ipa(at), bytes) in changed {
             let show = |found| concerned.push(found);
             if is_unmap {
-                self.reverse.take(L1Ipa(at), bytes, show);
+                self.reverse_map.take(L1Ipa(at), bytes, show);
             } else {
-                self.reverse.visit(L1Ipa(at), bytes, show);
+                self.reverse_map.visit(L1Ipa(at), bytes, show);
             }
         }
         for one in concerned {
@@ -161,7 +161,7 @@ impl World {
             });
             result.expect("nothing is cut");
             if let Concerned::Whole(place) = one {
-                self.reverse.forget(place);
+                self.reverse_map.forget(place);
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::nested::world::{ROOT_BYTES, World};
 use crate::stage2::world::MAX_CPUS;
 
 impl<'m> Run<'m> {
-    /// A virtual CPU enters one of L1's guests here; it leaves the CPU where it was.
+    /// A vCPU enters one of L1's guests here; it leaves the CPU where it was.
     pub(super) fn enter(&mut self, cpu: usize, space: usize, vcpu: u32) {
         let space = space % self.world.spaces.len();
         let vcpu = vcpu % u32::from(self.world.machine.cpus);
@@ -126,7 +126,7 @@ impl<'m> Run<'m> {
     pub(super) fn empty(&mut self, hands: &Hands<'m>, place: Place) {
         self.taken += 1;
         self.with_shadow(hands, place, Shadow::clear);
-        self.reverse.forget(place);
+        self.reverse_map.forget(place);
     }
 
     /// Does something with the shadow at a place, if there is one.
@@ -175,7 +175,7 @@ impl<'m> Run<'m> {
                 };
                 let root = shadow.retire(&mut host).expect("it needs no page");
                 self.host.borrow_mut().release(root, ROOT_BYTES);
-                self.reverse.forget(place);
+                self.reverse_map.forget(place);
             }
         }
     }

@@ -6,7 +6,7 @@ use droste_nested::{
     Abort, Ahead, CanonicalLeaf, Filled, Host, L1, L1Ipa, StageTwo, Syndrome, Verdict,
 };
 use droste_stage2::{
-    Error, Fault, Outcome as Answer, PageCache, Proposal, Slots, Table, Users, handle, scheme,
+    Contexts, Error, Fault, Outcome as Answer, PageCache, Proposal, Slots, Table, handle, scheme,
 };
 
 use crate::failure::Problem;
@@ -38,8 +38,8 @@ impl<'m> Run<'m> {
     ) -> Result<Answered, Problem> {
         let ipa = Ipa(abort.ipa.0);
         let fault = Fault::new(abort.esr, ipa, abort.privilege).expect("it is one for the table");
-        let answer = self.with_canonical(|table, pages, slots, users| {
-            handle(hands, table, pages, users, slots, &fault)
+        let answer = self.with_canonical(|table, pages, slots, contexts| {
+            handle(hands, table, pages, contexts, slots, &fault)
         });
         match answer {
             Err(Error::NoTablePage { .. }) => {
@@ -59,17 +59,20 @@ impl<'m> Run<'m> {
 
     fn with_canonical<R>(
         &mut self,
-        answer: impl FnOnce(&Table, &mut PageCache, &Slots, &Users<'_, MAX_CPUS>) -> Result<R, Error>,
+        answer: impl FnOnce(&Table, &mut PageCache, &Slots, &Contexts<'_, MAX_CPUS>) -> Result<R, Error>,
     ) -> Result<R, Error> {
         let mut pages = PageCache::new();
-        self.canonical
-            .with_users(&self.places, &self.vmids, |table, supply, slots, users| {
+        self.canonical.with_contexts(
+            &self.places,
+            &self.vmids,
+            |table, supply, slots, contexts| {
                 let answer = pages
                     .fill(supply, Ipa(0))
-                    .and_then(|()| answer(table, &mut pages, slots, users));
+                    .and_then(|()| answer(table, &mut pages, slots, contexts));
                 pages.drain(supply);
                 answer
-            })
+            },
+        )
     }
 
     fn slot_permits(&self, at: u64, kind: AccessKind) -> bool {
@@ -102,7 +105,7 @@ impl<'m> Run<'m> {
 
     pub(super) fn reverse_insert(&mut self, inside: Inside, pending: &Pending) {
         if !self.lapses(Lapse::Insert) {
-            self.reverse.insert(inside.place, &pending.composed);
+            self.reverse_map.insert(inside.place, &pending.composed);
         }
     }
 
@@ -224,8 +227,8 @@ impl<'m> Run<'m> {
     }
 
     fn install_canonical(&mut self, hands: &Hands<'m>, proposal: &Proposal) -> Result<(), Problem> {
-        let answer = self.with_canonical(|table, pages, slots, users| {
-            table.install(hands, pages, users, proposal, slots.sequence())
+        let answer = self.with_canonical(|table, pages, slots, contexts| {
+            table.install(hands, pages, contexts, proposal, slots.sequence())
         });
         match answer {
             Ok(Answer::Mapped | Answer::Relaxed | Answer::Retry) => Ok(()),

@@ -105,8 +105,8 @@ impl<'m> Run<'m> {
             vmids,
             ..
         } = self;
-        canonical.with_users(places, vmids, |table, supply, _, users| {
-            change(table, hands, supply).discharge(hands, supply, users)
+        canonical.with_contexts(places, vmids, |table, supply, _, contexts| {
+            change(table, hands, supply).discharge(hands, supply, contexts)
         })
     }
 
@@ -124,10 +124,10 @@ impl<'m> Run<'m> {
             let from = L1Ipa(range.ipa.0);
             match due {
                 Due::Unmap => self
-                    .reverse
+                    .reverse_map
                     .take(from, range.bytes, |one| concerned.push(one)),
                 Due::WriteProtect => self
-                    .reverse
+                    .reverse_map
                     .visit(from, range.bytes, |one| concerned.push(one)),
             }
         }
@@ -221,7 +221,8 @@ impl<'m> Run<'m> {
                 .map_err(broken)?;
             let mut concerned = Vec::new();
             let from = L1Ipa(of.ipa.0);
-            run.reverse.visit(from, of.bytes, |one| concerned.push(one));
+            run.reverse_map
+                .visit(from, of.bytes, |one| concerned.push(one));
             for one in concerned {
                 let (place, ipa, bytes) = match one {
                     Concerned::Region { place, ipa, bytes } => (place, ipa, bytes),

@@ -7,9 +7,9 @@ use std::mem::replace;
 use droste_arm64::{IdRegisters, Ipa, Vttbr};
 use droste_mmu_model::{Cpu, Model};
 use droste_nested::pool::{Entry, Place, Pool};
-use droste_nested::reverse::{Owner, Record, Reverse};
+use droste_nested::reverse_map::{Owner, Record, ReverseMap};
 use droste_nested::{Advertised, Changes, Composed, Shadow, StageTwoRegisters, Ticket};
-use droste_stage2::{Context, Fault, Geometry, Slots, Table, Users, VmidAllocator};
+use droste_stage2::{Context, Contexts, Fault, Geometry, Slots, Table, VmidAllocator};
 
 use crate::choices::Choices;
 use crate::failure::{Problem, Report};
@@ -78,11 +78,11 @@ pub(super) struct Canonical<'m> {
 
 impl<'m> Canonical<'m> {
     /// What an operation of the table needs, borrowed apart.
-    pub(super) fn with_users<R>(
+    pub(super) fn with_contexts<R>(
         &mut self,
         places: &[Holder],
         vmids: &VmidAllocator<MAX_CPUS>,
-        work: impl FnOnce(&mut Table, &mut Supply<'m>, &Slots, &Users<'_, MAX_CPUS>) -> R,
+        work: impl FnOnce(&mut Table, &mut Supply<'m>, &Slots, &Contexts<'_, MAX_CPUS>) -> R,
     ) -> R {
         let mut contexts = vec![&self.own];
         for holder in places {
@@ -90,11 +90,11 @@ impl<'m> Canonical<'m> {
                 contexts.push(context);
             }
         }
-        let users = Users {
+        let contexts = Contexts {
             vmids,
-            contexts: &contexts,
+            all: &contexts,
         };
-        work(&mut self.table, &mut self.supply, &self.slots, &users)
+        work(&mut self.table, &mut self.supply, &self.slots, &contexts)
     }
 }
 
@@ -117,7 +117,7 @@ pub(super) struct Run<'m> {
     pub(super) entered: Vec<Option<Vttbr>>,
     /// The table of another virtual machine.
     pub(super) neighbour: Table,
-    pub(super) reverse: Reverse<Vec<Record>, Vec<Owner>>,
+    pub(super) reverse_map: ReverseMap<Vec<Record>, Vec<Owner>>,
     pub(super) changes: Changes,
     /// How often anything was taken from shadows or from L1.
     pub(super) taken: u64,
@@ -172,7 +172,7 @@ impl<'m> Run<'m> {
             places: (0..places).map(|_| Holder::Nothing).collect(),
             entered: vec![None; places],
             neighbour,
-            reverse: Reverse::new(
+            reverse_map: ReverseMap::new(
                 vec![Record::UNUSED; world.records.into()],
                 vec![Owner::UNUSED; places],
             ),
@@ -245,7 +245,7 @@ impl<'m> Run<'m> {
             let holder = replace(&mut self.places[place.index()], Holder::Nothing);
             self.retire(&hands, place, holder);
         }
-        let (left, records) = (self.supply.left(), self.reverse.used());
+        let (left, records) = (self.supply.left(), self.reverse_map.used());
         let canonical = self.canonical.supply.left();
         if (left, canonical, records) != (self.world.pages, CANONICAL_PAGES, 0) {
             return Err(Problem::Oracle {

@@ -60,9 +60,9 @@ impl<'m> VirtualHardware<'m> {
         self.order
     }
 
-    /// L1 turns that order. Leaves come first: nothing is walked meanwhile, and what TLBs may hold of a table is what
+    /// L1 sets that order. Leaves come first: nothing is walked meanwhile, and what TLBs may hold of a table is what
     /// was in it before.
-    pub(super) fn turn(&mut self, order: Order) {
+    pub(super) fn set_order(&mut self, order: Order) {
         if order == self.order {
             return;
         }

@@ -28,12 +28,12 @@ impl<'m> Run<'m> {
     }
 
     /// L1 has its tables read in this order. It is at its EL2 to say so, on each of its CPUs.
-    pub(super) fn turn(&mut self, order: Order) {
+    pub(super) fn set_order(&mut self, order: Order) {
         self.report.operations += 1;
         if order != self.hardware.order() {
             (0..self.cpus.len()).for_each(|cpu| self.leave(cpu));
         }
-        self.hardware.turn(order);
+        self.hardware.set_order(order);
     }
 
     /// An invalidation, emulated as it traps, and executed by the hardware that L1 believes to run on.

@@ -1,7 +1,7 @@
 //! Stage 1 of L2: where its pages lead, on the machine and on the hardware that L1 believes to run on, and how entries
 //! of it go at L1's word.
 //!
-//! L1's guests have an address space each, all their virtual CPUs the same, and two guests have one ASID. Pages are flat
+//! L1's guests have an address space each, all their vCPUs the same, and two guests have one ASID. Pages are flat
 //! until a program says otherwise.
 
 use droste_arm64::{Ipa, Va};
@@ -24,7 +24,7 @@ impl<'m> Run<'m> {
         is_on.then_some(inside.space as u32)
     }
 
-    /// A virtual CPU on the machine. Who runs another guest of L1's is another one.
+    /// A vCPU on the machine. Who runs another guest of L1's is another one.
     pub(super) fn vcpu(&self, inside: Inside) -> Vcpu {
         if !self.world.machine.has(Feature::Stage1) {
             return Vcpu::new(inside.vcpu);
@@ -124,7 +124,7 @@ impl<'m> Run<'m> {
     }
 }
 
-/// A virtual CPU of number `space` in the space of that number.
+/// A vCPU of number `space` in the space of that number.
 fn stage1_of(space: u32) -> Vcpu {
     Vcpu {
         number: space,

@@ -39,7 +39,7 @@ fn wrong(rule: &'static str, detail: String) -> Problem {
 }
 
 impl Run<'_> {
-    /// Where a virtual CPU finds an IPA: its own map is flat but for what [`stage1`](Self::stage1) changed.
+    /// Where a vCPU finds an IPA: its own map is flat but for what [`stage1`](Self::stage1) changed.
     fn ipa_of(&mut self, inside: Inside, va: Ipa) -> Ipa {
         let Some(space) = self.space(inside) else {
             return va;
@@ -141,8 +141,8 @@ impl Run<'_> {
             let _ = vm.caches[cpu].fill(&mut vm.supply, ipa);
             let mut cache = std::mem::take(&mut vm.caches[cpu]);
             let slots = vm.slots.clone();
-            let answer = vm.with_users(vmids, |table, _, users| {
-                handle(hands, table, &mut cache, users, &slots, &fault)
+            let answer = vm.with_contexts(vmids, |table, _, contexts| {
+                handle(hands, table, &mut cache, contexts, &slots, &fault)
             });
             let is_full = cache.is_full();
             vm.caches[cpu] = cache;
@@ -254,8 +254,8 @@ impl Run<'_> {
             let _ = vm.caches[cpu].fill(&mut vm.supply, ipa);
             let mut cache = std::mem::take(&mut vm.caches[cpu]);
             let sequence = vm.slots.sequence();
-            let answer = vm.with_users(vmids, |table, _, users| {
-                table.install(hands, &mut cache, users, &proposal, sequence)
+            let answer = vm.with_contexts(vmids, |table, _, contexts| {
+                table.install(hands, &mut cache, contexts, &proposal, sequence)
             });
             let is_full = cache.is_full();
             vm.caches[cpu] = cache;

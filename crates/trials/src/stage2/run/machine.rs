@@ -7,7 +7,7 @@ use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{IdRegisters, Pa};
 use droste_mmu_model::{Cpu, Model, Vcpu};
 use droste_stage2::{
-    Context, Dsb, Geometry, Machine, PageCache, Proposal, Regime, Slots, Table, Users, VcpuId,
+    Context, Contexts, Dsb, Geometry, Machine, PageCache, Proposal, Regime, Slots, Table, VcpuId,
     VmidAllocator, under,
 };
 
@@ -19,12 +19,11 @@ use crate::stage2::oracle::{Marks, Oracle};
 use crate::stage2::world::{Feature, HCR, MAX_CPUS, World};
 use crate::supply::{Apart, Stock};
 
-/// Virtual CPUs' numbers that programs do not use.
+/// vCPUs' numbers that programs do not use.
 const IDLE_VCPU: u32 = 1000;
 const MAX_CONTEXTS: usize = 4;
 
 pub(super) type Hands<'m> = Hindered<'m, Cpu<'m>>;
-pub(super) type Contexts = Vec<Context<MAX_CPUS>>;
 
 /// Who is inside on a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,7 +50,7 @@ pub(super) struct Vm<'m> {
     pub(super) slots: Slots,
     /// How often the slots have changed.
     pub(super) changes: u64,
-    pub(super) contexts: Contexts,
+    pub(super) contexts: Vec<Context<MAX_CPUS>>,
     pub(super) supply: Stock<'m>,
     /// One per CPU.
     pub(super) caches: Vec<PageCache>,
@@ -187,7 +186,7 @@ impl<'m> Run<'m> {
         result
     }
 
-    /// A virtual CPU as the model knows it. With stage 1, the second of each pair has a map of its own; all use one
+    /// A vCPU as the model knows it. With stage 1, the second of each pair has a map of its own; all use one
     /// ASID.
     pub(super) fn vcpu(&self, inside: Inside) -> Vcpu {
         Vcpu {
@@ -202,7 +201,7 @@ impl<'m> Run<'m> {
         has_own.then_some(inside.vm as u32 * 16 + inside.vcpu)
     }
 
-    /// A virtual CPU enters here under a context; it leaves the CPU where it was.
+    /// A vCPU enters here under a context; it leaves the CPU where it was.
     pub(super) fn enter(&mut self, cpu: usize, vm: usize, context: usize, vcpu: u32) -> Inside {
         let vcpu = vcpu % u32::from(self.world.vms[vm].vcpus);
         let context = context % self.vms[vm].contexts.len();
@@ -237,7 +236,7 @@ impl<'m> Run<'m> {
         self.pending[cpu] = None;
     }
 
-    /// Whoever of a virtual machine is inside on a CPU; its first free virtual CPU enters where nobody is.
+    /// Whoever of a virtual machine is inside on a CPU; its first free vCPU enters where nobody is.
     pub(super) fn ensure_inside(&mut self, cpu: usize, vm: usize) -> Inside {
         match self.places[cpu] {
             Some(inside) if inside.vm == vm => inside,
@@ -319,21 +318,21 @@ impl<'m> Run<'m> {
 }
 
 impl<'m> Vm<'m> {
-    /// Its users and what else an operation of the table needs, borrowed apart.
-    pub(super) fn with_users<R>(
+    /// Its contexts and what else an operation of the table needs, borrowed apart.
+    pub(super) fn with_contexts<R>(
         &mut self,
         vmids: &VmidAllocator<MAX_CPUS>,
-        work: impl FnOnce(&mut Table, &mut Stock<'m>, &Users<'_, MAX_CPUS>) -> R,
+        work: impl FnOnce(&mut Table, &mut Stock<'m>, &Contexts<'_, MAX_CPUS>) -> R,
     ) -> R {
         let mut contexts: [&Context<MAX_CPUS>; MAX_CONTEXTS] = [&self.contexts[0]; MAX_CONTEXTS];
         let count = self.contexts.len();
         for (place, context) in contexts.iter_mut().zip(&self.contexts) {
             *place = context;
         }
-        let users = Users {
+        let contexts = Contexts {
             vmids,
-            contexts: &contexts[..count],
+            all: &contexts[..count],
         };
-        work(&mut self.table, &mut self.supply, &users)
+        work(&mut self.table, &mut self.supply, &contexts)
     }
 }

@@ -54,12 +54,12 @@ impl<'m> Run<'m> {
             let Run {
                 vms, vmids, model, ..
             } = run;
-            vms[vm].with_users(vmids, |table, supply, users| {
+            vms[vm].with_contexts(vmids, |table, supply, contexts| {
                 let owed = operation(table, hands, supply);
                 if let Some((cpu, access)) = storm {
                     model.borrow_mut().access(cpu, access);
                 }
-                owed.discharge(hands, supply, users)
+                owed.discharge(hands, supply, contexts)
             })
         })
     }

@@ -163,7 +163,7 @@ fn rerouting_moves_a_pending_interrupt_and_leaves_an_active_one() {
     machine.pend(0, 40);
     assert_eq!(machine.ack(2), None, "active on 1");
     machine.end(1);
-    // Virtual CPU 1 holds it as pending until it folds next.
+    // vCPU 1 holds it as pending until it folds next.
     machine.follow(Kicks::one(1));
     assert_eq!(machine.ack(1), None);
     assert_eq!(machine.ack(2), Some(40));
@@ -215,7 +215,7 @@ fn pending_ones_of_a_disabled_group_do_not_block_the_other() {
 fn requests_for_a_listed_interrupt_take_effect_in_their_order() {
     let mut machine = Machine::new(1, 0, 4);
     machine.pend(0, 3);
-    // All before the virtual CPU folds: cleared, then set pending and active, then active cleared.
+    // All before the vCPU folds: cleared, then set pending and active, then active cleared.
     let frame = Frame::Redistributors;
     let word = AccessSize::Word;
     for offset in [ICPENDR, ISPENDR, ISACTIVER] {

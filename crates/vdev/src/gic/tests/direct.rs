@@ -17,7 +17,7 @@ const SPURIOUS: u64 = 1023;
 const SPLIT_EOI: u64 = 1 << 9;
 const GROUPS: [Signal; 2] = [Signal::Fiq, Signal::Irq];
 
-/// SPI 33 of group 1 and 34 of group 0, of one priority, and the virtual CPU's own guest in hardware.
+/// SPI 33 of group 1 and 34 of group 0, of one priority, and the vCPU's own guest in hardware.
 struct World {
     machine: Machine,
     interface: Interface,

@@ -25,7 +25,7 @@ pub(super) fn intid(number: usize) -> Intid {
     Intid::new(number as u32).expect("below 1020")
 }
 
-/// The list registers and what else ICH_* registers hold of one virtual CPU.
+/// The list registers and what else ICH_* registers hold of one vCPU.
 #[derive(Default, Clone)]
 pub(super) struct Cpu {
     pub(super) lrs: [u64; 16],
@@ -114,7 +114,7 @@ impl Machine {
         machine
     }
 
-    /// A word to the distributor, every kicked virtual CPU following at once.
+    /// A word to the distributor, every kicked vCPU following at once.
     pub(super) fn write(&mut self, by: usize, offset: u64, value: u32) {
         let (frame, size) = (Frame::Distributor, AccessSize::Word);
         let kicks = self.gic.write(by, frame, offset, size, value.into());
@@ -173,7 +173,7 @@ impl Machine {
         self.follow(kicks);
     }
 
-    /// [`fire`](Self::fire), every kicked virtual CPU following at once.
+    /// [`fire`](Self::fire), every kicked vCPU following at once.
     pub(super) fn fire_and_follow(&mut self, vcpu: usize, physical: usize) {
         let kicks = self.fire(vcpu, physical);
         self.follow(kicks);
@@ -218,7 +218,7 @@ impl Machine {
         }
     }
 
-    /// A virtual CPU leaves the guest and enters again.
+    /// A vCPU leaves the guest and enters again.
     pub(super) fn sync(&mut self, vcpu: usize) -> Kicks {
         let kicks = self.fold(vcpu) | self.look(vcpu);
         let cpu = &mut self.cpus[vcpu];

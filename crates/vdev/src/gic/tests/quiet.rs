@@ -1,4 +1,4 @@
-//! A quiet virtual CPU, and what makes it loud.
+//! A quiet vCPU, and what makes it loud.
 
 use super::machine::{ICPENDR, ISACTIVER, ISENABLER, Machine, intid};
 use super::random::{Event, VCPUS, apply, prepare, violent};
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 const PHYSICAL: [Intid; 2] = [Intid::PHYSICAL_TIMER, Intid::VIRTUAL_TIMER];
 
-/// Of a quiet virtual CPU a change of worlds changes nothing.
+/// Of a quiet vCPU a change of worlds changes nothing.
 fn check_that_nothing_is_done(machine: &mut Machine, vcpu: usize) {
     let vmcr = crate::gic::Vmcr(machine.cpus[vcpu].vmcr);
     let gic = &mut machine.gic;

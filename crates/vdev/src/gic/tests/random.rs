@@ -1,7 +1,7 @@
 //! Random events against a plain model of the interrupt states, and random MMIO.
 //!
 //! Two machines. In the *prompt* one every kick is followed at once, so what the guest acknowledges must be exactly
-//! what the model says. In the *late* one virtual CPUs fold whenever chance says so, and then nothing may be lost,
+//! what the model says. In the *late* one vCPUs fold whenever chance says so, and then nothing may be lost,
 //! nothing delivered twice, and no physical interrupt left active at the end.
 
 use super::machine::{
@@ -129,7 +129,7 @@ pub(super) fn apply(machine: &mut Machine, event: Event) -> Kicks {
         Event::Pend(v, n) => machine.gic.pend(v, intid(n)),
         Event::Line(line) => machine.gic.set_line(0, intid(LEVEL), line),
         Event::Fire(v, n) => {
-            // The PPI of one virtual CPU only: the machine has one set of physical interrupts.
+            // The PPI of one vCPU only: the machine has one set of physical interrupts.
             machine.fire(if n < 32 { 1 } else { v }, n)
         }
         Event::Fall(n) => {
@@ -218,7 +218,7 @@ impl State {
     }
 }
 
-/// The plain model: by interrupt, and by virtual CPU for private ones.
+/// The plain model: by interrupt, and by vCPU for private ones.
 pub(super) struct Plain(BTreeMap<(usize, usize), State>);
 
 impl Plain {
@@ -296,7 +296,7 @@ impl Plain {
         }
     }
 
-    /// Compares all that the guest can read, and the physical interrupts. Every virtual CPU has folded.
+    /// Compares all that the guest can read, and the physical interrupts. Every vCPU has folded.
     pub(super) fn check(&mut self, machine: &mut Machine) {
         self.check_physical(&machine.physical_active);
         machine.look_before_read(ISPENDR + 4);
@@ -329,7 +329,7 @@ impl Plain {
         }
     }
 
-    /// What virtual CPU `vcpu` may acknowledge while it runs at `limit`: the pending ones of highest priority.
+    /// What vCPU `vcpu` may acknowledge while it runs at `limit`: the pending ones of highest priority.
     pub(super) fn signalled(&self, vcpu: usize, limit: u8) -> Vec<usize> {
         let pending = self.0.iter().filter(|&(_, state)| {
             state.is_pending()

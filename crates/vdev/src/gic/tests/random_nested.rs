@@ -10,7 +10,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use proptest::prelude::*;
 
-/// The virtual CPU whose PPI 27 is a physical one.
+/// The vCPU whose PPI 27 is a physical one.
 const HYPERVISOR: usize = 1;
 const COUNT: usize = 4;
 const VTR: Vtr = Vtr(4 << 26);

@@ -167,7 +167,7 @@ fn sizes_out_of_range_are_refused() {
     assert_eq!(build(1, 0, 17), Some(ConfigError::ListRegisters(17)));
 }
 
-/// Two virtual CPUs and 32 SPIs as after a reset.
+/// Two vCPUs and 32 SPIs as after a reset.
 fn small() -> Gic {
     Gic::new(GicConfig {
         vcpus: 2,

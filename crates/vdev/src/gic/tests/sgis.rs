@@ -1,4 +1,4 @@
-//! Interrupts that virtual CPUs send each other.
+//! Interrupts that vCPUs send each other.
 
 use super::machine::Machine;
 use crate::gic::{Kicks, SgiRegister};

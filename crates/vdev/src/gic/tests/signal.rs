@@ -1,4 +1,4 @@
-//! What a virtual CPU would take, by the state that it left in its CPU interface.
+//! What a vCPU would take, by the state that it left in its CPU interface.
 
 use super::machine::{ALL_ON, Machine};
 use crate::gic::{Interface, Signal, Vmcr, Vtr};

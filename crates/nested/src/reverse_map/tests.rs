@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::{Extent, Mark};
 
-type Map = Reverse<Vec<Record>, Vec<Owner>>;
+type Map = ReverseMap<Vec<Record>, Vec<Owner>>;
 
 fn map(records: usize, places: usize) -> Map {
-    Reverse::new(vec![Record::UNUSED; records], vec![Owner::UNUSED; places])
+    ReverseMap::new(vec![Record::UNUSED; records], vec![Owner::UNUSED; places])
 }
 
 fn region(via: u64, ipa: u64, bytes: u64) -> Composed {

@@ -1,12 +1,12 @@
-//! The loop of a physical CPU: who leaves, who wakes, and whose turn it is.
+//! The loop of a physical CPU: which vCPU leaves, which wakes, and which has the next time slice.
 //!
-//! A turn goes to a virtual CPU, or to a virtual machine that rests, in the place of its first virtual CPU: what it takes
-//! to make one ready is charged to the machine itself. A turn ends when its time is over, or when its owner waits, and by
-//! nothing else: whatever wakes another member, and however often, that one's turn comes after this one's.
+//! A time slice goes to a vCPU, or to a VM that rests, in the place of its first vCPU: the work of making a VM ready is
+//! charged to the VM itself. A slice ends when its time is over or when its owner waits, and for no other reason: whatever
+//! wakes another member, and however often, its slice comes after this one.
 
 use crate::{Kick, Leaving, Lives, Stand};
 
-/// A virtual CPU that belongs to a physical one.
+/// A vCPU that belongs to a physical one.
 pub struct Member<'a, S> {
     /// Its virtual machine's lives.
     pub lives: &'a Lives<S>,
@@ -18,18 +18,18 @@ pub struct Member<'a, S> {
 
 /// A physical CPU, as [`schedule`] uses it. Members are named by their position, below [`members`](Self::members).
 pub trait Cpu {
-    /// Registers of a virtual CPU.
+    /// Registers of a vCPU.
     type State;
     /// Why the loop ends; nothing, where it does not.
     type End;
 
-    /// How many virtual CPUs belong here.
+    /// How many vCPUs belong here.
     fn members(&self) -> usize;
     /// One of them.
     fn member(&self, position: usize) -> Member<'_, Self::State>;
     /// Whose registers these are.
     fn position(&self, state: &Self::State) -> usize;
-    /// Who had the last turn.
+    /// Who had the last time slice.
     fn last(&self) -> usize;
 
     /// Puts registers into the hardware.
@@ -38,19 +38,19 @@ pub trait Cpu {
     fn take_out(&mut self, state: &mut Self::State);
     /// Ends what registers hold: they are parked, and about to be lost.
     fn give_up(position: usize, state: Self::State);
-    /// The last virtual CPU of a virtual machine has left: tells its home.
+    /// The last vCPU of a virtual machine has left: tells its home.
     fn tell_home(&mut self, position: usize);
 
-    /// Whether something waits for a virtual CPU that is loaded and idle.
+    /// Whether something waits for a vCPU that is loaded and idle.
     fn has_pending(&mut self, state: &mut Self::State) -> bool;
     /// Whether the time has come that a parked one waits for.
     fn is_due(&self, position: usize) -> bool;
 
-    /// A turn begins.
-    fn begin_turn(&mut self, position: usize);
-    /// Whether the turn's time is over.
-    fn is_turn_over(&self) -> bool;
-    /// The loaded one goes on with its turn.
+    /// A time slice begins.
+    fn begin_slice(&mut self, position: usize);
+    /// Whether the time slice is over.
+    fn is_slice_over(&self) -> bool;
+    /// The loaded one goes on with its time slice.
     fn arm(&mut self);
 
     /// One step of making a virtual machine ready that rests and whose home this is, or of its end; then what interrupts.
@@ -63,11 +63,11 @@ pub trait Cpu {
     fn sleep(&mut self, current: Option<&mut Self::State>) -> Result<(), Self::End>;
 }
 
-/// Whose turn is next.
-enum Turn {
-    /// A virtual CPU's that is ready or loaded.
+/// Who has the next time slice.
+enum Next {
+    /// A vCPU that is ready or loaded.
     Vcpu(usize),
-    /// A virtual machine's that rests.
+    /// A VM that rests.
     Rest(usize),
 }
 
@@ -80,22 +80,22 @@ pub fn schedule<C: Cpu>(cpu: &mut C, mut current: Option<C::State>) -> Result<C:
     loop {
         leave(cpu, &mut current);
         wake(cpu, current.as_mut());
-        if let Some(state) = current.take_if(|state| keeps_turn(cpu, state)) {
+        if let Some(state) = current.take_if(|state| keeps_slice(cpu, state)) {
             cpu.arm();
             return Ok(state);
         }
         match next(cpu) {
-            Some(Turn::Vcpu(position)) => {
-                if let Some(state) = take_turn(cpu, position, current.take()) {
+            Some(Next::Vcpu(position)) => {
+                if let Some(state) = give_slice(cpu, position, current.take()) {
                     return Ok(state);
                 }
             }
-            Some(Turn::Rest(position)) => {
+            Some(Next::Rest(position)) => {
                 if let Some(state) = current.take() {
                     park(cpu, state);
                 }
-                cpu.begin_turn(position);
-                while rests(cpu, position) && !cpu.is_turn_over() {
+                cpu.begin_slice(position);
+                while rests(cpu, position) && !cpu.is_slice_over() {
                     cpu.work(position);
                 }
             }
@@ -104,7 +104,7 @@ pub fn schedule<C: Cpu>(cpu: &mut C, mut current: Option<C::State>) -> Result<C:
     }
 }
 
-/// Switches the loaded virtual CPU off. Returns whether it was the last one on, so that its virtual machine has stopped and
+/// Switches the loaded vCPU off. Returns whether it was the last one on, so that its virtual machine has stopped and
 /// the physical CPUs of all its virtual ones must be told.
 pub fn switch_off<C: Cpu>(cpu: &mut C, mut state: C::State) -> bool {
     let position = cpu.position(&state);
@@ -114,8 +114,8 @@ pub fn switch_off<C: Cpu>(cpu: &mut C, mut state: C::State) -> bool {
     lives.off(index)
 }
 
-/// Gives a turn to a virtual CPU, which `current` may be.
-fn take_turn<C: Cpu>(cpu: &mut C, position: usize, current: Option<C::State>) -> Option<C::State> {
+/// Gives a time slice to a vCPU, which `current` may be.
+fn give_slice<C: Cpu>(cpu: &mut C, position: usize, current: Option<C::State>) -> Option<C::State> {
     let state = match current {
         Some(state) if cpu.position(&state) == position => state,
         other => {
@@ -128,7 +128,7 @@ fn take_turn<C: Cpu>(cpu: &mut C, position: usize, current: Option<C::State>) ->
             state
         }
     };
-    cpu.begin_turn(position);
+    cpu.begin_slice(position);
     cpu.arm();
     Some(state)
 }
@@ -170,22 +170,22 @@ fn wake<C: Cpu>(cpu: &mut C, mut current: Option<&mut C::State>) {
     }
 }
 
-fn keeps_turn<C: Cpu>(cpu: &C, state: &C::State) -> bool {
+fn keeps_slice<C: Cpu>(cpu: &C, state: &C::State) -> bool {
     let Member { lives, index, .. } = cpu.member(cpu.position(state));
-    lives.stand(index) == Stand::Running && !cpu.is_turn_over()
+    lives.stand(index) == Stand::Running && !cpu.is_slice_over()
 }
 
-/// The next member that has something to do, in turn after the one that had the last turn.
-fn next<C: Cpu>(cpu: &C) -> Option<Turn> {
+/// The next member that has something to do, counted from the one that had the last time slice.
+fn next<C: Cpu>(cpu: &C) -> Option<Next> {
     let members = cpu.members();
     (1..=members)
         .map(|n| (cpu.last() + n) % members)
         .find_map(|position| {
             let Member { lives, index, .. } = cpu.member(position);
             if lives.stand(index).wants_to_run() {
-                Some(Turn::Vcpu(position))
+                Some(Next::Vcpu(position))
             } else {
-                rests(cpu, position).then_some(Turn::Rest(position))
+                rests(cpu, position).then_some(Next::Rest(position))
             }
         })
 }
@@ -196,7 +196,7 @@ fn rests<C: Cpu>(cpu: &C, position: usize) -> bool {
     index == 0 && lives.resting().is_some()
 }
 
-/// Takes a virtual CPU out of the hardware.
+/// Takes a vCPU out of the hardware.
 fn park<C: Cpu>(cpu: &mut C, mut state: C::State) {
     let position = cpu.position(&state);
     cpu.take_out(&mut state);

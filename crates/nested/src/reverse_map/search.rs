@@ -2,7 +2,7 @@
 
 use core::ops::DerefMut;
 
-use super::{NONE, Owner, Record, Reverse};
+use super::{NONE, Owner, Record, ReverseMap};
 use crate::L1Ipa;
 
 /// A search for the records of one size that hold part of a range. What it gave last may be unlinked before it goes on.
@@ -26,21 +26,21 @@ enum By {
 }
 
 impl Search {
-    pub(super) fn new<R, O>(reverse: &Reverse<R, O>, from: L1Ipa, bytes: u64, size: u8) -> Self
+    pub(super) fn new<R, O>(map: &ReverseMap<R, O>, from: L1Ipa, bytes: u64, size: u8) -> Self
     where
         R: DerefMut<Target = [Record]>,
         O: DerefMut<Target = [Owner]>,
     {
         let region = from.0 >> size;
         let last = from.0.saturating_add(bytes.saturating_sub(1)) >> size;
-        let is_short = last - region < reverse.records.len() as u64;
+        let is_short = last - region < map.records.len() as u64;
         let by = if is_short { By::Chain } else { By::Record };
         Self {
             size,
             region,
             last,
             next: match by {
-                By::Chain => first_of(reverse, size, region),
+                By::Chain => first_of(map, size, region),
                 By::Record => 0,
             },
             by,
@@ -48,17 +48,17 @@ impl Search {
     }
 
     /// The next record that holds part of the range.
-    pub(super) fn next<R, O>(&mut self, reverse: &Reverse<R, O>) -> Option<u32>
+    pub(super) fn next<R, O>(&mut self, map: &ReverseMap<R, O>) -> Option<u32>
     where
         R: DerefMut<Target = [Record]>,
         O: DerefMut<Target = [Owner]>,
     {
         loop {
             let number = match self.by {
-                By::Chain => self.next_chained(reverse)?,
-                By::Record => self.next_record(reverse)?,
+                By::Chain => self.next_chained(map)?,
+                By::Record => self.next_record(map)?,
             };
-            let record = reverse.record(number);
+            let record = map.record(number);
             let region = record.via.0 >> self.size;
             let wanted = match self.by {
                 By::Chain => self.region..=self.region,
@@ -70,7 +70,7 @@ impl Search {
         }
     }
 
-    fn next_chained<R, O>(&mut self, reverse: &Reverse<R, O>) -> Option<u32>
+    fn next_chained<R, O>(&mut self, map: &ReverseMap<R, O>) -> Option<u32>
     where
         R: DerefMut<Target = [Record]>,
         O: DerefMut<Target = [Owner]>,
@@ -80,30 +80,30 @@ impl Search {
                 return None;
             }
             self.region += 1;
-            self.next = first_of(reverse, self.size, self.region);
+            self.next = first_of(map, self.size, self.region);
         }
         let number = self.next;
-        self.next = reverse.record(number).next;
+        self.next = map.record(number).next;
         Some(number)
     }
 
-    fn next_record<R, O>(&mut self, reverse: &Reverse<R, O>) -> Option<u32>
+    fn next_record<R, O>(&mut self, map: &ReverseMap<R, O>) -> Option<u32>
     where
         R: DerefMut<Target = [Record]>,
         O: DerefMut<Target = [Owner]>,
     {
         let number = self.next;
         self.next = number.checked_add(1)?;
-        ((number as usize) < reverse.records.len()).then_some(number)
+        ((number as usize) < map.records.len()).then_some(number)
     }
 }
 
 /// The first record of a region's chain.
-fn first_of<R, O>(reverse: &Reverse<R, O>, size: u8, region: u64) -> u32
+fn first_of<R, O>(map: &ReverseMap<R, O>, size: u8, region: u64) -> u32
 where
     R: DerefMut<Target = [Record]>,
     O: DerefMut<Target = [Owner]>,
 {
-    let chain = reverse.chain(size, L1Ipa(region << size));
-    reverse.chained(chain).next().unwrap_or(NONE)
+    let chain = map.chain(size, L1Ipa(region << size));
+    map.chained(chain).next().unwrap_or(NONE)
 }

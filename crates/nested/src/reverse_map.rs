@@ -4,7 +4,7 @@
 //! L2's addresses alone. So each fill leaves a record of the region that it may map.
 //!
 //! # Protocol
-//! 1. A fill [inserts](Reverse::insert) its record *before* it takes the shadow's lock, and checks its
+//! 1. A fill [inserts](ReverseMap::insert) its record *before* it takes the shadow's lock, and checks its
 //!    [`Ticket`](crate::Ticket) under that lock.
 //! 2. Whoever changes memory of L1 changes the canonical table first, then [notes](crate::Changes::note) the change,
 //!    and then goes through the records.
@@ -23,7 +23,7 @@
 //! what it stands for, and acting on it costs a refill at worst. A region that is filled again finds its old record.
 //! The number of records is bounded by the memory that is given; once it is used up, the shadow that would have needed
 //! one more is *untracked*: its records go, and each change acts on the whole of it, until it is cleared and
-//! [forgotten](Reverse::forget).
+//! [forgotten](ReverseMap::forget).
 //!
 //! # The structure
 //! A hash table over region size and address within it. Regions are powers of two and aligned, so those that hold an
@@ -134,7 +134,7 @@ pub enum Concerned {
 /// # use droste_arm64::{hcr, IdRegisters, IpaBits, Level, Pa, Vtcr, Vttbr};
 /// # use droste_nested::pool::{Entry, Key, Pool};
 /// # use droste_nested::{Advertised, Composed, Extent, Mark, StageTwoRegisters};
-/// use droste_nested::reverse::{Concerned, Owner, Record, Reverse};
+/// use droste_nested::reverse_map::{Concerned, Owner, Record, ReverseMap};
 /// use droste_nested::{L1Ipa, L2Ipa};
 /// # let advertised = Advertised { ids: IdRegisters::default(), isar1: 0, ipa_bits: IpaBits::MIN };
 /// # let registers = StageTwoRegisters { hcr: hcr::VM, sctlr: 0, vtcr: Vtcr(0), vttbr: Vttbr(0) };
@@ -145,14 +145,14 @@ pub enum Concerned {
 /// #     access: S2ap::ReadWrite, execute: Xn::Nowhere, memory: MemoryType::ForceWriteBack,
 /// #     mark: Mark { level: Level::L3, extent: Extent::Leaf },
 /// # };
-/// let mut reverse = Reverse::new(vec![Record::UNUSED; 64], vec![Owner::UNUSED; 1]);
-/// reverse.insert(place, &filled); // L2's page 0x5000 is L1's page 0x8000_3000
+/// let mut reverse_map = ReverseMap::new(vec![Record::UNUSED; 64], vec![Owner::UNUSED; 1]);
+/// reverse_map.insert(place, &filled); // L2's page 0x5000 is L1's page 0x8000_3000
 /// let mut found = Vec::new();
-/// reverse.visit(L1Ipa(0x8000_0000), 0x10000, |concerned| found.push(concerned));
+/// reverse_map.visit(L1Ipa(0x8000_0000), 0x10000, |concerned| found.push(concerned));
 /// assert_eq!(found, [Concerned::Region { place, ipa: L2Ipa(0x5000), bytes: 4096 }]);
 /// ```
 #[derive(Debug)]
-pub struct Reverse<R, O> {
+pub struct ReverseMap<R, O> {
     records: R,
     owners: O,
     /// The first free record.
@@ -162,7 +162,7 @@ pub struct Reverse<R, O> {
     used: u32,
 }
 
-impl<R, O> Reverse<R, O>
+impl<R, O> ReverseMap<R, O>
 where
     R: DerefMut<Target = [Record]>,
     O: DerefMut<Target = [Owner]>,

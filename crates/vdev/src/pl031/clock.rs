@@ -1,0 +1,41 @@
+//! The seconds of a machine's own clock, by a counter.
+
+/// A machine's time of day: what its clock said once, and how long ago that was by a counter that never stops.
+///
+/// ```
+/// use droste_vdev::pl031::Clock;
+/// let clock = Clock::new(1_800_000_000, 500, 1000);
+/// assert_eq!(clock.seconds(1499), 1_800_000_000);
+/// assert_eq!(clock.seconds(1500), 1_800_000_001);
+/// assert_eq!(clock.ticks(1_800_000_001), 1500);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    seconds: u64,
+    ticks: u64,
+    frequency: u64,
+}
+
+impl Clock {
+    /// One that said `seconds` when the counter, of `frequency` ticks a second and at least one, was at `ticks`.
+    pub const fn new(seconds: u32, ticks: u64, frequency: u64) -> Self {
+        let frequency = if frequency == 0 { 1 } else { frequency };
+        Self {
+            seconds: seconds as u64,
+            ticks,
+            frequency,
+        }
+    }
+
+    /// What it says when the counter is at `ticks`.
+    pub const fn seconds(&self, ticks: u64) -> u64 {
+        self.seconds + ticks.saturating_sub(self.ticks) / self.frequency
+    }
+
+    /// When it says `seconds` first; the end of time where the counter does not get there.
+    pub const fn ticks(&self, seconds: u64) -> u64 {
+        let ahead = seconds.saturating_sub(self.seconds);
+        self.ticks
+            .saturating_add(ahead.saturating_mul(self.frequency))
+    }
+}
