@@ -3,6 +3,7 @@
 mod check;
 mod clean;
 mod image;
+mod judge;
 mod run;
 mod setup;
 mod tie;
@@ -10,6 +11,7 @@ mod tie;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
@@ -66,6 +68,8 @@ enum Verb {
     Check(check::Arguments),
     /// Write a boot image for a machine with Droste, or verify one
     Image(image::Arguments),
+    /// Judge the stage 2 of any hypervisor in QEMU
+    Judge(judge::Arguments),
     /// Fetch and build everything that a run needs
     Setup(setup::Arguments),
     /// Remove everything that was downloaded and built into the cache
@@ -107,12 +111,13 @@ impl Cli {
         }
     }
 
-    /// Does what is asked.
+    /// Does what is asked. An answer that is neither success nor failure is the exit code's.
     ///
     /// # Errors
     /// What failed and what to try.
-    pub fn execute(self) -> Result<()> {
-        match self.verb {
+    pub fn execute(self) -> Result<ExitCode> {
+        let done = match self.verb {
+            Some(Verb::Judge(arguments)) => return Ok(judge::execute(&arguments)),
             Some(Verb::Run(arguments)) => run::execute(&arguments),
             Some(Verb::Check(arguments)) => check::execute(&arguments),
             Some(Verb::Image(arguments)) => image::execute(&arguments),
@@ -120,7 +125,8 @@ impl Cli {
             Some(Verb::Clean(_)) => clean::execute(),
             Some(Verb::Tie(arguments)) => tie::execute(&arguments),
             None => run::execute(&self.run),
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 

@@ -68,11 +68,6 @@ pub fn summary(vm: &Description) -> String {
     lines.join("\n")
 }
 
-/// A line for a command line, unless that is empty.
-fn words(title: &str, line: &str) -> Option<String> {
-    (!line.is_empty()).then(|| format!("  {title}  {line}"))
-}
-
 fn plugged(net: &Net) -> String {
     match net {
         Net::User(forwards) => {
@@ -86,6 +81,11 @@ fn plugged(net: &Net) -> String {
         }
         Net::Switch(name) => format!("on the switch {name}"),
     }
+}
+
+/// A line for a command line, unless that is empty.
+fn words(title: &str, line: &str) -> Option<String> {
+    (!line.is_empty()).then(|| format!("  {title}  {line}"))
 }
 
 fn shown(disk: &Disk) -> String {

@@ -1,5 +1,6 @@
 //! The command `droste` as a user has it, with a script in place of QEMU: no network, no emulation.
 
+mod judged;
 mod outputs;
 mod stage;
 

@@ -18,7 +18,7 @@ use droste_arm64::barrier::Dsb;
 use crate::config::{Config, Recording};
 use crate::cpu::Vcpu;
 use crate::model::Model;
-use crate::tlbi::Tlbi;
+use crate::tlbi::{Form, Tlbi};
 use crate::violation::{Misuse, Rule, Violation};
 
 /// Writes of which it is remembered where they were made.
@@ -190,9 +190,10 @@ impl Watch {
         }
     }
 
-    /// Executes a TLB invalidation.
+    /// Executes a TLB invalidation. One of stage 1 by address or ASID is passed over: it takes nothing that a watch knows
+    /// of, and its operand may be a guest's own.
     pub fn tlbi(&mut self, cpu: usize, tlbi: Tlbi) {
-        if self.comes_to_el2(cpu) {
+        if self.comes_to_el2(cpu) && !(tlbi.form.is_guests() && tlbi.form != Form::Vmalle1) {
             self.model.tlbi(cpu, tlbi);
             self.after();
         }
