@@ -59,7 +59,7 @@ fn what_is_no_single_empty_entry_is_left_to_the_general_way() {
         ..Attributes::RAM
     };
     for mapping in [
-        ram(1 << 40, 0, PAGE),
+        ram(1 << 40, 8 * GIB, GIB),
         ram(next, 1 << 48, PAGE),
         ram(next, !0xfff, PAGE),
         ram(next, 8 * GIB, 0),
