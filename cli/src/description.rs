@@ -53,6 +53,15 @@ impl Disk {
     }
 }
 
+/// What a network adapter is plugged into.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Net {
+    /// QEMU's own router, with ports of the host that lead to the guest's.
+    User(Vec<Forward>),
+    /// The switch of this name, with all of the same run that name it as well.
+    Switch(String),
+}
+
 /// One virtual machine as its file describes it; every value is within its limits, but for a name that is missing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Description {
@@ -72,8 +81,8 @@ pub struct Description {
     pub cmdline: Placed<String>,
     /// Disks.
     pub disks: Vec<Placed<Disk>>,
-    /// Its network adapter, if it has one, as the ports of the host that lead to its own.
-    pub net: Option<Placed<Vec<Forward>>>,
+    /// Its network adapters.
+    pub nets: Vec<Placed<Net>>,
     /// Whether it has a console.
     pub console: Console,
     /// What a reset does.
@@ -102,7 +111,7 @@ pub struct Dom0 {
 impl Description {
     /// How many devices it has.
     pub fn device_count(&self) -> usize {
-        self.disks.len() + usize::from(self.net.is_some())
+        self.disks.len() + self.nets.len()
     }
 }
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::iter::zip;
 use std::path::{Path, PathBuf};
 
-use droste_image::{Dom0, VmSpec};
+use droste_image::{DevicePaths, Dom0, VmImage};
 
 use crate::description::{
     Description, Diagnostic, Disk, Located, Overrides, Part, Placed, inspect, little_memory, load,
@@ -12,7 +12,7 @@ use crate::description::{
 };
 use crate::error::{Context, Result};
 use crate::files;
-use crate::qemu::{Device, DeviceKind, DiskImage, TRANSPORTS_PER_VM};
+use crate::qemu::{Device, DeviceKind, DiskImage, Network, TRANSPORTS_PER_VM};
 use crate::setup::Setup;
 use crate::setup::cache::Cache;
 use crate::setup::guest::Kernel;
@@ -22,7 +22,10 @@ use crate::setup::{guest, initrd};
 
 mod limits;
 mod summary;
+mod wiring;
 mod words;
+
+use wiring::Wiring;
 
 pub use summary::summary;
 pub use words::{Terminal, Words};
@@ -37,6 +40,8 @@ pub struct PlannedVm {
     /// What runs on it.
     inner: Option<Plan>,
     devices: Vec<Device>,
+    /// What its guest is told of others on its switches.
+    hosts: Option<String>,
 }
 
 impl PlannedVm {
@@ -69,20 +74,21 @@ impl PlannedVm {
     }
 }
 
-/// What of a virtual machine goes into the boot image.
-struct Parts {
+/// What a virtual machine's files and words hold, which the boot image refers to.
+struct Contents {
     kernel: Vec<u8>,
     initrd: Option<Vec<u8>>,
     bootargs: String,
     /// Kernel, initial RAM disk and command line.
     dom0: Option<(Vec<u8>, Option<Vec<u8>>, String)>,
-    passthrough: Vec<String>,
+    /// Device-tree paths, each ended by a NUL.
+    passthrough: String,
 }
 
-impl Parts {
+impl Contents {
     fn read(vm: &PlannedVm, words: &Words) -> Result<Self> {
         let read = |file: &Option<PathBuf>| file.as_deref().map(files::read).transpose();
-        let (bootargs, of_dom0) = words::bootargs(&vm.description, words);
+        let (bootargs, of_dom0) = words::bootargs(&vm.description, words, vm.hosts.as_deref());
         let [kernel, initrd] = [read(&vm.dom0[0])?, read(&vm.dom0[1])?];
         Ok(Self {
             kernel: files::read(&vm.kernel)?,
@@ -92,8 +98,32 @@ impl Parts {
             },
             bootargs,
             dom0: kernel.map(|kernel| (kernel, initrd, of_dom0)),
-            passthrough: vm.devices.iter().map(Device::node_path).collect(),
+            passthrough: vm
+                .devices
+                .iter()
+                .map(|device| device.node_path() + "\0")
+                .collect(),
         })
+    }
+
+    fn image<'a>(&'a self, vm: &'a Description) -> VmImage<'a> {
+        VmImage {
+            name: &vm.name.value,
+            vcpus: vm.vcpus.value,
+            memory: vm.memory.value,
+            kernel: &self.kernel,
+            initrd: self.initrd.as_deref(),
+            bootargs: &self.bootargs,
+            console: vm.console,
+            on_reboot: vm.on_reboot,
+            el2: vm.el2,
+            passthrough: DevicePaths(&self.passthrough),
+            dom0: self.dom0.as_ref().map(|(kernel, initrd, bootargs)| Dom0 {
+                kernel,
+                initrd: initrd.as_deref(),
+                bootargs,
+            }),
+        }
     }
 }
 
@@ -171,10 +201,13 @@ impl Plan {
 
     fn new(located: Vec<(Description, Located)>) -> Self {
         let warnings = warnings(&located);
+        let wiring = Wiring::of(located.iter().map(|(vm, _)| vm));
+        let hosts: Vec<_> = located.iter().map(|(vm, _)| wiring.hosts(vm)).collect();
+        let networks = wiring.networks().to_vec();
         let mut first_transport = 0;
         let mut vms = Vec::new();
-        for (description, located) in located {
-            let devices = devices(&description, &located.monitors, first_transport);
+        for ((description, located), (networks, hosts)) in zip(located, zip(networks, hosts)) {
+            let devices = devices(&description, &located.monitors, networks, first_transport);
             if !devices.is_empty() {
                 first_transport += TRANSPORTS_PER_VM;
             }
@@ -187,6 +220,7 @@ impl Plan {
                 dom0: located.dom0,
                 inner: (!inner.is_empty()).then(|| Self::new(inner)),
                 devices,
+                hosts,
             });
         }
         Self { vms, warnings }
@@ -197,36 +231,12 @@ impl Plan {
     /// # Errors
     /// If a file cannot be read, or a command line has become too long.
     pub fn image(&self, words: &Words) -> Result<Vec<u8>> {
-        let parts = self.vms.iter().map(|vm| Parts::read(vm, words));
-        let parts: Vec<Parts> = parts.collect::<Result<_>>()?;
-        let paths: Vec<Vec<&str>> = parts
-            .iter()
-            .map(|parts| parts.passthrough.iter().map(String::as_str).collect())
+        let contents = self.vms.iter().map(|vm| Contents::read(vm, words));
+        let contents: Vec<Contents> = contents.collect::<Result<_>>()?;
+        let images: Vec<VmImage<'_>> = zip(&self.vms, &contents)
+            .map(|(vm, contents)| contents.image(&vm.description))
             .collect();
-        let specs: Vec<VmSpec<'_>> = self
-            .vms
-            .iter()
-            .zip(&parts)
-            .zip(&paths)
-            .map(|((vm, parts), passthrough)| VmSpec {
-                name: &vm.description.name.value,
-                vcpus: vm.description.vcpus.value,
-                memory: vm.description.memory.value,
-                kernel: &parts.kernel,
-                initrd: parts.initrd.as_deref(),
-                bootargs: &parts.bootargs,
-                console: vm.description.console,
-                on_reboot: vm.description.on_reboot,
-                el2: vm.description.el2,
-                passthrough,
-                dom0: parts.dom0.as_ref().map(|(kernel, initrd, bootargs)| Dom0 {
-                    kernel,
-                    initrd: initrd.as_deref(),
-                    bootargs,
-                }),
-            })
-            .collect();
-        droste_image::write(&specs).context(|| "cannot write the boot image".into())
+        droste_image::write(&images).context(|| "cannot write the boot image".into())
     }
 
     /// The memory that a machine needs to run them, in MiB, with a boot image of this many bytes.
@@ -256,7 +266,8 @@ fn found(located: &[(Description, Located)]) -> Vec<Diagnostic> {
     let with_inner = located
         .iter()
         .flat_map(|(vm, _)| [vm].into_iter().chain(&vm.vms));
-    found.extend(with_inner.filter_map(words::too_long));
+    let wiring = Wiring::of(located.iter().map(|(vm, _)| vm));
+    found.extend(with_inner.filter_map(|vm| words::too_long(vm, wiring.hosts(vm).as_deref())));
     found
 }
 
@@ -267,8 +278,10 @@ fn warnings(located: &[(Description, Located)]) -> Vec<String> {
         .filter_map(|(vm, located)| little_memory(vm, located));
     let vms: Vec<&Description> = located.iter().map(|(vm, _)| vm).collect();
     let bare = vms.iter().filter_map(|vm| without_modules(vm));
+    let wiring = Wiring::of(vms.iter().copied());
     little
         .chain(bare)
+        .chain(wiring.warnings())
         .chain(limits::warnings(&vms, &limits::Host::own()))
         .collect()
 }
@@ -369,8 +382,14 @@ fn monitors(setup: &Setup, vm: &Description, kernel: Option<&Path>) -> Result<Ve
     Ok(disks)
 }
 
-/// The devices of a description, from this transport on; `monitors` are the disks that are no files of the user's.
-fn devices(vm: &Description, monitors: &[PathBuf], first_transport: u32) -> Vec<Device> {
+/// The devices of a description, from this transport on; `monitors` are the disks that are no files of the user's, and
+/// `networks` what its adapters are plugged into.
+fn devices(
+    vm: &Description,
+    monitors: &[PathBuf],
+    networks: Vec<Network>,
+    first_transport: u32,
+) -> Vec<Device> {
     let mut monitors = monitors.iter();
     let disks = vm.disks.iter().map(|disk| match &disk.value {
         Disk::File(image) => DeviceKind::Disk(DiskImage {
@@ -384,9 +403,9 @@ fn devices(vm: &Description, monitors: &[PathBuf], first_transport: u32) -> Vec<
             DeviceKind::Disk(DiskImage::read_only(file))
         }
     });
-    let net = vm.net.iter().map(|net| DeviceKind::Net(net.value.clone()));
+    let nets = networks.into_iter().map(DeviceKind::Net);
     (first_transport..)
-        .zip(disks.chain(net))
+        .zip(disks.chain(nets))
         .map(|(transport, kind)| Device { kind, transport })
         .collect()
 }
@@ -398,6 +417,7 @@ fn absolute(file: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qemu::Port;
     use droste_image::{BootImage, El2};
 
     /// A plan of virtual machines with these lines added to their descriptions.
@@ -438,7 +458,7 @@ mod tests {
         let image = BootImage::parse(&file).expect("parsed");
         let paths: Vec<Vec<&str>> = image
             .vms()
-            .map(|vm| vm.expect("sound").passthrough().collect())
+            .map(|vm| vm.expect("sound").passthrough.iter().collect())
             .collect();
         assert_eq!(
             paths,
@@ -448,6 +468,25 @@ mod tests {
                 vec!["/virtio_mmio@a001000"]
             ]
         );
+    }
+
+    #[test]
+    fn machines_on_one_switch_are_on_one_hub_and_know_each_other() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let more = "net = { switch = \"lan\" }\ninitrd = \"disk\"";
+        let plan = plan(&dir, &[more, more]);
+        let ports: Vec<_> = plan
+            .devices()
+            .iter()
+            .map(|device| (device.transport, device.kind.clone()))
+            .collect();
+        let port = |number| DeviceKind::Net(Network::Switch(Port { switch: 0, number }));
+        assert_eq!(ports, [(0, port(1)), (8, port(2))]);
+        assert_eq!(
+            plan.vms[0].hosts.as_deref(),
+            Some("droste.hosts=10.0.3.2/vm1")
+        );
+        assert_eq!(plan.warnings(), [] as [String; 0]);
     }
 
     #[test]
@@ -573,7 +612,7 @@ mod tests {
                 append: Some("droste.l2=vmm".into()),
                 ..Words::default()
             };
-            words::bootargs(&plan.vms[0].description, &words).0
+            words::bootargs(&plan.vms[0].description, &words, None).0
         };
         assert_eq!(
             told(true),

@@ -7,8 +7,8 @@ mod transcript;
 
 pub use crate::child::tied;
 pub use device::{
-    Access, Device, DeviceKind, DiskImage, Format, Forward, Protocol, TRANSPORTS_PER_PAGE,
-    TRANSPORTS_PER_VM, VMS_WITH_DEVICES_MAX,
+    Access, Device, DeviceKind, DiskImage, Format, Forward, Network, Port, Protocol,
+    TRANSPORTS_PER_PAGE, TRANSPORTS_PER_VM, VMS_WITH_DEVICES_MAX,
 };
 pub use machine::{CPU, El2, Machine};
 pub use session::{Session, run_with_deadline};

@@ -17,8 +17,8 @@ pub struct Machine {
     pub vcpus: usize,
     /// Where a monitor has put a 16550, a serial port that the guests do not use.
     pub serial: Option<u64>,
-    /// `rng-seed` in four words, and `kaslr-seed`, where it has both.
-    pub seeds: Option<[u64; 5]>,
+    /// A sum of all bytes of `rng-seed`, and `kaslr-seed`, where it has both.
+    pub seeds: Option<[u64; 2]>,
     /// Whether there is a PL031.
     pub has_rtc: bool,
     arguments: [u8; ARGUMENTS_BYTES],
@@ -104,14 +104,14 @@ pub(crate) unsafe fn read(device_tree: u64) -> Machine {
     }
 }
 
-fn seeds(tree: &Fdt<'_>) -> Option<[u64; 5]> {
+fn seeds(tree: &Fdt<'_>) -> Option<[u64; 2]> {
+    const RNG_BYTES: usize = 32;
     let chosen = tree.find_node("/chosen")?;
     let (rng, kaslr) = (chosen.property("rng-seed")?, chosen.property("kaslr-seed")?);
-    let bytes = rng.value().iter().chain(kaslr.value());
-    let mut words = [0; 5];
-    for (n, byte) in bytes.enumerate() {
-        let word = words.get_mut(n / 8)?;
-        *word = *word << 8 | u64::from(*byte);
-    }
-    Some(words)
+    let words = rng.value().as_chunks().0.iter();
+    let sum = words.fold(0_u64, |sum, word| {
+        sum.rotate_left(7).wrapping_add(u64::from_be_bytes(*word))
+    });
+    let kaslr = u64::from_be_bytes(kaslr.value().try_into().ok()?);
+    (rng.value().len() == RNG_BYTES).then_some([sum, kaslr])
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use droste_image::kernel::{Header, KernelError, Placement};
 use droste_image::{El2, VCPUS_IN_ALL, VMS_MAX};
 
-use super::{Description, Diagnostic, Disk, Part, Place};
+use super::{Description, Diagnostic, Disk, Net, Part, Place};
 use crate::files::{self, Identity};
 use crate::qemu::{Access, DiskImage, Format, Protocol, TRANSPORTS_PER_VM, VMS_WITH_DEVICES_MAX};
 use crate::setup::guest::is_xen_package;
@@ -317,12 +317,18 @@ impl<'a> Inspection<'a> {
     }
 
     fn network(&mut self, vm: &'a Description) {
-        let Some(net) = &vm.net else { return };
-        for forward in &net.value {
+        let forwards = vm.nets.iter().flat_map(|net| match &net.value {
+            Net::User(forwards) => forwards
+                .iter()
+                .map(|forward| (forward, &net.place))
+                .collect(),
+            Net::Switch(_) => Vec::new(),
+        });
+        for (forward, place) in forwards {
             let port = (forward.protocol, forward.host);
-            if let Some(first) = self.ports.insert(port, &net.place) {
+            if let Some(first) = self.ports.insert(port, place) {
                 let message = format!("the host's port {} is taken by {first}", forward.host);
-                self.find(&net.place, message, "name another port of the host".into());
+                self.find(place, message, "name another port of the host".into());
             }
         }
     }

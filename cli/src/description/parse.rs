@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::value::{
-    DiskValue, Read, boolean, disks, el2, net, number, reboot, size, string, table, tables,
+    DiskValue, Read, boolean, disks, el2, named, nets, number, reboot, size, string, table, tables,
 };
 use super::{Description, Diagnostic, Disk, Dom0, Part, Place, Placed};
 use crate::qemu::DiskImage;
@@ -147,7 +147,7 @@ impl<'a> Reader<'a> {
             self.machine_kernel()
         };
         let initrd = self.initrd();
-        let modules = self.optional("modules", string);
+        let modules = self.optional("modules", named);
         let modules = modules.map(|modules| Placed {
             value: self.beside(&modules.value),
             place: modules.place,
@@ -156,7 +156,9 @@ impl<'a> Reader<'a> {
         let disks = self
             .optional("disk", disks)
             .map_or_else(Vec::new, |disks| disks.value);
-        let net = self.optional("net", net);
+        let nets = self
+            .optional("net", nets)
+            .map_or_else(Vec::new, |nets| nets.value);
         let console = self
             .optional("console", boolean)
             .is_none_or(|console| console.value);
@@ -173,7 +175,10 @@ impl<'a> Reader<'a> {
             modules,
             cmdline,
             disks: disks.iter().filter_map(|disk| self.disk(disk)).collect(),
-            net,
+            nets: nets
+                .iter()
+                .map(|net| self.placed(net, Clone::clone))
+                .collect(),
             console: if console {
                 Console::Uart
             } else {
@@ -204,13 +209,13 @@ impl<'a> Reader<'a> {
     }
 
     fn kernel(&mut self, is_known: fn(&str) -> bool, known: &str) -> Placed<Part> {
-        let kernel = self.required("kernel", string);
+        let kernel = self.required("kernel", named);
         let kernel = kernel.and_then(|kernel| self.part(kernel, "kernel", is_known, known));
         self.or_stand_in(kernel, Part::Debian(KERNEL_PACKAGE.into()))
     }
 
     fn initrd(&mut self) -> Option<Placed<Part>> {
-        let initrd = self.optional("initrd", string)?;
+        let initrd = self.optional("initrd", named)?;
         let is_known = |package: &str| package == BUSYBOX_PACKAGE;
         self.part(initrd, "initrd", is_known, "use debian:busybox-static")
     }
@@ -470,6 +475,7 @@ fn suggestion(name: &str, keys: &[Key]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::description::Net;
     use droste_image::{El2, OnReboot};
 
     use super::*;
@@ -539,7 +545,7 @@ el2 = "nvhe"
                 )
             ]
         );
-        assert!(vm.net.is_some());
+        assert!(matches!(vm.nets.as_slice(), [net] if net.value == Net::User(Vec::new())));
         assert_eq!((vm.console, vm.on_reboot), (Console::None, OnReboot::Stop));
         assert_eq!(vm.el2, El2::Nvhe);
         assert_eq!(vm.memory.place.to_string(), "dir/vm.toml:4:10");
@@ -550,7 +556,7 @@ el2 = "nvhe"
         let (vm, findings) = read("name = \"a\"\nkernel = \"Image\"\n");
         assert_eq!(findings, [] as [String; 0]);
         assert_eq!((vm.vcpus.value, vm.memory.value), (1, 256 << 20));
-        assert_eq!((vm.initrd, vm.disks, vm.net), (None, vec![], None));
+        assert_eq!((vm.initrd, vm.disks, vm.nets), (None, vec![], vec![]));
         assert_eq!(
             (vm.console, vm.on_reboot, vm.el2),
             (Console::Uart, OnReboot::Restart, El2::None)
@@ -593,6 +599,19 @@ el2 = "nvhe"
         );
         assert!(finding("vcpus = 2", "vcpus = -1").contains("a number from 1 to 64"));
         assert!(
+            finding("vcpus = 2", "vcpus = 1.5").contains("3:9: vcpus must be a whole number\n")
+        );
+        for (line, key) in [
+            ("kernel = \"debian:linux-image-cloud-arm64\"", "kernel"),
+            ("initrd = \"sub/initrd.gz\"", "initrd"),
+        ] {
+            let found = finding(line, &format!("{key} = \"\""));
+            let expected = format!(
+                "{key} must be a name, not empty text\n  help: write it as in {key} = \"debian:"
+            );
+            assert!(found.contains(&expected), "{found}");
+        }
+        assert!(
             finding("console = false", "console = \"no\"")
                 .contains("10:11: console must be true or false")
         );
@@ -610,6 +629,38 @@ el2 = "nvhe"
         assert!(
             finding("name = \"linux\"", "name = 1").contains("2:8: name must be text in quotes")
         );
+    }
+
+    #[test]
+    fn an_adapter_is_on_a_router_or_on_a_switch_or_there_are_several() {
+        let nets = |net: &str| {
+            let text = format!("name = \"a\"\nkernel = \"k\"\nnet = {net}\n");
+            let (vm, found) = parse(Path::new("vm.toml"), &text);
+            found.is_empty().then(|| {
+                let nets = vm.nets.into_iter().map(|net| net.value);
+                nets.collect::<Vec<_>>()
+            })
+        };
+        let switch = |name: &str| Net::Switch(name.into());
+        let user = || Net::User(Vec::new());
+        assert_eq!(nets("{ switch = \"lan\" }"), Some(vec![switch("lan")]));
+        assert_eq!(
+            nets("[\"user\", { switch = \"a\" }, { switch = \"b\" }, { user = true }]"),
+            Some(vec![user(), switch("a"), switch("b"), user()])
+        );
+        assert_eq!(nets("[]"), Some(vec![]));
+        for wrong in [
+            "{}",
+            "{ switch = \"\" }",
+            "{ switch = \"a b\" }",
+            "{ switch = 1 }",
+            "{ switch = \"a\", user = true }",
+            "{ switch = \"a\", forward = [\"1:2\"] }",
+            "{ hub = \"a\" }",
+            "[[\"user\"]]",
+        ] {
+            assert_eq!(nets(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Values of a description's keys.
 
-use droste_image::{El2, OnReboot};
+use droste_image::{El2, OnReboot, check_name};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::Net;
 use crate::qemu::{Access, Format, Forward};
 
 /// Reads a value, or says what it must be.
@@ -15,6 +16,15 @@ pub(super) fn string(value: &Spanned<DeValue<'_>>) -> Result<String, &'static st
         .as_str()
         .map(String::from)
         .ok_or("text in quotes")
+}
+
+/// Text that names something.
+pub(super) fn named(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
+    let name = string(value)?;
+    if name.is_empty() {
+        return Err("a name, not empty text");
+    }
+    Ok(name)
 }
 
 pub(super) fn table<'a>(value: &'a Spanned<DeValue<'a>>) -> Result<&'a DeTable<'a>, &'static str> {
@@ -38,8 +48,10 @@ pub(super) fn boolean(value: &Spanned<DeValue<'_>>) -> Result<bool, &'static str
 }
 
 pub(super) fn number(value: &Spanned<DeValue<'_>>) -> Result<u32, &'static str> {
-    let DeValue::Integer(integer) = value.get_ref() else {
-        return Err("a whole number, without quotes");
+    let integer = match value.get_ref() {
+        DeValue::Integer(integer) => integer,
+        DeValue::Float(_) => return Err("a whole number"),
+        _ => return Err("a whole number, without quotes"),
     };
     u32::from_str_radix(integer.as_str(), integer.radix()).map_err(|_| "a number from 1 to 64")
 }
@@ -104,30 +116,44 @@ fn disk(table: &DeTable<'_>) -> Option<DiskValue> {
     Some(disk)
 }
 
-/// A network adapter: `"user"`, or a table with ports that are forwarded.
-pub(super) fn net(value: &Spanned<DeValue<'_>>) -> Result<Vec<Forward>, &'static str> {
-    const EXPECTED: &str = "\"user\", or { user = true, forward = [\"HOST:GUEST\"] } with ports such as \"2222:22\" or \
-                            \"0.0.0.0:53:53/udp\"";
-    let read = || match value.get_ref() {
-        DeValue::Table(table) => {
-            let mut forwards = Vec::new();
-            for (key, value) in table {
-                let value = value.get_ref();
-                match (key.get_ref().as_ref(), value) {
-                    ("user", DeValue::Boolean(true)) => {}
-                    ("forward", DeValue::Array(list)) => {
-                        let ports =
-                            |port: &Spanned<DeValue<'_>>| Forward::parse(port.get_ref().as_str()?);
-                        forwards = list.iter().map(ports).collect::<Option<_>>()?;
-                    }
-                    _ => return None,
-                }
-            }
-            Some(forwards)
-        }
-        word => (word.as_str() == Some("user")).then(Vec::new),
+/// A network adapter or a list of such: `"user"`, or a table with the ports that are forwarded, or with the name of a switch.
+pub(super) fn nets<'a>(value: &'a Spanned<DeValue<'a>>) -> Result<Vec<Spanned<Net>>, &'static str> {
+    const EXPECTED: &str = "\"user\", { user = true, forward = [\"HOST:GUEST\"] } with ports such as \"2222:22\" or \
+                            \"0.0.0.0:53:53/udp\", { switch = \"NAME\" } with a name of a-z, 0-9 and '-', or a list of these";
+    let one = |value: &'a Spanned<DeValue<'a>>| {
+        let net = match value.get_ref() {
+            DeValue::Table(table) => net(table)?,
+            word => (word.as_str() == Some("user")).then(|| Net::User(Vec::new()))?,
+        };
+        Some(Spanned::new(value.span(), net))
     };
-    read().ok_or(EXPECTED)
+    match value.get_ref() {
+        DeValue::Array(list) => list.iter().map(one).collect::<Option<_>>().ok_or(EXPECTED),
+        _ => one(value).map(|net| vec![net]).ok_or(EXPECTED),
+    }
+}
+
+fn net(table: &DeTable<'_>) -> Option<Net> {
+    let (mut forwards, mut switch) = (None, None);
+    for (key, value) in table {
+        let value = value.get_ref();
+        match (key.get_ref().as_ref(), value) {
+            ("user", DeValue::Boolean(true)) => {
+                forwards.get_or_insert_default();
+            }
+            ("forward", DeValue::Array(list)) => {
+                let ports = |port: &Spanned<DeValue<'_>>| Forward::parse(port.get_ref().as_str()?);
+                forwards = Some(list.iter().map(ports).collect::<Option<_>>()?);
+            }
+            ("switch", DeValue::String(name)) => switch = Some(name.as_ref()),
+            _ => return None,
+        }
+    }
+    match (forwards, switch) {
+        (None, Some(name)) if check_name(name).is_ok() => Some(Net::Switch(name.to_owned())),
+        (Some(forwards), None) => Some(Net::User(forwards)),
+        _ => None,
+    }
 }
 
 pub(super) fn reboot(value: &Spanned<DeValue<'_>>) -> Result<OnReboot, &'static str> {

@@ -2,7 +2,7 @@
 
 use droste_image::Console;
 
-use crate::description::{Description, Disk, Part};
+use crate::description::{Description, Disk, Net, Part};
 use crate::qemu::{Access, Format};
 use crate::setup::monitor::Monitor;
 
@@ -31,7 +31,7 @@ pub fn summary(vm: &Description) -> String {
             .iter()
             .map(|modules| format!("  modules       {}", modules.value.display())),
     );
-    lines.push(format!("  command line  {}", vm.cmdline.value));
+    lines.extend(words("command line", &vm.cmdline.value));
     if let Some(dom0) = &vm.dom0 {
         let initrd = dom0.initrd.as_ref();
         let initrd = initrd.map_or(String::new(), |initrd| {
@@ -41,25 +41,18 @@ pub fn summary(vm: &Description) -> String {
             "  dom0          {}{initrd}",
             part(&dom0.kernel.value)
         ));
-        lines.push(format!("  dom0's words  {}", dom0.cmdline.value));
+        lines.extend(words("dom0's words", &dom0.cmdline.value));
     }
     lines.extend(
         vm.disks
             .iter()
             .map(|disk| format!("  disk          {}", shown(&disk.value))),
     );
-    lines.extend(vm.net.iter().map(|net| {
-        let ports = net.value.iter().map(|forward| {
-            format!(
-                "; {}:{} leads to its port {}",
-                forward.address, forward.host, forward.guest
-            )
-        });
-        format!(
-            "  network       behind QEMU's own router{}",
-            ports.collect::<String>()
-        )
-    }));
+    lines.extend(
+        vm.nets
+            .iter()
+            .map(|net| format!("  network       {}", plugged(&net.value))),
+    );
     let console = if vm.console == Console::Uart {
         "on the terminal"
     } else {
@@ -73,6 +66,26 @@ pub fn summary(vm: &Description) -> String {
         format!("  on it         {lines}")
     }));
     lines.join("\n")
+}
+
+fn plugged(net: &Net) -> String {
+    match net {
+        Net::User(forwards) => {
+            let ports = forwards.iter().map(|forward| {
+                format!(
+                    "; {}:{} leads to its port {}",
+                    forward.address, forward.host, forward.guest
+                )
+            });
+            format!("behind QEMU's own router{}", ports.collect::<String>())
+        }
+        Net::Switch(name) => format!("on the switch {name}"),
+    }
+}
+
+/// A line for a command line, unless that is empty.
+fn words(title: &str, line: &str) -> Option<String> {
+    (!line.is_empty()).then(|| format!("  {title}  {line}"))
 }
 
 fn shown(disk: &Disk) -> String {

@@ -52,9 +52,9 @@ impl fmt::Display for Terminal {
 }
 
 /// The machine's command line, to which the user's words are added, and that of what a hypervisor starts. The Linux of
-/// the two is told what it has and what to do, and on our own RAM disk also who it is. What runs on a Droste is told in its
+/// the two is told what it has and what to do, and on our own RAM disk also who it is and who else is on its switches. What runs on a Droste is told in its
 /// boot image.
-pub(super) fn bootargs(vm: &Description, words: &Words) -> (String, String) {
+pub(super) fn bootargs(vm: &Description, words: &Words, hosts: Option<&str>) -> (String, String) {
     let joined = |words: &[&str]| {
         let words = words.iter().copied().filter(|word| !word.is_empty());
         words.collect::<Vec<_>>().join(" ")
@@ -76,6 +76,7 @@ pub(super) fn bootargs(vm: &Description, words: &Words) -> (String, String) {
     let initrd = dom0.map_or(vm.initrd.as_ref(), |dom0| dom0.initrd.as_ref());
     if initrd.is_some_and(|initrd| matches!(initrd.value, Part::Debian(_))) {
         told.push(format!("droste.name={}", vm.name.value));
+        told.extend(hosts.map(String::from));
         told.extend(words.terminal.iter().map(ToString::to_string));
     }
     if words.self_report {
@@ -95,12 +96,12 @@ pub(super) fn bootargs(vm: &Description, words: &Words) -> (String, String) {
 }
 
 /// What is wrong with a command line that is too long only with what a run adds.
-pub(super) fn too_long(vm: &Description) -> Option<Diagnostic> {
+pub(super) fn too_long(vm: &Description, hosts: Option<&str>) -> Option<Diagnostic> {
     let words = Words {
         self_report: true,
         ..Words::default()
     };
-    let (own, of_dom0) = bootargs(vm, &words);
+    let (own, of_dom0) = bootargs(vm, &words, hosts);
     let of_dom0 = vm.dom0.as_ref().map(|dom0| (of_dom0, &dom0.cmdline));
     let mut lines = [(own, &vm.cmdline)].into_iter().chain(of_dom0);
     let is_long = |line: &str| match check_bootargs(line) {
@@ -145,11 +146,19 @@ mod tests {
             ..Words::default()
         };
         let told = "droste.name=vm droste.term=xterm-256color droste.size=50x200";
-        assert_eq!(bootargs(&described(OURS), &words).0, told);
-        assert_eq!(bootargs(&described("initrd = \"own\""), &words).0, "");
+        assert_eq!(bootargs(&described(OURS), &words, None).0, told);
+        let other = Some("droste.hosts=10.0.3.2/other");
+        assert_eq!(
+            bootargs(&described(OURS), &Words::default(), other).0,
+            "droste.name=vm droste.hosts=10.0.3.2/other"
+        );
+        assert_eq!(
+            bootargs(&described("initrd = \"own\""), &words, other).0,
+            ""
+        );
         let xen = "el2 = \"nvhe\"\n[dom0]\nkernel = \"a\"\n".to_owned() + OURS;
         assert_eq!(
-            bootargs(&described(&xen), &words),
+            bootargs(&described(&xen), &words, None),
             (String::new(), told.into())
         );
     }
@@ -171,7 +180,10 @@ mod tests {
     fn a_command_line_is_too_long_with_what_a_run_adds() {
         let with = |length: usize| {
             let cmdline = "x".repeat(length);
-            too_long(&described(&format!("cmdline = \"{cmdline}\"\n{OURS}")))
+            too_long(
+                &described(&format!("cmdline = \"{cmdline}\"\n{OURS}")),
+                None,
+            )
         };
         let added = " droste.name=vm droste.self-report".len();
         assert_eq!(with(2047 - added), None);
@@ -186,7 +198,7 @@ mod tests {
             "x".repeat(2047)
         );
         assert!(
-            too_long(&described(&xen))
+            too_long(&described(&xen), None)
                 .expect("too long")
                 .to_string()
                 .contains("vm.toml:6:11")

@@ -159,13 +159,52 @@ impl fmt::Display for Forward {
     }
 }
 
+/// A place on a switch, which has room for 254.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Port {
+    /// The switch's number among those of one machine, 0 to 252.
+    pub switch: u8,
+    /// The port's own, from 1.
+    pub number: u8,
+}
+
+impl Port {
+    /// The address that is meant for who is there, in a network of 24 bits. QEMU's own router has the one before these.
+    ///
+    /// ```
+    /// use droste::qemu::Port;
+    /// let port = Port { switch: 0, number: 7 };
+    /// assert_eq!(port.address().to_string(), "10.0.3.7");
+    /// assert_eq!(port.hardware_address(), "52:54:0a:00:03:07", "its last four bytes");
+    /// ```
+    pub fn address(self) -> Ipv4Addr {
+        const FIRST: u8 = 3;
+        Ipv4Addr::new(10, 0, FIRST.saturating_add(self.switch), self.number)
+    }
+
+    /// The adapter's hardware address, which ends with that address: so a guest knows it.
+    pub fn hardware_address(self) -> String {
+        let [a, b, c, d] = self.address().octets();
+        format!("52:54:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+    }
+}
+
+/// What a network adapter is plugged into.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Network {
+    /// QEMU's own router, with ports of the host that lead to the guest's.
+    User(Vec<Forward>),
+    /// A switch of the machine's own, which leads to nothing but the others there.
+    Switch(Port),
+}
+
 /// What is behind a transport.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DeviceKind {
     /// A disk.
     Disk(DiskImage),
-    /// A network adapter behind QEMU's own router, with ports of the host that lead to the guest's.
-    Net(Vec<Forward>),
+    /// A network adapter.
+    Net(Network),
 }
 
 /// A device on a virtio-mmio transport.
@@ -181,8 +220,9 @@ impl Device {
     /// The path of its transport's node in the machine's device tree.
     ///
     /// ```
-    /// use droste::qemu::{Device, DeviceKind};
-    /// assert_eq!(Device { kind: DeviceKind::Net(Vec::new()), transport: 9 }.node_path(), "/virtio_mmio@a001200");
+    /// use droste::qemu::{Device, DeviceKind, Network};
+    /// let kind = DeviceKind::Net(Network::User(Vec::new()));
+    /// assert_eq!(Device { kind, transport: 9 }.node_path(), "/virtio_mmio@a001200");
     /// ```
     pub fn node_path(&self) -> String {
         format!(
@@ -213,13 +253,23 @@ impl Device {
                     format!("virtio-blk-device,drive={id},{bus}").into(),
                 ]
             }
-            DeviceKind::Net(forwards) => {
-                let forwards = forwards.iter().map(|forward| format!(",hostfwd={forward}"));
+            DeviceKind::Net(network) => {
+                let (netdev, mac) = match network {
+                    Network::User(forwards) => {
+                        let forwards = forwards.iter().map(|forward| format!(",hostfwd={forward}"));
+                        let forwards: String = forwards.collect();
+                        (format!("user,id={id}{forwards}"), String::new())
+                    }
+                    Network::Switch(port) => (
+                        format!("hubport,id={id},hubid={}", port.switch),
+                        format!("mac={},", port.hardware_address()),
+                    ),
+                };
                 [
                     "-netdev".into(),
-                    format!("user,id={id}{}", forwards.collect::<String>()).into(),
+                    netdev.into(),
                     "-device".into(),
-                    format!("virtio-net-device,netdev={id},{bus}").into(),
+                    format!("virtio-net-device,netdev={id},{mac}{bus}").into(),
                 ]
             }
         }
@@ -248,7 +298,7 @@ mod tests {
     fn transports_have_the_names_that_the_machine_gives_them() {
         let path = |transport| {
             Device {
-                kind: DeviceKind::Net(Vec::new()),
+                kind: DeviceKind::Net(Network::User(Vec::new())),
                 transport,
             }
             .node_path()
@@ -277,8 +327,16 @@ mod tests {
         let forwards =
             ["2222:22", "0.0.0.0:53:5353/udp"].map(|text| Forward::parse(text).expect("sound"));
         assert_eq!(
-            words(DeviceKind::Net(forwards.into())),
+            words(DeviceKind::Net(Network::User(forwards.into()))),
             "user,id=net3,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp:0.0.0.0:53-:5353"
+        );
+        let port = Port {
+            switch: 2,
+            number: 1,
+        };
+        assert_eq!(
+            words(DeviceKind::Net(Network::Switch(port))),
+            "hubport,id=net3,hubid=2"
         );
     }
 

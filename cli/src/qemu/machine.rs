@@ -136,7 +136,7 @@ fn quoted(word: &OsStr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qemu::{DeviceKind, DiskImage};
+    use crate::qemu::{DeviceKind, DiskImage, Network, Port};
 
     fn words(machine: &Machine) -> String {
         machine.shell_line()
@@ -174,19 +174,28 @@ mod tests {
                 transport: 8,
             },
             Device {
-                kind: DeviceKind::Net(Vec::new()),
+                kind: DeviceKind::Net(Network::User(Vec::new())),
                 transport: 9,
             },
             Device {
                 kind: DeviceKind::Disk(DiskImage::read_only("c.img")),
                 transport: 10,
             },
+            Device {
+                kind: DeviceKind::Net(Network::Switch(Port {
+                    switch: 0,
+                    number: 2,
+                })),
+                transport: 16,
+            },
         ];
         assert!(words(&machine).ends_with(
             "-drive if=none,format=raw,id=disk8,file=a,,b.img -device virtio-blk-device,drive=disk8,bus=virtio-mmio-bus.8 \
              -netdev user,id=net9 -device virtio-net-device,netdev=net9,bus=virtio-mmio-bus.9 \
              -drive if=none,format=raw,readonly=on,id=disk10,file=c.img \
-             -device virtio-blk-device,drive=disk10,bus=virtio-mmio-bus.10"
+             -device virtio-blk-device,drive=disk10,bus=virtio-mmio-bus.10 \
+             -netdev hubport,id=net16,hubid=0 \
+             -device virtio-net-device,netdev=net16,mac=52:54:0a:00:03:02,bus=virtio-mmio-bus.16"
         ));
     }
 

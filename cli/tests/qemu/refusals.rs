@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use droste_image::{Console, El2, OnReboot, VmSpec, write};
+use droste_image::{Console, DevicePaths, El2, OnReboot, VmImage, write};
 
 use crate::stage::{Stage, must_say, parts, patient};
 
@@ -24,8 +24,8 @@ fn fp_stage() -> Stage {
     stage
 }
 
-fn spec<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
-    VmSpec {
+fn spec<'a>(name: &'a str, kernel: &'a [u8]) -> VmImage<'a> {
+    VmImage {
         name,
         vcpus: 1,
         memory: 64 << 20,
@@ -36,7 +36,7 @@ fn spec<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
         on_reboot: OnReboot::Stop,
         el2: El2::None,
         dom0: None,
-        passthrough: &[],
+        passthrough: DevicePaths::default(),
     }
 }
 
@@ -90,6 +90,18 @@ pub(crate) fn with_tree(stage: &Stage, tree: &[u8]) -> PathBuf {
         "set -- \"$@\" -dtb {}",
         stage.path("tree.dtb").display()
     ))
+}
+
+#[test]
+fn a_device_whose_interrupt_is_one_of_every_guests_own_is_refused() {
+    let mut stage = Stage::new();
+    stage.put("disk", &vec![0; 1 << 20]);
+    stage.linux("linux", 1, "disk = \"disk\"");
+    // The first transport's SPI, on an edge, becomes that of the guests' clock.
+    let specifier = |number: u32| [0, number, 1].map(u32::to_be_bytes).concat();
+    let qemu = with_tree(&stage, &tree(&specifier(16), &specifier(2)));
+    let why = "droste: error: linux: /virtio_mmio@a000000 has interrupt 34";
+    must_say(&stage.run_on(2).by(qemu).fails(), &[why]);
 }
 
 #[test]

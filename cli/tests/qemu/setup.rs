@@ -6,10 +6,22 @@ use std::process::Command;
 
 use crate::stage::{DROSTE, parts};
 
-/// What `droste` says with these words, which go well.
-fn said(words: &[&str]) -> String {
+/// A network that is cut off: nobody serves packages, neither Debian's nor Rust's.
+const CUT_OFF: [(&str, &str); 2] = [
+    ("DROSTE_DEBIAN_MIRROR", "http://127.0.0.1:9"),
+    ("CARGO_NET_OFFLINE", "true"),
+];
+
+fn droste(words: &[&str]) -> Command {
     let mut command = Command::new(DROSTE);
     command.args(words).arg("--qemu").arg(&parts().qemu);
+    command
+}
+
+/// What `droste` says with these words, which go well.
+fn said(words: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut command = droste(words);
+    command.envs(environment.iter().copied());
     let output = command.output().expect("started");
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{words:?}: {complaint}");
@@ -25,12 +37,13 @@ fn setup_brings_every_file_that_the_run_is_given() {
     let mut runs = vec![Vec::new()];
     runs.extend(examples.map(|file| vec![file]));
     for files in &runs {
-        let with = |verb: &[&'static str]| {
+        let with = |verb: &[&'static str], environment: &[(&str, &str)]| {
             let files = files.iter().map(String::as_str);
-            said(&verb.iter().copied().chain(files).collect::<Vec<_>>())
+            let words: Vec<_> = verb.iter().copied().chain(files).collect();
+            said(&words, environment)
         };
-        let brought = with(&["setup"]);
-        let line = with(&["run", "--dry-run"]);
+        let brought = with(&["setup"], &[]);
+        let line = with(&["run", "--dry-run"], &CUT_OFF);
         let disks = line.split("file=").skip(1);
         let mut given: Vec<&str> = disks
             .filter_map(|rest| rest.split_whitespace().next())
@@ -48,4 +61,15 @@ fn setup_brings_every_file_that_the_run_is_given() {
             assert!(is_brought, "{files:?}: {file} is not in\n{brought}");
         }
     }
+}
+
+#[test]
+fn a_run_that_nobody_prepared_needs_the_network() {
+    let empty = tempfile::tempdir().expect("a directory");
+    let mut command = droste(&["run", "--dry-run"]);
+    command.envs(CUT_OFF).env("DROSTE_CACHE", empty.path());
+    let output = command.output().expect("started");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{complaint}");
+    assert!(complaint.contains("error: "), "{complaint}");
 }

@@ -20,9 +20,7 @@ mod guest {
 
     fn main(machine: Machine) {
         match machine.seeds {
-            Some([a, b, c, d, kaslr]) => {
-                println!("seeds: {a:016x}{b:016x}{c:016x}{d:016x} {kaslr:016x}");
-            }
+            Some([rng, kaslr]) => println!("seeds: {rng:016x} {kaslr:016x}"),
             None => println!("seeds: none"),
         }
         // SAFETY: aligned RAM of this machine that the map covers and no Rust object lies in.

@@ -35,9 +35,10 @@ fn primary(device_tree: Pa) -> ! {
     }
     cpu::init(&platform.cpus);
     log::info!(
-        "Droste {} on {} CPUs",
+        "Droste {} on {} CPU{}",
         env!("CARGO_PKG_VERSION"),
-        cpu::all().len()
+        cpu::all().len(),
+        if cpu::all().len() == 1 { "" } else { "s" },
     );
     judge_cpu(&platform);
     let distributor =
@@ -50,7 +51,9 @@ fn primary(device_tree: Pa) -> ! {
     if let Err(BuildError(why)) = vms::build(&platform, device_tree) {
         give_up(format_args!("{why}"));
     }
-    ram::wipe_seeds(device_tree);
+    if !platform.rng_seed.is_empty() {
+        ram::wipe_seeds(device_tree);
+    }
     let uart = machine().uart_intid;
     machine()
         .distributor

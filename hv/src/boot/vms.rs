@@ -140,7 +140,7 @@ impl Builder<'_> {
     fn devices(&mut self, image: &VmImage<'static>) -> Result<Vec<Device>, BuildError> {
         let mut devices = Vec::new();
         let mut pages = Vec::new();
-        for path in image.passthrough() {
+        for path in image.passthrough.iter() {
             let device = self.platform.device(path);
             let device =
                 device.ok_or_else(|| BuildError(format!("the platform has no device {path}")))?;
@@ -154,6 +154,13 @@ impl Builder<'_> {
                     )));
                 }
                 pages.push(range);
+            }
+            let own = |intid: u32| [guest::UART_INTID, guest::RTC_INTID].contains(&intid);
+            if let Some(clash) = device.interrupts.iter().find(|i| own(i.intid)) {
+                let intid = clash.intid;
+                return Err(BuildError(format!(
+                    "{path} has interrupt {intid}, which a device has that every VM has; it cannot be passed through"
+                )));
             }
             for range in &device.registers {
                 mmu::add(range.clone(), Access::Device)

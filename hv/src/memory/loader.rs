@@ -11,6 +11,7 @@ use droste_image::kernel::{DTB_MAX, Header, KernelError, Placement};
 use droste_resources::Entropy;
 
 use crate::arch::memory::{Region, Use};
+use crate::machine::machine;
 
 /// Where a VM's first CPU starts, guest physical addresses.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +110,8 @@ impl Plan {
         if tree.len() as u64 > DTB_MAX {
             return Err(LoadError::DeviceTree(tree.len()));
         }
-        let seeds = droste_devtree::seeds(&tree);
+        let tree_with_seeds = machine().entropy.as_ref().map(|_| tree.as_slice());
+        let seeds = tree_with_seeds.into_iter().flat_map(droste_devtree::seeds);
         let seeds = seeds
             .map(|seed| place.dtb + seed.start as u64..place.dtb + seed.end as u64)
             .collect();

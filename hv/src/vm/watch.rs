@@ -12,7 +12,7 @@ use crate::arch::timer;
 use crate::machine::cpu::Cpu;
 use crate::machine::machine;
 
-/// Lets `act` use the clock of `vm` at this second, on `cpu`. The virtual CPUs named must look at their interrupts.
+/// Lets `act` use the clock of `vm` at this second, on `cpu`. The vCPUs named must look at their interrupts.
 /// Nothing where the machine has no clock.
 pub(crate) fn with_rtc<T>(
     vm: &Vm,

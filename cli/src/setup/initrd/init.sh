@@ -32,9 +32,18 @@ if word droste.virtio; then
     done
     for adapter in /sys/class/net/eth*; do
         [ -e "$adapter" ] || continue
-        ip link set "${adapter##*/}" up
-        udhcpc -i "${adapter##*/}" -s /etc/lease -n -q -t 5 -T 1 >/dev/null 2>&1
+        name=${adapter##*/}
+        ip link set "$name" up
+        # On a switch the hardware address ends with the one that is meant for whoever is there.
+        address=$(switched "$name")
+        if [ -n "$address" ]; then
+            ip addr add "$address/24" dev "$name"
+        else
+            udhcpc -i "$name" -s /etc/lease -n -q -t 5 -T 1 >/dev/null 2>&1
+        fi
     done
+    # Who else is there.
+    value droste.hosts | tr ,/ '\n ' >>/etc/hosts
 fi
 
 # Waits until the console has sent everything: what is still queued when the machine goes off is lost.
@@ -53,7 +62,11 @@ if word droste.self-report; then
 fi
 
 echo
-echo "Linux $(uname -r) on $(nproc) CPUs. 'poweroff' switches this machine off."
+case $(nproc) in
+    1) cpus="one CPU" ;;
+    *) cpus="$(nproc) CPUs" ;;
+esac
+echo "Linux $(uname -r) on $cpus. 'poweroff' switches this machine off."
 if [ -e /dev/kvm ] && [ -e /mnt/droste-vmm ]; then
     echo "It has KVM: 'l2' starts a virtual machine on it."
 fi

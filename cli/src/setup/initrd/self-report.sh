@@ -87,6 +87,11 @@ report_networks() {
     for adapter in /sys/class/net/eth*; do
         [ -e "$adapter" ] || continue
         name=${adapter##*/}
+        address=$(switched "$name")
+        if [ -n "$address" ]; then
+            say network "$name, $address on a switch"
+            continue
+        fi
         gateway=$(ip route | sed -n "s/^default via \([0-9.]*\) dev $name.*/\1/p")
         if [ -n "$gateway" ] && ping -c 1 -W 5 "$gateway" >/dev/null; then
             say network "$name, $gateway answers"

@@ -21,3 +21,11 @@ value() {
     done
     echo "$found"
 }
+
+# The address of the network adapter $1, if it is on a switch.
+switched() {
+    read -r mac <"/sys/class/net/$1/address"
+    case "$mac" in
+        52:54:0a:*) printf '%d.%d.%d.%d' $(echo ":${mac#52:54:}" | sed 's/:/ 0x/g') ;;
+    esac
+}

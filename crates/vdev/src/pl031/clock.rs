@@ -29,7 +29,8 @@ impl Clock {
 
     /// What it says when the counter is at `ticks`.
     pub const fn seconds(&self, ticks: u64) -> u64 {
-        self.seconds + ticks.saturating_sub(self.ticks) / self.frequency
+        let passed = ticks.saturating_sub(self.ticks) / self.frequency;
+        self.seconds.saturating_add(passed)
     }
 
     /// When it says `seconds` first; the end of time where the counter does not get there.

@@ -276,6 +276,7 @@ proptest! {
 fn no_time_overflows_the_clock() {
     let clock = Clock::new(u32::MAX, u64::MAX, 0);
     assert_eq!(clock.seconds(0), u32::MAX.into());
+    assert_eq!(Clock::new(u32::MAX, 0, 1).seconds(u64::MAX), u64::MAX);
     assert_eq!(clock.ticks(u64::MAX), u64::MAX);
     let clock = Clock::new(0, 0, u64::MAX);
     assert_eq!(clock.ticks(2), u64::MAX);

@@ -54,7 +54,9 @@ impl fmt::Display for Subject {
 pub(crate) fn probe(prober: &mut Prober, machine: &Machine) {
     probe_device(prober, GICD);
     (0..machine.vcpus).for_each(|vcpu| probe_device(prober, Device::gicr(vcpu)));
-    probe_device(prober, RTC);
+    if machine.has_rtc {
+        probe_device(prober, RTC);
+    }
     probe_device(prober, UART);
     console::reset();
     probe_sgis(prober);

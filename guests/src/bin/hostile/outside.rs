@@ -5,7 +5,7 @@ use core::fmt;
 use droste_guests::RAM_BASE;
 use droste_guests::encode::{load, store};
 use droste_guests::map::{self, Window};
-use droste_guests::mmio::{Device, GICD, UART};
+use droste_guests::mmio::{Device, GICD, RTC, UART};
 use droste_guests::tree::Machine;
 
 /// An access, as one instruction on the address in x1 that may change x0, x2 and x3.
@@ -84,7 +84,7 @@ const ATOMICS: [Access; 4] = [
 ];
 
 /// Places between the virtual machine's own, where the machine that QEMU calls `virt` has devices of its own.
-const DEVICES_OF_OTHERS: [u64; 18] = [
+const DEVICES_OF_OTHERS: [u64; 19] = [
     0x0000_0000,
     0x0000_1000,
     0x0400_0000,
@@ -93,7 +93,8 @@ const DEVICES_OF_OTHERS: [u64; 18] = [
     0x0802_0000,
     0x0808_0000,
     0x0900_1000,
-    0x0901_0000,
+    CLOCK,
+    0x0901_1000,
     0x0902_0000,
     0x0903_0000,
     0x0904_0000,
@@ -104,6 +105,9 @@ const DEVICES_OF_OTHERS: [u64; 18] = [
     0x3eff_0000,
     0x3fff_f000,
 ];
+
+/// The one of these that the virtual machine has itself where the machine below has a clock.
+const CLOCK: u64 = RTC.base();
 
 /// The one of these whose data register answers part of a wide load and aborts the rest: left out where it is.
 const CONFIGURATION_DEVICE: u64 = 0x0902_0000;
@@ -165,7 +169,8 @@ pub(crate) fn probe(prober: &mut Prober, machine: &Machine) {
             }
         }
     });
-    for device in [GICD, Device::gicr(0), UART] {
+    let clock = machine.has_rtc.then_some(RTC);
+    for device in [GICD, Device::gicr(0), UART].into_iter().chain(clock) {
         for window in [Window::Device, Window::Normal] {
             fetch(prober, window, device.base());
         }
@@ -177,6 +182,7 @@ fn each_place(machine: &Machine, is_bare: bool, mut f: impl FnMut(Place)) {
     for ipa in DEVICES_OF_OTHERS
         .into_iter()
         .filter(|ipa| !is_bare || *ipa != CONFIGURATION_DEVICE)
+        .filter(|ipa| !machine.has_rtc || *ipa != CLOCK)
         .filter(|ipa| machine.serial != Some(*ipa))
     {
         f(Place {

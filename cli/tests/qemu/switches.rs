@@ -1,0 +1,55 @@
+//! Virtual machines that talk to each other over a switch.
+
+use crate::stage::Stage;
+
+/// The key that makes the next one Droste's.
+const ESCAPE: &str = "\x1d";
+const LAN: &str = "net = { switch = \"lan\" }";
+
+#[test]
+fn two_virtual_machines_talk_over_a_switch_by_their_names() {
+    let mut stage = Stage::new();
+    stage.linux("here", 1, LAN);
+    stage.linux("there", 1, &format!("{LAN}\ndisk = \"disk\""));
+    stage.put("disk", &vec![0; 1 << 20]);
+    let mut terminal = stage.run_on(2).on_terminal();
+    terminal.wait_for("[there] Linux ");
+    terminal.shell_says("ip addr show eth0", "inet 10.0.3.1/24");
+    terminal.shell_says("ping -c 3 there", "3 packets received");
+    // Nothing leads out.
+    terminal.shell_says("ip route | wc -l", "1\r\n");
+    // What one says the other hears.
+    terminal.shell("nc -l -p 7777 >/tmp/heard; echo heard-$(cat /tmp/heard)");
+    terminal.keys(&format!("{ESCAPE}n"));
+    terminal.wait_for("droste: input goes to there\r\n");
+    let say = "until echo greetings | nc -w 5 here 7777; do sleep 1; done; poweroff";
+    terminal.shell(say);
+    terminal.wait_for("heard-greetings");
+    terminal.wait_for("droste: there: powered off");
+    terminal.keys("x");
+    terminal.wait_for("input goes to here");
+    terminal.keys("\n");
+    terminal.power_off();
+}
+
+#[test]
+fn an_adapter_beside_that_on_a_switch_leads_out() {
+    let mut stage = Stage::new();
+    stage.linux(
+        "router",
+        1,
+        "net = [{ switch = \"lan\" }, \"user\", { switch = \"dmz\" }]",
+    );
+    stage.linux("inside", 1, LAN);
+    let ended = stage.run_on(2).succeeds(&[]);
+    assert!(ended.all_off(&["router", "inside"]), "{}", ended.record);
+    for says in [
+        "guest: network: eth0, 10.0.3.1 on a switch",
+        "guest: network: eth1, 10.0.2.2 answers",
+        "guest: network: eth2, 10.0.4.1 on a switch",
+        "[inside] guest: network: eth0, 10.0.3.2 on a switch",
+    ] {
+        let said = ended.output.contains(says);
+        assert!(said, "{says:?} is missing in\n{}", ended.output);
+    }
+}
