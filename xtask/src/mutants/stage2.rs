@@ -472,6 +472,30 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "leaves.span.holds(first));",
     ),
     mutant(
+        "hole-past-the-last-address",
+        "hole.rs",
+        "        if mapping.ipa.0 >= geometry.ipa_bits().bytes() {",
+        "        if mapping.ipa.0 == u64::MAX {",
+    ),
+    mutant(
+        "hole-to-past-the-last-output",
+        "hole.rs",
+        "            && mapping.pa.0.saturating_add(mapping.bytes) <= geometry.output_limit()\n",
+        "",
+    ),
+    mutant(
+        "hole-permits-what-hardware-does-not-know",
+        "hole.rs",
+        "is_some()\n            && self.check_execute(mapping.attributes).is_ok();",
+        "is_some();",
+    ),
+    mutant(
+        "hole-over-what-is-there",
+        "hole.rs",
+        "raw == RawDescriptor::EMPTY\n            && mapping.ipa",
+        "raw != RawDescriptor(1)\n            && mapping.ipa",
+    ),
+    mutant(
         "map-unfolds-no-edge",
         "map.rs",
         "        self.unfold_edges();\n",

@@ -8,8 +8,8 @@ use std::hint::black_box;
 use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Level, Pa};
 use droste_stage2::{
-    Attributes, Context, Contexts, DirtyLog, Fault, Geometry, Machine, Mapping, Outcome, Owed,
-    PageCache, Privilege, Runs, Slot, Slots, Table, VcpuId, VmidAllocator, handle,
+    Attributes, Context, Contexts, DirtyLog, Fault, Geometry, Hole, Machine, Mapping, Outcome,
+    Owed, PageCache, Privilege, Runs, Slot, Slots, Table, VcpuId, VmidAllocator, handle,
 };
 
 use crate::case::{BLOCK, Case, Done, MEMORY, MEMORY_BYTES, OFFSET, PAGE, SPARSE, measured};
@@ -20,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     ("map-pages", || map(Level::L3, Runs::Single, PAGE)),
     ("map-runs", || map(Level::L3, Runs::Contiguous, PAGE)),
     ("map-blocks", || map(Level::L2, Runs::Single, BLOCK)),
+    ("map-hole", map_hole),
     ("unmap-pages", || unmap(full(), MEMORY_BYTES, PAGE)),
     ("unmap-pages-plain", || unmap(plain(), MEMORY_BYTES, PAGE)),
     ("unmap-parts", unmap_parts),
@@ -206,6 +207,24 @@ fn level(leaf: u64) -> Level {
 fn map(largest: Level, runs: Runs, leaf: u64) -> Done {
     let mapping = mapping(largest, runs);
     Vm::new(full()).measure(MEMORY_BYTES / leaf, |vm| vm.map(&mapping))
+}
+
+/// Maps page after page into a table that is there.
+fn map_hole() -> Done {
+    let page = |number: u64| Mapping {
+        ipa: Ipa(MEMORY + number * PAGE),
+        pa: Pa(MEMORY + OFFSET + number * PAGE),
+        bytes: PAGE,
+        ..mapping(Level::L3, Runs::Single)
+    };
+    let mut vm = Vm::new(full());
+    vm.map(&page(0));
+    vm.measure(FAULTS - 1, |vm| {
+        for number in 1..FAULTS {
+            let hole = vm.table.map_hole(&vm.host, &page(number));
+            assert_eq!(hole, Ok(Hole::Filled));
+        }
+    })
 }
 
 /// Unmaps all memory, in pieces of `piece` bytes.

@@ -138,3 +138,18 @@ fn a_page_mapped_over_part_of_a_run_unfolds_it() {
         .collect();
     assert_eq!(done.discharge, remade(&addresses, &made));
 }
+
+#[test]
+fn any_page_out_of_a_run_leaves_single_pages() {
+    for taken in 0..16 {
+        let recorder = Recorder::new(Granule::Kib4);
+        let mut bench = Bench::new(&recorder, &plain());
+        bench.map(&runs(ram(GIB, 4 * GIB, 16 * PAGE)));
+        bench.unmap(GIB + taken * PAGE, PAGE);
+        for page in 0..16 {
+            let single = (4 * GIB + page * PAGE) | RAM_PAGE;
+            let expected = if page == taken { 0 } else { single };
+            assert_eq!(bench.raw(GIB + page * PAGE), expected, "{taken}: {page}");
+        }
+    }
+}

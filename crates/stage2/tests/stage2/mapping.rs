@@ -1,5 +1,6 @@
 //! Mapping ahead of faults where nothing is mapped, verb by verb.
 
+use droste_arm64::desc::Xn;
 use droste_arm64::{Granule, Ipa, Level, Pa};
 use droste_stage2::{Attributes, Error, Hole, Mapping, Table};
 
@@ -51,12 +52,21 @@ fn what_is_no_single_empty_entry_is_left_to_the_general_way() {
         assert_eq!(bench.table.map_hole(&recorder, &mapping), Ok(Hole::Other));
         assert_eq!(recorder.take_trace(), []);
     }
-    assert!(
-        bench
-            .table
-            .map_hole(&recorder, &ram(1 << 40, 0, PAGE))
-            .is_err()
-    );
+    // What cannot be mapped is an error there as well.
+    let next = GIB + PAGE;
+    let only_el0 = Attributes {
+        execute: Xn::OnlyEl0,
+        ..Attributes::RAM
+    };
+    for mapping in [
+        ram(1 << 40, 8 * GIB, GIB),
+        ram(next, 1 << 48, PAGE),
+        ram(next, !0xfff, PAGE),
+        ram(next, 8 * GIB, 0),
+        Mapping::new(Ipa(next), Pa(8 * GIB), PAGE, only_el0),
+    ] {
+        assert!(bench.table.map_hole(&recorder, &mapping).is_err());
+    }
 }
 
 #[test]
@@ -182,7 +192,7 @@ fn what_cannot_be_mapped_is_refused_untouched() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = Bench::new(&recorder, &plain());
     let only_el1 = Attributes {
-        execute: droste_arm64::desc::Xn::OnlyEl1,
+        execute: Xn::OnlyEl1,
         ..Attributes::RAM
     };
     for mapping in [

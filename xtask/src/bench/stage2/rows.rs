@@ -89,6 +89,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new("map 1 GiB by 2 MiB blocks, per block", "map-blocks")
         .at_most(30.0)
         .note("peers: one call a block, else they take 1 GiB"),
+    Row::new("map one page into an empty entry", "map-hole").note("what fills shadows"),
     Row::new("unmap 1 GiB of pages, per page", "unmap-pages")
         .at_most(30.0)
         .note("with invalidations; its tables go whole"),
