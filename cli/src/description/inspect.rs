@@ -1,26 +1,23 @@
 //! Judges descriptions together and against the files that they name.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::Read as _;
-use std::os::unix::fs::FileTypeExt as _;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 
-use droste_image::kernel::{Header, KernelError, Placement};
 use droste_image::{El2, VCPUS_IN_ALL, VMS_MAX};
 
 use super::{Description, Diagnostic, Disk, Net, Part, Place};
-use crate::files::{self, Identity};
-use crate::qemu::{Access, DiskImage, Format, Protocol, TRANSPORTS_PER_VM, VMS_WITH_DEVICES_MAX};
+use crate::files::Identity;
+use crate::qemu::{Access, Protocol, TRANSPORTS_PER_VM, VMS_WITH_DEVICES_MAX};
 use crate::setup::guest::is_xen_package;
 
-/// Bytes of a kernel that its judgement needs.
-const KERNEL_START: u64 = 4096;
+mod parts;
+
+pub(super) use parts::header;
+
 /// Memory that Droste takes of a machine for itself, its boot image and its machines' tables aside, with what is lost
 /// between aligned pieces.
 const INNER_EXTRA: u64 = 32 << 20;
-/// Bytes of a disk's sector.
-const SECTOR: u64 = 512;
 
 /// Where a description's parts are; `None` for a package that is not fetched yet.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -51,13 +48,6 @@ pub fn inspect(vms: &[(Description, Located)]) -> Vec<Diagnostic> {
         inspection.modules(vm);
     }
     inspection.diagnostics
-}
-
-/// What a file is to be.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    File,
-    Disk,
 }
 
 #[derive(Default)]
@@ -129,38 +119,6 @@ impl<'a> Inspection<'a> {
             }
             None => {
                 self.names.insert(name, &vm.name.place);
-            }
-        }
-    }
-
-    fn files(&mut self, vm: &Description, located: &Located) {
-        let blobs = [
-            (&located.initrd, vm.initrd.as_ref()),
-            (&located.dom0[0], vm.dom0.as_ref().map(|dom0| &dom0.kernel)),
-            (
-                &located.dom0[1],
-                vm.dom0.as_ref().and_then(|dom0| dom0.initrd.as_ref()),
-            ),
-        ];
-        let blobs = blobs.map(|(file, part)| {
-            let len = file
-                .as_ref()
-                .zip(part)
-                .and_then(|(file, part)| self.length(file, &part.place, Kind::File));
-            len.unwrap_or(0)
-        });
-        let blobs = [blobs[0] + inner_bytes(located), blobs[1], blobs[2]];
-        let Some(file) = &located.kernel else { return };
-        let Some(len) = self.length(file, &vm.kernel.place, Kind::File) else {
-            return;
-        };
-        match header(file) {
-            Err(error) => self.unreadable(&vm.kernel.place, file, &error),
-            Ok(Err(error)) => self.kernel_error(&vm.kernel.place, file, error),
-            Ok(Ok(header)) => {
-                if let Err(error) = Placement::new(&header, len, blobs, vm.memory.value) {
-                    self.kernel_error(&vm.memory.place, file, error);
-                }
             }
         }
     }
@@ -256,66 +214,6 @@ impl<'a> Inspection<'a> {
         }
     }
 
-    fn image(&mut self, image: &DiskImage, place: &'a Place) {
-        let DiskImage {
-            file,
-            format,
-            access,
-        } = image;
-        let Some(len) = self.length(file, place, Kind::Disk) else {
-            return;
-        };
-        let shown = file.display();
-        match (format, disk_format(file)) {
-            (Format::Qcow2, Some("qcow2")) => {}
-            (Format::Qcow2, _) => {
-                let message = format!("the disk {shown} is no qcow2 image");
-                self.find(place, message, "take out format = \"qcow2\"".into());
-            }
-            (Format::Raw, Some("qcow2")) => {
-                let help = format!("say disk = {{ file = \"{shown}\", format = \"qcow2\" }}");
-                let message = format!("the disk {shown} is a qcow2 image, not a raw one");
-                self.find(place, message, help);
-            }
-            (Format::Raw, Some(other)) => {
-                let help = format!("convert it: qemu-img convert -O raw {shown} {shown}.raw");
-                let message = format!("the disk {shown} is a {other} image, not a raw one");
-                self.find(place, message, help);
-            }
-            (Format::Raw, None) if !len.is_multiple_of(SECTOR) => {
-                let padded = len.next_multiple_of(SECTOR);
-                let message =
-                    format!("the disk {shown} has {len} bytes, which is no multiple of {SECTOR}");
-                let help = format!("round it up: truncate -s {padded} {shown}");
-                self.find(place, message, help);
-            }
-            (Format::Raw, None) => {}
-        }
-        if *access == Access::ReadWrite
-            && let Err(error) = File::options().write(true).open(file)
-        {
-            let message = format!("the disk {shown} cannot be written: {error}");
-            let help = "make it writable, or say { file = …, readonly = true }".into();
-            self.find(place, message, help);
-        }
-        // By another name or another link it is the same disk.
-        let Some(identity) = Identity::of(file) else {
-            return;
-        };
-        match self.disks.get(&identity) {
-            Some((_, Access::ReadOnly)) if *access == Access::ReadOnly => {}
-            Some((first, _)) => {
-                let message = format!("the disk {shown} is in use already: {first}");
-                let help =
-                    "give each virtual machine a copy of its own, or all of them readonly = true";
-                self.find(place, message, help.into());
-            }
-            None => {
-                self.disks.insert(identity, (place, *access));
-            }
-        }
-    }
-
     fn network(&mut self, vm: &'a Description) {
         let forwards = vm.nets.iter().flat_map(|net| match &net.value {
             Net::User(forwards) => forwards
@@ -350,55 +248,6 @@ impl<'a> Inspection<'a> {
         }
     }
 
-    /// The length of a file with something in it, or of a block device where that is a disk; otherwise a finding.
-    fn length(&mut self, file: &Path, place: &Place, kind: Kind) -> Option<u64> {
-        let shown = file.display();
-        let data = match fs::metadata(file) {
-            Ok(data) => data,
-            Err(error) => {
-                self.unreadable(place, file, &error);
-                return None;
-            }
-        };
-        let is_disk = kind == Kind::Disk && data.file_type().is_block_device();
-        if data.is_file() && data.len() == 0 {
-            self.find(place, format!("{shown} is empty"), "check its path".into());
-        } else if data.is_dir() {
-            self.find(
-                place,
-                format!("{shown} is a directory"),
-                "name a file in it".into(),
-            );
-        } else if data.is_file() || is_disk {
-            return Some(data.len());
-        } else {
-            let message = format!("{shown} is {}", files::kind(data.file_type()));
-            self.find(place, message, "name a file".into());
-        }
-        None
-    }
-
-    fn unreadable(&mut self, place: &Place, file: &Path, error: &std::io::Error) {
-        let help = if place.is_flag() {
-            "check the path; it is relative to the current directory".into()
-        } else {
-            "check the path; it is relative to the description that names it".into()
-        };
-        self.find(
-            place,
-            format!("cannot read {}: {error}", file.display()),
-            help,
-        );
-    }
-
-    fn kernel_error(&mut self, place: &Place, file: &Path, error: KernelError) {
-        let sentence = error.to_string();
-        let (message, help) = sentence
-            .rsplit_once("; ")
-            .unwrap_or((&sentence, "take another kernel"));
-        self.find(place, format!("{}: {message}", file.display()), help.into());
-    }
-
     fn find(&mut self, place: &Place, message: String, help: String) {
         self.diagnostics.push(Diagnostic {
             place: place.clone(),
@@ -413,36 +262,6 @@ fn inner_bytes(located: &Located) -> u64 {
     let files = located.vms.iter().flat_map(|vm| [&vm.kernel, &vm.initrd]);
     let files = files.flatten().filter_map(|file| fs::metadata(file).ok());
     files.map(|data| data.len()).sum()
-}
-
-/// What the start of a kernel file says.
-pub(super) fn header(file: &Path) -> std::io::Result<Result<Header, KernelError>> {
-    let mut start = Vec::new();
-    let (opened, _) = files::open(file)?;
-    opened.take(KERNEL_START).read_to_end(&mut start)?;
-    Ok(Header::parse(&start))
-}
-
-/// The name of a disk image's format, if it is one that is not raw.
-fn disk_format(file: &Path) -> Option<&'static str> {
-    const FORMATS: [(&[u8], usize, &str); 4] = [
-        (b"QFI\xfb", 0, "qcow2"),
-        (b"KDMV", 0, "VMDK"),
-        (b"vhdxfile", 0, "VHDX"),
-        (b"\x7f\x10\xda\xbe", 64, "VDI"),
-    ];
-    let mut start = Vec::new();
-    File::open(file)
-        .ok()?
-        .take(SECTOR)
-        .read_to_end(&mut start)
-        .ok()?;
-    let is_at =
-        |magic: &[u8], at: usize| start.get(at..).is_some_and(|rest| rest.starts_with(magic));
-    FORMATS
-        .iter()
-        .find(|(magic, at, _)| is_at(magic, *at))
-        .map(|(.., name)| *name)
 }
 
 #[cfg(test)]

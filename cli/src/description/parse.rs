@@ -1,24 +1,23 @@
 //! From TOML to a description.
 
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use droste_image::{
-    Console, MEMORY_MAX, VmError, check_bootargs, check_memory, check_name, check_vcpus,
-};
+use droste_image::{Console, MEMORY_MAX, check_bootargs, check_memory, check_name, check_vcpus};
 use toml::Spanned;
 use toml::de::DeTable;
 
 use super::value::{
-    DiskValue, Read, boolean, disks, el2, named, nets, number, reboot, size, string, table, tables,
+    Item, boolean, disks, el2, format, forwards, named, nets, number, reboot, size, string, switch,
+    table, tables, yes,
 };
-use super::{Description, Diagnostic, Disk, Dom0, Part, Place, Placed};
-use crate::qemu::DiskImage;
+use super::{Description, Diagnostic, Disk, Dom0, Net, Part, Placed};
+use crate::qemu::{Access, DiskImage, Format};
 use crate::setup::guest::{BUSYBOX_PACKAGE, KERNEL_PACKAGE, is_kernel_package, is_linux_package};
 use crate::setup::monitor::Monitor;
 
-/// A key, and an example of its value.
-type Key = (&'static str, &'static str);
+mod reader;
+
+use reader::{Key, Reader};
 
 /// Every key.
 const KEYS: [Key; 14] = [
@@ -60,6 +59,20 @@ const INNER_KEYS: [Key; 8] = [
     ("on_reboot", "\"restart\""),
 ];
 
+/// Those of a disk's table.
+const DISK_KEYS: [Key; 3] = [
+    ("file", "\"disk.img\""),
+    ("format", "\"qcow2\""),
+    ("readonly", "true"),
+];
+
+/// Those of a network adapter's table.
+const NET_KEYS: [Key; 3] = [
+    ("user", "true"),
+    ("forward", "[\"2222:22\"]"),
+    ("switch", "\"lan\""),
+];
+
 /// Packages that a kernel can be taken from.
 const KERNELS: &str =
     "write droste:hypervisor, or name linux-image-cloud-arm64 or xen-system-arm64";
@@ -67,24 +80,6 @@ const LINUX_KERNELS: &str = "name a Linux, such as linux-image-cloud-arm64";
 
 /// The kernel that is Droste itself.
 const HYPERVISOR: &str = "droste:hypervisor";
-
-/// What people who know other tools write.
-const ALIASES: [(&str, &str); 14] = [
-    ("cpus", "vcpus"),
-    ("smp", "vcpus"),
-    ("cores", "vcpus"),
-    ("mem", "memory"),
-    ("ram", "memory"),
-    ("append", "cmdline"),
-    ("bootargs", "cmdline"),
-    ("command_line", "cmdline"),
-    ("ramdisk", "initrd"),
-    ("drive", "disk"),
-    ("network", "net"),
-    ("serial", "console"),
-    ("virtualization", "el2"),
-    ("nested", "el2"),
-];
 
 /// Disks that are no files.
 const MONITORS: [(&str, Monitor); 2] = [
@@ -121,16 +116,6 @@ pub(super) fn parse(file: &Path, text: &str) -> (Description, Vec<Diagnostic>) {
         );
     }
     (description, reader.diagnostics)
-}
-
-struct Reader<'a> {
-    file: &'a Path,
-    text: &'a str,
-    table: &'a DeTable<'a>,
-    /// Where the table begins.
-    start: Range<usize>,
-    keys: &'static [Key],
-    diagnostics: Vec<Diagnostic>,
 }
 
 impl<'a> Reader<'a> {
@@ -175,10 +160,7 @@ impl<'a> Reader<'a> {
             modules,
             cmdline,
             disks: disks.iter().filter_map(|disk| self.disk(disk)).collect(),
-            nets: nets
-                .iter()
-                .map(|net| self.placed(net, Clone::clone))
-                .collect(),
+            nets: nets.iter().filter_map(|net| self.net(net)).collect(),
             console: if console {
                 Console::Uart
             } else {
@@ -228,22 +210,13 @@ impl<'a> Reader<'a> {
 
     fn dom0(&mut self) -> Option<Dom0> {
         let Placed { value, place } = self.optional("dom0", table)?;
-        let mut reader = Reader {
-            file: self.file,
-            text: self.text,
-            table: value,
-            start: self.table.get("dom0")?.span(),
-            keys: &DOM0_KEYS,
-            diagnostics: Vec::new(),
-        };
-        reader.unknown_keys();
-        let dom0 = Dom0 {
+        let start = self.table.get("dom0")?.span();
+        let dom0 = self.inside(value, start, &DOM0_KEYS, |reader| Dom0 {
             place,
             kernel: reader.kernel(is_linux_package, LINUX_KERNELS),
             initrd: reader.initrd(),
             cmdline: reader.cmdline(),
-        };
-        self.diagnostics.append(&mut reader.diagnostics);
+        });
         Some(dom0)
     }
 
@@ -251,118 +224,11 @@ impl<'a> Reader<'a> {
         let Some(found) = self.optional("vm", tables) else {
             return Vec::new();
         };
-        let mut vms = Vec::new();
-        for found in found.value {
-            let mut reader = Reader {
-                file: self.file,
-                text: self.text,
-                table: found.get_ref(),
-                start: found.span(),
-                keys: &INNER_KEYS,
-                diagnostics: Vec::new(),
-            };
-            reader.unknown_keys();
-            vms.push(reader.description());
-            self.diagnostics.append(&mut reader.diagnostics);
-        }
-        vms
-    }
-
-    /// The value, or in place of a wrong one, which has its finding, one that causes no more of them.
-    fn or_stand_in<T>(&self, value: Option<Placed<T>>, stand_in: T) -> Placed<T> {
-        value.unwrap_or_else(|| Placed {
-            value: stand_in,
-            place: self.place(&self.start),
-        })
-    }
-
-    fn unknown_keys(&mut self) {
-        let table = self.table;
-        for key in table.keys() {
-            let name: &str = key.get_ref();
-            if example(self.keys, name).is_none() {
-                self.find(
-                    &key.span(),
-                    format!("there is no key {name:?}"),
-                    suggestion(name, self.keys),
-                );
-            }
-        }
-    }
-
-    /// A value that must be there.
-    fn required<T>(&mut self, key: &'static str, read: Read<'a, T>) -> Option<Placed<T>> {
-        if !self.table.contains_key(key) {
-            let example = example(self.keys, key).unwrap_or("…");
-            self.find(
-                &self.start.clone(),
-                format!("the key {key:?} is missing"),
-                format!("add a line such as {key} = {example}"),
-            );
-        }
-        self.optional(key, read)
-    }
-
-    /// A value that may be left out; `None` if it is wrong.
-    fn or_default<T>(
-        &mut self,
-        key: &'static str,
-        read: Read<'a, T>,
-        default: T,
-    ) -> Option<Placed<T>> {
-        if self.table.contains_key(key) {
-            self.optional(key, read)
-        } else {
-            Some(Placed {
-                value: default,
-                place: self.place(&self.start),
-            })
-        }
-    }
-
-    fn optional<T>(&mut self, key: &'static str, read: Read<'a, T>) -> Option<Placed<T>> {
-        let table = self.table;
-        let value = table.get(key)?;
-        match read(value) {
-            Ok(read) => Some(Placed {
-                value: read,
-                place: self.place(&value.span()),
-            }),
-            Err(expected) => {
-                let message = format!("{key} must be {expected}");
-                self.find(
-                    &value.span(),
-                    message,
-                    format!(
-                        "write it as in {key} = {}",
-                        example(self.keys, key).unwrap_or("…")
-                    ),
-                );
-                None
-            }
-        }
-    }
-
-    /// The value, if it is within its limits.
-    fn checked<T>(
-        &mut self,
-        value: Option<Placed<T>>,
-        check: impl Fn(&T) -> Result<(), VmError>,
-    ) -> Option<Placed<T>> {
-        let value = value?;
-        let Err(error) = check(&value.value) else {
-            return Some(value);
-        };
-        let sentence = error.to_string();
-        let (message, help) = sentence
-            .split_once("; ")
-            .unwrap_or((&sentence, "correct it"));
-        self.diagnostics.push(Diagnostic {
-            place: value.place,
-            message: message.into(),
-            help: help.into(),
+        let vms = found.value.into_iter().map(|vm| {
+            let span = vm.span();
+            self.inside(vm.into_inner(), span, &INNER_KEYS, Self::description)
         });
-        None
+        vms.collect()
     }
 
     fn part(
@@ -401,76 +267,66 @@ impl<'a> Reader<'a> {
         None
     }
 
-    fn disk(&mut self, disk: &Spanned<DiskValue>) -> Option<Placed<Disk>> {
-        let source = disk.get_ref().name.as_str();
-        let named = MONITORS.iter().find(|(known, _)| *known == source);
-        if let Some((_, monitor)) = named {
-            return Some(self.placed(disk, |_| Disk::Monitor(*monitor)));
-        }
-        if source.starts_with("debian:") || source.starts_with("droste:") {
+    fn disk(&mut self, item: &Spanned<Item<'a>>) -> Option<Placed<Disk>> {
+        let (name, format, access) = match item.get_ref() {
+            Item::Text(name) => ((*name).to_owned(), Format::Raw, Access::ReadWrite),
+            Item::Table(table) => self.inside(table, item.span(), &DISK_KEYS, |reader| {
+                let file = reader.required("file", named);
+                let format = reader.optional("format", format);
+                let access = match reader.optional("readonly", boolean) {
+                    Some(Placed { value: true, .. }) => Access::ReadOnly,
+                    _ => Access::ReadWrite,
+                };
+                Some((
+                    file?.value,
+                    format.map_or(Format::Raw, |format| format.value),
+                    access,
+                ))
+            })?,
+        };
+        let named = MONITORS.iter().find(|(known, _)| *known == name);
+        if named.is_none() && (name.starts_with("debian:") || name.starts_with("droste:")) {
             let known = MONITORS.map(|(known, _)| known).join(" or ");
-            let message = format!("there is no disk {source:?}");
-            self.find(&disk.span(), message, format!("use {known}, or a file"));
+            let message = format!("there is no disk {name:?}");
+            self.find(&item.span(), message, format!("use {known}, or a file"));
             return None;
         }
-        let image = |disk: &DiskValue| {
-            Disk::File(DiskImage {
-                file: self.beside(&disk.name),
-                format: disk.format,
-                access: disk.access,
-            })
+        let disk = match named {
+            Some((_, monitor)) => Disk::Monitor(*monitor),
+            None => Disk::File(DiskImage {
+                file: self.beside(&name),
+                format,
+                access,
+            }),
         };
-        Some(self.placed(disk, image))
+        Some(self.placed(item, disk))
     }
 
-    /// A file's name is relative to the description that names it.
-    fn beside(&self, name: &str) -> PathBuf {
-        self.file.parent().unwrap_or(Path::new("")).join(name)
+    fn net(&mut self, item: &Spanned<Item<'a>>) -> Option<Placed<Net>> {
+        let Item::Table(table) = item.get_ref() else {
+            return Some(self.placed(item, Net::User(Vec::new())));
+        };
+        let span = item.span();
+        let net = self.inside(table, span.clone(), &NET_KEYS, |reader| {
+            let user = reader.optional("user", yes).map(|_| Vec::new());
+            let forwards = reader.optional("forward", forwards);
+            let router = forwards.map(|forwards| forwards.value).or(user);
+            let switch = reader.optional("switch", switch);
+            let message = match (router, switch) {
+                (Some(forwards), None) => return Some(Net::User(forwards)),
+                (None, Some(switch)) => return Some(Net::Switch(switch.value)),
+                (Some(_), Some(_)) => "the adapter has a router of its own and is on a switch",
+                (None, None) => "the adapter has no network",
+            };
+            // One that could not be read has a finding.
+            if reader.diagnostics.is_empty() {
+                let help = "say { user = true } or { switch = \"NAME\" }, or both in a list";
+                reader.find(&span, message.into(), help.into());
+            }
+            None
+        })?;
+        Some(self.placed(item, net))
     }
-
-    fn placed<T, U>(&self, value: &Spanned<T>, convert: impl Fn(&T) -> U) -> Placed<U> {
-        Placed {
-            value: convert(value.get_ref()),
-            place: self.place(&value.span()),
-        }
-    }
-
-    fn place(&self, span: &Range<usize>) -> Place {
-        Place::in_text(&self.file.display().to_string(), self.text, span)
-    }
-
-    fn find(&mut self, span: &Range<usize>, message: String, help: String) {
-        self.diagnostics.push(Diagnostic {
-            place: self.place(span),
-            message,
-            help,
-        });
-    }
-}
-
-fn example(keys: &[Key], key: &str) -> Option<&'static str> {
-    let found = keys.iter().find(|(known, _)| *known == key);
-    found.map(|(_, example)| *example)
-}
-
-fn suggestion(name: &str, keys: &[Key]) -> String {
-    if example(&KEYS, name).is_some() {
-        return "it is one of the machine's: move it above the table".into();
-    }
-    let alias = ALIASES
-        .iter()
-        .find(|(alias, _)| *alias == name.to_lowercase().replace('-', "_"));
-    let nearest = || {
-        let distance = |key: &str| strsim::damerau_levenshtein(&name.to_lowercase(), key);
-        let (key, _) = keys.iter().min_by_key(|(key, _)| distance(key))?;
-        (distance(key) <= 2).then_some(*key)
-    };
-    let named = alias.map(|(_, key)| *key).or_else(nearest);
-    if let Some((key, example)) = named.and_then(|key| Some((key, example(keys, key)?))) {
-        return format!("did you mean {key}? as in {key} = {example}");
-    }
-    let keys: Vec<_> = keys.iter().map(|(key, _)| *key).collect();
-    format!("the keys are {}", keys.join(", "))
 }
 
 #[cfg(test)]
@@ -811,6 +667,74 @@ el2 = "nvhe"
             "dir/vm.toml:8:9: there is no disk \"debian:bash\"\n  \
              help: use droste:vmm or debian:qemu-system-arm, or a file"
         );
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_table_of_a_device_is_told_at_its_place() {
+        let disk = "disk = [\"a.img\", \"/b.img\"]";
+        for (line, wrong, expected) in [
+            (
+                disk,
+                "disk = { path = \"a\" }",
+                "8:10: there is no key \"path\"\n  help: the keys are file, format, readonly",
+            ),
+            (
+                disk,
+                "disk = { file = \"a\", read_only = true }",
+                "8:22: there is no key \"read_only\"\n  help: did you mean readonly?",
+            ),
+            (
+                disk,
+                "disk = [{ format = \"raw\" }]",
+                "8:9: the key \"file\" is missing\n  help: add a line such as file = ",
+            ),
+            (
+                disk,
+                "disk = { file = \"a\", format = \"vmdk\" }",
+                "8:31: format must be \"raw\" or \"qcow2\"\n  help: write it as in format = ",
+            ),
+            (
+                disk,
+                "disk = { file = \"a\", readonly = 1 }",
+                "8:33: readonly must be true or false",
+            ),
+            (
+                disk,
+                "disk = { file = \"\" }",
+                "8:17: file must be a name, not empty text",
+            ),
+            (
+                "net = \"user\"",
+                "net = { hub = \"a\" }",
+                "9:9: there is no key \"hub\"\n  help: the keys are user, forward, switch",
+            ),
+            (
+                "net = \"user\"",
+                "net = { forward = [\"22\"] }",
+                "9:19: forward must be a list of ports",
+            ),
+            (
+                "net = \"user\"",
+                "net = { switch = \"a b\" }",
+                "9:18: switch must be a name of 1 to 31 characters",
+            ),
+            (
+                "net = \"user\"",
+                "net = {}",
+                "9:7: the adapter has no network\n  help: say { user = true } or",
+            ),
+            (
+                "net = \"user\"",
+                "net = { user = true, switch = \"a\" }",
+                "9:7: the adapter has a router of its own and is on a switch",
+            ),
+        ] {
+            let (_, found) = read(&GOOD.replace(line, wrong));
+            assert!(
+                found.iter().any(|found| found.contains(expected)),
+                "{wrong}: {found:?}"
+            );
+        }
     }
 
     #[test]

@@ -4,8 +4,7 @@ use droste_image::{El2, OnReboot, check_name};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Net;
-use crate::qemu::{Access, Format, Forward};
+use crate::qemu::{Format, Forward};
 
 /// Reads a value, or says what it must be.
 pub(super) type Read<'a, T> = fn(&'a Spanned<DeValue<'a>>) -> Result<T, &'static str>;
@@ -64,96 +63,71 @@ pub(super) fn size(value: &Spanned<DeValue<'_>>) -> Result<u64, &'static str> {
         .ok_or("a size in quotes, a whole number with the unit K, M or G")
 }
 
-/// A disk as a description has it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct DiskValue {
-    pub(super) name: String,
-    pub(super) format: Format,
-    pub(super) access: Access,
+/// What stands for a device: text, or a table with keys of its own.
+pub(super) enum Item<'a> {
+    Text(&'a str),
+    Table(&'a DeTable<'a>),
 }
 
-/// One disk or a list of disks, each by its name, or a table.
+/// One item or a list of items, whose text is as `is_known` says.
+fn items<'a>(
+    value: &'a Spanned<DeValue<'a>>,
+    is_known: fn(&str) -> bool,
+) -> Option<Vec<Spanned<Item<'a>>>> {
+    let one = |value: &'a Spanned<DeValue<'a>>| {
+        let item = match value.get_ref() {
+            DeValue::Table(table) => Item::Table(table),
+            text => Item::Text(text.as_str().filter(|text| is_known(text))?),
+        };
+        Some(Spanned::new(value.span(), item))
+    };
+    match value.get_ref() {
+        DeValue::Array(list) => list.iter().map(one).collect(),
+        _ => one(value).map(|item| vec![item]),
+    }
+}
+
 pub(super) fn disks<'a>(
     value: &'a Spanned<DeValue<'a>>,
-) -> Result<Vec<Spanned<DiskValue>>, &'static str> {
-    const EXPECTED: &str = "the name of a file in quotes, { file = \"…\", format = \"raw\" or \"qcow2\", readonly = true or \
-                            false }, or a list of these";
-    let one = |value: &'a Spanned<DeValue<'a>>| {
-        let disk = match value.get_ref() {
-            DeValue::Table(table) => disk(table)?,
-            name => DiskValue {
-                name: name.as_str()?.to_owned(),
-                format: Format::Raw,
-                access: Access::ReadWrite,
-            },
-        };
-        Some(Spanned::new(value.span(), disk))
-    };
-    match value.get_ref() {
-        DeValue::Array(list) => list.iter().map(one).collect::<Option<_>>().ok_or(EXPECTED),
-        _ => one(value).map(|disk| vec![disk]).ok_or(EXPECTED),
-    }
+) -> Result<Vec<Spanned<Item<'a>>>, &'static str> {
+    items(value, |name| !name.is_empty()).ok_or(
+        "the name of a file in quotes, { file = \"…\", format = \"raw\" or \"qcow2\", readonly = true or false }, or a list \
+         of these",
+    )
 }
 
-fn disk(table: &DeTable<'_>) -> Option<DiskValue> {
-    let mut file = None;
-    let mut disk = DiskValue {
-        name: String::new(),
-        format: Format::Raw,
-        access: Access::ReadWrite,
-    };
-    for (key, value) in table {
-        let value = value.get_ref();
-        match key.get_ref().as_ref() {
-            "file" => file = Some(value.as_str()?.to_owned()),
-            "format" => disk.format = Format::from_word(value.as_str()?)?,
-            "readonly" if value.as_bool()? => disk.access = Access::ReadOnly,
-            "readonly" => {}
-            _ => return None,
-        }
-    }
-    disk.name = file?;
-    Some(disk)
+pub(super) fn format(value: &Spanned<DeValue<'_>>) -> Result<Format, &'static str> {
+    let format = value.get_ref().as_str().and_then(Format::from_word);
+    format.ok_or("\"raw\" or \"qcow2\"")
 }
 
-/// A network adapter or a list of such: `"user"`, or a table with the ports that are forwarded, or with the name of a switch.
-pub(super) fn nets<'a>(value: &'a Spanned<DeValue<'a>>) -> Result<Vec<Spanned<Net>>, &'static str> {
-    const EXPECTED: &str = "\"user\", { user = true, forward = [\"HOST:GUEST\"] } with ports such as \"2222:22\" or \
-                            \"0.0.0.0:53:53/udp\", { switch = \"NAME\" } with a name of a-z, 0-9 and '-', or a list of these";
-    let one = |value: &'a Spanned<DeValue<'a>>| {
-        let net = match value.get_ref() {
-            DeValue::Table(table) => net(table)?,
-            word => (word.as_str() == Some("user")).then(|| Net::User(Vec::new()))?,
-        };
-        Some(Spanned::new(value.span(), net))
-    };
-    match value.get_ref() {
-        DeValue::Array(list) => list.iter().map(one).collect::<Option<_>>().ok_or(EXPECTED),
-        _ => one(value).map(|net| vec![net]).ok_or(EXPECTED),
-    }
+pub(super) fn nets<'a>(
+    value: &'a Spanned<DeValue<'a>>,
+) -> Result<Vec<Spanned<Item<'a>>>, &'static str> {
+    items(value, |word| word == "user").ok_or(
+        "\"user\", { user = true, forward = [\"HOST:GUEST\"] }, { switch = \"NAME\" }, or a list of these",
+    )
 }
 
-fn net(table: &DeTable<'_>) -> Option<Net> {
-    let (mut forwards, mut switch) = (None, None);
-    for (key, value) in table {
-        let value = value.get_ref();
-        match (key.get_ref().as_ref(), value) {
-            ("user", DeValue::Boolean(true)) => {
-                forwards.get_or_insert_default();
-            }
-            ("forward", DeValue::Array(list)) => {
-                let ports = |port: &Spanned<DeValue<'_>>| Forward::parse(port.get_ref().as_str()?);
-                forwards = Some(list.iter().map(ports).collect::<Option<_>>()?);
-            }
-            ("switch", DeValue::String(name)) => switch = Some(name.as_ref()),
-            _ => return None,
-        }
-    }
-    match (forwards, switch) {
-        (None, Some(name)) if check_name(name).is_ok() => Some(Net::Switch(name.to_owned())),
-        (Some(forwards), None) => Some(Net::User(forwards)),
-        _ => None,
-    }
+pub(super) fn yes(value: &Spanned<DeValue<'_>>) -> Result<(), &'static str> {
+    (value.get_ref().as_bool() == Some(true))
+        .then_some(())
+        .ok_or("true, or left out")
+}
+
+pub(super) fn forwards(value: &Spanned<DeValue<'_>>) -> Result<Vec<Forward>, &'static str> {
+    let port = |port: &Spanned<DeValue<'_>>| Forward::parse(port.get_ref().as_str()?);
+    let list = value.get_ref().as_array();
+    list.and_then(|list| list.iter().map(port).collect())
+        .ok_or("a list of ports as \"HOST:GUEST\", such as \"2222:22\" or \"0.0.0.0:53:53/udp\"")
+}
+
+pub(super) fn switch(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
+    let name = string(value)?;
+    let is_name = check_name(&name).is_ok();
+    is_name
+        .then_some(name)
+        .ok_or("a name of 1 to 31 characters: a-z, 0-9 and '-'")
 }
 
 pub(super) fn reboot(value: &Spanned<DeValue<'_>>) -> Result<OnReboot, &'static str> {
