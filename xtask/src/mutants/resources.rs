@@ -8,8 +8,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "alarm-forgets-clocks",
         "alarm.rs",
-        "        let dues = [&self.due, &self.loaded_due, &self.clock_due]",
-        "        let dues = [&self.due, &self.loaded_due]",
+        "            [&self.due, &self.loaded_due, &self.clock_due].map",
+        "            [&self.due, &self.loaded_due].map",
     ),
     mutant(
         "alarm-of-the-last-clock-alone",
@@ -141,8 +141,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "alarm-forgets-the-loaded-timers",
         "alarm.rs",
-        "        let dues = [&self.due, &self.loaded_due]",
-        "        let dues = [&self.due, &self.due]",
+        "            [&self.due, &self.loaded_due, &self.clock_due].map",
+        "            [&self.due, &self.due, &self.clock_due].map",
     ),
     mutant(
         "alarm-keeps-the-timers-of-who-left",
