@@ -3,6 +3,7 @@
 mod check;
 mod clean;
 mod image;
+mod judge;
 mod run;
 mod setup;
 mod tie;
@@ -10,12 +11,17 @@ mod tie;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::description::Overrides;
 use crate::error::{Context, Error, Result};
+use crate::say;
 use crate::setup::build::workspace;
+
+/// The exit code of a command line that makes no sense; clap's is the same.
+const USAGE: i32 = 2;
 
 /// What `droste` is asked to do.
 #[derive(Debug, Parser)]
@@ -41,7 +47,8 @@ use crate::setup::build::workspace;
         # modules = \"DIR\"      # of a kernel of your own, with debian:busybox-static\n\n\
         Xen (kernel = \"debian:xen-system-arm64\", el2 = \"nvhe\") starts what a table [dom0] at the end says, which has \
         kernel, initrd and cmdline as well. Droste itself (kernel = \"droste:hypervisor\", el2 = \"nvhe\") runs what tables \
-        [[vm]] describe.\n\n\
+        [[vm]] at the end describe; such a table has name, vcpus, memory, kernel, initrd, cmdline, console and on_reboot, \
+        and no el2, disk or net: what runs inside Droste in Droste has neither an EL2 nor devices.\n\n\
         Files are relative to the description. Downloads go to $DROSTE_CACHE, else $XDG_CACHE_HOME/droste, else \
         ~/.cache/droste; `droste clean` removes them.",
     args_conflicts_with_subcommands = true
@@ -61,6 +68,8 @@ enum Verb {
     Check(check::Arguments),
     /// Write a boot image for a machine with Droste, or verify one
     Image(image::Arguments),
+    /// Judge the stage 2 of any hypervisor in QEMU
+    Judge(judge::Arguments),
     /// Fetch and build everything that a run needs
     Setup(setup::Arguments),
     /// Remove everything that was downloaded and built into the cache
@@ -78,7 +87,13 @@ impl Cli {
     /// If help cannot be written.
     pub fn from_command_line() -> Result<Option<Self>> {
         match Self::try_parse_from(joined(std::env::args_os())) {
-            Ok(cli) => Ok(Some(cli)),
+            Ok(cli) => match cli.misspelt() {
+                None => Ok(Some(cli)),
+                Some(error) => {
+                    say::aside(&format!("error: {error}"));
+                    std::process::exit(USAGE);
+                }
+            },
             Err(error) if error.use_stderr() => error.exit(),
             Err(help) => {
                 let written = help.print().and_then(|()| io::stdout().flush());
@@ -88,12 +103,21 @@ impl Cli {
         }
     }
 
-    /// Does what is asked.
+    /// What is said of a first word that is no description, and is nearly a verb.
+    fn misspelt(&self) -> Option<Error> {
+        match &self.verb {
+            None => misspelt(self.run.vms.files.first()?),
+            Some(_) => None,
+        }
+    }
+
+    /// Does what is asked. An answer that is neither success nor failure is the exit code's.
     ///
     /// # Errors
     /// What failed and what to try.
-    pub fn execute(self) -> Result<()> {
-        match self.verb {
+    pub fn execute(self) -> Result<ExitCode> {
+        let done = match self.verb {
+            Some(Verb::Judge(arguments)) => return Ok(judge::execute(&arguments)),
             Some(Verb::Run(arguments)) => run::execute(&arguments),
             Some(Verb::Check(arguments)) => check::execute(&arguments),
             Some(Verb::Image(arguments)) => image::execute(&arguments),
@@ -101,7 +125,8 @@ impl Cli {
             Some(Verb::Clean(_)) => clean::execute(),
             Some(Verb::Tie(arguments)) => tie::execute(&arguments),
             None => run::execute(&self.run),
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 
@@ -122,8 +147,8 @@ struct Vms {
 impl Vms {
     /// The given descriptions, or the example.
     fn files(&self) -> Result<Vec<PathBuf>> {
-        if let Some(first) = self.files.first() {
-            return misspelt(first).map_or_else(|| Ok(self.files.clone()), Err);
+        if !self.files.is_empty() {
+            return Ok(self.files.clone());
         }
         let example =
             workspace().map_err(|error| error.help("or name a description: droste run VM.toml"))?;

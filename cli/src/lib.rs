@@ -12,6 +12,7 @@ mod commands;
 pub mod description;
 mod error;
 pub mod files;
+mod judged;
 mod last_words;
 pub mod log;
 pub mod output;

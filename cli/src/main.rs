@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use droste::{Cli, say};
 
 fn main() -> ExitCode {
-    match Cli::from_command_line().and_then(|cli| cli.map_or(Ok(()), Cli::execute)) {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = Cli::from_command_line();
+    match done.and_then(|cli| cli.map_or(Ok(ExitCode::SUCCESS), Cli::execute)) {
+        Ok(code) => code,
         Err(error) => {
             say::aside(&format!("error: {error}"));
             ExitCode::FAILURE

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::iter::zip;
 use std::path::{Path, PathBuf};
 
-use droste_image::{Dom0, VmSpec};
+use droste_image::{DevicePaths, Dom0, VmImage};
 
 use crate::description::{
     Description, Diagnostic, Disk, Located, Overrides, Part, Placed, inspect, little_memory, load,
@@ -74,17 +74,18 @@ impl PlannedVm {
     }
 }
 
-/// What of a virtual machine goes into the boot image.
-struct Parts {
+/// What a virtual machine's files and words hold, which the boot image refers to.
+struct Contents {
     kernel: Vec<u8>,
     initrd: Option<Vec<u8>>,
     bootargs: String,
     /// Kernel, initial RAM disk and command line.
     dom0: Option<(Vec<u8>, Option<Vec<u8>>, String)>,
-    passthrough: Vec<String>,
+    /// Device-tree paths, each ended by a NUL.
+    passthrough: String,
 }
 
-impl Parts {
+impl Contents {
     fn read(vm: &PlannedVm, words: &Words) -> Result<Self> {
         let read = |file: &Option<PathBuf>| file.as_deref().map(files::read).transpose();
         let (bootargs, of_dom0) = words::bootargs(&vm.description, words, vm.hosts.as_deref());
@@ -97,8 +98,32 @@ impl Parts {
             },
             bootargs,
             dom0: kernel.map(|kernel| (kernel, initrd, of_dom0)),
-            passthrough: vm.devices.iter().map(Device::node_path).collect(),
+            passthrough: vm
+                .devices
+                .iter()
+                .map(|device| device.node_path() + "\0")
+                .collect(),
         })
+    }
+
+    fn image<'a>(&'a self, vm: &'a Description) -> VmImage<'a> {
+        VmImage {
+            name: &vm.name.value,
+            vcpus: vm.vcpus.value,
+            memory: vm.memory.value,
+            kernel: &self.kernel,
+            initrd: self.initrd.as_deref(),
+            bootargs: &self.bootargs,
+            console: vm.console,
+            on_reboot: vm.on_reboot,
+            el2: vm.el2,
+            passthrough: DevicePaths(&self.passthrough),
+            dom0: self.dom0.as_ref().map(|(kernel, initrd, bootargs)| Dom0 {
+                kernel,
+                initrd: initrd.as_deref(),
+                bootargs,
+            }),
+        }
     }
 }
 
@@ -206,36 +231,12 @@ impl Plan {
     /// # Errors
     /// If a file cannot be read, or a command line has become too long.
     pub fn image(&self, words: &Words) -> Result<Vec<u8>> {
-        let parts = self.vms.iter().map(|vm| Parts::read(vm, words));
-        let parts: Vec<Parts> = parts.collect::<Result<_>>()?;
-        let paths: Vec<Vec<&str>> = parts
-            .iter()
-            .map(|parts| parts.passthrough.iter().map(String::as_str).collect())
+        let contents = self.vms.iter().map(|vm| Contents::read(vm, words));
+        let contents: Vec<Contents> = contents.collect::<Result<_>>()?;
+        let images: Vec<VmImage<'_>> = zip(&self.vms, &contents)
+            .map(|(vm, contents)| contents.image(&vm.description))
             .collect();
-        let specs: Vec<VmSpec<'_>> = self
-            .vms
-            .iter()
-            .zip(&parts)
-            .zip(&paths)
-            .map(|((vm, parts), passthrough)| VmSpec {
-                name: &vm.description.name.value,
-                vcpus: vm.description.vcpus.value,
-                memory: vm.description.memory.value,
-                kernel: &parts.kernel,
-                initrd: parts.initrd.as_deref(),
-                bootargs: &parts.bootargs,
-                console: vm.description.console,
-                on_reboot: vm.description.on_reboot,
-                el2: vm.description.el2,
-                passthrough,
-                dom0: parts.dom0.as_ref().map(|(kernel, initrd, bootargs)| Dom0 {
-                    kernel,
-                    initrd: initrd.as_deref(),
-                    bootargs,
-                }),
-            })
-            .collect();
-        droste_image::write(&specs).context(|| "cannot write the boot image".into())
+        droste_image::write(&images).context(|| "cannot write the boot image".into())
     }
 
     /// The memory that a machine needs to run them, in MiB, with a boot image of this many bytes.
@@ -457,7 +458,7 @@ mod tests {
         let image = BootImage::parse(&file).expect("parsed");
         let paths: Vec<Vec<&str>> = image
             .vms()
-            .map(|vm| vm.expect("sound").passthrough().collect())
+            .map(|vm| vm.expect("sound").passthrough.iter().collect())
             .collect();
         assert_eq!(
             paths,

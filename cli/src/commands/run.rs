@@ -23,7 +23,7 @@ const UNATTENDED_LIMIT: u64 = 600;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    vms: Vms,
+    pub(super) vms: Vms,
     /// Add words to the guests' command lines
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     append: Option<String>,

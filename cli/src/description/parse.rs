@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::value::{
-    DiskValue, Read, boolean, disks, el2, nets, number, reboot, size, string, table, tables,
+    DiskValue, Read, boolean, disks, el2, named, nets, number, reboot, size, string, table, tables,
 };
 use super::{Description, Diagnostic, Disk, Dom0, Part, Place, Placed};
 use crate::qemu::DiskImage;
@@ -147,7 +147,7 @@ impl<'a> Reader<'a> {
             self.machine_kernel()
         };
         let initrd = self.initrd();
-        let modules = self.optional("modules", string);
+        let modules = self.optional("modules", named);
         let modules = modules.map(|modules| Placed {
             value: self.beside(&modules.value),
             place: modules.place,
@@ -209,13 +209,13 @@ impl<'a> Reader<'a> {
     }
 
     fn kernel(&mut self, is_known: fn(&str) -> bool, known: &str) -> Placed<Part> {
-        let kernel = self.required("kernel", string);
+        let kernel = self.required("kernel", named);
         let kernel = kernel.and_then(|kernel| self.part(kernel, "kernel", is_known, known));
         self.or_stand_in(kernel, Part::Debian(KERNEL_PACKAGE.into()))
     }
 
     fn initrd(&mut self) -> Option<Placed<Part>> {
-        let initrd = self.optional("initrd", string)?;
+        let initrd = self.optional("initrd", named)?;
         let is_known = |package: &str| package == BUSYBOX_PACKAGE;
         self.part(initrd, "initrd", is_known, "use debian:busybox-static")
     }
@@ -598,6 +598,19 @@ el2 = "nvhe"
                 .contains("3:9: vcpus must be a whole number, without quotes")
         );
         assert!(finding("vcpus = 2", "vcpus = -1").contains("a number from 1 to 64"));
+        assert!(
+            finding("vcpus = 2", "vcpus = 1.5").contains("3:9: vcpus must be a whole number\n")
+        );
+        for (line, key) in [
+            ("kernel = \"debian:linux-image-cloud-arm64\"", "kernel"),
+            ("initrd = \"sub/initrd.gz\"", "initrd"),
+        ] {
+            let found = finding(line, &format!("{key} = \"\""));
+            let expected = format!(
+                "{key} must be a name, not empty text\n  help: write it as in {key} = \"debian:"
+            );
+            assert!(found.contains(&expected), "{found}");
+        }
         assert!(
             finding("console = false", "console = \"no\"")
                 .contains("10:11: console must be true or false")

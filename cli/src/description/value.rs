@@ -18,6 +18,15 @@ pub(super) fn string(value: &Spanned<DeValue<'_>>) -> Result<String, &'static st
         .ok_or("text in quotes")
 }
 
+/// Text that names something.
+pub(super) fn named(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
+    let name = string(value)?;
+    if name.is_empty() {
+        return Err("a name, not empty text");
+    }
+    Ok(name)
+}
+
 pub(super) fn table<'a>(value: &'a Spanned<DeValue<'a>>) -> Result<&'a DeTable<'a>, &'static str> {
     value.get_ref().as_table().ok_or("a table")
 }
@@ -39,8 +48,10 @@ pub(super) fn boolean(value: &Spanned<DeValue<'_>>) -> Result<bool, &'static str
 }
 
 pub(super) fn number(value: &Spanned<DeValue<'_>>) -> Result<u32, &'static str> {
-    let DeValue::Integer(integer) = value.get_ref() else {
-        return Err("a whole number, without quotes");
+    let integer = match value.get_ref() {
+        DeValue::Integer(integer) => integer,
+        DeValue::Float(_) => return Err("a whole number"),
+        _ => return Err("a whole number, without quotes"),
     };
     u32::from_str_radix(integer.as_str(), integer.radix()).map_err(|_| "a number from 1 to 64")
 }

@@ -31,7 +31,7 @@ pub fn summary(vm: &Description) -> String {
             .iter()
             .map(|modules| format!("  modules       {}", modules.value.display())),
     );
-    lines.push(format!("  command line  {}", vm.cmdline.value));
+    lines.extend(words("command line", &vm.cmdline.value));
     if let Some(dom0) = &vm.dom0 {
         let initrd = dom0.initrd.as_ref();
         let initrd = initrd.map_or(String::new(), |initrd| {
@@ -41,7 +41,7 @@ pub fn summary(vm: &Description) -> String {
             "  dom0          {}{initrd}",
             part(&dom0.kernel.value)
         ));
-        lines.push(format!("  dom0's words  {}", dom0.cmdline.value));
+        lines.extend(words("dom0's words", &dom0.cmdline.value));
     }
     lines.extend(
         vm.disks
@@ -81,6 +81,11 @@ fn plugged(net: &Net) -> String {
         }
         Net::Switch(name) => format!("on the switch {name}"),
     }
+}
+
+/// A line for a command line, unless that is empty.
+fn words(title: &str, line: &str) -> Option<String> {
+    (!line.is_empty()).then(|| format!("  {title}  {line}"))
 }
 
 fn shown(disk: &Disk) -> String {

@@ -2,6 +2,7 @@
 //! guests run.
 
 use std::env;
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,6 +19,9 @@ use crate::{files, progress};
 const PROFILE: &str = "el2";
 /// The monitor's package and program.
 const MONITOR: &str = "droste-vmm";
+/// The recorder's package, and its library.
+const RECORDER: &str = "droste-judge-plugin";
+const RECORDER_LIBRARY: &str = "droste_judge_plugin";
 /// Cargo's profile for programs of guests.
 const GUEST_PROFILE: &str = "guest";
 /// A flat image larger than this, in bytes, has a hole that the linker script should not leave.
@@ -110,6 +114,18 @@ pub fn build_monitor(workspace: &Path) -> Result<PathBuf> {
     Ok(built.join(MONITOR))
 }
 
+/// Builds the recorder of `droste judge`, a plugin of this host's QEMU, and returns the library.
+///
+/// # Errors
+/// If the build fails, with what the compiler said.
+pub fn build_recorder(workspace: &Path) -> Result<PathBuf> {
+    let target_dir = target_dir(workspace);
+    let _step = progress::step("building the recorder");
+    compile(&mut recorder_build(workspace, &target_dir))?;
+    let name = format!("{DLL_PREFIX}{RECORDER_LIBRARY}{DLL_SUFFIX}");
+    Ok(target_dir.join("release").join(name))
+}
+
 /// A directory of its own: the cargo that runs us may hold the lock of the usual one.
 fn target_dir(workspace: &Path) -> PathBuf {
     env::var_os("CARGO_TARGET_DIR")
@@ -146,6 +162,16 @@ fn program_build(
 fn monitor_build(workspace: &Path, target_dir: &Path) -> Command {
     let mut cargo = cargo(workspace, GUEST_TARGET, GUEST_PROFILE, target_dir);
     cargo.args(["--package", MONITOR, "--bin", MONITOR]);
+    cargo
+}
+
+fn recorder_build(workspace: &Path, target_dir: &Path) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    cargo
+        .current_dir(workspace)
+        .args(["build", "--quiet", "--release", "--package", RECORDER])
+        .arg("--target-dir")
+        .arg(target_dir);
     cargo
 }
 

@@ -1,5 +1,6 @@
 //! The command `droste` as a user has it, with a script in place of QEMU: no network, no emulation.
 
+mod judged;
 mod outputs;
 mod stage;
 
@@ -206,7 +207,11 @@ fn check_finds_everything_at_once() {
 
 #[test]
 fn check_says_what_would_run() {
-    let output = Stage::new("").droste(&["check", "vm.toml"]);
+    let stage = Stage::new("");
+    stage.put("bare.toml", b"name = \"vm\"\nkernel = \"Image\"\n");
+    let bare = stdout(&stage.droste(&["check", "bare.toml"]));
+    assert!(!bare.contains("command line"), "it is empty: {bare}");
+    let output = stage.droste(&["check", "vm.toml"]);
     assert!(output.status.success());
     let summary = stdout(&output);
     assert!(
@@ -438,10 +443,12 @@ fn clean_empties_the_cache() {
 fn a_wrong_word_is_guessed_and_a_wrong_file_of_the_command_line_is_named() {
     let stage = Stage::new(&good());
     let said = |words: &[&str]| stderr(&stage.droste(words));
+    let misspelt = stage.droste(&["rnu"]);
     assert_eq!(
-        said(&["rnu"]),
+        stderr(&misspelt),
         "error: rnu is neither a command nor a file\n  help: did you mean droste run?\n"
     );
+    assert_eq!(misspelt.status.code(), Some(2), "as clap ends it");
     let error = said(&["image", "vm.toml", "--kernel", "nix", "-o", "out"]);
     assert!(
         error.starts_with("error: --kernel: cannot read nix: "),

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use rustix::fs::{FileType, Mode, makedev, mknodat};
 
+use crate::judged::trace;
 use crate::stage::{LIMIT, Stage, ended, good, stderr};
 
 /// An option that writes.
@@ -20,15 +21,26 @@ enum Writer {
     Image,
     /// `run --json`
     Json,
+    /// `judge --json`
+    Judge,
 }
 
-const WRITERS: [Writer; 2] = [Writer::Image, Writer::Json];
+const WRITERS: [Writer; 3] = [Writer::Image, Writer::Json, Writer::Judge];
 
 impl Writer {
     fn command(self, stage: &Stage, target: &str) -> Command {
         match self {
             Self::Image => stage.command(&["image", "vm.toml", "-o", target]),
             Self::Json => stage.run_on("hypervisor", &["--json", target]),
+            Self::Judge => stage.command(&["judge", "trace", "--json", target]),
+        }
+    }
+
+    /// The exit code when it cannot write.
+    const fn failure(self) -> i32 {
+        match self {
+            Self::Image | Self::Json => 1,
+            Self::Judge => 2,
         }
     }
 
@@ -38,6 +50,8 @@ impl Writer {
             Self::Image => droste_image::verify(bytes).is_ok(),
             Self::Json => serde_json::from_slice::<serde_json::Value>(bytes)
                 .is_ok_and(|record| record["outcome"] == "ok"),
+            Self::Judge => serde_json::from_slice::<serde_json::Value>(bytes)
+                .is_ok_and(|report| report["entries"] == 2),
         }
     }
 }
@@ -48,6 +62,7 @@ fn stage() -> Stage {
     fs::copy(stage.path("Image"), stage.path("hypervisor")).expect("copied");
     stage.put("initrd", &[7; 600]);
     stage.put("disk", &[0; 1024]);
+    stage.put("trace", &trace(true, true));
     stage.put(
         "vm.toml",
         b"name = \"vm\"\nkernel = \"Image\"\ninitrd = \"initrd\"\ndisk = \"disk\"\n",
@@ -59,7 +74,8 @@ fn stage() -> Stage {
 fn refused(writer: Writer, stage: &Stage, target: &str, why: &str) {
     let output = ended(writer.command(stage, target));
     let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{writer:?} {target}: {said}");
+    let code = output.status.code();
+    assert_eq!(code, Some(writer.failure()), "{writer:?} {target}: {said}");
     let start = format!("error: cannot write {target}: ");
     assert!(
         said.starts_with(&start) && said.contains(why) && said.contains("\n  help: "),
@@ -141,7 +157,8 @@ fn a_device_that_is_full_is_an_error_and_stays_one() {
         };
         let output = ended(writer.command(&stage, full));
         let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(1), "{writer:?}: {said}");
+        let code = output.status.code();
+        assert_eq!(code, Some(writer.failure()), "{writer:?}: {said}");
         assert!(
             said.contains("error: cannot write device: No space left on device")
                 && said.contains("help: make room there"),
@@ -188,8 +205,10 @@ fn an_input_is_refused_by_whatever_name() {
         fs::hard_link(stage.path("Image"), stage.path("hard")).expect("linked");
         symlink("disk", stage.path("soft")).expect("linked");
         let mut targets = vec!["vm.toml", "./Image", "initrd", "disk", "hard", "soft"];
-        if writer == Writer::Json {
-            targets.extend(["hypervisor", "qemu"]);
+        match writer {
+            Writer::Image => {}
+            Writer::Json => targets.extend(["hypervisor", "qemu"]),
+            Writer::Judge => targets = vec!["trace", "./trace"],
         }
         for target in targets {
             let before = fs::read(stage.path(target)).expect("read");
@@ -209,7 +228,11 @@ fn an_input_that_the_command_line_names_is_refused() {
         let stage = stage();
         fs::copy(stage.path("Image"), stage.path("other")).expect("copied");
         let mut command = writer.command(&stage, "other");
-        command.args(["--kernel", "other"]);
+        let option = match writer {
+            Writer::Image | Writer::Json => "--kernel",
+            Writer::Judge => "--ignore",
+        };
+        command.args([option, "other"]);
         let said = stderr(&ended(command));
         assert!(
             said.contains("cannot write other: it is read as well"),
@@ -321,9 +344,9 @@ fn stdout_that_nobody_reads_or_that_is_full_is_an_error() {
     let helps = stage.command(&["--help"]);
     let commands = WRITERS
         .iter()
-        .map(|writer| writer.command(&stage, "-"))
-        .chain([checks, helps]);
-    for mut command in commands {
+        .map(|writer| (writer.command(&stage, "-"), writer.failure()))
+        .chain([(checks, 1), (helps, 1)]);
+    for (mut command, failure) in commands {
         let (reader, closed) = std::io::pipe().expect("a pipe");
         drop(reader);
         let mut outputs = vec![Stdio::from(closed)];
@@ -336,7 +359,8 @@ fn stdout_that_nobody_reads_or_that_is_full_is_an_error() {
                 .and_then(std::process::Child::wait_with_output)
                 .expect("ended");
             let said = stderr(&output);
-            assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
+            let code = output.status.code();
+            assert_eq!(code, Some(failure), "{command:?}: {said}");
             assert!(
                 said.starts_with("error: cannot write "),
                 "{command:?}: {said}"

@@ -15,6 +15,7 @@ mod el2;
 mod ends;
 mod guests;
 mod hostile_l2;
+mod judge;
 mod kvm;
 mod linux;
 mod lives;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use droste_image::{Console, El2, OnReboot, VmSpec, write};
+use droste_image::{Console, DevicePaths, El2, OnReboot, VmImage, write};
 
 use crate::stage::{Stage, must_say, parts, patient};
 
@@ -24,8 +24,8 @@ fn fp_stage() -> Stage {
     stage
 }
 
-fn spec<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
-    VmSpec {
+fn spec<'a>(name: &'a str, kernel: &'a [u8]) -> VmImage<'a> {
+    VmImage {
         name,
         vcpus: 1,
         memory: 64 << 20,
@@ -36,7 +36,7 @@ fn spec<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
         on_reboot: OnReboot::Stop,
         el2: El2::None,
         dom0: None,
-        passthrough: &[],
+        passthrough: DevicePaths::default(),
     }
 }
 

@@ -1,13 +1,13 @@
-//! Barriers and cache maintenance as operations: what an instruction is told, without the instruction.
+//! Barriers and cache maintenance as values: the operands, without the instructions.
 
 /// Which accesses a DSB waits for, and where (DDI 0487, C6.2 "DSB").
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Dsb {
-    /// All accesses and maintenance, Inner Shareable. The one that completes a broadcast TLBI.
+    /// All accesses and maintenance, Inner Shareable. It completes a broadcast TLBI.
     Ish,
     /// Stores, Inner Shareable: makes descriptors visible to table walks.
     Ishst,
-    /// All accesses and maintenance, this CPU. The one that completes a local TLBI.
+    /// All accesses and maintenance, this CPU. It completes a local TLBI.
     Nsh,
 }
 

@@ -48,17 +48,17 @@ const SOFTWARE_SHIFT: u32 = 55;
 pub struct RawDescriptor(pub u64);
 
 impl RawDescriptor {
-    /// All zero: invalid, and as a fresh table holds it.
+    /// All zero: an invalid descriptor, as in a new table.
     pub const EMPTY: Self = Self(0);
 
-    /// Whether the hardware takes it for a table, block or page. A descriptor with this bit set can still be
-    /// reserved at its level, which the hardware treats as invalid: [`decode`](Self::decode) tells.
+    /// Whether bit 0 is set, as in a table, block or page. With this bit set a descriptor can still be reserved at its
+    /// level, which hardware treats as invalid: see [`decode`](Self::decode).
     #[inline]
     pub const fn is_valid(self) -> bool {
         self.0 & VALID != 0
     }
 
-    /// What the hardware makes of the descriptor at this level.
+    /// The meaning of the descriptor at this level, as hardware reads it.
     #[inline]
     pub const fn decode(self, format: Format, level: Level) -> Descriptor {
         match (self.kind(format, level), level) {
@@ -69,8 +69,8 @@ impl RawDescriptor {
         }
     }
 
-    /// The leaf that `level` calls for, a block or a page. `None` where the level has no leaves, and where the output is
-    /// wider than the format holds or not a multiple of the leaf.
+    /// The leaf of this `level`, a block or a page. `None` if the level has no leaves, if the output has more bits than
+    /// the format holds, or if it is not a multiple of the leaf's size.
     #[inline]
     pub const fn of_leaf(format: Format, level: Level, leaf: Leaf) -> Option<Self> {
         let kind = match format.leaf_at(level) {
@@ -95,7 +95,7 @@ impl RawDescriptor {
     }
 }
 
-/// What a descriptor is at its level.
+/// The kind of a descriptor at its level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// A walk that meets it ends in a translation fault.
@@ -120,7 +120,7 @@ pub enum Descriptor {
 }
 
 impl Descriptor {
-    /// The leaf that `level` calls for, a block or a page; `None` where the level has no leaves.
+    /// The leaf of this `level`, a block or a page; `None` if the level has no leaves.
     #[inline]
     pub const fn leaf(format: Format, level: Level, leaf: Leaf) -> Option<Self> {
         match format.leaf_at(level) {
@@ -130,8 +130,8 @@ impl Descriptor {
         }
     }
 
-    /// The raw bits at this level. `None` where the level has no such descriptor, and where the address is wider
-    /// than the format holds or not a multiple of what it points to.
+    /// The raw bits at this level. `None` if the level has no such descriptor, if the address has more bits than the
+    /// format holds, or if it is not a multiple of the size of what it points to.
     #[inline]
     pub const fn encode(self, format: Format, level: Level) -> Option<RawDescriptor> {
         match (self, format.leaf_at(level)) {
@@ -168,8 +168,8 @@ pub struct LeafAttributes {
     /// S2AP, bits \[7:6\].
     pub access: S2ap,
     /// SH, bits \[9:8\]. In [`OutputFormat::Lpa2`] those bits hold an address and VTCR_EL2.SH0 takes the field's place:
-    /// it is not encoded, and decodes as Inner Shareable, which is what [`Vtcr::new`](crate::Vtcr::new) puts there.
-    /// In tables of another's making [`Vtcr::shareability`](crate::Vtcr::shareability) tells.
+    /// it is not encoded, and decodes as Inner Shareable, which is what [`Vtcr::new`](crate::Vtcr::new) puts there. For
+    /// tables that other software made, see [`Vtcr::shareability`](crate::Vtcr::shareability).
     pub shareability: Shareability,
     /// XN\[1:0\], bits \[54:53\].
     pub execute: Xn,
@@ -179,7 +179,7 @@ pub struct LeafAttributes {
     pub is_dirty_managed: bool,
     /// The Contiguous hint, bit 52: one TLB entry may serve the aligned run of leaves.
     pub is_contiguous: bool,
-    /// Bits \[58:55\], which hardware ignores in Non-secure state; higher bits of the number are dropped.
+    /// Bits \[58:55\], which hardware ignores in Non-secure state; only the low four bits of the number count.
     pub software: u8,
 }
 

@@ -52,10 +52,10 @@ impl Ec {
     pub const SERROR: Self = Self(0x2f);
 }
 
-/// What an abort's fault status code says (DDI 0487, D24.2.40, "DFSC" and "IFSC").
+/// The meaning of an abort's fault status code (DDI 0487, D24.2.40, "DFSC" and "IFSC").
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FaultStatus {
-    /// The address or a table's address is too wide.
+    /// The output address, or the address of a table, has too many bits.
     AddressSize {
         /// Level of the walk.
         level: i8,
@@ -149,7 +149,7 @@ impl AccessSize {
         1 << self as u64
     }
 
-    /// The bits that an access of this width carries.
+    /// The mask of the bits that an access of this width transfers.
     pub const fn mask(self) -> u64 {
         u64::MAX >> (64 - 8 * self.bytes())
     }
@@ -178,8 +178,8 @@ pub struct MmioAccess {
 }
 
 impl MmioAccess {
-    /// What a load puts into its register when the device answered `value`: cut to the access's width, then
-    /// extended as the instruction asks.
+    /// The value that a load puts into its register when the device answers `value`: truncated to the width of the
+    /// access, then extended as the instruction asks.
     pub const fn extend(self, value: u64) -> u64 {
         let unused = 64 - 8 * self.size.bytes();
         let cut = value << unused;
@@ -216,12 +216,12 @@ pub struct SysRegAccess {
 /// assert_eq!((store.fault_status(), store.is_write()), (fault, true));
 /// ```
 impl Esr {
-    /// Of this class, and of an instruction of 4 bytes (IL). All else is 0.
+    /// A syndrome of this class, for an instruction of 4 bytes (IL = 1). All other bits are 0.
     pub const fn new(class: Ec) -> Self {
         Self((class.0 as u64 & 0x3f) << 26 | 1 << 25)
     }
 
-    /// Of an abort: with what went wrong.
+    /// Of an abort: with this fault status.
     #[must_use]
     pub const fn with_fault_status(self, status: FaultStatus) -> Self {
         Self(self.0 & !0x3f | status.encode() as u64)
@@ -265,7 +265,7 @@ impl Esr {
         self.0 as u16
     }
 
-    /// Of an abort: what went wrong.
+    /// Of an abort: the fault status.
     #[inline]
     pub const fn fault_status(self) -> FaultStatus {
         FaultStatus::decode(self.0 as u8 & 0x3f)
@@ -305,9 +305,9 @@ impl Esr {
         self.0 >> 8 & 1 != 0
     }
 
-    /// Whether FAR_EL2 holds an address: of an abort, unless FnV says that it does not, which it may of synchronous
-    /// external aborts; of a misaligned PC, and of a watchpoint (DDI 0487, D24.2.52, FAR_EL2). Otherwise it holds what
-    /// an earlier exception left.
+    /// Whether FAR_EL2 holds an address. It does for an abort, except a synchronous external abort with FnV set, for a
+    /// misaligned PC, and for a watchpoint (DDI 0487, D24.2.52, FAR_EL2). Otherwise it holds the address of an earlier
+    /// exception.
     #[inline]
     pub const fn has_address(self) -> bool {
         const FNV: u64 = 1 << 10;
@@ -320,8 +320,8 @@ impl Esr {
         }
     }
 
-    /// Of a data abort: the access, where the syndrome describes one (ISV = 1). `None` for load/store pairs,
-    /// writeback forms, SIMD and the like.
+    /// Of a data abort: the access, if the syndrome describes it (ISV = 1). `None` for load/store pairs, writeback
+    /// forms, SIMD and the like.
     #[inline]
     pub const fn mmio_access(self) -> Option<MmioAccess> {
         if self.0 >> 24 & 1 == 0 {
@@ -345,7 +345,7 @@ impl Esr {
         })
     }
 
-    /// Of a trapped MRS, MSR or system instruction: which (ISS encoding of EC 0x18).
+    /// Of a trapped MRS, MSR or system instruction: the register and the direction (ISS encoding of EC 0x18).
     #[inline]
     pub fn sysreg_access(self) -> SysRegAccess {
         let f = |shift: u32, mask: u64| (self.0 >> shift & mask) as u8;

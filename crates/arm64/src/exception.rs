@@ -1,4 +1,4 @@
-//! What the architecture does when an exception is taken to EL1, for a hypervisor that takes one on a guest's behalf.
+//! Taking an exception to EL1 as the architecture does, for a hypervisor that injects one into its guest.
 
 use crate::esr::{Ec, Esr};
 
@@ -13,11 +13,11 @@ pub enum Injection {
     External(Abort),
     /// An address size fault of stage 1.
     AddressSize(Abort),
-    /// A software step, of an instruction that was executed and was no Load-Exclusive.
+    /// A software step, after an instruction other than a Load-Exclusive.
     Step,
 }
 
-/// An abort of the access that hardware reported another abort of.
+/// An abort to inject for an access for which hardware reported another abort.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Abort {
     esr: Esr,
@@ -30,10 +30,10 @@ const FNV: u64 = 1 << 10;
 const IL: u64 = 1 << 25;
 
 impl Abort {
-    /// A synchronous external abort in place of the abort of a lower exception level that ESR_EL2 and FAR_EL2 tell of. Class, CM and WnR are the
-    /// access's and stay; what described it for a device, and what stage 2 had to say, has no meaning here (DDI 0487,
-    /// D24.2, ESR_EL2). Where FAR_EL2 is not valid nobody may see it: it holds what an earlier exception left, maybe of
-    /// another guest.
+    /// A synchronous external abort in place of the abort from a lower exception level that ESR_EL2 and FAR_EL2 report.
+    /// Class, CM and WnR describe the access and stay; the description for device emulation and the stage-2 fields have
+    /// no meaning at EL1 (DDI 0487, D24.2, ESR_EL2). A FAR_EL2 that is not valid is not passed on: it holds the address
+    /// of an earlier exception, maybe another guest's.
     ///
     /// ```
     /// use droste_arm64::esr::Esr;
@@ -61,13 +61,13 @@ impl Abort {
         }
     }
 
-    /// The same on a walk of stage 1, at this level from −1 to 3.
+    /// The same, on a stage-1 table walk at this level, −1 to 3.
     #[must_use]
     pub const fn on_walk(self, level: i8) -> Self {
         self.with_status((0x14 + level as i64).cast_unsigned())
     }
 
-    /// An address size fault of stage 1 in its place, at this level from −1 to 3.
+    /// A stage-1 address size fault in its place, at this level, −1 to 3.
     #[must_use]
     pub const fn of_address_size(self, level: i8) -> Self {
         const MINUS_1: u64 = 0x29;
@@ -85,19 +85,19 @@ impl Abort {
         }
     }
 
-    /// What ESR_ELx says; its class is that of an abort from a lower level.
+    /// The value for ESR_ELx, with the class of an abort from a lower level.
     pub const fn esr(self) -> Esr {
         self.esr
     }
 
-    /// What FAR_ELx says, if anything.
+    /// The value for FAR_ELx, if there is one.
     pub const fn far(self) -> Option<u64> {
         self.far
     }
 }
 
 impl Injection {
-    /// What ESR_ELx says of it; a class that has one for the same level is that from a lower level.
+    /// The value for ESR_ELx; where a class exists for lower levels and for the same level, the one for lower levels.
     pub const fn esr(self) -> Esr {
         const ISV: u64 = 1 << 24;
         const STEPPED: u64 = 0x22;
@@ -109,7 +109,7 @@ impl Injection {
         }
     }
 
-    /// What FAR_ELx says of it, if anything.
+    /// The value for FAR_ELx, if there is one.
     pub const fn far(self) -> Option<u64> {
         match self {
             Self::External(abort) | Self::AddressSize(abort) => abort.far,
@@ -121,7 +121,7 @@ impl Injection {
 /// The state of EL1 right after it took an exception.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// Where EL1 goes on.
+    /// Where EL1 continues.
     pub pc: u64,
     /// Its PSTATE, as SPSR_EL2 holds it.
     pub pstate: u64,
@@ -147,12 +147,12 @@ mod pstate {
 const SCTLR_SPAN: u64 = 1 << 23;
 const SCTLR_DSSBS: u64 = 1 << 44;
 
-/// PSTATE of a CPU without AArch32 whose EL1 has tried to return to it at EL0 and is found there, with `found` as SPSR_EL2
-/// has it: the return was illegal, EL1 goes on where it leads with PSTATE.IL set, and the first instruction there raises
-/// an [Illegal State exception](Injection::IllegalState) (DDI 0487, D1.4.4). Hardware that has AArch32 at EL0 asks nobody
-/// whether it may: HCR_EL2.RW is about EL1.
+/// The PSTATE for a guest without AArch32 whose EL1 has returned to AArch32 at EL0 and was found there, with `found` in
+/// SPSR_EL2. Such a return is illegal: EL1 continues at its target with PSTATE.IL set, and the first instruction there
+/// raises an [Illegal State exception](Injection::IllegalState) (DDI 0487, D1.4.4). Hardware with AArch32 at EL0 cannot
+/// be told to refuse: HCR_EL2.RW is about EL1.
 ///
-/// Flags, masks, PAN and DIT are what the return took over; which stack pointer EL1 used is lost, and taken to be its own.
+/// Flags, masks, PAN and DIT are those of the return. Which stack pointer EL1 used is lost, and SP_EL1 is assumed.
 pub const fn back_from_aarch32(found: u64) -> u64 {
     const KEPT: u64 = pstate::NZCV | pstate::DIT | pstate::PAN | pstate::AIF;
     found & KEPT | pstate::D | pstate::IL | pstate::EL1H

@@ -41,7 +41,7 @@ impl Level {
         self as i8
     }
 
-    /// How many lookups follow this one on the longest walk: 4 at level −1, 0 at level 3.
+    /// The number of lookups that follow this one on the longest walk: 4 at level −1, 0 at level 3.
     #[inline]
     pub const fn below(self) -> u32 {
         (Self::L3.number() - self.number()).unsigned_abs() as u32
@@ -54,7 +54,7 @@ impl Level {
     }
 }
 
-/// What a leaf descriptor is called at a level: [`Format::leaf_at`](crate::desc::Format::leaf_at).
+/// The kind of a leaf descriptor: see [`Format::leaf_at`](crate::desc::Format::leaf_at).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LeafKind {
     /// Above level 3.

@@ -1,4 +1,4 @@
-//! HCR_EL2: what EL2 takes from its guest (DDI 0487, D24.2).
+//! HCR_EL2: what EL2 traps of its guest, and how its guest runs (DDI 0487, D24.2).
 //!
 //! ```
 //! use droste_arm64::hcr;

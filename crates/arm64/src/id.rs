@@ -1,4 +1,4 @@
-//! The identification registers that memory management looks at.
+//! The identification registers that memory management reads.
 
 use crate::granule::Granule;
 use crate::size::PaRange;
@@ -7,9 +7,9 @@ use crate::vttbr::VmidBits;
 
 /// Raw values of the identification registers that decide how stage 2 is programmed.
 ///
-/// Read once at boot, each value the one that holds on *every* CPU of the machine (the weakest where they differ).
-/// To leave a feature unused, clear its field. All zero describes the plainest machine: 32-bit physical addresses,
-/// the 4 KiB granule, 8-bit VMIDs and no optional feature.
+/// Read once at boot, each value the one that holds on *every* CPU of the machine (the weakest where they differ). To
+/// leave a feature unused, clear its field. All zeros describe the plainest machine: 32-bit physical addresses, the 4
+/// KiB granule, 8-bit VMIDs and no optional feature.
 ///
 /// ```
 /// use droste_arm64::{Granule, IdRegisters, PaRange, VmidBits};
@@ -76,14 +76,14 @@ impl IdRegisters {
         self
     }
 
-    /// With FEAT_HAFDBS: such updates of leaves by hardware.
+    /// With FEAT_HAFDBS: these updates of leaves by hardware.
     #[must_use]
     pub const fn with_hardware_updates(mut self, updates: HardwareUpdates) -> Self {
         self.mmfr1 = with_field(self.mmfr1, 0, updates as u64);
         self
     }
 
-    /// With FEAT_XNX: stage 2 tells EL1 and EL0 execution apart.
+    /// With FEAT_XNX: stage 2 has separate execute permissions for EL1 and EL0.
     #[must_use]
     pub const fn with_xnx(mut self) -> Self {
         self.mmfr1 = with_field(self.mmfr1, 28, 1);
@@ -118,7 +118,7 @@ impl IdRegisters {
         self
     }
 
-    /// With instruction fetches that see new data of themselves (CTR_EL0.IDC and DIC).
+    /// With instruction fetches that see new data without cache maintenance (CTR_EL0.IDC and DIC).
     #[must_use]
     pub const fn with_coherent_instructions(mut self) -> Self {
         self.ctr |= 3 << 28;
@@ -181,7 +181,7 @@ impl IdRegisters {
         field(self.mmfr1, 0) >= 2
     }
 
-    /// Whether stage 2 tells EL1 and EL0 execution apart (MMFR1.XNX).
+    /// Whether stage 2 has separate execute permissions for EL1 and EL0 (MMFR1.XNX).
     pub const fn has_xnx(&self) -> bool {
         field(self.mmfr1, 28) != 0
     }

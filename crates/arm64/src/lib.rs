@@ -6,7 +6,7 @@
 //!
 //! Raw bits and decoded meaning are two types, and only the codecs of this crate convert between them.
 //!
-//! What memory management does to a machine is behind the trait [`Machine`], of one verb an instruction.
+//! Memory management acts on a machine through the trait [`Machine`], which has one method per instruction.
 
 #![no_std]
 #![forbid(unsafe_code)]

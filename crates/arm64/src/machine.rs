@@ -1,6 +1,6 @@
-//! The seam between logic and machine: the architecture's verbs, and nothing but those.
+//! The interface between logic and machine: the architecture's operations, and nothing else.
 //!
-//! Rule: no verb hides a barrier. Where order matters it is a call of its own, so that a recorder or a model sees
+//! No method hides a barrier. Where order matters, the barrier is a call of its own, so that a recorder or a model sees
 //! what hardware would see.
 
 use crate::barrier::{Dsb, Ic};
@@ -31,7 +31,7 @@ pub trait Machine {
     /// Replaces a descriptor that holds `expected`.
     ///
     /// # Errors
-    /// What it holds instead; nothing is written.
+    /// The value that it holds instead; nothing is written then.
     fn compare_exchange(
         &self,
         descriptor: Pa,
@@ -70,7 +70,7 @@ pub trait Machine {
     fn set_vtcr(&self, value: Vtcr);
 }
 
-/// What the hardware translates by, or invalidates for: a table's shape, its root and a VMID.
+/// What the hardware translates with, or invalidates for: the shape of a table, its root and a VMID.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Regime {
     /// VTCR_EL2, a constant of the virtual machine.
@@ -79,8 +79,8 @@ pub struct Regime {
     pub vttbr: Vttbr,
 }
 
-/// Runs `body` with `regime` in VTCR_EL2 and VTTBR_EL2, then puts back what was there. What is there already is not
-/// written again.
+/// Runs `body` with `regime` in VTCR_EL2 and VTTBR_EL2, then restores them. A register that holds its value already is
+/// not written.
 ///
 /// TLB invalidations act on the VMID in VTTBR_EL2, so maintenance of a context that is not loaded happens in here. They
 /// read VTCR_EL2 too: with DS set there, the operand of an invalidation by range counts in 64 KiB, else in pages

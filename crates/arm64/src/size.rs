@@ -88,8 +88,8 @@ impl IpaBits {
     /// The widest, 52 bits.
     pub const MAX: Self = Self(52);
 
-    /// `bits` wide; `None` outside 32 to 52. Wider needs the 128-bit descriptors of FEAT_D128, which are left out, and
-    /// narrower serves no machine that has memory above a GICv3 and its devices.
+    /// `bits` wide; `None` outside 32 to 52. More bits need the 128-bit descriptors of FEAT_D128, which are left out;
+    /// fewer leave no room for memory above a GICv3 and devices.
     pub const fn new(bits: u32) -> Option<Self> {
         if bits >= 32 && bits <= 52 {
             Some(Self(bits as u8))

@@ -17,15 +17,14 @@ const CONCATENATION_BITS: u32 = 4;
 /// Why a stage-2 walk cannot start at a level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StartFault {
-    /// SL0 and SL2 cannot say it (DDI 0487, D24.2, VTCR_EL2).
+    /// SL0 and SL2 have no encoding for it (DDI 0487, D24.2, VTCR_EL2).
     NoEncoding,
-    /// CPUs whose physical addresses are narrower do not implement the start level (DDI 0487, J1.1,
-    /// AArch64.S2InvalidSL).
+    /// CPUs with fewer physical address bits do not implement the start level (DDI 0487, J1.1, AArch64.S2InvalidSL).
     PhysicalTooNarrow {
         /// Physical address bits that it takes.
         needed: u32,
     },
-    /// One entry of the level maps the input space and more.
+    /// One entry of the level maps the whole input space.
     InputTooNarrow {
         /// The fewest input address bits.
         least: u32,
@@ -57,8 +56,8 @@ impl fmt::Display for StartFault {
 
 impl Format {
     /// Checks that a stage-2 walk of an input of `input_bits` bits may start at `start` on a CPU with these physical
-    /// addresses. The limits of VTCR_EL2.T0SZ by itself are not looked at, and FEAT_TTST, which level 3 takes with
-    /// the 4 KiB granule, is taken for granted: such walks map 25 bits at most.
+    /// addresses. VTCR_EL2.T0SZ by itself is not checked. FEAT_TTST, which a start at level 3 needs with the 4 KiB
+    /// granule, is assumed: such walks map 25 bits at most.
     ///
     /// ```
     /// use droste_arm64::desc::Format;

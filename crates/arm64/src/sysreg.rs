@@ -1,4 +1,4 @@
-//! Names of system registers as their five encoding fields.
+//! System registers, named by the five fields of their encoding.
 
 use core::fmt;
 
@@ -24,7 +24,7 @@ impl SysReg {
         )
     }
 
-    /// Every encoding there is, in order.
+    /// All encodings, in order.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..=u16::MAX).map(Self)
     }

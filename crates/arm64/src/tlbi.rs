@@ -47,8 +47,8 @@ pub enum Tlbi {
 pub struct IpaOperand(pub u64);
 
 impl IpaOperand {
-    /// The page of `ipa`. `leaf` is the level of the entry that translated it, for CPUs with FEAT_TTL: with a wrong
-    /// one nothing need be invalidated. `None` gives no hint, and so does a level without leaves.
+    /// The page of `ipa`. `leaf` is the level of the entry that translated it, as a hint for CPUs with FEAT_TTL: with a
+    /// wrong hint nothing need be invalidated. `None`, or a level without leaves, gives no hint.
     pub const fn new(ipa: Ipa, format: Format, leaf: Option<Level>) -> Self {
         let ttl = match leaf {
             Some(level) if format.leaf_at(level).is_some() => {
@@ -83,11 +83,11 @@ const fn tg(granule: Granule) -> u64 {
 /// BaseADDR at \[36:0\].
 ///
 /// BaseADDR counts pages of the granule, or 64 KiB whatever the granule where VTCR_EL2.DS is 1. The hardware takes DS
-/// from VTCR_EL2 as it stands while the instruction executes, so that register then holds the value of the tables
-/// that are meant.
+/// from VTCR_EL2 as it stands while the instruction executes, so that register must then hold the value of the tables
+/// to invalidate for.
 ///
-/// TTL 0 stands for leaves of any level, as the instruction's description has it. D8.17.5.2 reads as if it meant level
-/// 0 with DS = 1 and the 4 KiB granule; no hint would then be possible, and software that gives none is in wide use.
+/// TTL 0 means leaves of any level, as the description of the instruction says. D8.17.5.2 can be read as level 0 with
+/// DS = 1 and the 4 KiB granule; then no operand could leave the level open, as widely used software does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct RangeOperand(pub u64);
@@ -101,10 +101,10 @@ const fn pages_per_unit(scale: u64) -> u64 {
     1 << (5 * scale + 1)
 }
 
-/// The instructions that invalidate a range: as few range forms as it takes, largest first, and one
-/// `TLBI IPAS2E1IS` for each page that no range form can name. That is an odd page at the end and, where BaseADDR
-/// counts 64 KiB, pages before the first multiple of that. Leaves too large for a range form, those of at least
-/// 64 GiB that the 52-bit formats have, take one `TLBI IPAS2E1IS` each.
+/// The instructions that invalidate a range: as few range forms as possible, largest first, and one `TLBI IPAS2E1IS`
+/// for each page that no range form can cover. That is an odd page at the end and, where BaseADDR counts 64 KiB, pages
+/// before the first multiple of that. Leaves too large for a range form, those of at least 64 GiB that the 52-bit
+/// formats have, take one `TLBI IPAS2E1IS` each.
 ///
 /// ```
 /// use droste_arm64::desc::Format;

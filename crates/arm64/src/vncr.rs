@@ -16,13 +16,13 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sysreg::SysReg;
 
-/// The size of the page in bytes. VNCR_EL2 aligns it to as much.
+/// The size of the page in bytes, and its alignment in VNCR_EL2.
 pub const PAGE_BYTES: usize = 4096;
 
-/// Registers that the page has room for.
+/// The number of registers that the page has room for.
 pub const SLOTS: usize = PAGE_BYTES / 8;
 
-/// HCR_EL2.NV1: by which names EL1's registers go.
+/// HCR_EL2.NV1: which names mean EL1's registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Nv1 {
     /// The guest's EL2 has E2H = 1: `_EL12` and `_EL02` mean EL1's registers.
@@ -56,7 +56,7 @@ impl Slot {
     }
 }
 
-/// A register that lives in the page.
+/// A register that is kept in the page.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     /// Arm's name with NV1 set.
@@ -293,7 +293,7 @@ impl Group {
     }
 }
 
-/// The table, every register of it.
+/// All registers of the table.
 pub fn rows() -> impl Iterator<Item = Row> {
     let numbered = GROUPS
         .iter()
@@ -301,7 +301,7 @@ pub fn rows() -> impl Iterator<Item = Row> {
     ROWS.iter().copied().chain(numbered)
 }
 
-/// Where in the page an access to `register` at EL1 goes; `None` for a register that is not in the page.
+/// The slot of the page that an access to `register` at EL1 uses; `None` for a register that is not in the page.
 ///
 /// A `const fn`, so that a register known beforehand costs nothing at run time; otherwise it walks the table.
 ///

@@ -8,14 +8,14 @@ use crate::vttbr::VmidBits;
 
 /// VTCR_EL2 as the CPU holds it (DDI 0487, D24.2).
 ///
-/// A guest hypervisor's value is read with the same getters: each is total, and tells reserved encodings apart where
-/// there are any. SL2 and DS count for the 4 and 16 KiB granules only, as FEAT_LPA2 has it; for a machine without that
-/// feature they are cleared before.
+/// The getters also read a guest hypervisor's value: each accepts any bits, and says so where an encoding is reserved.
+/// SL2 and DS count for the 4 and 16 KiB granules only, as in FEAT_LPA2; for a machine without that feature, clear them
+/// first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct Vtcr(pub u64);
 
-/// What the hardware writes into leaves by itself: VTCR_EL2.HA and HD (FEAT_HAFDBS).
+/// The updates of leaves that hardware makes: VTCR_EL2.HA and HD (FEAT_HAFDBS).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum HardwareUpdates {
     /// Nothing: an access with the access flag clear faults.

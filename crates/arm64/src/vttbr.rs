@@ -15,7 +15,7 @@ impl fmt::Display for Vmid {
     }
 }
 
-/// How wide VMIDs are: ID_AA64MMFR1_EL1.VMIDBits and VTCR_EL2.VS.
+/// The width of VMIDs: ID_AA64MMFR1_EL1.VMIDBits and VTCR_EL2.VS.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum VmidBits {
     /// 8 bits; VTTBR_EL2\[63:56\] are RES0.
@@ -25,7 +25,7 @@ pub enum VmidBits {
 }
 
 impl VmidBits {
-    /// How many VMIDs there are: 256 or 65536.
+    /// The number of VMIDs: 256 or 65536.
     pub const fn count(self) -> u32 {
         match self {
             Self::Eight => 1 << 8,
@@ -84,9 +84,9 @@ impl Baddr {
 
 /// VTTBR_EL2 (DDI 0487, D24.2): the stage-2 root and the VMID.
 ///
-/// Bit 0, CnP, is 0 in every value made here: entries are private to the CPU that made them. With it set
-/// (FEAT_TTCNP) a CPU may use what another one with CnP set holds of stage 2 under the same VMID. Entries of stage 1 are
-/// common by TTBRn_EL1.CnP.
+/// Bit 0, CnP, is 0 in every value made here: entries are private to the CPU that made them. With it set (FEAT_TTCNP) a
+/// CPU may use the stage-2 entries that another CPU with CnP set holds under the same VMID. Sharing of stage-1 entries
+/// depends on TTBRn_EL1.CnP.
 ///
 /// ```
 /// use droste_arm64::desc::OutputFormat;

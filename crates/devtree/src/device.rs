@@ -1,4 +1,4 @@
-//! Devices of a tree as a flat list, with addresses and interrupts resolved.
+//! The devices of a tree as a flat list, with addresses and interrupts resolved.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -18,12 +18,12 @@ const INTID_PPI: u32 = 16;
 /// The first interrupt that CPUs share.
 pub(crate) const INTID_SPI: u32 = 32;
 
-/// When an interrupt line means something.
+/// How an interrupt line signals.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Trigger {
-    /// On a rising edge.
+    /// By a rising edge.
     Edge,
-    /// While high.
+    /// By a high level.
     Level,
 }
 
@@ -32,7 +32,7 @@ pub enum Trigger {
 pub struct Interrupt {
     /// INTID: 16–31 private to a CPU, 32 and up shared.
     pub intid: u32,
-    /// How it is signalled.
+    /// How its line signals.
     pub trigger: Trigger,
 }
 
@@ -73,23 +73,23 @@ impl Interrupt {
     }
 }
 
-/// A node with its registers and interrupts as the CPU sees them.
+/// A device node, with registers and interrupts as the CPU sees them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Device {
-    /// Full path, as `/soc/serial@9000000`.
+    /// The full path, such as `/soc/serial@9000000`.
     pub path: String,
     /// `compatible`, the most specific first.
     pub compatible: Vec<String>,
     /// Register ranges, physical addresses.
     pub registers: Vec<Range<u64>>,
-    /// Interrupts that the GIC takes, in the node's order.
+    /// The interrupts that go to the GIC, in the node's order.
     pub interrupts: Vec<Interrupt>,
     /// Whether the device's memory accesses are coherent with the CPUs' caches.
     pub is_dma_coherent: bool,
 }
 
 impl Device {
-    /// The path's last part, as `serial@9000000`.
+    /// The last part of the path, such as `serial@9000000`.
     pub fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }

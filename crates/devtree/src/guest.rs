@@ -19,17 +19,17 @@ const CLOCK_PHANDLE: u32 = 2;
 /// The devices' reference clock as QEMU's and Arm's boards have it: 24 MHz. No real line depends on it.
 const CLOCK_HZ: u32 = 24_000_000;
 
-/// Interrupts of a guest's own devices. The binding names timers by their places in a list, and some programs want the
-/// first four on any machine, as QEMU's `virt` names them whatever its CPUs have.
+/// Interrupts of a guest's own devices. The binding identifies timers by their places in a list, and some programs
+/// expect the first four on any machine, as QEMU's `virt` lists them whatever its CPUs have.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestInterrupts {
-    /// Secure EL1's physical timer: a place in the list alone, since no guest has it.
+    /// Secure EL1's physical timer: only an entry of the list, since no guest has it.
     pub secure_timer: Interrupt,
     /// Physical timer.
     pub physical_timer: Interrupt,
     /// Virtual timer.
     pub virtual_timer: Interrupt,
-    /// EL2's physical timer: a place in the list alone where a guest has no EL2.
+    /// EL2's physical timer: only an entry of the list for a guest without EL2.
     pub hyp_physical_timer: Interrupt,
     /// UART.
     pub uart: Interrupt,
@@ -37,7 +37,7 @@ pub struct GuestInterrupts {
     pub rtc: Interrupt,
 }
 
-/// Interrupts that a guest has because it has EL2.
+/// Interrupts of a guest with EL2.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestEl2 {
     /// EL2's virtual timer, which comes with the Virtualization Host Extensions.
@@ -46,7 +46,7 @@ pub struct GuestEl2 {
     pub gic_maintenance: Interrupt,
 }
 
-/// What a guest hypervisor starts first, in its memory: modules by the binding of Xen's
+/// What a guest hypervisor starts first, in its memory: modules in the binding of Xen's
 /// `docs/misc/arm/device-tree/booting.txt`.
 #[derive(Clone, Debug)]
 pub struct GuestDom0<'a> {
@@ -58,12 +58,12 @@ pub struct GuestDom0<'a> {
     pub bootargs: &'a str,
 }
 
-/// What a guest is told of its machine. Addresses are the guest's own physical ones.
+/// The machine that a guest's device tree describes. Addresses are guest physical addresses.
 #[derive(Clone, Debug)]
 pub struct Guest<'a> {
     /// The VM's name, shown as its model.
     pub name: &'a str,
-    /// MPIDR affinities of its CPUs.
+    /// The MPIDR affinities of its CPUs.
     pub cpus: &'a [u64],
     /// RAM.
     pub memory: Range<u64>,
@@ -85,17 +85,17 @@ pub struct Guest<'a> {
     pub rtc: Option<Range<u64>>,
     /// Interrupts of the devices above.
     pub interrupts: GuestInterrupts,
-    /// What it has besides, where it has EL2.
+    /// What it has in addition, if it has EL2.
     pub el2: Option<GuestEl2>,
-    /// Devices of the platform that it drives itself, at their physical addresses.
+    /// Devices of the platform that it drives, at their physical addresses.
     pub devices: &'a [Device],
 }
 
 /// Randomness that a kernel takes from `/chosen`, with the bytes of each: for its random numbers, and for where it lies.
 const SEEDS: [(&str, usize); 2] = [("rng-seed", 32), ("kaslr-seed", 8)];
 
-/// Where in a flattened tree its seeds are, those that it has: in a guest's zeros, to be filled for each of its lives; in the
-/// machine's what is to be wiped once it is known.
+/// The ranges of a flattened tree that hold its seeds, if it has any. In a guest's tree they are zeros, to be filled
+/// for each of its lives; in the machine's tree they are to be wiped once they are read.
 pub fn seeds(tree: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let fdt = Fdt::new(tree).ok();
     let chosen = fdt.and_then(|fdt| fdt.find_node("/chosen"));
@@ -150,7 +150,7 @@ fn module(kind: &str, range: &Range<u64>) -> DeviceTreeNode {
 }
 
 impl Guest<'_> {
-    /// The flattened tree.
+    /// The flattened device tree.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut tree = DeviceTree::new();
         let root = &mut tree.root;

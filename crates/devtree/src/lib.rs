@@ -1,8 +1,8 @@
-//! Device trees, in and out.
+//! Device trees: reading the machine's, writing a guest's.
 //!
-//! [`Tree`] reads the tree that the boot loader hands to EL2 and [`Platform`] is what Droste needs of it, with addresses
-//! translated to the CPU's view. [`Guest`] writes the tree that a virtual machine boots from. Nothing here knows a
-//! particular board: what is not in the tree is an error that says so.
+//! [`Tree`] reads the tree that the boot loader hands to EL2, and [`Platform`] is what Droste needs of it, with
+//! addresses translated to the CPU's view. [`Guest`] writes the tree that a virtual machine boots from. Nothing here
+//! knows a particular board: if something is missing in the tree, an error says so.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! What the machine is, read from the boot loader's device tree.
+//! The machine, as the boot loader's device tree describes it.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -20,22 +20,22 @@ pub struct Gic {
     pub distributor: Range<u64>,
     /// Regions of redistributors.
     pub redistributors: Vec<Range<u64>>,
-    /// The private interrupt by which list registers ask for attention.
+    /// The private interrupt by which the virtual CPU interface asks for maintenance.
     pub maintenance: Interrupt,
 }
 
 /// Private interrupts of the generic timer (binding `arm,armv8-timer`).
 #[derive(Clone, Copy, Debug)]
 pub struct Timer {
-    /// Of the non-secure physical timer, EL1.
+    /// The non-secure physical timer of EL1.
     pub physical: Interrupt,
-    /// Of the virtual timer, EL1.
+    /// The virtual timer of EL1.
     pub virt: Interrupt,
-    /// Of the physical timer, EL2.
+    /// The physical timer of EL2.
     pub hypervisor: Interrupt,
 }
 
-/// What Droste uses of the machine.
+/// The parts of the machine that Droste uses.
 ///
 /// ```no_run
 /// # let bytes: &[u8] = &[];
@@ -59,29 +59,30 @@ pub struct Platform {
     pub timer: Timer,
     /// The PL011 that `/chosen/stdout-path` names, or the first one.
     pub uart: Device,
-    /// What the boot loader put into the initrd slot.
+    /// The boot image: what the boot loader passed as the initial RAM disk.
     pub boot_image: Option<Range<u64>>,
     /// The command line.
     pub bootargs: String,
-    /// Randomness that the boot loader gave.
+    /// The random seed from the boot loader.
     pub rng_seed: Vec<u8>,
-    /// Bytes of the tree itself.
+    /// The size of the tree in bytes.
     pub tree_bytes: u64,
     devices: Vec<Device>,
 }
 
-/// Why a device tree is not enough to run on.
+/// Why Droste cannot run on the machine of a device tree.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PlatformError {
-    /// The blob is no device tree.
+    /// The bytes are not a device tree.
     Malformed,
-    /// Something that Droste cannot do without is missing.
+    /// A part that Droste needs is missing; carries its name.
     Missing(&'static str),
-    /// PSCI wants calls by another instruction than SMC, so there is a hypervisor below.
+    /// PSCI is called by an instruction other than SMC, so there is a hypervisor below; carries the method.
     Conduit(String),
-    /// An interrupt is none of the kind that the device has: private to a CPU, or shared. Carries whose it is and which.
+    /// An interrupt is private to a CPU where the device needs a shared one, or the other way round; carries the device
+    /// and the INTID.
     Interrupt(&'static str, u32),
-    /// RAM ends beyond the 48 bits of address that Droste maps; carries its last address.
+    /// RAM ends beyond the 48 address bits that Droste maps; carries its last address.
     Address(u64),
 }
 
@@ -114,7 +115,7 @@ impl fmt::Display for PlatformError {
 impl core::error::Error for PlatformError {}
 
 impl PlatformError {
-    /// Whether the firmware can be called all the same, to switch the machine off.
+    /// Whether the firmware can still be called, to switch the machine off.
     pub fn has_firmware(&self) -> bool {
         match self {
             Self::Malformed | Self::Conduit(_) => false,
@@ -124,7 +125,7 @@ impl PlatformError {
     }
 }
 
-/// A device tree whose devices were read, once: to look is dear.
+/// A device tree whose devices were read once, since searching a flattened tree is slow.
 ///
 /// ```no_run
 /// # let bytes: &[u8] = &[];
@@ -144,25 +145,25 @@ impl<'a> Tree<'a> {
     ///
     /// # Errors
     ///
-    /// If it is none.
+    /// If the bytes are not a device tree.
     pub fn read(bytes: &'a [u8]) -> Result<Self, PlatformError> {
         let fdt = Fdt::new(bytes).map_err(|_| PlatformError::Malformed)?;
         let devices = device::all(fdt);
         Ok(Self { fdt, devices })
     }
 
-    /// The PL011 that it has, whatever else it lacks, an interrupt controller for it too: who finds the tree unusable
-    /// can say so there.
+    /// The PL011, even if the rest of the tree is unusable, its interrupt controller included: the error can be printed
+    /// there.
     pub fn console(&self) -> Option<Device> {
         let stdout = self.chosen("stdout-path");
         pl011(self.fdt, &self.devices, stdout, |_| true)
     }
 
-    /// What Droste uses of it.
+    /// The parts of the machine that Droste uses.
     ///
     /// # Errors
     ///
-    /// Says what is missing: RAM, CPUs, PSCI by SMC, a GICv3, the generic timer, a PL011; or what of them cannot be.
+    /// The part that is missing or unusable: RAM, CPUs, PSCI by SMC, a GICv3, the generic timer, a PL011.
     pub fn platform(self) -> Result<Platform, PlatformError> {
         check_psci(self.fdt)?;
         let node = self.fdt.find_node("/chosen");
@@ -190,7 +191,7 @@ impl<'a> Tree<'a> {
         Ok(platform)
     }
 
-    /// A word of the command line, as [`Platform::option`] finds it, of a tree that may lack all else.
+    /// An option of the command line, as [`Platform::option`] finds it, even if the rest of the tree is unusable.
     pub fn option(&self, name: &str) -> Option<&'a str> {
         option(self.chosen("bootargs")?, name)
     }
@@ -203,7 +204,7 @@ impl<'a> Tree<'a> {
 }
 
 impl Platform {
-    /// The first PL031, where it has one that EL2 can map.
+    /// The first PL031 that EL2 can map, if there is one.
     pub fn rtc(&self) -> Option<&Device> {
         let is_pl031 = |d: &&Device| {
             d.is_compatible("arm,pl031") && d.registers.first().is_some_and(is_usable)
@@ -216,7 +217,7 @@ impl Platform {
         self.devices.iter().find(|d| d.path == path)
     }
 
-    /// The value of `name=value` among the words of the command line; an empty one for the word alone.
+    /// The value of the option `name=value` on the command line; empty if the word stands alone.
     pub fn option(&self, name: &str) -> Option<&str> {
         option(&self.bootargs, name)
     }

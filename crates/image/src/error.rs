@@ -12,27 +12,27 @@ use crate::vm::{MEMBERS_MAX, VMS_MAX, VmError};
 /// A virtual machine is named by its place in the image, counted from 1, because its name may be what is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ImageError {
-    /// No cpio archive of the format `newc`: nothing, or another kind of file.
+    /// Not a cpio archive in the format `newc`: empty, or another kind of file.
     NotAnImage,
     /// The archive is longer than the `present` bytes.
     Truncated {
-        /// The least number of bytes that it has.
+        /// The bytes that it needs at least.
         total: u64,
         /// Bytes that are there.
         present: u64,
     },
-    /// What should be the header of a member is none.
+    /// The header of a member is malformed.
     Archive {
         /// Where it begins, in bytes from the start of the archive.
         at: u64,
     },
-    /// More members than a boot image needs.
+    /// More members than a boot image can have.
     MemberCount,
     /// An archive, but not one of ours: it lacks the device tree, or the property that says so.
     Foreign,
     /// The device tree is malformed.
     Tree(FdtParseError),
-    /// Our format in another version.
+    /// A boot image in a version of the format that is not read here; carries the version.
     Version(u32),
     /// The device tree has no node for virtual machines.
     NoVms,
@@ -57,21 +57,21 @@ pub enum ImageError {
         /// The property.
         property: &'static str,
     },
-    /// A kernel or RAM disk is named that the archive does not hold.
+    /// A property names a kernel or RAM disk that the archive does not hold.
     MissingBlob {
         /// Which virtual machine.
         vm: usize,
         /// The property that names it.
         property: &'static str,
     },
-    /// A kernel or RAM disk without a byte.
+    /// A kernel or RAM disk is empty.
     EmptyBlob {
         /// Which virtual machine.
         vm: usize,
         /// The property that names it.
         property: &'static str,
     },
-    /// A value that no virtual machine can have.
+    /// A value is outside its limits.
     Vm {
         /// Which virtual machine.
         vm: usize,

@@ -67,7 +67,7 @@ pub enum KernelError {
     EfiZboot,
     /// Another kind of file; carries what it is.
     Other(&'static str),
-    /// No magic number, and nothing else that is known.
+    /// Without the magic number, and of no other known format.
     NotAKernel,
     /// Built for big-endian data.
     BigEndian,
@@ -122,7 +122,7 @@ impl Header {
     /// Judges the start of a kernel file.
     ///
     /// # Errors
-    /// What the file is instead, or what about the kernel cannot work.
+    /// What the file is instead of a kernel, or why the kernel cannot boot.
     pub fn parse(bytes: &[u8]) -> Result<Self, KernelError> {
         if let Some(error) = recognise(bytes) {
             return Err(error);
@@ -165,8 +165,8 @@ impl Header {
 /// Where the parts go, each in bytes from the start of the virtual machine's memory, which must be 2 MiB aligned.
 ///
 /// The kernel comes first, because the boot protocol wants it near the start of memory; the device tree has two whole
-/// mebibytes of its own behind it, the other files follow. The RAM disk, which is the first of them, is then within the
-/// 32 GiB window of the kernel that the protocol asks for.
+/// mebibytes of its own behind it, and the other files follow. The RAM disk, which is the first of them, is then within
+/// the 32 GiB window of the kernel that the protocol asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Placement<const BLOBS: usize> {
     /// The kernel's first byte, which is its entry point.
@@ -175,12 +175,12 @@ pub struct Placement<const BLOBS: usize> {
     pub dtb: u64,
     /// The other files, each at a multiple of 4 KiB.
     pub blobs: [u64; BLOBS],
-    /// The first byte behind them all.
+    /// The first byte after all of them.
     pub end: u64,
 }
 
 impl<const BLOBS: usize> Placement<BLOBS> {
-    /// Places a kernel file of `kernel_len` bytes and others, of `blobs` bytes, in `memory` bytes.
+    /// Places a kernel file of `kernel_len` bytes and other files, of `blobs` bytes each, in `memory` bytes of memory.
     ///
     /// # Errors
     /// [`KernelError::Memory`] if they do not fit.

@@ -10,10 +10,9 @@
 //! - `NAME/kernel` and `NAME/initrd` of each virtual machine, `NAME/dom0-kernel` and `NAME/dom0-initrd` of what a guest
 //!   hypervisor starts; of equal blobs there is one, under its first name.
 //!
-//! Why cpio: a boot loader passes on unchanged only what it does not take for a format of its own. A *flattened image
-//! tree* was refused for that: U-Boot's `booti` looks at the first bytes of what it is given as the RAM disk, sees such a
-//! tree, and wants to take a RAM disk out of it. An archive of RAM-disk files is what that slot is made for. Why a device
-//! tree inside: EL2 parses device trees anyway.
+//! Why cpio: a boot loader passes on unchanged only what it does not recognize as a format of its own. That ruled out a
+//! *flattened image tree*: U-Boot's `booti` recognizes one in the RAM-disk slot and tries to extract a RAM disk from
+//! it. A cpio archive is what the slot is meant for. Why a device tree inside: EL2 parses device trees anyway.
 //!
 //! [`BootImage`] reads it without allocation; feature `write` adds the writer and the checksum verifier.
 //! [`kernel`] judges the header of an arm64 `Image`, on the host before a file is packed and at EL2 before it is run.
@@ -23,9 +22,9 @@
 //!
 #![cfg_attr(feature = "write", doc = "```")]
 #![cfg_attr(not(feature = "write"), doc = "```ignore")]
-//! use droste_image::{BootImage, Console, El2, OnReboot, VmSpec, write};
+//! use droste_image::{BootImage, Console, DevicePaths, El2, OnReboot, VmImage, write};
 //!
-//! let file = write(&[VmSpec {
+//! let file = write(&[VmImage {
 //!     name: "linux",
 //!     vcpus: 2,
 //!     memory: 512 << 20,
@@ -35,14 +34,14 @@
 //!     console: Console::Uart,
 //!     on_reboot: OnReboot::Stop,
 //!     el2: El2::None,
-//!     passthrough: &["/virtio_mmio@a000000"],
+//!     passthrough: DevicePaths("/virtio_mmio@a000000\0"),
 //!     dom0: None,
 //! }])?;
 //!
 //! let image = BootImage::parse(&file)?;
 //! let vm = image.vms().next().expect("an image holds at least one")?;
 //! assert_eq!((vm.name, vm.vcpus, vm.kernel), ("linux", 2, &b"an arm64 Image"[..]));
-//! assert!(vm.passthrough().eq(["/virtio_mmio@a000000"]));
+//! assert!(vm.passthrough.iter().eq(["/virtio_mmio@a000000"]));
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 
@@ -66,16 +65,16 @@ mod vm;
 mod write;
 
 pub use error::ImageError;
-pub use read::{BootImage, Passthrough, VmImage};
+pub use read::BootImage;
 #[cfg(feature = "write")]
 pub use verify::{VerifyError, verify};
 pub use vm::{
-    BOOTARGS_MAX, Console, Dom0, El2, MEMORY_MAX, MEMORY_MIN, MEMORY_STEP, NAME_MAX, OnReboot,
-    VCPUS_IN_ALL, VCPUS_MAX, VMS_MAX, VmError, check_bootargs, check_device_path, check_memory,
-    check_name, check_vcpus,
+    BOOTARGS_MAX, Console, DevicePaths, Dom0, El2, MEMORY_MAX, MEMORY_MIN, MEMORY_STEP, NAME_MAX,
+    OnReboot, VCPUS_IN_ALL, VCPUS_MAX, VMS_MAX, VmError, VmImage, check_bootargs,
+    check_device_path, check_memory, check_name, check_vcpus,
 };
 #[cfg(feature = "write")]
-pub use write::{VmSpec, WriteError, write};
+pub use write::{WriteError, write};
 
 /// [`write()`] puts blobs at multiples of this many bytes from the start of the image, so that they are copied from
 /// aligned addresses and could be mapped as they are. Readers do not rely on it: other tools that pack archives align

@@ -4,9 +4,8 @@
 //! with a terminating NUL, and its data; the data and the next header begin at multiples of 4 bytes. A member called
 //! `TRAILER!!!` ends the archive. Source: cpio(5), "New ASCII Format".
 //!
-//! Only the two lengths of a header are read: owners, modes and times say nothing to a hypervisor, and directories,
-//! which an archive that was packed anew may hold, are members without data. Where two members share a name, the first
-//! counts.
+//! Only the two lengths of a header are read: owners, modes and times mean nothing to a hypervisor, and directories,
+//! which a repacked archive may hold, are members without data. Where two members share a name, the first counts.
 
 #[cfg(feature = "write")]
 mod writer;

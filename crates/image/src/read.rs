@@ -4,75 +4,30 @@
 //! uses it, and nothing here panics or allocates. A blob is a slice of the input.
 
 use dtoolkit::fdt::{Fdt, FdtNode};
-use dtoolkit::{FdtStringListIterator, FromPropertyValue, Node, Property};
+use dtoolkit::{FromPropertyValue, Node, Property};
 
 use crate::error::ImageError;
 use crate::names;
 use crate::newc::Archive;
 use crate::vm::{
-    Console, Dom0, El2, OnReboot, VMS_MAX, VmError, check_bootargs, check_device_path,
-    check_memory, check_name, check_vcpus,
+    Console, DevicePaths, Dom0, El2, OnReboot, VMS_MAX, VmError, VmImage, check_bootargs,
+    check_device_path, check_memory, check_name, check_vcpus,
 };
 
-/// A boot image that is whole, whose device tree is sound and whose virtual machines have names of their own.
+/// A complete boot image, with a well-formed device tree and a different name for each virtual machine.
 #[derive(Clone, Copy, Debug)]
 pub struct BootImage<'a> {
     archive: Archive<'a>,
     vms: FdtNode<'a>,
 }
 
-/// One virtual machine of a boot image, every value within its limits.
-#[derive(Clone, Debug)]
-pub struct VmImage<'a> {
-    /// `[a-z0-9-]{1,31}`, unique in the image.
-    pub name: &'a str,
-    /// vCPUs, 1 to [`VCPUS_MAX`](crate::VCPUS_MAX).
-    pub vcpus: u32,
-    /// Memory in bytes, a multiple of 64 KiB.
-    pub memory: u64,
-    /// The kernel; [`kernel::Header::parse`](crate::kernel::Header::parse) judges it.
-    pub kernel: &'a [u8],
-    /// The initial RAM disk.
-    pub initrd: Option<&'a [u8]>,
-    /// The guest's command line.
-    pub bootargs: &'a str,
-    /// Whether it has a console.
-    pub console: Console,
-    /// What a reset does.
-    pub on_reboot: OnReboot,
-    /// Which EL2 the guest has.
-    pub el2: El2,
-    /// What the guest starts first, where it is a hypervisor that asks for that.
-    pub dom0: Option<Dom0<'a>>,
-    passthrough: Passthrough<'a>,
-}
-
-impl<'a> VmImage<'a> {
-    /// The device-tree paths of the platform's devices that this virtual machine gets for its own.
-    pub fn passthrough(&self) -> Passthrough<'a> {
-        self.passthrough.clone()
-    }
-}
-
-/// The device-tree paths of the devices that a virtual machine gets.
-#[derive(Clone, Debug)]
-pub struct Passthrough<'a>(FdtStringListIterator<'a>);
-
-impl<'a> Iterator for Passthrough<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        self.0.next()
-    }
-}
-
 impl<'a> BootImage<'a> {
-    /// Accepts a boot image of this format's version; `bytes` may be longer than the image.
+    /// Accepts a boot image in the current version of the format; `bytes` may be longer than the image.
     ///
     /// Each virtual machine's values are checked by [`Self::vms`].
     ///
     /// # Errors
-    /// What makes it no image at all, or one that cannot be listed.
+    /// Why the bytes are not a boot image, or why its virtual machines cannot be listed.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
         let archive = Archive::parse(bytes)?;
         let tree = archive
@@ -95,7 +50,7 @@ impl<'a> BootImage<'a> {
         Ok(image)
     }
 
-    /// The virtual machines, in the image's order.
+    /// The virtual machines, in the image's order, every value within its limits.
     pub fn vms(&self) -> impl Iterator<Item = Result<VmImage<'a>, ImageError>> + '_ {
         self.nodes()
             .zip(1..)
@@ -249,27 +204,18 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// A list of device paths; the iterator that it returns yields every byte of the property.
-    fn paths(&self, property: &'static str) -> Result<Passthrough<'a>, ImageError> {
+    /// A list of device paths.
+    fn paths(&self, property: &'static str) -> Result<DevicePaths<'a>, ImageError> {
         let list = self.optional::<&[u8]>(property)?.unwrap_or(&[]);
-        let paths = Passthrough(FdtStringListIterator::from_property_value(list).map_err(
-            |_| ImageError::Malformed {
-                vm: self.vm,
-                property,
-            },
-        )?);
-        let mut covered = 0_usize;
-        for path in paths.clone() {
-            self.judge(check_device_path(path))?;
-            covered += path.len() + 1;
-        }
-        if covered == list.len() {
-            Ok(paths)
-        } else {
-            Err(ImageError::Malformed {
-                vm: self.vm,
-                property,
-            })
-        }
+        let list = core::str::from_utf8(list).ok();
+        let list = list.filter(|list| list.is_empty() || list.ends_with('\0'));
+        let paths = DevicePaths(list.ok_or(ImageError::Malformed {
+            vm: self.vm,
+            property,
+        })?);
+        paths
+            .iter()
+            .try_for_each(|path| self.judge(check_device_path(path)))?;
+        Ok(paths)
     }
 }

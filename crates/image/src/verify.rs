@@ -15,7 +15,7 @@ use crate::names;
 pub enum VerifyError {
     /// It cannot be read.
     Image(ImageError),
-    /// No checksum that can be read is given for this member.
+    /// This member has no readable checksum.
     NoChecksum(String),
     /// The bytes of this member have changed.
     Checksum(String),
@@ -47,7 +47,7 @@ impl From<ImageError> for VerifyError {
 }
 
 /// Verifies that an image can be read, and that the device tree and every blob of a virtual machine have the bytes that
-/// were written. What an archive has besides, such as the times of its members, says nothing to a hypervisor.
+/// were written. The rest of the archive, such as its members' times, is ignored.
 ///
 /// # Errors
 /// The first thing that is wrong.

@@ -12,17 +12,17 @@ pub const VMS_MAX: usize = 16;
 /// directory; the device tree and its checksum; some room.
 pub(crate) const MEMBERS_MAX: usize = 6 * VMS_MAX;
 
-/// The longest name of a virtual machine, in bytes: a device-tree node's.
+/// The longest name of a virtual machine, in bytes: that of a device-tree node.
 pub const NAME_MAX: usize = 31;
 /// The most vCPUs of one virtual machine.
 pub const VCPUS_MAX: u32 = 64;
-/// The most vCPUs of all virtual machines together, each as often as [`El2::vcpu_weight`] says: what EL2 keeps of one
-/// takes up to 4 KiB of its heap, of 1 MiB in all.
+/// The most vCPUs of all virtual machines together, each counted [`El2::vcpu_weight`] times: EL2 keeps up to 4 KiB for
+/// one, in a heap of 1 MiB.
 pub const VCPUS_IN_ALL: u32 = 192;
 /// The least memory of a virtual machine, in bytes.
 pub const MEMORY_MIN: u64 = 16 << 20;
-/// Memory comes in multiples of this many bytes: the largest page that a guest can use. What is no multiple of 2 MiB
-/// has an end that is mapped by smaller pages than the rest.
+/// Memory comes in multiples of this many bytes: the largest page that a guest can use. Where the size is not a
+/// multiple of 2 MiB, the end is mapped by smaller pages than the rest.
 pub const MEMORY_STEP: u64 = 64 << 10;
 /// The most memory of a virtual machine, in bytes: what 40 bits of intermediate physical address leave above the
 /// devices, rounded down to a power of two.
@@ -40,7 +40,7 @@ pub enum Console {
     None,
 }
 
-/// What a guest's request to be reset does.
+/// What happens when a guest asks for a reset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum OnReboot {
     /// The virtual machine starts anew from its image.
@@ -50,7 +50,7 @@ pub enum OnReboot {
     Stop,
 }
 
-/// Which EL2 the guest has: it is a hypervisor's, so a guest with one can run virtual machines itself.
+/// Which kind of EL2 the guest has. A guest with an EL2 can be a hypervisor, with virtual machines of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum El2 {
     /// None: the guest starts at EL1.
@@ -63,15 +63,59 @@ pub enum El2 {
     Nvhe,
 }
 
-/// What a guest hypervisor starts first, as Xen its domain 0. It finds this in its device tree.
+/// What a guest hypervisor starts first, such as Xen's domain 0. The guest finds it in its device tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Dom0<'a> {
-    /// The kernel, in whatever form the hypervisor takes it.
+    /// The kernel, in any format that the hypervisor accepts.
     pub kernel: &'a [u8],
     /// The initial RAM disk.
     pub initrd: Option<&'a [u8]>,
     /// The kernel's command line.
     pub bootargs: &'a str,
+}
+
+/// One virtual machine as a boot image holds it: what the host tool packs, and what EL2 reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VmImage<'a> {
+    /// `[a-z0-9-]{1,31}`, unique in the image.
+    pub name: &'a str,
+    /// vCPUs, 1 to [`VCPUS_MAX`].
+    pub vcpus: u32,
+    /// Memory in bytes, a multiple of 64 KiB.
+    pub memory: u64,
+    /// The kernel, an arm64 `Image`; [`kernel::Header::parse`](crate::kernel::Header::parse) judges it.
+    pub kernel: &'a [u8],
+    /// The initial RAM disk.
+    pub initrd: Option<&'a [u8]>,
+    /// The guest's command line.
+    pub bootargs: &'a str,
+    /// Whether it has a console.
+    pub console: Console,
+    /// What a reset does.
+    pub on_reboot: OnReboot,
+    /// Which EL2 the guest has.
+    pub el2: El2,
+    /// What the guest starts first, where it is a hypervisor that asks for that.
+    pub dom0: Option<Dom0<'a>>,
+    /// The platform's devices that it gets for its own.
+    pub passthrough: DevicePaths<'a>,
+}
+
+/// Devices by their absolute device-tree paths, each ended by a NUL: a list of strings as a device tree has it
+/// (Devicetree Specification, 2.2.4).
+///
+/// ```
+/// use droste_image::DevicePaths;
+/// assert!(DevicePaths("/uart@9000000\0/rtc@9010000\0").iter().eq(["/uart@9000000", "/rtc@9010000"]));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DevicePaths<'a>(pub &'a str);
+
+impl<'a> DevicePaths<'a> {
+    /// The paths, in their order.
+    pub fn iter(self) -> impl Iterator<Item = &'a str> {
+        self.0.split_terminator('\0')
+    }
 }
 
 impl Console {
@@ -109,7 +153,7 @@ impl OnReboot {
 }
 
 impl El2 {
-    /// How often a vCPU counts among all ([`VCPUS_IN_ALL`]): one with an EL2 has twice as much to keep.
+    /// How many times a vCPU counts towards [`VCPUS_IN_ALL`]: one with an EL2 has about twice the state.
     pub fn vcpu_weight(self) -> u32 {
         if self == Self::None { 1 } else { 2 }
     }
@@ -131,12 +175,12 @@ impl El2 {
     }
 }
 
-/// A value that no virtual machine can have.
+/// A value outside the limits of a virtual machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VmError {
     /// The name is empty or longer than [`NAME_MAX`] bytes; carries its length.
     NameLength(usize),
-    /// The name holds a character that it must not; carries the first such.
+    /// The name holds a character that is not allowed; carries the first one.
     NameCharacter(char),
     /// No vCPU, or more than [`VCPUS_MAX`].
     Vcpus(u32),
@@ -146,7 +190,7 @@ pub enum VmError {
     MemoryStep(u64),
     /// A command line longer than [`BOOTARGS_MAX`] bytes; carries its length.
     BootargsLength(usize),
-    /// A command line with a control character; carries the first such.
+    /// A command line with a control character; carries the first one.
     BootargsCharacter(char),
     /// A device-tree path that is not absolute, or holds white space or a control character.
     DevicePath,
@@ -214,7 +258,7 @@ pub const fn check_vcpus(vcpus: u32) -> Result<(), VmError> {
 /// Accepts a multiple of [`MEMORY_STEP`] from [`MEMORY_MIN`] to [`MEMORY_MAX`] bytes.
 ///
 /// # Errors
-/// The size itself, as impossible or as crooked.
+/// The size itself: out of range, or not a multiple.
 pub const fn check_memory(bytes: u64) -> Result<(), VmError> {
     if bytes < MEMORY_MIN || bytes > MEMORY_MAX {
         Err(VmError::MemorySize(bytes))

@@ -15,60 +15,30 @@ use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use crate::names;
 use crate::newc::Writer;
 use crate::vm::{
-    Console, Dom0, El2, OnReboot, VMS_MAX, check_bootargs, check_device_path, check_memory,
-    check_name, check_vcpus,
+    VMS_MAX, VmImage, check_bootargs, check_device_path, check_memory, check_name, check_vcpus,
 };
 
 pub use error::WriteError;
 
-/// One virtual machine for a boot image. Values out of their limits are told by [`write()`].
-#[derive(Clone, Copy, Debug)]
-pub struct VmSpec<'a> {
-    /// `[a-z0-9-]{1,31}`, unique in the image.
-    pub name: &'a str,
-    /// vCPUs, 1 to [`VCPUS_MAX`](crate::VCPUS_MAX).
-    pub vcpus: u32,
-    /// Memory in bytes, a multiple of 64 KiB.
-    pub memory: u64,
-    /// The kernel, an arm64 `Image`.
-    pub kernel: &'a [u8],
-    /// The initial RAM disk.
-    pub initrd: Option<&'a [u8]>,
-    /// The guest's command line.
-    pub bootargs: &'a str,
-    /// Whether it has a console.
-    pub console: Console,
-    /// What a reset does.
-    pub on_reboot: OnReboot,
-    /// Which EL2 the guest has.
-    pub el2: El2,
-    /// Device-tree paths of the platform's devices that it gets for its own.
-    pub passthrough: &'a [&'a str],
-    /// What the guest starts first, where it is a hypervisor that asks for that.
-    pub dom0: Option<Dom0<'a>>,
-}
-
-impl<'a> VmSpec<'a> {
-    /// What it is made of, beside the properties that name it, as [`names::BLOBS`] has them.
-    fn blobs(&self) -> [(&'static str, Option<&'a [u8]>); 4] {
-        [
-            ("kernel", Some(self.kernel)),
-            ("initrd", self.initrd),
-            ("dom0-kernel", self.dom0.map(|dom0| dom0.kernel)),
-            ("dom0-initrd", self.dom0.and_then(|dom0| dom0.initrd)),
-        ]
-    }
+/// What a virtual machine is made of, beside the properties that name it, as [`names::BLOBS`] has them.
+fn blobs_of<'a>(vm: &VmImage<'a>) -> [(&'static str, Option<&'a [u8]>); 4] {
+    [
+        ("kernel", Some(vm.kernel)),
+        ("initrd", vm.initrd),
+        ("dom0-kernel", vm.dom0.map(|dom0| dom0.kernel)),
+        ("dom0-initrd", vm.dom0.and_then(|dom0| dom0.initrd)),
+    ]
 }
 
 /// The boot image of these virtual machines. Blobs with the same bytes are stored once.
 ///
 /// # Errors
-/// A value out of its limits, or a blob of 4 GiB and more.
-pub fn write(vms: &[VmSpec<'_>]) -> Result<Vec<u8>, WriteError> {
+/// A value outside its limits, or a blob of 4 GiB or more.
+pub fn write(vms: &[VmImage<'_>]) -> Result<Vec<u8>, WriteError> {
     check(vms)?;
     let mut blobs = Blobs::default();
     for vm in vms {
-        for (kind, bytes) in vm.blobs() {
+        for (kind, bytes) in blobs_of(vm) {
             if let Some(bytes) = bytes {
                 blobs.add(vm.name, kind, bytes);
             }
@@ -85,7 +55,7 @@ pub fn write(vms: &[VmSpec<'_>]) -> Result<Vec<u8>, WriteError> {
     Ok(archive.finish())
 }
 
-fn check(vms: &[VmSpec<'_>]) -> Result<(), WriteError> {
+fn check(vms: &[VmImage<'_>]) -> Result<(), WriteError> {
     if !(1..=VMS_MAX).contains(&vms.len()) {
         return Err(WriteError::VmCount(vms.len()));
     }
@@ -94,11 +64,7 @@ fn check(vms: &[VmSpec<'_>]) -> Result<(), WriteError> {
             .and_then(|()| check_vcpus(vm.vcpus))
             .and_then(|()| check_memory(vm.memory))
             .and_then(|()| check_bootargs(vm.bootargs))
-            .and_then(|()| {
-                vm.passthrough
-                    .iter()
-                    .try_for_each(|path| check_device_path(path))
-            });
+            .and_then(|()| vm.passthrough.iter().try_for_each(check_device_path));
         verdict.map_err(|error| WriteError::Vm {
             name: vm.name.into(),
             error,
@@ -115,7 +81,7 @@ fn check(vms: &[VmSpec<'_>]) -> Result<(), WriteError> {
         {
             return Err(WriteError::DuplicateName(vm.name.into()));
         }
-        if vm.blobs().iter().any(|(_, bytes)| *bytes == Some(&[])) {
+        if blobs_of(vm).iter().any(|(_, bytes)| *bytes == Some(&[])) {
             return Err(WriteError::EmptyBlob {
                 name: vm.name.into(),
             });
@@ -162,7 +128,7 @@ impl<'a> Blobs<'a> {
     }
 }
 
-fn tree(vms: &[VmSpec<'_>], blobs: &Blobs<'_>) -> DeviceTree {
+fn tree(vms: &[VmImage<'_>], blobs: &Blobs<'_>) -> DeviceTree {
     let mut nodes = node(names::NODE_VMS, vec![]);
     for vm in vms {
         nodes.add_child(vm_node(vm, blobs));
@@ -174,7 +140,7 @@ fn tree(vms: &[VmSpec<'_>], blobs: &Blobs<'_>) -> DeviceTree {
     tree
 }
 
-fn vm_node(vm: &VmSpec<'_>, blobs: &Blobs<'_>) -> DeviceTreeNode {
+fn vm_node(vm: &VmImage<'_>, blobs: &Blobs<'_>) -> DeviceTreeNode {
     let mut entry = node(
         vm.name,
         vec![
@@ -189,7 +155,7 @@ fn vm_node(vm: &VmSpec<'_>, blobs: &Blobs<'_>) -> DeviceTreeNode {
     if let Some(dom0) = vm.dom0 {
         entry.add_property(property(names::PROP_DOM0_BOOTARGS, dom0.bootargs));
     }
-    for ((path, crc32), (_, bytes)) in names::BLOBS.into_iter().zip(vm.blobs()) {
+    for ((path, crc32), (_, bytes)) in names::BLOBS.into_iter().zip(blobs_of(vm)) {
         for property in bytes
             .into_iter()
             .flat_map(|b| blobs.properties(path, crc32, b))
@@ -197,12 +163,9 @@ fn vm_node(vm: &VmSpec<'_>, blobs: &Blobs<'_>) -> DeviceTreeNode {
             entry.add_property(property);
         }
     }
-    if !vm.passthrough.is_empty() {
-        let list: Vec<u8> = vm
-            .passthrough
-            .iter()
-            .flat_map(|path| path.bytes().chain([0]))
-            .collect();
+    let paths = vm.passthrough.iter();
+    let list: Vec<u8> = paths.flat_map(|path| path.bytes().chain([0])).collect();
+    if !list.is_empty() {
         entry.add_property(property(names::PROP_PASSTHROUGH, list));
     }
     entry

@@ -8,12 +8,12 @@ use dtoolkit::{ToPropertyValue, fdt::Fdt};
 use proptest::prelude::*;
 
 use droste_image::{
-    BootImage, Console, Dom0, El2, ImageError, OnReboot, VerifyError, VmError, VmSpec,
-    check_bootargs, check_memory, check_name, check_vcpus, kernel, verify, write,
+    BootImage, Console, DevicePaths, Dom0, El2, ImageError, OnReboot, VerifyError, VmError,
+    VmImage, check_bootargs, check_memory, check_name, check_vcpus, kernel, verify, write,
 };
 
 static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let vm = VmSpec {
+    let vm = VmImage {
         name: "linux",
         vcpus: 2,
         memory: 512 << 20,
@@ -23,7 +23,7 @@ static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
         console: Console::Uart,
         on_reboot: OnReboot::Stop,
         el2: El2::Vhe,
-        passthrough: &["/virtio_mmio@a000000"],
+        passthrough: DevicePaths("/virtio_mmio@a000000\0"),
         dom0: Some(Dom0 {
             kernel: b"dom0's kernel",
             initrd: Some(b"dom0's initrd"),
@@ -32,7 +32,7 @@ static SOUND: LazyLock<Vec<u8>> = LazyLock::new(|| {
     };
     write(&[
         vm,
-        VmSpec {
+        VmImage {
             name: "other",
             ..vm
         },
@@ -54,7 +54,7 @@ fn exhaust(bytes: &[u8]) {
         assert_eq!(check_name(vm.name), Ok(()));
         assert_eq!(check_vcpus(vm.vcpus), Ok(()));
         assert_eq!(check_memory(vm.memory), Ok(()));
-        assert!(vm.passthrough().all(|path| path.starts_with('/')));
+        assert!(vm.passthrough.iter().all(|path| path.starts_with('/')));
         assert!(!vm.kernel.is_empty());
         if let Some(dom0) = vm.dom0 {
             assert!(!dom0.kernel.is_empty());

@@ -1,12 +1,12 @@
 //! What the writer writes, the reader reads; what it must not write, it refuses.
 
 use droste_image::{
-    BLOB_ALIGN, BootImage, Console, Dom0, El2, ImageError, OnReboot, VMS_MAX, VerifyError, VmError,
-    VmSpec, WriteError, verify, write,
+    BLOB_ALIGN, BootImage, Console, DevicePaths, Dom0, El2, ImageError, OnReboot, VMS_MAX,
+    VerifyError, VmError, VmImage, WriteError, verify, write,
 };
 
-fn linux() -> VmSpec<'static> {
-    VmSpec {
+fn linux() -> VmImage<'static> {
+    VmImage {
         name: "linux",
         vcpus: 2,
         memory: 512 << 20,
@@ -16,21 +16,21 @@ fn linux() -> VmSpec<'static> {
         console: Console::Uart,
         on_reboot: OnReboot::Restart,
         el2: El2::None,
-        passthrough: &["/virtio_mmio@a000000", "/virtio_mmio@a000200"],
+        passthrough: DevicePaths("/virtio_mmio@a000000\0/virtio_mmio@a000200\0"),
         dom0: None,
     }
 }
 
 #[test]
 fn every_value_of_a_virtual_machine_survives() {
-    let other = VmSpec {
+    let other = VmImage {
         name: "other",
         vcpus: 64,
         memory: 16 << 20,
         initrd: None,
         console: Console::None,
         on_reboot: OnReboot::Stop,
-        passthrough: &[],
+        passthrough: DevicePaths::default(),
         ..linux()
     };
     let file = write(&[linux(), other]).expect("written");
@@ -52,7 +52,8 @@ fn every_value_of_a_virtual_machine_survives() {
     assert_eq!(vms[0].on_reboot, OnReboot::Restart);
     assert!(
         vms[0]
-            .passthrough()
+            .passthrough
+            .iter()
             .eq(["/virtio_mmio@a000000", "/virtio_mmio@a000200"])
     );
     assert_eq!(
@@ -63,7 +64,7 @@ fn every_value_of_a_virtual_machine_survives() {
         (vms[1].initrd, vms[1].console, vms[1].on_reboot),
         (None, Console::None, OnReboot::Stop)
     );
-    assert_eq!(vms[1].passthrough().count(), 0);
+    assert_eq!(vms[1].passthrough.iter().count(), 0);
 }
 
 #[test]
@@ -80,7 +81,7 @@ fn what_a_guest_hypervisor_starts_survives_and_shares_blobs() {
             ..dom0
         },
     ] {
-        let xen = VmSpec {
+        let xen = VmImage {
             dom0: Some(dom0),
             ..linux()
         };
@@ -101,7 +102,7 @@ fn what_a_guest_hypervisor_starts_survives_and_shares_blobs() {
 #[test]
 fn every_kind_of_el2_survives() {
     for el2 in [El2::None, El2::Vhe, El2::Nvhe] {
-        let file = write(&[VmSpec { el2, ..linux() }]).expect("written");
+        let file = write(&[VmImage { el2, ..linux() }]).expect("written");
         let image = BootImage::parse(&file).expect("parsed");
         let vm = image.vms().next().expect("one").expect("sound");
         assert_eq!(vm.el2, el2);
@@ -110,7 +111,7 @@ fn every_kind_of_el2_survives() {
 
 #[test]
 fn blobs_are_page_aligned_and_shared() {
-    let other = VmSpec {
+    let other = VmImage {
         name: "other",
         ..linux()
     };
@@ -150,9 +151,9 @@ fn bytes_behind_the_image_do_not_disturb_it() {
 fn no_virtual_machine_and_too_many_are_refused() {
     assert_eq!(write(&[]), Err(WriteError::VmCount(0)));
     let names: Vec<String> = (0..=VMS_MAX).map(|n| format!("vm-{n}")).collect();
-    let vms: Vec<VmSpec<'_>> = names
+    let vms: Vec<VmImage<'_>> = names
         .iter()
-        .map(|name| VmSpec { name, ..linux() })
+        .map(|name| VmImage { name, ..linux() })
         .collect();
     assert_eq!(write(&vms), Err(WriteError::VmCount(VMS_MAX + 1)));
     let file = write(&vms[1..]).expect("the limit itself");
@@ -164,41 +165,41 @@ fn no_virtual_machine_and_too_many_are_refused() {
 
 #[test]
 fn a_value_out_of_its_limits_is_refused_with_the_name() {
-    let refused = |vm: VmSpec<'_>| write(&[vm]).expect_err("refused");
+    let refused = |vm: VmImage<'_>| write(&[vm]).expect_err("refused");
     let of_linux = |error| WriteError::Vm {
         name: "linux".into(),
         error,
     };
     assert_eq!(
-        refused(VmSpec {
+        refused(VmImage {
             vcpus: 0,
             ..linux()
         }),
         of_linux(VmError::Vcpus(0))
     );
     assert_eq!(
-        refused(VmSpec {
+        refused(VmImage {
             memory: 1,
             ..linux()
         }),
         of_linux(VmError::MemorySize(1))
     );
     assert_eq!(
-        refused(VmSpec {
+        refused(VmImage {
             bootargs: "\t",
             ..linux()
         }),
         of_linux(VmError::BootargsCharacter('\t'))
     );
     assert_eq!(
-        refused(VmSpec {
-            passthrough: &["uart"],
+        refused(VmImage {
+            passthrough: DevicePaths("uart\0"),
             ..linux()
         }),
         of_linux(VmError::DevicePath)
     );
     assert_eq!(
-        refused(VmSpec {
+        refused(VmImage {
             kernel: b"",
             ..linux()
         }),
@@ -254,10 +255,10 @@ fn one_changed_byte_of_what_a_machine_is_does_not_verify() {
 fn sixteen_machines_that_share_nothing_are_an_image() {
     let bytes: Vec<[u8; 1]> = (0..64).map(|n| [n]).collect();
     let names: Vec<String> = (0..16).map(|n| format!("vm{n}")).collect();
-    let vms: Vec<VmSpec<'_>> = names
+    let vms: Vec<VmImage<'_>> = names
         .iter()
         .zip(bytes.chunks(4))
-        .map(|(name, own)| VmSpec {
+        .map(|(name, own)| VmImage {
             name,
             kernel: &own[0],
             initrd: Some(&own[1]),
@@ -290,7 +291,7 @@ fn a_cut_off_image_is_told_by_where_it_ends() {
 
 #[test]
 fn the_members_are_the_tree_and_the_blobs_by_name() {
-    let other = VmSpec {
+    let other = VmImage {
         name: "other",
         initrd: Some(b"another"),
         ..linux()
@@ -318,7 +319,7 @@ fn the_members_are_the_tree_and_the_blobs_by_name() {
 
 #[test]
 fn a_kernel_that_is_its_own_initrd_is_stored_once() {
-    let file = write(&[VmSpec {
+    let file = write(&[VmImage {
         initrd: Some(b"kernel bytes"),
         ..linux()
     }]);

@@ -2,8 +2,8 @@
 
 use crate::sync::{AtomicBool, Ordering};
 
-/// Whether a vCPU is to look at its interrupts. Whoever changes them kicks it; its own physical CPU takes the kick
-/// when it loads it or is told, and then looks. One that is kicked does not wait.
+/// A request that a vCPU look at its interrupts. Whoever changes them gives the kick; the vCPU's own physical CPU takes
+/// it when it loads the vCPU or is told, and then looks. A kicked vCPU does not wait.
 ///
 /// ```
 /// use droste_life::Kick;
@@ -16,24 +16,24 @@ use crate::sync::{AtomicBool, Ordering};
 pub struct Kick(AtomicBool);
 
 impl Kick {
-    /// None.
+    /// No kick is given.
     pub const fn new() -> Self {
         Self(AtomicBool::new(false))
     }
 
-    /// Kicks it, whatever it does now. Returns whether its physical CPU must be told: once for several kicks.
+    /// Kicks the vCPU, whatever its state. Returns whether its physical CPU must be told: once for several kicks.
     #[inline]
     pub fn give(&self) -> bool {
         !self.0.swap(true, Ordering::AcqRel)
     }
 
-    /// Whether it was kicked since the last call. Then it looks, before it waits or runs on.
+    /// Takes the kick. Returns whether there was one; then the vCPU looks at its interrupts before it waits or runs on.
     #[inline]
     pub fn take(&self) -> bool {
         self.0.swap(false, Ordering::AcqRel)
     }
 
-    /// Whether a kick waits to be taken.
+    /// Whether a kick is given and not yet taken.
     #[inline]
     pub fn is_given(&self) -> bool {
         self.0.load(Ordering::Acquire)

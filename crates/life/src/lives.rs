@@ -7,10 +7,10 @@ use crate::sync::{AtomicU64, Ordering};
 use crate::word::Word;
 use crate::{Outcome, Phase};
 
-/// Most vCPUs of a virtual machine.
+/// The most vCPUs of a virtual machine.
 pub const MAX_VCPUS: usize = 64;
 
-/// What came of a vCPU that was asked to leave.
+/// The result of asking a vCPU to leave.
 #[must_use = "who is told of the last one begins the next life"]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Leaving {
@@ -22,8 +22,8 @@ pub enum Leaving {
     Last,
 }
 
-/// The lives of one virtual machine whose vCPUs have registers `S`. An index names a vCPU, and there is
-/// such a one: callers have it from the virtual machine itself.
+/// The lives of one virtual machine whose vCPUs have registers `S`. Methods name a vCPU by its index, below the number
+/// of vCPUs.
 ///
 /// ```
 /// use droste_life::{Leaving, Lives, Outcome, Phase};
@@ -43,7 +43,7 @@ pub struct Lives<S> {
 }
 
 impl<S> Lives<S> {
-    /// Of a virtual machine that is built, with this many vCPUs.
+    /// The lives of a virtual machine that was just built, with this many vCPUs.
     ///
     /// # Panics
     /// If there are none, or more than [`MAX_VCPUS`].
@@ -80,13 +80,13 @@ impl<S> Lives<S> {
         }
     }
 
-    /// What it does.
+    /// Its phase.
     #[inline]
     pub fn phase(&self) -> Phase {
         self.word().phase
     }
 
-    /// Which life it has, or had last; 0 before the first.
+    /// The number of its current or last life, counted from 1; 0 before the first.
     pub fn life(&self) -> u32 {
         self.word().life
     }
@@ -103,26 +103,26 @@ impl<S> Lives<S> {
         }
     }
 
-    /// Why it rests, for its home: `Running` before its first life. `None` unless it rests.
+    /// While it rests, how its last life ended, or `Running` before its first life; otherwise `None`.
     #[inline]
     pub fn resting(&self) -> Option<Outcome> {
         let word = self.word();
         (word.phase == Phase::Resting).then_some(word.outcome)
     }
 
-    /// What vCPU `n` wants.
+    /// The state of vCPU `n`.
     #[inline]
     pub fn stand(&self, n: usize) -> Stand {
         self.seats[n].stand()
     }
 
-    /// Built to resting: its home, which must be told, may begin its first life.
+    /// From built to resting: its home may begin its first life, and must be told. Returns whether it was built.
     pub fn open(&self) -> bool {
         self.step(Word::open).is_some()
     }
 
-    /// A life begins, with the first vCPU ready and the others off. The home alone calls this, when it has made the
-    /// virtual machine ready.
+    /// Begins a life, with the first vCPU ready and the others off. Only the home calls this, once it has made the
+    /// virtual machine ready. Returns whether the virtual machine rested.
     pub fn begin(&self, first: S) -> bool {
         if self.phase() != Phase::Resting {
             return false;
@@ -131,7 +131,8 @@ impl<S> Lives<S> {
         self.step(Word::begin).is_some() && self.on(0, first)
     }
 
-    /// No life follows; `outcome` says why, where it is not the last life's own. Its home calls this, or who has built it.
+    /// Ends it: no life follows. `outcome` says why, where that is not the outcome of its last life. Called by its
+    /// home, or by whoever has built it. Returns whether it was built or at rest.
     pub fn end(&self, outcome: Option<Outcome>) -> bool {
         let end = |word: Word| {
             let outcome = outcome.unwrap_or(word.outcome);
@@ -140,46 +141,47 @@ impl<S> Lives<S> {
         self.step(end).is_some()
     }
 
-    /// Stops it, for the first time in this life; then the physical CPUs of all its virtual ones must be told.
+    /// Stops it. Returns whether this is the first time in this life; then the physical CPUs of all its vCPUs must be
+    /// told.
     pub fn stop(&self, outcome: Outcome) -> bool {
         self.step(|word| word.stop(outcome)).is_some()
     }
 
-    /// Switches vCPU `n` on with `state`, unless it is not off or its virtual machine is stopping; then its
-    /// physical CPU must be told. Who runs in the same life calls this.
+    /// Switches vCPU `n` on with `state`, if it is off and its virtual machine is running. Returns whether it did; then
+    /// the vCPU's physical CPU must be told. Called by a vCPU of the same life.
     pub fn on(&self, n: usize, state: S) -> bool {
         self.seats[n].on(state, || self.step(Word::on).is_some())
     }
 
-    /// vCPU `n`, which ran, is off: its registers are in no hardware and given up. Returns whether it was the last
-    /// one that was on, so that its virtual machine has stopped. Its own physical CPU calls this.
+    /// Switches vCPU `n` off, which was running: its registers are out of the hardware and given up. Returns whether it
+    /// was the last one that was on, so that its virtual machine has stopped. Called by its own physical CPU.
     pub fn off(&self, n: usize) -> bool {
         self.seats[n].off();
         self.step(Word::off)
             .is_some_and(|word| word.outcome == Outcome::Idle && word.on == 0)
     }
 
-    /// The registers of vCPU `n` to be loaded, if it is ready. Its own physical CPU calls this.
+    /// Takes the registers of vCPU `n` to load them, if it is ready. Called by its own physical CPU.
     pub fn load(&self, n: usize) -> Option<S> {
         self.seats[n].load()
     }
 
-    /// vCPU `n` is in the hardware no longer, and parked with `state`. Its own physical CPU calls this.
+    /// Parks vCPU `n` with the registers `state`, which the hardware no longer has. Called by its own physical CPU.
     pub fn park(&self, n: usize, state: S) {
         self.seats[n].park(state);
     }
 
-    /// vCPU `n`, which is loaded, waits. Its own physical CPU calls this.
+    /// Makes vCPU `n` wait, which is loaded. Called by its own physical CPU.
     pub fn wait(&self, n: usize) {
         self.seats[n].wait();
     }
 
-    /// vCPU `n` waits no longer. Its own physical CPU calls this.
+    /// Ends the wait of vCPU `n`. Called by its own physical CPU.
     pub fn wake(&self, n: usize) {
         self.seats[n].wake();
     }
 
-    /// Whether vCPU `n` has to leave. When it has to, it has to until its own physical CPU, which asks, lets it.
+    /// Whether vCPU `n` has to leave. The answer stays yes until its own physical CPU, which asks, lets it leave.
     #[inline]
     pub fn must_leave(&self, n: usize) -> bool {
         // In this order: who has not left keeps its virtual machine from resting, so what it says of a stop is of this
@@ -187,8 +189,8 @@ impl<S> Lives<S> {
         self.stand(n) != Stand::Left && self.phase() == Phase::Stopping
     }
 
-    /// Lets vCPU `n` leave, if it has to and is not loaded; its registers go to `give_up` before it counts. Its own
-    /// physical CPU calls this.
+    /// Lets vCPU `n` leave, if it has to and is not loaded; its registers go to `give_up` before it counts as having
+    /// left. Called by its own physical CPU.
     pub fn leave(&self, n: usize, give_up: impl FnOnce(S)) -> Leaving {
         if self.stand(n).is_loaded() || !self.must_leave(n) {
             return Leaving::Stays;

@@ -6,20 +6,20 @@ use core::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Outcome {
-    /// It has not.
+    /// It has not ended.
     Running,
     /// The guest powered it off.
     Off,
-    /// The guest asked for a reset, which its description or the tool turned into a stop.
+    /// The guest asked for a reset, and its description or the tool makes that a stop.
     Reset,
-    /// All its vCPUs were switched off, so nothing could ever happen again.
+    /// All its vCPUs were switched off, so nothing could happen any more.
     Idle,
     /// The hypervisor could not go on with it.
     Failed,
 }
 
 impl Outcome {
-    /// The record's word.
+    /// The word for it in the record.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Running => "running",

@@ -10,7 +10,7 @@ use crate::{Kick, Leaving, Lives, Stand};
 pub struct Member<'a, S> {
     /// Its virtual machine's lives.
     pub lives: &'a Lives<S>,
-    /// Its index there.
+    /// Its index in that virtual machine.
     pub index: usize,
     /// Its kicks.
     pub kick: &'a Kick,
@@ -18,45 +18,45 @@ pub struct Member<'a, S> {
 
 /// A physical CPU, as [`schedule`] uses it. Members are named by their position, below [`members`](Self::members).
 pub trait Cpu {
-    /// Registers of a vCPU.
+    /// The registers of a vCPU.
     type State;
-    /// Why the loop ends; nothing, where it does not.
+    /// Why the loop ends; an empty type where it never does.
     type End;
 
-    /// How many vCPUs belong here.
+    /// The number of vCPUs that belong here.
     fn members(&self) -> usize;
     /// One of them.
     fn member(&self, position: usize) -> Member<'_, Self::State>;
-    /// Whose registers these are.
+    /// The position of the vCPU that these registers are of.
     fn position(&self, state: &Self::State) -> usize;
-    /// Who had the last time slice.
+    /// The position of the member that had the last time slice.
     fn last(&self) -> usize;
 
     /// Puts registers into the hardware.
     fn put_in(&mut self, state: &mut Self::State);
     /// Takes them out.
     fn take_out(&mut self, state: &mut Self::State);
-    /// Ends what registers hold: they are parked, and about to be lost.
+    /// Gives up what registers hold, such as references: they are parked, and about to be dropped.
     fn give_up(position: usize, state: Self::State);
     /// The last vCPU of a virtual machine has left: tells its home.
     fn tell_home(&mut self, position: usize);
 
-    /// Whether something waits for a vCPU that is loaded and idle.
+    /// Whether an interrupt is pending for a vCPU that is loaded and idle.
     fn has_pending(&mut self, state: &mut Self::State) -> bool;
-    /// Whether the time has come that a parked one waits for.
+    /// Whether the deadline of a parked vCPU has passed.
     fn is_due(&self, position: usize) -> bool;
 
     /// A time slice begins.
     fn begin_slice(&mut self, position: usize);
     /// Whether the time slice is over.
     fn is_slice_over(&self) -> bool;
-    /// The loaded one goes on with its time slice.
+    /// Called when the loaded vCPU goes on with its time slice: sets the timer for its end.
     fn arm(&mut self);
 
-    /// One step of making a virtual machine ready that rests and whose home this is, or of its end; then what interrupts.
-    /// Nothing is loaded.
+    /// Does one step of making ready, or of ending, a virtual machine that rests and whose home this is; then takes
+    /// pending interrupts. Nothing is loaded.
     fn work(&mut self, position: usize);
-    /// Waits for an interrupt, and takes what came.
+    /// Waits for an interrupt, and takes it.
     ///
     /// # Errors
     /// If the loop ends.
@@ -71,11 +71,11 @@ enum Next {
     Rest(usize),
 }
 
-/// Takes `current`, the loaded one, off `cpu` where another member should run, and waits where none can. Returns whom to
-/// run, loaded.
+/// Takes `current`, the loaded vCPU, off `cpu` if another member should run, and waits while none can. Returns the
+/// registers of the vCPU to run, which are loaded.
 ///
 /// # Errors
-/// Where [`Cpu::sleep`] ends it.
+/// If [`Cpu::sleep`] ends the loop.
 pub fn schedule<C: Cpu>(cpu: &mut C, mut current: Option<C::State>) -> Result<C::State, C::End> {
     loop {
         leave(cpu, &mut current);
@@ -105,7 +105,7 @@ pub fn schedule<C: Cpu>(cpu: &mut C, mut current: Option<C::State>) -> Result<C:
 }
 
 /// Switches the loaded vCPU off. Returns whether it was the last one on, so that its virtual machine has stopped and
-/// the physical CPUs of all its virtual ones must be told.
+/// the physical CPUs of all its vCPUs must be told.
 pub fn switch_off<C: Cpu>(cpu: &mut C, mut state: C::State) -> bool {
     let position = cpu.position(&state);
     cpu.take_out(&mut state);

@@ -1,22 +1,22 @@
-//! One vCPU: what it wants of its physical one, and its registers while it is not loaded.
+//! One vCPU: its state, and its registers while it is not loaded.
 
 use crate::sync::{AtomicU8, Mutex, Ordering};
 
-/// What a vCPU wants of its physical one, and where its registers are.
+/// The state of a vCPU: whether it wants to run, and where its registers are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Stand {
     /// It has left its virtual machine's life, or no life has begun.
     Left,
-    /// Nothing: it is powered off, and has no registers.
+    /// Powered off; it has no registers.
     Off,
-    /// To run; its registers are parked.
+    /// Wants to run; its registers are parked.
     Ready,
-    /// To run, and it is loaded.
+    /// Running: it is loaded.
     Running,
-    /// Nothing until something wakes it; it is loaded still, since nobody else wanted the CPU.
+    /// Waiting to be woken, but still loaded, since no other member wanted the CPU.
     Idle,
-    /// Nothing until something wakes it; its registers are parked.
+    /// Waiting to be woken; its registers are parked.
     Waiting,
 }
 

@@ -1,20 +1,20 @@
-//! What a virtual machine as a whole does: one word, so that every change of it is one step.
+//! The phase of a virtual machine with its counts, in one word, so that every change is one atomic step.
 
 use crate::Outcome;
 
-/// What a virtual machine as a whole does.
+/// The phase of a virtual machine as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Phase {
-    /// Nothing yet.
+    /// Built, and not opened yet.
     Built,
-    /// It lives.
+    /// Its vCPUs run.
     Running,
     /// It has been stopped; its vCPUs leave, each by its own physical CPU.
     Stopping,
-    /// All have left, and nothing of it is loaded anywhere: it is made ready for a life, or will end.
+    /// All vCPUs have left, and nothing of it is loaded anywhere: it is made ready for its next life, or ends.
     Resting,
-    /// Nothing ever again.
+    /// It has ended for good.
     Gone,
 }
 

@@ -1,4 +1,4 @@
-//! Guest accesses: what one comes to, and whether all that it could come to is acceptable.
+//! Guest accesses: their possible outcomes, and whether all of those are acceptable.
 
 use droste_arm64::{Ipa, Va};
 
@@ -6,7 +6,7 @@ use droste_arm64::{Ipa, Va};
 use crate::config::Stage1;
 use crate::cpu::{Occupied, Vcpu};
 use crate::descriptor::{ACCESSED, AccessKind, DBM, WRITE};
-use crate::model::{Model, Turn};
+use crate::model::{By, Model};
 use crate::outcome::{Access, Allowed, Effect, Outcome, Outcomes, Source};
 use crate::regime::Shape;
 use crate::trace::Verb;
@@ -14,23 +14,23 @@ use crate::violation::{Entry, Rule, Violation};
 use crate::walk::{End, EndKind};
 
 impl Model {
-    /// The guest on this CPU makes an access. Gives everything that hardware could make of it now, and does what
-    /// hardware does to descriptors then: by a walk of memory, sets the access flag and marks what is written.
+    /// The guest on this CPU makes an access. Returns everything that hardware could make of it now, and updates
+    /// descriptors as hardware does after a walk of memory: sets the access flag, and marks what is written.
     pub fn access(&mut self, cpu: usize, access: Access) -> Outcomes {
         let mut outcomes = Vec::new();
-        if self.begin(cpu, Turn::Guest, Verb::Access { cpu, access }) {
+        if self.begin(cpu, By::Guest, Verb::Access { cpu, access }) {
             self.collect(cpu, access, &mut outcomes);
             self.walk_for(cpu, access);
         }
         Outcomes(outcomes)
     }
 
-    /// The guest on this CPU makes an access as by [`access`](Self::access), and each outcome must be allowed. Returns
-    /// the first violation, be it of this access or of an earlier step.
+    /// Makes an access like [`access`](Self::access), of which each outcome must be allowed. Returns the first
+    /// violation, if there is one, by this access or by an earlier step.
     pub fn expect(&mut self, cpu: usize, access: Access, allowed: Allowed) -> Option<Violation> {
         if !self.begin(
             cpu,
-            Turn::Guest,
+            By::Guest,
             Verb::Expect {
                 cpu,
                 access,
@@ -56,10 +56,11 @@ impl Model {
         self.violation().copied()
     }
 
-    /// A walk of this CPU, which is inside, is made ahead of any access, or for one that never happens. Of what it
-    /// does only the access flag is seen, where hardware sets it, and with [`Stage1::Held`] what it leaves of stage 1.
+    /// This CPU, which is in a guest, makes a speculative walk: before an access, or for one that never happens. Its
+    /// only visible effects are the access flag, if hardware sets it, and with [`Stage1::Held`] the stage-1 entries
+    /// that it leaves.
     pub fn speculate(&mut self, cpu: usize, va: Va) {
-        if self.begin(cpu, Turn::Guest, Verb::Speculate { cpu, va }) {
+        if self.begin(cpu, By::Guest, Verb::Speculate { cpu, va }) {
             self.walk_for(cpu, Access::new(va, AccessKind::Read));
         }
     }

@@ -1,4 +1,4 @@
-//! The model behind the seam of `droste-arm64`: one CPU of it is a [`Machine`].
+//! The model behind the interface of `droste-arm64`: one CPU of the model is a [`Machine`].
 
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
@@ -17,10 +17,11 @@ use crate::violation::Violation;
 
 /// A model that several CPUs share.
 pub trait Share {
-    /// Does one verb.
+    /// Runs one operation on the model.
     fn with<R>(&self, verb: impl FnOnce(&mut Model) -> R) -> R;
 
-    /// Data caches are cleaned and invalidated. The model has none; whoever counts that does so here.
+    /// Cleans and invalidates data caches. The model has none; an implementation that counts such maintenance does it
+    /// here.
     fn clean_invalidate_data(&self, _from: Pa, _bytes: u64) {}
 }
 
@@ -36,7 +37,7 @@ impl Share for Mutex<Model> {
     }
 }
 
-/// One CPU of a model, at EL2: what code that is written for a [`Machine`] runs on.
+/// One CPU of a model, at EL2. Code that is written for a [`Machine`] runs on it.
 ///
 /// ```
 /// use std::cell::RefCell;

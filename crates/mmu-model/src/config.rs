@@ -1,4 +1,4 @@
-//! The machine that the model plays: its CPUs, its memory for tables and the optional features it has.
+//! The machine that is modelled: its CPUs, its memory for tables and its optional features.
 
 use core::ops::BitOr;
 
@@ -10,7 +10,7 @@ pub type Space = u32;
 /// A set of CPUs, one bit each.
 pub(crate) type CpuSet = u32;
 
-/// The most CPUs that a model has: the width of a set of them.
+/// The most CPUs of a model: the width of a set of CPUs.
 pub const MAX_CPUS: usize = 32;
 
 /// What may be changed in a valid entry without break-before-make (ID_AA64MMFR2_EL1.BBM; DDI 0487, D8 "Support
@@ -38,7 +38,7 @@ pub enum Bbm {
 pub struct Features(u32);
 
 impl Features {
-    /// None of them.
+    /// No feature.
     pub const NONE: Self = Self(0);
     /// FEAT_TTL: level hints in TLBI operands.
     pub const TTL: Self = Self(1);
@@ -48,7 +48,7 @@ impl Features {
     pub const TLBI_OS: Self = Self(1 << 2);
     /// FEAT_XS: the nXS qualifier and the FnXS bit.
     pub const XS: Self = Self(1 << 3);
-    /// FEAT_XNX: execution told apart for EL1 and EL0.
+    /// FEAT_XNX: separate execute permissions for EL1 and EL0.
     pub const XNX: Self = Self(1 << 4);
     /// FEAT_S2FWB, and guests run with HCR_EL2.FWB set.
     pub const FWB: Self = Self(1 << 5);
@@ -60,11 +60,11 @@ impl Features {
     pub const HARDWARE_AF: Self = Self(1 << 8);
     /// FEAT_HAFDBS: hardware marks what is written.
     pub const HARDWARE_DIRTY: Self = Self(1 << 9);
-    /// FEAT_TTCNP: entries may be common to CPUs.
+    /// FEAT_TTCNP: CPUs may share entries.
     pub const CNP: Self = Self(1 << 10);
     /// FEAT_TTST: small translation tables.
     pub const TTST: Self = Self(1 << 11);
-    /// All of them.
+    /// All features.
     pub const ALL: Self = Self((1 << 12) - 1);
 
     /// Whether all of `other` are in the set.
@@ -72,7 +72,7 @@ impl Features {
         self.0 & other.0 == other.0
     }
 
-    /// The set less those of `other`.
+    /// The set without the features in `other`.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
@@ -96,15 +96,15 @@ impl BitOr for Features {
     }
 }
 
-/// What the model takes the guests' stage 1 to be.
+/// What the model assumes of the guests' stage 1.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Stage1 {
-    /// Anything: two vCPUs may use one ASID for different tables. That entries of one are left when another
-    /// enters is a violation at the entry.
+    /// Nothing: two vCPUs may use one ASID for different tables. So it is a violation if entries of one are left when
+    /// another enters.
     #[default]
     Unknown,
-    /// What [`stage1_map`](crate::Model::stage1_map) says, no more. A violation is the first access that could use
-    /// an entry it must not.
+    /// Exactly what [`stage1_map`](crate::Model::stage1_map) says. The violation is the first access that could use an
+    /// entry that it must not.
     Known,
     /// The same; and what TLBs may still hold of entries that a guest has changed, whether or not it has invalidated
     /// them, is an outcome of an access: for who judges the invalidations that reach the guest's stage 1 from outside.
@@ -123,7 +123,7 @@ pub enum Speculation {
     AlsoAtEl2,
 }
 
-/// Whether the verbs are kept for replay.
+/// Whether operations are recorded for replay.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Recording {
     /// No.
@@ -133,10 +133,10 @@ pub enum Recording {
     On,
 }
 
-/// The machine that a model plays.
+/// The machine that a model stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// How many CPUs, 1 to [`MAX_CPUS`].
+    /// The number of CPUs, 1 to [`MAX_CPUS`].
     pub cpus: usize,
     /// Where the memory for tables begins, a multiple of 4 KiB.
     pub base: Pa,

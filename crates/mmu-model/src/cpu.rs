@@ -2,7 +2,7 @@
 
 use crate::config::{CpuSet, Space};
 
-/// A vCPU as it enters: what the TLBs of its stage 1 are tagged with.
+/// A vCPU that enters, as TLB entries of its stage 1 are tagged.
 ///
 /// ```
 /// use droste_mmu_model::Vcpu;

@@ -5,7 +5,7 @@ use droste_arm64::Va;
 use crate::config::{CpuSet, Features, Space, Speculation, Stage1};
 use crate::cpu::{Occupied, Vcpu};
 use crate::ghost::Ghost;
-use crate::model::{Model, Turn};
+use crate::model::{By, Model};
 use crate::regime::{RegisterFault, Shape, vmid};
 use crate::stage1::Stage1Entry;
 use crate::tag::{Residence, Residue};
@@ -25,10 +25,10 @@ pub(crate) struct LoadedContext {
 const INSIDE: u64 = u64::MAX;
 
 impl Model {
-    /// Returns from an exception into a guest, with what VTTBR_EL2 and VTCR_EL2 hold. It synchronizes the context.
-    /// From here to [`exit`](Self::exit) walks of this CPU may cache anything that memory holds.
+    /// Enters a guest by an exception return, with VTTBR_EL2 and VTCR_EL2 as they are. It is a context synchronization
+    /// event. From here to [`exit`](Self::exit) walks of this CPU may cache anything that memory holds.
     pub fn enter(&mut self, cpu: usize, vcpu: Vcpu) {
-        if !self.begin(cpu, Turn::El2, Verb::Enter { cpu, vcpu }) {
+        if !self.begin(cpu, By::El2, Verb::Enter { cpu, vcpu }) {
             return;
         }
         self.cpus[cpu].is_unsettled = false;
@@ -47,7 +47,7 @@ impl Model {
 
     /// Takes an exception from the guest to EL2.
     pub fn exit(&mut self, cpu: usize) {
-        if !self.begin(cpu, Turn::Guest, Verb::Exit { cpu }) {
+        if !self.begin(cpu, By::Guest, Verb::Exit { cpu }) {
             return;
         }
         if let (Some(vcpu), Some(occupied)) = (self.cpus[cpu].guest.take(), self.cpus[cpu].occupied)
@@ -65,13 +65,13 @@ impl Model {
         }
     }
 
-    /// Makes a page of a stage-1 map lead elsewhere: the guest writes its own table and waits until walks see it.
+    /// Changes where a page of a stage-1 map leads: the guest writes its own table, and waits until walks see it.
     pub fn stage1_map(&mut self, space: Space, va: Va, entry: Stage1Entry) {
         self.count(Verb::Stage1Map { space, va, entry });
         self.set_stage1(space, va, Some(entry));
     }
 
-    /// Makes a page of a stage-1 map lead nowhere.
+    /// Removes a page from a stage-1 map.
     pub fn stage1_unmap(&mut self, space: Space, va: Va) {
         self.count(Verb::Stage1Unmap { space, va });
         self.set_stage1(space, va, None);

@@ -1,19 +1,20 @@
 //! A hostile, executable model of the 64-bit Arm MMU and its TLBs, which judges stage-2 code on any host.
 //!
-//! Code that manages stage-2 tables is wrong in ways that tests on hardware rarely show: a missing invalidation does
-//! harm only if some TLB still holds the entry when it matters. So this model does not imitate a TLB. **It holds the
-//! set of everything that the TLBs are permitted to hold**, and each access is checked against all of it: whatever
-//! any CPU could have cached since the last completed invalidation is a candidate beside the walk of memory, and a
-//! check passes only if *every* candidate is acceptable. A mistake is found at the first access that could go wrong,
-//! or at the write that makes two translations meet, in every run and not by luck.
+//! Bugs in code that manages stage-2 tables rarely show in tests on hardware: a missing invalidation does harm only if
+//! some TLB still holds the entry when it matters. So this model does not imitate a TLB. **It holds the set of
+//! everything that the TLBs are permitted to hold**, and each access is checked against all of it: whatever any CPU
+//! could have cached since the last completed invalidation is a candidate beside the walk of memory, and a check passes
+//! only if *every* candidate is acceptable. So a mistake is found in every run, not by luck: at the first access that
+//! could go wrong, or at the write that lets two conflicting translations meet.
 //!
 //! # How to use it
-//! A *driver* makes the verbs of the architecture on a [`Model`]: writes of descriptors, DSB, ISB, TLBI with raw
-//! operands, VTTBR_EL2; it enters and leaves guests, makes their accesses and says what its own truth allows
-//! ([`Model::expect`]). Code that is written for the trait [`Machine`](droste_arm64::Machine), as `droste-stage2`, needs
-//! no driver for the verbs: it runs on a [`Cpu`] of the model. [`Model::violation`] tells the first [`Rule`] that was
-//! broken, by which step, for which entry, and which earlier step set it up. With [`Recording::On`] the run is a
-//! [`Trace`], text that can be [replayed](replay) and [cut down](shrink) to what is needed.
+//! A *driver* performs the operations of the architecture on a [`Model`]: it writes descriptors, executes DSB, ISB and
+//! TLBI with raw operands, and writes VTTBR_EL2; it enters and leaves guests, makes their accesses, and says which
+//! outcomes it allows ([`Model::expect`]). Code that is written for the trait [`Machine`](droste_arm64::Machine), as
+//! `droste-stage2`, needs no driver for the verbs: it runs on a [`Cpu`] of the model. [`Model::violation`] returns the
+//! first [`Rule`] that was broken, with the step that broke it, the entry, and the earlier step that set it up. With
+//! [`Recording::On`] the run is a [`Trace`], text that can be [replayed](replay) and [cut down](shrink) to what is
+//! needed.
 //!
 //! ```
 //! use droste_arm64::barrier::Dsb;
@@ -50,30 +51,30 @@
 //! assert_eq!(violation.step, model.steps());
 //! ```
 //!
-//! Code that cannot be driven is judged by what is seen of it: a [`Watch`] takes the same verbs from a recorder, goes on
-//! after a violation, and needs no truth of anybody's.
+//! Code that cannot be driven is judged by its recorded operations: a [`Watch`] takes them from a recorder, continues
+//! after a violation, and needs nobody to say what is allowed.
 //!
-//! Six mistakes of this kind are programs of their own, `examples/forgotten_*.rs`: each prints what the model says, and
-//! with what was forgotten in its place the model says nothing.
+//! Six such mistakes are examples, `examples/forgotten_*.rs`: each prints what the model reports. With the forgotten
+//! step in place, the model reports nothing.
 //!
 //! # How it works
-//! What memory holds now is a candidate anyway and costs nothing to keep. When a descriptor that some walk can read
+//! What memory holds now is always a candidate, and costs nothing to keep. When a descriptor that some walk can read
 //! changes, its old value becomes a *ghost* under each VMID whose tree holds it, on each CPU that was in the guest
-//! since the value was written. A table descriptor's ghost is a cached walk: it goes on in that table *as it is
-//! now*; all translations below it become ghosts with it. A ghost has a stage-2 part and a combined part, and ends
-//! when the architecture makes it (DDI 0487, D8 "TLB maintenance"):
+//! since the value was written. A table descriptor's ghost is a cached walk: it goes on in that table *as it is now*;
+//! all translations below it become ghosts with it. A ghost has a stage-2 part and a combined part, and ends when the
+//! architecture makes it (DDI 0487, D8 "TLB maintenance"):
 //! - the change is visible: the writer has executed a DSB; until then walks see old or new, each location for itself;
 //! - then a TLBI takes it: this VMID, this address, this level, this scope. Those by IPA take stage-2 parts, walks
 //!   included unless of the last level only; VMALLE1 takes combined parts, if the stage-2 part and every cached walk
 //!   to it were gone already (from those it could be made again); VMALLS12E1 and ALLE1 take both;
 //! - then the CPU that issued it executes a DSB that waits for it.
 //!
-//! Everything else is kept just as lazily: which CPUs may hold anything of a VMID and a root, which vCPUs left
-//! stage-1 entries where, which writes are not visible yet.
+//! Everything else is kept as lazily: which CPUs may hold anything of a VMID and a root, which vCPUs left stage-1
+//! entries where, which writes are not visible yet.
 //!
 //! # What is exact, and what is more hostile than hardware
-//! Correct code is never reported, because everything that the model assumes a TLB to hold is something that it is
-//! permitted to hold. It is *over*-approximated, on sequences that no sound code relies on, in these places:
+//! Correct code is never reported, because whatever the model assumes in a TLB, a TLB is permitted to hold. In these
+//! places, on sequences that no sound code relies on, it assumes more than hardware would hold:
 //! - an invalidation by address that is issued *before* a change does not keep the old value from being held, even if
 //!   no CPU was in the guest in between; one of the whole VMID does;
 //! - where the architecture says of a TLBI operand that hardware need not act on it (a hint of another level or
@@ -83,8 +84,7 @@
 //! - a Contiguous entry may be held page by page and as the whole run at once;
 //! - nXS invalidations leave everything whose accesses may have the XS attribute.
 //!
-//! Events happen in the order of the calls, and what one CPU did before another is taken to be ordered by the
-//! locks between them.
+//! Events happen in the order of the calls; locks of the driver are assumed to order what one CPU does before another.
 //!
 //! # What is left out
 //! - Stage-1 tables in guest memory: a guest's stage 1 is a map ([`Model::stage1_map`]), or with [`Stage1::Unknown`]

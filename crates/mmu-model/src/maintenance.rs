@@ -5,7 +5,7 @@ use droste_arm64::barrier::Dsb;
 use crate::config::CpuSet;
 use crate::cpu::{Extent, Wide};
 use crate::ghost::Kind;
-use crate::model::{Model, Turn};
+use crate::model::{By, Model};
 use crate::operand::Target;
 use crate::regime::vmid;
 use crate::stage1::{GuestScope, Issue};
@@ -18,7 +18,7 @@ impl Model {
     /// Executes a TLB invalidation at EL2. It is complete with this CPU's next DSB: [`Dsb::Ish`] on all CPUs,
     /// [`Dsb::Nsh`] on this one.
     pub fn tlbi(&mut self, cpu: usize, tlbi: Tlbi) {
-        if !self.begin(cpu, Turn::El2, Verb::Tlbi { cpu, tlbi }) {
+        if !self.begin(cpu, By::El2, Verb::Tlbi { cpu, tlbi }) {
             return;
         }
         if let Some(fault) = tlbi.fault(&self.config) {
@@ -43,9 +43,9 @@ impl Model {
         );
     }
 
-    /// The guest on this CPU executes a TLB invalidation. With HCR_EL2.FB a local one is broadcast.
+    /// The guest on this CPU executes a TLB invalidation. With HCR_EL2.FB set, a local one is broadcast.
     pub fn guest_tlbi(&mut self, cpu: usize, tlbi: Tlbi) {
-        if !self.begin(cpu, Turn::Guest, Verb::GuestTlbi { cpu, tlbi }) {
+        if !self.begin(cpu, By::Guest, Verb::GuestTlbi { cpu, tlbi }) {
             return;
         }
         let fault = if tlbi.form.is_guests() {
@@ -84,7 +84,7 @@ impl Model {
 
     /// The guest on this CPU executes a DSB. With HCR_EL2.BSU other than 0 it reaches the Inner Shareable domain.
     pub fn guest_dsb(&mut self, cpu: usize, domain: Dsb) {
-        if !self.begin(cpu, Turn::Guest, Verb::GuestDsb { cpu, domain }) {
+        if !self.begin(cpu, By::Guest, Verb::GuestDsb { cpu, domain }) {
             return;
         }
         let domain = match domain {

@@ -14,9 +14,9 @@ use crate::trace::{Trace, Verb};
 use crate::tree::Tree;
 use crate::violation::{Entry, Misuse, Rule, Violation};
 
-/// Where a verb belongs.
+/// Whose step it is: EL2 makes it, or the guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Turn {
+pub(crate) enum By {
     El2,
     Guest,
 }
@@ -24,7 +24,7 @@ pub(crate) enum Turn {
 /// No tag has been made for a VMID.
 const NO_TAG: u32 = u32::MAX;
 
-/// A machine whose TLBs hold everything that they are permitted to. See the [crate](crate) for the idea.
+/// A machine whose TLBs hold everything that they are permitted to hold. See the [crate](crate) for the idea.
 #[derive(Clone, Debug)]
 pub struct Model {
     pub(crate) config: Config,
@@ -59,7 +59,7 @@ pub(crate) struct Change {
 }
 
 impl Model {
-    /// A machine with zeroes in memory, nothing in any TLB, and all CPUs at EL2.
+    /// A machine with zeros in memory, empty TLBs, and all CPUs at EL2.
     ///
     /// # Panics
     /// Unless there are 1 to [`MAX_CPUS`] CPUs, the base is a multiple of 4 KiB, and the memory fits the host's.
@@ -90,35 +90,35 @@ impl Model {
         }
     }
 
-    /// What the machine is.
+    /// The machine's configuration.
     pub const fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The first rule that was broken. Later steps go on harmlessly and report nothing.
+    /// The first rule that was broken. Later steps do nothing and report nothing.
     pub fn violation(&self) -> Option<&Violation> {
         self.violation.as_deref()
     }
 
-    /// How many verbs there were. The verb after `n` of them is step `n` + 1.
+    /// The number of operations so far. The operation after `n` of them is step `n` + 1.
     pub const fn steps(&self) -> u64 {
         self.step
     }
 
-    /// The verbs so far, with [`Recording::On`].
+    /// The operations so far, with [`Recording::On`].
     pub const fn trace(&self) -> &Trace {
         &self.trace
     }
 
     /// A verb begins. False where it cannot be: the CPU does not exist, or is elsewhere.
     #[inline]
-    pub(crate) fn begin(&mut self, cpu: usize, turn: Turn, verb: Verb) -> bool {
+    pub(crate) fn begin(&mut self, cpu: usize, by: By, verb: Verb) -> bool {
         self.count(verb);
         let misuse = match self.cpus.get(cpu) {
             None => Misuse::NoSuchCpu,
-            Some(state) => match (turn, state.guest) {
-                (Turn::El2, Some(_)) => Misuse::InGuest,
-                (Turn::Guest, None) => Misuse::AtEl2,
+            Some(state) => match (by, state.guest) {
+                (By::El2, Some(_)) => Misuse::InGuest,
+                (By::Guest, None) => Misuse::AtEl2,
                 _ => return true,
             },
         };
@@ -158,9 +158,9 @@ impl Model {
         }
     }
 
-    /// Reads a descriptor. 0 where there is none.
+    /// Reads a descriptor; 0 outside the memory for tables.
     pub fn read(&mut self, cpu: usize, at: Pa) -> u64 {
-        if !self.begin(cpu, Turn::El2, Verb::Read { cpu, at }) {
+        if !self.begin(cpu, By::El2, Verb::Read { cpu, at }) {
             return 0;
         }
         self.word(cpu, at).map_or(0, |word| self.memory.get(word))
@@ -168,7 +168,7 @@ impl Model {
 
     /// Writes a descriptor. Walks need not see it before this CPU's next DSB.
     pub fn write(&mut self, cpu: usize, at: Pa, value: u64) {
-        if !self.begin(cpu, Turn::El2, Verb::Write { cpu, at, value }) {
+        if !self.begin(cpu, By::El2, Verb::Write { cpu, at, value }) {
             return;
         }
         if let Some(word) = self.word(cpu, at) {
@@ -179,7 +179,7 @@ impl Model {
     /// Replaces a descriptor that holds `expected`.
     ///
     /// # Errors
-    /// What it holds instead; nothing is written.
+    /// The value that it holds instead; nothing is written then.
     pub fn compare_exchange(
         &mut self,
         cpu: usize,
@@ -189,7 +189,7 @@ impl Model {
     ) -> Result<(), u64> {
         if !self.begin(
             cpu,
-            Turn::El2,
+            By::El2,
             Verb::CompareExchange {
                 cpu,
                 at,
@@ -212,7 +212,7 @@ impl Model {
 
     /// Writes zero over `bytes` from `from` on, both multiples of 8.
     pub fn zero(&mut self, cpu: usize, from: Pa, bytes: u64) {
-        if !self.begin(cpu, Turn::El2, Verb::Zero { cpu, from, bytes }) {
+        if !self.begin(cpu, By::El2, Verb::Zero { cpu, from, bytes }) {
             return;
         }
         let Some(first) = self.memory.table(from.0, bytes) else {
@@ -279,14 +279,14 @@ impl Model {
 
     /// Executes a DSB.
     pub fn dsb(&mut self, cpu: usize, domain: Dsb) {
-        if self.begin(cpu, Turn::El2, Verb::Dsb { cpu, domain }) {
+        if self.begin(cpu, By::El2, Verb::Dsb { cpu, domain }) {
             self.barrier(cpu, domain);
         }
     }
 
-    /// Executes an ISB: VTTBR_EL2 and VTCR_EL2 as written count for TLB invalidations from here on.
+    /// Executes an ISB: from here on, TLB invalidations use VTTBR_EL2 and VTCR_EL2 as written.
     pub fn isb(&mut self, cpu: usize) {
-        if self.begin(cpu, Turn::El2, Verb::Isb { cpu }) {
+        if self.begin(cpu, By::El2, Verb::Isb { cpu }) {
             self.cpus[cpu].is_unsettled = false;
         }
     }
@@ -303,7 +303,7 @@ impl Model {
 
     /// Writes VTTBR_EL2.
     pub fn set_vttbr(&mut self, cpu: usize, value: u64) {
-        if self.begin(cpu, Turn::El2, Verb::SetVttbr { cpu, value }) {
+        if self.begin(cpu, By::El2, Verb::SetVttbr { cpu, value }) {
             let vtcr = self.cpus[cpu].vtcr;
             self.load(cpu, vtcr, value);
         }
@@ -311,16 +311,16 @@ impl Model {
 
     /// Writes VTCR_EL2.
     pub fn set_vtcr(&mut self, cpu: usize, value: u64) {
-        if self.begin(cpu, Turn::El2, Verb::SetVtcr { cpu, value }) {
+        if self.begin(cpu, By::El2, Verb::SetVtcr { cpu, value }) {
             let vttbr = self.cpus[cpu].vttbr;
             let vtcr = effective(value, self.config.features);
             self.load(cpu, vtcr, vttbr);
         }
     }
 
-    /// Writes HCR_EL2. FB, BSU, E2H and TGE count; stage 2 is on in every guest.
+    /// Writes HCR_EL2. FB, BSU, E2H and TGE have an effect; stage 2 is on in every guest.
     pub fn set_hcr(&mut self, cpu: usize, value: u64) {
-        if self.begin(cpu, Turn::El2, Verb::SetHcr { cpu, value }) {
+        if self.begin(cpu, By::El2, Verb::SetHcr { cpu, value }) {
             self.cpus[cpu].hcr = value;
         }
     }

@@ -1,4 +1,4 @@
-//! Accesses, what they may come to, and what a driver allows of that.
+//! Accesses, their possible outcomes, and the outcomes that a driver allows.
 
 use droste_arm64::{Pa, Va};
 
@@ -26,7 +26,7 @@ impl Access {
 /// Why an access faults.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FaultKind {
-    /// Stage 1 has no translation: the guest's own affair.
+    /// Stage 1 has no translation, which concerns the guest alone.
     Stage1,
     /// An invalid descriptor, or an address outside the space.
     Translation,
@@ -34,13 +34,13 @@ pub enum FaultKind {
     AccessFlag,
     /// The entry does not permit it.
     Permission,
-    /// The output, or the address of a table, is wider than VTCR_EL2.PS.
+    /// The output, or the address of a table, has more bits than VTCR_EL2.PS.
     AddressSize,
     /// A table is outside the memory for tables.
     External,
 }
 
-/// What an access comes to.
+/// The effect of an access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
     /// It reaches memory.
@@ -57,23 +57,23 @@ pub enum Effect {
         /// At this level.
         level: i8,
     },
-    /// A TLB conflict abort, between entries of two sizes (FEAT_BBM level 2).
+    /// A TLB conflict abort: entries of two sizes (FEAT_BBM level 2).
     Conflict,
 }
 
-/// Where an outcome comes from.
+/// The source of an outcome.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// A walk of memory as it is.
+    /// A walk of memory as it is now.
     Memory,
     /// Another entry of the same Contiguous run in memory.
     Neighbour(Entry),
-    /// A walk that does not see a write yet, made at this step.
+    /// A walk that does not yet see the write of this step.
     Unseen {
         /// The write.
         step: u64,
     },
-    /// What a TLB may still hold.
+    /// An entry that a TLB may still hold.
     Ghost {
         /// The entry.
         entry: Entry,
@@ -100,7 +100,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Whether it is what another stage 1 than the guest's own of now led to.
+    /// Whether it comes from a stage 1 other than the guest's current one.
     pub const fn is_of_another_stage1(self) -> bool {
         matches!(
             self,
@@ -109,7 +109,7 @@ impl Source {
     }
 }
 
-/// One thing that hardware could make of an access.
+/// One possible outcome of an access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
     /// What.
@@ -118,23 +118,23 @@ pub struct Outcome {
     pub source: Source,
 }
 
-/// Everything that hardware could make of an access.
+/// All possible outcomes of an access.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcomes(pub(crate) Vec<Outcome>);
 
 impl Outcomes {
-    /// One after another; what memory says is the first.
+    /// The outcomes; that of a walk of memory comes first.
     pub fn iter(&self) -> impl Iterator<Item = &Outcome> {
         self.0.iter()
     }
 
-    /// Whether one of them is this effect.
+    /// Whether one of them has this effect.
     pub fn has(&self, effect: Effect) -> bool {
         self.0.iter().any(|outcome| outcome.effect == effect)
     }
 }
 
-/// What the driver's own truth permits of an access.
+/// The outcomes of an access that the driver allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Allowed {
     /// It reaches exactly this.
@@ -145,6 +145,6 @@ pub enum Allowed {
     Fault,
     /// It faults, or reaches exactly this.
     Either(Pa),
-    /// It faults, or reaches one of two: a change is under way.
+    /// It faults, or reaches either of these: a change is under way.
     OneOf(Pa, Pa),
 }

@@ -45,7 +45,7 @@ pub enum RegisterFault {
     Granule,
     /// SL0 and SL2 encode no start level for the granule.
     StartLevel,
-    /// T0SZ gives an input size that the CPU does not have.
+    /// T0SZ gives an input size that the CPU does not support.
     InputSize,
     /// The input size does not fit the start level: none of it would be resolved there, or more than 16 tables.
     StartLevelForSize,

@@ -1,11 +1,11 @@
-//! Runs traces again, and cuts them down.
+//! Replays traces, and shrinks them.
 
 use crate::config::{Config, Recording};
 use crate::model::Model;
 use crate::trace::{Trace, Verb};
 use crate::violation::{Rule, Violation};
 
-/// Runs a trace on a machine of its own.
+/// Replays a trace on a new machine.
 ///
 /// # Errors
 /// The first rule that it breaks.
@@ -27,8 +27,8 @@ fn replay_verbs(config: Config, verbs: &[Verb]) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Cuts a trace that breaks `rule` down to verbs of which each is needed to break it. A trace that does not break
-/// it comes back as it is.
+/// Shrinks a trace that breaks `rule` to operations of which each is needed to break it. A trace that does not break it
+/// is returned as it is.
 ///
 /// Parts of half the length and then less are left out as long as the same rule is broken first (delta debugging);
 /// calls of the model's own misuse never count.

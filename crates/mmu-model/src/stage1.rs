@@ -17,11 +17,11 @@ use crate::operand::Target;
 pub enum Tagging {
     /// nG clear: matches every ASID.
     Global,
-    /// nG set: matches the ASID it was made with.
+    /// nG set: matches the ASID under which it was made.
     PerAsid,
 }
 
-/// Where a stage-1 page of 4 KiB leads.
+/// The translation of a stage-1 page of 4 KiB.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stage1Entry {
     /// Output, a multiple of 4 KiB.

@@ -7,11 +7,11 @@ use crate::config::{Config, Features};
 /// Which CPUs an invalidation reaches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope {
-    /// The one that executes it.
+    /// The CPU that executes it.
     Local,
-    /// All of the Inner Shareable domain: all of the model.
+    /// The Inner Shareable domain: all CPUs of the model.
     Inner,
-    /// All of the Outer Shareable domain: all of the model too (FEAT_TLBIOS).
+    /// The Outer Shareable domain: all CPUs of the model as well (FEAT_TLBIOS).
     Outer,
 }
 
@@ -147,7 +147,7 @@ pub struct Tlbi {
 }
 
 impl Tlbi {
-    /// Without the nXS qualifier.
+    /// An invalidation without the nXS qualifier.
     pub const fn new(form: Form, scope: Scope, operand: u64) -> Self {
         Self {
             form,
@@ -188,7 +188,7 @@ pub enum OperandFault {
     NotImplemented,
     /// EL1 cannot execute it.
     UndefinedAtEl1,
-    /// Bits are set that are RES0.
+    /// RES0 bits are set.
     Reserved,
     /// TG of a range is 0.
     NoGranule,

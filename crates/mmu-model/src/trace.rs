@@ -1,4 +1,4 @@
-//! Traces: a run as a program, in text, to be replayed and cut down.
+//! Traces: a run as text, which can be replayed and shrunk.
 
 use core::fmt;
 
@@ -104,7 +104,7 @@ pub(crate) enum Verb {
     },
 }
 
-/// A machine and what was done to it. As text it has one line for the machine and one for each verb.
+/// A machine and the operations on it. As text it has one line for the machine and one for each operation.
 ///
 /// ```
 /// use droste_mmu_model::{Trace, replay};
@@ -120,7 +120,7 @@ pub struct Trace {
     verbs: Vec<Verb>,
 }
 
-/// A line that is no verb.
+/// A line that is not an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ParseError {
     /// Its number, from 1.
@@ -167,7 +167,7 @@ impl Trace {
         &self.config
     }
 
-    /// How many verbs it has.
+    /// The number of operations.
     pub fn len(&self) -> usize {
         self.verbs.len()
     }

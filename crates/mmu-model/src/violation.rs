@@ -1,4 +1,4 @@
-//! What can be wrong, and how it is told.
+//! Violations: what can be wrong, and its description.
 
 use core::fmt;
 
@@ -13,15 +13,15 @@ use crate::tlbi::OperandFault;
 pub enum Missing {
     /// The old entry was never made invalid.
     Break,
-    /// It was, but no DSB made that visible before the TLBI.
+    /// The old entry was made invalid, but no DSB made that visible before the TLBI.
     BarrierBeforeTlbi,
-    /// No TLBI takes the old stage-2 entry.
+    /// No TLBI invalidates the old stage-2 entry.
     Tlbi,
     /// No DSB completed that TLBI.
     BarrierAfterTlbi,
-    /// Nothing takes entries that combine both stages, after those of stage 2 were gone.
+    /// No TLBI invalidates entries that combine both stages after those of stage 2 were gone.
     CombinedTlbi,
-    /// No DSB completed the TLBI that takes combined entries.
+    /// No DSB completed the TLBI of combined entries.
     BarrierAfterCombinedTlbi,
 }
 
@@ -40,7 +40,7 @@ impl fmt::Display for Missing {
     }
 }
 
-/// What the driver did that no CPU can do.
+/// A step of the driver that no CPU can make.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Misuse {
     /// A verb of EL2 on a CPU that is in a guest: [`exit`](crate::Model::exit) first.
@@ -69,7 +69,7 @@ impl fmt::Display for Misuse {
 pub enum Rule {
     /// An access could use a translation that memory no longer holds and that the driver no longer allows.
     StaleTranslation(Missing),
-    /// A valid entry took the place of another where that needs break-before-make.
+    /// A valid entry replaced another without the break-before-make that this needs.
     BreakBeforeMake(Missing),
     /// A table's page was released, or linked elsewhere, while a walk can reach it.
     PageReachable,
@@ -77,7 +77,7 @@ pub enum Rule {
     PageReleased,
     /// A table was linked before a DSB made its contents visible: walks may see what the page held before.
     ContentsNotVisible,
-    /// One VMID means two roots, or one root of two shapes, in one TLB or on two CPUs at once.
+    /// One VMID has two roots, or one root of two shapes, in one TLB or on two CPUs at once.
     VmidReused,
     /// One VMID is used with two values of VTCR_EL2.
     VtcrDiffers,
@@ -93,13 +93,13 @@ pub enum Rule {
     DirtyMarkLost,
     /// A mapping may not be seen by a walk that must see it: a DSB is missing.
     NotVisible,
-    /// A valid descriptor that the architecture has no meaning for.
+    /// A valid descriptor without a meaning in the architecture.
     Descriptor(Malformed),
-    /// An invalidation that is not what its author meant.
+    /// An invalidation with a wrong operand.
     Operand(OperandFault),
-    /// VTCR_EL2 or VTTBR_EL2 that the architecture has no meaning for.
+    /// A value of VTCR_EL2 or VTTBR_EL2 without a meaning in the architecture.
     Register(RegisterFault),
-    /// The driver of the model did what cannot be.
+    /// The driver of the model made an impossible step.
     Misuse(Misuse),
 }
 
@@ -142,7 +142,7 @@ pub struct Entry {
     pub descriptor: Pa,
     /// First address that it translates.
     pub ipa: Ipa,
-    /// How many bytes it translates.
+    /// The bytes that it translates.
     pub bytes: u64,
     /// Its level, −1 to 3.
     pub level: i8,

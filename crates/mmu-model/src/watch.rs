@@ -1,8 +1,8 @@
-//! Judges code that runs elsewhere, by what is seen of it.
+//! Judges code that runs elsewhere, by its recorded operations.
 //!
-//! A [`Model`] has a driver that knows what it does and stops at the first violation. A watched hypervisor tells nothing:
-//! its tables existed before, their pages become others' without a word, and nobody says what an access may come to. So
-//! a watch goes on after a violation, tells each kind once with a count, and takes two things for the driver's truth:
+//! A [`Model`] has a driver that knows what it does and stops at the first violation. A watched hypervisor has no
+//! driver: its tables existed before, their pages change owners unannounced, and nobody says what an access may do. So
+//! a watch continues after a violation, reports each kind once with a count, and judges by two rules:
 //! - *A translation must not outlive its descriptor.* Who changes a descriptor may be slow to invalidate, but not beyond
 //!   its return to a guest or to a host's user ([`done`](Watch::done)). What CPUs in guests may use then, and memory does
 //!   not give, is stale.
@@ -18,7 +18,7 @@ use droste_arm64::barrier::Dsb;
 use crate::config::{Config, Recording};
 use crate::cpu::Vcpu;
 use crate::model::Model;
-use crate::tlbi::Tlbi;
+use crate::tlbi::{Form, Tlbi};
 use crate::violation::{Misuse, Rule, Violation};
 
 /// Writes of which it is remembered where they were made.
@@ -27,9 +27,9 @@ const REMEMBERED: usize = 1 << 20;
 /// A kind of violation that was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Finding {
-    /// Unique; the first of its kind that was noted.
+    /// The unique number of the first violation of its kind.
     pub number: u64,
-    /// That one.
+    /// That first violation.
     pub violation: Violation,
     /// Where in the watched code it was broken.
     pub site: u64,
@@ -103,22 +103,22 @@ impl Watch {
         }
     }
 
-    /// What the machine is.
+    /// The machine's configuration.
     pub const fn config(&self) -> &Config {
         self.model.config()
     }
 
-    /// How many verbs there were; violations name them by their numbers.
+    /// The number of operations so far; violations name operations by number.
     pub const fn steps(&self) -> u64 {
         self.model.steps()
     }
 
-    /// What was found so far.
+    /// The findings so far.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.told.iter()
     }
 
-    /// How many violations wait for somebody to enter the tree that they are in.
+    /// The number of violations that are held until a CPU enters their tree.
     pub fn held(&self) -> u64 {
         self.held.values().flatten().map(|held| held.count).sum()
     }
@@ -134,7 +134,7 @@ impl Watch {
         self.site = site;
     }
 
-    /// What memory holds becomes known by what a CPU does, or was changed by no CPU.
+    /// Notes a value of memory that a CPU's access reveals, or that no CPU wrote.
     pub fn learn(&mut self, cpu: usize, at: Pa, value: u64) {
         if self.is_cpu(cpu) {
             self.model.learn(cpu, at, value);
@@ -142,7 +142,7 @@ impl Watch {
         }
     }
 
-    /// Writes a descriptor, or what was one once. What is outside the memory for tables is passed over.
+    /// Writes a descriptor, or memory that was one. Writes outside the memory for tables are ignored.
     pub fn write(&mut self, cpu: usize, at: Pa, value: u64) {
         if !self.comes_to_el2(cpu) || self.model.memory.word(at.0).is_none() {
             return;
@@ -190,9 +190,10 @@ impl Watch {
         }
     }
 
-    /// Executes a TLB invalidation.
+    /// Executes a TLB invalidation. One of stage 1 by address or ASID is passed over: it takes nothing that a watch knows
+    /// of, and its operand may be a guest's own.
     pub fn tlbi(&mut self, cpu: usize, tlbi: Tlbi) {
-        if self.comes_to_el2(cpu) {
+        if self.comes_to_el2(cpu) && !(tlbi.form.is_guests() && tlbi.form != Form::Vmalle1) {
             self.model.tlbi(cpu, tlbi);
             self.after();
         }

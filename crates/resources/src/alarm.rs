@@ -1,14 +1,14 @@
-//! The timer of a physical CPU: the time slice of the vCPU that runs, and what else it is set for.
+//! The timer of a physical CPU: the time slice of the running vCPU, and the other deadlines that it is set for.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// A deadline that is none.
 const NEVER: u64 = u64::MAX;
-/// How long a vCPU runs while others want its CPU, milliseconds. So long may one spin for a lock whose holder
-/// waits for its slice, where WFE does not trap: QEMU's never does.
+/// The length of a time slice, in milliseconds: how long a vCPU runs while others want its CPU. Where WFE does not
+/// trap, as in QEMU, a vCPU may spin that long for a lock whose holder waits for its own slice.
 pub const SLICE_MS: u64 = 2;
 
-/// What the one timer of a physical CPU is set for, in ticks. Its own CPU alone uses it.
+/// The deadlines of a physical CPU's only timer, in ticks. Only its own CPU uses it.
 ///
 /// ```
 /// use droste_resources::Alarm;
@@ -36,7 +36,7 @@ impl Default for Alarm {
 }
 
 impl Alarm {
-    /// One that is set for nothing. The slice is over.
+    /// An alarm without a deadline. The time slice is over.
     pub const fn new() -> Self {
         Self {
             slice_end: AtomicU64::new(0),
@@ -46,26 +46,26 @@ impl Alarm {
         }
     }
 
-    /// A slice begins at `now`, of a clock of `frequency` ticks a second.
+    /// Begins a time slice at `now`, on a clock of `frequency` ticks a second.
     #[inline]
     pub fn begin_slice(&self, now: u64, frequency: u64) {
         let end = now.saturating_add(frequency / 1000 * SLICE_MS);
         self.slice_end.store(end, Ordering::Relaxed);
     }
 
-    /// The loaded vCPU would rather have another run.
+    /// Ends the time slice early: the loaded vCPU yields.
     #[inline]
     pub fn end_slice(&self) {
         self.slice_end.store(0, Ordering::Relaxed);
     }
 
-    /// Whether the slice is over at `now`.
+    /// Whether the time slice is over at `now`.
     #[inline]
     pub fn is_slice_over(&self, now: u64) -> bool {
         now >= self.slice_end.load(Ordering::Relaxed)
     }
 
-    /// What the timer is to be set to, where only `wakes` matter: `None` turns it off.
+    /// The time to set the timer to, if only the deadlines `wakes` matter: `None` turns it off.
     #[inline]
     pub fn set(&self, wakes: impl IntoIterator<Item = u64>) -> Option<u64> {
         let due = wakes.into_iter().min().unwrap_or(NEVER);
@@ -73,21 +73,21 @@ impl Alarm {
         self.next()
     }
 
-    /// Likewise, where the end of the slice matters as well.
+    /// The time to set the timer to, if the end of the time slice matters as well.
     #[inline]
     pub fn set_for_slice(&self, wakes: impl IntoIterator<Item = u64>) -> Option<u64> {
         let end = self.slice_end.load(Ordering::Relaxed);
         self.set(wakes.into_iter().chain([end]))
     }
 
-    /// Whether the time has come that the scheduler set it for.
+    /// Whether the time that the scheduler asked for has come.
     #[inline]
     pub fn is_due(&self, now: u64) -> bool {
         self.due.load(Ordering::Relaxed) <= now
     }
 
-    /// Timers of the loaded vCPU that are not in the hardware have this deadline. What the timer is to be set to, if
-    /// that is another one than before.
+    /// Sets the deadline of those timers of the loaded vCPU that are not in the hardware. Returns the time to set the
+    /// timer to, if it changes.
     #[inline]
     pub fn load(&self, deadline: Option<u64>) -> Option<Option<u64>> {
         let deadline = deadline.unwrap_or(NEVER);
@@ -98,14 +98,13 @@ impl Alarm {
         })
     }
 
-    /// No vCPU is loaded any more. The timer is set anew before another one is.
+    /// Notes that no vCPU is loaded any more. The timer is set again before another one is loaded.
     #[inline]
     pub fn unload(&self) {
         self.loaded_due.store(NEVER, Ordering::Relaxed);
     }
 
-    /// The clock of a virtual machine has its alarm at `deadline`. What the timer is to be set to, if that is another time
-    /// than before.
+    /// Adds the `deadline` of a virtual machine's clock alarm. Returns the time to set the timer to, if it changes.
     pub fn watch(&self, deadline: u64) -> Option<u64> {
         if deadline >= self.clock_due.load(Ordering::Relaxed) {
             return None;
@@ -115,7 +114,7 @@ impl Alarm {
         self.next().filter(|due| Some(*due) != before)
     }
 
-    /// Whether a clock may have its alarm at `now`. If so, all of them are looked at, and watched anew.
+    /// Whether the alarm of a clock may be due at `now`. If so, the caller looks at all clocks, and watches them again.
     #[inline]
     pub fn take_watched(&self, now: impl FnOnce() -> u64) -> bool {
         let due = self.clock_due.load(Ordering::Relaxed);

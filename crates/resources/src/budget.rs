@@ -1,10 +1,9 @@
 //! How often a virtual machine may start anew.
 
-/// Starts that a virtual machine has at once, and how long until it has another one.
+/// The number of starts that a virtual machine has at once, and the time after which it gets one more.
 ///
-/// A bucket of tokens: each start takes one, and one comes back in a fixed time, up to as many as there were. So over any
-/// length of time there are at most as many starts as the bucket holds and that time gives back, however quick and slow
-/// ones are mixed.
+/// A token bucket: each start takes a token, and one comes back per interval, up to the size of the bucket. So within
+/// any period there are at most as many starts as the bucket holds plus those that the period gives back.
 ///
 /// ```
 /// use droste_resources::Budget;
@@ -29,12 +28,12 @@ const STARTS_AT_ONCE: u32 = 5;
 const SECONDS_A_START: u64 = 10;
 
 impl Budget {
-    /// Starts of one virtual machine, for a clock of `frequency` ticks a second.
+    /// The budget of one virtual machine, on a clock of `frequency` ticks a second.
     pub const fn of_starts(frequency: u64) -> Self {
         Self::new(STARTS_AT_ONCE, frequency.saturating_mul(SECONDS_A_START))
     }
 
-    /// One with `most` starts, of which one comes back each `interval`, in the caller's unit of time.
+    /// A budget of `most` starts, of which one comes back each `interval`, in the caller's unit of time.
     pub const fn new(most: u32, interval: u64) -> Self {
         Self {
             most,
@@ -44,7 +43,7 @@ impl Budget {
         }
     }
 
-    /// Takes a start at the time `now`, which never goes back. Returns whether there was one.
+    /// Takes a start at the time `now`, which never goes backwards. Returns whether one was left.
     pub const fn take(&mut self, now: u64) -> bool {
         if self.left == self.most {
             self.since = now;

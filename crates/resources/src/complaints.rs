@@ -1,4 +1,4 @@
-//! Lines of the log that a guest causes, at a bounded rate.
+//! Log lines that a guest causes, at a bounded rate.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 const MAX: u32 = 16;
 const SECONDS: u64 = 10;
 
-/// How much a virtual machine gave reason to complain lately. Two CPUs that race here print a line too many, or one too few.
+/// How many log lines a virtual machine caused lately. Where two CPUs race, one line too many or too few is printed.
 ///
 /// ```
 /// use droste_resources::Complaints;
@@ -25,14 +25,14 @@ pub struct Complaints {
 /// What to do about a complaint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Complaint {
-    /// How many were not shown, to be told first unless there are none.
+    /// The number of complaints that were not shown, to be printed first unless it is 0.
     pub hidden: u32,
     /// Whether to print this one.
     pub is_shown: bool,
 }
 
 impl Complaints {
-    /// None so far.
+    /// No complaint so far.
     pub const fn new() -> Self {
         Self {
             since: AtomicU64::new(0),
@@ -41,7 +41,7 @@ impl Complaints {
         }
     }
 
-    /// One more at `now`, of a clock of `frequency` ticks a second.
+    /// Adds a complaint at `now`, on a clock of `frequency` ticks a second.
     pub fn add(&self, now: u64, frequency: u64) -> Complaint {
         let since = self.since.load(Ordering::Relaxed);
         let is_new_time = now.saturating_sub(since) > SECONDS.saturating_mul(frequency);
@@ -61,7 +61,7 @@ impl Complaints {
         Complaint { hidden, is_shown }
     }
 
-    /// So many that were to be told found no room on the console.
+    /// Counts complaints as not shown again, since the console had no room for their line.
     pub fn hide(&self, complaints: u32) {
         self.hidden.fetch_add(complaints, Ordering::Relaxed);
     }

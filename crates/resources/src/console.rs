@@ -1,17 +1,18 @@
 //! One UART for the hypervisor's own lines and the consoles of all virtual machines.
 //!
 //! Output goes through a ring, so that a slow line never holds up the hypervisor: guests see their transmit FIFOs full
-//! instead. The VM in focus writes straight through, and what it writes is its own affair: the terminal is its. Lines of
-//! the others are collected and printed whole, as plain text behind their name, so that none looks like the hypervisor's
-//! or another VM's. Input goes to the VM in focus, by way of a queue while it has no room; what does not fit there is lost,
-//! and the hypervisor is told: were it held back, the escape key would be too. `Ctrl-]` is the escape: then `s` prints the
-//! report, `n` gives the focus to the next VM, `?` and `h` tell the keys, and a second `Ctrl-]` is passed on.
+//! instead. The VM in focus has the terminal to itself, and what it writes goes straight through. Lines of the others
+//! are collected and printed whole, as plain text after the VM's name, so that none looks like a line of the hypervisor
+//! or of another VM. Input goes to the VM in focus, through a queue while that has no room; what does not fit is lost,
+//! and the hypervisor is told. If input were held back instead, the escape key would be as well. `Ctrl-]` is the
+//! escape: then `s` prints the report, `n` gives the focus to the next VM, `?` and `h` list the keys, and a second
+//! `Ctrl-]` is passed on.
 //!
 //! # What a visit costs
-//! CPUs share a console, so each method is one visit under the caller's lock. None that a guest causes waits for the UART:
-//! a line of a guest's for which there is no room is dropped whole, and so is one that tells of a guest
-//! ([`Console::own_line_if_room`]). All other lines of the hypervisor's wait ([`Console::own_line`]): those while it boots
-//! and ends, and a report that a person asked for.
+//! CPUs share a console, so each method is one visit under the caller's lock. No visit that a guest causes waits for
+//! the UART: a guest's line is dropped whole if there is no room for it, and so is a line about a guest
+//! ([`Console::own_line_if_room`]). All other lines of the hypervisor wait for room ([`Console::own_line`]): those at
+//! boot and at the end, and a report that a person asked for.
 
 mod input;
 mod keys;
@@ -50,7 +51,7 @@ pub trait Uarts {
     fn let_go(&mut self);
 }
 
-/// What the machine's UART interrupts for.
+/// What the machine's UART raises an interrupt for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Interest {
     /// It received something.
@@ -59,18 +60,18 @@ pub enum Interest {
     InputAndRoom,
 }
 
-/// What came of a key.
+/// The effect of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
     /// Nothing to tell.
     Quiet,
-    /// A person asks for the report.
+    /// The report is asked for.
     Report,
-    /// A person asks for the keys.
+    /// The list of keys is asked for.
     Help,
-    /// This VM is to have the keyboard: [`Console::give`] does it, once that was said.
+    /// This VM is to get the keyboard: the caller announces it, then calls [`Console::give`].
     Focus(usize),
-    /// This VM does not read its input, and the first byte of it is lost. Told once, until it reads some.
+    /// This VM does not read its input, and a first byte of it is lost. Reported once, until the VM reads again.
     Lost(usize),
 }
 
@@ -109,7 +110,7 @@ pub struct Console<U> {
 }
 
 impl<U: Uarts> Console<U> {
-    /// The console behind the machine's UART, without any VM. All the memory that it needs is taken here and in
+    /// A console on the machine's UART, without VMs. All the memory that it needs is allocated here and in
     /// [`set_vms`](Self::set_vms).
     pub fn new(uarts: U) -> Self {
         Self {
@@ -121,7 +122,7 @@ impl<U: Uarts> Console<U> {
         }
     }
 
-    /// There are these VMs, and input is wanted from now on. The first has the keyboard.
+    /// Adds the VMs, by their names, and asks for input from now on. The first VM has the keyboard.
     pub fn set_vms<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         self.lines = names.map(Line::new).collect();
         self.output.hold_if_high();
@@ -133,12 +134,13 @@ impl<U: Uarts> Console<U> {
         &self.output.uarts
     }
 
-    /// Whether guests are to see their UARTs full: one that is new must be told.
+    /// Whether guests are to see full UARTs: a UART that is new must be told.
     pub const fn is_held(&self) -> bool {
         self.output.is_held
     }
 
-    /// Puts one byte of `vm` out, or into its line; once that is too much, holds all guests.
+    /// Takes one byte that `vm` transmits, and prints it or adds it to the VM's line. Holds all guests once the ring is
+    /// nearly full.
     #[inline]
     pub fn transmit(&mut self, vm: usize, byte: u8) {
         if self.focus == vm {
@@ -149,7 +151,7 @@ impl<U: Uarts> Console<U> {
         self.output.hold_if_high();
     }
 
-    /// Prints one line of the hypervisor's own, on a line of its own. Waits for the UART where the ring is full.
+    /// Prints a line of the hypervisor, apart from any guest's. Waits for the UART if the ring is full.
     pub fn own_line(&mut self, write: impl FnOnce(&mut dyn Write)) {
         self.output.start_line(Kind::Own);
         write(&mut self.output);
@@ -159,7 +161,7 @@ impl<U: Uarts> Console<U> {
         }
     }
 
-    /// Prints such a line if it need not wait for the UART. Whether it did.
+    /// Prints such a line if it need not wait for the UART. Returns whether it did.
     pub fn own_line_if_room(&mut self, text: Arguments<'_>) -> bool {
         let mut length = Length(0);
         let _ = length.write_fmt(text);
@@ -177,11 +179,11 @@ impl<U: Uarts> Console<U> {
         self.output.flush();
     }
 
-    /// One step of what the UART's interrupt asks for: some output goes, and the next key is acted upon. `None` if there is
-    /// no key.
+    /// Does one step of what the UART's interrupt asks for: sends some output, and handles the next key. Returns `None`
+    /// if there is no key.
     ///
-    /// Where the VM in focus has ended, as `is_running` says, a byte gives the keyboard to the next one that runs: only
-    /// then, so that what lines look like does not change under those who only read.
+    /// If the VM in focus has ended, as `is_running` says, a byte gives the keyboard to the next VM that runs. It takes
+    /// a byte, so that the look of the lines does not change for people who only read.
     pub fn serve(&mut self, is_running: impl Fn(usize) -> bool) -> Option<Event> {
         self.output.release();
         let byte = self.output.uarts.receive()?;
@@ -194,7 +196,7 @@ impl<U: Uarts> Console<U> {
         })
     }
 
-    /// `vm` may have made room: offers what waits for it.
+    /// Offers `vm` the input that waits for it: it may have room again.
     #[inline]
     pub fn offer_waiting(&mut self, vm: usize) {
         if self.focus == vm {
@@ -251,7 +253,7 @@ impl<U: Uarts> Console<U> {
         self.focus
     }
 
-    /// Gives the keyboard to `vm`. What it has written of a line, a prompt perhaps, stands behind what was printed before.
+    /// Gives the keyboard to `vm`, and prints its unfinished line, such as a prompt.
     pub fn give(&mut self, vm: usize) {
         if self.focus != vm {
             self.focus = vm;

@@ -9,9 +9,9 @@ const LEAST_BYTES: usize = 16;
 
 /// A source of randomness that grows from what the machine gave at boot.
 ///
-/// A key that nobody is told. Each draw makes a new one of it, with the stream cipher ChaCha20 (RFC 8439), and the bytes
-/// that are drawn beside it. So no two draws have anything to do with each other for those who do not know the key, nothing
-/// is drawn twice, and who learns the key of today does not learn what was drawn before.
+/// It keeps a secret key. Each draw derives a new key from it by the stream cipher ChaCha20 (RFC 8439), and the drawn
+/// bytes beside that. So to those without the key no two draws are related, nothing is drawn twice, and a key that
+/// leaks does not reveal earlier draws.
 ///
 /// ```
 /// use droste_resources::Entropy;
@@ -27,7 +27,7 @@ pub struct Entropy {
 }
 
 impl Entropy {
-    /// One that grows from all bytes of all `sources`, in their order; `None` where they are too few.
+    /// A generator seeded with all bytes of all `sources`, in their order; `None` if they are fewer than a key.
     pub fn of(sources: &[&[u8]]) -> Option<Self> {
         let bytes: usize = sources.iter().map(|source| source.len()).sum();
         if bytes < LEAST_BYTES {
@@ -42,7 +42,7 @@ impl Entropy {
         Some(entropy)
     }
 
-    /// Draws bytes that nobody has seen or will see.
+    /// Fills `bytes` with random bytes that are given to nobody else.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         let mut stream = ChaCha20Rng::from_seed(self.key);
         stream.fill_bytes(&mut self.key);

@@ -1,4 +1,4 @@
-//! Why guests were left, and how often.
+//! Exits: why guests were left, and how often.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -19,15 +19,15 @@ pub enum Exit {
     Mmio,
     /// A stage-2 fault on memory or a passed-through device.
     Stage2,
-    /// An access to nothing.
+    /// An access to an address with neither memory nor a device.
     Outside,
     /// A physical interrupt.
     Interrupt,
     /// ERET at virtual EL2.
     Return,
-    /// What virtual EL2 is to handle: its guest's traps and faults.
+    /// A trap or fault of a guest's guest, which virtual EL2 handles.
     Forwarded,
-    /// All else.
+    /// Anything else.
     Other,
 }
 
@@ -46,7 +46,7 @@ const EXITS: [(Exit, &str); 11] = [
     (Exit::Other, "other"),
 ];
 
-/// Exits of one vCPU by class. Written by its own physical CPU alone, read by any.
+/// Exits of one vCPU by class. Only its own physical CPU writes them; any CPU may read them.
 #[derive(Default, Debug)]
 pub struct Counters([AtomicU64; EXITS.len()]);
 
@@ -60,7 +60,7 @@ impl Counters {
     }
 }
 
-/// How often guests were left, by class.
+/// Counts of exits, by class.
 ///
 /// ```
 /// use droste_resources::{Counters, Exit, Exits};
@@ -75,7 +75,7 @@ impl Counters {
 pub struct Exits([u64; EXITS.len()]);
 
 impl Exits {
-    /// What these vCPUs counted, together.
+    /// The sum of what these vCPUs counted.
     pub fn of<'a>(vcpus: impl Iterator<Item = &'a Counters>) -> Self {
         vcpus.fold(Self::default(), |mut sum, Counters(counters)| {
             for (count, counter) in sum.0.iter_mut().zip(counters) {
@@ -85,7 +85,7 @@ impl Exits {
         })
     }
 
-    /// Of any class.
+    /// The exits of all classes.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }

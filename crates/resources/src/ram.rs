@@ -1,7 +1,7 @@
-//! RAM that is free to give out.
+//! Allocation of the machine's RAM.
 //!
-//! It is given out once, in contiguous pieces, and nothing comes back. So what a piece was given for it keeps, and no
-//! exhaustion can happen after all was given out.
+//! RAM is given out once, in contiguous pieces, and never returned. So each piece keeps its purpose, and RAM cannot run
+//! out after boot.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -18,8 +18,8 @@ use core::ops::Range;
 pub struct Ram(Vec<Range<u64>>);
 
 impl Ram {
-    /// All of `memory` but what `occupied` lists. Ranges of either may overlap, touch, or be empty; those of memory that
-    /// touch become one.
+    /// All of `memory` except what `occupied` lists. Ranges in either may overlap, touch, or be empty; ranges of memory
+    /// that touch are merged.
     pub fn new(memory: &[Range<u64>], occupied: impl IntoIterator<Item = Range<u64>>) -> Self {
         let mut free = Self(memory.iter().filter(|r| !r.is_empty()).cloned().collect());
         free.0.sort_by_key(|range| range.start);
@@ -36,8 +36,8 @@ impl Ram {
         free
     }
 
-    /// Takes `bytes` bytes at a multiple of `align`, a power of two, not below `from`. `None` where no range has as
-    /// much in one piece.
+    /// Takes `bytes` bytes at a multiple of `align`, a power of two, not below `from`. `None` if no free range has that
+    /// many in one piece.
     pub fn take(&mut self, bytes: u64, align: u64, from: u64) -> Option<Range<u64>> {
         let found = self.0.iter().find_map(|range| {
             let start = range.start.max(from).checked_next_multiple_of(align)?;

@@ -1,7 +1,7 @@
-//! What a hypervisor says of itself: lines for people, and records for the tool that started the machine.
+//! What a hypervisor reports: lines for people, and records for the tool that started the machine.
 //!
-//! A record is a line of JSON behind a word that the tool chose at random, the *nonce*. Guests never see that word, so they
-//! cannot forge one.
+//! A record is a line of JSON that begins with a word that the tool chose at random, the *nonce*. Guests never see that
+//! word, so they cannot forge one.
 
 use core::fmt::{self, Arguments, Display, Write};
 
@@ -9,26 +9,27 @@ use droste_life::Outcome;
 
 use crate::Exits;
 
-/// Whether the machine's work is done.
+/// When a report is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Moment {
     /// Virtual machines are running.
     OnTheWay,
-    /// All have stopped.
+    /// All virtual machines have stopped.
     Final,
 }
 
-/// How things went.
+/// Whether a run succeeded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Went {
-    /// All was done.
+    /// Every virtual machine did what it was started for.
     Well,
-    /// Something could not be.
+    /// Something failed.
     Badly,
 }
 
 impl Went {
-    /// How things went on a machine whose virtual machines ended so: well, if every one was powered off.
+    /// The result on a machine whose virtual machines ended with these outcomes: [`Well`](Self::Well) if each was
+    /// powered off.
     pub fn of(mut outcomes: impl Iterator<Item = Outcome>) -> Self {
         if outcomes.all(|outcome| outcome == Outcome::Off) {
             Self::Well
@@ -49,13 +50,13 @@ impl Went {
 /// What is known of the machine and of the hypervisor itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Machine {
-    /// When this is told.
+    /// When the report is made.
     pub moment: Moment,
-    /// How things went so far.
+    /// The result so far.
     pub went: Went,
     /// Bytes of the hypervisor's image as it is loaded.
     pub image: u64,
-    /// Bytes with its data and stacks.
+    /// The same with its data and stacks.
     pub memory: u64,
     /// How often VMIDs ran out.
     pub rollovers: u64,
@@ -68,15 +69,15 @@ pub struct Vm<'a> {
     pub name: &'a str,
     /// How it ended, if it has.
     pub outcome: Outcome,
-    /// How often it was left.
+    /// Its exits.
     pub exits: Exits,
     /// Its stage 2.
     pub stage2: Stage2,
-    /// Those of its guests, if it may have any.
+    /// Its guests' stage 2, if it can have guests.
     pub shadows: Option<Shadows>,
 }
 
-/// What a stage 2 did and holds.
+/// The work and the memory of a stage 2.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Stage2 {
     /// Faults that it resolved.
@@ -93,16 +94,16 @@ pub struct Stage2 {
     pub combined: u64,
     /// By VMID.
     pub by_vmid: u64,
-    /// Because vCPUs share a physical one.
+    /// Invalidations because vCPUs share a physical CPU.
     pub private: u64,
 }
 
-/// What a virtual machine's guests hold.
+/// The memory of the stage 2 of a virtual machine's guests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shadows {
-    /// Shadows that vCPUs run under, or were left under by EL1.
+    /// Shadows that a vCPU uses: it runs under it, or did when its EL1 was left last.
     pub in_use: usize,
-    /// Shadows that there are.
+    /// All shadows.
     pub count: usize,
     /// Pages that are part of a shadow's table, or taken ahead for one.
     pub table_pages: u64,
@@ -111,7 +112,7 @@ pub struct Shadows {
 }
 
 impl Vm<'_> {
-    /// Tells people, line by line.
+    /// Writes it for people, line by line.
     pub fn tell(&self, mut line: impl FnMut(Arguments<'_>)) {
         let (name, s) = (self.name, self.stage2);
         line(format_args!("{name}: {}", self.outcome));
@@ -138,7 +139,7 @@ impl Vm<'_> {
 }
 
 impl Machine {
-    /// Tells people, where stage-2 tables take `tables` bytes in all.
+    /// Writes it for people, as one line; stage-2 tables take `tables` bytes in all.
     pub fn tell(&self, tables: u64, line: impl FnOnce(Arguments<'_>)) {
         line(format_args!(
             "EL2 memory: {} KiB image, {} KiB with data and stacks, {} KiB for stage-2 tables; {} VMID rollovers",
@@ -213,7 +214,7 @@ const fn comma(n: usize) -> &'static str {
     if n == 0 { "" } else { "," }
 }
 
-/// Writes the final record of a machine of which nothing else is known: its nonce, what became of it, and why.
+/// Writes the last record of a machine about which nothing else is known: its nonce, its outcome and the reason.
 ///
 /// # Errors
 /// If `out` fails.

@@ -90,6 +90,11 @@ impl Span {
         self.start <= other.start && other.end <= self.end
     }
 
+    #[inline]
+    pub(crate) fn holds(self, ipa: Ipa) -> bool {
+        self.start <= ipa && ipa < self.end
+    }
+
     /// The smallest span with both.
     #[inline]
     pub(crate) fn with(self, other: Self) -> Self {

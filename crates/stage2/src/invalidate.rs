@@ -32,8 +32,8 @@ use crate::{Context, Dsb, Machine, Table, VmidAllocator};
 
 /// The most invalidations of single addresses before the whole VMID is cheaper.
 ///
-/// Instructions do not decide it: a discharge is about 310 and two and a half more an address, that of a whole VMID
-/// 280 (`cargo xtask bench stage2`). What each address costs is a broadcast that every CPU answers; what the VMID costs
+/// Instructions do not decide it: a discharge is about 220 and two and a half more an address, that of a whole VMID
+/// 190 (`cargo xtask bench stage2`). What each address costs is a broadcast that every CPU answers; what the VMID costs
 /// is that the guest walks again for what it still uses, some hundred entries of a TLB, each a walk of several loads.
 /// So the bound lies between a few dozen and a few hundred; where, only hardware can tell.
 pub const MAX_SINGLE: u64 = 64;

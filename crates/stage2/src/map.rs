@@ -123,6 +123,28 @@ impl Table {
     }
 }
 
+/// The leaves of one level that a mapping has.
+struct Leaves {
+    /// What they map together, from multiple to multiple of one of them.
+    span: Span,
+    single: Pattern,
+    /// Those with the Contiguous bit.
+    of_run: Pattern,
+}
+
+impl Leaves {
+    fn pattern(&self, runs: Runs) -> Pattern {
+        match runs {
+            Runs::Single => self.single,
+            Runs::Contiguous => self.of_run,
+        }
+    }
+
+    fn at(&self, output: Pa, runs: Runs) -> RawDescriptor {
+        self.pattern(runs).at(output)
+    }
+}
+
 /// A mapping under way.
 struct Map<'a, M, S> {
     table: &'a Table,
@@ -164,6 +186,7 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
         let shift = geometry.granule().entry_shift(level);
         let entries = self.table.entries_within(level, first, self.mapping.span());
         let from = entries.start;
+        let leaves = self.leaves(level);
         let mut run = Runs::Single;
         for index in entries {
             let place = Place {
@@ -172,11 +195,13 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
                 ipa: Ipa(first.0 + (index << shift)),
             };
             let raw = self.machine.read(place.entry);
-            if self.is_leaf(place) {
+            if let Some(leaves) = &leaves
+                && leaves.span.holds(place.ipa)
+            {
                 if index == from || index % geometry.run_entries(level) == 0 {
                     run = self.run_at(place);
                 }
-                self.put_leaf(place, raw, run);
+                self.put_leaf(place, raw, leaves.at(self.output(place.ipa), run));
             } else {
                 self.put_below(place, raw)?;
             }
@@ -184,14 +209,28 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
         Ok(())
     }
 
-    /// Whether a leaf of this level is to map all that the entry translates.
-    fn is_leaf(&self, place: Place) -> bool {
+    /// The leaves of this level, which map as much of the range as whole ones can; `None` where there are to be none.
+    fn leaves(&self, level: Level) -> Option<Leaves> {
         let geometry = self.table.geometry;
-        let bytes = geometry.entry_bytes(place.level);
-        place.level >= self.mapping.largest
-            && geometry.format().leaf_at(place.level).is_some()
-            && self.mapping.span().covers(place.span(geometry))
-            && self.output(place.ipa).is_aligned(bytes)
+        let bytes = geometry.entry_bytes(level);
+        let fits = level >= self.mapping.largest
+            && geometry.format().leaf_at(level).is_some()
+            && self.output(Ipa(0)).is_aligned(bytes);
+        let Span { start, end } = self.mapping.span();
+        let span = Span {
+            start: Ipa(start.0 + (bytes - 1)).align_down(bytes),
+            end: end.align_down(bytes),
+        };
+        if !fits || span.start >= span.end {
+            return None;
+        }
+        let leaf = self.table.leaf(level, self.output(span.start), self.leaf);
+        let of = |leaf| Pattern::new(leaf, geometry.format(), level);
+        Some(Leaves {
+            span,
+            single: of(leaf),
+            of_run: of(leaf.contiguous()),
+        })
     }
 
     /// Whether the leaves from this one on, the first of an aligned run, get the Contiguous bit: all of the run is to
@@ -218,14 +257,7 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
             .wrapping_add(ipa.0.wrapping_sub(self.mapping.ipa.0)))
     }
 
-    fn put_leaf(&mut self, place: Place, raw: RawDescriptor, run: Runs) {
-        let attributes = LeafAttributes {
-            is_contiguous: run == Runs::Contiguous,
-            ..self.leaf
-        };
-        let leaf = self
-            .table
-            .leaf(place.level, self.output(place.ipa), attributes);
+    fn put_leaf(&mut self, place: Place, raw: RawDescriptor, leaf: RawDescriptor) {
         if raw == RawDescriptor::EMPTY {
             self.machine.write(place.entry, leaf);
             return;
@@ -313,29 +345,27 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
             start: first,
             end: first + geometry.granule().entries() * bytes,
         };
-        let is_leaves = level == Level::L3 && self.mapping.span().covers(whole);
-        if !is_leaves {
+        let leaves = self.leaves(level);
+        let is_filled = (leaves.as_ref()).is_some_and(|leaves| leaves.span.covers(whole));
+        if !is_filled {
             self.machine.zero(table, geometry.page_bytes());
         }
-        let from = self.mapping.ipa.max(whole.start);
+        let mut next = self.mapping.ipa.max(whole.start);
         let end = self.mapping.span().end.min(whole.end);
-        if level == Level::L3 {
-            self.fill(table, first, Span { start: from, end });
-            return Ok(table);
-        }
-        let shift = geometry.granule().entry_shift(level);
-        for index in (from - first) >> shift..=(end.0 - 1 - first.0) >> shift {
+        while next < end {
             let place = Place {
-                entry: table + index * 8,
+                entry: geometry.entry(table, level, next),
                 level,
-                ipa: Ipa(first.0 + (index << shift)),
+                ipa: next.align_down(bytes),
             };
-            if self.is_leaf(place) {
-                let run = self.run_in_new(place);
-                self.put_leaf(place, RawDescriptor::EMPTY, run);
+            if let Some(leaves) = &leaves
+                && leaves.span.holds(next)
+            {
+                next = leaves.span.end.min(end);
+                self.fill(leaves, place, next);
                 continue;
             }
-            let below = level.next().expect("pages are handled above");
+            let below = level.next().expect("a page is covered whole or not at all");
             match self.build((below, place.ipa)) {
                 Ok(child) => self
                     .machine
@@ -345,6 +375,7 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
                     return Err(error);
                 }
             }
+            next = place.ipa + bytes;
         }
         Ok(table)
     }
@@ -359,33 +390,23 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
         if fits { Runs::Contiguous } else { Runs::Single }
     }
 
-    /// Writes pages into a table that held nothing before: the loop that counts when memory is mapped by pages.
-    fn fill(&self, table: Pa, first: Ipa, span: Span) {
+    /// Writes leaves into a table that held nothing before, from `place` up to `end`: the loop that counts.
+    fn fill(&self, leaves: &Leaves, mut place: Place, end: Ipa) {
         let geometry = self.table.geometry;
-        let shift = geometry.granule().page_shift();
-        let mut output = self.output(span.start);
-        let leaf = self.table.leaf(Level::L3, output, self.leaf);
-        let single = Pattern::new(leaf, geometry.format(), Level::L3);
-        let run = Pattern::new(leaf.contiguous(), geometry.format(), Level::L3);
-        let run_bytes = geometry.run_bytes(Level::L3);
-        let mut pattern = single;
-        let mut place = Place {
-            entry: table + ((span.start - first) >> shift) * 8,
-            level: Level::L3,
-            ipa: span.start,
-        };
-        while place.ipa < span.end {
-            let is_first_of_run = place.ipa == span.start || place.ipa.is_aligned(run_bytes);
+        let bytes = geometry.entry_bytes(place.level);
+        let run_bytes = geometry.run_bytes(place.level);
+        let mut output = self.output(place.ipa);
+        let mut pattern = leaves.single;
+        let start = place.ipa;
+        while place.ipa < end {
+            let is_first_of_run = place.ipa == start || place.ipa.is_aligned(run_bytes);
             if self.mapping.runs == Runs::Contiguous && is_first_of_run {
-                pattern = match self.run_in_new(place) {
-                    Runs::Contiguous => run,
-                    Runs::Single => single,
-                };
+                pattern = leaves.pattern(self.run_in_new(place));
             }
             self.machine.write(place.entry, pattern.at(output));
             place.entry.0 += 8;
-            place.ipa.0 += geometry.page_bytes();
-            output.0 += geometry.page_bytes();
+            place.ipa.0 += bytes;
+            output.0 += bytes;
         }
     }
 

@@ -79,39 +79,45 @@ impl Table {
         result
     }
 
-    /// Splits what the ends of a span cut through, so that each leaf is inside it or outside.
+    /// Splits what the ends of a span cut through, so that each leaf is inside it or outside. If the span is one leaf
+    /// then, which walkers see, that is returned.
     pub(crate) fn cut_edges<M: Machine>(
         &self,
         machine: &M,
         supply: &mut impl PageSupply,
         span: Span,
         debt: &mut Debt,
-    ) -> Result<(), Error> {
-        self.cut(machine, supply, span.start, debt)?;
-        if span.end.0 < self.geometry.ipa_bits().bytes() {
+    ) -> Result<Option<Place>, Error> {
+        let (place, raw, sight) = self.cut(machine, supply, span.start, debt)?;
+        let is_leaf = kind(raw, self.geometry, place.level) == Kind::Leaf;
+        let is_one = is_leaf && place.span(self.geometry) == span;
+        let is_alone = is_one && !unlocked(raw).is_contiguous();
+        if !is_alone && span.end.0 < self.geometry.ipa_bits().bytes() {
             self.cut(machine, supply, span.end, debt)?;
         }
-        Ok(())
+        Ok((is_one && sight == Sight::Live).then_some(place))
     }
 
+    /// Splits what an address cuts through, and says what translates it then.
     fn cut<M: Machine>(
         &self,
         machine: &M,
         supply: &mut impl PageSupply,
         at: Ipa,
         debt: &mut Debt,
-    ) -> Result<(), Error> {
+    ) -> Result<(Place, RawDescriptor, Sight), Error> {
         loop {
-            let (place, raw, sight) = self.descend_hidden(machine, at);
+            let found = self.descend_hidden(machine, at);
+            let (place, raw, sight) = found;
             if kind(raw, self.geometry, place.level) != Kind::Leaf {
-                return Ok(());
+                return Ok(found);
             }
             let is_run = unlocked(raw).is_contiguous();
             if is_run && place.first_of_run(self.geometry).ipa != at {
                 self.unfold_alone(machine, place, debt);
             }
             if place.ipa == at {
-                return Ok(());
+                return Ok(found);
             }
             match sight {
                 Sight::Live => self.split_leaf(machine, supply, place, debt)?,

@@ -73,13 +73,13 @@ impl List {
         mut give: impl FnMut(Pa),
     ) {
         while let Some((table, below)) = self.unlink(machine) {
-            for_children(machine, geometry, (table, below), |(child, level)| {
-                if level.below() == 0 {
-                    give(child);
-                } else {
-                    self.push(machine, geometry.format(), (child, level));
-                }
-            });
+            if below == 1 {
+                for_children(machine, geometry, (table, below), |(child, _)| give(child));
+            } else {
+                for_children(machine, geometry, (table, below), |child| {
+                    self.push(machine, geometry.format(), child);
+                });
+            }
             give(table);
         }
     }
@@ -117,8 +117,8 @@ fn for_children<M: Machine>(
         && let Some(next) = level.next()
     {
         let format = geometry.format();
-        for index in 1..geometry.granule().entries() {
-            let raw = machine.read(table + index * 8);
+        for entry in (table.0 + 8..table.0 + geometry.page_bytes()).step_by(8) {
+            let raw = machine.read(Pa(entry));
             if let Some(child) = child(raw, format, (level, next)) {
                 act(child);
             }

@@ -30,9 +30,16 @@ impl Table {
     ) -> Owed<'_> {
         let mut debt = Debt::new();
         let result = self.span(ipa, bytes).and_then(|hole| {
-            self.cut_edges(machine, supply, hole, &mut debt)?;
-            let top = (self.root, self.geometry.start(), Ipa(0));
-            self.clear(machine, top, hole, &mut debt);
+            match self.cut_edges(machine, supply, hole, &mut debt)? {
+                Some(leaf) if self.has_neighbour(machine, leaf) => {
+                    machine.write(leaf.entry, RawDescriptor::EMPTY);
+                    debt.add_leaves(hole, leaf.level);
+                }
+                _ => {
+                    let top = (self.root, self.geometry.start(), Ipa(0));
+                    self.clear(machine, top, hole, &mut debt);
+                }
+            }
             Ok(())
         });
         self.owe(debt, result)
@@ -44,8 +51,8 @@ impl Table {
         self.expect_settled();
         let mut debt = Debt::new();
         let level = self.geometry.start();
-        for index in 0..self.geometry.entries(level) {
-            let entry = self.root + index * 8;
+        let end = self.root + self.geometry.root_entries() * 8;
+        for entry in (self.root.0..end.0).step_by(8).map(Pa) {
             let raw = machine.read(entry);
             if raw == RawDescriptor::EMPTY {
                 continue;
@@ -125,8 +132,18 @@ impl Table {
             .push(machine, self.geometry.format(), (child, below));
     }
 
-    /// Whether a table below the root has no entry left. Those that lie in `hole` are known to be empty; whoever
-    /// unmaps page after page finds one next to them.
+    /// Whether an entry next to this one is in use, so that its table stays without this one: whoever unmaps page after
+    /// page finds one.
+    fn has_neighbour<M: Machine>(&self, machine: &M, place: Place) -> bool {
+        let table = place.entry.align_down(self.geometry.page_bytes());
+        [place.entry.0.wrapping_sub(8), place.entry.0 + 8]
+            .into_iter()
+            .map(Pa)
+            .filter(|entry| entry.align_down(self.geometry.page_bytes()) == table)
+            .any(|entry| machine.read(entry) != RawDescriptor::EMPTY)
+    }
+
+    /// Whether a table below the root has no entry left. Those that lie in `hole` are known to be empty.
     fn is_empty<M: Machine>(
         &self,
         machine: &M,
@@ -139,11 +156,8 @@ impl Table {
         );
         let from = hole.start.0.saturating_sub(first.0).div_ceil(bytes);
         let until = ((hole.end.0 - first.0) / bytes).min(entries);
-        let beside = from.checked_sub(1).into_iter().chain([until]);
-        beside
-            .filter(|index| *index < entries)
-            .chain(until..entries)
-            .chain(0..from)
-            .all(|index| machine.read(table + index * 8) == RawDescriptor::EMPTY)
+        let is_empty = |index| machine.read(table + index * 8) == RawDescriptor::EMPTY;
+        // Mostly one next to the hole is not.
+        (from == 0 || is_empty(from - 1)) && (until..entries).chain(0..from).all(is_empty)
     }
 }

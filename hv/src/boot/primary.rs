@@ -35,9 +35,10 @@ fn primary(device_tree: Pa) -> ! {
     }
     cpu::init(&platform.cpus);
     log::info!(
-        "Droste {} on {} CPUs",
+        "Droste {} on {} CPU{}",
         env!("CARGO_PKG_VERSION"),
-        cpu::all().len()
+        cpu::all().len(),
+        if cpu::all().len() == 1 { "" } else { "s" },
     );
     judge_cpu(&platform);
     let distributor =

@@ -140,7 +140,7 @@ impl Builder<'_> {
     fn devices(&mut self, image: &VmImage<'static>) -> Result<Vec<Device>, BuildError> {
         let mut devices = Vec::new();
         let mut pages = Vec::new();
-        for path in image.passthrough() {
+        for path in image.passthrough.iter() {
             let device = self.platform.device(path);
             let device =
                 device.ok_or_else(|| BuildError(format!("the platform has no device {path}")))?;

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use droste_image::{El2, OnReboot, VmSpec};
+use droste_image::{El2, OnReboot, VmImage};
 
 use super::figures::Figure;
 use super::runs::{Parts, Run, vm};
@@ -56,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         figures.extend(self::figures(title, &run, symbols)?);
         Ok(())
     };
-    let large = VmSpec {
+    let large = VmImage {
         memory: RAM + PAGED,
         vcpus: VCPUS,
         ..vm("longest", &[])
@@ -65,7 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let no_reboot = "droste.no-reboot";
     add("EL1", parts.guest(&large, "longest", no_reboot, ok)?)?;
     let initrd = vec![0; INITRD];
-    let restarting = VmSpec {
+    let restarting = VmImage {
         name: "longest-restart",
         bootargs: "restart",
         on_reboot: OnReboot::Restart,
@@ -74,7 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     };
     add("restart", parts.guest(&restarting, "longest", "", ok)?)?;
     for (title, el2, words) in [("VHE", El2::Vhe, ""), ("nVHE", El2::Nvhe, "nvhe")] {
-        let hypervisor = VmSpec {
+        let hypervisor = VmImage {
             el2,
             memory: RAM_AT_EL2 + PAGED,
             vcpus: VCPUS_AT_EL2,
@@ -84,7 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         add(title, parts.guest(&hypervisor, "longest", no_reboot, ok)?)?;
     }
     for (title, el2) in [("contended, EL1", El2::None), ("contended, VHE", El2::Vhe)] {
-        let contending = VmSpec {
+        let contending = VmImage {
             name: "longest-contend",
             el2,
             memory: RAM_OF_CONTENDING,
@@ -98,7 +98,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     for (title, el2) in [("nested, VHE", El2::Vhe), ("nested, nVHE", El2::Nvhe)] {
         add(title, parts.nested(el2)?)?;
     }
-    let hostile = VmSpec {
+    let hostile = VmImage {
         memory: 128 << 20,
         ..vm("hostile", &[])
     };
@@ -110,7 +110,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         ("hostile-el2, VHE", El2::Vhe),
         ("hostile-el2, nVHE", El2::Nvhe),
     ] {
-        let hostile = VmSpec {
+        let hostile = VmImage {
             name: "hostile-el2",
             el2,
             ..hostile

@@ -7,7 +7,7 @@ use droste::record::{Filter, Nonce};
 use droste::setup::Setup;
 use droste::setup::guest::KERNEL_PACKAGE;
 use droste_devtree::{Guest, GuestInterrupts, Interrupt, Trigger};
-use droste_image::{VmSpec, write};
+use droste_image::{DevicePaths, VmImage, write};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -132,7 +132,7 @@ impl Parts {
     /// If the guest does not come to its end.
     pub(crate) fn exits(&self, vcpus: u32) -> Result<Run, Failure> {
         let kernel = droste::files::read(&self.setup.guest("exits")?)?;
-        let vm = VmSpec {
+        let vm = VmImage {
             vcpus,
             memory: (GUEST_MIB << 20) + PAGED_BYTES,
             ..vm("exits", &kernel)
@@ -146,7 +146,7 @@ impl Parts {
     /// If it does not say that all came out right.
     pub(crate) fn nested(&self, el2: droste_image::El2) -> Result<Run, Failure> {
         let kernel = droste::files::read(&self.setup.guest("nested")?)?;
-        let vm = VmSpec {
+        let vm = VmImage {
             el2,
             ..vm("nested", &kernel)
         };
@@ -160,7 +160,7 @@ impl Parts {
     /// If it does not come to its end.
     pub(crate) fn parallel_guest(
         &self,
-        vm: &VmSpec<'_>,
+        vm: &VmImage<'_>,
         guest: &str,
         marker: &str,
     ) -> Result<Run, Failure> {
@@ -174,7 +174,7 @@ impl Parts {
     /// If it does not come to its end.
     pub(crate) fn guest(
         &self,
-        vm: &VmSpec<'_>,
+        vm: &VmImage<'_>,
         guest: &str,
         words: &str,
         marker: &str,
@@ -191,12 +191,12 @@ impl Parts {
     /// Does something with `vm` whose kernel is this bare-metal guest.
     fn with_guest<R>(
         &self,
-        vm: &VmSpec<'_>,
+        vm: &VmImage<'_>,
         guest: &str,
-        act: impl FnOnce(&VmSpec<'_>) -> Result<R, Failure>,
+        act: impl FnOnce(&VmImage<'_>) -> Result<R, Failure>,
     ) -> Result<R, Failure> {
         let kernel = droste::files::read(&self.setup.guest(guest)?)?;
-        act(&VmSpec {
+        act(&VmImage {
             kernel: &kernel,
             ..*vm
         })
@@ -262,7 +262,7 @@ impl Parts {
             droste::files::read(&linux.kernel)?,
             droste::files::read(&linux.initrd)?,
         );
-        let vm = VmSpec {
+        let vm = VmImage {
             initrd: Some(&initrd),
             bootargs: LINUX_ARGUMENTS,
             ..vm("linux", &kernel)
@@ -294,7 +294,7 @@ impl Parts {
         })
     }
 
-    fn on_droste(&self, name: &str, vm: &VmSpec<'_>, marker: &str) -> Result<Run, Failure> {
+    fn on_droste(&self, name: &str, vm: &VmImage<'_>, marker: &str) -> Result<Run, Failure> {
         let machine = self.droste(name, vm)?;
         self.run(name, machine, marker)
     }
@@ -318,7 +318,7 @@ impl Parts {
     }
 
     /// The machine on which Droste starts this virtual machine.
-    fn droste(&self, name: &str, vm: &VmSpec<'_>) -> Result<Machine, Failure> {
+    fn droste(&self, name: &str, vm: &VmImage<'_>) -> Result<Machine, Failure> {
         let image =
             write(&[*vm]).map_err(|e| Failure::new(format!("no boot image for {name}: {e}")))?;
         let image_file = self.folder.join(format!("{name}.vms.img"));
@@ -460,8 +460,8 @@ fn nonce() -> Nonce {
 }
 
 /// A virtual machine that is a hypervisor.
-fn hypervisor<'a>(kernel: &'a [u8], initrd: &'a [u8], arguments: &'a str) -> VmSpec<'a> {
-    VmSpec {
+fn hypervisor<'a>(kernel: &'a [u8], initrd: &'a [u8], arguments: &'a str) -> VmImage<'a> {
+    VmImage {
         initrd: Some(initrd),
         bootargs: arguments,
         el2: droste_image::El2::Vhe,
@@ -471,8 +471,8 @@ fn hypervisor<'a>(kernel: &'a [u8], initrd: &'a [u8], arguments: &'a str) -> VmS
 }
 
 /// A virtual machine with one vCPU and nothing but its kernel.
-pub(crate) fn vm<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
-    VmSpec {
+pub(crate) fn vm<'a>(name: &'a str, kernel: &'a [u8]) -> VmImage<'a> {
+    VmImage {
         name,
         vcpus: 1,
         memory: GUEST_MIB << 20,
@@ -482,7 +482,7 @@ pub(crate) fn vm<'a>(name: &'a str, kernel: &'a [u8]) -> VmSpec<'a> {
         console: droste_image::Console::Uart,
         on_reboot: droste_image::OnReboot::Stop,
         el2: droste_image::El2::None,
-        passthrough: &[],
+        passthrough: DevicePaths::default(),
         dom0: None,
     }
 }

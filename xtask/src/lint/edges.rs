@@ -4,7 +4,7 @@ use super::Finding;
 use serde_json::Value;
 
 /// Each package with the workspace packages it may depend on.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 19] = [
     ("droste-arm64", &[]),
     ("droste-devtree", &[]),
     ("droste-image", &[]),
@@ -15,6 +15,8 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("droste-vdev", &["droste-arm64"]),
     ("droste-nested", &["droste-arm64", "droste-stage2"]),
     ("droste-mmu-model", &["droste-arm64"]),
+    ("droste-judge", &["droste-arm64", "droste-mmu-model"]),
+    ("droste-judge-plugin", &["droste-judge"]),
     (
         "droste-trials",
         &[
@@ -38,7 +40,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "droste-vdev",
         ],
     ),
-    ("droste", &["droste-image"]),
+    ("droste", &["droste-image", "droste-judge"]),
     ("droste-guests", &[]),
     ("droste-vmm", &[]),
     (

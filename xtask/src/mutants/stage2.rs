@@ -216,6 +216,36 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "        let _ = cleared;",
     ),
     mutant(
+        "unmap-one-leaf-owes-nothing",
+        "unmap.rs",
+        "                    debt.add_leaves(hole, leaf.level);",
+        "",
+    ),
+    mutant(
+        "unmap-one-leaf-leaves-its-table-empty",
+        "unmap.rs",
+        "Some(leaf) if self.has_neighbour(machine, leaf) => {",
+        "Some(leaf) => {",
+    ),
+    mutant(
+        "unmap-takes-a-block-for-its-first-part",
+        "split.rs",
+        "is_leaf && place.span(self.geometry) == span;",
+        "is_leaf && place.span(self.geometry).covers(span);",
+    ),
+    mutant(
+        "unmap-takes-one-leaf-out-of-a-run",
+        "split.rs",
+        "is_one && !unlocked(raw).is_contiguous();",
+        "is_one;",
+    ),
+    mutant(
+        "unmap-owes-what-nobody-has-seen",
+        "split.rs",
+        "(is_one && sight == Sight::Live)",
+        "(is_one && sight != Sight::Hidden || is_one)",
+    ),
+    mutant(
         "unmap-table-owes-nothing",
         "unmap.rs",
         "        debt.add_table(Span {",
@@ -330,8 +360,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "tree-loses-what-its-second-entry-leads-to",
         "trees.rs",
-        "        for index in 1..geometry",
-        "        for index in 2..geometry",
+        "(table.0 + 8..table.0",
+        "(table.0 + 16..table.0",
+    ),
+    mutant(
+        "tree-loses-what-is-two-levels-below",
+        "trees.rs",
+        "            if below == 1 {",
+        "            if below >= 1 {",
     ),
     mutant(
         "tree-forgets-its-level",
@@ -355,8 +391,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "unmap-no-first-cut",
         "split.rs",
-        "        self.cut(machine, supply, span.start, debt)?;\n",
-        "",
+        "= self.cut(machine, supply, span.start, debt)?;",
+        "= self.descend_hidden(machine, span.start);",
     ),
     mutant(
         "unmap-no-last-cut",
@@ -371,8 +407,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         ..mutant(
             "unmap-cuts-at-the-top",
             "split.rs",
-            "        if span.end.0 < self.geometry.ipa_bits().bytes() {",
-            "        if span.end.0 != 0 {",
+            "        if !is_alone && span.end.0 < self.geometry.ipa_bits().bytes() {",
+            "        if !is_alone && span.end.0 != 0 {",
         )
     },
     mutant(
@@ -404,6 +440,36 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "fault.rs",
         "        for index in 0..self.geometry.run_entries(place.level) {\n            let entry = first.entry + index * 8;\n            Self::update",
         "        for index in 0..1 {\n            let entry = first.entry + index * 8;\n            Self::update",
+    ),
+    mutant(
+        "map-leaves-past-the-range",
+        "map.rs",
+        "            end: end.align_down(bytes),",
+        "            end: Ipa(end.0 + (bytes - 1)).align_down(bytes),",
+    ),
+    mutant(
+        "map-leaves-before-the-range",
+        "map.rs",
+        "            start: Ipa(start.0 + (bytes - 1)).align_down(bytes),",
+        "            start: start.align_down(bytes),",
+    ),
+    mutant(
+        "map-leaves-larger-than-allowed",
+        "map.rs",
+        "        let fits = level >= self.mapping.largest\n            && geometry",
+        "        let fits = geometry",
+    ),
+    mutant(
+        "map-fills-past-the-table",
+        "map.rs",
+        "                next = leaves.span.end.min(end);",
+        "                next = leaves.span.end;",
+    ),
+    mutant(
+        "map-builds-over-what-a-page-held",
+        "map.rs",
+        "leaves.span.covers(whole));",
+        "leaves.span.holds(first));",
     ),
     mutant(
         "map-unfolds-no-edge",

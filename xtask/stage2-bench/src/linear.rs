@@ -27,11 +27,12 @@ pub(crate) const CASES: &[Case] = &[
     ("aarch64-paging/protect-pages", || protect(PAGE)),
     ("aarch64-paging/age", age),
     ("aarch64-paging/split", split),
+    ("aarch64-paging/walk", walk),
     ("aarch64-paging/free", free),
     ("aarch64-paging/free-sparse", free_sparse),
 ];
 
-/// Faults of one case.
+/// Faults, and walks, of one case.
 const FAULTS: u64 = 512;
 
 /// Memory as ours is mapped, with FEAT_S2FWB: MemAttr 0b0110, read and write, Inner Shareable, accessed.
@@ -181,6 +182,22 @@ fn split() -> Done {
         }
     });
     Done::new(MEMORY_BYTES / BLOCK)
+}
+
+fn walk() -> Done {
+    measure(mapped(PAGE), FAULTS, |table| {
+        for number in 0..FAULTS {
+            table
+                .walk_range(
+                    &region(MEMORY + number * PAGE, PAGE),
+                    &mut |at, leaf, level| {
+                        black_box((at.start(), leaf.output_address(), leaf.flags(), level));
+                        Ok(())
+                    },
+                )
+                .expect("it is mapped");
+        }
+    })
 }
 
 fn free() -> Done {

@@ -62,7 +62,11 @@ if word droste.self-report; then
 fi
 
 echo
-echo "Linux $(uname -r) on $(nproc) CPUs. 'poweroff' switches this machine off."
+case $(nproc) in
+    1) cpus="one CPU" ;;
+    *) cpus="$(nproc) CPUs" ;;
+esac
+echo "Linux $(uname -r) on $cpus. 'poweroff' switches this machine off."
 if [ -e /dev/kvm ] && [ -e /mnt/droste-vmm ]; then
     echo "It has KVM: 'l2' starts a virtual machine on it."
 fi

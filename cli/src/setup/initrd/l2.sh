@@ -4,7 +4,7 @@
 usage='usage: l2 [-v vmm|qemu] [-c VCPUS] [-m MIB] [-k KERNEL] [WORDS]
 
   -v   the virtual machine monitor (vmm, else the first that is there)
-  -c   virtual CPUs (1)
+  -c   vCPUs (1)
   -m   memory in MiB (enough for the kernel; "enough" says how much that is)
   -k   a kernel of the disk that needs no RAM disk, in place of Linux
 

@@ -34,7 +34,7 @@ pub struct Format {
 }
 
 impl Format {
-    /// The formats there are.
+    /// All formats.
     pub const ALL: [Self; 6] = [
         Self::narrow(Granule::Kib4),
         Self::narrow(Granule::Kib16),
@@ -85,7 +85,7 @@ impl Format {
         self.output
     }
 
-    /// How many address bits descriptors hold: 48 or 52.
+    /// The number of address bits that descriptors hold: 48 or 52.
     pub const fn address_bits(self) -> u32 {
         match self.output {
             OutputFormat::Bits48 => 48,
@@ -93,7 +93,7 @@ impl Format {
         }
     }
 
-    /// What a leaf at `level` is; `None` where the architecture has no leaf there.
+    /// The kind of leaf at `level`; `None` if the level has no leaves.
     ///
     /// Pages at level 3 and blocks at level 2; at level 1 with the 4 KiB granule, and with the others in their
     /// 52-bit formats; at level 0 with the 4 KiB granule in FEAT_LPA2's (DDI 0487, D8 "VMSAv8-64 Block descriptor and
@@ -112,9 +112,9 @@ impl Format {
         }
     }
 
-    /// How many adjacent leaves of `level` one run with the Contiguous bit has; 1 where leaves have no such bit or
-    /// do not exist. The bit is RES0 in the blocks that only the 52-bit formats have (DDI 0487, D8.7.1 "Contiguous bit",
-    /// R_CBXXM).
+    /// The number of adjacent leaves of `level` in one run with the Contiguous bit; 1 if there are no leaves, or if
+    /// they have no such bit. The bit is RES0 in the blocks that only the 52-bit formats have (DDI 0487, D8.7.1
+    /// "Contiguous bit", R_CBXXM).
     ///
     /// The run's first leaf maps a multiple of the run's size, to an output that is a multiple of it.
     pub const fn contiguous_entries(self, level: Level) -> u64 {

@@ -56,9 +56,9 @@ pub enum MemoryType {
     NonCacheable,
     /// Normal Write-Back whatever stage 1 says. Only in [`AttributeScheme::Force`].
     ForceWriteBack,
-    /// Whatever stage 1 says. Only in [`AttributeScheme::Force`].
+    /// The type of stage 1. Only in [`AttributeScheme::Force`].
     StageOne,
-    /// An encoding without meaning here: the four bits.
+    /// An encoding that is reserved in the scheme; carries the four bits.
     Reserved(u8),
 }
 
@@ -104,7 +104,7 @@ impl MemAttr {
         }
     }
 
-    /// The bits of `memory` under `scheme`; `None` where the scheme has none.
+    /// The bits of `memory` under `scheme`; `None` if the scheme has no encoding for it.
     pub const fn encode(memory: MemoryType, scheme: AttributeScheme) -> Option<Self> {
         Some(Self(match (memory, scheme) {
             (MemoryType::Device(device), _) => device as u8,

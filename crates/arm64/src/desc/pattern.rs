@@ -4,7 +4,7 @@ use super::{Format, RawDescriptor};
 use crate::Pa;
 use crate::granule::Level;
 
-/// A leaf without its output, for loops that write the same one at output after output.
+/// A leaf without its output, for loops that write the same leaf with many outputs.
 ///
 /// ```
 /// use droste_arm64::desc::{Format, Pattern, RawDescriptor};
@@ -34,7 +34,7 @@ impl Pattern {
         }
     }
 
-    /// The leaf with this output, of which the bits that a leaf of the level does not hold are dropped.
+    /// The leaf with this output. Bits of the output that a leaf of the level does not hold are dropped.
     #[inline]
     #[must_use]
     pub const fn at(self, output: Pa) -> RawDescriptor {

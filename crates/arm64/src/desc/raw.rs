@@ -1,7 +1,7 @@
-//! Single fields of a raw leaf, for loops that need no more than one.
+//! Access to single fields of a raw leaf, for loops that need only one.
 //!
-//! Each reads or replaces one field and leaves the other bits as they are. On a descriptor that is no leaf the bits
-//! mean something else, or nothing: [`RawDescriptor::kind`] tells first.
+//! Each reads or replaces one field and leaves the other bits as they are. On a descriptor that is not a leaf the bits
+//! mean something else, or nothing: see [`RawDescriptor::kind`].
 
 use super::{
     AF, CONTIGUOUS, DBM, Format, Kind, LeafAttributes, NT, Pattern, RawDescriptor, S2AP_SHIFT,
@@ -11,7 +11,7 @@ use crate::Pa;
 use crate::granule::Level;
 
 impl RawDescriptor {
-    /// What the hardware takes the descriptor for at this level.
+    /// The kind that hardware takes the descriptor for at this level.
     #[inline]
     pub const fn kind(self, format: Format, level: Level) -> Kind {
         match self.0 & 3 {
@@ -47,7 +47,7 @@ impl RawDescriptor {
         LeafAttributes::from_bits(self.0, format.output())
     }
 
-    /// With another output, of which the bits that a leaf of `level` does not hold are dropped.
+    /// With another output. Bits of the output that a leaf of `level` does not hold are dropped.
     #[inline]
     #[must_use]
     pub const fn with_output(self, format: Format, level: Level, output: Pa) -> Self {
@@ -73,7 +73,7 @@ impl RawDescriptor {
         self.0 & S2AP_WRITE != 0
     }
 
-    /// Without the permission to write, others as they are.
+    /// Without the permission to write; the others stay.
     #[inline]
     #[must_use]
     pub const fn without_write(self) -> Self {
@@ -127,7 +127,7 @@ impl RawDescriptor {
         Self(self.0 & !AF)
     }
 
-    /// Of a leaf: DBM, whether hardware may make it writable by a write (FEAT_HAFDBS).
+    /// Of a leaf: DBM, whether hardware may set its write permission when it is written (FEAT_HAFDBS).
     #[inline]
     pub const fn is_dirty_managed(self) -> bool {
         self.0 & DBM != 0

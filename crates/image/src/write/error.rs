@@ -12,19 +12,19 @@ pub enum WriteError {
     VmCount(usize),
     /// Two virtual machines share this name.
     DuplicateName(String),
-    /// A virtual machine asks for what none can have.
+    /// A value of a virtual machine is outside its limits.
     Vm {
         /// Its name.
         name: String,
         /// What is wrong.
         error: VmError,
     },
-    /// A file without a byte.
+    /// An empty file.
     EmptyBlob {
         /// The virtual machine's name.
         name: String,
     },
-    /// A file of this many bytes; a member of an archive has less than 4 GiB.
+    /// A file of this many bytes, where a member of an archive can have less than 4 GiB.
     TooLarge(u64),
 }
 

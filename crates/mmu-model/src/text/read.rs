@@ -16,7 +16,7 @@ impl Trace {
     /// Reads a trace from text.
     ///
     /// # Errors
-    /// The first line that is no verb.
+    /// The first line that is not an operation.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let mut lines = text
             .lines()

@@ -382,3 +382,25 @@ fn what_is_no_table_memory_is_passed_over_and_a_cpu_too_many_is_told() {
     let rule = Rule::Misuse(Misuse::NoSuchCpu);
     assert_eq!(only(&watch).violation.rule, rule);
 }
+
+/// A hypervisor forwards what its guest has executed. What has no meaning there is the guest's.
+#[test]
+fn the_operand_of_an_invalidation_by_address_of_stage_1_may_be_a_guests_own() {
+    let executed = |form| {
+        let mut watch = inhabited();
+        watch.tlbi(0, Tlbi::new(form, Scope::Inner, u64::MAX));
+        watch.findings().count()
+    };
+    for form in [
+        Form::Vae1,
+        Form::Vaale1,
+        Form::Rvae1,
+        Form::Rvaale1,
+        Form::Aside1,
+    ] {
+        assert_eq!(executed(form), 0, "{form:?}");
+    }
+    for form in [Form::Ipas2e1, Form::Vmalle1, Form::Alle1] {
+        assert_eq!(executed(form), 1, "{form:?}");
+    }
+}

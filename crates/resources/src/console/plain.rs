@@ -1,11 +1,11 @@
-//! Text of a guest's on a terminal that is not the guest's.
+//! A guest's text on a terminal that is not the guest's.
 
 /// What stands for a character that is not shown.
 const HIDDEN: char = '?';
 
-/// Shows `show` the bytes of a line, each character that is more than text replaced: what controls a terminal (ESC, its
-/// one-character forms in C1, backspace, delete, carriage return), what changes the direction of text, and what is no
-/// UTF-8. So a guest's line stays behind the name that it is printed with, and cannot look like anybody else's.
+/// Passes the bytes of a line to `show`, with each character that is not plain text replaced: terminal controls (ESC,
+/// C1 controls, backspace, delete, carriage return), characters that change the direction of text, and bytes that are
+/// not UTF-8. So a guest's line stays behind the name that it is printed with, and cannot pass for another's.
 ///
 /// ```
 /// let mut shown = Vec::new();

@@ -87,6 +87,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new("map 1 GiB by pages, per page", "map-pages").at_most(40.0),
     Row::new("  the same as Contiguous runs", "map-runs").at_most(40.0),
     Row::new("map 1 GiB by 2 MiB blocks, per block", "map-blocks")
+        .at_most(30.0)
         .note("peers: one call a block, else they take 1 GiB"),
     Row::new("unmap 1 GiB of pages, per page", "unmap-pages")
         .at_most(30.0)
@@ -103,6 +104,7 @@ pub(crate) const ROWS: &[Row] = &[
         .at_most(30.0)
         .note("every entry is written, each 511 invalidated"),
     Row::new("unmap page by page, per page", "unmap-page-by-page")
+        .at_most(800.0)
         .note("each with an invalidation of its own"),
     Row::new("unmap 1 GiB of blocks, per block", "unmap-blocks"),
     Row::new(
@@ -134,7 +136,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     Row::new("collapse 512 pages into a block, per block", "collapse"),
     Row::new("tear-down of 1 GiB of pages, per table page", "free")
-        .at_most(60.0)
+        .at_most(45.0)
         .note("peers: without invalidation; aarch64-paging: to the C library"),
     Row::new(
         "tear-down of a page in each of 256 GiB, per table page",
@@ -142,7 +144,9 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     Row::new("context switch, VMID current, same vCPU", "enter-same").at_most(60.0),
     Row::new("context switch between two, VMIDs current", "enter-other").at_most(60.0),
-    Row::new("walk to a page", "walk"),
+    Row::new("walk to a page", "walk")
+        .at_most(150.0)
+        .note("each gives output, attributes and level; aarch64-paging: by a callback"),
     Row::new("memory beyond the tables, per mapped page", "extra-memory")
         .counting(Counted::Bytes)
         .at_most(0.0),

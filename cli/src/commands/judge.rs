@@ -1,0 +1,254 @@
+//! `droste judge`: holds the stage 2 of a hypervisor in QEMU to the architecture.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use droste_judge::{Event, Ignored, Judge, Machine, Report, Symbols};
+use object::{Object as _, ObjectSymbol as _, SymbolKind};
+
+use crate::error::{Context, Error, Result};
+use crate::judged::{self, From};
+use crate::output::Output;
+use crate::setup::build::{build_recorder, workspace};
+use crate::{files, say};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The exit code is 0 if nothing was found, 1 if something was, and 2 if nothing can be said: QEMU failed, the \
+                  trace broke off, or no guest was entered.\n\nQEMU's machine must be virt, emulated, with a thread for each \
+                  CPU. Its streams are those of droste judge; a report for people goes to stderr."
+)]
+pub(super) struct Arguments {
+    /// Judge a trace that was kept, and start nothing
+    #[arg(
+        value_name = "TRACE",
+        conflicts_with = "qemu",
+        required_unless_present = "qemu"
+    )]
+    file: Option<PathBuf>,
+    /// Keep what QEMU tells, to be judged again
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    trace: Option<PathBuf>,
+    /// Name functions by this ELF file, System.map or output of nm
+    #[arg(long, value_name = "FILE")]
+    symbols: Option<PathBuf>,
+    /// The code runs this much further up than FILE of --symbols says, in hexadecimal
+    #[arg(long, value_name = "BYTES", value_parser = hexadecimal, requires = "symbols")]
+    symbols_offset: Option<u64>,
+    /// Write what was found, for programs
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Pass over findings of which this file has the keys
+    #[arg(long, value_name = "FILE")]
+    ignore: Option<PathBuf>,
+    /// QEMU and its arguments
+    #[arg(last = true, value_name = "QEMU")]
+    qemu: Vec<OsString>,
+}
+
+fn hexadecimal(text: &str) -> std::result::Result<u64, std::num::ParseIntError> {
+    u64::from_str_radix(text.trim_start_matches("0x"), 16)
+}
+
+/// Nothing can be said.
+const UNJUDGED: u8 = 2;
+
+/// Gives the exit code. What goes wrong is said here: it is none of the two answers.
+pub(super) fn execute(arguments: &Arguments) -> ExitCode {
+    match judge(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            say::aside(&format!("error: {error}"));
+            ExitCode::from(UNJUDGED)
+        }
+    }
+}
+
+fn judge(arguments: &Arguments) -> Result<ExitCode> {
+    let json = arguments.json.as_deref().map(Output::open).transpose()?;
+    let trace = arguments.trace.as_deref().map(Output::open).transpose()?;
+    let named = [&arguments.file, &arguments.symbols, &arguments.ignore];
+    for output in json.iter().chain(&trace) {
+        output.refuse(named.into_iter().flatten().map(PathBuf::as_path))?;
+    }
+    if let Some((json, trace)) = json.as_ref().zip(trace.as_ref()) {
+        json.refuse_other(trace)?;
+    }
+    let symbols = symbols(arguments)?;
+    let ignored = match &arguments.ignore {
+        Some(file) => Ignored::parse(&text(file)?),
+        None => Ignored::default(),
+    };
+    let from = match &arguments.file {
+        Some(file) => From::File(file.clone()),
+        None => From::Qemu(arguments.qemu.clone()),
+    };
+    let (judge, failure) = match &from {
+        From::File(file) => (read(file)?, None),
+        From::Qemu(words) => watch(words, trace.as_ref())?,
+    };
+    let report = Report::new(&judge, &symbols, &ignored);
+    if let Some(json) = &json {
+        json.write(format!("{:#}\n", report.json()).as_bytes())?;
+    }
+    let said = report.text();
+    // Stdout is QEMU's, or a program reads it.
+    if matches!(from, From::Qemu(_)) || json.is_some_and(|json| json.is_stdout()) {
+        say::aside(said.trim_end());
+    } else {
+        say::result(said.trim_end())?;
+    }
+    if !report.is_clean() {
+        return Ok(ExitCode::FAILURE);
+    }
+    let doubt = failure.or_else(|| report.doubt().map(Error::new));
+    doubt.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// Judges a trace that was kept.
+fn read(file: &Path) -> Result<Judge> {
+    let opened = files::open(file).context(|| format!("cannot read {}", file.display()));
+    let (opened, _) = opened?;
+    let mut from = BufReader::with_capacity(1 << 20, opened);
+    let cannot = || format!("cannot judge {}", file.display());
+    let machine = Machine::get(&mut from).context(cannot)?;
+    let mut judge = Judge::new(&machine);
+    take(&mut judge, &mut from).context(cannot)?;
+    Ok(judge)
+}
+
+/// Judges while QEMU runs, and then says how it failed, if so.
+fn watch(words: &[OsString], trace: Option<&Output>) -> Result<(Judge, Option<Error>)> {
+    let kept = trace.map(Output::start).transpose()?;
+    let mut judged = judged::start(words, || build_recorder(&workspace()?))?;
+    let mut from = BufReader::with_capacity(
+        1 << 20,
+        Tee {
+            from: judged.events,
+            kept: kept.map(BufWriter::new),
+        },
+    );
+    let machine = Machine::get(&mut from);
+    let judge = machine.and_then(|machine| {
+        let mut judge = Judge::new(&machine);
+        take(&mut judge, &mut from)?;
+        Ok(judge)
+    });
+    let flushed = from
+        .into_inner()
+        .kept
+        .map_or(Ok(()), |mut kept| kept.flush());
+    let status = judged.child.wait();
+    let status = status.context(|| "cannot wait for QEMU".into())?;
+    let judge = judge.map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof => Error::new(format!("QEMU told nothing ({status})"))
+            .help("look at what it said; it must have a CPU with EL2 and the plugin interface of 9.2 or later"),
+        _ => Error::new("cannot read what QEMU tells").because(error),
+    })?;
+    flushed.context(|| "cannot keep the trace".into())?;
+    let failure = (!status.success()).then(|| Error::new(format!("QEMU failed ({status})")));
+    Ok((judge, failure))
+}
+
+/// Takes events to the end. A trace that breaks off within one is judged as far as it goes.
+fn take(judge: &mut Judge, from: &mut impl Read) -> io::Result<()> {
+    loop {
+        match Event::get(from) {
+            Ok(Some(event)) => judge.take(event),
+            Ok(None) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Keeps what is read.
+struct Tee<R> {
+    from: R,
+    kept: Option<BufWriter<File>>,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.from.read(into)?;
+        if let (Some(kept), Some(read)) = (&mut self.kept, into.get(..bytes)) {
+            kept.write_all(read)?;
+        }
+        Ok(bytes)
+    }
+}
+
+fn text(file: &Path) -> Result<String> {
+    let text = files::read(file).map(String::from_utf8)?;
+    text.context(|| format!("{} is no text", file.display()))
+}
+
+fn symbols(arguments: &Arguments) -> Result<Symbols> {
+    let Some(file) = &arguments.symbols else {
+        return Ok(Symbols::default());
+    };
+    let bytes = files::read(file)?;
+    let found = if bytes.starts_with(b"\x7fELF") {
+        let elf = object::File::parse(&*bytes);
+        let elf = elf.context(|| format!("cannot read {}", file.display()))?;
+        let code = elf
+            .symbols()
+            .filter(|symbol| symbol.kind() == SymbolKind::Text);
+        let named =
+            code.filter_map(|symbol| Some((symbol.address(), symbol.name().ok()?.to_owned())));
+        Some(Symbols::new(named))
+    } else {
+        Symbols::parse(&String::from_utf8_lossy(&bytes))
+    };
+    let found = found.ok_or_else(|| {
+        Error::new(format!("{} names no code", file.display()))
+            .help("take an ELF file with symbols, a System.map, or what nm prints")
+    })?;
+    Ok(found.moved(arguments.symbols_offset.unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Only {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn parse(words: &[&str]) -> std::result::Result<Only, clap::Error> {
+        Only::try_parse_from([&["droste"], words].concat())
+    }
+
+    #[test]
+    fn a_trace_is_judged_or_a_qemu_and_not_both() {
+        assert!(parse(&["a.trace"]).is_ok());
+        assert!(parse(&["--trace", "t", "--", "qemu", "-M", "virt"]).is_ok());
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["a.trace", "--", "qemu"]).is_err());
+        assert!(parse(&["a.trace", "--trace", "t"]).is_err());
+    }
+
+    #[test]
+    fn what_is_read_is_kept() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let mut tee = Tee {
+            from: &b"events"[..],
+            kept: Some(BufWriter::new(file.reopen().expect("opened"))),
+        };
+        let mut read = Vec::new();
+        tee.read_to_end(&mut read).expect("read");
+        drop(tee);
+        let kept = std::fs::read(file.path()).expect("read");
+        assert_eq!(
+            (read.as_slice(), kept.as_slice()),
+            (&b"events"[..], &b"events"[..])
+        );
+    }
+}

@@ -1,0 +1,251 @@
+//! A QEMU that is judged: its own command line, with what the recorder needs.
+//!
+//! The machine's memory becomes a file that the recorder reads, CPUs run in threads of their own, and events come through
+//! a pipe that QEMU inherits.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{PipeReader, PipeWriter, pipe};
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+
+use crate::child::tied;
+use crate::error::{Context, Error, Result};
+
+/// Where `virt` has its RAM.
+const RAM_BASE: u64 = 0x4000_0000;
+/// QEMU's memory where the command line names none.
+const DEFAULT_BYTES: u64 = 128 << 20;
+/// Where a file of the machine's size is memory as well.
+const SHARED_MEMORY: &str = "/dev/shm";
+const MEMORY: &str = "droste-judge-ram";
+
+/// A QEMU that has been started, and what it tells.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    /// It.
+    pub(crate) child: Child,
+    /// Its events.
+    pub(crate) events: PipeReader,
+    /// The folder of its memory, which goes with this value.
+    _folder: tempfile::TempDir,
+}
+
+/// Starts a QEMU, of which the first word is the program, with the recorder that `plugin` brings.
+///
+/// # Errors
+/// If the command line is of a machine that cannot be judged, or QEMU cannot be started.
+pub(crate) fn start(
+    words: &[OsString],
+    plugin: impl FnOnce() -> Result<PathBuf>,
+) -> Result<Judged> {
+    let bytes = memory(words)?;
+    let plugin = plugin()?;
+    let folder = folder()?;
+    let (events, to) = pipe().context(|| "cannot make a pipe".into())?;
+    fcntl_setfd(&to, FdFlags::empty()).context(|| "cannot hand a pipe on".into())?;
+    let command = command(words, &plugin, &folder.path().join("ram"), bytes, &to)?;
+    let child = tied(&command, "/proc/self/exe").spawn();
+    let child = child.context(|| "cannot start QEMU".into())?;
+    Ok(Judged {
+        child,
+        events,
+        _folder: folder,
+    })
+}
+
+fn command(
+    words: &[OsString],
+    plugin: &Path,
+    ram: &Path,
+    bytes: u64,
+    to: &PipeWriter,
+) -> Result<Command> {
+    let (program, own) = words
+        .split_first()
+        .ok_or_else(|| Error::new("there is no QEMU to start").help("droste judge -- QEMU ..."))?;
+    let mut command = Command::new(program);
+    command.args(own);
+    let file = quoted(ram.as_os_str());
+    let mut memory = OsString::from(format!("memory-backend-file,id={MEMORY},size={bytes},"));
+    memory.push("share=on,mem-path=");
+    memory.push(&file);
+    command.args([OsStr::new("-object"), &memory]);
+    command.args(["-machine", &format!("memory-backend={MEMORY}")]);
+    if values(own, "accel").next().is_none() {
+        command.args(["-accel", "tcg,thread=multi"]);
+    }
+    let mut recorder = quoted(plugin.as_os_str());
+    recorder.push(format!(
+        ",base={RAM_BASE:#x},out=/dev/fd/{},ram=",
+        to.as_raw_fd()
+    ));
+    recorder.push(&file);
+    command.args([OsStr::new("-plugin"), &recorder]);
+    Ok(command)
+}
+
+/// A value within QEMU's options: a comma in it is written twice.
+fn quoted(value: &OsStr) -> OsString {
+    value.to_string_lossy().replace(',', ",,").into()
+}
+
+fn folder() -> Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("droste-judge-");
+    let shared = builder.tempdir_in(SHARED_MEMORY);
+    let made = shared.or_else(|_| builder.tempdir());
+    made.context(|| "cannot make a folder for the machine's memory".into())
+}
+
+/// The values of an option.
+fn values<'a>(words: &'a [OsString], name: &'a str) -> impl Iterator<Item = String> + 'a {
+    let is_it = move |word: &OsString| {
+        let word = word.to_str().unwrap_or_default();
+        word.strip_prefix('-')
+            .map(|word| word.strip_prefix('-').unwrap_or(word))
+            == Some(name)
+    };
+    let found = words.windows(2).filter(move |pair| is_it(&pair[0]));
+    found.map(|pair| pair[1].to_string_lossy().into_owned())
+}
+
+/// How much memory the machine has, if it is one that can be judged.
+fn memory(words: &[OsString]) -> Result<u64> {
+    let refuse = |what: &str, help: &str| Err(Error::new(what).help(help));
+    let machines: Vec<_> = values(words, "machine").chain(values(words, "M")).collect();
+    let is_virt = machines
+        .iter()
+        .filter_map(|machine| machine.split(',').next())
+        .any(|name| name == "virt" || name.starts_with("virt-") || name == "type=virt");
+    if !is_virt {
+        return refuse(
+            "the machine is not virt",
+            "judge QEMU's machine virt: -machine virt,virtualization=on",
+        );
+    }
+    if machines
+        .iter()
+        .any(|machine| machine.contains("memory-backend="))
+        || values(words, "mem-path").next().is_some()
+    {
+        return refuse(
+            "the machine's memory has a backend already",
+            "leave memory-backend and -mem-path out: the judge brings its own",
+        );
+    }
+    if values(words, "icount").next().is_some() {
+        return refuse(
+            "-icount runs all CPUs in one thread",
+            "leave it out: the recorder needs one for each",
+        );
+    }
+    let accelerators: Vec<_> = values(words, "accel").collect();
+    let is_other = |accel: &String| !accel.starts_with("tcg") || accel.contains("thread=single");
+    if accelerators.iter().any(is_other)
+        || machines.iter().any(|machine| machine.contains("accel="))
+    {
+        return refuse(
+            "the accelerator is not tcg with a thread for each CPU",
+            "leave -accel out, or say -accel tcg,thread=multi",
+        );
+    }
+    match values(words, "m").last() {
+        None => Ok(DEFAULT_BYTES),
+        Some(value) => size(&value).ok_or_else(|| {
+            Error::new(format!("-m {value} is no size")).help("say how many MiB, or as 2G")
+        }),
+    }
+}
+
+/// A size as `-m` has it: in MiB, or with a unit, alone or as `size=`.
+fn size(value: &str) -> Option<u64> {
+    let first = value.split(',').next()?;
+    let text = first.strip_prefix("size=").unwrap_or(first);
+    let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+    let shift = match &text[digits.len()..] {
+        "" | "M" | "m" => 20,
+        "K" | "k" => 10,
+        "G" | "g" => 30,
+        "T" | "t" => 40,
+        _ => return None,
+    };
+    let number: u64 = digits.parse().ok()?;
+    number.checked_mul(1 << shift).filter(|&bytes| bytes > 0)
+}
+
+/// Where events are read from.
+#[derive(Debug)]
+pub(crate) enum From {
+    /// A trace that was kept.
+    File(PathBuf),
+    /// A QEMU that is started now.
+    Qemu(Vec<OsString>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn memory_is_as_much_as_qemu_would_give() {
+        let of = |line| memory(&words(line));
+        assert_eq!(of("qemu -machine virt"), Ok(128 << 20));
+        assert_eq!(of("qemu -M virt,virtualization=on -m 512"), Ok(512 << 20));
+        assert_eq!(of("qemu --machine virt-10.0 -m 2G"), Ok(2 << 30));
+        assert_eq!(of("qemu -M type=virt -m size=768M,slots=2"), Ok(768 << 20));
+        assert!(of("qemu -M virt -m lots").is_err());
+        assert!(of("qemu -M virt -m 0").is_err());
+        assert!(of("qemu -M virt -m 99999999T").is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_refused() {
+        for line in [
+            "qemu",
+            "qemu -machine raspi3b",
+            "qemu -M virt,memory-backend=a",
+            "qemu -M virt -mem-path a",
+            "qemu -M virt -icount shift=5",
+            "qemu -M virt -accel kvm",
+            "qemu -M virt,accel=kvm",
+            "qemu -M virt -accel tcg,thread=single",
+        ] {
+            assert!(memory(&words(line)).is_err(), "{line}");
+        }
+        assert!(memory(&words("qemu -M virt -accel tcg,thread=multi")).is_ok());
+    }
+
+    #[test]
+    fn qemu_gets_its_own_words_and_then_the_recorders() {
+        let (_from, to) = pipe().expect("a pipe");
+        let own = words("qemu -M virt -m 256M -kernel a");
+        let made = command(
+            &own,
+            Path::new("a,b.so"),
+            Path::new("/r/ram"),
+            256 << 20,
+            &to,
+        );
+        let line = format!("{:?}", made.expect("made")).replace('"', "");
+        assert!(
+            line.starts_with("qemu -M virt -m 256M -kernel a -object "),
+            "{line}"
+        );
+        for part in [
+            "size=268435456,share=on,mem-path=/r/ram",
+            "-machine memory-backend=droste-judge-ram",
+            "-accel tcg,thread=multi",
+            "-plugin a,,b.so,base=0x40000000,out=/dev/fd/",
+            ",ram=/r/ram",
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `droste judge` on traces, and what it refuses.
+
+use std::process::Output;
+
+use droste_judge::{Event, Kind, Machine};
+use serde_json::Value;
+
+use crate::stage::{Stage, ended, good, stderr, stdout};
+
+const BASE: u64 = 0x4000_0000;
+
+const fn event(kind: Kind, pc: u64, a: u64, b: u64) -> Event {
+    Event {
+        kind,
+        cpu: 0,
+        pc,
+        a,
+        b,
+    }
+}
+
+/// A hypervisor enters its guest twice; in between it unmaps a block, and invalidates it or not.
+pub(crate) fn trace(invalidates: bool, ends: bool) -> Vec<u8> {
+    let machine = Machine {
+        cpus: 1,
+        base: BASE,
+        bytes: 16 << 12,
+        ids: [5, 0, 0, 0, 0],
+    };
+    let mut events = vec![
+        event(Kind::Learn, 0, BASE, 0x8000_07fd),
+        event(Kind::Vtcr, 0x10, 0, 1 << 31 | 5 << 16 | 1 << 6 | 0x19),
+        event(Kind::Vttbr, 0x14, 0, 1 << 48 | BASE),
+        event(Kind::Enter, 0x18, 0, 0),
+        event(Kind::Exit, 0x18, 0, 0),
+        event(Kind::Write, 0x104, BASE, 0),
+        event(Kind::Dsb, 0x108, 10, 0),
+    ];
+    if invalidates {
+        events.push(event(Kind::Tlbi, 0x10c, 0xd50c_83df, 0));
+        events.push(event(Kind::Dsb, 0x110, 11, 0));
+    }
+    events.push(event(Kind::Enter, 0x18, 0, 0));
+    if ends {
+        events.push(event(Kind::End, 0, 0, 0));
+    }
+    let mut bytes = Vec::new();
+    machine.put(&mut bytes).expect("written");
+    for event in events {
+        event.put(&mut bytes).expect("written");
+    }
+    bytes
+}
+
+/// `droste judge` with these arguments, in a directory with traces, symbols and a list of what is known.
+fn judge(words: &[&str]) -> (Stage, Output) {
+    let stage = Stage::new(&good());
+    stage.put("clean", &trace(true, true));
+    stage.put("broken", &trace(false, true));
+    stage.put("torn", &trace(true, false));
+    stage.put("symbols", b"0000000000000f00 T unmap\n");
+    stage.put("known", b"StaleTranslation(Tlbi) unmap # since ever\n");
+    let output = ended(stage.command(&[&["judge"], words].concat()));
+    (stage, output)
+}
+
+#[test]
+fn a_trace_is_clean_or_broken_or_says_nothing() {
+    for (file, code) in [
+        ("clean", 0),
+        ("broken", 1),
+        ("torn", 2),
+        ("symbols", 2),
+        ("none", 2),
+    ] {
+        let (_stage, output) = judge(&[file]);
+        let said = (stdout(&output), stderr(&output));
+        assert_eq!(output.status.code(), Some(code), "{file}: {said:?}");
+        assert_eq!(code == 2, said.1.starts_with("error: "), "{file}: {said:?}");
+    }
+}
+
+#[test]
+fn a_finding_is_told_with_the_names_of_functions() {
+    let words = ["broken", "--symbols", "symbols", "--symbols-offset=-e00"];
+    let (_stage, output) = judge(&words);
+    assert_eq!(output.status.code(), Some(2), "an offset is not negative");
+    let words = [
+        "broken",
+        "--symbols",
+        "symbols",
+        "--symbols-offset",
+        "fffffffffffff200",
+    ];
+    let (_stage, output) = judge(&words);
+    let said = stdout(&output);
+    for part in [
+        "no TLBI took the old stage-2 entry",
+        "key: StaleTranslation(Tlbi) unmap",
+        "unmap+0x4",
+    ] {
+        assert!(said.contains(part), "{part} is not in\n{said}");
+    }
+}
+
+#[test]
+fn programs_read_a_report_and_what_is_known_is_passed_over() {
+    let known = [
+        "--symbols",
+        "symbols",
+        "--symbols-offset",
+        "0xfffffffffffff200",
+        "--ignore",
+        "known",
+    ];
+    let (stage, output) = judge(&[&["broken", "--json", "out"], &known[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report = std::fs::read(stage.path("out")).expect("written");
+    let report: Value = serde_json::from_slice(&report).expect("JSON");
+    assert_eq!(report["ignored"][0], "StaleTranslation(Tlbi) unmap");
+    assert_eq!(report["entries"], 2);
+}
+
+#[test]
+fn a_machine_that_cannot_be_judged_is_refused_before_anything_is_built() {
+    let (_stage, output) = judge(&["--", "qemu", "-machine", "raspi3b"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(
+        said.starts_with("error: the machine is not virt\n  help: "),
+        "{said}"
+    );
+}

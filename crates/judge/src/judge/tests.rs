@@ -1,0 +1,188 @@
+//! Traces that keep and break rules, and how they are told.
+
+use super::*;
+use crate::report::{Ignored, Report};
+use crate::symbols::Symbols;
+
+const BASE: u64 = 0x4000_0000;
+const T2: u64 = BASE + 0x1000;
+const T3: u64 = BASE + 0x2000;
+const VMALLS12E1IS: u64 = 0xd50c_83df;
+
+const fn event(kind: Kind, cpu: u8, pc: u64, a: u64, b: u64) -> Event {
+    Event {
+        kind,
+        cpu,
+        pc,
+        a,
+        b,
+    }
+}
+
+/// A guest is inside on CPU 1, with a page.
+fn entered() -> Judge {
+    let mut judge = Judge::new(&Machine {
+        cpus: 2,
+        base: BASE,
+        bytes: 64 << 12,
+        ids: [0x5, 0, 0, 0, 0],
+    });
+    let before = [
+        event(Kind::Learn, 1, 0, T3, 0x8000_07ff),
+        event(Kind::Learn, 1, 0, T2, T3 | 3),
+        event(Kind::Learn, 1, 0, BASE, T2 | 3),
+        event(Kind::Vtcr, 1, 0x10, 0, 1 << 31 | 5 << 16 | 1 << 6 | 0x19),
+        event(Kind::Vttbr, 1, 0x14, 0, 1 << 48 | BASE),
+        event(Kind::Isb, 1, 0x18, 0, 0),
+        event(Kind::Vtcr, 0, 0x10, 0, 1 << 31 | 5 << 16 | 1 << 6 | 0x19),
+        event(Kind::Vttbr, 0, 0x14, 0, 1 << 48 | BASE),
+        event(Kind::Isb, 0, 0x18, 0, 0),
+        event(Kind::Enter, 1, 0x20, 0x8000_0001, 0),
+    ];
+    for event in before {
+        judge.take(event);
+    }
+    judge
+}
+
+/// CPU 0 unmaps the page and goes back to its user. One step may be left out.
+fn unmapped(left_out: Option<usize>) -> Judge {
+    let mut judge = entered();
+    let steps = [
+        event(Kind::Write, 0, 0x1104, T3, 0),
+        event(Kind::Dsb, 0, 0x1108, 10, 0),
+        event(Kind::Tlbi, 0, 0x1204, VMALLS12E1IS, 0),
+        event(Kind::Dsb, 0, 0x1208, 11, 0),
+        event(Kind::Isb, 0, 0x120c, 0, 0),
+        event(Kind::Done, 0, 0x2000, 0, 0),
+        event(Kind::End, 0, 0, 0, 0),
+    ];
+    for (index, step) in steps.into_iter().enumerate() {
+        if Some(index) != left_out {
+            judge.take(step);
+        }
+    }
+    judge
+}
+
+fn symbols() -> Symbols {
+    Symbols::parse("1100 T unmap\n1200 T flush\n2000 T user\n").unwrap()
+}
+
+#[test]
+fn what_keeps_the_rules_is_clean() {
+    let judge = unmapped(None);
+    let symbols = symbols();
+    let report = Report::new(&judge, &symbols, &Ignored::default());
+    assert!(report.is_clean(), "{}", report.text());
+    assert_eq!(report.doubt(), None);
+}
+
+#[test]
+fn each_step_that_is_left_out_is_found_and_told_with_its_place() {
+    for (left_out, missing) in [
+        (1, "BarrierBeforeTlbi"),
+        (2, "Tlbi"),
+        (3, "BarrierAfterTlbi"),
+    ] {
+        let judge = unmapped(Some(left_out));
+        let symbols = symbols();
+        let report = Report::new(&judge, &symbols, &Ignored::default());
+        assert!(!report.is_clean());
+        let json = report.json();
+        let finding = &json["findings"][0];
+        assert_eq!(finding["key"], format!("StaleTranslation({missing}) unmap"));
+        assert_eq!(finding["set_up"]["place"], "unmap+0x4");
+        assert_eq!(finding["broken"]["place"], "user+0x0");
+        assert_eq!(finding["entry"]["descriptor"], T3);
+        assert_eq!(finding["vmid"], 1);
+        assert_eq!(json["findings"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn a_report_for_people_names_rule_entry_and_what_came_between() {
+    let judge = unmapped(Some(2));
+    let symbols = symbols();
+    let text = Report::new(&judge, &symbols, &Ignored::default()).text();
+    for part in [
+        "1. an access can use a stale translation: no TLBI took the old stage-2 entry",
+        "1 times; key: StaleTranslation(Tlbi) unmap",
+        "VMID 1",
+        "for IPA 0x0+0x1000",
+        "[0x40002000] := 0x0",
+        "dsb ishst",
+        "unmap+0x8",
+        "1 kinds of findings, 0 ignored",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+}
+
+#[test]
+fn what_is_known_is_ignored_and_what_is_ignored_in_vain_is_told() {
+    let judge = unmapped(Some(2));
+    let symbols = symbols();
+    let known = "# A list.\nStaleTranslation(Tlbi) unmap # known\nOtherVcpu load\n";
+    let report = Report::new(&judge, &symbols, &Ignored::parse(known));
+    assert!(report.is_clean());
+    let text = report.text();
+    assert!(
+        text.contains("ignored, and not found: OtherVcpu load"),
+        "{text}"
+    );
+    assert!(text.contains("0 kinds of findings, 1 ignored"), "{text}");
+}
+
+#[test]
+fn a_trace_without_its_end_or_without_a_guest_says_nothing() {
+    let symbols = symbols();
+    let doubt = |judge: &Judge| Report::new(judge, &symbols, &Ignored::default()).doubt();
+    assert!(doubt(&unmapped(Some(6))).is_some());
+    let mut idle = Judge::new(&Machine {
+        cpus: 1,
+        base: BASE,
+        bytes: 4096,
+        ids: [0; 5],
+    });
+    idle.take(event(Kind::End, 0, 0, 0, 0));
+    assert!(doubt(&idle).is_some());
+}
+
+#[test]
+fn another_virtual_cpu_is_told_by_its_affinity() {
+    let enter = |vmpidr| {
+        let mut judge = entered();
+        judge.take(event(Kind::Exit, 1, 0x30, 0, 0));
+        judge.take(event(Kind::Enter, 1, 0x34, vmpidr, 0));
+        judge.told().len()
+    };
+    assert_eq!(enter(0x8000_0001), 0);
+    assert_eq!(enter(0x8000_0002), 1);
+    assert_eq!(enter(0x1_8000_0001), 1);
+}
+
+#[test]
+fn memory_types_are_not_judged_where_fwb_is_there_and_off() {
+    let with = |hcr| {
+        let mut judge = Judge::new(&Machine {
+            cpus: 1,
+            base: BASE,
+            bytes: 64 << 12,
+            ids: [0x5, 0, 1 << 40, 0, 0],
+        });
+        let events = [
+            event(Kind::Hcr, 0, 0, 0, hcr),
+            event(Kind::Learn, 0, 0, BASE, 0x8000_07fd),
+            event(Kind::Vtcr, 0, 0, 0, 1 << 31 | 5 << 16 | 1 << 6 | 0x19),
+            event(Kind::Vttbr, 0, 0, 0, 1 << 48 | BASE),
+            event(Kind::Enter, 0, 0, 0, 0),
+        ];
+        for event in events {
+            judge.take(event);
+        }
+        judge.told().len()
+    };
+    assert_eq!(with(1), 0);
+    assert_eq!(with(1 | 1 << 46), 1);
+}
