@@ -73,7 +73,7 @@ fn without(instruction: u32, to: &Path) -> usize {
 }
 
 /// The rules that a hypervisor with this image breaks for its guest `vel2`. That one gives the vCPU of its own guest
-/// another name without an invalidation, on purpose: entries of another virtual CPU are its own affair.
+/// another name without an invalidation, on purpose: entries of another vCPU are its own affair.
 fn broken(kernel: &Path) -> Vec<String> {
     let mut stage = Stage::new();
     stage.at_el2("vel2", "vhe", 1);
