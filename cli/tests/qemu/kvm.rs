@@ -21,12 +21,12 @@ const BEFORE: [&str; 2] = [
     "guest: kvm: VHE mode initialized",
 ];
 
-fn limit() -> Duration {
+pub(crate) fn limit() -> Duration {
     Duration::from_secs(patient(LIMIT))
 }
 
 /// The host, on two processors, with a bare-metal guest on its disk as well; `words` are added to its command line.
-fn host(monitor: Monitor, words: &str) -> droste::Result<Machine> {
+pub(crate) fn host(monitor: Monitor, words: &str) -> droste::Result<Machine> {
     let setup = Setup::new()?;
     let kernel = setup.kernel(KERNEL_PACKAGE)?;
     let mut provisions = Provisions::new(monitor, kernel.image());

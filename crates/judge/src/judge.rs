@@ -128,7 +128,7 @@ impl Judge {
                 }
                 watch.set_hcr(cpu, b);
             }
-            // Aff3 to Aff0 tell virtual CPUs apart.
+            // Aff3 to Aff0 tell vCPUs apart.
             Kind::Enter => watch.enter(
                 cpu,
                 Vcpu::new(a as u32 & 0xff_ffff | (a >> 8) as u32 & 0xff << 24),

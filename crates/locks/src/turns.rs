@@ -37,6 +37,7 @@ pub struct Turns {
     next: AtomicU32,
     shared: AtomicU32,
     alone: AtomicU32,
+    waits: AtomicU32,
 }
 
 impl Turns {
@@ -50,6 +51,7 @@ impl Turns {
             next: AtomicU32::new(first),
             shared: AtomicU32::new(first),
             alone: AtomicU32::new(first),
+            waits: AtomicU32::new(0),
         }
     }
 
@@ -66,8 +68,8 @@ impl Turns {
     #[expect(clippy::needless_pass_by_value, reason = "a turn is waited for once")]
     pub fn wait(&self, turn: Turn) {
         let Turn(turn) = turn;
-        while !self.may_be_alone(turn) {
-            wait();
+        if !self.may_be_alone(turn) {
+            self.wait_until(|| self.may_be_alone(turn));
         }
     }
 
@@ -81,10 +83,24 @@ impl Turns {
     #[inline]
     pub fn lock_shared(&self) {
         let Turn(turn) = self.join();
-        while !self.may_share(turn) {
-            wait();
+        if !self.may_share(turn) {
+            self.wait_until(|| self.may_share(turn));
         }
         self.let_share(turn);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_until(&self, is_in: impl Fn() -> bool) {
+        self.waits.fetch_add(1, Ordering::Relaxed);
+        while !is_in() {
+            wait();
+        }
+    }
+
+    /// How often a CPU had to wait for its turn, modulo 2^32.
+    pub fn waits(&self) -> u32 {
+        self.waits.load(Ordering::Relaxed)
     }
 
     /// In alone, if nobody is in or waits.

@@ -75,6 +75,72 @@ pub struct Vm<'a> {
     pub stage2: Stage2,
     /// Its guests' stage 2, if it can have guests.
     pub shadows: Option<Shadows>,
+    /// How often its virtual CPUs waited for each other.
+    pub waits: Waits,
+}
+
+/// A lock that virtual CPUs of one machine have in common.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lock {
+    /// Of the interrupt controller.
+    Gic,
+    /// Of the console.
+    Uart,
+    /// Of the firmware.
+    Firmware,
+    /// Of the canonical table.
+    Table,
+    /// Of the pages for that.
+    Pages,
+    /// Of the pools of contexts.
+    Contexts,
+    /// Of all shadows.
+    Shadows,
+    /// Of the pages for those.
+    ShadowPages,
+}
+
+impl Lock {
+    /// All, with their names in records.
+    const ALL: [(Self, &'static str); 8] = [
+        (Self::Gic, "gic"),
+        (Self::Uart, "uart"),
+        (Self::Firmware, "firmware"),
+        (Self::Table, "table"),
+        (Self::Pages, "pages"),
+        (Self::Contexts, "contexts"),
+        (Self::Shadows, "shadows"),
+        (Self::ShadowPages, "shadow_pages"),
+    ];
+}
+
+/// How often a CPU found each lock taken, and waited. Each is a count modulo 2^32.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Waits([u64; Lock::ALL.len()]);
+
+impl Waits {
+    /// As `count` says of each lock.
+    pub fn of(count: impl Fn(Lock) -> u64) -> Self {
+        Self(Lock::ALL.map(|(lock, _)| count(lock)))
+    }
+
+    /// Names and counts.
+    fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let names = Lock::ALL.into_iter().map(|(_, name)| name);
+        names.zip(self.0)
+    }
+}
+
+impl Display for Waits {
+    /// Those that there were.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waits = self.iter().filter(|(_, count)| *count > 0);
+        for (n, (name, count)) in waits.enumerate() {
+            let comma = if n == 0 { "" } else { ", " };
+            write!(f, "{comma}{name} {count}")?;
+        }
+        Ok(())
+    }
 }
 
 /// The work and the memory of a stage 2.
@@ -134,6 +200,9 @@ impl Vm<'_> {
                 shadows.table_pages,
                 shadows.table_bytes / 1024
             ));
+        }
+        if self.waits != Waits::default() {
+            line(format_args!("{name}: waits in locks: {}", self.waits));
         }
     }
 }
@@ -206,7 +275,11 @@ fn write_vm(out: &mut dyn Write, vm: &Vm<'_>) -> fmt::Result {
             shadows.in_use, shadows.count, shadows.table_pages, shadows.table_bytes
         )?;
     }
-    write!(out, "}}")
+    out.write_str(",\"waits\":{")?;
+    for (n, (name, count)) in vm.waits.iter().enumerate() {
+        write!(out, "{}\"{name}\":{count}", comma(n))?;
+    }
+    write!(out, "}}}}")
 }
 
 /// What stands in front of element `n` of a list.

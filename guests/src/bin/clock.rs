@@ -118,7 +118,7 @@ mod guest {
         // Behind a mask.
         RTC.write(IMSC, 0);
         RTC.write(ICR, 1);
-        RTC.write(MR, RTC.read(DR) + 1);
+        arm_in(1);
         wait_until("an alarm behind a mask", || RTC.read(RIS) == 1);
         checks.expect("RTCMIS behind a mask", RTC.read(MIS).into(), 0);
         checks.expect("a line behind a mask", gic::is_spi_pending(INTID).into(), 0);
@@ -129,7 +129,7 @@ mod guest {
         wait_until("a line that falls", || !gic::is_spi_pending(INTID));
         // While nobody looks at the clock: awake, and asleep, where the interrupt alone ends it.
         for is_asleep in [false, true] {
-            RTC.write(MR, RTC.read(DR) + 2);
+            arm_in(2);
             expect_alarm(checks, is_asleep);
             checks.expect(
                 "the alarm's second",
@@ -142,6 +142,15 @@ mod guest {
         RTC.write(LR, SET);
         expect_alarm(checks, true);
         RTC.write(IMSC, 0);
+    }
+
+    /// Sets the alarm so many seconds ahead. If they have passed before it is set, it would come in 136 years.
+    fn arm_in(seconds: u32) {
+        wait_until("an alarm that is ahead", || {
+            let due = RTC.read(DR) + seconds;
+            RTC.write(MR, due);
+            RTC.read(DR) < due || RTC.read(RIS) == 1
+        });
     }
 
     /// Takes the alarm and ends it.

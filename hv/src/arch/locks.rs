@@ -1,10 +1,53 @@
-//! A lock that readers share, whose waiters come in turn: the order is `droste-locks`'s, the guards are `lock_api`'s.
+//! Locks whose waits are bounded and counted: the order is `droste-locks`'s, the guards are `lock_api`'s.
 //!
-//! Where guests contend for a lock its waiters must come in turn, since EL2 waits with interrupts masked. Those of `spin`
-//! that are used do so (`TicketMutex`), but for its `RwLock`, where who reads keeps out who wants to write.
+//! Where guests contend for a lock none may wait for others without end, since EL2 waits with interrupts masked. `spin`'s
+//! `TicketMutex` has its waiters come in turn as well, and is what the machine's own locks are; its `RwLock` has not: who
+//! reads keeps out who wants to write.
 
-use droste_locks::{Turn, Turns};
-use lock_api::{GuardNoSend, RawRwLock, RwLockWriteGuard};
+use droste_locks::{Turn, Turns, Visits};
+use lock_api::{GuardNoSend, RawMutex, RawRwLock, RwLockWriteGuard};
+
+/// A lock of a virtual machine's that one CPU has at a time.
+pub(crate) type Mutex<T> = lock_api::Mutex<OneByOne, T>;
+
+/// What is locked by it.
+pub(crate) type MutexGuard<'a, T> = lock_api::MutexGuard<'a, OneByOne, T>;
+
+/// The order of a lock that nobody shares as its mechanism.
+pub(crate) struct OneByOne(Visits);
+
+// SAFETY: `Visits` lets one in at a time, as its tests show.
+unsafe impl RawMutex for OneByOne {
+    const INIT: Self = Self(Visits::new());
+
+    type GuardMarker = GuardNoSend;
+
+    #[inline]
+    fn lock(&self) {
+        self.0.lock();
+    }
+
+    fn try_lock(&self) -> bool {
+        self.0.try_lock()
+    }
+
+    #[inline]
+    unsafe fn unlock(&self) {
+        self.0.unlock();
+    }
+}
+
+/// How often a CPU waited for `lock`.
+pub(crate) fn waits<T>(lock: &Mutex<T>) -> u64 {
+    // SAFETY: a number is read; nothing is unlocked.
+    unsafe { lock.raw() }.0.waits().into()
+}
+
+/// How often a CPU waited for `lock`, to share it or to have it alone.
+pub(crate) fn waits_in_turn<T>(lock: &RwLock<T>) -> u64 {
+    // SAFETY: as in `waits`.
+    unsafe { lock.raw() }.0.waits().into()
+}
 
 /// A lock that readers share. Who comes first goes first.
 pub(crate) type RwLock<T> = lock_api::RwLock<InTurn, T>;

@@ -4,7 +4,7 @@
 use core::fmt;
 
 use droste_resources::Exits;
-use droste_resources::report::{Machine, Vm as Usage, Went, last_record, record};
+use droste_resources::report::{Machine, Vm as Usage, Waits, Went, last_record, record};
 
 use super::terminal;
 use crate::arch::image;
@@ -56,6 +56,7 @@ fn usage(vm: &Vm) -> Usage<'static> {
         exits: Exits::of(vm.vcpus().iter().map(|vcpu| &vcpu.counters)),
         stage2: vm.memory.stats(),
         shadows: vm.nested.as_ref().map(|nested| nested.contexts.stats()),
+        waits: Waits::of(|lock| vm.waits(lock)),
     }
 }
 

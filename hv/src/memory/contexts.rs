@@ -25,15 +25,15 @@ use droste_nested::{
     Abort, Advertised, CanonicalLeaf, Changes, Composed, Current, Host, L1, L1Ipa, Shadow,
     StageTwo, StageTwoRegisters, Syndrome, Ticket, Verdict, Walker,
 };
-use droste_resources::report::Shadows;
+use droste_resources::report::{Lock, Shadows};
 use droste_stage2::{Context, Error, Fault, PageCache, PageSupply, VcpuId, scheme, under};
-use spin::mutex::{SpinMutex, TicketMutex};
+use spin::mutex::SpinMutex;
 
 use super::guest_memory::{GuestMemory, VMIDS};
 use super::l1_memory::L1Memory;
 use super::pages::{Late, PAGE, Pages, tables_for};
 use super::ram::Ram;
-use crate::arch::locks::{RwLock, queue_to_write};
+use crate::arch::locks::{Mutex, RwLock, queue_to_write, waits, waits_in_turn};
 use crate::arch::stage2::Hardware;
 use crate::arch::{self, MAX_CPUS, el2};
 use crate::machine::error::BuildError;
@@ -106,12 +106,12 @@ pub(crate) struct NestedContexts {
     /// What L1 is shown.
     pub(crate) advertised: Advertised,
     /// Whoever waits comes in turn: L1 can have its vCPUs contend at will.
-    pools: TicketMutex<Pools>,
+    pools: Mutex<Pools>,
     shadows: Vec<RwLock<PlacedShadow>>,
     /// The contexts of the shadows.
     of_shadows: Vec<&'static Context<MAX_CPUS>>,
     changes: Changes,
-    pages: TicketMutex<Pages>,
+    pages: Mutex<Pages>,
     /// By vCPU: pages taken ahead.
     caches: Vec<SpinMutex<PageCache>>,
     /// Whose turn it is to be emptied when pages run out.
@@ -147,14 +147,14 @@ impl NestedContexts {
         let shadows = shadows.map_err(|error| BuildError(format!("shadow tables: {error}")))?;
         Ok(Self {
             advertised,
-            pools: TicketMutex::new(Pools {
+            pools: Mutex::new(Pools {
                 with_table: Pool::new(vec![Entry::UNUSED; count]),
                 without_table: Pool::new(vec![Entry::UNUSED; without_table(vcpus)]),
             }),
             of_shadows: shadows.iter().map(|shadow| *shadow.place()).collect(),
             shadows: shadows.into_iter().map(RwLock::new).collect(),
             changes: Changes::new(),
-            pages: TicketMutex::new(Pages::new(
+            pages: Mutex::new(Pages::new(
                 area,
                 range.start + roots..range.end,
                 memory.geometry,
@@ -468,6 +468,15 @@ impl NestedContexts {
         let done = shadow.clear(&mut host(&mut Late::new(&self.pages)));
         done.expect("nothing can fail in emptying a table");
         effort
+    }
+
+    /// How often a virtual CPU waited for others because of such a lock.
+    pub(crate) fn waits(&self, lock: Lock) -> u64 {
+        match lock {
+            Lock::Contexts => waits(&self.pools),
+            Lock::Shadows => self.shadows.iter().map(waits_in_turn).sum(),
+            _ => waits(&self.pages),
+        }
     }
 
     /// What is held now.

@@ -14,11 +14,11 @@ use droste_stage2::{
     Attributes, Context, Contexts, Error, Fault, Geometry, Outcome, PageCache, Privilege, Proposal,
     Slot, Slots, Table, VcpuId, VmidAllocator, Walk, handle, scheme,
 };
-use spin::mutex::{SpinMutex, TicketMutex};
+use spin::mutex::SpinMutex;
 
 use super::pages::{PAGE, Pages, tables_for};
 use super::ram::Ram;
-use crate::arch::locks::RwLock;
+use crate::arch::locks::{Mutex, RwLock, waits, waits_in_turn};
 use crate::arch::stage2::Hardware;
 use crate::arch::{self, MAX_CPUS};
 use crate::machine::error::BuildError;
@@ -42,7 +42,7 @@ pub(crate) enum Resolution {
 /// A VM's stage 2.
 pub(crate) struct GuestMemory {
     table: RwLock<Table>,
-    pages: TicketMutex<Pages>,
+    pages: Mutex<Pages>,
     /// By vCPU, which alone locks its own: pages taken ahead, so that faults share nothing but the table.
     caches: Vec<SpinMutex<PageCache>>,
     /// Who translates by the table: first what every guest runs under, then those that a guest hypervisor's EL1 has
@@ -144,7 +144,7 @@ impl GuestMemory {
         let caches = (0..vcpus).map(|_| SpinMutex::new(PageCache::new()));
         Ok(Self {
             table: RwLock::new(table),
-            pages: TicketMutex::new(pages),
+            pages: Mutex::new(pages),
             caches: caches.collect(),
             contexts,
             slots: known,
@@ -259,6 +259,14 @@ impl GuestMemory {
     /// Takes some tables apart that were [cleared](Self::clear); whether there may be more.
     pub(crate) fn reclaim(&self) -> bool {
         self.pages.lock().reclaim()
+    }
+
+    /// How often a virtual CPU waited for others because of one of its two locks.
+    pub(crate) fn waits(&self, lock: report::Lock) -> u64 {
+        match lock {
+            report::Lock::Table => waits_in_turn(&self.table),
+            _ => waits(&self.pages),
+        }
     }
 
     /// What happened so far.

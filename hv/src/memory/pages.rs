@@ -4,8 +4,8 @@ use core::ops::Range;
 
 use droste_arm64::Pa;
 use droste_stage2::{Geometry, PageSupply, Trees};
-use spin::mutex::{TicketMutex, TicketMutexGuard};
 
+use crate::arch::locks::{Mutex, MutexGuard};
 use crate::arch::memory::Region;
 use crate::arch::stage2::Hardware;
 
@@ -72,13 +72,13 @@ impl Pages {
 /// Pages under a lock that is taken with the first of them, and then kept. What an invalidation frees it gives back at
 /// its end, all at once: so whoever wants pages does not wait for invalidations.
 pub(crate) struct Late<'a> {
-    pages: &'a TicketMutex<Pages>,
-    locked: Option<TicketMutexGuard<'a, Pages>>,
+    pages: &'a Mutex<Pages>,
+    locked: Option<MutexGuard<'a, Pages>>,
 }
 
 impl<'a> Late<'a> {
     /// These, not locked yet.
-    pub(crate) const fn new(pages: &'a TicketMutex<Pages>) -> Self {
+    pub(crate) const fn new(pages: &'a Mutex<Pages>) -> Self {
         Self {
             pages,
             locked: None,

@@ -10,10 +10,10 @@ use droste_nested::registers::Loaded;
 use droste_vdev::Line;
 use droste_vdev::gic::{Gic, Ich, Intid, Kicks, Signal};
 use droste_vdev::timer::Pair;
-use spin::mutex::TicketMutexGuard;
 
 use super::{ich, parked};
 use crate::arch::gic;
+use crate::arch::locks::MutexGuard;
 use crate::machine::machine;
 use crate::vm::hcr::asked_of_hardware;
 use crate::vm::virtual_el2::{El2, Interrupts, ListRegisters};
@@ -118,7 +118,7 @@ const fn takes_interrupts(hcr: u64) -> bool {
 }
 
 /// The interrupts of virtual EL2's guest, by who takes them; what waits for virtual EL2 itself, if it is that.
-fn of_guest(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Option<Signal> {
+fn of_guest(state: &mut VcpuState, gic: &mut MutexGuard<'_, Gic>) -> Option<Signal> {
     let me = state.vcpu.index;
     let el2 = el2(state);
     let hcr = el2.hcr();
@@ -141,7 +141,7 @@ fn of_guest(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Optio
 
 /// Takes the list registers back, whosever they are: the world has changed.
 #[inline]
-fn take_back(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Kicks {
+fn take_back(state: &mut VcpuState, gic: &mut MutexGuard<'_, Gic>) -> Kicks {
     let me = state.vcpu.index;
     let kicks = if el2(state).has_guests_lists() {
         let kicks = leave(state, gic);
@@ -161,7 +161,7 @@ fn take_back(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Kick
 }
 
 /// Puts the guest's list registers into the hardware.
-pub(crate) fn enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) {
+pub(crate) fn enter(state: &mut VcpuState, gic: &mut MutexGuard<'_, Gic>) {
     let VcpuState {
         el2: Some(el2),
         lists_used,
@@ -247,7 +247,7 @@ pub(crate) fn look(state: &mut VcpuState) {
     vm.kick(kicks.without(me));
 }
 
-fn leave_and_enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Kicks {
+fn leave_and_enter(state: &mut VcpuState, gic: &mut MutexGuard<'_, Gic>) -> Kicks {
     let kicks = leave(state, gic);
     lists::deactivate_owed(gic, state.vcpu.index);
     enter(state, gic);
@@ -255,7 +255,7 @@ fn leave_and_enter(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -
 }
 
 /// Takes back what the guest has ended of virtual EL2's own interrupts while it stays, and has virtual EL2 look.
-pub(crate) fn fold(state: &mut VcpuState, gic: &mut TicketMutexGuard<'_, Gic>) -> Kicks {
+pub(crate) fn fold(state: &mut VcpuState, gic: &mut MutexGuard<'_, Gic>) -> Kicks {
     let me = state.vcpu.index;
     let interrupts = &mut el2(state).interrupts;
     interrupts.is_due = true;

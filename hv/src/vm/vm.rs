@@ -11,11 +11,12 @@ use droste_devtree::{Device, Guest, GuestDom0, GuestEl2, GuestInterrupts, Interr
 use droste_image::{Console, El2, VmImage};
 use droste_life::{Lives, Phase};
 use droste_resources::Complaints;
+use droste_resources::report::Lock;
 use droste_vdev::Affinity;
 use droste_vdev::gic::{self as vgic_model, ConfigError, Gic, GicConfig, Kicks};
 use droste_vdev::psci::Firmware;
 use spin::Once;
-use spin::mutex::{SpinMutex, TicketMutex};
+use spin::mutex::SpinMutex;
 
 use super::rest::Rest;
 use super::rtc::GuestRtc;
@@ -24,6 +25,7 @@ use super::virtual_el2::Nested;
 use super::{Vcpu, VcpuState, layout};
 use crate::arch::gic;
 use crate::arch::id::IdRegisters;
+use crate::arch::locks::{Mutex, waits};
 use crate::arch::memory::Region;
 use crate::machine::cpu::Cpu;
 use crate::machine::error::BuildError;
@@ -53,13 +55,13 @@ pub(crate) struct Vm {
     /// What it has as a hypervisor.
     pub(crate) nested: Option<Nested>,
     /// Its interrupt controller.
-    pub(crate) gic: TicketMutex<Gic>,
+    pub(crate) gic: Mutex<Gic>,
     /// Its console.
-    pub(crate) uart: TicketMutex<GuestUart>,
+    pub(crate) uart: Mutex<GuestUart>,
     /// Its clock.
-    pub(crate) rtc: TicketMutex<GuestRtc>,
+    pub(crate) rtc: Mutex<GuestRtc>,
     /// Power states of its CPUs.
-    pub(crate) psci: TicketMutex<Firmware>,
+    pub(crate) psci: Mutex<Firmware>,
     /// Platform devices that it drives.
     pub(crate) devices: Vec<Device>,
     gic_config: GicConfig,
@@ -124,10 +126,10 @@ impl Vm {
             ids: parts.ids,
             memory: parts.memory,
             nested: parts.nested,
-            gic: TicketMutex::new(gic),
-            uart: TicketMutex::new(GuestUart::new()),
-            rtc: TicketMutex::new(GuestRtc::new()),
-            psci: TicketMutex::new(Firmware::new(vcpus, workarounds())),
+            gic: Mutex::new(gic),
+            uart: Mutex::new(GuestUart::new()),
+            rtc: Mutex::new(GuestRtc::new()),
+            psci: Mutex::new(Firmware::new(vcpus, workarounds())),
             devices: parts.devices,
             gic_config,
             vcpus: Once::new(),
@@ -268,6 +270,20 @@ impl Vm {
         *self.gic.lock() = Gic::new(self.gic_config)?;
         *self.psci.lock() = Firmware::new(self.vcpus().len(), workarounds());
         Ok(())
+    }
+
+    /// How often its virtual CPUs waited for each other because of a lock.
+    pub(crate) fn waits(&self, lock: Lock) -> u64 {
+        match lock {
+            Lock::Gic => waits(&self.gic),
+            Lock::Uart => waits(&self.uart),
+            Lock::Firmware => waits(&self.psci),
+            Lock::Table | Lock::Pages => self.memory.waits(lock),
+            Lock::Contexts | Lock::Shadows | Lock::ShadowPages => {
+                let nested = self.nested.as_ref();
+                nested.map_or(0, |nested| nested.contexts.waits(lock))
+            }
+        }
     }
 
     /// Interrupts of its devices.

@@ -12,23 +12,23 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "locks-alone-before-its-turn",
         "turns.rs",
-        "        while !self.may_be_alone(turn) {",
-        "        while turn.wrapping_sub(self.alone.load(Ordering::Acquire)) > 1 {",
+        "        if !self.may_be_alone(turn) {",
+        "        if turn.wrapping_sub(self.alone.load(Ordering::Acquire)) > 1 {",
     ),
     mutant(
         "locks-shares-before-its-turn",
         "turns.rs",
-        "        while !self.may_share(turn) {",
-        "        while turn.wrapping_sub(self.shared.load(Ordering::Acquire)) > 1 {",
+        "        if !self.may_share(turn) {",
+        "        if turn.wrapping_sub(self.shared.load(Ordering::Acquire)) > 1 {",
     ),
     mutant(
         "locks-one-at-a-time",
         "turns.rs",
-        "            wait();
+        "            self.wait_until(|| self.may_share(turn));
         }
         self.let_share(turn);
 ",
-        "            wait();
+        "            self.wait_until(|| self.may_share(turn));
         }
         self.wait(Turn(turn));
 ",
@@ -78,5 +78,61 @@ pub(super) const MUTANTS: &[Mutant] = &[
         let gone = self.alone.load(Ordering::Relaxed).wrapping_add(1);
         self.alone.store(gone, Ordering::Release);
 ",
+    ),
+    mutant(
+        "locks-waits-without-a-word",
+        "turns.rs",
+        "        self.waits.fetch_add(1, Ordering::Relaxed);\n",
+        "",
+    ),
+    mutant(
+        "locks-passes-without-end",
+        "visits.rs",
+        "wrapping_sub(first) < PASSES {",
+        "wrapping_sub(first) < u32::MAX {",
+    ),
+    mutant(
+        "locks-passes-those-with-turns",
+        "visits.rs",
+        "        self.state
+            .compare_exchange(0, TAKEN, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+",
+        "        let state = self.state.load(Ordering::Relaxed) & !TAKEN;
+        let taken = state + TAKEN;
+        self.state
+            .compare_exchange(state, taken, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+",
+    ),
+    mutant(
+        "locks-visits-beside-another",
+        "visits.rs",
+        "        let free = self.state.load(Ordering::Relaxed) & !TAKEN;
+        let taken = free - WITH_TURN + TAKEN;
+",
+        "        let free = self.state.load(Ordering::Relaxed);
+        let taken = (free - WITH_TURN) | TAKEN;
+",
+    ),
+    mutant(
+        "locks-turns-in-no-order",
+        "visits.rs",
+        "        if self.served.load(Ordering::Acquire) != turn {",
+        "        if turn.wrapping_sub(self.served.load(Ordering::Acquire)) > 1 {",
+    ),
+    mutant(
+        "locks-visits-that-do-not-count",
+        "visits.rs",
+        "        self.ended.store(ended.wrapping_add(1), Ordering::Relaxed);
+",
+        "        self.ended.store(ended, Ordering::Relaxed);
+",
+    ),
+    mutant(
+        "locks-visit-waits-without-a-word",
+        "visits.rs",
+        "        self.waits.fetch_add(1, Ordering::Relaxed);\n",
+        "",
     ),
 ];

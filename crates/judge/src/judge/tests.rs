@@ -150,7 +150,7 @@ fn a_trace_without_its_end_or_without_a_guest_says_nothing() {
 }
 
 #[test]
-fn another_virtual_cpu_is_told_by_its_affinity() {
+fn another_vcpu_is_told_by_its_affinity() {
     let enter = |vmpidr| {
         let mut judge = entered();
         judge.take(event(Kind::Exit, 1, 0x30, 0, 0));

@@ -4,7 +4,7 @@
 
 #![cfg(droste_shuttle)]
 
-use droste_locks::Turns;
+use droste_locks::{Turns, Visits};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::sync::Arc;
 use shuttle::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -55,13 +55,13 @@ impl Room {
     }
 }
 
-fn try_all(scenario: fn()) {
+fn try_all(scenario: impl Fn() + Clone + Send + Sync + 'static) {
     let config = || {
         let mut config = Config::new();
         config.max_steps = MaxSteps::FailAfter(STEPS);
         config
     };
-    Runner::new(RandomScheduler::new(SCHEDULES), config()).run(scenario);
+    Runner::new(RandomScheduler::new(SCHEDULES), config()).run(scenario.clone());
     Runner::new(PctScheduler::new(DEPTH, SCHEDULES), config()).run(scenario);
 }
 
@@ -162,4 +162,126 @@ fn one_that_waits_is_not_passed_by_those_who_share() {
 #[test]
 fn one_that_waits_is_not_passed_by_those_who_come_alone() {
     try_all(|| is_not_passed(|room, what| room.alone(what)));
+}
+
+/// A lock that nobody shares, and who is in.
+#[derive(Default)]
+struct Closet {
+    visits: Visits,
+    inside: AtomicU32,
+}
+
+impl Closet {
+    fn visit(&self, what: impl FnOnce()) {
+        self.visits.lock();
+        self.as_inside(what);
+    }
+
+    fn as_inside(&self, what: impl FnOnce()) {
+        assert_eq!(self.inside.fetch_add(1, Ordering::SeqCst), 0, "two are in");
+        what();
+        self.inside.fetch_sub(1, Ordering::SeqCst);
+        self.visits.unlock();
+    }
+}
+
+#[test]
+fn visits_are_one_at_a_time() {
+    try_all(|| {
+        let closet = Arc::new(Closet::default());
+        let threads = (0..3).map(|cpu| {
+            let closet = closet.clone();
+            thread::spawn(move || {
+                closet.visit(|| ());
+                if cpu == 0 && closet.visits.try_lock() {
+                    closet.as_inside(|| ());
+                }
+                closet.visit(|| ());
+                closet.visit(|| ());
+            })
+        });
+        for thread in threads.collect::<Vec<_>>() {
+            thread.join().expect("no panic");
+        }
+        assert!(closet.visits.try_lock(), "all have gone");
+    });
+}
+
+#[test]
+fn one_that_was_passed_often_enough_is_passed_no_more() {
+    // Of the tests and of no schedule.
+    let with_turns = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = with_turns.clone();
+    try_all(move || {
+        let closet = Arc::new(Closet::default());
+        let was_in = Arc::new(AtomicBool::new(false));
+        let waiter = {
+            let (closet, was_in) = (closet.clone(), was_in.clone());
+            thread::spawn(move || closet.visit(|| was_in.store(true, Ordering::SeqCst)))
+        };
+        // One comer: who has a turn, other than it, is the waiter.
+        for _ in 0..8 {
+            let has_turn = closet.visits.has_turns();
+            if has_turn {
+                with_turns.fetch_add(1, Ordering::Relaxed);
+            }
+            closet.visit(|| {
+                assert!(
+                    !has_turn || was_in.load(Ordering::SeqCst),
+                    "one with a turn is passed"
+                );
+            });
+        }
+        waiter.join().expect("no panic");
+    });
+    assert_ne!(seen.load(Ordering::Relaxed), 0, "nobody ever has a turn");
+}
+
+/// One has `lock` until another is known to wait, which `visits` it: that is counted, once.
+fn is_counted<L: Default + Send + Sync + 'static>(
+    (take, go): (fn(&L), fn(&L)),
+    visits: fn(&L),
+    waits: fn(&L) -> u32,
+) {
+    let lock = Arc::new(L::default());
+    take(&lock);
+    let other = lock.clone();
+    let other = thread::spawn(move || visits(&other));
+    while waits(&lock) == 0 {
+        thread::yield_now();
+    }
+    go(&lock);
+    other.join().expect("no panic");
+    assert_eq!(waits(&lock), 1);
+}
+
+#[test]
+fn each_wait_is_counted_once() {
+    try_all(|| {
+        is_counted(
+            (Visits::lock, Visits::unlock),
+            |visits: &Visits| {
+                visits.lock();
+                visits.unlock();
+            },
+            Visits::waits,
+        );
+        let in_alone: (fn(&Turns), fn(&Turns)) = (Turns::lock, Turns::unlock);
+        is_counted(
+            in_alone,
+            |turns| {
+                turns.lock();
+                turns.unlock();
+            },
+            Turns::waits,
+        );
+        is_counted(
+            in_alone,
+            |turns| {
+                turns.lock_shared();
+                turns.unlock_shared();
+            },
+            Turns::waits,
+        );
+    });
 }

@@ -34,6 +34,7 @@ fn vm(name: &str, outcome: Outcome) -> Vm<'_> {
             private: 8,
         },
         shadows: None,
+        waits: Waits::default(),
     }
 }
 
@@ -64,6 +65,7 @@ fn a_record_holds_all_that_is_known() {
     };
     let nested = Vm {
         shadows: Some(shadows),
+        waits: Waits::of(|lock| 10 + lock as u64),
         ..vm("b", Outcome::Failed)
     };
     let record = written(Moment::OnTheWay, &[vm("a", Outcome::Running), nested]);
@@ -92,6 +94,34 @@ fn a_record_holds_all_that_is_known() {
         b["shadows"],
         json!({"in_use": 1, "count": 9, "table_pages": 10, "table_bytes": 8192})
     );
+    assert_eq!(a["waits"]["contexts"], 0);
+    assert_eq!(
+        b["waits"],
+        json!({
+            "gic": 10, "uart": 11, "firmware": 12, "table": 13, "pages": 14, "contexts": 15, "shadows": 16,
+            "shadow_pages": 17,
+        })
+    );
+}
+
+#[test]
+fn only_locks_that_somebody_waited_for_are_told() {
+    let told = |waits| {
+        let mut lines = Vec::new();
+        let vm = Vm {
+            waits,
+            ..vm("a", Outcome::Off)
+        };
+        vm.tell(|line| lines.push(format!("{line}")));
+        lines
+    };
+    assert_eq!(told(Waits::default()).len(), 3);
+    let waits = Waits::of(|lock| match lock {
+        Lock::Gic => 12,
+        Lock::Shadows => 1,
+        _ => 0,
+    });
+    assert_eq!(told(waits)[3], "a: waits in locks: gic 12, shadows 1");
 }
 
 #[test]
