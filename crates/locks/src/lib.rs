@@ -1,15 +1,17 @@
-//! The order in which CPUs get a lock that some share and others have alone: that in which they came.
+//! Fair orders for locks: CPUs get a lock in the order in which they ask, or nearly so.
 //!
-//! Where a CPU waits with interrupts masked, and guests decide how often others take the lock, a lock that goes to
-//! whoever is lucky can be kept from one CPU for ever. By [`Turns`] a CPU waits for those who came before it and for
-//! nobody else: at most one visit of each other CPU, however often these come again.
+//! Where a CPU waits with interrupts masked, and guests decide how often other CPUs take the lock, an unfair lock can
+//! starve one CPU for ever. With [`Turns`] a CPU waits only for those that asked before it: for at most one critical
+//! section of each other CPU, however often these come back.
 //!
-//! [`Visits`] is for locks that nobody shares and that are held for short: there a CPU waits for at most sixteen visits more, and
-//! for none that stands still. Both count how often a CPU waited.
+//! [`Visits`] is for locks that nobody shares and that are held briefly: there a CPU waits for at most sixteen visits
+//! more, and for none that stands still. Both count how often a CPU waited.
 //!
-//! This is the order alone, without the data: whoever wants a guard over some puts both together, which takes unsafe code.
+//! This crate has the order alone, not the data that the lock protects. A guard over data is built from both, which
+//! takes unsafe code.
 //!
-//! With `--cfg droste_shuttle` atomics are those of shuttle: `tests/shuttle` tries CPUs as threads, in many orders.
+//! With `--cfg droste_shuttle` the atomics are those of shuttle: `tests/shuttle` runs CPUs as threads, in many
+//! interleavings.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,23 +1,24 @@
-//! Turns: each CPU takes a number, and is let in when all before it allow that.
+//! Turns: each CPU takes a number, and enters when all before it let it.
 //!
 //! Three counters, as in the fair lock of Mellor-Crummey and Scott ("Scalable Reader-Writer Synchronization for
-//! Shared-Memory Multiprocessors", 1991). `next` is the next number. `shared` is the number that may share: all before it
-//! have come to share or have gone. `alone` is the number that may be alone: all before it have gone. So those who share
-//! let each other in, in their order, and are inside together; who is alone lets the next one in when it goes.
+//! Shared-Memory Multiprocessors", 1991). `next` is the next number to be taken. `shared` is the number that may enter
+//! to share: all before it share as well, or have left. `alone` is the number that may enter alone: all before it have
+//! left. So those that share let each other in, in their order, and are inside together; one that is alone lets the
+//! next in when it leaves.
 //!
-//! - `shared` is written by whoever has that number, and by nobody else: a store suffices.
-//! - `alone` counts those who have gone, in whatever order: it needs an addition that no other one gets between.
+//! - `shared` is written only by the holder of that number, so a store suffices.
+//! - `alone` counts those that have left, in any order, so it needs an atomic addition.
 //!
 //! Numbers wrap around; fewer than 2^32 CPUs wait at a time.
 
 use crate::sync::{AtomicU32, Ordering, wait};
 
-/// A number in the order, which must be waited for: until then nobody behind it gets in.
+/// A place in the order. It must be waited for: nobody behind it enters before its holder has entered and left.
 #[must_use = "nobody behind a turn gets in that is not taken"]
 #[derive(Debug)]
 pub struct Turn(u32);
 
-/// Who is in, and who is next.
+/// The state of the lock: who is inside, and who is next.
 ///
 /// ```
 /// use droste_locks::Turns;
@@ -41,7 +42,7 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Nobody is in.
+    /// A lock that nobody holds.
     pub const fn new() -> Self {
         Self::from(0)
     }
@@ -55,15 +56,15 @@ impl Turns {
         }
     }
 
-    /// Takes the next turn, to be [waited](Self::wait) for. At once: so a place in the order can be had while another lock
-    /// is held, and be waited for without it.
+    /// Takes the next turn without waiting, to be [waited](Self::wait) for later. So a place in the order can be taken
+    /// while another lock is held, and waited for after that lock is released.
     #[inline]
     pub fn join(&self) -> Turn {
         // What others did is seen when the turn comes.
         Turn(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Waits until the turn has come; from then on this CPU is in alone.
+    /// Waits until the turn comes; from then on this CPU holds the lock alone.
     #[inline]
     #[expect(clippy::needless_pass_by_value, reason = "a turn is waited for once")]
     pub fn wait(&self, turn: Turn) {
@@ -73,13 +74,13 @@ impl Turns {
         }
     }
 
-    /// Waits for a turn to be in alone.
+    /// Takes a turn and waits for it, to hold the lock alone.
     #[inline]
     pub fn lock(&self) {
         self.wait(self.join());
     }
 
-    /// Waits for a turn to be in beside others who share.
+    /// Takes a turn and waits for it, to share the lock.
     #[inline]
     pub fn lock_shared(&self) {
         let Turn(turn) = self.join();
@@ -103,13 +104,13 @@ impl Turns {
         self.waits.load(Ordering::Relaxed)
     }
 
-    /// In alone, if nobody is in or waits.
+    /// Takes the lock alone if nobody holds it or waits for it. Returns whether it did.
     pub fn try_lock(&self) -> bool {
         let turn = self.alone.load(Ordering::Acquire);
         self.join_if_next(turn)
     }
 
-    /// In beside others who share, if nobody is in alone or waits.
+    /// Shares the lock if nobody holds it alone or waits for it. Returns whether it does.
     pub fn try_lock_shared(&self) -> bool {
         let turn = self.shared.load(Ordering::Acquire);
         let is_in = self.join_if_next(turn);
@@ -119,7 +120,7 @@ impl Turns {
         is_in
     }
 
-    /// Goes, having been in alone.
+    /// Releases the lock, held alone.
     #[inline]
     pub fn unlock(&self) {
         // Its own number still. This first: who comes to share may go before the addition, which counts both all the same.
@@ -127,7 +128,7 @@ impl Turns {
         self.alone.fetch_add(1, Ordering::Release);
     }
 
-    /// Goes, having shared.
+    /// Releases the lock, shared.
     #[inline]
     pub fn unlock_shared(&self) {
         self.alone.fetch_add(1, Ordering::Release);

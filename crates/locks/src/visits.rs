@@ -1,9 +1,9 @@
-//! Visits: a lock that is always had alone, and that goes to whoever is there.
+//! Visits: a lock that is never shared, and that goes to a CPU that is running.
 //!
-//! In [`Turns`](crate::Turns) a lock goes to the CPU that came first, even if that one stands still: where CPUs are virtual
-//! themselves, or threads of an emulator, and are more than there is to run them on, mostly it does. Then the others wait for
-//! it as long as their own time lasts, and so the whole queue moves on by one: a machine does nothing else any more. So
-//! here a CPU may pass those that wait, as long as it does not do so too often.
+//! [`Turns`](crate::Turns) gives a lock to the CPU that asked first, even if that one is not running, as often happens
+//! where CPUs are virtual themselves, or threads of an emulator, and there are too few to run them on. Then the others
+//! spin for the rest of their own time, the queue moves on by one, and the machine does nothing else any more. So here
+//! a CPU may pass those that wait, but not too often.
 //!
 //! A CPU that waits counts the visits that end. After [`PASSES`] of them it takes a turn, and from then on nobody gets in
 //! but those with turns, in their order. So it waits for as many visits, and one of each other CPU.
@@ -24,7 +24,7 @@ const TAKEN: u32 = 1;
 /// In `state`: one more waits with a turn.
 const WITH_TURN: u32 = 2;
 
-/// Who is in, and who is not to be passed.
+/// The state of the lock: who is inside, and who must not be passed.
 ///
 /// ```
 /// use droste_locks::Visits;
@@ -45,7 +45,7 @@ pub struct Visits {
 }
 
 impl Visits {
-    /// Nobody is in.
+    /// A lock that nobody holds.
     pub const fn new() -> Self {
         Self::from(0)
     }
@@ -60,7 +60,7 @@ impl Visits {
         }
     }
 
-    /// Waits until this CPU is in.
+    /// Waits until this CPU holds the lock.
     #[inline]
     pub fn lock(&self) {
         if !self.try_lock() {
@@ -68,7 +68,7 @@ impl Visits {
         }
     }
 
-    /// In, if nobody is and nobody has a turn.
+    /// Takes the lock if nobody holds it or has a turn. Returns whether it did.
     #[inline]
     pub fn try_lock(&self) -> bool {
         self.state
@@ -76,7 +76,7 @@ impl Visits {
             .is_ok()
     }
 
-    /// Goes, having been in.
+    /// Releases the lock.
     #[inline]
     pub fn unlock(&self) {
         let ended = self.ended.load(Ordering::Relaxed);
@@ -89,7 +89,7 @@ impl Visits {
         self.waits.load(Ordering::Relaxed)
     }
 
-    /// Whether CPUs wait that nobody may pass.
+    /// Whether CPUs wait that must not be passed.
     pub fn has_turns(&self) -> bool {
         self.state.load(Ordering::Relaxed) >= WITH_TURN
     }

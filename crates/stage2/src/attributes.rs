@@ -22,21 +22,21 @@ pub enum Access {
     Read,
     /// Stores.
     Write,
-    /// Instruction fetches. Their level matters with FEAT_XNX alone.
+    /// Instruction fetches. Their exception level matters only with FEAT_XNX.
     Execute(Privilege),
 }
 
 /// The memory type that stage 2 gives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Memory {
-    /// Normal Inner and Outer Write-Back, Inner Shareable. With FEAT_S2FWB it is so whatever the guest's stage 1
-    /// says; without, the guest can make it less cacheable.
+    /// Normal Inner and Outer Write-Back, Inner Shareable. With FEAT_S2FWB that holds whatever the guest's stage 1
+    /// says; without it, the guest can make the memory less cacheable.
     WriteBack,
     /// Normal Non-cacheable; where the guest's stage 1 says Device, it is that.
     NonCacheable,
     /// Device memory.
     Device(Device),
-    /// Memory that is used as a device is. Caches may hold what was written to it in other ways.
+    /// Memory that is accessed like a device. Caches may hold what was written to it through other mappings.
     AsDevice(Device),
 }
 
@@ -53,7 +53,7 @@ pub struct Attributes {
     pub memory: Memory,
     /// Loads and stores.
     pub access: S2ap,
-    /// Instruction fetches. To tell EL0 and EL1 apart needs FEAT_XNX.
+    /// Instruction fetches. Separate permissions for EL0 and EL1 need FEAT_XNX.
     pub execute: Xn,
     /// Descriptor bits \[58:55\], 0 to 15, kept as they are for whoever mapped it; higher bits are dropped.
     pub software: u8,
@@ -88,12 +88,12 @@ impl Attributes {
         ..Self::DATA
     };
 
-    /// Whether a guest may do this.
+    /// Whether these permit a guest's `access`.
     pub const fn permits(self, access: Access) -> bool {
         permits(self.access, self.execute, access)
     }
 
-    /// These without the permission to write.
+    /// The same without the permission to write.
     #[must_use]
     pub const fn read_only(self) -> Self {
         Self {

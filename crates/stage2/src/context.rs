@@ -77,7 +77,7 @@ impl<const CPUS: usize> Context<CPUS> {
         }
     }
 
-    /// Ends the context. No CPU runs under it any more, and none will.
+    /// Ends the context. No CPU may run under it any more.
     ///
     /// Its VMID stays taken until a rollover at least, so entries that TLBs still hold harm nobody. But table walks
     /// cached there refer to the table: retire the last context of a table after [`Table::free`] is discharged.
@@ -94,7 +94,7 @@ impl<const CPUS: usize> Context<CPUS> {
         self.root
     }
 
-    /// How often entries of another vCPU had to go on some CPU.
+    /// The number of times that a CPU had to invalidate what another vCPU had left.
     pub fn private_invalidations(&self) -> u64 {
         self.private_invalidations.load(Ordering::Relaxed)
     }
@@ -102,10 +102,10 @@ impl<const CPUS: usize> Context<CPUS> {
     /// Loads the context on this CPU, number `cpu`, for a vCPU that is about to run, and returns what is in
     /// VTTBR_EL2 now. The exception return into the guest is its context synchronization.
     ///
-    /// Called whenever this CPU is to run another context or another vCPU than the last time. Going back into
-    /// the guest that it came from needs no call: through any number of rollovers the VMID stays the context's. Takes
-    /// no lock while the VMID's generation is current. VTCR_EL2 of the virtual machine is loaded before: a root is
-    /// never live under another machine's shape. The outgoing one is, for a moment at EL2, where nothing translates by it.
+    /// Call it whenever this CPU is to run another context or another vCPU than before. Going back into the guest that
+    /// it came from needs no call: through any number of rollovers the VMID stays the context's. Takes no lock while
+    /// the VMID's generation is current. VTCR_EL2 of the virtual machine is loaded before: a root is never live under
+    /// another machine's shape. The outgoing one is, for a moment at EL2, where nothing translates by it.
     ///
     /// If another vCPU ran here last: `TLBI VMALLE1`, which takes stage-1 and combined entries of this VMID on
     /// this CPU; those of stage 2 alone are the same for all. And `IC IALLU`: with its stage 1 off a vCPU may

@@ -1,11 +1,11 @@
-//! What can be wrong with a request.
+//! Errors of requests.
 
 use core::fmt;
 
 use droste_arm64::desc::Xn;
 use droste_arm64::{Granule, Ipa, IpaBits, Level, Pa, PaRange, StartFault};
 
-/// Why an operation did not happen. The table stays consistent in every case.
+/// Why an operation was not done. The table stays consistent in every case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Error {
     /// Stage 2 of this CPU does not support the granule (DDI 0487, D24.2, ID_AA64MMFR0_EL1.TGranN_2).
@@ -17,7 +17,7 @@ pub enum Error {
         /// ID_AA64MMFR0_EL1.PARange in bits.
         pa_bits: u32,
     },
-    /// Outputs are asked for that are wider than the CPU's physical addresses.
+    /// The outputs asked for have more bits than the CPU's physical addresses.
     OutputTooWide {
         /// Width asked for.
         output: PaRange,

@@ -1,13 +1,13 @@
-//! Exclusive changes in their short form: each is discharged at once.
+//! The short form of exclusive changes: each is discharged at once.
 
 use droste_arm64::{Ipa, Level};
 
 use crate::{Attributes, Contexts, Error, Machine, Mapping, PageSupply, Table};
 
-/// A table that nobody else uses meanwhile, with all that its changes need. Each leaves nothing owed.
+/// A table that nobody else uses meanwhile, with all that its changes need. No change leaves anything owed.
 ///
-/// Of several changes at once the [`Owed`](crate::Owed) of the table's own operations costs less: a
-/// discharge is two barriers and two invalidations a context at least, and what is done before it can go on without it.
+/// For several changes at once, the [`Owed`](crate::Owed) of the table's own operations costs less: a discharge is two
+/// barriers and two invalidations a context at least, and what is done before it can go on without it.
 #[derive(Debug)]
 pub struct Exclusive<'a, M, S, const CPUS: usize> {
     table: &'a mut Table,

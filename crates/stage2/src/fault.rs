@@ -3,9 +3,9 @@
 //! In two steps, because the first needs no lock on the table: [`Slots::resolve`] decides what memory the address is,
 //! [`Table::install`] brings the table to it, if the slots are still the same. [`handle`] does both.
 //!
-//! Rule: faults of many CPUs go beside each other. Each entry is changed by compare-exchange, and whoever comes late
-//! lets the guest try again. Nothing is taken out of the tree, so nobody stands on a table that goes away. A block that
-//! is to become a table is locked first; others that fault there try again until it is one.
+//! Rule: faults of many CPUs are handled concurrently. Each changes one entry by compare-exchange, and the loser of a
+//! race lets the guest retry. No fault unlinks a table, so nobody walks a table that goes away. A block that is to
+//! become a table is locked first; other CPUs that fault there retry until it is one.
 
 use droste_arm64::desc::{Kind, RawDescriptor};
 use droste_arm64::esr::MmioAccess;
@@ -26,7 +26,7 @@ mod syndrome;
 pub use proposal::Proposal;
 pub use syndrome::{Cause, Fault, Origin};
 
-/// What became of a fault.
+/// The outcome of a fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// It is mapped now: enter the guest again.
@@ -44,17 +44,17 @@ pub enum Outcome {
 /// Why the guest gets an abort.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
-    /// It wrote where it may only read.
+    /// It wrote to memory that it may only read.
     ReadOnly,
-    /// It read what it may not.
+    /// It read memory that it may not read.
     NotReadable,
-    /// It fetched instructions where it may not, or where no slot is.
+    /// It fetched instructions from memory that it may not execute, or from outside all slots.
     NotExecutable,
-    /// Its stage-1 walk went where no memory is: no slot, or one that is a device.
+    /// Its stage-1 walk left memory: it read outside all slots, or from a device.
     WalkOutsideMemory,
 }
 
-/// What to do about a fault, as the slots were at some time.
+/// What a fault needs, by the slots at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decision {
     /// The table is to be brought to this.

@@ -274,7 +274,7 @@ pub(crate) struct Steps {
     pub(crate) mask: u64,
 }
 
-/// All that the hardware can do.
+/// All updates that the hardware can make.
 const fn updates(ids: &IdRegisters) -> HardwareUpdates {
     if ids.has_hardware_dirty() {
         HardwareUpdates::AccessFlagAndDirty

@@ -7,7 +7,7 @@ use crate::entry::Place;
 use crate::map::Mapping;
 use crate::{Dsb, Error, Machine, Runs, Table, scheme};
 
-/// What became of a leaf.
+/// The outcome of mapping one leaf.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hole {
     /// It is mapped.

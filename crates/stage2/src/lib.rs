@@ -156,7 +156,7 @@
 //! # Locks
 //! A table is behind one reader-writer lock of its virtual machine's: shared for what takes `&Table`, faults above all,
 //! which change single entries by compare-exchange; exclusive for what takes `&mut Table`. An [`Owed`] keeps the table
-//! borrowed and the lock thereby held until it is discharged. [`table`] tells more. Slots can be read without that lock,
+//! borrowed, and so the lock held, until it is discharged. [`table`] tells more. Slots can be read without that lock,
 //! see [`slots`]; a fault's pages are taken before it, see [`pages`]. [`Context::enter`] takes no lock but the
 //! allocator's, on a slow path.
 //!

@@ -17,7 +17,7 @@ pub(crate) fn open(base: Pa) -> Option<Uart<'static>> {
     Some(Uart::new(unsafe { UniqueMmioPointer::new(registers) }))
 }
 
-/// Writes a byte past all locks and owners: the last words of a hypervisor that found a bug of its own.
+/// The emergency console: writes a byte past all locks and owners, when the hypervisor has found a bug of its own.
 pub(crate) fn emergency_write(byte: u8) {
     const DR: u64 = 0;
     const FR: u64 = 0x18;

@@ -10,7 +10,7 @@ use crate::machine::cpu::{Cpu, KICK_SGI};
 use crate::machine::{bug, machine};
 use crate::vm::{VcpuState, alarm, all, layout, watch};
 
-/// Interrupts handled in one go; what is pending beyond comes again at once, when the scheduler has had its say.
+/// The most interrupts handled before the scheduler runs; what is pending beyond them comes again after that.
 const INTERRUPTS_MAX: usize = 16;
 
 /// Handles pending physical interrupts of this CPU, for the loaded vCPU where there is one.

@@ -148,7 +148,7 @@ pub(super) fn privilege(pstate: u64) -> Privilege {
 pub(super) enum Place {
     /// At this guest physical address.
     Ipa(Ipa),
-    /// The guest has changed its tables since, or the TLB had two minds: it is to try again.
+    /// The guest has changed its tables since, or it was a TLB conflict abort: retry.
     Moved,
     /// The hardware does not say: an external abort or the like, which is the guest's own affair.
     Unknown,

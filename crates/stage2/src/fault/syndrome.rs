@@ -1,4 +1,4 @@
-//! What faulted, as the syndrome tells it.
+//! The fault that a syndrome describes.
 
 use droste_arm64::Ipa;
 use droste_arm64::desc::S2ap;
@@ -17,7 +17,7 @@ pub enum Origin {
     Maintenance,
 }
 
-/// Why hardware gave up.
+/// Why the access faulted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cause {
     /// No valid descriptor.
@@ -99,7 +99,7 @@ impl Fault {
         self.cause == Cause::Permission && self.origin != Origin::Program
     }
 
-    /// Whether a mapping is all that it needs, whatever that permits.
+    /// Whether any mapping satisfies it, whatever that permits.
     pub fn is_content_with_any(&self) -> bool {
         self.cause != Cause::Permission && self.origin == Origin::Maintenance
     }
