@@ -52,7 +52,7 @@ const SUBJECTS: [Subject; 7] = [
     },
     Subject {
         name: "stage2",
-        mutants: &[stage2::MUTANTS],
+        mutants: &[stage2::MUTANTS, stage2::OF_EDGES],
         tests: OF_STAGE_2,
     },
     Subject {
