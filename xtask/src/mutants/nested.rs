@@ -163,7 +163,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "clear-keeps-the-table",
         "shadow.rs",
-        "        let owed = self.table.free(host.machine);\n        settle(owed, host, self.context.borrow())",
+        "        let owed = self.table.free(host.machine);\n        settle(owed, host, self.front.borrow().context())",
         "        let _ = host.machine.vtcr();\n        Ok(())",
     ),
     mutant(
@@ -497,8 +497,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "walks-and-maintenance-only-write",
         "fault.rs",
-        "Some(if fault.is_either() {",
-        "Some(if fault.is_either() && abort.far == 0 {",
+        "        if fault.is_either() {\n            match self",
+        "        if fault.is_either() && abort.far == 0 {\n            match self",
     ),
     mutant(
         "shadow-that-lacks-is-to-blame",
