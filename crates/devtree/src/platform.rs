@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
-use dtoolkit::fdt::Fdt;
+use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 
 use crate::device::{self, Device, INTID_SPI, Interrupt};
@@ -137,6 +137,8 @@ impl PlatformError {
 #[derive(Debug)]
 pub struct Tree<'a> {
     fdt: Fdt<'a>,
+    /// `/chosen`, looked for once: that is a walk over the tree.
+    chosen: Option<FdtNode<'a>>,
     devices: Vec<Device>,
 }
 
@@ -149,7 +151,11 @@ impl<'a> Tree<'a> {
     pub fn read(bytes: &'a [u8]) -> Result<Self, PlatformError> {
         let fdt = Fdt::new(bytes).map_err(|_| PlatformError::Malformed)?;
         let devices = device::all(fdt);
-        Ok(Self { fdt, devices })
+        Ok(Self {
+            fdt,
+            chosen: fdt.find_node("/chosen"),
+            devices,
+        })
     }
 
     /// The PL011, even if the rest of the tree is unusable, its interrupt controller included: the error can be printed
@@ -166,10 +172,11 @@ impl<'a> Tree<'a> {
     /// The part that is missing or unusable: RAM, CPUs, PSCI by SMC, a GICv3, the generic timer, a PL011.
     pub fn platform(self) -> Result<Platform, PlatformError> {
         check_psci(self.fdt)?;
-        let node = self.fdt.find_node("/chosen");
-        let number = |name: &str| node.and_then(|c| integer(c.property(name)?.value()));
+        let number = |name: &str| integer(self.chosen?.property(name)?.value());
         let stdout = self.chosen("stdout-path");
-        let Self { fdt, ref devices } = self;
+        let Self {
+            fdt, ref devices, ..
+        } = self;
         let platform = Platform {
             memory: memory(fdt)?,
             reserved: reserved(fdt, devices),
@@ -181,7 +188,8 @@ impl<'a> Tree<'a> {
                 .zip(number("linux,initrd-end"))
                 .map(|(s, e)| s..e),
             bootargs: self.chosen("bootargs").unwrap_or_default().into(),
-            rng_seed: node
+            rng_seed: self
+                .chosen
                 .and_then(|chosen| chosen.property("rng-seed"))
                 .map_or_else(Vec::new, |seed| seed.value().into()),
             tree_bytes: fdt.data().len() as u64,
@@ -198,8 +206,7 @@ impl<'a> Tree<'a> {
 
     /// A string of `/chosen`.
     fn chosen(&self, name: &str) -> Option<&'a str> {
-        let chosen = self.fdt.find_node("/chosen")?;
-        chosen.property(name)?.value_as::<&str>().ok()
+        self.chosen?.property(name)?.value_as::<&str>().ok()
     }
 }
 
