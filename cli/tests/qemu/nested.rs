@@ -92,6 +92,22 @@ fn linux_with_vhe_on_one_cpu_runs_guests_of_two_virtual_cpus_on_a_neoverse_n2() 
     assert!(ended.all_off(&["linux"]), "{}", ended.record);
 }
 
+/// Here few hosts have as many processors, so that mostly who waits in a lock waits for one that does not run.
+#[test]
+fn linux_with_eight_vcpus_runs_a_guest_with_eight() {
+    let host = Host {
+        memory_mib: 1024,
+        disks: vec!["droste:vmm".into()],
+        ..host(El2::Vhe, 8)
+    };
+    let mut l2 = L2::new(&[Monitor::Vmm]);
+    l2.vcpus = 8;
+    let ended = starts(&host, &l2, droste::qemu::CPU, 8);
+    assert!(ended.all_off(&["linux"]), "{}", ended.record);
+    let waits = &ended.record["vms"][0]["waits"];
+    assert!(waits["gic"].is_u64(), "they are told: {}", ended.record);
+}
+
 /// The other virtual machine has no EL2, and there are three vCPUs for one processor.
 #[test]
 fn linux_without_vhe_shares_a_processor_with_a_neighbour_who_gets_his_part() {
