@@ -5,7 +5,7 @@ use crate::{cpu, map, psci, tree};
 use core::cell::UnsafeCell;
 
 /// Most vCPUs that a guest starts.
-pub const MAX: usize = 4;
+pub const MAX: usize = 8;
 const STACK_BYTES: usize = 0x4000;
 
 #[repr(C, align(16))]

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what Droste costs, in instructions. `exits` is told here, `nested`, `profile`, `masked`,
+//! `cargo xtask bench`: what Droste costs, in instructions. `exits` is told here, `nested`, `profile`, `scale`, `masked`,
 //! `kvm` and `stage2` in their own modules.
 //!
 //! Instructions are counted by a QEMU plugin (`xtask/plugin/elcount.c`), so the figures with one CPU are exact and the
@@ -20,6 +20,7 @@ mod masked;
 mod nested;
 mod profile;
 mod runs;
+mod scale;
 mod stage2;
 mod symbols;
 mod trace;
@@ -46,6 +47,8 @@ pub(crate) enum Bench {
     Masked(Options),
     /// Where the instructions of a path go: function by function, registers moved, locks held
     Profile(profile::Choice),
+    /// What virtual CPUs of a hypervisor cost each other: instructions and waits in locks, for 1 to 8 of them
+    Scale(Options),
     /// Time and instructions of a hypervisor and its guest, on Droste and on Linux's KVM in turn
     Kvm(kvm::Comparison),
     /// Cost of guests' memory: mapping, unmapping, faults, dirty logs, beside other crates
@@ -76,6 +79,7 @@ pub(crate) fn run(bench: Bench) -> Result<(), Failure> {
         Bench::Nested(options) => nested::run(&options),
         Bench::Masked(options) => masked::run(&options),
         Bench::Profile(choice) => profile::run(&choice),
+        Bench::Scale(options) => scale::run(&options),
         Bench::Kvm(options) => kvm::run(&options),
         Bench::Stage2(options) => stage2::run(&options),
     }

@@ -57,8 +57,8 @@ pub struct Syndrome {
 /// What follows from a fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// An exception to virtual EL2 with this syndrome.
-    Guest(Syndrome),
+    /// An exception to virtual EL2 with the syndrome of this fault: [`Abort::for_guest`].
+    Guest(WalkFault),
     /// An access to L1's address `at`, where L0 emulates a device or has nothing: by an access that the syndrome
     /// describes or does not.
     Device {
@@ -104,29 +104,34 @@ impl<G: GuestMemory> L1<'_, G> {
     /// Whose fault it is. `canonical` looks an address up in the canonical table, and `shadow` says what the shadow's leaf
     /// at the fault permits of loads and stores, [`Shadow::permits`](crate::Shadow::permits). `None` for an abort that no
     /// table answers: an external abort, say, or an alignment fault.
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, whose large verdict is taken apart byte by byte"
+    )]
+    #[inline(always)]
     pub fn judge(
         &self,
         abort: &Abort,
         shadow: impl FnOnce() -> S2ap,
         canonical: impl FnOnce(L1Ipa) -> Option<CanonicalLeaf>,
     ) -> Option<Verdict> {
-        let fault = Fault::new(abort.esr, abort.ipa.ipa(), abort.privilege)?;
+        let mut fault = Fault::new(abort.esr, abort.ipa.ipa(), abort.privilege)?;
         if fault.cause == Cause::Conflict {
             return Some(Verdict::Forget);
         }
-        Some(if fault.is_either() {
+        if fault.is_either() {
             match self.lacking(abort, shadow()) {
-                Ok(access) => self.judge_access(abort, &Fault { access, ..fault }, canonical),
-                Err(stop) => abort.stopped(stop),
+                Ok(access) => fault.access = access,
+                Err(stop) => return Some(Abort::stopped(stop)),
             }
-        } else {
-            self.judge_access(abort, &fault, canonical)
-        })
+        }
+        Some(self.judge_access(abort, &fault, canonical))
     }
 
     /// What hardware missed at a leaf of the shadow with these permissions, where the syndrome does not tell: of walks and
     /// of cache maintenance. As long as L1 permits more than the shadow, by its table and its memory, the shadow is to
     /// have it. Only a shadow that has all shows what L1 forbids: to read, and if it permits that, to write.
+    #[inline(never)]
     fn lacking(&self, abort: &Abort, shadow: S2ap) -> Result<Access, Stop> {
         let leaf = self.walker.translate(self.memory, abort.ipa, None)?;
         let slot = self.slots.find(leaf.output_of(abort.ipa).ipa());
@@ -150,6 +155,8 @@ impl<G: GuestMemory> L1<'_, G> {
     }
 
     /// Whose fault it is, where it is known what was missed.
+    #[expect(clippy::inline_always, reason = "as `judge`")]
+    #[inline(always)]
     fn judge_access(
         &self,
         abort: &Abort,
@@ -162,7 +169,7 @@ impl<G: GuestMemory> L1<'_, G> {
             .and_then(|leaf| self.check_walk(leaf, fault));
         match walked {
             Ok(leaf) => self.judge_memory(&leaf, abort, fault, canonical),
-            Err(stop) => abort.stopped(stop),
+            Err(stop) => Abort::stopped(stop),
         }
     }
 
@@ -180,6 +187,8 @@ impl<G: GuestMemory> L1<'_, G> {
     }
 
     /// The guest's table permits: what is there?
+    #[expect(clippy::inline_always, reason = "as `judge`")]
+    #[inline(always)]
     fn judge_memory(
         &self,
         leaf: &GuestLeaf,
@@ -261,9 +270,9 @@ const EC_AND_IL: u64 = 0x7f << 25;
 
 impl Abort {
     /// What follows where the walk of L1's table stopped.
-    const fn stopped(&self, stop: Stop) -> Verdict {
+    const fn stopped(stop: Stop) -> Verdict {
         match stop {
-            Stop::Fault(of_guest) => Verdict::Guest(self.for_guest(of_guest)),
+            Stop::Fault(of_guest) => Verdict::Guest(of_guest),
             Stop::Raced => Verdict::Retry,
         }
     }

@@ -153,7 +153,7 @@ pub use pool::{Grant, Held, Key, Place, Pool};
 #[doc(inline)]
 pub use reverse_map::{Concerned, ReverseMap};
 #[doc(inline)]
-pub use shadow::{Ahead, Changes, Filled, Host, Shadow, Ticket};
+pub use shadow::{Ahead, Changes, Filled, Front, Host, Shadow, Ticket};
 #[doc(inline)]
 pub use tlbi::{Instruction, Invalidation, Range, VirtualLevel, guest_vmid};
 #[doc(inline)]

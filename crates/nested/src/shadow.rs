@@ -5,8 +5,8 @@
 //! more; they may hold less.
 //!
 //! # Protocol of a fill
-//! 1. Take a [`Ticket`], under the shadow's lock for reading.
-//! 2. Without that lock, [judge](crate::L1::judge) the fault: walk L1's table, look at the canonical one.
+//! 1. Take a [`Ticket`], without a lock ([`Front`]).
+//! 2. Still without one, [judge](crate::L1::judge) the fault: walk L1's table, look at the canonical one.
 //! 3. [Insert](crate::ReverseMap::insert) the region into the reverse map.
 //! 4. [`Shadow::fill_hole`] and, where that is not enough, [`Shadow::fill`], under the shadow's lock for writing. If L1 invalidated or L0 changed memory since the ticket,
 //!    what was found may be stale, and L2 tries again.
@@ -42,7 +42,7 @@ mod extents;
 mod ticket;
 
 use extents::Extents;
-pub use ticket::{Changes, Ticket};
+pub use ticket::{Changes, Front, Ticket};
 
 /// The most that one fill cleans from data caches, in bytes.
 const MAX_CLEAN: u64 = 2 << 20;
@@ -92,12 +92,11 @@ pub enum Filled {
     Void,
 }
 
-/// A shadow of one table of L1's. Its context is its own, or stands where CPUs reach it without a lock around the shadow: to
-/// load it takes none.
+/// A shadow of one table of L1's. Its front is its own, or stands where CPUs reach it without a lock around the shadow.
 #[derive(Debug)]
-pub struct Shadow<const CPUS: usize, C = Context<CPUS>> {
+pub struct Shadow<const CPUS: usize, F = Front<CPUS>> {
     table: Table,
-    context: C,
+    front: F,
     /// The layout of L1's table; `None` where no walk of it can start.
     guest: Option<Format>,
     /// The largest part of a Write-Back leaf that one fill maps, in bytes.
@@ -105,7 +104,6 @@ pub struct Shadow<const CPUS: usize, C = Context<CPUS>> {
     /// Leaves of L1's that were filled since the shadow was empty, and those of them that are held in pieces.
     filled: Extents,
     in_pieces: Extents,
-    invalidations: u64,
     /// What an invalidation took last, as long as nothing was filled since: there is nothing to take again.
     taken: Option<Range>,
 }
@@ -124,8 +122,8 @@ impl<const CPUS: usize> Shadow<CPUS> {
         guest: Option<Format>,
     ) -> Result<Self, Error> {
         let mut table = Table::new(machine, root, geometry, ids)?;
-        let context = Context::new(&mut table);
-        Ok(Self::of(table, context, ids, guest))
+        let front = Front::new(Context::new(&mut table));
+        Ok(Self::of(table, front, ids, guest))
     }
 
     /// Ends the shadow, which no CPU uses any more, and gives back where its root was.
@@ -138,37 +136,36 @@ impl<const CPUS: usize> Shadow<CPUS> {
     ) -> Result<Pa, Error> {
         self.clear(host)?;
         let root = self.table.root();
-        self.context.retire(&mut self.table);
+        self.front.into_context().retire(&mut self.table);
         Ok(root)
     }
 }
 
-impl<const CPUS: usize, C: Borrow<Context<CPUS>>> Shadow<CPUS, C> {
-    /// As [`new`](Shadow::new), with the context where `place` puts it.
+impl<const CPUS: usize, F: Borrow<Front<CPUS>>> Shadow<CPUS, F> {
+    /// As [`new`](Shadow::new), with the front where `place` puts it.
     ///
     /// # Errors
     /// As [`new`](Shadow::new).
-    pub fn with_context<M: Machine>(
+    pub fn with_front<M: Machine>(
         machine: &M,
         (root, geometry): (Pa, Geometry),
         ids: &IdRegisters,
         guest: Option<Format>,
-        place: impl FnOnce(Context<CPUS>) -> C,
+        place: impl FnOnce(Front<CPUS>) -> F,
     ) -> Result<Self, Error> {
         let mut table = Table::new(machine, root, geometry, ids)?;
-        let context = place(Context::new(&mut table));
-        Ok(Self::of(table, context, ids, guest))
+        let front = place(Front::new(Context::new(&mut table)));
+        Ok(Self::of(table, front, ids, guest))
     }
 
-    fn of(table: Table, context: C, ids: &IdRegisters, guest: Option<Format>) -> Self {
+    fn of(table: Table, front: F, ids: &IdRegisters, guest: Option<Format>) -> Self {
         Self {
-            context,
+            front,
             table,
             guest,
             largest: largest(ids),
             filled: Extents::NONE,
             in_pieces: Extents::NONE,
-            invalidations: 0,
             taken: None,
         }
     }
@@ -184,12 +181,12 @@ impl<const CPUS: usize, C: Borrow<Context<CPUS>>> Shadow<CPUS, C> {
 
     /// The context that L2 runs under.
     pub fn context(&self) -> &Context<CPUS> {
-        self.context.borrow()
+        self.front.borrow().context()
     }
 
-    /// Where the context is.
-    pub const fn place(&self) -> &C {
-        &self.context
+    /// Where its front is.
+    pub const fn place(&self) -> &F {
+        &self.front
     }
 
     /// The table that L2 runs by.
@@ -197,12 +194,10 @@ impl<const CPUS: usize, C: Borrow<Context<CPUS>>> Shadow<CPUS, C> {
         &self.table
     }
 
-    /// The state now: taken before anything is looked up for a fill.
+    /// As [`Front::ticket`].
+    #[inline]
     pub fn ticket(&self, changes: &Changes) -> Ticket {
-        Ticket {
-            invalidations: self.invalidations,
-            changes: changes.now(),
-        }
+        self.front.borrow().ticket(changes)
     }
 
     /// Maps what was composed for a fault of this shadow where that is one leaf, nothing is in its place and its table is
@@ -257,7 +252,7 @@ impl<const CPUS: usize, C: Borrow<Context<CPUS>>> Shadow<CPUS, C> {
         self.note_split(host.machine, mapping.ipa, mapping.bytes);
         self.filled.add(composed.mark);
         let owed = self.table.map(host.machine, host.supply, &mapping);
-        let result = settle(owed, host, self.context.borrow());
+        let result = settle(owed, host, self.front.borrow().context());
         let (_, mapped) = self.leaf(host.machine, mapping.ipa);
         if result.is_err() || mapped < composed.guest_bytes {
             self.in_pieces.add(composed.mark);
@@ -299,7 +294,7 @@ impl<const CPUS: usize, C: Borrow<Context<CPUS>>> Shadow<CPUS, C> {
         host: &mut Host<'_, M, S, CPUS>,
         range: &Range,
     ) -> Result<(), Error> {
-        self.invalidations = self.invalidations.wrapping_add(1);
+        self.front.borrow().note();
         if self.has_taken(range) {
             return Ok(());
         }
@@ -350,7 +345,7 @@ impl<const CPUS: usize, C: Borrow<Context<CPUS>>> Shadow<CPUS, C> {
         bytes: u64,
     ) -> Result<(), Error> {
         let owed = self.table.write_protect(host.machine, ipa.ipa(), bytes);
-        settle(owed, host, self.context.borrow())
+        settle(owed, host, self.front.borrow().context())
     }
 
     /// Clears the access flags of a region that the [reverse map](crate::ReverseMap::visit) names, and says how many were
@@ -376,7 +371,7 @@ impl<const CPUS: usize, C: Borrow<Context<CPUS>>> Shadow<CPUS, C> {
         &mut self,
         host: &mut Host<'_, M, S, CPUS>,
     ) -> Result<(), Error> {
-        self.invalidations = self.invalidations.wrapping_add(1);
+        self.front.borrow().note();
         if self.is_empty() {
             // Nothing was mapped since it was empty, not even a table.
             return Ok(());
@@ -384,7 +379,7 @@ impl<const CPUS: usize, C: Borrow<Context<CPUS>>> Shadow<CPUS, C> {
         self.filled = Extents::NONE;
         self.in_pieces = Extents::NONE;
         let owed = self.table.free(host.machine);
-        settle(owed, host, self.context.borrow())
+        settle(owed, host, self.front.borrow().context())
     }
 
     /// A leaf whose access flag was cleared goes, to be mapped anew with the flag set.
@@ -436,7 +431,7 @@ impl<const CPUS: usize, C: Borrow<Context<CPUS>>> Shadow<CPUS, C> {
         let owed = self
             .table
             .unmap(host.machine, host.supply, start, end - start.0);
-        settle(owed, host, self.context.borrow())
+        settle(owed, host, self.front.borrow().context())
     }
 
     /// What the leaf that maps an address permits of loads and stores.

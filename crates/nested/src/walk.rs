@@ -172,6 +172,11 @@ impl Walker {
     ///
     /// # Errors
     /// [`Stop`].
+    #[expect(
+        clippy::inline_always,
+        reason = "left to the compiler it is a call, and an abort of a guest's pays for it"
+    )]
+    #[inline(always)]
     pub fn translate(
         &self,
         memory: &impl GuestMemory,

@@ -43,6 +43,7 @@ impl Entropy {
     }
 
     /// Fills `bytes` with random bytes that are given to nobody else.
+    #[inline(never)]
     pub fn fill(&mut self, bytes: &mut [u8]) {
         let mut stream = ChaCha20Rng::from_seed(self.key);
         stream.fill_bytes(&mut self.key);
@@ -55,7 +56,7 @@ impl Entropy {
             .iter_mut()
             .zip(bytes)
             .for_each(|(key, byte)| *key ^= byte);
-        ChaCha20Rng::from_seed(self.key).fill_bytes(&mut self.key);
+        self.fill(&mut []);
     }
 }
 

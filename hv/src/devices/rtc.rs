@@ -1,26 +1,31 @@
 //! The loaded guest's loads from and stores to its clock.
 
 use droste_arm64::esr::AccessSize;
-use droste_vdev::pl031::Pl031;
 
 use super::vgic;
 use crate::vm::{VcpuState, watch};
 
 /// A load.
 pub(crate) fn read(state: &mut VcpuState, offset: u64, size: AccessSize) -> u64 {
-    access(state, |rtc, seconds| rtc.read(offset, size, seconds)).unwrap_or_default()
+    access(state, offset, size, None)
 }
 
 /// A store.
 pub(crate) fn write(state: &mut VcpuState, offset: u64, size: AccessSize, value: u64) {
-    let _ = access(state, |rtc, seconds| {
-        rtc.write(offset, size, value, seconds);
-    });
+    access(state, offset, size, Some(value));
 }
 
+/// A load, or a store of `stored`. Both are rare: one piece of code is enough.
 #[inline(never)]
-fn access<T>(state: &mut VcpuState, act: impl FnOnce(&mut Pl031, u64) -> T) -> Option<T> {
-    let (value, kicks) = watch::with_rtc(state.vcpu.vm, state.cpu, act)?;
+fn access(state: &mut VcpuState, offset: u64, size: AccessSize, stored: Option<u64>) -> u64 {
+    let used = watch::with_rtc(state.vcpu.vm, state.cpu, |rtc, seconds| match stored {
+        Some(value) => {
+            rtc.write(offset, size, value, seconds);
+            0
+        }
+        None => rtc.read(offset, size, seconds),
+    });
+    let Some((value, kicks)) = used else { return 0 };
     vgic::deliver(state, kicks);
-    Some(value)
+    value
 }

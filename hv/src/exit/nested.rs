@@ -37,10 +37,17 @@ pub(super) fn synchronous(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState>
             deliver::eret(&mut state, esr);
             state
         }
+        // By which virtual EL2 calls the firmware.
+        (Loaded::El2, Ec::SMC64) => trap::firmware_call(state, esr),
         (Loaded::El2, _) => of_host(state, esr),
         (Loaded::El1, Ec::HVC64) if is_hypercall(&mut state) => {
             state.vcpu.counters.count(Exit::Forwarded);
             deliver::take_hypercall(&mut state, esr);
+            state
+        }
+        (Loaded::El1, Ec::DATA_ABORT_LOWER | Ec::INSTRUCTION_ABORT_LOWER) => {
+            let mut state = aborted(state, esr);
+            settle(&mut state);
             state
         }
         (Loaded::El1, _) => {
@@ -86,24 +93,24 @@ fn undefined_hvc(state: &mut VcpuState) {
     deliver::inject(state, Injection::Undefined);
 }
 
-/// Of L1's EL1 and EL0, or of L2.
+/// An abort of L1's EL1 or EL0, or of L2.
+#[inline(never)]
+fn aborted(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
+    // Stage 1 that is off raises these, and Droste's stage 2 neither.
+    let is_of_stage1 = matches!(
+        esr.fault_status(),
+        FaultStatus::Alignment | FaultStatus::AddressSize { .. }
+    );
+    if is_of_stage1 && el2(&mut state).hcr() & hcr::TGE != 0 {
+        return raised(state, esr);
+    }
+    abort_of_guest(&mut state, esr);
+    state
+}
+
+/// Of L1's EL1 and EL0, or of L2; no abort.
 #[inline(never)]
 fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
-    match esr.ec() {
-        Ec::DATA_ABORT_LOWER | Ec::INSTRUCTION_ABORT_LOWER => {
-            // Stage 1 that is off raises these, and Droste's stage 2 neither.
-            let is_of_stage1 = matches!(
-                esr.fault_status(),
-                FaultStatus::Alignment | FaultStatus::AddressSize { .. }
-            );
-            if is_of_stage1 && el2(&mut state).hcr() & hcr::TGE != 0 {
-                return raised(state, esr);
-            }
-            abort_of_guest(&mut state, esr);
-            return state;
-        }
-        _ => {}
-    }
     let Some(event) = Event::decode(esr) else {
         return raised(state, esr);
     };
@@ -167,7 +174,7 @@ fn nowhere(state: &mut VcpuState, esr: Esr, far: u64) {
     }
 }
 
-/// An abort of L1's EL1 or EL0, or of L2.
+/// An abort that is stage 2's.
 fn abort_of_guest(state: &mut VcpuState, esr: Esr) {
     let Some(place) = el2(state).current.shadow() else {
         return abort::abort(state, esr);
@@ -193,13 +200,13 @@ fn abort_of_guest(state: &mut VcpuState, esr: Esr) {
     };
     match contexts.resolve(&vm.memory, (place, me), walker, &abort) {
         Ok(Answer::Retry) => state.vcpu.counters.count(Exit::Stage2),
-        Ok(Answer::Guest(syndrome)) => {
+        Ok(Answer::Guest(fault)) => {
             // No table of L1's takes such an address.
-            if contexts.advertised.exceeds_physical(ipa.0) && abort::too_wide(state, esr, far) {
+            if contexts.exceeds_physical(ipa.0) && abort::too_wide(state, esr, far) {
                 return;
             }
             state.vcpu.counters.count(Exit::Forwarded);
-            deliver::take_abort(state, &syndrome);
+            deliver::take_abort(state, &abort.for_guest(fault));
         }
         Ok(Answer::Device(at)) => abort::device_abort(state, esr, (at.ipa(), far)),
         Ok(Answer::External | Answer::Other) => abort::outside(state, esr, far),

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use droste_vdev::psci::Action;
+use droste_vdev::psci::{Action, answer};
 
 use crate::arch::firmware;
 use crate::life::sched;
@@ -13,7 +13,8 @@ use crate::vm::{Outcome, VcpuState, reset};
 pub(super) fn call(mut state: Box<VcpuState>) -> Box<VcpuState> {
     let arguments = [0, 1, 2, 3].map(|n| state.registers.get(n));
     let vm = state.vcpu.vm;
-    let action = vm.psci.lock().call(arguments, |ipa| vm.is_ram(ipa));
+    let action =
+        answer(arguments).unwrap_or_else(|| vm.psci.lock().call(arguments, |ipa| vm.is_ram(ipa)));
     if let Action::Return(value) = action {
         state.registers.set(0, value);
         return state;

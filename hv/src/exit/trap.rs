@@ -20,11 +20,7 @@ pub(super) fn common(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
             return wait(state, esr);
         }
         Ec::DATA_ABORT_LOWER | Ec::INSTRUCTION_ABORT_LOWER => abort(&mut state, esr),
-        Ec::SMC64 => {
-            state.vcpu.counters.count(Exit::Firmware);
-            state.registers.skip(esr.instruction_bytes());
-            return psci::call(state);
-        }
+        Ec::SMC64 => return firmware_call(state, esr),
         _ => {
             // What a feature that the ID registers hide traps as.
             state.vcpu.counters.count(Exit::Other);
@@ -32,6 +28,14 @@ pub(super) fn common(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
         }
     }
     state
+}
+
+/// The guest's SMC.
+#[inline]
+pub(super) fn firmware_call(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
+    state.vcpu.counters.count(Exit::Firmware);
+    state.registers.skip(esr.instruction_bytes());
+    psci::call(state)
 }
 
 /// The guest's WFI or WFE, which trap only where it shares its CPU.

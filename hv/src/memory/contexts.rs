@@ -22,8 +22,8 @@ use droste_nested::pool::{Entry, Grant, Held, Key, Place, Pool};
 use droste_nested::shadow::Ahead;
 use droste_nested::tlbi::StageOne;
 use droste_nested::{
-    Abort, Advertised, CanonicalLeaf, Changes, Composed, Current, Host, L1, L1Ipa, Shadow,
-    StageTwo, StageTwoRegisters, Syndrome, Ticket, Verdict, Walker,
+    Abort, Advertised, CanonicalLeaf, Changes, Composed, Current, Front, Host, L1, L1Ipa, Shadow,
+    StageTwo, StageTwoRegisters, Ticket, Verdict, WalkFault, Walker,
 };
 use droste_resources::report::{Lock, Shadows};
 use droste_stage2::{Context, Error, Fault, PageCache, PageSupply, VcpuId, scheme, under};
@@ -57,15 +57,15 @@ const JUDGEMENTS: u32 = 3;
 /// Shadows that are emptied before interrupts are looked for: each costs a look at its root and an invalidation.
 const AT_ONCE: usize = 8;
 
-/// A shadow whose context is reached without its lock.
-type PlacedShadow = Shadow<MAX_CPUS, &'static Context<MAX_CPUS>>;
+/// A shadow whose front is reached without its lock.
+type PlacedShadow = Shadow<MAX_CPUS, &'static Front<MAX_CPUS>>;
 
 /// What a stage-2 fault of L2 comes to.
 pub(crate) enum Answer {
     /// L2 tries again.
     Retry,
     /// It is L1's.
-    Guest(Syndrome),
+    Guest(WalkFault),
     /// It leads to this address of L1's, where no memory is: a device, by a load or store.
     Device(L1Ipa),
     /// It gets an external abort.
@@ -99,8 +99,10 @@ pub(crate) struct NestedContexts {
     /// Whoever waits comes in turn: L1 can have its vCPUs contend at will.
     pools: Mutex<Pools>,
     shadows: Vec<RwLock<PlacedShadow>>,
-    /// The contexts of the shadows.
-    of_shadows: Vec<&'static Context<MAX_CPUS>>,
+    /// The fronts of the shadows.
+    fronts: Vec<&'static Front<MAX_CPUS>>,
+    /// Bits of an address of L1's.
+    physical_bits: u32,
     changes: Changes,
     pages: Mutex<Pages>,
     /// By vCPU: pages taken ahead.
@@ -131,8 +133,8 @@ impl NestedContexts {
         let range = area.range();
         let shadow = |n: usize| {
             let root = Pa(range.start + n as u64 * root_bytes);
-            let place = |context| &*Box::leak(Box::new(context));
-            Shadow::with_context(&Hardware, (root, memory.geometry), &memory.ids, None, place)
+            let place = |front| &*Box::leak(Box::new(front));
+            Shadow::with_front(&Hardware, (root, memory.geometry), &memory.ids, None, place)
         };
         let shadows = (0..count).map(shadow).collect::<Result<Vec<_>, _>>();
         let shadows = shadows.map_err(|error| BuildError(format!("shadow tables: {error}")))?;
@@ -142,7 +144,8 @@ impl NestedContexts {
                 with_table: Pool::new(vec![Entry::UNUSED; count]),
                 without_table: Pool::new(vec![Entry::UNUSED; without_table(vcpus)]),
             }),
-            of_shadows: shadows.iter().map(|shadow| *shadow.place()).collect(),
+            fronts: shadows.iter().map(|shadow| *shadow.place()).collect(),
+            physical_bits: advertised.physical_bits(),
             shadows: shadows.into_iter().map(RwLock::new).collect(),
             changes: Changes::new(),
             pages: Mutex::new(Pages::new(
@@ -227,10 +230,17 @@ impl NestedContexts {
     pub(crate) fn enter(&self, memory: &GuestMemory, held: &Held, cpu: usize, vcpu: usize) {
         if held.key.has_table() {
             let id = VcpuId(vcpu as u32);
-            self.of_shadows[held.place.index()].enter(&Hardware, &VMIDS, cpu, id);
+            let front = self.fronts[held.place.index()];
+            front.context().enter(&Hardware, &VMIDS, cpu, id);
         } else {
             memory.enter(1 + held.place.index(), cpu, vcpu);
         }
+    }
+
+    /// Whether an address of L1's, which L2 takes for physical, is wider than such addresses are.
+    #[inline]
+    pub(crate) fn exceeds_physical(&self, address: u64) -> bool {
+        address >> self.physical_bits != 0
     }
 
     /// Answers a stage-2 fault of L2, which vCPU `vcpu` runs by the shadow at `place`, of the table that
@@ -250,7 +260,7 @@ impl NestedContexts {
         };
         let shadow = &self.shadows[place.index()];
         for _ in 0..JUDGEMENTS {
-            let ticket = shadow.read().ticket(&self.changes);
+            let ticket = self.fronts[place.index()].ticket(&self.changes);
             let mut at = L1Ipa(0);
             let look = |of_l1: L1Ipa| {
                 at = of_l1;
@@ -259,7 +269,7 @@ impl NestedContexts {
             let permitted = || shadow.read().permits(&Hardware, abort.ipa);
             match l1.judge(abort, permitted, look) {
                 None => return Ok(Answer::Other),
-                Some(Verdict::Guest(syndrome)) => return Ok(Answer::Guest(syndrome)),
+                Some(Verdict::Guest(fault)) => return Ok(Answer::Guest(fault)),
                 Some(Verdict::Device { at, .. }) => return Ok(Answer::Device(at)),
                 Some(Verdict::External(_)) => return Ok(Answer::External),
                 Some(Verdict::Canonical(proposal)) => {

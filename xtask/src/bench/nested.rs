@@ -207,7 +207,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
 /// The rows whose sections the guest has: with E2H = 0 there is no EL0 of EL2's own.
 fn figures(run: &Run) -> Result<Vec<Figure>, Failure> {
-    let sections = sections(run)?;
+    let sections = sections(run, "nested")?;
     let section = |row: &Row| sections.iter().find(|s| s.name == row.section);
     let rows = ROWS.iter().filter_map(|row| Some((row, section(row)?)));
     rows.map(|(row, section)| {
@@ -250,7 +250,7 @@ impl Section<'_> {
     }
 
     /// `None` if there was no such exit: then there is nothing to divide.
-    fn measure(&self, of: Of) -> Option<f64> {
+    pub(super) fn measure(&self, of: Of) -> Option<f64> {
         let sum: u64 = match of {
             Of::Everything => self.stage.counts.el2,
             Of::Number => self.exits_of(of).map(|exit| exit.count).sum(),
@@ -265,12 +265,13 @@ impl Section<'_> {
     }
 }
 
-/// The guest's `nested: section NAME TIMES`, each with its stage.
-pub(super) fn sections(run: &Run) -> Result<Vec<Section<'_>>, Failure> {
+/// The `GUEST: section NAME TIMES` of this guest, each with its stage.
+pub(super) fn sections<'a>(run: &'a Run, guest: &str) -> Result<Vec<Section<'a>>, Failure> {
+    let prefix = format!("{guest}: section ");
     let named = run
         .console
         .lines()
-        .filter_map(|line| line.trim_end().strip_prefix("nested: section "));
+        .filter_map(|line| line.trim_end().strip_prefix(&prefix));
     let stages = run.trace.stages()?;
     let named: Vec<&str> = named.collect();
     if named.len() != stages.len() {
@@ -284,7 +285,7 @@ pub(super) fn sections(run: &Run) -> Result<Vec<Section<'_>>, Failure> {
         .into_iter()
         .zip(stages)
         .map(|(line, stage)| {
-            let words = line.split_once(' ');
+            let words = line.rsplit_once(' ');
             let parsed = words.and_then(|(name, times)| Some((name, times.parse().ok()?)));
             match parsed {
                 Some((name, times)) if times > 0 => Ok(Section { name, times, stage }),
@@ -340,10 +341,10 @@ mod tests {
 
     #[test]
     fn sections_that_were_not_marked_or_not_named_are_errors() {
-        assert!(sections(&run("")).is_err());
-        assert!(sections(&run("nested: section l2-hypercall")).is_err());
-        assert!(sections(&run("nested: section l2-hypercall 0")).is_err());
+        assert!(sections(&run(""), "nested").is_err());
+        assert!(sections(&run("nested: section l2-hypercall"), "nested").is_err());
+        assert!(sections(&run("nested: section l2-hypercall 0"), "nested").is_err());
         let two = "nested: section l2-hypercall 2\nnested: section hypercall 2\n";
-        assert!(sections(&run(two)).is_err());
+        assert!(sections(&run(two), "nested").is_err());
     }
 }

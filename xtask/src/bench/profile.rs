@@ -65,7 +65,7 @@ pub(super) fn run(choice: &Choice) -> Result<(), Failure> {
     let parts = Parts::gather(options.qemu.as_deref())?.profiling();
     let run = parts.nested(el2)?;
     let symbols = Symbols::read(&parts.linked())?;
-    let sections = sections(&run)?;
+    let sections = sections(&run, "nested")?;
     let paths: Vec<Path> = rows
         .iter()
         .filter_map(|row| {
@@ -231,7 +231,7 @@ mod tests {
         let run = run();
         let symbols = Symbols::from([(256, "eret"), (512, "hvc"), (2048, "mem::memcpy")]);
         let row = ROWS.iter().find(|row| row.name == name).expect("a row");
-        let sections = sections(&run).expect("one");
+        let sections = sections(&run, "nested").expect("one");
         let path = Path::of(row, &sections[0], &symbols).expect("there are such exits");
         path.table(20)
     }

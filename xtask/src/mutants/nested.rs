@@ -22,9 +22,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "ticket-knows-no-invalidation",
-        "shadow.rs",
-        "            invalidations: self.invalidations,\n            changes: changes.now(),",
-        "            invalidations: 0,\n            changes: changes.now(),",
+        "shadow/ticket.rs",
+        "            invalidations: self.invalidations.load(Ordering::Acquire),\n",
+        "            invalidations: 0,\n",
     ),
     mutant(
         "ticket-knows-no-change",
@@ -35,13 +35,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "invalidate-voids-no-ticket",
         "shadow.rs",
-        "        self.invalidations = self.invalidations.wrapping_add(1);\n        if self.has_taken",
+        "        self.front.borrow().note();\n        if self.has_taken",
         "        if self.has_taken",
     ),
     mutant(
         "clear-voids-no-ticket",
         "shadow.rs",
-        "        self.invalidations = self.invalidations.wrapping_add(1);\n        if self.is_empty()",
+        "        self.front.borrow().note();\n        if self.is_empty()",
         "        if self.is_empty()",
     ),
     mutant(
@@ -163,7 +163,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "clear-keeps-the-table",
         "shadow.rs",
-        "        let owed = self.table.free(host.machine);\n        settle(owed, host, self.context.borrow())",
+        "        let owed = self.table.free(host.machine);\n        settle(owed, host, self.front.borrow().context())",
         "        let _ = host.machine.vtcr();\n        Ok(())",
     ),
     mutant(
@@ -497,8 +497,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "walks-and-maintenance-only-write",
         "fault.rs",
-        "Some(if fault.is_either() {",
-        "Some(if fault.is_either() && abort.far == 0 {",
+        "        if fault.is_either() {\n            match self",
+        "        if fault.is_either() && abort.far == 0 {\n            match self",
     ),
     mutant(
         "shadow-that-lacks-is-to-blame",

@@ -51,7 +51,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "entropy-in-any-order",
         "entropy.rs",
-        "        ChaCha20Rng::from_seed(self.key).fill_bytes(&mut self.key);\n",
+        "        self.fill(&mut []);\n",
         "",
     ),
     mutant(

@@ -274,22 +274,28 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     // Timers that change places.
     mutant(
+        "timers-drive-one-line",
+        "gic/timers.rs",
+        "        self.settle(At::Private(vcpu), vcpu, touched)\n",
+        "        self.settle(At::Private(vcpu), vcpu, touched & physical)\n",
+    ),
+    mutant(
         "timers-idle-while-one-is-owed",
         "gic/timers.rs",
-        "        (active | line | hw) & guest == 0 && self.owed[0] & physical.mask() == 0",
-        "        (active | line | hw) & guest == 0 && physical.mask() != 0",
+        "            && self.owed[0] & physical_mask == 0\n",
+        "",
     ),
     mutant(
         "timers-owe-still",
         "gic/timers.rs",
-        "            state.disown(physical_mask);\n",
+        "        self.disown(physical_mask);\n",
         "",
     ),
     mutant(
         "timers-leave-it-active",
         "gic/timers.rs",
-        "            } else if was_active || state.owed[0] & physical_mask != 0 {",
-        "            } else if was_active && state.owed[0] & physical_mask != 0 {",
+        "        } else if was_active || self.owed[0] & physical_mask != 0 {",
+        "        } else if was_active && self.owed[0] & physical_mask != 0 {",
     ),
     mutant(
         "nested-lent-until-it-is-left",

@@ -105,6 +105,14 @@ impl World {
         };
         l1.judge(&abort(esr), || self.shadow, |_| self.canonical)
     }
+
+    /// What virtual EL2 finds, whose fault it is.
+    fn syndrome(&self, esr: Esr) -> Syndrome {
+        match self.judge(esr) {
+            Some(Verdict::Guest(fault)) => abort(esr).for_guest(fault),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 fn abort(esr: Esr) -> Abort {
@@ -116,19 +124,12 @@ fn abort(esr: Esr) -> Abort {
     }
 }
 
-fn guest(verdict: Option<Verdict>) -> Syndrome {
-    match verdict {
-        Some(Verdict::Guest(syndrome)) => syndrome,
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn a_hole_of_l1s_table_is_l1s_at_its_own_level() {
     // Hardware met level 3 of the shadow; L1's table ends at level 2.
     let world = World::new(0);
     world.memory.set(ROOT + 0x2000, 0);
-    let syndrome = guest(world.judge(STORE));
+    let syndrome = world.syndrome(STORE);
     assert_eq!(
         syndrome.esr.fault_status(),
         FaultStatus::Translation { level: 2 }
@@ -145,7 +146,7 @@ fn a_hole_of_l1s_table_is_l1s_at_its_own_level() {
 #[test]
 fn what_l1s_leaf_forbids_is_l1s() {
     let read_only = World::new(LEAF & !(2 << 6) | RAM).mapping(canonical(RAM));
-    let syndrome = guest(read_only.judge(STORE));
+    let syndrome = read_only.syndrome(STORE);
     assert_eq!(
         syndrome.esr.fault_status(),
         FaultStatus::Permission { level: 3 }
@@ -154,7 +155,7 @@ fn what_l1s_leaf_forbids_is_l1s() {
     assert!(matches!(read_only.judge(LOAD), Some(Verdict::Fill { .. })));
     let no_fetch = World::new(LEAF | 2 << 53 | RAM).mapping(canonical(RAM));
     assert_eq!(
-        guest(no_fetch.judge(FETCH)).esr,
+        no_fetch.syndrome(FETCH).esr,
         Esr(0x20 << 26 | 1 << 25 | 0x0f)
     );
 }
@@ -170,7 +171,7 @@ fn each_fault_of_the_walk_has_its_code_whatever_hardware_met() {
     ] {
         let mut world = World::new(leaf);
         world.registers.vtcr = Vtcr(4 << 16 | 1 << 6 | 0x18);
-        let syndrome = guest(world.judge(LOAD));
+        let syndrome = world.syndrome(LOAD);
         assert_eq!(syndrome.esr, Esr(LOAD.0 & !0x3f | code));
     }
 }
@@ -179,7 +180,7 @@ fn each_fault_of_the_walk_has_its_code_whatever_hardware_met() {
 fn an_external_abort_on_the_walk_describes_no_instruction() {
     let mut world = World::new(LEAF | RAM);
     world.memory.end = ROOT + 0x3000;
-    let syndrome = guest(world.judge(STORE));
+    let syndrome = world.syndrome(STORE);
     assert_eq!(
         syndrome.esr,
         Esr(0x24 << 26 | 1 << 25 | 1 << 6 | 0x17),
@@ -320,7 +321,7 @@ fn a_stage_1_walk_into_device_memory_faults_where_l1_asks_for_it() {
         Some(Verdict::Fill { .. })
     ));
     world.registers.hcr |= hcr::PTW;
-    let syndrome = guest(world.judge(TABLE_WALK));
+    let syndrome = world.syndrome(TABLE_WALK);
     assert_eq!(syndrome.esr, Esr(TABLE_WALK.0 | 0x0f));
     assert!(matches!(world.judge(LOAD), Some(Verdict::Fill { .. })));
 }
@@ -335,7 +336,7 @@ fn a_walk_that_may_not_go_there_marks_no_device_memory_written() {
     world.registers.vtcr.0 |= 3 << 21;
     world.shadow = S2ap::ReadOnly;
     let at_leaf = Esr(TABLE_WALK.0 & !0x3f | 0x0f);
-    assert_eq!(guest(world.judge(at_leaf)).esr, at_leaf);
+    assert_eq!(world.syndrome(at_leaf).esr, at_leaf);
     assert_eq!(world.memory.get(ROOT + 0x3028), device);
 }
 

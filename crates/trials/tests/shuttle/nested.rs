@@ -9,8 +9,8 @@ use droste_mmu_model::{Access, AccessKind, Config, Cpu, Effect, Model, Share, Vc
 use droste_nested::pool::{Entry, Key, Pool};
 use droste_nested::reverse_map::{Concerned, Owner, Record, ReverseMap};
 use droste_nested::{
-    Abort, Advertised, Ahead, CanonicalLeaf, Changes, Exchange, ExternalAbort, GuestMemory, Host,
-    L1, L1Ipa, L2Ipa, Place, Range, Shadow, StageTwo, StageTwoRegisters, Verdict, Walker,
+    Abort, Advertised, Ahead, CanonicalLeaf, Changes, Exchange, ExternalAbort, Front, GuestMemory,
+    Host, L1, L1Ipa, L2Ipa, Place, Range, Shadow, StageTwo, StageTwoRegisters, Verdict, Walker,
 };
 use droste_stage2::{
     Attributes, Context, Contexts, Geometry, Machine, PageCache, Privilege, Slot, Slots, Table,
@@ -22,8 +22,8 @@ use shuttle::thread;
 
 use crate::{CPUS, PAGE, Shared, Supply, in_many_orders};
 
-/// The shadow, with its context beside it.
-type Placed = Shadow<CPUS, Arc<Context<CPUS>>>;
+/// The shadow, with its front beside it.
+type Placed = Shadow<CPUS, Arc<Front<CPUS>>>;
 
 /// Memory of the model: two roots, then pages for tables.
 const TABLES: u64 = 0x1000_0000;
@@ -68,8 +68,8 @@ struct World {
     changes: Changes,
     reverse_map: Mutex<ReverseMap<Vec<Record>, Vec<Owner>>>,
     shadow: RwLock<Placed>,
-    /// Its context, which is loaded without a lock.
-    context: Arc<Context<CPUS>>,
+    /// Its front, which is asked without a lock.
+    front: Arc<Front<CPUS>>,
     place: Place,
     /// Pages that were reported as written.
     reported: Mutex<Vec<u64>>,
@@ -105,7 +105,7 @@ impl World {
         let machine = Cpu::new(&model, 0);
         let root = |number: u64| Pa(TABLES + number * geometry.root_bytes());
         let mut canonical = Table::new(&machine, root(0), geometry, &ids).expect("aligned");
-        let shadow = Shadow::with_context(
+        let shadow = Shadow::with_front(
             &machine,
             (root(1), geometry),
             &ids,
@@ -147,7 +147,7 @@ impl World {
                 vec![Record::UNUSED; records],
                 vec![Owner::UNUSED; 1],
             )),
-            context: Arc::clone(shadow.place()),
+            front: Arc::clone(shadow.place()),
             shadow: RwLock::new(shadow),
             place: grant.expect("one").place(),
             reported: Mutex::new(Vec::new()),
@@ -165,7 +165,8 @@ impl World {
     fn enter(&self, cpu: usize) {
         let machine = Cpu::new(&self.model, cpu);
         machine.set_vtcr(self.geometry.vtcr(&self.ids));
-        self.context
+        self.front
+            .context()
             .enter(&machine, &self.vmids, cpu, VcpuId(cpu as u32));
         self.model
             .with(|model| model.enter(cpu, Vcpu::new(cpu as u32)));
@@ -203,7 +204,7 @@ impl World {
     }
 
     fn answer(&self, cpu: usize, ipa: u64, kind: AccessKind) -> bool {
-        let ticket = self.shadow.read().expect("as above").ticket(&self.changes);
+        let ticket = self.front.ticket(&self.changes);
         match self.judge(cpu, ipa, kind) {
             Some(Verdict::Canonical(proposal)) => {
                 let machine = Cpu::new(&self.model, cpu);

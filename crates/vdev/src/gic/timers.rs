@@ -58,34 +58,20 @@ impl Gic {
     ) -> TimerSwitch {
         let state = &mut self.vcpus[vcpu];
         let mut switch = TimerSwitch::default();
-        let mut touched = 0;
-        for n in [0, 1] {
-            if state.is_idle(n, physical[n]) && !parked[n].is_high() {
-                continue;
-            }
-            let physical_mask = 1 << (physical[n].number() & 31);
-            let (out, into) = (loaded.other().intids()[n], loaded.intids()[n]);
-            let bank = &mut state.private;
-            let was_active = bank.park(out.number(), parked[n].is_high());
-            let is_active = bank.load(into.number(), physical[n].number() as u16);
-            if is_active {
-                switch.set_active |= physical_mask;
-            } else if was_active || state.owed[0] & physical_mask != 0 {
-                switch.clear_active |= physical_mask;
-            }
-            state.disown(physical_mask);
-            touched |= 1 << out.number() | 1 << into.number();
-        }
-        if touched != 0 {
-            let _ = self.settle(At::Private(vcpu), vcpu, touched);
-        }
+        let ([out_p, out_v], [in_p, in_v]) = (loaded.other().intids(), loaded.intids());
+        let touched = state.switch_timer((out_p, in_p), physical[0], parked[0], &mut switch)
+            | state.switch_timer((out_v, in_v), physical[1], parked[1], &mut switch);
+        let _ = self.settle(At::Private(vcpu), vcpu, touched);
         switch
     }
 
     /// The timers of `parked`, a pair of `vcpu` that is not loaded, drive `lines`.
     pub fn drive_timers(&mut self, vcpu: usize, parked: Pair, lines: [Line; 2]) -> Kicks {
-        let [physical, virt] = parked.intids();
-        self.set_line(vcpu, physical, lines[0]) | self.set_line(vcpu, virt, lines[1])
+        let [physical, virt] = parked.intids().map(Intid::mask);
+        let bank = &mut self.vcpus[vcpu].private;
+        let touched =
+            bank.set_line(physical, lines[0].is_high()) | bank.set_line(virt, lines[1].is_high());
+        self.settle(At::Private(vcpu), vcpu, touched)
     }
 }
 
@@ -100,13 +86,35 @@ impl Vcpu {
         (active | line | hw) & TIMERS == 0 && self.owed_summary & 1 == 0
     }
 
-    /// Whether neither pair's timer `n` has an interrupt that is active, high, or stands active as `physical`: mostly so.
-    fn is_idle(&self, n: usize, physical: Intid) -> bool {
-        let guest = Pair::El1.intids()[n].mask() | Pair::El2.intids()[n].mask();
-        let Bank {
-            active, line, hw, ..
-        } = self.private;
-        (active | line | hw) & guest == 0 && self.owed[0] & physical.mask() == 0
+    /// One timer of each pair: that of interrupt `out` is parked and drives `line`, that of `into` comes into the hardware,
+    /// where `physical` is its interrupt. Gives the interrupts that this touches.
+    ///
+    /// Mostly neither has one that is active, high, or stands active as `physical`: then none.
+    #[inline]
+    fn switch_timer(
+        &mut self,
+        (out, into): (Intid, Intid),
+        physical: Intid,
+        line: Line,
+        switch: &mut TimerSwitch,
+    ) -> u32 {
+        let (both, physical_mask) = (out.mask() | into.mask(), physical.mask());
+        let bank = &mut self.private;
+        let is_idle = (bank.active | bank.line | bank.hw) & both == 0
+            && self.owed[0] & physical_mask == 0
+            && !line.is_high();
+        if is_idle {
+            return 0;
+        }
+        let was_active = bank.park(out.number(), line.is_high());
+        let is_active = bank.load(into.number(), physical.number() as u16);
+        if is_active {
+            switch.set_active |= physical_mask;
+        } else if was_active || self.owed[0] & physical_mask != 0 {
+            switch.clear_active |= physical_mask;
+        }
+        self.disown(physical_mask);
+        both
     }
 }
 

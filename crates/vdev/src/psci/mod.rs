@@ -138,6 +138,43 @@ pub struct Firmware {
     workarounds: Workarounds,
 }
 
+/// The answer to a call that is the same whatever the firmware's state is: nobody need wait for others to hear it. `None` of
+/// those that [`Firmware::call`] answers alone.
+///
+/// ```
+/// use droste_vdev::psci::{Action, answer};
+/// assert_eq!(answer([0x8400_0000, 0, 0, 0]), Some(Action::Return(0x1_0001)));
+/// let cpu_on = [0xc400_0003, 1, 0x4008_0000, 7];
+/// assert_eq!(answer(cpu_on), None);
+/// ```
+#[expect(
+    clippy::inline_always,
+    reason = "left to the compiler it is a call, and the answer goes through memory"
+)]
+#[inline(always)]
+pub fn answer(registers: [u64; 4]) -> Option<Action> {
+    let (function, x1, ..) = arguments(registers);
+    let Some(function) = Function::decode(function) else {
+        return Some(Status::NotSupported.into());
+    };
+    Some(match function {
+        Function::PsciVersion => Action::Return(PSCI_VERSION),
+        Function::CpuSuspend => suspend(x1),
+        Function::CpuOff => Action::CpuOff,
+        Function::MigrateInfoType => Action::Return(NO_TRUSTED_OS),
+        Function::SystemOff => Action::SystemOff,
+        Function::SystemReset => Action::SystemReset,
+        Function::SystemReset2 => reset(x1),
+        Function::PsciFeatures => psci_features(x1 as u32),
+        Function::SmcccVersion => Action::Return(SMCCC_VERSION),
+        Function::VendorUid => Action::Identify(HYPERVISOR_UID),
+        Function::CpuOn
+        | Function::AffinityInfo
+        | Function::ArchFeatures
+        | Function::ArchWorkaround(_) => return None,
+    })
+}
+
 impl Firmware {
     /// Firmware for `vcpus` vCPUs, 1 to [`MAX_VCPUS`](crate::MAX_VCPUS), of which the first is on.
     pub const fn new(vcpus: usize, workarounds: Workarounds) -> Self {
@@ -167,24 +204,12 @@ impl Firmware {
     /// A call with X0 to X3 as in `registers`. `is_ram` says whether code can be fetched at an address.
     pub fn call(&mut self, registers: [u64; 4], is_ram: impl FnOnce(Ipa) -> bool) -> Action {
         let (function, x1, x2, x3) = arguments(registers);
-        let Some(function) = Function::decode(function) else {
-            return Status::NotSupported.into();
-        };
-        match function {
-            Function::PsciVersion => Action::Return(PSCI_VERSION),
-            Function::CpuSuspend => suspend(x1),
-            Function::CpuOff => Action::CpuOff,
-            Function::CpuOn => self.cpu_on(x1, Ipa(x2), x3, is_ram),
-            Function::AffinityInfo => self.affinity_info(x1, x2),
-            Function::MigrateInfoType => Action::Return(NO_TRUSTED_OS),
-            Function::SystemOff => Action::SystemOff,
-            Function::SystemReset => Action::SystemReset,
-            Function::SystemReset2 => reset(x1),
-            Function::PsciFeatures => psci_features(x1 as u32),
-            Function::SmcccVersion => Action::Return(SMCCC_VERSION),
-            Function::ArchFeatures => self.arch_features(x1 as u32),
-            Function::ArchWorkaround(function) => self.work_around(function),
-            Function::VendorUid => Action::Identify(HYPERVISOR_UID),
+        match Function::decode(function) {
+            Some(Function::CpuOn) => self.cpu_on(x1, Ipa(x2), x3, is_ram),
+            Some(Function::AffinityInfo) => self.affinity_info(x1, x2),
+            Some(Function::ArchFeatures) => self.arch_features(x1 as u32),
+            Some(Function::ArchWorkaround(function)) => self.work_around(function),
+            _ => answer(registers).unwrap_or_else(|| Status::NotSupported.into()),
         }
     }
 

@@ -33,6 +33,38 @@ fn answer(registers: [u64; 4]) -> Action {
     call(&mut firmware(4), registers)
 }
 
+/// Which calls depend on who is on, or on the machine's own firmware: these are answered under its lock, and no others.
+#[test]
+fn only_calls_that_need_its_state_are_left_to_the_firmware() {
+    let ranges = [
+        0x8400_0000..0x8400_0020u64,
+        0xc400_0000..0xc400_0020,
+        0x8000_0000..0x8000_0004,
+        0x8000_7ffe..0x8000_8001,
+        0x8000_3fff..0x8000_4000,
+        0x8600_ff00..0x8600_ff04,
+    ];
+    for function in ranges.into_iter().flatten() {
+        let registers = [function, 1, ENTRY, 7];
+        let alone = super::answer(registers);
+        let needs_state = matches!(
+            function,
+            CPU_ON
+                | CPU_ON_32
+                | AFFINITY_INFO
+                | 0x8400_0004
+                | 0x8000_0001
+                | 0x8000_8000
+                | 0x8000_7fff
+                | 0x8000_3fff
+        );
+        assert_eq!(alone.is_none(), needs_state, "{function:#x}");
+        if let Some(alone) = alone {
+            assert_eq!(alone, answer(registers), "{function:#x}");
+        }
+    }
+}
+
 #[test]
 fn versions_are_1_1() {
     assert_eq!(answer([0x8400_0000, 0, 0, 0]), Action::Return(0x1_0001));

@@ -102,6 +102,16 @@ const USES: [Use; 11] = [
 ];
 
 impl Use {
+    /// Its abort of this syndrome.
+    fn abort(self, esr: Esr) -> Abort {
+        Abort {
+            esr,
+            far: L2_PAGE,
+            ipa: L2Ipa(L2_PAGE),
+            privilege: self.by,
+        }
+    }
+
     fn is_walk(self) -> bool {
         self.syndrome & S1PTW != 0
     }
@@ -246,12 +256,7 @@ impl World {
             slots: &self.slots,
             scheme: scheme(&self.ids),
         };
-        let abort = Abort {
-            esr,
-            far: L2_PAGE,
-            ipa: L2Ipa(L2_PAGE),
-            privilege: what.by,
-        };
+        let abort = what.abort(esr);
         let permitted = || {
             self.bench
                 .shadow
@@ -307,7 +312,7 @@ impl World {
                     assert_eq!(filled, Ok(Filled::Mapped));
                     return None;
                 }
-                Verdict::Guest(syndrome) => return Some(End::Guest(syndrome)),
+                Verdict::Guest(fault) => return Some(End::Guest(what.abort(esr).for_guest(fault))),
                 Verdict::Device { .. } => return Some(End::Device),
                 Verdict::External(_) => return Some(End::External),
                 Verdict::Forget | Verdict::Retry => return None,

@@ -215,7 +215,8 @@ impl<'m> Run<'m> {
             Some(Verdict::Fill { composed, .. }) => {
                 leads(composed.via.0 | abort.ipa.0 & (composed.bytes - 1))
             }
-            Some(Verdict::Guest(syndrome)) => {
+            Some(Verdict::Guest(fault)) => {
+                let syndrome = abort.for_guest(fault);
                 let is_outside = abort.ipa.0 >> input_bits != 0;
                 let class = 0x3f << 26 | 1 << 6;
                 syndrome.esr.0 & class == abort.esr.0 & class
