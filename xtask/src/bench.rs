@@ -47,7 +47,7 @@ pub(crate) enum Bench {
     Masked(Options),
     /// Where the instructions of a path go: function by function, registers moved, locks held
     Profile(profile::Choice),
-    /// What virtual CPUs of a hypervisor cost each other: instructions and waits in locks, for 1 to 8 of them
+    /// What vCPUs of a hypervisor cost each other: instructions and waits in locks, for 1 to 8 of them
     Scale(Options),
     /// Time and instructions of a hypervisor and its guest, on Droste and on Linux's KVM in turn
     Kvm(kvm::Comparison),

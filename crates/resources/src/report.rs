@@ -75,11 +75,11 @@ pub struct Vm<'a> {
     pub stage2: Stage2,
     /// Its guests' stage 2, if it can have guests.
     pub shadows: Option<Shadows>,
-    /// How often its virtual CPUs waited for each other.
+    /// How often its vCPUs waited for each other.
     pub waits: Waits,
 }
 
-/// A lock that virtual CPUs of one machine have in common.
+/// A lock that vCPUs of one machine have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lock {
     /// Of the interrupt controller.

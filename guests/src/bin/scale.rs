@@ -1,8 +1,8 @@
-//! A hypervisor with several virtual CPUs that do the same beside each other, and nothing with each other but the last: what
+//! A hypervisor with several vCPUs that do the same beside each other, and nothing with each other but the last: what
 //! one does must not cost more because others do it too.
 //!
 //! All run one guest: one stage-2 table under one VMID. An instruction-counting tool sees mark 1 at the begin of each part, 14
-//! when all have done theirs, and then 15. Afterwards the first virtual CPU prints `scale: section NAME TIMES`, with the
+//! when all have done theirs, and then 15. Afterwards the first vCPU prints `scale: section NAME TIMES`, with the
 //! times of all together: the n-th line belongs to the n-th mark 1. In the end it says `scale: ok`.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]

@@ -365,7 +365,7 @@ impl NestedContexts {
         effort
     }
 
-    /// How often a virtual CPU waited for others because of such a lock.
+    /// How often a vCPU waited for others because of such a lock.
     pub(crate) fn waits(&self, lock: Lock) -> u64 {
         match lock {
             Lock::Contexts => waits(&self.pools),

@@ -261,7 +261,7 @@ impl GuestMemory {
         self.pages.lock().reclaim()
     }
 
-    /// How often a virtual CPU waited for others because of one of its two locks.
+    /// How often a vCPU waited for others because of one of its two locks.
     pub(crate) fn waits(&self, lock: report::Lock) -> u64 {
         match lock {
             report::Lock::Table => waits_in_turn(&self.table),

@@ -117,7 +117,7 @@ fn enter_guest(state: &mut VcpuState) {
     }
 }
 
-/// Gives the loaded virtual CPU a physical SError. From below, virtual EL2 takes it at once where SErrors go to it; else it
+/// Gives the loaded vCPU a physical SError. From below, virtual EL2 takes it at once where SErrors go to it; else it
 /// is pending until PSTATE.A lets it through.
 #[cold]
 #[inline(never)]

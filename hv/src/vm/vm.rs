@@ -272,7 +272,7 @@ impl Vm {
         Ok(())
     }
 
-    /// How often its virtual CPUs waited for each other because of a lock.
+    /// How often its vCPUs waited for each other because of a lock.
     pub(crate) fn waits(&self, lock: Lock) -> u64 {
         match lock {
             Lock::Gic => waits(&self.gic),

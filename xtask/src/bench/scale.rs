@@ -1,4 +1,4 @@
-//! `cargo xtask bench scale`: what virtual CPUs of one hypervisor cost each other.
+//! `cargo xtask bench scale`: what vCPUs of one hypervisor cost each other.
 //!
 //! The guest `scale` has 1 to 8 of them, each on a processor of its own, do the same at once: change worlds, take aborts,
 //! have pages filled and invalidated, send SGIs. A figure is all that EL2 executes over how often it was done by all
@@ -8,7 +8,7 @@
 //!
 //! How the processors meet is the host's affair, so the figures for more than one differ from run to run.
 
-use droste_image::{El2, VmSpec};
+use droste_image::{El2, VmImage};
 
 use super::figures::Figure;
 use super::nested::{Of, sections};
@@ -16,7 +16,7 @@ use super::runs::{HYPERVISOR_MIB, Parts, Run, vm};
 use super::{INSTRUCTIONS, Options, number, publish};
 use crate::workspace::Failure;
 
-/// How many virtual CPUs there are.
+/// How many vCPUs there are.
 const VCPUS: [u32; 4] = [1, 2, 4, 8];
 /// The section that takes no lock as long as nothing is going on of L1's own interrupts.
 const WITHOUT_LOCK: &str = "change of worlds, and back";
@@ -26,12 +26,12 @@ const ALLOWANCE: f64 = 1.02;
 /// Measures, prints, writes, checks.
 ///
 /// # Errors
-/// If a run fails, or with `--check` if a change of worlds costs more with more virtual CPUs.
+/// If a run fails, or with `--check` if a change of worlds costs more with more vCPUs.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let parts = Parts::gather(options.qemu.as_deref())?;
     let mut figures = Vec::new();
     for vcpus in VCPUS {
-        let hypervisor = VmSpec {
+        let hypervisor = VmImage {
             el2: El2::Vhe,
             memory: HYPERVISOR_MIB << 20,
             vcpus,
@@ -44,7 +44,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     publish(options, &figures)
 }
 
-/// What the section cost that virtual CPU which was alone.
+/// What the section cost that vCPU which was alone.
 fn cost_of(figures: &[Figure], section: &str) -> Option<f64> {
     let of_one = |figure: &&Figure| figure.name == named(section, 1);
     figures.iter().find(of_one).map(|figure| figure.measured)
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn run(waits: serde_json::Value) -> Run {
+    fn run(waits: &serde_json::Value) -> Run {
         let text = "{\"event\":\"mark\",\"mark\":15,\"cpus\":[{\"el2\":5},{\"el2\":1}]}\n\
             {\"event\":\"mark\",\"mark\":1,\"cpus\":[{\"el2\":10},{\"el2\":2}]}\n\
             {\"event\":\"mark\",\"mark\":14,\"cpus\":[{\"el2\":410},{\"el2\":402}]}\n\
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn a_figure_is_what_all_executed_over_what_all_did() {
         let waits = json!({ "gic": 3, "uart": 0 });
-        let figures = figures(&run(waits), 2, Some(199.0)).expect("one section");
+        let figures = figures(&run(&waits), 2, Some(199.0)).expect("one section");
         let told: Vec<_> = figures
             .iter()
             .map(|f| (f.name.as_str(), f.measured))
@@ -119,13 +119,13 @@ mod tests {
 
     #[test]
     fn a_change_of_worlds_that_waits_for_others_misses_its_target() {
-        let figures = figures(&run(json!({})), 2, Some(150.0)).expect("one section");
+        let figures = figures(&run(&json!({})), 2, Some(150.0)).expect("one section");
         assert!(figures[0].is_missed());
         assert_eq!(cost_of(&figures, WITHOUT_LOCK), None, "of two");
     }
 
     #[test]
     fn a_record_without_waits_is_an_error() {
-        assert!(figures(&run(serde_json::Value::Null), 1, None).is_err());
+        assert!(figures(&run(&serde_json::Value::Null), 1, None).is_err());
     }
 }
