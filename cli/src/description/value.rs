@@ -10,11 +10,7 @@ use crate::qemu::{Format, Forward};
 pub(super) type Read<'a, T> = fn(&'a Spanned<DeValue<'a>>) -> Result<T, &'static str>;
 
 pub(super) fn string(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
-    value
-        .get_ref()
-        .as_str()
-        .map(String::from)
-        .ok_or("text in quotes")
+    word(value, |text| Some(text.to_owned())).ok_or("text in quotes")
 }
 
 /// Text that names something.
@@ -55,12 +51,13 @@ pub(super) fn number(value: &Spanned<DeValue<'_>>) -> Result<u32, &'static str> 
     u32::from_str_radix(integer.as_str(), integer.radix()).map_err(|_| "a number from 1 to 64")
 }
 
+/// Text, as `meaning` reads it.
+fn word<T>(value: &Spanned<DeValue<'_>>, meaning: fn(&str) -> Option<T>) -> Option<T> {
+    value.get_ref().as_str().and_then(meaning)
+}
+
 pub(super) fn size(value: &Spanned<DeValue<'_>>) -> Result<u64, &'static str> {
-    value
-        .get_ref()
-        .as_str()
-        .and_then(parse_size)
-        .ok_or("a size in quotes, a whole number with the unit K, M or G")
+    word(value, parse_size).ok_or("a size in quotes, a whole number with the unit K, M or G")
 }
 
 /// What stands for a device: text, or a table with keys of its own.
@@ -97,8 +94,7 @@ pub(super) fn disks<'a>(
 }
 
 pub(super) fn format(value: &Spanned<DeValue<'_>>) -> Result<Format, &'static str> {
-    let format = value.get_ref().as_str().and_then(Format::from_word);
-    format.ok_or("\"raw\" or \"qcow2\"")
+    word(value, Format::from_word).ok_or("\"raw\" or \"qcow2\"")
 }
 
 pub(super) fn nets<'a>(
@@ -116,34 +112,23 @@ pub(super) fn yes(value: &Spanned<DeValue<'_>>) -> Result<(), &'static str> {
 }
 
 pub(super) fn forwards(value: &Spanned<DeValue<'_>>) -> Result<Vec<Forward>, &'static str> {
-    let port = |port: &Spanned<DeValue<'_>>| Forward::parse(port.get_ref().as_str()?);
+    let port = |port: &Spanned<DeValue<'_>>| word(port, Forward::parse);
     let list = value.get_ref().as_array();
     list.and_then(|list| list.iter().map(port).collect())
         .ok_or("a list of ports as \"HOST:GUEST\", such as \"2222:22\" or \"0.0.0.0:53:53/udp\"")
 }
 
 pub(super) fn switch(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
-    let name = string(value)?;
-    let is_name = check_name(&name).is_ok();
-    is_name
-        .then_some(name)
-        .ok_or("a name of 1 to 31 characters: a-z, 0-9 and '-'")
+    let name = |text: &str| check_name(text).ok().map(|()| text.to_owned());
+    word(value, name).ok_or("a name of 1 to 31 characters: a-z, 0-9 and '-'")
 }
 
 pub(super) fn reboot(value: &Spanned<DeValue<'_>>) -> Result<OnReboot, &'static str> {
-    value
-        .get_ref()
-        .as_str()
-        .and_then(OnReboot::from_word)
-        .ok_or("\"restart\" or \"stop\"")
+    word(value, OnReboot::from_word).ok_or("\"restart\" or \"stop\"")
 }
 
 pub(super) fn el2(value: &Spanned<DeValue<'_>>) -> Result<El2, &'static str> {
-    value
-        .get_ref()
-        .as_str()
-        .and_then(El2::from_word)
-        .ok_or("\"vhe\", \"nvhe\" or \"none\"")
+    word(value, El2::from_word).ok_or("\"vhe\", \"nvhe\" or \"none\"")
 }
 
 /// The bytes that a size such as `512M`, `512MB` or `2G` stands for; units are powers of 1024, as those of QEMU and Docker.

@@ -25,7 +25,7 @@ use droste_arm64::hcr;
 use droste_arm64::sysreg::SysReg;
 
 use crate::exception::{Level, is_in_host};
-use crate::registers::VirtualEl2;
+use crate::registers::{HCR_CLEAR, HCR_SET, VirtualEl2};
 
 /// SCTLR_EL1.nTWI, which lets EL0 execute WFI.
 const SCTLR_NTWI: u64 = 1 << 16;
@@ -418,29 +418,6 @@ pub struct Hardware {
     pub ich_hcr: u64,
 }
 
-/// The bits of HCR_EL2 that trap when set.
-const HCR_SET: u64 = hcr::TWI
-    | hcr::TWE
-    | hcr::TID1
-    | hcr::TID2
-    | hcr::TID3
-    | hcr::TSC
-    | hcr::TIDCP
-    | hcr::TACR
-    | hcr::TSW
-    | hcr::TPCP
-    | hcr::TPU
-    | hcr::TTLB
-    | hcr::TVM
-    | hcr::TDZ
-    | hcr::TRVM
-    | hcr::TID4
-    | hcr::TICAB
-    | hcr::TOCU
-    | hcr::TTLBIS
-    | hcr::TTLBOS;
-/// Those that trap when clear.
-const HCR_CLEAR: u64 = hcr::APK | hcr::API;
 const CPTR_TCPAC: u64 = 1 << 31;
 const CPTR_TFP: u64 = 1 << 10;
 /// TDE, TDA, TDOSA and TDRA.

@@ -36,6 +36,7 @@ use droste_arm64::vncr::{Nv1, Slot};
 pub use guest::{GuestRegister, guest_registers};
 pub use nvhe::{HostStage1, host_stage1};
 pub use rules::{Affects, Home, Layout, Reset, Rule, rule, rules};
+pub(crate) use rules::{HCR_CLEAR, HCR_SET};
 pub use table::rows;
 pub use view::{File, Known, Loaded, Twins, View, timer_compare, timer_value};
 

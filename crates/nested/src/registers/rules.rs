@@ -194,20 +194,8 @@ const ABSENT: Layout = Layout {
     ones: 0,
 };
 
-/// Bits of HCR_EL2 that L1 has. No AArch32: RW is RES1. No RAS, LOR, FEAT_NV, MTE, AMU, FEAT_TWED, FEAT_CSV2_2.
-const HCR: u64 = hcr::VM
-    | hcr::SWIO
-    | hcr::PTW
-    | hcr::FMO
-    | hcr::IMO
-    | hcr::AMO
-    | hcr::VF
-    | hcr::VI
-    | hcr::VSE
-    | hcr::FB
-    | 3 << 10 // BSU
-    | hcr::DC
-    | hcr::TWI
+/// The bits of HCR_EL2 that trap when set.
+pub(crate) const HCR_SET: u64 = hcr::TWI
     | hcr::TWE
     | hcr::TID1
     | hcr::TID2
@@ -220,20 +208,36 @@ const HCR: u64 = hcr::VM
     | hcr::TPU
     | hcr::TTLB
     | hcr::TVM
-    | hcr::TGE
     | hcr::TDZ
-    | hcr::HCD
     | hcr::TRVM
-    | hcr::CD
-    | hcr::ID
-    | hcr::APK
-    | hcr::API
-    | hcr::FWB
     | hcr::TID4
     | hcr::TICAB
     | hcr::TOCU
     | hcr::TTLBIS
     | hcr::TTLBOS;
+/// Its bits that trap when clear.
+pub(crate) const HCR_CLEAR: u64 = hcr::APK | hcr::API;
+
+/// Bits of HCR_EL2 that L1 has. No AArch32: RW is RES1. No RAS, LOR, FEAT_NV, MTE, AMU, FEAT_TWED, FEAT_CSV2_2.
+const HCR: u64 = HCR_SET
+    | HCR_CLEAR
+    | hcr::VM
+    | hcr::SWIO
+    | hcr::PTW
+    | hcr::FMO
+    | hcr::IMO
+    | hcr::AMO
+    | hcr::VF
+    | hcr::VI
+    | hcr::VSE
+    | hcr::FB
+    | 3 << 10 // BSU
+    | hcr::DC
+    | hcr::TGE
+    | hcr::HCD
+    | hcr::CD
+    | hcr::ID
+    | hcr::FWB;
 
 /// TDE, TDA, TDOSA and TDRA.
 const MDCR: u64 = 0xf << 8;
