@@ -50,19 +50,31 @@ primary:
     b.lo    0b
 
     adr     x3, _start                  // linked at 0, so this is what each relative relocation adds
-    adrp    x1, __rela_start
-    add     x1, x1, :lo12:__rela_start
-    adrp    x2, __rela_end
-    add     x2, x2, :lo12:__rela_end
+    adrp    x1, __relr_start            // ELF gABI, "Relative Relocation Table"
+    add     x1, x1, :lo12:__relr_start
+    adrp    x2, __relr_end
+    add     x2, x2, :lo12:__relr_end
 1:  cmp     x1, x2
-    b.hs    2f
-    ldp     x4, x5, [x1], #16
-    ldr     x6, [x1], #8
+    b.hs    5f
+    ldr     x4, [x1], #8
+    tbnz    x4, #0, 2f
+    add     x5, x3, x4                  // even: where the next word to relocate is
+    ldr     x6, [x5]
     add     x6, x6, x3
-    str     x6, [x3, x4]
+    str     x6, [x5], #8
     b       1b
+2:  mov     x7, x5                      // odd: from bit 1 on, which of the 63 words behind are to be relocated
+    add     x5, x5, #(63 * 8)
+3:  lsr     x4, x4, #1
+    cbz     x4, 1b
+    tbz     x4, #0, 4f
+    ldr     x6, [x7]
+    add     x6, x6, x3
+    str     x6, [x7]
+4:  add     x7, x7, #8
+    b       3b
 
-2:  dmb     sy
+5:  dmb     sy
     adrp    x1, __bss_end               // what was written with caches off must not hide behind a stale line
     add     x1, x1, :lo12:__bss_end
     mov     x0, x3
