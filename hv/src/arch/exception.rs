@@ -68,6 +68,12 @@ impl ExceptionRegisters {
     }
 }
 
+/// Whether a physical SError is pending.
+pub(crate) fn is_serror_pending() -> bool {
+    const A: u64 = 1 << 8;
+    mrs!("isr_el1") & A != 0
+}
+
 /// Waits until every SError that the loaded guest has caused is pending, takes one that is, and says whether there was
 /// one: no other guest is to find it. For when another one takes the CPU; an exit does without.
 ///
@@ -75,7 +81,6 @@ impl ExceptionRegisters {
 /// pending SError (ISR_EL1.A) is let through for one instruction, which `vectors.s` knows (DDI 0487, D1.4.6 and the RAS
 /// chapter, "Error synchronization barrier").
 pub(crate) fn take_serror() -> bool {
-    const PENDING: u64 = 1 << 8;
     const DEFERRED: u64 = 1 << 31;
     // SAFETY: a barrier has no effect but order.
     unsafe { core::arch::asm!("dsb sy", options(nostack, preserves_flags)) }
@@ -91,7 +96,7 @@ pub(crate) fn take_serror() -> bool {
         return is_deferred;
     }
     isb();
-    if mrs!("isr_el1") & PENDING == 0 {
+    if !is_serror_pending() {
         return false;
     }
     let is_taken: u64;

@@ -187,8 +187,9 @@ impl Resident {
         self.timers.deadline(self.control.cntvoff, timer::now())
     }
 
-    /// Takes them out of the hardware.
-    pub(crate) fn save(&mut self) {
+    /// Takes them out of the hardware. Says whether a virtual SError is pending, which ends a WFI.
+    #[must_use]
+    pub(crate) fn save(&mut self) -> bool {
         // A virtual SError that the guest has not taken yet.
         self.control.hcr = self.control.hcr & !hcr::VSE | mrs!("hcr_el2") & hcr::VSE;
         if exception::take_serror() {
@@ -200,6 +201,7 @@ impl Resident {
         gic::read_interface(&mut self.interface);
         self.vectors.save();
         self.keys.save();
+        self.control.hcr & hcr::VSE != 0
     }
 
     /// Puts them into the hardware. An ISB is the caller's.

@@ -6,6 +6,7 @@
 
 use droste_vdev::gic::{Gic, Intid, Kicks};
 
+use crate::arch::exception::is_serror_pending;
 use crate::arch::gic;
 use crate::arch::vcpu::loaded_serror;
 use crate::nested::interrupts;
@@ -100,8 +101,8 @@ pub(crate) fn unload(state: &mut VcpuState) -> bool {
 
 /// Whether an interrupt waits that ends a WFI of the loaded vCPU.
 pub(crate) fn has_pending(state: &mut VcpuState) -> bool {
-    // A virtual SError ends it, masked or not (DDI 0487, D1.7, "WFI wake-up events").
-    if loaded_serror() != 0 {
+    // An SError ends it, masked or not (DDI 0487, D1.7, "WFI wake-up events"). A physical one is taken as the guest goes on.
+    if loaded_serror() != 0 || is_serror_pending() {
         return true;
     }
     if state.has_guests_lists() {

@@ -73,8 +73,8 @@ impl life::Cpu for Here {
         // not give itself: it is due at once.
         let has_risen = timers::drive_timers(state);
         let has_more = vgic::unload(state);
-        let due = (has_risen || has_more).then(timer::now);
-        state.resident.save();
+        let has_serror = state.resident.save();
+        let due = (has_risen || has_more || has_serror).then(timer::now);
         let parked = state.el2.as_ref().and_then(|el2| el2.deadline());
         let deadline = state
             .resident
