@@ -18,12 +18,15 @@ pub(crate) fn write(state: &mut VcpuState, offset: u64, size: AccessSize, value:
 /// A load, or a store of `stored`. Both are rare: one piece of code is enough.
 #[inline(never)]
 fn access(state: &mut VcpuState, offset: u64, size: AccessSize, stored: Option<u64>) -> u64 {
-    let used = watch::with_rtc(state.vcpu.vm, state.cpu, |rtc, seconds| match stored {
-        Some(value) => {
-            rtc.write(offset, size, value, seconds);
-            0
+    let used = watch::with_rtc(state.vcpu.vm, state.cpu, |rtc, seconds| {
+        rtc.watcher = state.cpu.index;
+        match stored {
+            Some(value) => {
+                rtc.model.write(offset, size, value, seconds);
+                0
+            }
+            None => rtc.model.read(offset, size, seconds),
         }
-        None => rtc.read(offset, size, seconds),
     });
     let Some((value, kicks)) = used else { return 0 };
     vgic::deliver(state, kicks);

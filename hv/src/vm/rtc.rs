@@ -12,6 +12,8 @@ pub(crate) struct GuestRtc {
     pub(crate) model: Pl031,
     /// The level that the GIC was told last.
     pub(crate) told: Line,
+    /// The index of the CPU that watches for the alarm: the one on which the clock was used last.
+    pub(crate) watcher: usize,
 }
 
 impl GuestRtc {
@@ -20,6 +22,7 @@ impl GuestRtc {
         Self {
             model: Pl031::new(),
             told: Line::Low,
+            watcher: 0,
         }
     }
 

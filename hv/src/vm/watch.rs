@@ -1,12 +1,12 @@
 //! Clocks of VMs, and the CPU that watches for the alarm of one.
 //!
-//! That is the CPU on which the VM last used its clock while an alarm was set: one of its own, so that a neighbour is
-//! interrupted only where they share it. An alarm that was moved meanwhile costs one interrupt in vain.
+//! That is the CPU on which the VM last used its clock: one of its own, so that a neighbour is interrupted only where they
+//! share it. An alarm that was moved meanwhile costs one interrupt in vain.
 
 use droste_vdev::gic::{Intid, Kicks};
-use droste_vdev::pl031::Pl031;
 
 use super::layout::RTC_INTID;
+use super::rtc::GuestRtc;
 use super::{Vm, alarm, all};
 use crate::arch::timer;
 use crate::machine::cpu::Cpu;
@@ -17,12 +17,14 @@ use crate::machine::machine;
 pub(crate) fn with_rtc<T>(
     vm: &Vm,
     cpu: &'static Cpu,
-    act: impl FnOnce(&mut Pl031, u64) -> T,
+    act: impl FnOnce(&mut GuestRtc, u64) -> T,
 ) -> Option<(T, Kicks)> {
     let clock = machine().clock.as_ref()?;
     let mut rtc = vm.rtc.lock();
-    let value = act(&mut rtc.model, clock.seconds(timer::now()));
-    if let Some(deadline) = rtc.model.deadline() {
+    let value = act(&mut rtc, clock.seconds(timer::now()));
+    if rtc.watcher == cpu.index
+        && let Some(deadline) = rtc.model.deadline()
+    {
         alarm::watch(cpu, clock.ticks(deadline));
     }
     let line = rtc.model.line();
@@ -43,7 +45,7 @@ pub(crate) fn ring_if_due(cpu: &'static Cpu) {
         return;
     }
     for vcpu in all::members(cpu) {
-        let looked = with_rtc(vcpu.vm, cpu, Pl031::settle);
+        let looked = with_rtc(vcpu.vm, cpu, |rtc, seconds| rtc.model.settle(seconds));
         if let Some(((), kicks)) = looked {
             vcpu.vm.kick(kicks);
         }
