@@ -5,7 +5,7 @@
 //! section of each other CPU, however often these come back.
 //!
 //! [`Visits`] is for locks that nobody shares and that are held briefly: there a CPU waits for at most sixteen visits
-//! more, and for none that stands still. Both count how often a CPU waited.
+//! more, and seldom for one that stands still. Both count how often a CPU waited.
 //!
 //! This crate has the order alone, not the data that the lock protects. A guard over data is built from both, which
 //! takes unsafe code.

@@ -1,4 +1,4 @@
-//! Visits: a lock that is never shared, and that goes to a CPU that is running.
+//! Visits: a lock that is never shared, and that goes to a CPU that is running, mostly.
 //!
 //! [`Turns`](crate::Turns) gives a lock to the CPU that asked first, even if that one is not running, as often happens
 //! where CPUs are virtual themselves, or threads of an emulator, and there are too few to run them on. Then the others

@@ -27,7 +27,7 @@ pub struct Entropy {
 }
 
 impl Entropy {
-    /// A generator seeded with all bytes of all `sources`, in their order; `None` if they are fewer than a key.
+    /// A generator seeded with all bytes of all `sources`, in their order; `None` if they are fewer than 16.
     pub fn of(sources: &[&[u8]]) -> Option<Self> {
         let bytes: usize = sources.iter().map(|source| source.len()).sum();
         if bytes < LEAST_BYTES {

@@ -155,7 +155,8 @@ impl Builder<'_> {
                 }
                 pages.push(range);
             }
-            let own = |intid: u32| [guest::UART_INTID, guest::RTC_INTID].contains(&intid);
+            let of_clock = machine().clock.as_ref().map(|_| guest::RTC_INTID);
+            let own = |intid: u32| intid == guest::UART_INTID || Some(intid) == of_clock;
             if let Some(clash) = device.interrupts.iter().find(|i| own(i.intid)) {
                 let intid = clash.intid;
                 return Err(BuildError(format!(
@@ -176,7 +177,8 @@ impl Builder<'_> {
         let p = self.platform;
         let ours = core::iter::once(&p.gic.distributor)
             .chain(&p.gic.redistributors)
-            .chain(&p.uart.registers);
+            .chain(&p.uart.registers)
+            .chain(p.rtc().into_iter().flat_map(|rtc| &rtc.registers));
         ours.chain(&guest::taken())
             .chain(&self.taken)
             .any(|r| range.start < r.end && r.start < range.end)

@@ -96,7 +96,7 @@ impl Pools {
 pub(crate) struct NestedContexts {
     /// What L1 is shown.
     pub(crate) advertised: Advertised,
-    /// Whoever waits comes in turn: L1 can have its vCPUs contend at will.
+    /// Waits for it are bounded: L1 can have its vCPUs contend at will.
     pools: Mutex<Pools>,
     shadows: Vec<RwLock<PlacedShadow>>,
     /// The fronts of the shadows.

@@ -4,6 +4,7 @@
 //! RAM, and the pages of its stage-2 tables. Nothing is given back, since a VM keeps its memory across its own
 //! restarts; so no VM ever reads what another wrote, and no exhaustion can happen after boot.
 
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use droste_arm64::Pa;
@@ -31,7 +32,8 @@ pub(crate) fn device_tree(address: Pa) -> &'static [u8] {
 /// Wipes the seeds of randomness of the device tree at `address`: what grows from them is nobody's to know. It is the last
 /// look at the tree.
 pub(crate) fn wipe_seeds(address: Pa) {
-    for place in droste_devtree::seeds(device_tree(address)) {
+    let places: Vec<_> = droste_devtree::seeds(device_tree(address)).collect();
+    for place in places {
         arch::memory::wipe(address.0 + place.start as u64..address.0 + place.end as u64);
     }
 }
