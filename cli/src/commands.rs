@@ -41,7 +41,7 @@ const USAGE: i32 = 2;
         initrd = \"debian:busybox-static\"            # or a file\n  cmdline = \"console=ttyAMA0\"\n  \
         disk = \"disk.img\"      # raw; or a list of several\n  \
         # disk = { file = \"a.qcow2\", format = \"qcow2\", readonly = true }\n  \
-        net = \"user\"           # or { user = true, forward = [\"2222:22\"] }\n  console = true\n  \
+        net = \"user\"           # or { user = true, forward = [\"2222:22\"] }, { switch = \"lan\" }, or a list\n  console = true\n  \
         on_reboot = \"restart\"  # or \"stop\"\n  \
         el2 = \"vhe\"            # the guest can be a hypervisor; or \"nvhe\"; or \"none\"\n  \
         # modules = \"DIR\"      # of a kernel of your own, with debian:busybox-static\n\n\

@@ -3,7 +3,7 @@
 //! A [`Model`] has a driver that knows what it does and stops at the first violation. A watched hypervisor has no
 //! driver: its tables existed before, their pages change owners unannounced, and nobody says what an access may do. So
 //! a watch continues after a violation, reports each kind once with a count, and judges by two rules:
-//! - *A translation must not outlive its descriptor.* Who changes a descriptor may be slow to invalidate, but not beyond
+//! - *A translation must not outlive its descriptor.* Whoever changes a descriptor may be slow to invalidate, but not beyond
 //!   its return to a guest or to a host's user ([`done`](Watch::done)). What CPUs in guests may use then, and memory does
 //!   not give, is stale.
 //! - *Tables that nobody uses need no care.* What is broken in a tree while no CPU is inside is held, and told when a
