@@ -5,7 +5,7 @@
 //!
 //! | the guest's table | what it leads to | verdict |
 //! |---|---|---|
-//! | faults, also by a hole where L1 emulates a device | | [`Verdict::Guest`]: L1 gets the fault that its table gives |
+//! | faults, a hole where L1 emulates a device included | | [`Verdict::Guest`]: L1 gets the fault that its table gives |
 //! | changed during the walk | | [`Verdict::Retry`] |
 //! | permits | no slot, a load or store | [`Verdict::Device`]: a device that L0 gave L1 and L1 handed to L2 |
 //! | permits | otherwise no slot, or a slot that forbids | [`Verdict::External`]: what L1's memory system answers |

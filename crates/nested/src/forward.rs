@@ -7,8 +7,8 @@
 //! gives what L0 must set so that all of them trap in the first place.
 //!
 //! A trap that EL1's controls demand of EL0 (SCTLR_EL1, CPACR_EL1, CNTKCTL_EL1) comes before EL2's. The hardware has
-//! those registers, and takes such a trap to EL1 itself, or to L0 where TGE is 1 and E2H is 0. In that case it goes to
-//! virtual EL2, and [`routed`] tells it from what L0's own traps took.
+//! those registers, and takes such a trap to EL1 itself, or to L0 where TGE is 1 and E2H is 0. In the latter case it goes
+//! to virtual EL2, and [`routed`] tells it from what L0's own traps took.
 //!
 //! Left out, because L1 is not shown what they control, so that their bits are RES0 or without effect and what they
 //! trap is UNDEFINED: fine-grained traps (HFGxTR_EL2 and the like), HCRX_EL2, HCR_EL2.{NV, NV1, AT} and with them ERET
@@ -317,8 +317,8 @@ pub fn evaluate(event: Event, level: Level, controls: &Controls) -> Verdict {
     }
 }
 
-/// Whether an HVC from `level` under virtual EL2, whose HCR_EL2 is `hcr`, goes to virtual EL2. This is the answer of
-/// [`evaluate`], for the trap that a guest takes most.
+/// Whether an HVC from `level` under virtual EL2, whose HCR_EL2 is `hcr`, goes to virtual EL2: the answer of
+/// [`evaluate`], for what a guest does most.
 ///
 /// ```
 /// use droste_arm64::hcr;

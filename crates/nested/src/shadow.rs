@@ -334,8 +334,8 @@ impl<const CPUS: usize, F: Borrow<Front<CPUS>>> Shadow<CPUS, F> {
     /// Takes the permission to write from a region that the [reverse map](crate::ReverseMap::visit) names: the next
     /// store faults, and is noted in the canonical table.
     ///
-    /// Nor does hardware that manages dirty state note the store here, where the note would be lost: see
-    /// [`Table::write_protect`].
+    /// Hardware that manages dirty state does not note the store in the shadow instead, where the note would be lost:
+    /// see [`Table::write_protect`].
     ///
     /// # Errors
     /// As [`Table::write_protect`].

@@ -238,8 +238,8 @@ pub enum Regime {
     VirtualEl2,
 }
 
-/// Which stage-1 entries are invalidated. An `operand` is in the form that the like instruction for the hardware's EL1
-/// takes.
+/// Which stage-1 entries are invalidated. An `operand` is in the form that the corresponding instruction for the
+/// hardware's EL1 takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StageOne {
     /// All: `VMALLE1`.

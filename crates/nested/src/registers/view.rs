@@ -8,8 +8,8 @@ use super::rules::RULES;
 use super::rules::{RULE_COUNT, find, page_slot};
 use super::{Affects, GuestRegister, Home, Layout, Reset, VirtualEl2, rules};
 
-/// The moves of a change of worlds, unrolled over both tables at compile time: at run time each is a register access and
-/// a load or store, and no table is looked at.
+/// The moves between virtual EL2's registers and L1's EL1's, unrolled over both tables at compile time: at run time
+/// each is a register access and a load or store, and no table is looked at.
 macro_rules! unrolled {
     (park, $view:ident, $kind:ident) => {{
         each_rule!(park_rule, $view, $kind);
