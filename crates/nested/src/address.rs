@@ -1,4 +1,5 @@
-//! Whose guest-physical address: an address without its owner is how nested code goes wrong.
+//! Guest-physical addresses of L1 and of L2 as two types: nested code goes wrong where an address does not say whose it
+//! is.
 
 use droste_arm64::{Ipa, address};
 
@@ -21,7 +22,7 @@ macro_rules! guests {
     ($($name:ident)*) => {
         $(
             impl $name {
-                /// The same address as the input of a table of ours that translates this address space.
+                /// The same address as an input of the table of L0's that translates this address space.
                 pub const fn ipa(self) -> Ipa {
                     Ipa(self.0)
                 }

@@ -1,14 +1,14 @@
-//! What of the virtual hardware L1's hypervisor sees, as far as memory goes.
+//! What L1's hypervisor sees of the virtual hardware, as far as memory management goes.
 
 use droste_arm64::desc::Format;
 use droste_arm64::{Granule, IdRegisters, IpaBits};
 
 /// The identification registers *as L1 reads them*, and the width of its physical addresses.
 ///
-/// Walks and invalidations by L1 behave as on hardware with just these features. Two rules bind whoever fills it in:
-/// no granule is advertised that is smaller than the shadow tables' own, as a shadow cannot map part of its page; and
-/// FEAT_XNX and FEAT_S2FWB are advertised only where the real hardware has them, as a shadow entry needs them to say
-/// the same.
+/// Walks of L1's tables and invalidations by L1 behave as on hardware with just these features. Whoever fills this in
+/// keeps two rules. No granule is advertised that is smaller than that of the shadow tables, because a shadow cannot
+/// map part of one of its pages. FEAT_XNX and FEAT_S2FWB are advertised only where the real hardware has them, because
+/// a shadow entry needs them to say the same as L1's leaf.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Advertised {
     /// The identification registers of memory management.
@@ -21,7 +21,7 @@ pub struct Advertised {
 
 // Sources: DDI 0487, D24.2, the entry of each register.
 impl Advertised {
-    /// Bits of an address that L1 takes for physical: the narrower of PARange and of what the machine has.
+    /// Width in bits of the addresses that L1 takes for physical: PARange or `ipa_bits`, whichever is narrower.
     pub const fn physical_bits(&self) -> u32 {
         let advertised = self.ids.pa_range().bits();
         if advertised < self.ipa_bits.bits() {
@@ -31,14 +31,14 @@ impl Advertised {
         }
     }
 
-    /// Whether an address is wider than that.
+    /// Whether an address is wider than [`physical_bits`](Self::physical_bits).
     pub const fn exceeds_physical(&self, address: u64) -> bool {
         address >> self.physical_bits() != 0
     }
 
-    /// The granule that stands for TG0: itself if advertised. For any other value the hardware takes an
-    /// IMPLEMENTATION DEFINED choice of the sizes that it has (DDI 0487, D24.2, VTCR_EL2.TG0): here the smallest.
-    /// `None` where none is advertised at all.
+    /// The granule that hardware uses where L1 asks for `asked` in TG0: that one, if it is advertised. For any other
+    /// value, hardware makes an IMPLEMENTATION DEFINED choice among the sizes that it has (DDI 0487, D24.2,
+    /// VTCR_EL2.TG0): here the smallest. `None` if no granule is advertised at all.
     pub fn effective_granule(&self, asked: Option<Granule>) -> Option<Granule> {
         let is_advertised = |granule: &Granule| self.ids.has_stage2_granule(*granule);
         asked
@@ -46,8 +46,9 @@ impl Advertised {
             .or_else(|| Granule::ALL.into_iter().find(is_advertised))
     }
 
-    /// The granule that stands for TG0 or TG1 of stage 1, `None` being their reserved encodings: as
-    /// [`effective_granule`](Self::effective_granule) has it for stage 2 (DDI 0487, D24.2, TCR_EL1.TG0).
+    /// The granule that hardware uses where L1 asks for `asked` in TG0 or TG1 of stage 1, `None` being a reserved
+    /// encoding: chosen as [`effective_granule`](Self::effective_granule) chooses for stage 2 (DDI 0487, D24.2,
+    /// TCR_EL1.TG0).
     pub(crate) fn effective_stage1_granule(&self, asked: Option<Granule>) -> Option<Granule> {
         let is_advertised = |granule: &Granule| self.has_stage1_granule(*granule);
         asked
@@ -65,22 +66,22 @@ impl Advertised {
         }
     }
 
-    /// Whether virtual addresses have 52 bits with the 64 KiB granule (ID_AA64MMFR2_EL1.VARange, FEAT_LVA).
+    /// Whether virtual addresses can have 52 bits with the 64 KiB granule (ID_AA64MMFR2_EL1.VARange, FEAT_LVA).
     pub const fn has_wide_virtual_addresses(&self) -> bool {
         self.ids.mmfr2 >> 16 & 15 != 0
     }
 
-    /// Whether permissions of stage-1 tables can be switched off (ID_AA64MMFR1_EL1.HPDS, FEAT_HPDS).
+    /// Whether the permissions in stage-1 table descriptors can be disabled (ID_AA64MMFR1_EL1.HPDS, FEAT_HPDS).
     pub const fn has_hpds(&self) -> bool {
         self.ids.mmfr1 >> 12 & 15 != 0
     }
 
-    /// Whether PAN can heed what EL0 may execute (ID_AA64MMFR1_EL1.PAN, FEAT_PAN3).
+    /// Whether PAN can also apply to what EL0 may execute (ID_AA64MMFR1_EL1.PAN, FEAT_PAN3).
     pub const fn has_epan(&self) -> bool {
         self.ids.mmfr1 >> 20 & 15 >= 3
     }
 
-    /// Whether a half of the addresses can be closed to EL0 (ID_AA64MMFR2_EL1.E0PD, FEAT_E0PD).
+    /// Whether EL0 can be denied one half of the addresses (ID_AA64MMFR2_EL1.E0PD, FEAT_E0PD).
     pub const fn has_e0pd(&self) -> bool {
         self.ids.mmfr2 >> 60 & 15 != 0
     }

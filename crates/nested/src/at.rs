@@ -1,13 +1,13 @@
 //! AT at virtual EL2: which translation is asked for, and PAR_EL1 from what the walks found (DDI 0487, C5.4; D24.2, PAR_EL1;
 //! J1.1, AArch64.AT and AArch64.EncodePAR).
 //!
-//! HCR_EL2.{NV, AT} make all forms trap. [`execute`] does one; the walks of L1's tables are behind [`Walks`]: of stage 1
-//! under virtual EL2's registers or its EL1's, and of stage 2 under virtual EL2's. Everything of L2's is behind both, so
-//! a descriptor of stage 1 may itself fault at stage 2.
+//! HCR_EL2.{NV, AT} make all forms trap. [`execute`] carries one out. The walks of L1's tables are behind [`Walks`]: of
+//! stage 1 by the registers of virtual EL2 or of L1's EL1, and of stage 2 by those of virtual EL2. L2's addresses go
+//! through both, so the read of a stage-1 descriptor may itself fault at stage 2.
 //!
-//! Rule: tables stay as they are. Where hardware may set an access flag the walk goes on as if it had: AT may set it or
-//! not, as a speculative access may (D8.5 "Hardware management of the Access flag"). The dirty state it must not change
-//! (J1.1, AArch64.S1Translate).
+//! Rule: tables stay as they are. Where hardware may set an access flag, the walk goes on as if it had: AT may set it
+//! or not, as a speculative access may (D8.5 "Hardware management of the Access flag"). AT must not change the dirty
+//! state (J1.1, AArch64.S1Translate).
 
 mod attributes;
 mod stage1;
@@ -42,7 +42,7 @@ pub enum Stages {
 pub enum For {
     /// EL0.
     El0,
-    /// EL1, which is EL2 at stage 1 while E2H and TGE are both 1.
+    /// EL1, whose stage 1 is EL2's while E2H and TGE are both 1.
     El1,
     /// EL2.
     El2,
@@ -53,7 +53,7 @@ pub enum For {
 pub enum Pan {
     /// It counts as 0.
     Ignored,
-    /// AT S1E1RP and S1E1WP: as it is.
+    /// It counts as it is: AT S1E1RP and S1E1WP.
     Honoured,
 }
 
@@ -66,12 +66,13 @@ pub struct At {
     pub level: For,
     /// As for a load or a store.
     pub direction: Direction,
-    /// What of PAN.
+    /// Whether PSTATE.PAN counts.
     pub pan: Pan,
 }
 
 impl At {
-    /// From the encoding; `None` for what is no AT instruction that L1 is shown. AT S1E1A and S1E2A (FEAT_ATS1A) are not.
+    /// Decodes the encoding; `None` if it is no AT instruction that L1 is shown. AT S1E1A and S1E2A (FEAT_ATS1A) are
+    /// not.
     ///
     /// ```
     /// use droste_arm64::sysreg::SysReg;
@@ -106,8 +107,9 @@ impl At {
         })
     }
 
-    /// The regime, where HCR_EL2 is `hcr`, as its rule keeps it. With E2H and TGE both 1 EL0 and EL1 are EL2's, of the
-    /// instructions for both stages too, which then have one (C5.4.1 to C5.4.4, AT S12E0R to S12E1W).
+    /// The regime that it translates by, where HCR_EL2 is `hcr`, as its rule keeps it. With E2H and TGE both 1, EL0 and
+    /// EL1 belong to EL2's regime. The instructions for both stages then translate by stage 1 alone (C5.4.1 to C5.4.4,
+    /// AT S12E0R to S12E1W).
     pub const fn regime(self, hcr: u64) -> Regime {
         match self.level {
             For::El2 => Regime::El2,
@@ -120,20 +122,20 @@ impl At {
 /// A translation regime of L1's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Regime {
-    /// Virtual EL2's: EL2&0 with E2H = 1, EL2 with E2H = 0. It leads to L1's physical addresses.
+    /// Virtual EL2's: EL2&0 with E2H = 1, EL2 with E2H = 0. Its outputs are L1's physical addresses.
     El2,
-    /// EL1&0. It leads to the addresses that stage 2 translates.
+    /// EL1&0. Its outputs are the addresses that stage 2 translates.
     El1,
 }
 
-/// A walk of stage 1 to be done.
+/// A stage-1 walk to be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StageOneRequest {
-    /// By whose registers.
+    /// By the registers of which regime.
     pub regime: Regime,
     /// The virtual address.
     pub va: u64,
-    /// EL0's permissions, or the others.
+    /// Whose permissions count.
     pub privilege: Privilege,
     /// As for a load or a store.
     pub direction: Direction,
@@ -150,16 +152,16 @@ pub enum Privilege {
     Privileged,
 }
 
-/// Where stage 1 leads, or the address itself where it is off.
+/// The output of stage 1, or the address itself where stage 1 is off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StageOneLeaf {
-    /// The output: an L1 physical address of [`Regime::El2`], else an IPA under virtual EL2.
+    /// The output: an L1 physical address for [`Regime::El2`], else an IPA under virtual EL2.
     pub output: u64,
     /// Memory type and shareability.
     pub attributes: Attributes,
 }
 
-/// Why stage 1 leads nowhere.
+/// Why stage 1 has no output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StageOneStop {
     /// A fault of stage 1's own.
@@ -168,12 +170,12 @@ pub enum StageOneStop {
     OnStageTwo(WalkFault),
 }
 
-/// Where stage 2 leads.
+/// The output of stage 2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StageTwoLeaf {
     /// The output.
     pub output: L1Ipa,
-    /// Its memory type, by the scheme that HCR_EL2.FWB says.
+    /// Its memory type, in the scheme that HCR_EL2.FWB says.
     pub memory: MemoryType,
     /// Its shareability.
     pub shareability: Shareability,
@@ -184,7 +186,7 @@ pub trait Walks {
     /// Walks stage 1. Descriptors of [`Regime::El1`] are read through stage 2.
     ///
     /// # Errors
-    /// As [`StageOneStop`] has them.
+    /// As [`StageOneStop`] says.
     fn stage_one(&mut self, request: &StageOneRequest) -> Result<StageOneLeaf, StageOneStop>;
 
     /// Walks stage 2, for data; `None` where it is off.
@@ -208,7 +210,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The level of the address size fault of stage 1 that it is, if it is one.
+    /// The level of the fault, if this is an address size fault of stage 1.
     ///
     /// ```
     /// use droste_nested::at::Outcome;

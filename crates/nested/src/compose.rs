@@ -2,14 +2,14 @@
 //!
 //! Rules:
 //! - It maps no address that one of the two does not, and permits nothing that one of the two forbids.
-//! - Its memory is as the architecture makes it of three stages in turn, L2's own stage 1, the guest's stage 2, the
-//!   canonical one. Where the canonical one forces Write-Back, L1's memory is of that type whatever stage 1 says, and what
-//!   the guest's stage 2 makes of it holds: Device memory is that, with its faults. Where no encoding says exactly that,
-//!   it is stricter: less cacheable, or more like a device. L1 cannot tell: it gave L2 another type than it uses itself,
-//!   and so maintains the caches between them as for mismatched attributes in any case (DDI 0487, B2 "Mismatched memory
-//!   attributes").
-//! - It carries a [`Mark`] of the guest's leaf, so that an invalidation that names an address and no level knows how
-//!   much the guest's leaf was.
+//! - Its memory attributes are those that the architecture makes of three stages in turn: L2's own stage 1, the guest's
+//!   stage 2 and the canonical one. Where the canonical stage 2 forces Write-Back, L1's memory is of that type whatever
+//!   stage 1 says, and what the guest's stage 2 makes of it applies: Device memory is Device memory, with its faults.
+//!   Where no encoding says exactly that, the entry is stricter: less cacheable, or more like a device. L1 cannot tell
+//!   the difference: it gave L2 another type than it uses itself, and so maintains the caches between them as for
+//!   mismatched attributes in any case (DDI 0487, B2 "Mismatched memory attributes").
+//! - It carries a [`Mark`] of the guest's leaf, so that an invalidation that names an address but no level finds out
+//!   how large the guest's leaf was.
 
 use droste_arm64::desc::{
     AttributeScheme, Cacheability, Device, LeafAttributes, MemoryType, S2ap, Xn,
@@ -56,19 +56,19 @@ impl CanonicalLeaf {
 pub struct Composed {
     /// First address, a multiple of `bytes`.
     pub ipa: L2Ipa,
-    /// What the guest's table makes of it, a multiple of `bytes`.
+    /// What the guest's table translates it to, a multiple of `bytes`.
     pub via: L1Ipa,
-    /// Where it leads, a multiple of `bytes`.
+    /// What the canonical table translates that to, a multiple of `bytes`.
     pub output: Pa,
     /// Size in bytes: the smaller of the two leaves', a power of two.
     pub bytes: u64,
-    /// Loads and stores.
+    /// The loads and stores that both leaves permit.
     pub access: S2ap,
-    /// Instruction fetches.
+    /// The instruction fetches that both leaves permit.
     pub execute: Xn,
     /// Memory type, in the scheme of the canonical table.
     pub memory: MemoryType,
-    /// What the guest's leaf was.
+    /// Level and extent of the guest's leaf.
     pub mark: Mark,
     /// Size of the guest's leaf, or of its run.
     pub guest_bytes: u64,
@@ -77,8 +77,8 @@ pub struct Composed {
 }
 
 impl Composed {
-    /// This as far as the attributes of a table of ours can say it. They have no Write-Through, and nothing that is left
-    /// to stage 1: such memory becomes Non-cacheable, which is stricter.
+    /// These attributes as far as a table of L0's can express them. Such a table has no Write-Through, and nothing that
+    /// is left to stage 1: such memory becomes Non-cacheable, which is stricter.
     pub(crate) const fn attributes(&self) -> Attributes {
         let memory = match self.memory {
             MemoryType::Device(device) if self.is_memory => Memory::AsDevice(device),
@@ -99,8 +99,9 @@ impl Composed {
     }
 }
 
-/// Composes the two leaves around the address `at`, which the guest's leaf maps. `None` where the canonical leaf does
-/// not hold what the guest's makes of it. `scheme` is the canonical table's, [`droste_stage2::scheme`].
+/// Composes the two leaves around the address `at`, which the guest's leaf maps. `None` if the canonical leaf does not
+/// map the address to which the guest's leaf translates `at`. `scheme` is the canonical table's,
+/// [`droste_stage2::scheme`].
 ///
 /// ```
 /// # use droste_arm64::desc::*;
@@ -163,7 +164,7 @@ pub fn compose(
     })
 }
 
-/// What the guest's leaf was, in the four software bits of a shadow entry.
+/// Level and extent of the guest's leaf, in the four software bits of a shadow entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mark {
     /// Its level, 0 to 3.
@@ -189,7 +190,7 @@ impl Mark {
         }
     }
 
-    /// The mark in these bits; `None` where they are none.
+    /// The mark in these bits; `None` if they hold none.
     pub const fn decode(bits: u8) -> Option<Self> {
         let level = match bits & !MARK_RUN {
             1 => Level::L0,

@@ -1,9 +1,9 @@
-//! What the guest of one vCPU runs under, from one change of worlds to the next.
+//! The context that the guest of one vCPU runs under, from one entry to the next.
 //!
-//! At each change L1's registers say which context its guest runs under. Mostly they say what they said the last time, and
-//! the vCPU holds that context still. Then it stays: no key is made, no pool is asked, and how L1's table is read
-//! stays known. What is compared are the registers whole: a bit that means nothing to stage 2 costs a look at the pools
-//! and no more.
+//! Whenever L1 enters its guest, its registers say which context the guest runs under. Mostly they say what they said
+//! the last time, and the vCPU still holds that context. Then it stays: no key is made, no pool is asked, and how L1's
+//! table is read stays known. Whole registers are compared: where only a bit changed that means nothing to stage 2,
+//! that costs a look at the pools and no more.
 
 use crate::pool::{Held, Place};
 use crate::{Advertised, StageTwo, StageTwoRegisters, Walker};
@@ -31,7 +31,7 @@ use droste_arm64::{Vtcr, Vttbr};
 pub struct Current {
     registers: StageTwoRegisters,
     held: Option<Held>,
-    /// How they say that L1's table is read, once it was asked.
+    /// How L1's table is read by `registers`, once that was asked.
     walker: Option<Walker>,
 }
 
@@ -48,7 +48,7 @@ impl Current {
         walker: None,
     };
 
-    /// Whether a context is held, and is the one that `registers` ask for.
+    /// Whether a context is held and `registers` are the ones that asked for it, bit for bit.
     #[inline]
     pub fn is_still(&self, registers: &StageTwoRegisters) -> bool {
         let (was, now) = (&self.registers, registers);
@@ -59,8 +59,8 @@ impl Current {
         self.held.is_some() && changed == 0
     }
 
-    /// Another context is held from now on: `held`, which `registers` asked for. The one before was [given
-    /// up](Self::give_up).
+    /// Holds another context from now on: `held`, which `registers` asked for. The caller has [given up](Self::give_up)
+    /// the one before.
     pub fn become_of(&mut self, registers: &StageTwoRegisters, held: Held) {
         if self.registers != *registers {
             self.walker = None;
@@ -69,7 +69,7 @@ impl Current {
         self.held = Some(held);
     }
 
-    /// Gives up what is held.
+    /// Gives up the context that is held, if there is one.
     pub fn give_up(&mut self) -> Option<Held> {
         self.held.take()
     }
@@ -79,20 +79,20 @@ impl Current {
         &self.registers
     }
 
-    /// The context that is held.
+    /// The context that is held, if there is one.
     #[inline]
     pub const fn held(&self) -> Option<&Held> {
         self.held.as_ref()
     }
 
-    /// Where the shadow is that the guest runs by; `None` where it has no table of L1's.
+    /// The place of the shadow that the guest runs by; `None` if no context is held or L1's stage 2 is off.
     #[inline]
     pub fn shadow(&self) -> Option<Place> {
         let held = self.held.as_ref()?;
         held.key.has_table().then_some(held.place)
     }
 
-    /// How L1's table is read, as long as the guest runs that was entered last; `None` where there is none.
+    /// How the table of the guest that was entered last is read; `None` if L1's stage 2 is off for it.
     #[inline]
     pub fn walker(&mut self, advertised: &Advertised) -> Option<&Walker> {
         if self.walker.is_none()

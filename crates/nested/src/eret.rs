@@ -1,7 +1,7 @@
 //! ERET at virtual EL2: where it leads (DDI 0487, D1.4.4).
 //!
-//! With HCR_EL2.NV set, ERET, ERETAA and ERETAB trap (D8.14.1). SPSR_EL2 is what L1 wrote, any value at all; one that
-//! names no legal target is an illegal exception return, which stays at virtual EL2 with PSTATE.IL set.
+//! With HCR_EL2.NV set, ERET, ERETAA and ERETAB trap (D8.14.1). SPSR_EL2 holds what L1 wrote, which may be any value.
+//! If it names no legal target, this is an illegal exception return, which stays at virtual EL2 with PSTATE.IL set.
 
 use droste_arm64::esr::Esr;
 use droste_arm64::hcr;
@@ -13,9 +13,9 @@ use crate::exception::{Level, PstateBits, Running, pstate};
 pub enum Form {
     /// ERET.
     Plain,
-    /// ERETAA: ELR_EL2 is authenticated with key A, modified by the stack pointer.
+    /// ERETAA: ELR_EL2 is authenticated with key A, with the stack pointer as the modifier.
     KeyA,
-    /// ERETAB: with key B.
+    /// ERETAB: the same with key B.
     KeyB,
 }
 
@@ -38,7 +38,7 @@ impl Form {
 }
 
 /// An address as ERETAA and ERETAB return to it, without its authentication code, which is not checked: bits \[63:48\]
-/// become bit 55 (DDI 0487, D8.10, and J1.1, Strip; of addresses up to 48 bits).
+/// become copies of bit 55 (DDI 0487, D8.10, and J1.1, Strip; for addresses of up to 48 bits).
 ///
 /// ```
 /// use droste_nested::eret::strip;
@@ -54,10 +54,10 @@ pub const fn strip(address: u64) -> u64 {
     }
 }
 
-/// What stands in virtual EL2's registers when it returns.
+/// What virtual EL2's registers hold when it returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct From {
-    /// ELR_EL2; of ERETAA and ERETAB [without its code](strip).
+    /// ELR_EL2; for ERETAA and ERETAB [without its code](strip).
     pub elr: u64,
     /// SPSR_EL2, as L1 wrote it.
     pub spsr: u64,
@@ -65,14 +65,14 @@ pub struct From {
     pub pstate: u64,
     /// HCR_EL2, as its rule keeps it.
     pub hcr: u64,
-    /// The bits of PSTATE that there are.
+    /// The bits of PSTATE that the vCPU has.
     pub bits: PstateBits,
 }
 
 /// The state after the return.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Return {
-    /// Where it goes on. The hardware's own ERET applies the target's address tags.
+    /// Where execution goes on. The hardware's own ERET applies the target's address tags.
     pub pc: u64,
     /// The virtual PSTATE.
     pub pstate: u64,
@@ -82,7 +82,7 @@ pub struct Return {
 
 /// Returns from virtual EL2 (J1.3, SetPSTATEFromPSR).
 ///
-/// PSTATE.SS is taken over as it is: whether a step is pending the hardware decides when L0 returns.
+/// PSTATE.SS is taken over as it is: the hardware decides whether a step is pending when L0 returns.
 ///
 /// ```
 /// use droste_arm64::hcr;
@@ -119,8 +119,8 @@ pub const fn eret(from: &From) -> Return {
 }
 
 /// The level that an SPSR leads to from EL2; `None` if the return is illegal (D1.4.4.2; J1.3,
-/// `IllegalExceptionReturn`). AArch32, which is nowhere, EL3, reserved modes, EL0 with its own stack pointer's number
-/// wrong, and EL1 where TGE is 1.
+/// `IllegalExceptionReturn`): to AArch32, which no level has, to EL3, to reserved modes, to EL0 with M\[0\] set, and to
+/// EL1 where TGE is 1.
 const fn legal_target(spsr: u64, hcr: u64) -> Option<Level> {
     match spsr & pstate::MODE {
         0b0_0000 => Some(Level::El0),

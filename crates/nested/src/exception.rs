@@ -1,4 +1,4 @@
-//! Taking an exception to virtual EL2: whether it goes there, and the state that it leaves (DDI 0487, D1.4).
+//! Taking an exception to virtual EL2: whether it goes there, and the state after it (DDI 0487, D1.4).
 //!
 //! PSTATE here is the *virtual* one, in an SPSR's form: its M field says EL2 where the hardware's says EL1.
 //! [`hardware_pstate`] and [`virtual_pstate`] convert. All is AArch64; L1 has no AArch32.
@@ -19,23 +19,23 @@ pub enum Level {
     El2,
 }
 
-/// What the hardware has to be set up for.
+/// What runs, and so what the hardware has to be set up for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Running {
-    /// Virtual EL2: at EL1 with HCR_EL2.{NV, NV2} set, its registers in the twins, the canonical stage 2.
+    /// Virtual EL2: at EL1 with HCR_EL2.{NV, NV2} set, its registers in the twins, stage 2 by the canonical table.
     VirtualEl2,
     /// EL0 in virtual EL2's translation regime, where E2H and TGE are 1: the hardware is as for virtual EL2. Its
-    /// exceptions for EL1 go to the hardware's EL1, which is virtual EL2, without a word to L0.
+    /// exceptions for EL1 go to the hardware's EL1, which is virtual EL2, and L0 does not see them.
     HostEl0,
-    /// EL1 and EL0 under virtual EL2, its own or L2's: their registers from the page, virtual EL2's traps, stage-2
-    /// context, timers and list registers.
+    /// EL1 and EL0 under virtual EL2, L1's own or L2's: with their registers from the page, and with virtual EL2's
+    /// traps, stage-2 context, timers and list registers.
     Guest,
 }
 
 impl Running {
-    /// At `level`, where virtual EL2's HCR_EL2 is `hcr`, as its rule keeps it. With E2H = 0 and TGE = 1, EL0 is a
-    /// guest with stage 1 off, and the hardware's TGE is to be set as well: its exceptions for EL1 then come to L0,
-    /// to be taken to virtual EL2 (D24.2, HCR_EL2.TGE).
+    /// What runs at `level`, where virtual EL2's HCR_EL2 is `hcr`, as its rule keeps it. With E2H = 0 and TGE = 1, EL0
+    /// is a [`Guest`](Self::Guest) with stage 1 off, and the hardware's TGE is to be set as well: its exceptions for
+    /// EL1 then come to L0, which takes them to virtual EL2 (D24.2, HCR_EL2.TGE).
     pub const fn at(level: Level, hcr: u64) -> Self {
         match level {
             Level::El2 => Self::VirtualEl2,
@@ -44,7 +44,7 @@ impl Running {
         }
     }
 
-    /// Whose registers the hardware's EL1 has.
+    /// Whose registers are in the hardware's EL1 registers.
     pub const fn loaded(self) -> Loaded {
         match self {
             Self::VirtualEl2 | Self::HostEl0 => Loaded::El2,
@@ -118,7 +118,7 @@ impl PstateBits {
     }
 }
 
-/// The level that a virtual PSTATE names; AArch32 counts as EL0, where alone it could be.
+/// The level that a virtual PSTATE names. AArch32 counts as EL0, the only level where it could run.
 pub const fn level(virtual_pstate: u64) -> Level {
     match virtual_pstate & 0b1_1100 {
         0b1000 => Level::El2,
@@ -127,7 +127,7 @@ pub const fn level(virtual_pstate: u64) -> Level {
     }
 }
 
-/// The PSTATE that the hardware is to have for a virtual one: EL2 is EL1 there.
+/// The hardware's PSTATE for a virtual one: EL2 becomes EL1.
 ///
 /// ```
 /// use droste_nested::exception::hardware_pstate;
@@ -149,11 +149,11 @@ pub const fn virtual_pstate(hardware_pstate: u64, running: Running) -> u64 {
     }
 }
 
-/// What makes an exception, as far as its target goes.
+/// The cause of an exception, as far as its target depends on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cause {
-    /// One that goes to EL1 unless TGE says otherwise: UNDEFINED, SVC, a stage-1 or alignment fault and the like
-    /// (D1.4.5.1).
+    /// A synchronous exception that goes to EL1 unless TGE says otherwise: UNDEFINED, SVC, a stage-1 or alignment fault
+    /// and the like (D1.4.5.1).
     Synchronous,
     /// A synchronous external abort.
     ExternalAbort,
@@ -210,14 +210,13 @@ pub const fn target(cause: Cause, from: Level, hcr: u64, mdcr: u64) -> Target {
     }
 }
 
-/// The level whose debug exceptions are those of what runs below it, where virtual EL2's registers are `hcr` and `mdcr`
-/// (D2.4).
+/// The target of debug exceptions from EL1 and EL0, where virtual EL2's registers are `hcr` and `mdcr` (D2.4).
 pub const fn debug_target(hcr: u64, mdcr: u64) -> Target {
     target(Cause::Debug, Level::El0, hcr, mdcr)
 }
 
-/// Whether `from` makes single steps, where debug exceptions go to `debug`, MDSCR_EL1 is `mdscr` and PSTATE `pstate`
-/// (D2.4 and D2.12).
+/// Whether what runs at `from` is single-stepped, where debug exceptions go to `debug`, MDSCR_EL1 is `mdscr` and PSTATE
+/// is `pstate` (D2.4 and D2.12).
 ///
 /// ```
 /// use droste_nested::exception::{Level, Target, is_stepping};
@@ -239,7 +238,7 @@ pub const fn is_stepping(from: Level, debug: Target, mdscr: u64, pstate: u64) ->
     is_enabled && mdscr & SS != 0
 }
 
-/// Whether an interrupt for `target` is masked where the virtual PSTATE is `pstate` and virtual EL2's HCR_EL2 `hcr`
+/// Whether an interrupt for `target` is masked, where the virtual PSTATE is `pstate` and virtual EL2's HCR_EL2 is `hcr`
 /// (D1.4.6.4, Table D1-21). Synchronous exceptions never are.
 pub const fn is_masked(cause: Cause, target: Target, pstate: u64, hcr: u64) -> bool {
     let mask = match cause {
@@ -261,11 +260,11 @@ pub const fn is_masked(cause: Cause, target: Target, pstate: u64, hcr: u64) -> b
 pub enum Exception {
     /// A synchronous exception.
     Synchronous {
-        /// Its syndrome. Of an exception class that tells the same level from a lower one, either will do.
+        /// Its syndrome. Where one exception class is for the same level and another for a lower one, either will do.
         esr: Esr,
-        /// FAR_EL2, of an abort and the like.
+        /// FAR_EL2, for an abort and the like.
         far: Option<u64>,
-        /// HPFAR_EL2, of a stage-2 abort.
+        /// HPFAR_EL2, for a stage-2 abort.
         hpfar: Option<u64>,
     },
     /// An IRQ.
@@ -309,14 +308,14 @@ pub struct Controls {
     pub sctlr: u64,
     /// VBAR_EL2.
     pub vbar: u64,
-    /// The bits of PSTATE that there are.
+    /// The bits of PSTATE that the vCPU has.
     pub bits: PstateBits,
 }
 
 /// The state of virtual EL2 right after it took an exception. A register that is `None` keeps its value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// Where it goes on.
+    /// Where execution goes on.
     pub pc: u64,
     /// The virtual PSTATE.
     pub pstate: u64,
@@ -406,8 +405,8 @@ const fn pstate_at_entry(from: u64, controls: &Controls) -> u64 {
     to & controls.bits.mask()
 }
 
-/// The syndrome as an exception from `source` reports it: classes of aborts and of debug come in pairs, a lower level's
-/// and, one more, the same level's (D24.2, ESR_EL2.EC).
+/// The syndrome as an exception from `source` reports it. The classes of aborts and of debug exceptions come in pairs:
+/// a lower level's and, one more, the same level's (D24.2, ESR_EL2.EC).
 const fn syndrome_at(esr: Esr, source: Level) -> Esr {
     const SAME: u64 = 1 << 26;
     let is_pair = matches!(esr.ec().0, 0x20..=0x21 | 0x24..=0x25 | 0x30..=0x35);

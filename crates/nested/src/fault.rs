@@ -1,16 +1,18 @@
-//! Whose a stage-2 fault of L2 is, and what follows.
+//! Who has to handle a stage-2 fault of L2, and what follows.
 //!
-//! Hardware walked a shadow, so what it says of the cause and the level is about an entry that L1 never saw. The
-//! guest's table is walked anew for the access, and the first of these that applies decides:
+//! Hardware walked a shadow, so the cause and level that it reports are about an entry that L1 never saw. So the
+//! guest's table is walked for the access, and the first row that applies decides:
 //!
 //! | the guest's table | what it leads to | verdict |
 //! |---|---|---|
-//! | faults, a hole where L1 emulates a device among it | | [`Verdict::Guest`]: L1 gets the fault that its table gives |
-//! | changed under the walk | | [`Verdict::Retry`] |
-//! | permits | no slot, a load or store | [`Verdict::Device`]: a device that L1 has from L0 and handed to L2 |
-//! | permits | no slot or a slot that forbids, otherwise | [`Verdict::External`]: what L1's memory system would answer |
-//! | permits | memory that the canonical table does not map so | [`Verdict::Canonical`]: that first, then again |
-//! | permits | memory that it does | [`Verdict::Fill`]: the shadow may have it |
+//! | faults, a hole where L1 emulates a device included | | [`Verdict::Guest`]: L1 gets the fault that its table gives |
+//! | changed during the walk | | [`Verdict::Retry`] |
+//! | permits | no slot, a load or store | [`Verdict::Device`]: a device that L0 gave L1 and L1 handed to L2 |
+//! | permits | otherwise no slot, or a slot that forbids | [`Verdict::External`]: what L1's memory system answers |
+//! | permits | a slot that permits, a canonical table that does not | [`Verdict::Canonical`]: that first, then again |
+//! | permits | a slot and a canonical table that permit | [`Verdict::Fill`]: the shadow may map it |
+//!
+//! The slot of a device forbids a stage-1 walk.
 //!
 //! Rule: a [`Ticket`](crate::Ticket) is taken before this, and decides at the end whether what was found still
 //! holds.
@@ -59,35 +61,34 @@ pub struct Syndrome {
 pub enum Verdict {
     /// An exception to virtual EL2 with the syndrome of this fault: [`Abort::for_guest`].
     Guest(WalkFault),
-    /// An access to L1's address `at`, where L0 emulates a device or has nothing: by an access that the syndrome
-    /// describes or does not.
+    /// An access to L1's address `at`, where L0 emulates a device or has nothing.
     Device {
         /// The address of the first byte.
         at: L1Ipa,
-        /// The access.
+        /// The access, if the syndrome describes it.
         access: Option<MmioAccess>,
     },
     /// A synchronous external abort of the access or, for [`Reason::WalkOutsideMemory`], of L2's stage-1 walk. It goes
     /// to L2's EL1, or to virtual EL2 where L1's HCR_EL2.TEA says so.
     External(Reason),
-    /// The canonical table is to be brought to this by [`Table::install`](droste_stage2::Table::install), and then the
-    /// fault to be judged again.
+    /// [`Table::install`](droste_stage2::Table::install) is to bring the canonical table to this, and then the fault is
+    /// to be judged again.
     Canonical(Proposal),
-    /// The shadow is to be brought to this for the fault.
+    /// The shadow is to be filled for the fault.
     Fill {
         /// The fault, in the shadow's address space.
         fault: Fault,
         /// What the shadow may map there.
         composed: Composed,
     },
-    /// This CPU's TLB held two entries for one address and is to forget:
-    /// [`Table::resolve_conflict`](droste_stage2::Table::resolve_conflict) of the shadow.
+    /// This CPU's TLB held two entries for one address. The shadow's
+    /// [`Table::resolve_conflict`](droste_stage2::Table::resolve_conflict) is to invalidate them.
     Forget,
     /// L2 tries again.
     Retry,
 }
 
-/// L1 as a fault of its L2 sees it.
+/// What is needed of L1 to judge a fault of its L2.
 #[derive(Debug)]
 pub struct L1<'a, G> {
     /// How its table is read.
@@ -101,9 +102,9 @@ pub struct L1<'a, G> {
 }
 
 impl<G: GuestMemory> L1<'_, G> {
-    /// Whose fault it is. `canonical` looks an address up in the canonical table, and `shadow` says what the shadow's leaf
-    /// at the fault permits of loads and stores, [`Shadow::permits`](crate::Shadow::permits). `None` for an abort that no
-    /// table answers: an external abort, say, or an alignment fault.
+    /// Judges a fault of L2. `canonical` looks an address up in the canonical table, and `shadow` says which loads and
+    /// stores the shadow's leaf at the fault permits, [`Shadow::permits`](crate::Shadow::permits). `None` for an abort
+    /// that no table decides: an external abort, say, or an alignment fault.
     #[expect(
         clippy::inline_always,
         reason = "left to the compiler it is a call, whose large verdict is taken apart byte by byte"
@@ -128,9 +129,10 @@ impl<G: GuestMemory> L1<'_, G> {
         Some(self.judge_access(abort, &fault, canonical))
     }
 
-    /// What hardware missed at a leaf of the shadow with these permissions, where the syndrome does not tell: of walks and
-    /// of cache maintenance. As long as L1 permits more than the shadow, by its table and its memory, the shadow is to
-    /// have it. Only a shadow that has all shows what L1 forbids: to read, and if it permits that, to write.
+    /// What hardware missed at a leaf of the shadow with these permissions, where the syndrome does not tell: for walks
+    /// and for cache maintenance. As long as L1, by its table and its memory, permits more than the shadow, the shadow
+    /// is to have it. Only a shadow that has all of it shows what L1 forbids: to read, and if it permits that, to
+    /// write.
     #[inline(never)]
     fn lacking(&self, abort: &Abort, shadow: S2ap) -> Result<Access, Stop> {
         let leaf = self.walker.translate(self.memory, abort.ipa, None)?;
@@ -154,7 +156,7 @@ impl<G: GuestMemory> L1<'_, G> {
         })
     }
 
-    /// Whose fault it is, where it is known what was missed.
+    /// Judges a fault where it is known what was missed.
     #[expect(clippy::inline_always, reason = "as `judge`")]
     #[inline(always)]
     fn judge_access(
@@ -277,14 +279,14 @@ impl Abort {
         }
     }
 
-    /// The registers of virtual EL2 as hardware would leave them had it walked the guest's table.
+    /// The registers of virtual EL2 as hardware would leave them if it had walked the guest's table.
     ///
-    /// Class, instruction length, and what describes the access stay: the access was the same (DDI 0487, D24.2.40, "ISS
-    /// encoding for an exception from a Data Abort" and "from an Instruction Abort"). The status code is that of the
-    /// guest's fault. An external abort on a walk describes no instruction. What only features that are not advertised
-    /// put there is clear: ISS2, and VNCR of FEAT_NV2; and FnV, which faults of tables do not have.
+    /// The exception class, the instruction length, and what describes the access stay: the access was the same (DDI
+    /// 0487, D24.2.40, "ISS encoding for an exception from a Data Abort" and "from an Instruction Abort"). The status
+    /// code is that of the guest's fault. An external abort on a walk describes no instruction. Fields of features that
+    /// are not advertised are clear: ISS2, and VNCR of FEAT_NV2. So is FnV, which faults of tables do not have.
     ///
-    /// HPFAR_EL2 holds the address for faults of which it would be UNKNOWN too (DDI 0487, D24.2.60).
+    /// HPFAR_EL2 holds the address even for faults that leave it UNKNOWN in hardware (DDI 0487, D24.2.60).
     pub const fn for_guest(&self, fault: WalkFault) -> Syndrome {
         let is_external = matches!(fault.kind, FaultKind::ExternalAbort);
         let kept = match self.esr.ec() {
@@ -300,9 +302,9 @@ impl Abort {
     }
 }
 
-/// What virtual EL2 takes for an alignment fault that a shadow's Device memory makes, which is L1's; `None` for other
-/// aborts. Stage 1's go to EL1, so that of stage 2 is every one which comes to EL2 while its EL0 is not EL2's (DDI 0487,
-/// J1.1, AArch64.S2Translate). HPFAR_EL2 is not written for it.
+/// The exception that virtual EL2 takes for an alignment fault at Device memory of a shadow, which is L1's; `None` for
+/// other aborts. Alignment faults of stage 1 go to EL1, so every one that comes to EL2 while EL0 does not belong to EL2
+/// is one of stage 2 (DDI 0487, J1.1, AArch64.S2Translate). HPFAR_EL2 is not written for it.
 pub const fn misaligned(esr: Esr, far: u64) -> Option<Exception> {
     const ALIGNMENT: u64 = 0x21;
     match (esr.ec(), esr.fault_status()) {

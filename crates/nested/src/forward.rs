@@ -1,19 +1,19 @@
-//! Which traps of EL1 and EL0 are virtual EL2's.
+//! Which traps of EL1 and EL0 go to virtual EL2.
 //!
-//! Something under virtual EL2 trapped to L0, by a control that L0 set for itself or for L1. If L1's own controls
-//! would have trapped it, the exception is forwarded: taken to virtual EL2 with the hardware's syndrome as it is. If
-//! not, it is L0's to emulate, or UNDEFINED. One table has, for each system register, system instruction and other
-//! trapped instruction, the bits of HCR_EL2, CPTR_EL2, MDCR_EL2, CNTHCTL_EL2 and ICH_HCR_EL2 that forward it.
-//! [`hardware`] gives what L0 must set so that all of them trap in the first place.
+//! Something under virtual EL2 trapped to L0, by a control that L0 set for itself or for L1. If L1's own controls would
+//! have trapped it, the exception is forwarded: taken to virtual EL2 with the hardware's syndrome as it is. If not, L0
+//! emulates it, or it is UNDEFINED. One table lists, for each system register, system instruction and other trapped
+//! instruction, the bits of HCR_EL2, CPTR_EL2, MDCR_EL2, CNTHCTL_EL2 and ICH_HCR_EL2 that forward it. [`hardware`]
+//! gives what L0 must set so that all of them trap in the first place.
 //!
-//! A trap that EL1's controls demand of EL0 (SCTLR_EL1, CPACR_EL1, CNTKCTL_EL1) comes before EL2's: the hardware has
-//! those registers and takes it to EL1 itself, or to L0 where TGE is 1 and E2H is 0. Then it is virtual EL2's, and
-//! [`routed`] tells it from what L0's own traps took.
+//! A trap that EL1's controls demand of EL0 (SCTLR_EL1, CPACR_EL1, CNTKCTL_EL1) comes before EL2's. The hardware has
+//! those registers, and takes such a trap to EL1 itself, or to L0 where TGE is 1 and E2H is 0. In the latter case it goes
+//! to virtual EL2, and [`routed`] tells it from what L0's own traps took.
 //!
-//! Not here, because what they belong to is hidden from L1, so that their bits are RES0 and what they trap is
-//! UNDEFINED: fine-grained traps (HFGxTR_EL2 and the like), HCRX_EL2, HCR_EL2.{NV, NV1, AT} and with them ERET and AT,
-//! TERR, TEA and FIEN, TLOR, TID0 and HSTR_EL2, which trap AArch32 alone, TID5 and ATA, EnSCXT, TWED, the traps of
-//! performance monitors, profiling, trace and activity monitors, of SVE and of SME. TLBI instructions for EL2 and
+//! Left out, because L1 is not shown what they control, so that their bits are RES0 or without effect and what they
+//! trap is UNDEFINED: fine-grained traps (HFGxTR_EL2 and the like), HCRX_EL2, HCR_EL2.{NV, NV1, AT} and with them ERET
+//! and AT, TERR, TEA and FIEN, TLOR, TID0 and HSTR_EL2, which trap AArch32 alone, TID5 and ATA, EnSCXT, TWED, the traps
+//! of performance monitors, profiling, trace and activity monitors, of SVE and of SME. TLBI instructions for EL2 and
 //! stage 2 are UNDEFINED at EL1.
 
 mod table;
@@ -60,7 +60,7 @@ pub enum Sense {
     Clear,
 }
 
-/// What runs when a trap bit has effect.
+/// Where a trap bit has effect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum At {
     /// EL1.
@@ -69,11 +69,11 @@ pub enum At {
     Guest,
     /// EL0 that belongs to EL2.
     Host,
-    /// EL1 and EL0, whomever it belongs to.
+    /// EL1, and EL0 whether or not it belongs to EL2.
     Any,
 }
 
-/// Which accesses a trap bit means.
+/// Which accesses a trap bit traps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Accesses {
     /// MRS.
@@ -93,17 +93,17 @@ pub struct Trap {
     pub control: Control,
     /// The bit with E2H = 1; `None` if that layout has none.
     pub vhe: Option<u8>,
-    /// The bit with E2H = 0.
+    /// The bit with E2H = 0; `None` if that layout has none.
     pub nvhe: Option<u8>,
     /// Which value traps.
     pub sense: Sense,
-    /// What runs.
+    /// Where it has effect.
     pub at: At,
-    /// Which accesses.
+    /// Which accesses it traps.
     pub accesses: Accesses,
 }
 
-/// System registers or instructions with the same traps: exact op0, op1 and CRn, sets of CRm and op2.
+/// System registers or instructions with the same traps: one op0, and sets of op1, CRn, CRm and op2.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     /// Arm's name of the register, the instruction or the group.
@@ -118,7 +118,7 @@ pub struct Row {
     pub crm: u16,
     /// Bit n: op2 = n.
     pub op2: u8,
-    /// Each of them forwards.
+    /// The trap bits, each of which forwards them.
     pub traps: &'static [Trap],
 }
 
@@ -157,8 +157,8 @@ pub enum Event {
 }
 
 impl Event {
-    /// From the syndrome (DDI 0487, D24.2, ESR_EL2). `None` for classes that no trap control of EL2's makes: aborts above
-    /// all, which [`fault`](crate::fault) judges.
+    /// Decodes the syndrome (DDI 0487, D24.2, ESR_EL2). `None` for classes that no trap control of EL2's makes: above
+    /// all those of aborts, which [`fault`](crate::fault) judges.
     ///
     /// ```
     /// use droste_arm64::esr::Esr;
@@ -217,7 +217,7 @@ impl Controls {
 }
 
 impl Trap {
-    /// The bit in the layout that `el2` has.
+    /// The bit in the layout of this kind of EL2.
     pub const fn bit(&self, el2: VirtualEl2) -> Option<u8> {
         match el2 {
             VirtualEl2::Vhe => self.vhe,
@@ -253,7 +253,7 @@ impl Trap {
 }
 
 impl Row {
-    /// Whether `register` is one of those that the row means.
+    /// Whether `register` is one of those that the row covers.
     pub const fn matches(&self, register: SysReg) -> bool {
         self.op0 == register.op0()
             && self.op1 >> register.op1() & 1 != 0
@@ -273,7 +273,7 @@ pub enum Verdict {
 }
 
 /// Judges what trapped from `level`, EL1 or EL0 under virtual EL2. What virtual EL2 itself executed is L0's to emulate,
-/// and its HVC an exception to itself.
+/// and its HVC is an exception to virtual EL2 itself.
 ///
 /// ```
 /// use droste_arm64::esr::{Direction, SysRegAccess};
@@ -317,8 +317,8 @@ pub fn evaluate(event: Event, level: Level, controls: &Controls) -> Verdict {
     }
 }
 
-/// Whether an HVC from `level` under virtual EL2, whose HCR_EL2 is `hcr`, goes there: what [`evaluate`] says of it, for what
-/// a guest does most.
+/// Whether an HVC from `level` under virtual EL2, whose HCR_EL2 is `hcr`, goes to virtual EL2: the answer of
+/// [`evaluate`], for what a guest does most.
 ///
 /// ```
 /// use droste_arm64::hcr;
@@ -332,8 +332,8 @@ pub const fn is_hvc_taken(level: Level, hcr: u64) -> bool {
     matches!(level, Level::El1) && hcr & hcr::HCD == 0
 }
 
-/// Judges what [`evaluate`] does not forward: with E2H = 0 and TGE = 1 the hardware takes to EL2 what EL1's controls trap
-/// of EL0, with the exception class of the trap (DDI 0487, D24.2, HCR_EL2.TGE; J1, AArch64.SystemAccessTrap and
+/// Judges what [`evaluate`] does not forward. With E2H = 0 and TGE = 1, the hardware takes to EL2 what EL1's controls
+/// trap of EL0, with the exception class of the trap (DDI 0487, D24.2, HCR_EL2.TGE; J1, AArch64.SystemAccessTrap and
 /// AArch64.WFxTrap). `sctlr` is L1's SCTLR_EL1.
 ///
 /// ```
@@ -374,10 +374,10 @@ pub fn routed(event: Event, level: Level, controls: &Controls, sctlr: u64) -> Ve
     }
 }
 
-/// Whether an exception of this class, which EL0 raises and no trap control makes, goes to virtual EL2 where its TGE is 1
-/// and E2H 0: one that the hardware would give EL1 (DDI 0487, D1.3 "Routing of synchronous exceptions", and D24.2,
-/// HCR_EL2.TGE). Any other class is that of a trap for something which L1 is not shown, such as 0x0a of FEAT_LS64, and
-/// that is UNDEFINED.
+/// Whether an exception of this class, which EL0 raises and no trap control makes, goes to virtual EL2 where its TGE is
+/// 1 and E2H is 0. Such classes are those that the hardware would otherwise take to EL1 (DDI 0487, D1.3 "Routing of
+/// synchronous exceptions", and D24.2, HCR_EL2.TGE). Any other class is that of a trap of something that L1 is not
+/// shown, such as 0x0a of FEAT_LS64, and what it traps is UNDEFINED.
 ///
 /// ```
 /// use droste_arm64::esr::Ec;
@@ -403,7 +403,7 @@ const fn is_implementation_defined(register: SysReg) -> bool {
     matches!((register.op0(), register.crn()), (1 | 3, 11 | 15))
 }
 
-/// L0's own registers with trap bits, E2H = 0.
+/// The hardware's registers with trap bits, as E2H = 0 lays them out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hardware {
     /// HCR_EL2.
@@ -429,8 +429,8 @@ const CNTHCTL_SET: u64 = 3 << 13;
 /// TC, TALL0, TALL1 and TDIR.
 const ICH_HCR_SET: u64 = 7 << 10 | 1 << 14;
 
-/// What the hardware's registers must be for EL1 and EL0 under virtual EL2 so that both L0's traps, which `own` has,
-/// and L1's come to L0. HVC, physical interrupts and SGI registers do so without being asked.
+/// The values of the hardware's registers for EL1 and EL0 under virtual EL2, so that both L0's own traps, which `own`
+/// has, and L1's come to L0. HVC, physical interrupts and accesses to SGI registers come to L0 in any case.
 ///
 /// ```
 /// use droste_arm64::hcr;

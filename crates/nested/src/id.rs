@@ -1,10 +1,10 @@
-//! What a guest with EL2 reads of its CPU: where the identification registers differ from those of one without.
+//! What a guest with EL2 reads in its identification registers: where they differ from those of a guest without EL2.
 //!
-//! A guest without EL2 has a table of its own, which hides everything of EL2's. This table says field by field what
-//! virtual EL2 changes: what is emulated is shown, and what is shown is emulated. A field in no row stays as it is
-//! without EL2. Nested virtualization itself is hidden: L1's guests are no hypervisors.
+//! The identification registers of a guest without EL2 come from a table of its own, which hides everything of EL2's.
+//! This table says field by field what virtual EL2 changes: what is emulated is shown, and what is shown is emulated. A
+//! field in no row stays as it is without EL2. Nested virtualization itself is hidden: L1's guests have no virtual EL2.
 //!
-//! The numbers of list registers, of breakpoints and the like are not identification of EL2 and come from elsewhere.
+//! The numbers of list registers, of breakpoints and the like do not identify EL2, and come from elsewhere.
 
 mod table;
 #[cfg(test)]
@@ -28,7 +28,7 @@ pub enum Policy {
     Host(u8),
     /// This value on any host.
     Fixed(u8),
-    /// This value with FEAT_VHE, and that without.
+    /// One value with FEAT_VHE, and another without.
     Either {
         /// For [`VirtualEl2::Vhe`].
         vhe: u8,
@@ -63,12 +63,12 @@ pub struct Register {
     pub fields: &'static [Field],
 }
 
-/// What a virtual machine's EL2 is like.
+/// Which EL2 a virtual machine has, and the granule of its shadow tables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shape {
     /// Which EL2 it has.
     pub el2: VirtualEl2,
-    /// The granule of the tables that shadow L1's. A smaller one of L1's could not be shadowed.
+    /// The granule of the tables that shadow L1's. Tables of L1's with a smaller granule could not be shadowed.
     pub shadow: Granule,
 }
 
@@ -99,7 +99,7 @@ impl Field {
 
 /// What a guest with EL2 reads of `register`, where the real one is `host` and a guest without EL2 reads `without`.
 ///
-/// To be asked when a virtual machine is built, not at each trap: it walks the table.
+/// It searches the table: ask it when a virtual machine is built, not at each trap.
 ///
 /// ```
 /// use droste_arm64::{Granule, sysreg::{ID_AA64MMFR1_EL1, ID_AA64PFR0_EL1}};

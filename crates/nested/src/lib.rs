@@ -1,20 +1,20 @@
 //! Virtual EL2: what a guest that is itself a hypervisor needs.
 //!
-//! Three hypervisor levels take part. *L0* is the real one. *L1* is its guest, and runs a hypervisor at virtual EL2.
-//! *L2* is L1's guest. This crate decides and touches nothing: registers come in as values, L1's memory is behind
-//! [`GuestMemory`], and what changes tables goes through `droste-stage2`.
+//! Three levels take part. *L0* is the real hypervisor. *L1* is its guest, a hypervisor that runs at virtual EL2. *L2*
+//! is L1's guest. This crate decides and touches nothing: registers come in as values, L1's memory is behind
+//! [`GuestMemory`], and tables are changed through `droste-stage2`.
 //!
 //! # Memory
-//! L1 writes a stage-2 table for L2, the *guest's*, which leads from [`L2Ipa`] to [`L1Ipa`] and which hardware never
-//! uses. L0 has the *canonical* table, which leads from [`L1Ipa`] to memory. Hardware runs L2 by a *shadow*, the
-//! composition of the two.
+//! L1 writes a stage-2 table for L2, the *guest's* table. It translates [`L2Ipa`] to [`L1Ipa`], and hardware never uses
+//! it. L0 has the *canonical* table, which translates [`L1Ipa`] to physical addresses. Hardware runs L2 by a *shadow*,
+//! the composition of the two.
 //!
 //! - [`walk`] reads the guest's table, which may hold anything at all.
 //! - [`compose`](mod@compose) says what a shadow entry may be.
-//! - [`fault`] says whose a fault of L2 is.
+//! - [`fault`] says who has to handle a fault of L2.
 //! - [`tlbi`] says what an invalidation by L1 asks for.
-//! - [`pool`] says which contexts of L2 there are, [`Current`] whether a vCPU's stays. [`shadow`] fills and empties
-//!   one, and [`reverse_map`] leads from memory of L1 to the shadows that have it.
+//! - [`pool`] keeps track of L2's contexts, and [`Current`] of the one that a vCPU holds. [`shadow`] fills a shadow and
+//!   empties it, and [`reverse_map`] finds the shadows that map a given range of L1's memory.
 //!
 //! ```
 //! # use std::{cell::RefCell, collections::HashMap};
@@ -106,13 +106,16 @@
 //! ```
 //!
 //! # Registers
-//! Hardware runs virtual EL2 at EL1 with FEAT_NV2: of EL2's registers some are in memory, some in EL1's, some trap.
+//! Hardware runs virtual EL2 at EL1 with FEAT_NV2: some of EL2's registers are in memory, some are in EL1 registers,
+//! and accesses to some trap.
 //!
-//! - [`registers`] says which, what each keeps of a write, and reads and writes one wherever it is.
+//! - [`registers`] says which of these a register is and what it keeps of a write, and reads and writes a register
+//!   wherever it is.
 //! - [`exception`] takes exceptions to virtual EL2, [`eret`] returns from it; [`exception::Running`] is what the
 //!   hardware has to be set up for.
-//! - [`forward`] finds the traps of L1's EL1, EL0 and L2 that are virtual EL2's, and what hardware must trap for it.
-//! - [`id`] says what L1 reads of its CPU, and [`at`] what AT gives it.
+//! - [`forward`] says which traps of L1's EL1 and EL0 and of L2 go to virtual EL2, and what hardware must trap for
+//!   that.
+//! - [`id`] says what L1 reads in its identification registers, and [`at`] what its AT instructions give.
 //!
 //! Section numbers of `DDI 0487` in these modules are those of issue M.a.
 

@@ -1,9 +1,9 @@
-//! L1's memory, as far as a walk of its tables needs it.
+//! L1's memory, as far as walks of its tables need it.
 
 use crate::L1Ipa;
 
-/// The access found no memory: no slot, one that is a device, or, for a write, one that L1 may only read. To the
-/// walk it is a synchronous external abort.
+/// The access found no memory: the address is in no slot, in the slot of a device or, for a write, in a slot that L1
+/// may only read. The walk takes it for a synchronous external abort.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ExternalAbort;
 
@@ -16,11 +16,11 @@ pub enum Exchange {
     Differs,
 }
 
-/// Memory of L1 by the address that L1 gives it, for the walk of its stage-2 tables.
+/// L1's memory by the addresses that L1 takes for physical, for walks of its tables.
 ///
-/// Each access is single-copy atomic, of 64 bits, at a multiple of 8 bytes. Values are what a little-endian load or
-/// store has in its register, whatever the byte order of L1's tables. L1's vCPUs run meanwhile: two reads of one
-/// address may differ. A write is a store of L1's to whoever logs those.
+/// Each access is single-copy atomic, of 64 bits, at a multiple of 8 bytes. A value is what a little-endian load or
+/// store of it has in its register, whatever the byte order of L1's tables. L1's vCPUs run at the same time, so two
+/// reads of one address may differ. Where L1's stores are logged, a write counts as one.
 pub trait GuestMemory {
     /// Reads a descriptor.
     ///

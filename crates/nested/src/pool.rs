@@ -1,18 +1,18 @@
-//! Which contexts of L2 a virtual machine has, and which one goes when another is needed.
+//! Which contexts of L2 a virtual machine has, and which one is replaced when another is needed.
 //!
-//! A context is known by what L1 put into its registers, [`Key`]. The pool decides *where* each is and nothing else: it
-//! hands out [`Place`]s, numbers below a quota, and whoever holds the contexts keeps them in an array by that number,
-//! each behind a lock of its own. So a context never moves, and the pool's lock is held for a lookup alone.
+//! A context is identified by what L1 put into its registers, its [`Key`]. The pool decides only *where* each context
+//! is: it hands out [`Place`]s, numbers below a quota. Whoever holds the contexts keeps them in an array by that
+//! number, each behind a lock of its own. So a context never moves, and the pool's lock is held only for a lookup.
 //!
 //! Rules:
-//! - What a vCPU uses is not taken from under it: a place counts its users, and only idle ones are reused. A
-//!   quota of at least the number of vCPUs therefore never runs out.
-//! - Of the idle ones, the least recently used goes first, found at once.
+//! - A context that a vCPU uses is not taken from it: a place counts its users, and only idle places are reused. So a
+//!   quota of at least the number of vCPUs never runs out.
+//! - Of the idle places, the least recently used one is reused first. Finding it takes no search.
 //! - Memory follows use: a place that was never granted has no table yet.
 //!
-//! Contexts are hashed by L1's VMID alone. Then those of one VMID, on which an invalidation by VMID acts, are in one
-//! chain, and that chain is short as well, because a hypervisor gives its guests different VMIDs. One that does not
-//! waits for a search of its own contexts, at most as many as its quota.
+//! Contexts are hashed by L1's VMID alone. So all contexts of one VMID, on which an invalidation by VMID acts, are in
+//! one chain. The chain is short too, because a hypervisor gives its guests different VMIDs. A hypervisor that does not
+//! has to wait for a search of its own contexts, at most as many as its quota.
 
 use core::ops::DerefMut;
 
@@ -22,7 +22,7 @@ use crate::tlbi::guest_vmid;
 use crate::walk::EE;
 use crate::{Advertised, StageTwoRegisters};
 
-/// What L1's registers say that a context of L2 is.
+/// What identifies a context of L2: the values of L1's registers that ask for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
     vmid: Vmid,
@@ -32,8 +32,8 @@ pub struct Key {
 
 const CNP: u64 = 1;
 
-/// What else says how a table is read: SCTLR_EL2.EE, in which order its bytes are; HCR_EL2.FWB, where that is shown,
-/// what its memory types mean; and HCR_EL2.PTW, where stage-1 walks may not go. One vCPU's are not another's.
+/// What else says how a table is read: SCTLR_EL2.EE, its byte order; HCR_EL2.FWB, where that is advertised, what its
+/// memory types mean; and HCR_EL2.PTW, where stage-1 walks may not go. Each vCPU has its own.
 #[inline]
 fn controls(registers: &StageTwoRegisters, advertised: &Advertised) -> u64 {
     let fwb = if advertised.ids.has_fwb() {
@@ -45,7 +45,7 @@ fn controls(registers: &StageTwoRegisters, advertised: &Advertised) -> u64 {
 }
 
 impl Key {
-    /// The key of what L2 would run by now.
+    /// The key of the context that L2 runs under with these registers.
     #[inline]
     pub fn new(registers: &StageTwoRegisters, advertised: &Advertised) -> Self {
         let vmid = guest_vmid(registers, advertised);
@@ -62,7 +62,7 @@ impl Key {
         self.vmid
     }
 
-    /// Whether L2's addresses go through a table of L1's, and hardware through a shadow of it. Without, L2 runs by the
+    /// Whether L1 translates L2's addresses by a table, of which hardware then uses a shadow. If not, L2 runs by the
     /// canonical table, under a context of its own.
     pub const fn has_table(&self) -> bool {
         self.table.is_some()
@@ -80,28 +80,28 @@ impl Place {
     }
 }
 
-/// A context in use, with the key that it has.
+/// A context in use: its key and its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Held {
-    /// What L1's registers say.
+    /// Its key.
     pub key: Key,
-    /// Where it is.
+    /// Its place.
     pub place: Place,
 }
 
-/// What a key was given.
+/// The place that a key was granted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Grant {
-    /// The place that it had.
+    /// The place that the key had already.
     Known(Place),
-    /// A place that nobody had: the context is to be made.
+    /// A place that was never granted before: the context is yet to be made.
     New(Place),
-    /// A place that another one had. Its shadow is to be [cleared](crate::Shadow::clear) and forgotten by the
-    /// [reverse map](crate::ReverseMap::forget) first, or its context of the canonical table retired.
+    /// A place that another key had. First that key's shadow is to be [cleared](crate::Shadow::clear) and forgotten by
+    /// the [reverse map](crate::ReverseMap::forget), or its context of the canonical table retired.
     Reused {
         /// The place.
         place: Place,
-        /// Who had it.
+        /// The key that had it.
         before: Key,
     },
 }
@@ -118,7 +118,7 @@ impl Grant {
 /// The end of a list.
 const NONE: u32 = u32::MAX;
 
-/// One place's part of the pool's memory.
+/// The pool's memory for one place.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     key: Key,
@@ -189,7 +189,8 @@ impl<S: DerefMut<Target = [Entry]>> Pool<S> {
         }
     }
 
-    /// A place for this key, for one more user. `None` where all are in use and the quota is reached.
+    /// Grants a place to this key and counts one more user of it. `None` if the key has no place and all places below
+    /// the quota are in use.
     pub fn acquire(&mut self, key: Key) -> Option<Grant> {
         if let Some(place) = self.find(key) {
             if self.entry(place.0).users == 0 {
@@ -210,7 +211,7 @@ impl<S: DerefMut<Target = [Entry]>> Pool<S> {
         Some(grant)
     }
 
-    /// Ends one use, from [`acquire`](Self::acquire) on.
+    /// Ends one use that [`acquire`](Self::acquire) began.
     ///
     /// # Panics
     /// If the place has no user.
@@ -223,19 +224,19 @@ impl<S: DerefMut<Target = [Entry]>> Pool<S> {
         }
     }
 
-    /// Where a key has its place, if it has one.
+    /// The place of a key, if it has one.
     pub fn find(&self, key: Key) -> Option<Place> {
         self.chained(key.vmid)
             .find(|&number| self.entry(number).key == key)
             .map(Place)
     }
 
-    /// The key that a place was granted to last; `None` where it never was.
+    /// The key that a place was last granted to; `None` if it was never granted.
     pub fn key(&self, place: Place) -> Option<Key> {
         (place.0 < self.granted).then(|| self.entry(place.0).key)
     }
 
-    /// The places of one VMID of L1's: what an invalidation by VMID acts on.
+    /// The places whose keys have this VMID of L1's: an invalidation by VMID acts on these.
     pub fn with_vmid(&self, vmid: Vmid) -> impl Iterator<Item = Place> + '_ {
         self.chained(vmid)
             .filter(move |&number| self.entry(number).key.vmid == vmid)

@@ -1,16 +1,16 @@
-//! The registers of virtual EL2: by which way L1 reaches each, what each keeps of a write, and where it is.
+//! The registers of virtual EL2: how L1 reaches each, what each keeps of a write, and where it is.
 //!
-//! Hardware runs virtual EL2 at EL1 with HCR_EL2.{NV, NV2} = {1, 1} (DDI 0487, D8.14). An access to a register of EL2
-//! then goes one of four [`Way`]s: into the register page of VNCR_EL2, to the EL1 register that stands in for it, to
-//! L0 as a trap, or it is UNDEFINED. [`way`] answers for every encoding.
+//! Hardware runs virtual EL2 at EL1 with HCR_EL2.{NV, NV2} = {1, 1} (DDI 0487, D8.14). Then an access to a register of
+//! EL2 goes to the register page of VNCR_EL2, to the EL1 register that stands in for it, or to L0 as a trap, or it is
+//! UNDEFINED. [`way`] gives the [`Way`] of every encoding.
 //!
 //! While virtual EL2 runs, most of its state is in the hardware's EL1 registers, its *twins*: its own SCTLR_EL2 in
-//! SCTLR_EL1, and so on. While L1's EL1 or EL0 runs, those hold L1's EL1 registers, and EL2's are parked in a
-//! [`File`]. [`View`] reads and writes one of EL2's registers wherever it is at the time.
+//! SCTLR_EL1, and so on. While L1's EL1 or EL0 runs, those hold L1's EL1 registers, and virtual EL2's are parked in a
+//! [`File`]. [`View`] reads and writes one of virtual EL2's registers wherever it is at the time.
 //!
-//! A virtual machine has one of two kinds of EL2 for good, [`VirtualEl2`]: writes of HCR_EL2 go to the register page
-//! unseen, so a change of E2H could not be followed. What the identification registers say of FEAT_VHE and FEAT_E2H0
-//! agrees with it ([`id`](crate::id)).
+//! A virtual machine has one of two kinds of EL2 for good, [`VirtualEl2`]: L0 does not see writes of HCR_EL2, which go
+//! to the register page, so it could not follow a change of E2H. What the identification registers say of FEAT_VHE and
+//! FEAT_E2H0 agrees with the kind ([`id`](crate::id)).
 
 /// What a row of a table says, or else what most of them mean.
 macro_rules! or {
@@ -73,15 +73,16 @@ pub enum Way {
     Trapped(Known),
     /// It traps, and what is meant is the timer value that belongs to this compare value: [`timer_value`].
     TimerValue(Known),
-    /// As [`TimerValue`](Self::TimerValue) of a timer of L1's EL1, whose compare value is in the page.
+    /// As [`TimerValue`](Self::TimerValue), for a timer of L1's EL1, whose compare value is in the page.
     GuestTimerValue(Slot),
-    /// It traps if FEAT_ECV is there: the virtual count that L1's EL1 has, behind by virtual EL2's CNTVOFF_EL2.
+    /// It traps if the hardware has FEAT_ECV, and what is meant is the virtual count of L1's EL1, which is behind by
+    /// virtual EL2's CNTVOFF_EL2.
     GuestCount,
     /// It traps; the virtual GIC computes this read-only register from the list registers in the page.
     Vgic(SysReg),
     /// It traps or is UNDEFINED in hardware already; L1 gets an UNDEFINED exception.
     Undefined,
-    /// It means at virtual EL2 what it means at EL1: not this table's affair.
+    /// It means at virtual EL2 what it means at EL1, and this table has no more to say.
     AsAtEl1,
 }
 
@@ -92,7 +93,7 @@ pub struct Row {
     pub name: &'static str,
     /// The register, or the first of the group.
     pub first: SysReg,
-    /// How many registers it means: consecutive by CRm and op2.
+    /// How many registers it covers, consecutive by CRm and op2.
     pub count: u8,
     /// For [`VirtualEl2::Vhe`].
     pub vhe: Way,
@@ -119,7 +120,7 @@ const fn place_in(first: SysReg, count: u8, register: SysReg) -> Option<u8> {
 }
 
 impl Row {
-    /// Whether `register` is one of those that the row means.
+    /// Whether `register` is one of those that the row covers.
     pub fn matches(&self, register: SysReg) -> bool {
         place_in(self.first, self.count, register).is_some()
     }
@@ -131,10 +132,10 @@ pub const fn is_el2_space(register: SysReg) -> bool {
     register.op0() >= 2 && (register.op1() == 4 || register.op1() == 5)
 }
 
-/// The way of `register` at virtual EL2. System instructions, op0 = 1, are not registers and not asked here.
+/// The way of `register` at virtual EL2. System instructions, op0 = 1, are not registers and are not looked up here.
 ///
-/// What is EL2's and in no row is UNDEFINED: a register that the table's author did not know belongs to a feature that
-/// L1 is not shown.
+/// A register of EL2 that is in no row is UNDEFINED: what the table does not know belongs to a feature that L1 is not
+/// shown.
 ///
 /// ```
 /// use droste_arm64::sysreg::{HCR_EL2, SCTLR_EL1, SCTLR_EL2, ESR_EL1, ESR_EL2};

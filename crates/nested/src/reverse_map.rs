@@ -1,37 +1,37 @@
 //! From an address of L1 to the shadow entries that lead there.
 //!
-//! When memory of L1 is unmapped, write-protected or aged, shadows that hold it are due the same, and they are found by
-//! L2's addresses alone. So each fill leaves a record of the region that it may map.
+//! When memory of L1 is unmapped, write-protected or aged, the same has to be done to the shadows that map it, and
+//! these can be searched only by L2's addresses. So each fill leaves a record of the region that it may map.
 //!
 //! # Protocol
 //! 1. A fill [inserts](ReverseMap::insert) its record *before* it takes the shadow's lock, and checks its
 //!    [`Ticket`](crate::Ticket) under that lock.
 //! 2. Whoever changes memory of L1 changes the canonical table first, then [notes](crate::Changes::note) the change,
 //!    and then goes through the records.
-//! 3. What it looks for is what became less: write protection takes whole leaves, so it looks for the leaves that
-//!    [`Table::dirty`](droste_stage2::Table::dirty) reports. A shadow is then writable only where the canonical table
-//!    is, and so the dirty log of the one holds what is stored through the other.
-//! 4. Whoever clears a shadow and forgets it keeps the map locked in between. A fill that begins meanwhile would
-//!    otherwise lose its record and keep its mapping.
+//! 3. The records to look for are those of everything that lost permissions: write protection acts on whole leaves, so
+//!    it looks for the leaves that [`Table::dirty`](droste_stage2::Table::dirty) reports. Then a shadow is writable
+//!    only where the canonical table is, and so the canonical table's dirty log also holds what is stored through the
+//!    shadow.
+//! 4. Whoever clears a shadow and forgets it keeps the map locked from the one to the other. A fill that begins in
+//!    between would otherwise lose its record and keep its mapping.
 //!
-//! A fill that looked at the canonical table before the change then either has its record in here in time, and the
-//! shadow's lock makes the other wait for it, or finds its ticket void. Locks are taken in the order reverse map,
-//! shadow.
+//! So a fill that looked at the canonical table before the change either has its record in the map in time, and the
+//! shadow's lock makes the change wait for it, or it finds its ticket void. The lock of the reverse map is taken before
+//! that of a shadow.
 //!
 //! # What a record may be
-//! Records are as good as true, and no better: invalidations by L1 do not take theirs away, so a record can outlive
-//! what it stands for, and acting on it costs a refill at worst. A region that is filled again finds its old record.
-//! The number of records is bounded by the memory that is given; once it is used up, the shadow that would have needed
-//! one more is *untracked*: its records go, and each change acts on the whole of it, until it is cleared and
-//! [forgotten](ReverseMap::forget).
+//! A record may be stale: an invalidation by L1 does not remove it, so it can outlive what it stands for, and acting on
+//! it costs a refill at worst. A region that is filled again finds its old record. The memory that is given bounds the
+//! number of records. Once it is used up, the shadow that needs one more becomes *untracked*: its records are removed,
+//! and each change acts on the whole of it, until it is cleared and [forgotten](ReverseMap::forget).
 //!
 //! # The structure
-//! A hash table over region size and address within it. Regions are powers of two and aligned, so those that hold an
-//! address number one for each size, and few sizes occur: a fill costs one probe, an unmapped page one per size. A
-//! range with more places than there are records is searched record by record instead. Refused: a list head per page of
-//! L1 (memory in proportion to L1's, not to its shadows'), a balanced tree of intervals (a dozen dependent loads for
-//! each fill, the path that counts), and a search of all shadows (no memory at all, but every unmapped page would cost
-//! as much as all of them).
+//! A hash table keyed by a region's size and its address of L1. Regions are aligned and their sizes are powers of two,
+//! so an address is in one region of each size, and few sizes occur: a fill costs one probe, an unmapped page one per
+//! size. A range with more regions of a size than there are records is searched record by record instead. Refused: a
+//! list head per page of L1 (memory in proportion to L1's, not to its shadows'), a balanced tree of intervals (a dozen
+//! dependent loads for each fill, the path that counts), and a search of all shadows (no memory at all, but every
+//! unmapped page would cost as much as all of them).
 
 use core::ops::DerefMut;
 
@@ -45,7 +45,7 @@ use search::Search;
 /// The end of a list.
 const NONE: u32 = u32::MAX;
 
-/// One record's part of the map's memory.
+/// The map's memory for one record.
 #[derive(Clone, Copy, Debug)]
 pub struct Record {
     via: L1Ipa,
@@ -87,7 +87,7 @@ impl Record {
     }
 }
 
-/// One place's part of the map's memory.
+/// The map's memory for one place.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner {
     /// The first of its records.
@@ -96,7 +96,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// One without records.
+    /// A place without records.
     pub const UNUSED: Self = Self {
         first: NONE,
         is_tracked: true,
@@ -116,14 +116,14 @@ struct Region {
 pub enum Concerned {
     /// A region of one shadow.
     Region {
-        /// Which.
+        /// The shadow's place.
         place: Place,
         /// First address, a multiple of `bytes`.
         ipa: L2Ipa,
-        /// A power of two.
+        /// Size in bytes, a power of two.
         bytes: u64,
     },
-    /// One shadow that is not tracked, whole.
+    /// The whole of a shadow that is not tracked.
     Whole(Place),
 }
 
@@ -212,7 +212,8 @@ where
         }
     }
 
-    /// Shows what holds part of a range of L1's, for a change that leaves it mapped: write protection, ageing.
+    /// Shows the regions of tracked shadows, and the untracked shadows, that may map part of a range of L1's memory:
+    /// for a change that leaves the range mapped, such as write protection or ageing.
     pub fn visit(&self, from: L1Ipa, bytes: u64, mut show: impl FnMut(Concerned)) {
         for size in self.sizes_there() {
             let mut at = Search::new(self, from, bytes, size);
@@ -223,8 +224,8 @@ where
         self.show_untracked(&mut show);
     }
 
-    /// Shows what holds part of a range of L1's, and takes away the records: for a change that unmaps it. What is shown
-    /// is to be unmapped whole. Shadows that are not tracked stay so until they are [forgotten](Self::forget).
+    /// As [`visit`](Self::visit), but also removes the records, for a change that unmaps the range. What is shown is to
+    /// be unmapped whole. Shadows that are not tracked stay so until they are [forgotten](Self::forget).
     pub fn take(&mut self, from: L1Ipa, bytes: u64, mut show: impl FnMut(Concerned)) {
         for size in self.sizes_there() {
             let mut at = Search::new(self, from, bytes, size);
@@ -236,8 +237,8 @@ where
         self.show_untracked(&mut show);
     }
 
-    /// Takes away the records of a shadow that holds nothing any more: it was cleared, or goes. It is tracked from then
-    /// on.
+    /// Removes the records of a shadow that maps nothing any more, because it was cleared or ends. It is tracked from
+    /// then on.
     ///
     /// # Panics
     /// If the map was made for fewer places.
@@ -251,7 +252,7 @@ where
         self.owner_mut(place.0).is_tracked = true;
     }
 
-    /// Records in use.
+    /// The number of records in use.
     pub const fn used(&self) -> u32 {
         self.used
     }

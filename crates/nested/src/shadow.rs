@@ -1,29 +1,29 @@
-//! A shadow: the table that hardware translates one of L1's by, and what keeps it true.
+//! A shadow: the table that hardware uses in place of one of L1's, and what keeps it true.
 //!
 //! A shadow is a `droste-stage2` table of the virtual machine's own shape under a context of its own. It fills as L2
-//! faults and shrinks as L1 invalidates, or as L0 takes memory from L1. Entries hold what was [`Composed`], and never
+//! faults, and shrinks as L1 invalidates or L0 takes memory from L1. Its entries hold what was [`Composed`], never
 //! more; they may hold less.
 //!
 //! # Protocol of a fill
 //! 1. Take a [`Ticket`], without a lock ([`Front`]).
 //! 2. Still without one, [judge](crate::L1::judge) the fault: walk L1's table, look at the canonical one.
 //! 3. [Insert](crate::ReverseMap::insert) the region into the reverse map.
-//! 4. [`Shadow::fill_hole`] and, where that is not enough, [`Shadow::fill`], under the shadow's lock for writing. If L1 invalidated or L0 changed memory since the ticket,
-//!    what was found may be stale, and L2 tries again.
+//! 4. [`Shadow::fill_hole`] and, where that is not enough, [`Shadow::fill`], under the shadow's lock for writing. If L1
+//!    invalidated or L0 changed memory since the ticket was taken, what was found may be stale, and L2 tries again.
 //!
 //! An invalidation by L1 is complete once [`Shadow::invalidate`] or [`Shadow::clear`] has returned for every context of
-//! the VMID: a fill that walked L1's table before it finds its ticket void.
+//! the VMID: a fill that walked L1's table before that finds its ticket void.
 //!
-//! # What an invalidation takes
-//! L1 names an address; what has to go is the leaf of *its* table around it, of which the shadow may hold smaller
-//! pieces, anywhere in it. A level in the operand says how large that leaf was. Without one, the shadow knows which
-//! sizes it holds in pieces, and takes the largest of those around the address; an entry that is as large as L1's leaf
-//! is found by itself. So the price of a missing level is no more than what is in pieces.
+//! # What an invalidation unmaps
+//! L1 names an address. What has to go is the leaf of *L1's* table around it, and the shadow may hold smaller pieces of
+//! that leaf, anywhere in it. A level in the operand says how large the leaf was. Without a level, the shadow knows
+//! which sizes it holds in pieces, and unmaps the largest of these around the address; an entry that is as large as
+//! L1's leaf is found by itself. So a missing level costs no more than what is held in pieces.
 //!
 //! # Fills take the lock alone
-//! `Table::map` replaces whatever is in the way, by break-before-make, and needs the table for itself. Answering beside
-//! other faults, as `Table::install` does, widens a leaf that it finds in place, whatever its size: in a shadow a
-//! larger leaf may be one that was composed before its parts came to differ.
+//! `Table::map` replaces whatever is in the way, by break-before-make, and needs the table for itself. `Table::install`
+//! runs beside other faults, but it relaxes a leaf that it finds in place, whatever its size: in a shadow, a larger
+//! leaf may have been composed before its parts came to differ.
 
 use core::borrow::Borrow;
 
@@ -52,18 +52,18 @@ const MAX_CLEAN: u64 = 2 << 20;
 pub struct Host<'a, M, S, const CPUS: usize> {
     /// The machine.
     pub machine: &'a M,
-    /// Pages for tables. A fill takes as many as a [`PageCache`] holds at most, other operations none; each can give
-    /// many back, so a fill's supply is no cache alone but [`Ahead`].
+    /// Pages for tables. A fill takes at most as many as a [`PageCache`] holds, and other operations take none. Each
+    /// can give many back, so a fill's supply is not a cache alone but [`Ahead`].
     pub supply: &'a mut S,
     /// The machine's allocator of VMIDs.
     pub vmids: &'a VmidAllocator<CPUS>,
 }
 
-/// Pages for a fill: taken ahead, before any lock, and given back to where those came from. What a fill replaces may be
-/// a table, so more can come back than was taken.
+/// Pages for a fill, taken before any lock and given back to the supply that they came from. What a fill replaces may
+/// be a table, so more pages can come back than were taken.
 #[derive(Debug)]
 pub struct Ahead<'a, S> {
-    /// Filled ahead.
+    /// Filled before any lock is taken.
     pub cache: &'a mut PageCache,
     /// Where pages go back to.
     pub supply: &'a mut S,
@@ -92,7 +92,7 @@ pub enum Filled {
     Void,
 }
 
-/// A shadow of one table of L1's. Its front is its own, or stands where CPUs reach it without a lock around the shadow.
+/// The shadow of one table of L1's. Its front is a part of it, or stands where CPUs reach it without the shadow's lock.
 #[derive(Debug)]
 pub struct Shadow<const CPUS: usize, F = Front<CPUS>> {
     table: Table,
@@ -104,7 +104,7 @@ pub struct Shadow<const CPUS: usize, F = Front<CPUS>> {
     /// Leaves of L1's that were filled since the shadow was empty, and those of them that are held in pieces.
     filled: Extents,
     in_pieces: Extents,
-    /// What an invalidation took last, as long as nothing was filled since: there is nothing to take again.
+    /// The last invalidation, as long as nothing was filled since: there is nothing to unmap again.
     taken: Option<Range>,
 }
 
@@ -126,7 +126,7 @@ impl<const CPUS: usize> Shadow<CPUS> {
         Ok(Self::of(table, front, ids, guest))
     }
 
-    /// Ends the shadow, which no CPU uses any more, and gives back where its root was.
+    /// Ends the shadow, which no CPU uses any more, and returns the address of its root.
     ///
     /// # Errors
     /// As [`clear`](Self::clear).
@@ -170,7 +170,7 @@ impl<const CPUS: usize, F: Borrow<Front<CPUS>>> Shadow<CPUS, F> {
         }
     }
 
-    /// Makes an empty shadow that of another table of L1's.
+    /// Makes an empty shadow the shadow of another table of L1's, whose layout is `guest`.
     ///
     /// # Panics
     /// If something was filled since it was [cleared](Self::clear).
@@ -189,7 +189,7 @@ impl<const CPUS: usize, F: Borrow<Front<CPUS>>> Shadow<CPUS, F> {
         &self.front
     }
 
-    /// The table that L2 runs by.
+    /// The table that hardware translates L2's addresses by.
     pub const fn table(&self) -> &Table {
         &self.table
     }
@@ -200,8 +200,8 @@ impl<const CPUS: usize, F: Borrow<Front<CPUS>>> Shadow<CPUS, F> {
         self.front.borrow().ticket(changes)
     }
 
-    /// Maps what was composed for a fault of this shadow where that is one leaf, nothing is in its place and its table is
-    /// there, as mostly. It takes no page. `None` where there is more to do: [`fill`](Self::fill) does it.
+    /// Maps what was composed for a fault of this shadow in the usual case: it is one leaf, nothing is in its place,
+    /// and the table for it is there. It takes no page. `None` if there is more to do: [`fill`](Self::fill) does it.
     ///
     /// # Errors
     /// As [`fill`](Self::fill), but for [`Error::NoTablePage`].
@@ -261,7 +261,7 @@ impl<const CPUS: usize, F: Borrow<Front<CPUS>>> Shadow<CPUS, F> {
         Ok(Filled::Mapped)
     }
 
-    /// What of a composed region one exit maps: all of it, or the part around the fault.
+    /// The part of a composed region that one exit maps: all of it, or what is around the fault.
     #[inline]
     fn mapping(&self, fault: &Fault, composed: &Composed) -> Mapping {
         let attributes = composed.attributes();
@@ -285,7 +285,7 @@ impl<const CPUS: usize, F: Borrow<Front<CPUS>>> Shadow<CPUS, F> {
         }
     }
 
-    /// Takes what an invalidation of stage 2 by L1 names.
+    /// Unmaps what a stage-2 invalidation by L1 names.
     ///
     /// # Errors
     /// None, unless the table's own rules are broken.
@@ -311,13 +311,14 @@ impl<const CPUS: usize, F: Borrow<Front<CPUS>>> Shadow<CPUS, F> {
         Ok(())
     }
 
-    /// Whether an invalidation of this range finds nothing: all is empty, or the last one was of the same range and nothing
-    /// was filled since. One that is for many shadows and is begun again goes on where it was interrupted.
+    /// Whether an invalidation of this range finds nothing: the shadow is empty, or the last invalidation was of the
+    /// same range and nothing was filled since. So an invalidation of many shadows that is interrupted and begun again
+    /// goes on where it was interrupted.
     pub fn has_taken(&self, range: &Range) -> bool {
         self.is_empty() || self.taken == Some(*range)
     }
 
-    /// Takes what the shadow has of a region that the [reverse map](crate::ReverseMap::take) names.
+    /// Unmaps what the shadow maps of a region that the [reverse map](crate::ReverseMap::take) names.
     ///
     /// # Errors
     /// As [`invalidate`](Self::invalidate).
@@ -330,11 +331,11 @@ impl<const CPUS: usize, F: Borrow<Front<CPUS>>> Shadow<CPUS, F> {
         self.take(host, ipa, ipa.0.saturating_add(bytes), 1)
     }
 
-    /// Takes the permission to write from a region that the [reverse map](crate::ReverseMap::visit) names: the next store
-    /// faults, and is noted in the canonical table.
+    /// Takes the permission to write from a region that the [reverse map](crate::ReverseMap::visit) names: the next
+    /// store faults, and is noted in the canonical table.
     ///
-    /// Hardware that manages dirty state does not note it here either, where it would be lost: see
-    /// [`Table::write_protect`].
+    /// Hardware that manages dirty state does not note the store in the shadow instead, where the note would be lost:
+    /// see [`Table::write_protect`].
     ///
     /// # Errors
     /// As [`Table::write_protect`].
@@ -348,8 +349,8 @@ impl<const CPUS: usize, F: Borrow<Front<CPUS>>> Shadow<CPUS, F> {
         settle(owed, host, self.front.borrow().context())
     }
 
-    /// Clears the access flags of a region that the [reverse map](crate::ReverseMap::visit) names, and says how many were
-    /// set. L2's use of its memory is L1's.
+    /// Clears the access flags of a region that the [reverse map](crate::ReverseMap::visit) names, and returns how many
+    /// were set. An access by L2 to its memory is one by L1.
     ///
     /// # Errors
     /// As [`Table::age`].
@@ -357,13 +358,13 @@ impl<const CPUS: usize, F: Borrow<Front<CPUS>>> Shadow<CPUS, F> {
         self.table.age(machine, ipa.ipa(), bytes)
     }
 
-    /// Whether nothing was filled since it was empty.
+    /// Whether nothing was filled since the shadow was new or last [cleared](Self::clear).
     pub fn is_empty(&self) -> bool {
         self.filled == Extents::NONE
     }
 
-    /// Takes everything: for an invalidation by VMID or of all, before the shadow becomes another's, and where the
-    /// reverse map does not track it.
+    /// Unmaps everything: for an invalidation by VMID or of all, before the shadow becomes that of another table, and
+    /// where the reverse map does not track it.
     ///
     /// # Errors
     /// As [`invalidate`](Self::invalidate).
@@ -382,7 +383,7 @@ impl<const CPUS: usize, F: Borrow<Front<CPUS>>> Shadow<CPUS, F> {
         settle(owed, host, self.front.borrow().context())
     }
 
-    /// A leaf whose access flag was cleared goes, to be mapped anew with the flag set.
+    /// Unmaps a leaf whose access flag was cleared, to be mapped anew with the flag set.
     fn drop_unaccessed<M: Machine, S: PageSupply>(
         &mut self,
         host: &mut Host<'_, M, S, CPUS>,
@@ -397,7 +398,7 @@ impl<const CPUS: usize, F: Borrow<Front<CPUS>>> Shadow<CPUS, F> {
         self.take(host, L2Ipa(ipa.0), ipa.0.saturating_add(1), 1)
     }
 
-    /// Notes that a leaf falls in pieces because something smaller is to be mapped in it.
+    /// Notes that a leaf falls into pieces because something smaller is to be mapped in it.
     fn note_split<M: Machine>(&mut self, machine: &M, ipa: Ipa, bytes: u64) {
         if let Walk::Leaf { level, leaf, .. } = self.table.walk(machine, ipa)
             && self.table.geometry().entry_bytes(level) > bytes
@@ -407,7 +408,7 @@ impl<const CPUS: usize, F: Borrow<Front<CPUS>>> Shadow<CPUS, F> {
         }
     }
 
-    /// Takes all leaves that map part of a range, extended to multiples of `unit` bytes, a power of two. No leaf is
+    /// Unmaps all leaves that map part of a range, extended to multiples of `unit` bytes, a power of two. No leaf is
     /// cut, so no page is needed.
     fn take<M: Machine, S: PageSupply>(
         &mut self,
@@ -434,7 +435,7 @@ impl<const CPUS: usize, F: Borrow<Front<CPUS>>> Shadow<CPUS, F> {
         settle(owed, host, self.front.borrow().context())
     }
 
-    /// What the leaf that maps an address permits of loads and stores.
+    /// Which loads and stores the leaf that maps an address permits; none where no leaf maps it.
     pub fn permits<M: Machine>(&self, machine: &M, ipa: L2Ipa) -> S2ap {
         match self.table.walk(machine, ipa.ipa()) {
             Walk::Leaf { leaf, .. } => leaf.attributes.access,

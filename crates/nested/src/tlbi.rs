@@ -1,12 +1,12 @@
 //! What a TLB invalidation by L1 asks for.
 //!
-//! From a trapped instruction and its operand to data, in two steps: [`Instruction::decode`] knows the encodings
-//! (UNDEFINED ones and those that are not advertised are none), [`Instruction::invalidation`] what they mean to whoever
-//! issues them. Nothing here depends on what L1's tables hold.
+//! A trapped instruction and its operand become data in two steps. [`Instruction::decode`] knows the encodings, and
+//! gives `None` for one that is UNDEFINED or not advertised. [`Instruction::invalidation`] says what the instruction
+//! means where it is issued. Nothing here depends on what L1's tables hold.
 //!
-//! Rule: what comes out covers what the architecture asks for. Two things may be more than that, as an invalidation
-//! always may: the scope does not count, because a shadow serves all of a virtual machine's CPUs; nor does "last level
-//! only", because a shadow's tables are not L1's.
+//! Rule: what comes out covers what the architecture asks for. It may cover more in two respects, as an invalidation
+//! always may: it has no scope, because a shadow serves all CPUs of a virtual machine; and for stage 2 it has no "last
+//! level only", because a shadow's tables are not L1's.
 //!
 //! Left out: `TLBI VMALLWS2E1` (FEAT_TLBIW), the 128-bit TLBIP forms (FEAT_D128) and those of EL3 and realms, none of
 //! which is advertised.
@@ -24,7 +24,7 @@ mod encoding;
 
 use encoding::{el2_form, stage_1_form};
 
-/// Where L1 or L2 runs.
+/// The level that L1 or L2 runs at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VirtualLevel {
     /// EL1.
@@ -53,7 +53,7 @@ pub enum Completion {
     ExceptXs,
 }
 
-/// Which of the entries that translate an address.
+/// Which of the entries that translate an address are invalidated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Entries {
     /// All.
@@ -109,9 +109,9 @@ impl Form {
 pub struct Instruction {
     /// What it does.
     pub form: Form,
-    /// On which CPUs.
+    /// Which CPUs it reaches.
     pub scope: Scope,
-    /// And what a DSB then waits for.
+    /// What a DSB then waits for.
     pub completion: Completion,
 }
 
@@ -120,8 +120,8 @@ const CRN: u8 = 8;
 const CRN_NXS: u8 = 9;
 
 impl Instruction {
-    /// The instruction of this encoding, issued at `level`; `None` where it is no TLBI, or is UNDEFINED there on what
-    /// is advertised.
+    /// The instruction of this encoding, issued at `level`; `None` if it is no TLBI, or is UNDEFINED at that level with
+    /// what is advertised.
     ///
     /// ```
     /// use droste_arm64::{IdRegisters, IpaBits};
@@ -229,16 +229,17 @@ impl Instruction {
     }
 }
 
-/// Whose stage-1 entries.
+/// Whose stage-1 entries are invalidated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Regime {
     /// The EL1&0 regime under L1's VMID: every context that has it.
     Vmid(Vmid),
-    /// That of virtual EL2 itself, which hardware translates by its EL1.
+    /// Virtual EL2's own regime, which hardware runs at EL1.
     VirtualEl2,
 }
 
-/// Which stage-1 entries. An `operand` is as the instruction's twin for hardware's EL1 takes it.
+/// Which stage-1 entries are invalidated. An `operand` is in the form that the corresponding instruction for the
+/// hardware's EL1 takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StageOne {
     /// All: `VMALLE1`.
@@ -268,21 +269,21 @@ pub enum StageOne {
     },
 }
 
-/// Addresses of L2.
+/// A range of L2's addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Range {
     /// The first, a multiple of 4 KiB.
     pub from: L2Ipa,
-    /// How many bytes; where `level` does not say more, entries that translate part of it go whole.
+    /// Size in bytes. Where `level` does not say more, an entry that translates part of the range is invalidated whole.
     pub bytes: u64,
-    /// The level of the leaves in L1's table, where L1 tells. Others there need not go.
+    /// The level of the leaves in L1's table, if L1 names it. Leaves of other levels need not be invalidated.
     pub level: Option<Level>,
 }
 
 /// An invalidation as data.
 ///
-/// Those by VMID act on every context of that VMID. In a context of the canonical table, where L1's stage 2 is off, no
-/// stage 2 is L1's: there stage 1 alone goes.
+/// An invalidation by VMID acts on every context of that VMID. In a context of the canonical table, where L1's stage 2
+/// is off, stage 2 is not L1's: only stage 1 is invalidated there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Invalidation {
     /// Nothing at all: an operand that names no range.
@@ -300,7 +301,7 @@ pub enum Invalidation {
     },
     /// Stage 1 alone: no shadow changes.
     Stage1 {
-        /// Whose.
+        /// Whose entries.
         regime: Regime,
         /// Which entries.
         of: StageOne,

@@ -3,10 +3,11 @@
 //! Nothing in it is trusted: every descriptor that L1 can write gives a leaf or the fault that hardware would give.
 //!
 //! Rules:
-//! - A walk reads at most one descriptor a level, five in all, wherever tables lead: to themselves, to a device, out of
-//!   memory. Of a table that L1 changes meanwhile it takes at each level what was there once, as hardware does.
-//! - Where the architecture leaves a choice, the one made here is written where it is made; each is one that hardware
-//!   could make.
+//! - A walk reads at most one descriptor a level, five in all, wherever the tables lead: to themselves, to a device,
+//!   out of memory. If L1 changes a table during the walk, the walk takes at each level what was there at some time, as
+//!   hardware does.
+//! - Where the architecture leaves a choice, a comment says which one is made here; each is one that hardware could
+//!   make.
 //! - Register fields of features that are not advertised read as zero, whatever L1 wrote.
 //!
 //! Left out: the 128-bit descriptors of FEAT_D128 and the permission indirection of FEAT_S2PIE, neither of which is
@@ -55,10 +56,10 @@ impl StageTwoRegisters {
     }
 }
 
-/// Whether L2's addresses are translated.
+/// Whether and how L1 translates L2's addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StageTwo {
-    /// HCR_EL2.VM and DC are 0: what L2 takes for physical is what L1 does.
+    /// HCR_EL2.VM and DC are 0: the addresses that L2 takes for physical are L1's.
     Off,
     /// By a table.
     On(Walker),
@@ -84,33 +85,33 @@ pub enum Extent {
     Run,
 }
 
-/// A leaf of the guest's table that permits the access it was walked for. Its access flag is set by now.
+/// A leaf of the guest's table that permits the access it was walked for, with the flags that this access sets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GuestLeaf {
     /// First address that it maps, a multiple of `bytes`.
     pub ipa: L2Ipa,
     /// Where that leads, a multiple of `bytes`.
     pub output: L1Ipa,
-    /// Size in bytes, with the rest of the run where it is one: a power of two.
+    /// Size in bytes, a power of two: that of the whole run where the leaf stands for one.
     pub bytes: u64,
     /// Its level.
     pub level: Level,
     /// Whether `bytes` are those of a run.
     pub extent: Extent,
-    /// Loads and stores.
+    /// The loads and stores that it permits.
     pub access: S2ap,
-    /// Instruction fetches. Without FEAT_XNX, everywhere or nowhere.
+    /// The instruction fetches that it permits. Without FEAT_XNX, everywhere or nowhere.
     pub execute: Xn,
     /// Memory type under the scheme of HCR_EL2.FWB. Never [`MemoryType::Reserved`].
     pub memory: MemoryType,
     /// Shareability. Never [`Shareability::Reserved`].
     pub shareability: Shareability,
-    /// Whether L1 lets hardware make it writable by a store, by DBM and VTCR_EL2.HD; `access` is what it is now.
+    /// Whether L1 lets a store make it writable, by DBM and VTCR_EL2.HD. `access` is what it permits now.
     pub is_dirty_managed: bool,
 }
 
 impl GuestLeaf {
-    /// Where an address that it maps leads; of any other, the offset within the leaf counts.
+    /// Where an address that it maps leads. Of any other address, only the offset within the leaf counts.
     pub const fn output_of(&self, ipa: L2Ipa) -> L1Ipa {
         L1Ipa(self.output.0 | ipa.0 & (self.bytes - 1))
     }
@@ -149,12 +150,12 @@ impl Walker {
         }
     }
 
-    /// The scheme of the leaves' memory types: L1's HCR_EL2.FWB, if it may be set.
+    /// The scheme of the leaves' memory types: L1's HCR_EL2.FWB, if FEAT_S2FWB is advertised.
     pub const fn scheme(&self) -> AttributeScheme {
         self.scheme
     }
 
-    /// HCR_EL2.PTW: whether a stage-1 walk of L2 may not read Device memory.
+    /// HCR_EL2.PTW: whether a stage-1 walk of L2 is forbidden to read Device memory.
     pub const fn protects_walks(&self) -> bool {
         self.protects_walks
     }
@@ -164,10 +165,10 @@ impl Walker {
         self.shape.map(|shape| shape.format)
     }
 
-    /// Walks to the leaf of `ipa` for one access, or for what needs no permission, and sets the flags in it that L1 lets
-    /// hardware set.
+    /// Walks to the leaf of `ipa` for one access, or with `None` for something that needs no permission, and sets those
+    /// of its flags that L1 lets hardware set.
     ///
-    /// Flags stay as they are where the access faults, a choice that the architecture leaves (DDI 0487, J1.1,
+    /// Where the access faults, the flags stay as they are; the architecture leaves this choice (DDI 0487, J1.1,
     /// AArch64.SettingAccessFlagPermitted).
     ///
     /// # Errors
@@ -195,7 +196,7 @@ impl Walker {
         }
     }
 
-    /// The leaf that [`translate`](Self::translate) gives, but leaves its flags as they are.
+    /// As [`translate`](Self::translate), but leaves the flags in memory as they are.
     ///
     /// # Errors
     /// A fault of the guest's table.

@@ -6,7 +6,7 @@ use droste_arm64::desc::{Cacheability, Device, MemoryType, Shareability};
 /// Memory type and shareability of a translation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attributes {
-    /// The memory type, as a field of MAIR_EL1 has it.
+    /// The memory type, encoded as a field of MAIR_EL1.
     pub memory: u8,
     /// The shareability.
     pub shareability: Shareability,
@@ -43,7 +43,7 @@ impl Attributes {
         }
     }
 
-    /// PAR_EL1.SH: Device memory and Normal memory that no cache holds are Outer Shareable (J1.3,
+    /// PAR_EL1.SH: Device memory, and Normal memory that is Inner and Outer Non-cacheable, are Outer Shareable (J1.3,
     /// PAREncodeShareability).
     pub const fn reported_shareability(self) -> u8 {
         let is_uncached = is_device(self.memory)
@@ -99,7 +99,7 @@ const fn joined((outer, inner): (u8, u8)) -> u8 {
     outer << 4 | inner
 }
 
-/// What both stages make of memory: `one` is stage 1's, `memory` and `shareability` stage 2's.
+/// The attributes of both stages combined: `one` has stage 1's, `memory` and `shareability` are stage 2's.
 ///
 /// ```
 /// use droste_arm64::desc::{Cacheability, MemoryType, Shareability};

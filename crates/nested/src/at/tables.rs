@@ -17,9 +17,9 @@ use crate::{Advertised, ExternalAbort, GuestMemory, L1Ipa, L2Ipa};
 /// The registers that an AT instruction depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Registers {
-    /// Of stage 1, those of the instruction's [regime](At::regime).
+    /// Those of stage 1, of the instruction's [regime](At::regime).
     pub stage_one: StageOneRegisters,
-    /// Of stage 2, as their rules keep them. HCR_EL2 counts for stage 1 too, whatever the regime.
+    /// Those of stage 2, as their rules keep them. HCR_EL2 counts for stage 1 too, whatever the regime.
     pub stage_two: StageTwoRegisters,
     /// PSTATE of virtual EL2, as an SPSR holds it.
     pub pstate: u64,

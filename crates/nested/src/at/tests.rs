@@ -1,4 +1,4 @@
-//! Every encoding, every fault, every pair of memory types beside an oracle that knows types, not bits.
+//! Every encoding, every fault, every pair of memory types, compared with an oracle that knows types, not bits.
 
 use std::vec;
 use std::vec::Vec;

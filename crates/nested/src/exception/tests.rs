@@ -1,4 +1,4 @@
-//! Each source, each target, each bit of PSTATE.
+//! Exceptions from each source, to each target, with each bit of PSTATE.
 
 use super::*;
 

@@ -11,12 +11,12 @@ pub fn rows() -> &'static [Row] {
     ROWS
 }
 
-/// What EL1's controls may trap of EL0, and L0's own traps take from EL0 never: none of the rows has bits of EL2.
+/// What EL1's controls may trap of EL0, and L0's own traps never take from EL0: none of these rows has bits of EL2.
 pub fn of_el1() -> &'static [Row] {
     OF_EL1
 }
 
-/// The trap bits of another instruction.
+/// The trap bits of an instruction that is no access to a system register.
 pub fn instructions(instruction: Instruction) -> &'static [Trap] {
     match instruction {
         Instruction::Wfi => &[TWI],

@@ -1,4 +1,4 @@
-//! Every bit that the table names forwards something; with all of them idle, nothing is.
+//! Every bit that the table names forwards something; with all of them idle, nothing is forwarded.
 
 mod judged;
 mod table;

@@ -24,7 +24,7 @@ const fn in_page(register: SysReg) -> GuestRegister {
     }
 }
 
-/// All of them, features that L1 is not shown aside.
+/// All of them, except those of features that L1 is not shown.
 pub const fn guest_registers() -> &'static [GuestRegister] {
     &GUEST_REGISTERS
 }

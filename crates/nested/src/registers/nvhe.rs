@@ -1,4 +1,4 @@
-//! With E2H = 0: EL2's stage 1 as the EL1 registers that virtual EL2 runs with.
+//! With E2H = 0: EL2's stage 1, as the EL1 registers that virtual EL2 runs with.
 //!
 //! EL2 without FEAT_VHE has a translation regime of its own form: one table, no ASIDs, no EL0 (DDI 0487, D8.1). The
 //! hardware runs it as an EL1&0 regime with HCR_EL2.NV1 set, which makes its descriptors mean what they mean at EL2
@@ -17,8 +17,8 @@ pub struct HostStage1 {
     pub cpacr: u64,
 }
 
-/// Bits that SCTLR_EL2 with E2H = 0 and SCTLR_EL1 have in the same place: M, A, C, SA, nAA, EOS, I, EnDB, WXN, IESB, EIS, EE, EnDA,
-/// EnIB, EnIA, BT (EL1's BT1) and DSSBS.
+/// Bits that SCTLR_EL2 with E2H = 0 and SCTLR_EL1 have in the same place: M, A, C, SA, nAA, EOS, I, EnDB, WXN, IESB,
+/// EIS, EE, EnDA, EnIB, EnIA, BT (EL1's BT1) and DSSBS.
 pub(super) const SCTLR_COMMON: u64 = 0xf
     | 1 << 6
     | 3 << 11
@@ -30,13 +30,14 @@ pub(super) const SCTLR_COMMON: u64 = 0xf
     | 3 << 30
     | 1 << 36
     | 1 << 44;
-/// LSMAOE, nTLSMD, SPAN and what is RES1 at EL1 without AArch32. SPAN, for EL2 has no PAN without FEAT_VHE.
+/// LSMAOE, nTLSMD, SPAN and what is RES1 at EL1 without AArch32. SPAN, because EL2 has no PAN without FEAT_VHE.
 const SCTLR_EL1_ONES: u64 = 1 << 29 | 1 << 28 | 1 << 23 | 1 << 20 | 1 << 8 | 1 << 7;
 
 /// EPD1: addresses of the upper half have no table. TG1 is the 4 KiB granule and T1SZ a size that is valid with it.
 const TCR_EL1_UPPER: u64 = 1 << 23 | 2 << 30 | 25 << 16;
 
-/// From `sctlr`, `tcr`, `ttbr0` and `cptr`, EL2's registers as E2H = 0 lays them out and their rules keep them.
+/// The EL1 registers that stand for `sctlr`, `tcr`, `ttbr0` and `cptr`, EL2's registers as E2H = 0 lays them out and as
+/// their rules keep them.
 ///
 /// ```
 /// use droste_nested::registers::host_stage1;

@@ -38,7 +38,7 @@ pub enum Home {
     Absent,
 }
 
-/// What a register keeps of a write, as one kind of EL2 has it.
+/// Where a register is and what it keeps of a write, for one kind of EL2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Layout {
     /// Where it is.
@@ -51,7 +51,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// What the register holds after `value` is written, and what is to be read from a page with `value` in it.
+    /// What the register holds after `value` is written, and what it reads as where the page holds `value`.
     pub const fn keep(&self, value: u64) -> u64 {
         value & self.writable | self.ones
     }
@@ -60,7 +60,7 @@ impl Layout {
 /// What a register holds after reset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reset {
-    /// This, of what its layout keeps.
+    /// This value, as far as the layout keeps it.
     Value(u64),
     /// What EL1 of a vCPU without EL2 reads as MIDR_EL1.
     Midr,
@@ -68,8 +68,8 @@ pub enum Reset {
     Mpidr,
 }
 
-/// What has to be looked at anew when a register changes. For registers in the page, whose writes are not seen, that
-/// is at each entry of L1's EL1 or EL0.
+/// What L0 has to look at anew when a register changes. L0 does not see writes of the registers in the page, so for
+/// these it looks at each entry of L1's EL1 or EL0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Affects {
     /// Nothing of L0's.
@@ -88,14 +88,14 @@ pub enum Affects {
     Identity,
 }
 
-/// All about one register, or a group of registers alike.
+/// All about one register, or about a group of like registers.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
     /// The register, or the first of the group.
     pub register: SysReg,
     /// Arm's name.
     pub name: &'static str,
-    /// How many registers it means: consecutive by CRm and op2.
+    /// How many registers it covers, consecutive by CRm and op2.
     pub count: u8,
     /// With E2H = 1.
     pub vhe: Layout,
@@ -110,7 +110,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The layout that `el2` has.
+    /// The layout in this kind of EL2.
     pub const fn layout(&self, el2: VirtualEl2) -> &Layout {
         match el2 {
             VirtualEl2::Vhe => &self.vhe,
@@ -139,7 +139,7 @@ pub(super) const fn find(register: SysReg) -> Option<usize> {
     None
 }
 
-/// The rule of `register`; `None` for what is not a register of virtual EL2, or computed at each read.
+/// The rule of `register`; `None` if it is not a register of virtual EL2, or is computed at each read.
 ///
 /// ```
 /// use droste_arm64::hcr;
@@ -153,7 +153,7 @@ pub fn rule(register: SysReg) -> Option<&'static Rule> {
     find(register).map(|n| &RULES[n])
 }
 
-/// The slot of an EL2 register that lives in the page: its name is the same whatever NV1.
+/// The slot of an EL2 register that is in the page: its name is the same whatever NV1.
 pub(super) const fn page_slot(register: SysReg) -> Option<Slot> {
     slot(register, Nv1::Set)
 }

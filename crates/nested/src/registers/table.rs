@@ -42,7 +42,7 @@ const fn guest_timer_value(compare: SysReg) -> Way {
     }
 }
 
-/// The row of a register, by the table that all encodings have been looked up for beforehand.
+/// The row of a register, by an index that was made for all encodings beforehand.
 #[inline]
 pub(super) fn find(register: SysReg) -> Option<&'static Row> {
     let n = INDEX[index(register)?];
@@ -52,7 +52,7 @@ pub(super) fn find(register: SysReg) -> Option<&'static Row> {
 /// Values of CRn, CRm and op2, for each of the values of op1 that a row has.
 const INDEX_SIZE: usize = 4 << 11;
 
-/// Where [`INDEX`] has a register; nowhere those of debug, op0 = 2, whose rows say no more than
+/// The place of a register in [`INDEX`]. Debug registers, op0 = 2, have none: their rows say no more than
 /// [`is_el2_space`](super::is_el2_space) does.
 #[inline]
 const fn index(register: SysReg) -> Option<usize> {

@@ -8,8 +8,8 @@ use super::rules::RULES;
 use super::rules::{RULE_COUNT, find, page_slot};
 use super::{Affects, GuestRegister, Home, Layout, Reset, VirtualEl2, rules};
 
-/// The moves of a change of worlds, unrolled over both tables at compile time: at run time each is a register access and
-/// a load or store, and no table is looked at.
+/// The moves between virtual EL2's registers and L1's EL1's, unrolled over both tables at compile time: at run time
+/// each is a register access and a load or store, and no table is looked at.
 macro_rules! unrolled {
     (park, $view:ident, $kind:ident) => {{
         each_rule!(park_rule, $view, $kind);
@@ -45,12 +45,12 @@ macro_rules! each_guest {
     }};
 }
 
-/// Whose registers the hardware's EL1 has.
+/// Whose registers are in the hardware's EL1 registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Loaded {
-    /// Virtual EL2's: it runs, or EL0 does in its translation regime (E2H and TGE both 1).
+    /// Virtual EL2's: virtual EL2 runs, or EL0 in its translation regime (E2H and TGE both 1).
     El2,
-    /// L1's EL1's.
+    /// Those of L1's EL1.
     El1,
 }
 
@@ -64,11 +64,11 @@ pub trait Twins {
     fn set(&mut self, register: SysReg, value: u64);
 }
 
-/// What of one vCPU's EL2 is neither in its page nor in the hardware.
+/// The registers of one vCPU's EL2 that are neither in its page nor in the hardware.
 #[derive(Clone, Debug)]
 pub struct File([u64; RULE_COUNT]);
 
-/// A register of virtual EL2 with its place in the table, for what is read at each exit.
+/// A register of virtual EL2 that was looked up in the table before, for registers that are read at each exit.
 ///
 /// ```
 /// use droste_arm64::sysreg::HCR_EL2;
@@ -156,8 +156,8 @@ pub struct View<'a, T> {
 }
 
 impl File {
-    /// EL2 as it comes out of reset, and `page` with it. `main_id` and `affinity` are what a vCPU without
-    /// EL2 reads as MIDR_EL1 and MPIDR_EL1.
+    /// The file of an EL2 that comes out of reset. It also resets `page`. `main_id` and `affinity` are what a vCPU
+    /// without EL2 reads as MIDR_EL1 and MPIDR_EL1.
     pub fn reset(el2: VirtualEl2, page: RegisterPage<'_>, main_id: u64, affinity: u64) -> Self {
         let mut file = [0; RULE_COUNT];
         for (rule, place) in rules().iter().zip(&mut file) {
@@ -193,14 +193,14 @@ fn nth(first: SysReg, n: u8) -> SysReg {
 }
 
 impl<T: Twins> View<'_, T> {
-    /// The register's value as an MRS at virtual EL2 gives it. `None` where this EL2 has no such register or its value
-    /// is computed at each read.
+    /// The register's value as an MRS at virtual EL2 gives it. `None` if this EL2 has no such register, or its value is
+    /// computed at each read.
     pub fn read(&self, register: SysReg) -> Option<u64> {
         self.read_known(Known::find(register)?)
     }
 
-    /// As [`read`](Self::read), of a register that was looked up before; 0 where this EL2 has none. Where the register
-    /// is a constant, a few instructions are left.
+    /// As [`read`](Self::read), for a register that was looked up before; 0 if this EL2 has no such register. For a
+    /// constant register, a few instructions are left.
     #[expect(
         clippy::inline_always,
         reason = "left to the compiler it is a call, and a trap costs a quarter more"
@@ -240,13 +240,13 @@ impl<T: Twins> View<'_, T> {
         Some(layout.keep(value))
     }
 
-    /// Writes the register as an MSR at virtual EL2 does, and tells what depends on it. `None`, and nothing is written,
-    /// where [`read`](Self::read) has none.
+    /// Writes the register as an MSR at virtual EL2 does, and returns what depends on it. Where [`read`](Self::read)
+    /// gives `None`, so does this, and nothing is written.
     pub fn write(&mut self, register: SysReg, value: u64) -> Option<&'static [Affects]> {
         self.set(Known::find(register)?, value)
     }
 
-    /// As [`write`](Self::write), of a register that was looked up before.
+    /// As [`write`](Self::write), for a register that was looked up before.
     #[expect(
         clippy::inline_always,
         reason = "left to the compiler it is a call, and an abort of a guest's pays for it"
@@ -279,8 +279,8 @@ impl<T: Twins> View<'_, T> {
         Some(rule.affects)
     }
 
-    /// From EL2's registers in the hardware to L1's EL1's: EL2's go to the file, and EL1's come from the page and the
-    /// file. Nothing where it is done already.
+    /// Replaces EL2's registers in the hardware by those of L1's EL1: EL2's go to the file, and EL1's come from the
+    /// page and the file. Does nothing if that is done already.
     #[inline]
     pub fn park(&mut self) {
         if self.loaded == Loaded::El1 {
@@ -293,8 +293,8 @@ impl<T: Twins> View<'_, T> {
         self.loaded = Loaded::El1;
     }
 
-    /// From L1's EL1's registers in the hardware to EL2's; the reverse of [`park`](Self::park). With E2H = 0 what
-    /// [`host_stage1`](super::host_stage1) gives is to be loaded as well.
+    /// Replaces the registers of L1's EL1 in the hardware by EL2's; the reverse of [`park`](Self::park). With E2H = 0,
+    /// what [`host_stage1`](super::host_stage1) gives is to be loaded as well.
     #[inline]
     pub fn load(&mut self) {
         if self.loaded == Loaded::El2 {
@@ -307,7 +307,8 @@ impl<T: Twins> View<'_, T> {
         self.loaded = Loaded::El2;
     }
 
-    /// No timer runs while its registers are those of two: a control that is on with another's compare value could fire.
+    /// No timer runs while its registers belong to two: a control that is on, with the compare value of the other,
+    /// could fire.
     #[inline]
     fn turn_timers_off(&mut self) {
         for control in [CNTP_CTL_EL0, CNTV_CTL_EL0] {
@@ -402,8 +403,8 @@ pub const fn timer_value(compare: u64, count: u64) -> u64 {
     compare.wrapping_sub(count) & 0xffff_ffff
 }
 
-/// The compare value after `value` is written to the timer value register while the counter is `count`: its lower 32
-/// bits, sign-extended, from now.
+/// The compare value after `value` is written to the timer value register while the counter is `count`: `count` plus
+/// the low 32 bits of `value`, sign-extended.
 pub const fn timer_compare(value: u64, count: u64) -> u64 {
     let ticks = (value as u32).cast_signed() as i64;
     count.wrapping_add_signed(ticks)

@@ -1,21 +1,21 @@
-//! Whether what was looked up for a fill still holds, and where CPUs ask that without the shadow's lock.
+//! Tickets, which say whether what was looked up for a fill still holds, and the part of a shadow that needs no lock.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use droste_stage2::Context;
 
-/// How often memory of one virtual machine has been changed under its shadows.
+/// Counts how often memory of one virtual machine was changed under its shadows.
 #[derive(Debug, Default)]
 pub struct Changes(AtomicU64);
 
 impl Changes {
-    /// Never so far.
+    /// No change so far.
     pub const fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
-    /// Notes that the canonical table was changed: something unmapped, or permitted less. Afterwards every shadow is to
-    /// be brought to that, through the [reverse map](crate::reverse_map).
+    /// Notes a change of the canonical table: something was unmapped, or lost permissions. After this every shadow has
+    /// to follow, through the [reverse map](crate::reverse_map).
     pub fn note(&self) {
         self.0.fetch_add(1, Ordering::AcqRel);
     }
@@ -25,19 +25,20 @@ impl Changes {
     }
 }
 
-/// The state of a shadow and of L1's memory at some time: void once L1 invalidates in the shadow or L0 changes the
-/// memory.
+/// The state of a shadow and of L1's memory at some time. It is void once L1 invalidates in the shadow or L0 changes
+/// the memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ticket {
     pub(super) invalidations: u64,
     pub(super) changes: u64,
 }
 
-/// What of a shadow CPUs reach without its lock: to load its context, and to take a ticket.
+/// The part of a shadow that CPUs reach without its lock, to load its context and to take a ticket.
 ///
-/// A ticket needs no lock. Whatever L1 invalidates it has changed before, and the invalidation is counted before it looks at
-/// the shadow. So who finds it counted walks L1's table as it is by then; and who does not has a void ticket, since a fill
-/// asks again under the lock, which the invalidation has alone.
+/// A ticket needs no lock. L1 changes its table before it invalidates, and an invalidation is counted before it looks
+/// at the shadow. So a fill whose ticket counts the invalidation walks L1's table as it is by then. A fill whose ticket
+/// does not count it asks again under the lock, which the invalidation holds alone: after the invalidation its ticket
+/// is void, and before it the invalidation still finds what was mapped.
 #[derive(Debug)]
 pub struct Front<const CPUS: usize> {
     context: Context<CPUS>,
@@ -62,7 +63,7 @@ impl<const CPUS: usize> Front<CPUS> {
         self.context
     }
 
-    /// The state now: taken before anything is looked up for a fill.
+    /// The state now. A fill takes its ticket before it looks anything up.
     #[inline]
     pub fn ticket(&self, changes: &Changes) -> Ticket {
         Ticket {

@@ -1,4 +1,4 @@
-//! The shape of L1's tables, as its registers say it and hardware takes it.
+//! The shape of L1's tables: what its registers ask for, as hardware takes it.
 
 use droste_arm64::desc::{Format, OutputFormat, RawDescriptor};
 use droste_arm64::{Granule, Level, PaRange, Vtcr, Vttbr};

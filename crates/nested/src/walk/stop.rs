@@ -7,7 +7,7 @@ use droste_arm64::Level;
 pub struct WalkFault {
     /// What is wrong.
     pub kind: FaultKind,
-    /// The level where.
+    /// The level at which it is wrong.
     pub level: Level,
 }
 
@@ -27,20 +27,20 @@ impl WalkFault {
 pub enum FaultKind {
     /// The root, a table or the output lies beyond the output size.
     AddressSize,
-    /// An invalid or reserved descriptor, an input too wide, or registers that no walk can start by.
+    /// An invalid or reserved descriptor, an input too wide, or registers with which no walk can start.
     Translation,
     /// The access flag is clear and L1 does not let hardware set it.
     AccessFlag,
     /// The leaf forbids the access.
     Permission,
-    /// A descriptor is not in memory.
+    /// A descriptor cannot be read from memory, or its flags cannot be written there.
     ExternalAbort,
 }
 
-/// Why a walk has no leaf.
+/// Why a walk ended without a leaf.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stop {
-    /// L1 is to be told.
+    /// L1 is to be told of this fault.
     Fault(WalkFault),
     /// The descriptor changed between its reading and the update of its flags: L2 tries again.
     Raced,

@@ -1,4 +1,4 @@
-//! The registers of a regime, as hardware with what is advertised takes them.
+//! The registers of a regime, as hardware with the advertised features takes them.
 
 use core::ops::RangeInclusive;
 
@@ -12,18 +12,18 @@ use crate::at::{Attributes, Privilege, Regime, StageOneRequest};
 pub struct StageOneRegisters {
     /// SCTLR.
     pub sctlr: u64,
-    /// TCR, of virtual EL2 with E2H = 0 in the layout of that.
+    /// TCR; that of virtual EL2 with E2H = 0 is laid out as E2H = 0 has it.
     pub tcr: u64,
     /// TTBR0.
     pub ttbr0: u64,
-    /// TTBR1, which EL2 with E2H = 0 does not have: any value then.
+    /// TTBR1, which EL2 with E2H = 0 does not have: then any value will do.
     pub ttbr1: u64,
     /// MAIR.
     pub mair: u64,
 }
 
 impl StageOneRegisters {
-    /// SCTLR, TCR, TTBR0, TTBR1 and MAIR from where `read` has them.
+    /// The registers, from what `read` gives for SCTLR, TCR, TTBR0, TTBR1 and MAIR, in this order.
     pub fn of<R>(registers: [R; 5], read: impl FnMut(R) -> u64) -> Self {
         let [sctlr, tcr, ttbr0, ttbr1, mair] = registers.map(read);
         Self {

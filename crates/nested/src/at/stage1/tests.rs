@@ -1,4 +1,5 @@
-//! Beside an oracle, for any registers and any memory; and by hand, what the oracle might have wrong in the same way.
+//! Walks compared with an oracle, for any registers and any memory; and by hand, what the oracle might have wrong in
+//! the same way.
 
 mod by_hand;
 mod oracle;

@@ -1,4 +1,4 @@
-//! What EL0 raises and EL1's controls trap of it while HCR_EL2.TGE is 1.
+//! What EL0 raises, and what EL1's controls trap of EL0, while HCR_EL2.TGE is 1.
 
 use super::*;
 

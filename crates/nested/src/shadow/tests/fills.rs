@@ -1,4 +1,4 @@
-//! What a fault fills in, what becomes of it, and that it is given back.
+//! What a fault maps, what becomes of it, and that it is given back.
 
 use droste_arm64::desc::{Cacheability, Device};
 

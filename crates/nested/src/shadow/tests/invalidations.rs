@@ -1,4 +1,4 @@
-//! What goes when L1 invalidates.
+//! What an invalidation by L1 unmaps.
 
 use super::*;
 

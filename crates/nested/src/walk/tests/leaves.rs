@@ -1,4 +1,4 @@
-//! What a leaf says.
+//! What a walk reads from a leaf.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Any memory and any registers.
+//! Walks of any memory with any registers.
 
 use std::vec::Vec;
 

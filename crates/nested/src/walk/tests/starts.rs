@@ -1,4 +1,4 @@
-//! Where a walk starts, and by which registers none does.
+//! Where a walk starts, and with which registers none does.
 
 use super::*;
 

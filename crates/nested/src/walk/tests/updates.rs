@@ -1,4 +1,4 @@
-//! Access flag and dirty state, and descriptors that change under a walk.
+//! Updates of the access flag and the dirty state, and descriptors that change during a walk.
 
 use super::*;
 

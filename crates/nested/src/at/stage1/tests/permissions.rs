@@ -1,4 +1,4 @@
-//! Every leaf under every table, for every instruction: who may load and store, in the words of the manual's tables.
+//! Every leaf under every table, for every instruction: who may load and store, as the manual's tables say.
 
 use super::*;
 
