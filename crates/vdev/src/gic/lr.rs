@@ -1,7 +1,7 @@
 //! ICH_LR&lt;n&gt;_EL2, ICH_VMCR_EL2 and ICH_HCR_EL2: the bits of the virtual CPU interface that the logic reads and
 //! writes (IHI 0069, 12.4).
 
-/// Most list registers that a virtual CPU interface has (IHI 0069, ICH_VTR_EL2.ListRegs).
+/// The most list registers that a virtual CPU interface has (IHI 0069, ICH_VTR_EL2.ListRegs).
 pub const MAX_LIST_REGISTERS: usize = 16;
 
 /// One list register. State 0 means that it is free.
@@ -99,7 +99,8 @@ impl Lr {
     }
 }
 
-/// ICH_VMCR_EL2: what the guest set in its CPU interface. Only the group enables and the priority mask matter here.
+/// ICH_VMCR_EL2: what the guest set in its CPU interface. The logic uses the group enables, the priority mask, the
+/// binary points and the EOI mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct Vmcr(pub u64);

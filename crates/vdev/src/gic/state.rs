@@ -1,4 +1,4 @@
-//! Where the state of each interrupt and each vCPU is, and who wants an interrupt in its list registers.
+//! Where the state of each interrupt and each vCPU is, and which vCPU wants an interrupt in its list registers.
 
 use super::bank::{Bank, Enables};
 use super::{Gic, Intid, Kicks, MAX_LIST_REGISTERS};

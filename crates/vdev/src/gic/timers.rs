@@ -1,4 +1,4 @@
-//! Timers' interrupts as their timers move into and out of hardware. [`Pair`]'s module has the scheme.
+//! The interrupts of timers that move into and out of hardware. [`Pair`]'s module describes the scheme.
 
 use super::bank::Bank;
 use super::state::{At, Vcpu};
@@ -12,24 +12,25 @@ const TIMERS: u32 = {
     a.mask() | b.mask() | c.mask() | d.mask()
 };
 
-/// How to leave physical PPIs of the CPU where the vCPU is loaded: a bit for each INTID, before the timers run.
+/// In which state to leave the physical PPIs of the CPU where the vCPU is loaded, before the timers run: a bit for each
+/// INTID.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TimerSwitch {
     /// To be made active (GICR_ISACTIVER0).
     pub set_active: u32,
-    /// To be made inactive (GICR_ICACTIVER0); none of `set_active`.
+    /// To be made inactive (GICR_ICACTIVER0); shares no bit with `set_active`.
     pub clear_active: u32,
 }
 
 impl Gic {
-    /// The hardware's timers, whose interrupts are `physical` (of the physical and the virtual timer), become the pair
-    /// `loaded` of `vcpu`; the other pair is parked and drives `parked`. To be called between a fold and a fill, and
-    /// after [`leave_nested`](Self::leave_nested) or before [`enter_nested`](Self::enter_nested); in any order with the
-    /// timers' registers, as long as nothing is taken in between. Kicks nobody: `vcpu` fills next.
+    /// Makes `loaded` the pair of `vcpu` in the hardware's timers, whose interrupts are `physical` (of the physical and
+    /// the virtual timer); the other pair is parked and drives `parked`. Call it between a fold and a fill, and after
+    /// [`leave_nested`](Self::leave_nested) or before [`enter_nested`](Self::enter_nested). The timers' registers may
+    /// move before or after, as long as no interrupt is taken in between. It kicks nobody: `vcpu` fills next.
     ///
-    /// Deactivations that [`take_deactivation`](Self::take_deactivation) still owes to one of `physical` are part of
-    /// the answer.
+    /// A deactivation that [`take_deactivation`](Self::take_deactivation) still owes to one of `physical` becomes part
+    /// of the result.
     ///
     /// # Panics
     /// If a list register holds one of the four interrupts and there is something to do.
