@@ -220,7 +220,7 @@ impl Interface {
         }
     }
 
-    /// The group of what runs: group 0's where both are at one level, which is UNPREDICTABLE.
+    /// The group of the running priority: group 0 where both are active at one level, which is UNPREDICTABLE.
     fn running_group(&self, vtr: Vtr) -> Option<Signal> {
         (0..vtr.active_priorities()).find_map(|n| {
             let (group0, group1) = (self.ap0r[n] as u32, self.ap1r[n] as u32);

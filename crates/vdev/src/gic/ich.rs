@@ -45,7 +45,7 @@ impl Interface {
         }
     }
 
-    /// The group priority of what runs (ICC_RPR_EL1); `None` where nothing does.
+    /// The running priority, as a group priority (ICC_RPR_EL1); `None` where no priority is active.
     pub(super) fn running(&self, vtr: Vtr) -> Option<u8> {
         (0..vtr.active_priorities()).find_map(|n| {
             let word = (self.ap0r[n] | self.ap1r[n]) as u32;
@@ -122,7 +122,7 @@ pub struct Ich {
     pub lrs: [u64; MAX_LIST_REGISTERS],
 }
 
-/// What the list registers are up to, a bit for each.
+/// The states of the list registers, a bit for each.
 pub(super) struct Use {
     /// Not invalid.
     pub(super) valid: u32,

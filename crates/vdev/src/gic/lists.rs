@@ -145,8 +145,8 @@ impl Gic {
         }
     }
 
-    /// Interrupts of a word that the list registers of `vcpu` should hold, which hold none: of those that are pending alone the
-    /// ones of a group that the distributor forwards.
+    /// Interrupts of a word that the list registers of `vcpu` should hold, while they hold none. Of those that are only
+    /// pending, these are the ones in a group that the distributor forwards.
     #[inline]
     fn forwarded(&self, vcpu: usize, word: usize) -> u32 {
         let bank = self.bank(At::of(vcpu, word << 5));

@@ -146,7 +146,8 @@ pub(super) mod hcr {
     /// EOIcount.
     pub(in super::super) const EOI_COUNT: u64 = 0x1f << 27;
 
-    /// The guest's next change of the enable of a group raises it: VGrp&lt;n&gt;DIE if the group is on, VGrp&lt;n&gt;EIE if off.
+    /// The guest's next change of a group's enable raises it: VGrp&lt;n&gt;DIE if the group is on, VGrp&lt;n&gt;EIE if
+    /// it is off.
     pub(in super::super) const fn on_group_change(vmcr: super::Vmcr) -> u64 {
         (if vmcr.is_group_enabled(false) {
             1 << 5

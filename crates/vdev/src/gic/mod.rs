@@ -203,8 +203,8 @@ impl Gic {
     /// Whether an interrupt waits that should end a WFI of `vcpu`: one that is pending and enabled, and that the CPU
     /// interface lets through by its group and priority. Exact after a fold.
     ///
-    /// While the guest has put the redistributor to sleep (GICR_WAKER), its CPU interface does not count: any
-    /// deliverable interrupt then requests a wakeup (IHI 0069, 11.1).
+    /// While the redistributor is asleep (GICR_WAKER), the CPU interface does not count: any deliverable interrupt then
+    /// requests a wakeup (IHI 0069, 11.1).
     pub fn has_pending(&self, vcpu: usize, vmcr: Vmcr) -> bool {
         let state = &self.vcpus[vcpu];
         ones32(state.summary).any(|word| {

@@ -221,8 +221,8 @@ pub const fn undisputed(hcr: u64, misr: u64) -> u64 {
 }
 
 impl Ich {
-    /// Takes a group out of what hardware signals and has its registers trap. Gives what is missing in ICH_VMCR_EL2 for that:
-    /// its enable, which does not change meanwhile, so that nothing is to be asked for either.
+    /// Takes a group out of what hardware signals and makes its registers trap. Gives the bit that ICH_VMCR_EL2 lacks
+    /// for that: the group's enable, which does not change meanwhile, so no change of it need be requested either.
     #[cold]
     #[inline(never)]
     fn hide(&mut self, group: Signal) -> u64 {

@@ -1,9 +1,9 @@
 //! A vCPU for which the virtual GIC has nothing to do.
 //!
-//! Mostly a guest hypervisor and its guest change places while none of its own interrupts needs anything: none is
-//! pending and enabled, none is active, none must be deactivated, and the lines of the four timers are low. Then a
-//! fold, a switch of timers whose lines are low, a fill and a [`signal`](Gic::signal) change nothing and report
-//! nothing, and no CPU need wait for the lock of the [`Gic`] to learn that.
+//! Mostly a guest hypervisor and its guest change places while none of the guest hypervisor's own interrupts needs
+//! anything: none is pending and enabled, none is active, none must be deactivated, and the lines of the four timers
+//! are low. Then a fold, a switch of timers whose lines are low, a fill and a [`signal`](Gic::signal) change nothing
+//! and report nothing, and no CPU need wait for the lock of the [`Gic`] to learn that.
 //!
 //! # The protocol
 //! The vCPU's own CPU asks [`is_quiet`](Gic::is_quiet) under the lock, each time that it has done something there. The

@@ -41,7 +41,7 @@ impl Highest {
         }
     }
 
-    /// Whether the mask and what runs let it through.
+    /// Whether the priority mask and the running priority let it through.
     #[inline]
     pub(super) fn is_let_through(self, interface: &Interface, vtr: Vtr) -> bool {
         let vmcr = interface.vmcr;

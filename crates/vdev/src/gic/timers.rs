@@ -77,8 +77,8 @@ impl Gic {
 }
 
 impl Vcpu {
-    /// Whether none of the four has an interrupt that is active, high, or stands active as a physical one, which may be any
-    /// private one: mostly so.
+    /// Whether none of the four has an interrupt that is active or a line that is high, and no physical interrupt
+    /// stands active for one of them or is owed a deactivation, which may be that of any private one. Mostly so.
     #[inline]
     pub(super) fn are_timers_quiet(&self) -> bool {
         let Bank {
@@ -87,10 +87,11 @@ impl Vcpu {
         (active | line | hw) & TIMERS == 0 && self.owed_summary & 1 == 0
     }
 
-    /// One timer of each pair: that of interrupt `out` is parked and drives `line`, that of `into` comes into the hardware,
-    /// where `physical` is its interrupt. Gives the interrupts that this touches.
+    /// Switches one timer of each pair: that of interrupt `out` is parked and drives `line`, that of `into` is loaded
+    /// into the hardware, where its interrupt is `physical`. Gives the interrupts that this touches.
     ///
-    /// Mostly neither has one that is active, high, or stands active as `physical`: then none.
+    /// Mostly that is none: neither has an interrupt that is active, a line that is high, or `physical` active behind
+    /// it.
     #[inline]
     fn switch_timer(
         &mut self,
@@ -120,8 +121,8 @@ impl Vcpu {
 }
 
 impl Bank {
-    /// The level-sensitive physical interrupt behind interrupt `bit` goes to another: `is_high` says its level from now
-    /// on. Gives whether the physical one stands active.
+    /// The level-sensitive physical interrupt behind interrupt `bit` goes to another one; from now on `is_high` gives
+    /// its level. Gives whether the physical one is active.
     ///
     /// What is pending by the physical interrupt is so by the level now. What is pending besides is an event of the guest's
     /// own and stays; so does what an edge-triggered interrupt has latched.

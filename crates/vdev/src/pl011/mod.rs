@@ -292,7 +292,7 @@ impl Pl011 {
         }
     }
 
-    /// How many bytes wait at most.
+    /// How many bytes the receive FIFO holds at most.
     #[inline]
     fn depth(&self) -> usize {
         if self.line_control & LCR_H_FEN != 0 {

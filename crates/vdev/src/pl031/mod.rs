@@ -54,7 +54,7 @@ const ROUND: u64 = 1 << 32;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Pl031 {
-    /// What the counter is ahead of the machine's seconds, modulo 2^32.
+    /// How far the counter is ahead of the machine's seconds, modulo 2^32.
     ahead: u32,
     matched: u32,
     load: u32,

@@ -1,8 +1,8 @@
 //! The firmware that a guest calls with HVC or SMC: PSCI 1.1 (DEN0022) and the calls of the SMC calling convention
 //! 1.1 (DEN0028).
 //!
-//! The power states of the vCPUs are kept here. The hypervisor carries out each [`Action`] and confirms that a vCPU has
-//! started with [`Firmware::confirm_on`]. An unknown call returns NOT_SUPPORTED, as the convention requires.
+//! The power states of the vCPUs are kept here. The hypervisor carries out each [`Action`] and confirms with
+//! [`Firmware::confirm_on`] that a vCPU has started. An unknown call returns NOT_SUPPORTED, as the convention requires.
 
 mod function;
 mod power;

@@ -11,7 +11,7 @@
 //! The hardware drives the loaded pair's interrupts: [`inject_hardware`](crate::gic::Gic::inject_hardware) hands them
 //! over, and they are deactivated through list registers, without a further exit. The parked pair's are levels that
 //! this module computes, for [`drive_timers`](crate::gic::Gic::drive_timers). Since both pairs share two physical
-//! interrupts, an interrupt cannot stay linked to a physical one whose timer it no longer is:
+//! interrupts, an interrupt cannot stay linked to a physical one that its timer no longer drives:
 //! [`switch_timers`](crate::gic::Gic::switch_timers) turns links into levels and levels into links as the pairs change
 //! places, and says in which state to leave the physical interrupts.
 //!
