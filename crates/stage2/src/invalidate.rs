@@ -11,7 +11,7 @@
 //! 3. `ISB`, for this CPU.
 //! 4. Locked entries become what they are to be. `DSB ISHST`: walkers see them.
 //!
-//! FEAT_BBM level 2 saves the lock of some entries: of a block that becomes a table with the same translations and
+//! With FEAT_BBM level 2 some entries need no lock: a block that becomes a table with the same translations and
 //! permissions, and the reverse. At that level hardware tolerates both in its TLBs at once, so these entries are
 //! replaced directly, and only the invalidation is owed. Until then it may raise a TLB conflict abort, which
 //! [`Fault`](crate::Fault) knows, and a walk that still goes through a table that became a block faults at the table's
