@@ -11,11 +11,11 @@
 //! - Instruction caches are invalidated for executable memory, unless they always see new data (CTR_EL0.DIC). All
 //!   of them, Inner Shareable: the guest's aliases of the memory are unknown, and a run of pages costs the same as
 //!   one.
-//! - A device needs neither. Memory that is used as one is does.
+//! - A device needs neither. Memory that is mapped as a device needs them as other memory does.
 //!
-//! It happens when memory is mapped, before the descriptor is valid. After that the guest maintains its caches
+//! This is done when memory is mapped, before the descriptor is valid. After that the guest maintains its caches
 //! itself; what the hypervisor writes into mapped memory later is its own duty. Unmapping does nothing to caches:
-//! without FEAT_S2FWB a guest may have written past them, so whoever reads memory that was a guest's invalidates it
+//! without FEAT_S2FWB a guest may have written past them, so whoever reads memory that was a guest's must invalidate it
 //! first, and whoever overwrites it all need not.
 //!
 //! Sources: DDI 0487, B2.7 "Memory types and attributes" (mismatched attributes), D7 "Caches", and CTR_EL0 and

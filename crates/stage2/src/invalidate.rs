@@ -11,14 +11,14 @@
 //! 3. `ISB`, for this CPU.
 //! 4. Locked entries become what they are to be. `DSB ISHST`: walkers see them.
 //!
-//! Entries that are locked but for the level of FEAT_BBM: a block that becomes a table with the same translations and
-//! permissions, and the reverse. At level 2 hardware bears both in its TLBs at once, so these are replaced directly,
-//! and what is owed is the invalidation alone. Meanwhile it may raise a TLB conflict abort, which
-//! [`Fault`](crate::Fault) knows, and a walk that still comes by a table that became a block faults at the table's first
-//! entry, which links it to the pages to be freed; no other guest access faults. Level 1 (the nT bit) is treated as
-//! level 0: with it a block is invalidated twice, once for its form without the bit and once for that with it, where
-//! the break takes one invalidation, and all to spare others a fault that hardware may raise all the same (DDI 0487,
-//! D8.7.3).
+//! With FEAT_BBM level 2 some entries need no lock: a block that becomes a table with the same translations and
+//! permissions, and the reverse. At that level hardware tolerates both in its TLBs at once, so these entries are
+//! replaced directly, and only the invalidation is owed. Until then it may raise a TLB conflict abort, which
+//! [`Fault`](crate::Fault) knows, and a walk that still goes through a table that became a block faults at the table's
+//! first entry, which links the table into the list of pages to be freed; no other guest access faults. Level 1 (the nT
+//! bit) is treated as level 0: with that bit a block is invalidated twice, once in its form without the bit and once in
+//! the form with it, where the break takes one invalidation, and all that to spare other CPUs a fault that hardware may
+//! raise anyway (DDI 0487, D8.7.3).
 
 use droste_arm64::desc::Format;
 use droste_arm64::machine::{Regime, under};
@@ -30,12 +30,12 @@ use crate::entry::{Span, is_locked, unlocked};
 use crate::trees::List;
 use crate::{Context, Dsb, Machine, Table, VmidAllocator};
 
-/// The most invalidations of single addresses before the whole VMID is cheaper.
+/// The most invalidations of single addresses before invalidating the whole VMID is cheaper.
 ///
-/// Instructions do not decide it: a discharge is about 220 and two and a half more an address, that of a whole VMID
-/// 190 (`cargo xtask bench stage2`). What each address costs is a broadcast that every CPU answers; what the VMID costs
-/// is that the guest walks again for what it still uses, some hundred entries of a TLB, each a walk of several loads.
-/// So the bound lies between a few dozen and a few hundred; where, only hardware can tell.
+/// The number of instructions does not decide it: a discharge takes about 220 and two and a half more per address, one
+/// of a whole VMID 190 (`cargo xtask bench stage2`). The cost of each address is a broadcast that every CPU answers;
+/// the cost of the VMID is that the guest walks again for what it still uses, some hundred entries of a TLB, each a
+/// walk of several loads. So the bound lies between a few dozen and a few hundred; only hardware can tell where.
 pub const MAX_SINGLE: u64 = 64;
 
 /// All contexts of a table, and the allocator that lends them their VMIDs.
@@ -337,8 +337,8 @@ impl Table {
         machine.isb();
     }
 
-    /// Takes all that this CPU's TLB holds under the VMID that is loaded: it held two entries for one address, and the
-    /// guest took a TLB conflict abort.
+    /// Invalidates all that this CPU's TLB holds under the VMID that is loaded. For a guest that took a TLB conflict
+    /// abort: the TLB held two entries for one address.
     pub fn resolve_conflict<M: Machine>(&self, machine: &M) {
         self.counts.tlbi_local.add(1);
         machine.tlbi(Tlbi::Vmalls12e1);

@@ -1,9 +1,9 @@
 //! Mapping ranges ahead of any fault.
 //!
-//! Rule: a new entry goes over an empty one and needs no TLB invalidation, because hardware does not cache entries that
-//! fault (DDI 0487, D8 "TLB maintenance"), only a DSB after which table walks see it. A table is complete, and a DSB
-//! behind it, before it is linked. What is in the way of other memory is locked until the discharge; what differs in
-//! permissions alone changes in place.
+//! Rule: a new entry replaces an empty one. It needs no TLB invalidation, because hardware does not cache entries that
+//! fault (DDI 0487, D8 "TLB maintenance"), only a DSB, after which table walks see it. A table is complete, and a DSB
+//! has followed, before it is linked. An entry that maps other memory is locked until the discharge; one that differs
+//! only in permissions changes in place.
 
 use droste_arm64::desc::{Kind, LeafAttributes, Pattern, RawDescriptor, S2ap};
 use droste_arm64::{Ipa, Level, Pa};
@@ -24,12 +24,12 @@ pub enum Runs {
     Single,
 }
 
-/// A range of guest addresses, where it leads and how.
+/// A range of guest addresses, and how it is mapped to physical ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mapping {
     /// First guest address, a multiple of the page.
     pub ipa: Ipa,
-    /// Where it leads, a multiple of the page.
+    /// First physical address, a multiple of the page.
     pub pa: Pa,
     /// Size in bytes, a multiple of the page, not zero.
     pub bytes: u64,
@@ -37,7 +37,7 @@ pub struct Mapping {
     pub attributes: Attributes,
     /// The level of the largest leaves; [`Level::Minus1`] sets no limit.
     pub largest: Level,
-    /// What of runs of leaves.
+    /// Whether whole runs get the Contiguous bit.
     pub runs: Runs,
 }
 
@@ -69,10 +69,10 @@ impl Table {
     /// Maps a range, with the largest leaves that the alignment of both addresses and the size allow, and does the
     /// [cache maintenance](crate#caches) that the memory needs first.
     ///
-    /// Whatever was mapped in the range is replaced: where only permissions differ, in place; where nothing differs,
-    /// not at all, whatever the size of the leaves. On return walks see what is mapped where nothing was: on this CPU
-    /// from its next exception return (or ISB) on. What was replaced may still be used, or fault, until the result is
-    /// discharged; over empty ranges nothing is owed.
+    /// Whatever was mapped in the range is replaced: in place where only permissions differ; not at all where nothing
+    /// differs, whatever the size of the leaves. On return, table walks see what was mapped over empty entries; those
+    /// of this CPU do from its next exception return (or ISB) on. What was replaced may still be used, or fault, until
+    /// the result is discharged; for an empty range nothing is owed.
     ///
     /// # Errors
     /// [`Error::Misaligned`], [`Error::OutsideIpaSpace`], [`Error::OutsidePaSpace`] and [`Error::XnxUnsupported`]:

@@ -4,14 +4,15 @@ use crate::invalidate::Debt;
 use crate::table::Standing;
 use crate::{Contexts, Error, Machine, PageSupply, Table};
 
-/// TLB invalidations that a table owes to its contexts, with the pages that come free by them, and how the operation
-/// ended.
+/// The TLB invalidations that a table owes to its contexts after an operation, the pages that they free, and the
+/// operation's result.
 ///
-/// It keeps the table borrowed: nothing can be mapped where CPUs may still use what was there. Dropped without
-/// [`discharge`](Self::discharge), its pages stay taken for good and the table's next operation panics.
+/// It keeps the table borrowed, so nothing can be mapped where CPUs may still use what was there. If one that owes
+/// something is dropped without [`discharge`](Self::discharge), its pages are lost for good and the table's next
+/// operation panics.
 ///
-/// An operation that fails has done part of its work or none; what it did owes all the same, so the error comes out
-/// of the discharge.
+/// An operation that fails has done part of its work or none. What it did is owed all the same, so the discharge gives
+/// the error.
 #[must_use = "until it is discharged, CPUs use what was there, and its pages are lost"]
 #[derive(Debug)]
 pub struct Owed<'t> {
@@ -39,8 +40,9 @@ impl Owed<'_> {
         self.debt.is_nothing()
     }
 
-    /// Invalidates in every context of the table, makes valid what waited for that, and gives the pages of unlinked
-    /// tables back, or to the supply's [trees](PageSupply::trees). One pair of barriers a context, whatever was changed.
+    /// Invalidates what was changed in every context of the table, makes the entries valid that waited for that, and
+    /// gives the pages of unlinked tables back to the supply, or to its [trees](PageSupply::trees). It takes at most a
+    /// pair of barriers per context, whatever was changed.
     ///
     /// # Errors
     /// The operation's own.

@@ -1,7 +1,7 @@
-//! Pages for tables: where they come from, a quota on them, and a cache of them filled ahead.
+//! Pages for tables: where they come from, a quota on them, and a cache of them that is filled in advance.
 //!
-//! Rule: a fault takes no page from a supply while it holds the table's lock. Each vCPU has a [`PageCache`]
-//! and fills it before; then no allocation can fail in the middle, and a supply may have a slow lock of its own.
+//! Rule: a fault takes no page from a supply while it holds the table's lock. Each vCPU has a [`PageCache`] and fills
+//! it before; then no allocation can fail midway, and a supply may have a slow lock of its own.
 
 use droste_arm64::{Ipa, Pa};
 
@@ -9,7 +9,7 @@ use crate::{Error, Trees};
 
 /// Where pages for tables come from and go back to.
 ///
-/// A page is [`Geometry::page_bytes`](crate::Geometry::page_bytes) large and as aligned, below the shape's
+/// A page is [`Geometry::page_bytes`](crate::Geometry::page_bytes) large and aligned to that, lies below the shape's
 /// [`output_limit`](crate::Geometry::output_limit), and belongs to the table from [`take`](Self::take) to
 /// [`give`](Self::give). What it holds does not matter.
 pub trait PageSupply {
@@ -19,9 +19,9 @@ pub trait PageSupply {
     /// Takes a page back. Nothing in the machine refers to it any more.
     fn give(&mut self, page: Pa);
 
-    /// Where tables go that come free with all below them, if the supply takes them apart itself: as it needs pages, and
-    /// not before. Without, each of their pages is [given](Self::give) at once, which takes the longer the more was
-    /// mapped.
+    /// Where unlinked tables go, with all tables below them, if the supply takes them apart itself, as it needs pages
+    /// and not before. With `None`, each of their pages is [given](Self::give) back at once, which takes longer the
+    /// more was mapped.
     fn trees(&mut self) -> Option<&mut Trees> {
         None
     }
@@ -41,8 +41,8 @@ impl<S: PageSupply + ?Sized> PageSupply for &mut S {
     }
 }
 
-/// A share of a supply: one virtual machine's part of a pool that several use. It has no [trees](PageSupply::trees):
-/// what it is owed, it counts.
+/// A share of a supply: one virtual machine's part of a pool that several use. It has no [trees](PageSupply::trees),
+/// since it counts each page that comes back.
 ///
 /// ```
 /// # extern crate std;
@@ -67,7 +67,7 @@ pub struct Quota<S> {
 }
 
 impl<S: PageSupply> Quota<S> {
-    /// At most `pages` of what `supply` has.
+    /// At most `pages` pages of `supply`.
     pub const fn new(pages: u64, supply: S) -> Self {
         Self {
             supply,
@@ -95,7 +95,7 @@ impl<S: PageSupply> PageSupply for Quota<S> {
     }
 }
 
-/// Pages of one vCPU, taken ahead.
+/// Pages that one vCPU has taken in advance.
 #[derive(Debug, Default)]
 pub struct PageCache {
     pages: [Pa; PageCache::CAPACITY],
@@ -123,7 +123,7 @@ impl PageCache {
     /// Fills it, so that the next fault, at `ipa`, finds what it needs.
     ///
     /// # Errors
-    /// [`Error::NoTablePage`] when the supply is at its end; what was taken stays.
+    /// [`Error::NoTablePage`] when the supply has none left; the pages taken so far stay in the cache.
     pub fn fill(&mut self, supply: &mut impl PageSupply, ipa: Ipa) -> Result<(), Error> {
         while !self.is_full() {
             let page = supply.take().ok_or(Error::NoTablePage { ipa })?;
@@ -147,7 +147,7 @@ impl PageSupply for PageCache {
     }
 
     /// # Panics
-    /// When full: more is given than was taken.
+    /// When the cache is full: more is given than was taken.
     fn give(&mut self, page: Pa) {
         let place = self.pages.get_mut(self.count);
         *place.expect("a cache gets back what it gave") = page;

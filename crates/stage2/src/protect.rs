@@ -1,17 +1,17 @@
-//! Permissions and use: narrowing for a dirty log, reading the log, widening, ageing.
+//! Permissions and use: write-protecting, the dirty log, ageing, and cleaning caches.
 //!
 //! Permissions and the access flag may change from one valid value to another (DDI 0487, D8 "Using break-before-make
 //! when updating translation table entries" asks for a break for neither).
 //!
 //! # The dirty log
-//! It is in the descriptors, at no byte beyond them. [`dirty`](Table::dirty) takes the permission to write from every
-//! leaf of a range; each page that is written then becomes writable again, by the fault that the store takes, or by
-//! hardware where FEAT_HAFDBS manages dirty state (the descriptor's DBM bit). So a writable leaf *is* the record, and the
-//! next `dirty` reads and resets it. The first one begins the log, and its report means nothing. What maps or unmaps
-//! pages takes their record along: whoever needs it calls `dirty` before. Blocks are no page-wise record: the fault splits them
-//! for that ([`Slots`](crate::Slots) know which memory is logged), or [`split`](Table::split) does so ahead. Nor are
-//! Contiguous runs, where one TLB entry may serve all pages and is dirty with the first that is stored to (DDI 0487, D8
-//! "The Contiguous bit"): they never have DBM, and the fault unfolds them.
+//! It is in the descriptors and takes no memory beyond them. [`dirty`](Table::dirty) takes the permission to write from
+//! every leaf of a range; each page that is stored to then becomes writable again, by the fault that the store takes,
+//! or by hardware where FEAT_HAFDBS manages dirty state (the descriptor's DBM bit). So a writable leaf *is* the record,
+//! and the next `dirty` reads and resets it. The first one begins the log, and its report means nothing. Mapping or
+//! unmapping pages loses their record: whoever needs it calls `dirty` first. Blocks cannot record single pages: the
+//! fault splits them for that ([`Slots`](crate::Slots) know which memory is logged), or [`split`](Table::split) does so
+//! in advance. Nor can Contiguous runs, where one TLB entry may serve all pages and becomes dirty with the first store
+//! to any of them (DDI 0487, D8 "The Contiguous bit"): they never have DBM, and the fault unfolds them.
 
 use droste_arm64::desc::Kind;
 use droste_arm64::{Ipa, Level, Pa};
@@ -32,9 +32,9 @@ enum MarkedBy {
 }
 
 impl Table {
-    /// Takes the permission to write from every leaf that maps part of a range: from the whole leaf, and from the
-    /// whole of its Contiguous run. A store there faults, until the fault is answered: hardware does not make such a leaf
-    /// writable again. What a dirty log held of it is lost.
+    /// Takes the permission to write from every leaf that maps part of a range: from the whole leaf, and from the whole
+    /// of its Contiguous run. A store there faults until the fault is answered: hardware does not make such a leaf
+    /// writable again. What a dirty log recorded for it is lost.
     ///
     /// Until the result is discharged, stores may still go through.
     ///
@@ -44,8 +44,8 @@ impl Table {
         self.protect_range(machine, ipa, bytes, MarkedBy::Faults, &mut |_, _| ())
     }
 
-    /// Reports each leaf of a range that can be written, as first guest address and bytes, and write-protects it: in
-    /// memory that was write-protected before, these are the pages written since.
+    /// Reports each leaf of a range that can be written, by its first guest address and its size in bytes, and
+    /// write-protects it: in memory that was write-protected before, these are the pages written since.
     ///
     /// A leaf or Contiguous run that reaches beyond the range is reported and protected whole. What is stored until
     /// the result is discharged belongs to what was reported.
@@ -146,11 +146,11 @@ impl Table {
         changed.owe(debt, first, bytes, Level::L3);
     }
 
-    /// Clears the access flag of every leaf that maps part of a range, and says how many had it set: were used since
-    /// the last time, as far as TLBs let one know.
+    /// Clears the access flag of every leaf that maps part of a range, and gives how many had it set. Those were used
+    /// since the last time, as far as TLBs let one know.
     ///
-    /// Nothing is invalidated: a CPU that has the leaf in its TLB goes on without setting the flag again. That makes
-    /// the answer a hint, and the question cheap. It may be asked beside faults of other CPUs.
+    /// Nothing is invalidated: a CPU that has the leaf in its TLB goes on without setting the flag again. So the result
+    /// is a hint, and cheap. This may run while other CPUs take faults.
     ///
     /// # Errors
     /// [`Error::Misaligned`] and [`Error::OutsideIpaSpace`].

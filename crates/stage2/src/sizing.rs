@@ -1,10 +1,11 @@
 //! How much one fault maps: the one place that decides it.
 //!
-//! - The largest leaf around the address that lies in the slot, has an output as aligned, and goes over an empty entry.
+//! - The largest leaf around the address that lies in the slot, has an output as aligned, and replaces an empty entry.
 //! - No larger than [`MAX_CLEAN`] where memory has to be cleaned from data caches first: the guest waits meanwhile.
 //! - A page, where the slot keeps a dirty log.
-//! - Where it comes to pages, those of an aligned window of [`FAULT_AROUND`] around the address with it, as far as they
-//!   are empty: the next fault is likely there, and costs many times what a page does.
+//! - Where that is a page, and memory need not be cleaned first, also the other pages of an aligned window of
+//!   [`FAULT_AROUND`] around the address, as far as their entries are empty: the next fault is likely there, and costs
+//!   many times what mapping a page does.
 //! - Never a Contiguous run: two CPUs that fault on parts of one would have to agree on it.
 //!
 //! A page of a dirty log is writable only if it was a store that faulted there: whatever else is mapped along with it
@@ -23,7 +24,7 @@ use crate::{Access, Geometry, Machine, Table};
 /// The most that one fault cleans from data caches, in bytes.
 pub(crate) const MAX_CLEAN: u64 = 2 << 20;
 
-/// Pages that one fault maps at most.
+/// The most pages that one fault maps.
 pub const FAULT_AROUND: u64 = 16;
 
 /// What a fault maps: leaves of one level.

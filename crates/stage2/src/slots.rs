@@ -1,12 +1,13 @@
 //! Memory slots: what a guest's physical address space is made of.
 //!
-//! A slot is a promise that guest addresses lead to some memory; the table fills with it as the guest faults. A
-//! fault is resolved against the slots first and installed in the table later, under its lock. What was resolved may
-//! be stale by then, so every change of the slots has a new [`Sequence`], taken before the resolution and compared
-//! under the lock. Whoever takes from a slot does so *before* taking from the table: a fault that resolved earlier then
-//! either installs before, and it is taken away again, or finds the new sequence.
+//! A slot says which memory a range of guest addresses leads to; the table is filled from it as the guest faults. A
+//! fault is resolved against the slots first and installed in the table later, under the table's lock. What was
+//! resolved may be stale by then, so every change of the slots begins a new [`Sequence`], which is read before the
+//! resolution and compared under the lock. Whoever removes something from a slot does so *before* removing it from the
+//! table: a fault that resolved earlier then either installs its leaf before, and it is removed again, or finds the new
+//! sequence.
 //!
-//! | change of a slot | what the table is due after it |
+//! | change of a slot | what must be done to the table after it |
 //! |---|---|
 //! | [`add`](Slots::add) | nothing |
 //! | [`remove`](Slots::remove), [`relocate`](Slots::relocate) | [`unmap`](crate::Table::unmap) of where it was |
@@ -26,12 +27,12 @@ pub const MAX_SLOTS: usize = 32;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sequence(u64);
 
-/// Whether a slot's written pages are to be told from the others.
+/// Whether a slot's written pages are recorded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DirtyLog {
     /// They are not.
     Off,
-    /// They are: each page becomes writable by its own first store, see [`Table::dirty`](crate::Table::dirty).
+    /// They are: the first store to each page makes it writable, see [`Table::dirty`](crate::Table::dirty).
     On,
 }
 
@@ -40,7 +41,7 @@ pub enum DirtyLog {
 pub struct Slot {
     /// First guest address, a multiple of the page.
     pub ipa: Ipa,
-    /// Where it leads, a multiple of the page.
+    /// First physical address, a multiple of the page.
     pub pa: Pa,
     /// Size in bytes, a multiple of the page, not zero.
     pub bytes: u64,
@@ -144,7 +145,7 @@ impl Slots {
         Ok(())
     }
 
-    /// Removes the slot that holds an address. What the table maps of it is still to be unmapped.
+    /// Removes the slot that holds an address. What the table maps of it must then be unmapped.
     pub fn remove(&mut self, ipa: Ipa) -> Option<Slot> {
         let place = self.place(ipa)?;
         let slot = self.sorted[place];
@@ -154,8 +155,8 @@ impl Slots {
         Some(slot)
     }
 
-    /// Moves the slot that holds an address to other guest addresses, and returns it as it was. Where it was is still
-    /// to be unmapped.
+    /// Moves the slot that holds an address to other guest addresses, and returns it as it was. Where it was must then
+    /// be unmapped.
     ///
     /// # Errors
     /// [`Error::NoSlot`], and those of [`add`](Self::add). Nothing has changed then.
@@ -168,8 +169,8 @@ impl Slots {
         Ok(before)
     }
 
-    /// Gives the slot that holds an address other attributes: read-only ones, say. What the table maps with more is
-    /// still to be unmapped.
+    /// Changes the attributes of the slot that holds an address, for example to read-only ones. What the table maps
+    /// with more permissions, or as another memory type, must then be unmapped.
     ///
     /// # Errors
     /// [`Error::NoSlot`].
@@ -177,8 +178,8 @@ impl Slots {
         self.change(ipa, |slot| slot.attributes = attributes)
     }
 
-    /// Turns the dirty log of the slot that holds an address on or off. After turning it on, what the table maps is
-    /// still to be write-protected.
+    /// Turns the dirty log of the slot that holds an address on or off. After turning it on, what the table maps must
+    /// be write-protected.
     ///
     /// # Errors
     /// [`Error::NoSlot`].

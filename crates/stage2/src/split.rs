@@ -1,7 +1,7 @@
 //! Changing the size of leaves: splitting blocks and Contiguous runs, and putting blocks together again.
 //!
-//! Rule: translations stay what they are. At FEAT_BBM level 2 the new shape replaces the old one at once; below, the
-//! entry is locked, and the guest faults there until the [`Owed`] is discharged.
+//! Rule: translations stay what they are. At FEAT_BBM level 2 the new shape replaces the old one at once; below that
+//! level the entry is locked, and the guest faults there until the [`Owed`] is discharged.
 
 use droste_arm64::desc::{Kind, Pattern, RawDescriptor};
 use droste_arm64::{Ipa, Level, Pa};
@@ -24,7 +24,8 @@ impl Table {
     /// Splits the leaves that map part of a range until none is above level `to`, and Contiguous runs among them into
     /// single leaves. Translations stay; blocks are split whole, even where they reach beyond the range.
     ///
-    /// Long ranges are best split in pieces, with the table's lock given up in between: that makes it interruptible.
+    /// Long ranges are best split in pieces, with the table's lock released in between: that makes the work
+    /// interruptible.
     ///
     /// # Errors
     /// [`Error::Misaligned`] and [`Error::OutsideIpaSpace`]: nothing has changed. [`Error::NoTablePage`]: all before
@@ -231,10 +232,11 @@ impl Table {
         while self.unfold(machine, place, debt) == Change::Raced {}
     }
 
-    /// Puts blocks in the place of tables all of whose leaves map, with `attributes` or without some of their loads and stores, what one
-    /// block up to level `largest` can; small ones first, and of those again larger ones. A table with a hole stays.
+    /// Replaces tables by blocks where the leaves of a table, each with `attributes` or with fewer permissions to load
+    /// and store, map together what one block up to level `largest` can. Small blocks come first, and larger ones are
+    /// made of those. A table with a hole stays.
     ///
-    /// Only tables that translate nothing outside the range are looked at. The blocks have `attributes`: this is for
+    /// Only tables that translate nothing outside the range are looked at. The blocks get `attributes`: this is for
     /// memory whose slot permits them, when its pages need no longer be told apart.
     ///
     /// # Errors

@@ -1,11 +1,12 @@
 //! A stage-2 table: what it is, and reading it.
 //!
 //! # Who may do what at once
-//! The borrow says it. Operations on `&Table` run beside each other on any number of CPUs: reading, answering faults,
+//! The borrow decides. Operations on `&Table` run at the same time on any number of CPUs: reading, answering faults,
 //! widening permissions, ageing. Each changes single entries by compare-exchange, and takes no table out of the tree.
-//! Operations on `&mut Table` run alone: they unlink tables, and whoever walks may be standing on one. A reader-writer
-//! lock around the table, per virtual machine, gives exactly that; what an exclusive operation leaves [owed](crate::Owed)
-//! keeps the table borrowed, so no walker comes in before the TLBs are clean and the pages reused.
+//! Operations on `&mut Table` run alone: they unlink tables, and another CPU's walk in software may be at one of those.
+//! A reader-writer lock around the table, per virtual machine, gives exactly that; what an exclusive operation leaves
+//! [owed](crate::Owed) keeps the table borrowed, so no such walk begins before the TLBs are clean and the pages given
+//! back.
 
 use core::cell::Cell;
 use core::ops::Range;
@@ -30,7 +31,7 @@ pub enum Walk {
         /// Output and attributes.
         leaf: Leaf,
     },
-    /// Nothing: an access faults. So too while an entry is being replaced.
+    /// Nothing is mapped, and an access faults. The same while an entry is being replaced.
     Hole {
         /// Level of the invalid entry; the start level outside the address space.
         level: Level,
@@ -46,8 +47,8 @@ pub(crate) enum Standing {
 
 /// A stage-2 translation table.
 ///
-/// It does not know who translates through it: each [`Context`](crate::Context) does, and what an operation owes is
-/// discharged against all of them.
+/// It does not know who translates through it: each [`Context`](crate::Context) knows its table, and what an operation
+/// owes is discharged against all contexts.
 #[derive(Debug)]
 pub struct Table {
     pub(crate) root: Pa,
@@ -80,8 +81,8 @@ pub(crate) enum Next {
 }
 
 impl Table {
-    /// An empty table of this shape. `root` is [`Geometry::root_bytes`] large, as aligned, and the table's own until
-    /// it is dropped; it is written with zeroes and made visible to table walks.
+    /// An empty table of this shape. `root` is the address of [`Geometry::root_bytes`] bytes, aligned to that size,
+    /// which belong to the table until it is dropped; they are zeroed and made visible to table walks.
     ///
     /// # Errors
     /// [`Error::RootMisplaced`].
@@ -125,7 +126,7 @@ impl Table {
         self.counts.now()
     }
 
-    /// What the table says about an address.
+    /// What the table maps at an address.
     pub fn walk<M: Machine>(&self, machine: &M, ipa: Ipa) -> Walk {
         if ipa.0 >= self.geometry.ipa_bits().bytes() {
             let level = self.geometry.start();
@@ -144,7 +145,8 @@ impl Table {
 
     /// The leaves that map part of a range, in order.
     ///
-    /// Beside operations of other CPUs each leaf is one that was there at the time; the whole is no snapshot.
+    /// While other CPUs operate on the table, each leaf is one that was there at the time; together they are no
+    /// snapshot.
     pub fn leaves<'a, M: Machine>(&'a self, machine: &'a M, ipa: Ipa, bytes: u64) -> Leaves<'a, M> {
         let limit = self.geometry.ipa_bits().bytes();
         Leaves {

@@ -1,12 +1,12 @@
 //! Tables that were taken out of a tree, each with all below it.
 //!
-//! To take a tree out costs the same whatever is in it; what is below its first table is found when its pages are wanted,
-//! one table at a time. So no operation takes longer the more a guest had mapped, and a page is had at the price of one
-//! table's entries at most.
+//! Taking a tree out costs the same whatever is in it: what is below its first table is found when pages are wanted,
+//! one table at a time. So no operation takes longer because a guest had mapped more, and getting a page costs reading
+//! one table's entries at most.
 //!
-//! The tables are a list, linked through their first entries: a link is invalid as a descriptor, and hardware that still
-//! walks the other entries finds what was there. What a first entry led to goes into the list by itself, which happens
-//! once a level.
+//! The tables form a list, linked through their first entries: a link is invalid as a descriptor, and hardware that
+//! still walks the other entries finds what was there. The table that a first entry led to goes into the list as well,
+//! which happens once per level.
 
 use droste_arm64::desc::{Format, RawDescriptor};
 use droste_arm64::{Level, Pa};
@@ -148,7 +148,7 @@ pub struct Trees {
 }
 
 impl Trees {
-    /// None, of tables of this shape.
+    /// No tables yet; all that come have this shape.
     pub const fn new(geometry: Geometry) -> Self {
         Self {
             geometry,

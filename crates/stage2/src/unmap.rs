@@ -1,4 +1,4 @@
-//! Taking mappings away.
+//! Unmapping ranges and whole tables.
 
 use droste_arm64::desc::{Kind, RawDescriptor};
 use droste_arm64::{Ipa, Level, Pa};
@@ -8,8 +8,8 @@ use crate::invalidate::{Debt, Touched};
 use crate::{Machine, Owed, PageSupply, Table};
 
 impl Table {
-    /// Unmaps a range; what in it is not mapped stays so. Blocks and Contiguous runs that reach beyond the range are
-    /// split, and tables that become empty are taken out.
+    /// Unmaps a range; parts of it that are not mapped stay so. Blocks and Contiguous runs that reach beyond the range
+    /// are split, and tables that become empty are taken out.
     ///
     /// The entries are invalid on return, but CPUs may go on using them, and the parts of split blocks outside the
     /// range may fault, until the result is [discharged](Owed::discharge).
@@ -45,8 +45,8 @@ impl Table {
         self.owe(debt, result)
     }
 
-    /// Unmaps everything, at the cost of looking at the root's entries, whatever is below them. The root stays;
-    /// after the discharge the table is as new, and it and its contexts can be dropped and the root's memory reused.
+    /// Unmaps everything, at the cost of reading the root's entries, whatever is below them. The root stays; after the
+    /// discharge the table is as new, and it and its contexts can be dropped and the root's memory reused.
     pub fn free<M: Machine>(&mut self, machine: &M) -> Owed<'_> {
         self.expect_settled();
         let mut debt = Debt::new();

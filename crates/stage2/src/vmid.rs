@@ -1,10 +1,10 @@
 //! VMIDs: few numbers for many contexts.
 //!
-//! A context's *tag* is a generation and a VMID. While its generation is the current one, the VMID is the context's
-//! and nobody else's. When the numbers run out, a *rollover* begins a new generation: every tag is stale at once,
-//! all TLB entries of all guests are invalidated by one broadcast, and contexts get new numbers as they are next
-//! entered. Except those that CPUs run at that moment: their numbers are *reserved*, stay with them, and are
-//! renewed into the new generation at the next entry.
+//! A context's *tag* is a generation and a VMID. While its generation is the current one, the VMID is the context's and
+//! nobody else's. When the numbers run out, a *rollover* begins a new generation: every tag is stale at once, all TLB
+//! entries of all guests are invalidated by one broadcast, and contexts get new numbers when they are next entered.
+//! Contexts that CPUs run at that moment are excepted: their numbers are *reserved*, stay with them, and are renewed
+//! into the new generation at the next entry.
 //!
 //! Two rules keep this right without a lock on entry:
 //! - `active[cpu]` holds the tag that CPU entered with. A rollover swaps it for zero and so learns what to reserve.
@@ -47,8 +47,8 @@ struct Active(AtomicU64);
 
 /// Gives VMIDs to contexts, on a machine of at most `CPUS` CPUs, of which there must be fewer than 255.
 ///
-/// There is one per machine; it is large (8 KiB and some) and made to be a `static`. VMID 0 is nobody's: it belongs
-/// to the hypervisor itself.
+/// There is one per machine; it is large (8 KiB and some) and made to be a `static`. VMID 0 goes to no context: it
+/// belongs to the hypervisor itself.
 ///
 /// ```
 /// use droste_stage2::VmidAllocator;
@@ -80,7 +80,7 @@ const fn vmid(tag: u64) -> Vmid {
 }
 
 impl<const CPUS: usize> VmidAllocator<CPUS> {
-    /// An allocator of 8-bit VMIDs, which every CPU has; see [`widen`](Self::widen).
+    /// An allocator of 8-bit VMIDs, which every CPU supports; see [`widen`](Self::widen).
     pub const fn new() -> Self {
         const {
             assert!(
@@ -96,7 +96,7 @@ impl<const CPUS: usize> VmidAllocator<CPUS> {
         }
     }
 
-    /// Goes on with 16-bit VMIDs where `bits` says so. All CPUs have VTCR_EL2.VS set by then.
+    /// Uses 16-bit VMIDs from now on where `bits` says so. All CPUs have VTCR_EL2.VS set by then.
     pub fn widen(&self, bits: VmidBits) {
         let mut numbers = self.numbers.lock();
         numbers.bits = numbers.bits.max(bits);

@@ -1,6 +1,6 @@
 //! Which affinity a vCPU has, and which vCPU an affinity names.
 
-/// Most vCPUs of one virtual machine: a set of them is one 64-bit word.
+/// The most vCPUs that one virtual machine can have: a set of them fits in one 64-bit word.
 pub const MAX_VCPUS: usize = 64;
 
 /// vCPUs of one value of Aff1: what the target list of one SGI write reaches without range selection
@@ -36,7 +36,7 @@ impl Affinity {
         Self(value & Self::FIELDS)
     }
 
-    /// The vCPU that has this affinity, were the machine as large as it can be; `None` if none ever has.
+    /// The vCPU that has this affinity in a virtual machine of [`MAX_VCPUS`] vCPUs; `None` if none has it.
     pub const fn vcpu(self) -> Option<usize> {
         let (aff0, aff1) = (self.0 & 0xff, self.0 >> 8 & 0xff);
         let n = aff1 * PER_CLUSTER + aff0;
@@ -46,7 +46,7 @@ impl Affinity {
         Some(n as usize)
     }
 
-    /// The affinity fields alone, where MPIDR_EL1 has them.
+    /// The affinity fields alone, at their places in MPIDR_EL1.
     pub const fn fields(self) -> u64 {
         self.0
     }
@@ -64,7 +64,7 @@ impl Affinity {
         self.0 | 1 << 31
     }
 
-    /// The four fields joined to 32 bits, as GICR_TYPER.Affinity_Value has them (IHI 0069, GICR_TYPER).
+    /// The four fields packed into 32 bits, as in GICR_TYPER.Affinity_Value (IHI 0069, GICR_TYPER).
     pub const fn packed(self) -> u32 {
         (self.0 >> 8 & 0xff00_0000 | self.0 & 0xff_ffff) as u32
     }

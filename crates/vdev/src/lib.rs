@@ -1,8 +1,8 @@
 //! The devices of one virtual machine as pure logic: an event comes in, actions go out.
 //!
 //! Nothing here reads a register, a clock or memory, so every module runs and is tested on any host. The hypervisor
-//! brings the event (a trapped access, an interrupt, the time) and carries out the answer. Whatever a guest writes,
-//! nothing here panics: an access that no register takes reads as zero and writes nothing.
+//! passes in the event (a trapped access, an interrupt, the time) and carries out the actions that come back. Whatever
+//! a guest writes, nothing here panics: where no register takes an access, a read gives zero and a write has no effect.
 //!
 //! Memory is allocated only while a virtual machine is built.
 

@@ -3,14 +3,14 @@
 /// What a device drives on its interrupt line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Line {
-    /// No interrupt asked for.
+    /// The device requests no interrupt.
     Low,
-    /// An interrupt asked for.
+    /// The device requests an interrupt.
     High,
 }
 
 impl Line {
-    /// High if `is_asserted`.
+    /// High if `is_asserted`, else low.
     pub const fn from_asserted(is_asserted: bool) -> Self {
         if is_asserted { Self::High } else { Self::Low }
     }

@@ -1,9 +1,9 @@
-//! What a fault is to be answered with.
+//! The answer to a fault, resolved against the slots.
 
 use crate::Fault;
 use crate::slots::{Sequence, Slot};
 
-/// What answers a fault, if the slots have not changed.
+/// A fault and the slot that answers it, if the slots have not changed since.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Proposal {
     pub(crate) fault: Fault,

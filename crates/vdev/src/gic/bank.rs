@@ -1,9 +1,9 @@
 //! The state of 32 interrupts, one bit of each word per interrupt.
 //!
-//! An interrupt is *listed* while a list register of some vCPU holds it. Then the list register, not this
-//! state, knows whether it is pending or active, and what the guest or a device does meanwhile is kept apart until
-//! the list register is folded back: a new pending event goes to `latch`, a request to clear or set goes to
-//! `drop_latch`, `set_active` or `clear_active`. So nothing is lost, however the two race.
+//! An interrupt is *listed* while a list register of some vCPU holds it. Then the list register, not this state, says
+//! whether it is pending or active, and what the guest or a device does meanwhile is kept apart until the list register
+//! is folded: a new pending event goes to `latch`, a request to clear or set goes to `drop_latch`, `set_active` or
+//! `clear_active`. So nothing is lost, however the two race.
 
 use super::lr::Lr;
 

@@ -1,20 +1,20 @@
-//! The list registers while a guest hypervisor's own guest runs, where they hold nothing.
+//! The virtual CPU interface while a guest hypervisor's own guest runs and the list registers hold nothing.
 //!
-//! Mostly a guest hypervisor lists no interrupt for its guest and asks for no maintenance interrupt. Then the hardware's list
-//! registers are empty too, no physical interrupt is lent, and the line of the maintenance interrupt is low until the guest
-//! is left: with no register ended and nothing asked for, there is no condition that could raise it. So no more moves than
-//! ICH_HCR_EL2, ICH_VMCR_EL2 and the active priorities, and what becomes of each is what
-//! [`enter_nested`](super::Gic::enter_nested) and [`leave_nested`](super::Gic::leave_nested) make of it. The [`Gic`](super::Gic)
-//! has no part in it and is not asked.
+//! Mostly a guest hypervisor lists no interrupt for its guest and requests no maintenance interrupt. Then the
+//! hardware's list registers are empty too, no physical interrupt is lent, and the line of the maintenance interrupt is
+//! low until the guest is left: with no ended interrupt in a list register and nothing requested, no condition can
+//! raise it. So only ICH_HCR_EL2, ICH_VMCR_EL2 and the active priorities move, and each becomes what
+//! [`enter_nested`](super::Gic::enter_nested) and [`leave_nested`](super::Gic::leave_nested) would make of it. The
+//! [`Gic`](super::Gic) has no part in it and is not asked.
 //!
-//! What this leaves out: an interface with more than one register of active priorities for a group, and a group that is left
-//! to the guest hypervisor's EL1. They go the whole way.
+//! Left out, and done by those two: an interface with more than one register of active priorities for a group, and a
+//! group that is left to the guest hypervisor's EL1.
 
 use super::Signal;
 use super::ich::{Interface, Vtr};
 use super::lr::{Lr, Vmcr, hcr};
 
-/// The registers of a virtual CPU interface that move where nothing is listed.
+/// The registers of a virtual CPU interface that move when nothing is listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bare {
     /// ICH_HCR_EL2.
@@ -28,8 +28,9 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// The hardware's registers for `guest`, those that a guest hypervisor set: `None` where it listed something, or asks for
-    /// maintenance interrupts, or `left` are its EL1's. `lrs` has a bit set where one of its list registers has.
+    /// The hardware's registers for `guest`, the registers that a guest hypervisor set. `None` if it listed something
+    /// or requests maintenance interrupts, if `left` names a group that is its EL1's, or if a group has more than one
+    /// register of active priorities. `lrs` has a bit set where any of its list registers has.
     ///
     /// ```
     /// use droste_vdev::gic::{Bare, Vmcr, Vtr};
@@ -58,8 +59,8 @@ impl Bare {
         Some(Self { hcr, ..*guest }.sanitized())
     }
 
-    /// The guest hypervisor's registers once its guest is left, where the hardware's are `self`: `hcr` is ICH_HCR_EL2 as
-    /// it was set.
+    /// The guest hypervisor's registers after its guest is left, where the hardware's are `self`; `hcr` is ICH_HCR_EL2
+    /// as the guest hypervisor set it.
     #[inline]
     #[must_use]
     pub const fn for_guest(&self, hcr: u64) -> Self {

@@ -1,10 +1,10 @@
-//! What a virtual GIC is built from, and the numbers of its interrupts.
+//! The size of a virtual GIC, and the numbers of its interrupts.
 
 use super::lr::MAX_LIST_REGISTERS;
 use crate::MAX_VCPUS;
 use core::fmt;
 
-/// Most SPIs: INTIDs 32 to 1019 (IHI 0069, 2.2).
+/// The most SPIs of a virtual GIC: INTIDs 32 to 1019 (IHI 0069, 2.2).
 pub const MAX_SPIS: usize = 988;
 
 /// The number of an SGI (0 to 15), PPI (16 to 31) or SPI (32 to 1019) (IHI 0069, 2.2).
@@ -80,7 +80,7 @@ impl GicConfig {
     }
 }
 
-/// Why no virtual GIC can be built.
+/// Why a virtual GIC cannot be built: a number that is out of its range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConfigError {
     /// The number of vCPUs.

@@ -1,20 +1,21 @@
-//! The CPU interface of one group, by software.
+//! The CPU interface of one group, emulated by software.
 //!
 //! A guest hypervisor (L1) may route one of IRQ and FIQ to itself and leave the other to the EL1 under it, by
-//! HCR_EL2.{IMO, FMO}. Of the group that it routes, EL1 has virtual interrupts, from L1's list registers; of the other
-//! it has L1's physical ones, without a word to L1. Its accesses go the same ways: those to registers of a group to the
-//! virtual or to the physical interface, those to registers of both (ICC_PMR_EL1, ICC_CTLR_EL1, ICC_RPR_EL1,
-//! ICC_DIR_EL1) to the virtual one (IHI 0069, 12.2 and 12.3: ICV_* registers are accessed where the bit is 1).
+//! HCR_EL2.{IMO, FMO}. In the group that L1 routes, EL1 takes virtual interrupts from L1's list registers; in the other
+//! it takes L1's physical ones, and L1 is not involved. EL1's accesses go the same ways: those to registers of one
+//! group to the virtual or to the physical interface, those to registers of both groups (ICC_PMR_EL1, ICC_CTLR_EL1,
+//! ICC_RPR_EL1, ICC_DIR_EL1) to the virtual one (IHI 0069, 12.2 and 12.3: ICV_* registers are accessed where the bit is
+//! 1).
 //!
-//! The hardware has one interface for it, and its list registers are those of L1's guest then. So the physical group is
-//! made by software: [`enter_nested`](Gic::enter_nested) has its registers trap and its enable off in the hardware,
-//! [`read_direct`](Gic::read_direct) and [`write_direct`](Gic::write_direct) answer, and what
-//! [`signal`](Gic::signal) says is shown to EL1 by HCR_EL2.VF or VI, which is free: L1's counts only where it routes
-//! that group. As on hardware one interrupt is signalled at a time, the most urgent of both groups: while that is an FIQ
-//! which EL1 masks, a less urgent IRQ waits (IHI 0069, 4.8).
+//! The hardware has one interface for both, and its list registers then hold those of L1's guest. So software emulates
+//! the physical group: [`enter_nested`](Gic::enter_nested) makes its registers trap and disables it in the hardware,
+//! [`read_direct`](Gic::read_direct) and [`write_direct`](Gic::write_direct) answer the accesses, and what
+//! [`signal`](Gic::signal) says is shown to EL1 by HCR_EL2.VF or VI. That bit is free: L1's own has an effect only
+//! where L1 routes the group. As on hardware one interrupt is signalled at a time, the one of highest priority in both
+//! groups: while that is an FIQ which EL1 masks, an IRQ of lower priority waits (IHI 0069, 4.8).
 //!
-//! What this leaves out: where L1 lists virtual interrupts of the group that it does not route, they are never signalled,
-//! as on hardware, but they do not hold back the others that it lists either.
+//! Left out: virtual interrupts that L1 lists in the group that it does not route are never signalled, as on hardware,
+//! but here they do not hold back the others that it lists either.
 
 use droste_arm64::esr::{Direction, SysRegAccess};
 use droste_arm64::hcr;
@@ -29,11 +30,11 @@ const SPURIOUS: u64 = 1023;
 /// A register of one group of the CPU interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GroupRegister {
-    /// ICC_IAR&lt;n&gt;_EL1: a read acknowledges.
+    /// ICC_IAR&lt;n&gt;_EL1: a read acknowledges an interrupt.
     Acknowledge,
-    /// ICC_EOIR&lt;n&gt;_EL1: a write ends.
+    /// ICC_EOIR&lt;n&gt;_EL1: a write ends one.
     End,
-    /// ICC_HPPIR&lt;n&gt;_EL1: a read looks.
+    /// ICC_HPPIR&lt;n&gt;_EL1: a read gives the pending one of highest priority.
     Highest,
     /// ICC_BPR&lt;n&gt;_EL1.
     BinaryPoint,
@@ -44,8 +45,8 @@ pub enum GroupRegister {
 }
 
 impl Signal {
-    /// What is left to EL1 while something else is virtual EL2's, whose HCR_EL2 is `hcr`: that HCR_EL2.{IMO, FMO} does not
-    /// route. With TGE there is no EL1.
+    /// Which of IRQ and FIQ is left to EL1, by HCR_EL2.{IMO, FMO}, while virtual EL2, whose HCR_EL2 is `hcr`, routes
+    /// the other to itself. `None` if it routes both or neither, and with TGE, where there is no EL1.
     ///
     /// ```
     /// use droste_arm64::hcr;
@@ -64,7 +65,7 @@ impl Signal {
         }
     }
 
-    /// The bit of HCR_EL2 that makes it pending for EL1, where its like is routed to EL2.
+    /// The bit of HCR_EL2 that makes a virtual one pending for EL1, where physical ones are routed to EL2.
     pub const fn pending_bit(self) -> u64 {
         match self {
             Self::Irq => hcr::VI,
@@ -78,8 +79,8 @@ impl Signal {
 }
 
 impl GroupRegister {
-    /// Which register of group `of` an access means that exists there: `None` for all others, and for an access to a
-    /// read-only or write-only one in the other direction (IHI 0069, 12.2).
+    /// The register of group `of` that an access addresses. `None` if there is no such register in that group, or if
+    /// the access reads a write-only one or writes a read-only one (IHI 0069, 12.2).
     pub fn decode(access: SysRegAccess, of: Signal, vtr: Vtr) -> Option<Self> {
         let register = access.register;
         if (register.op0(), register.op1(), register.crn()) != (3, 0, 12) {
@@ -108,8 +109,8 @@ impl GroupRegister {
 }
 
 impl Gic {
-    /// EL1's read of `register` of group `of`, which is left to it: `interface` is the one of `vcpu`. After a
-    /// [`fold_lent`](Self::fold_lent).
+    /// Answers EL1's read of `register` in group `of`, which is left to it, with the value that EL1 reads. `interface`
+    /// is that of `vcpu`. Call it after a [`fold_lent`](Self::fold_lent).
     pub fn read_direct(
         &mut self,
         vcpu: usize,
@@ -131,7 +132,7 @@ impl Gic {
         (value, Kicks::NONE)
     }
 
-    /// EL1's write of `value` to it.
+    /// Answers EL1's write of `value` to such a register.
     pub fn write_direct(
         &mut self,
         vcpu: usize,
@@ -219,7 +220,7 @@ impl Interface {
         }
     }
 
-    /// The group of what runs: group 0's where both are at one level, which is UNPREDICTABLE.
+    /// The group of the running priority: group 0 where both are active at one level, which is UNPREDICTABLE.
     fn running_group(&self, vtr: Vtr) -> Option<Signal> {
         (0..vtr.active_priorities()).find_map(|n| {
             let (group0, group1) = (self.ap0r[n] as u32, self.ap1r[n] as u32);

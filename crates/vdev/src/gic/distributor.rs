@@ -150,7 +150,7 @@ impl Gic {
             | u64::from(self.enables.group1) & CTLR_ENABLE_GROUP1
     }
 
-    /// What it forwards each vCPU asks for itself as it fills. So this takes as long as there are vCPUs to tell,
+    /// Each vCPU looks at what the distributor forwards as it fills. So this takes as long as there are vCPUs to tell,
     /// however many interrupts there are: all of them may do it at once, one behind another.
     fn set_control(&mut self, value: u64) -> Kicks {
         let spread = |bit: u64| if value & bit != 0 { u32::MAX } else { 0 };

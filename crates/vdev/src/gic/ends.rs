@@ -1,21 +1,23 @@
 //! Ends of interrupts that are active and in no list register (IHI 0069, ICC_EOIR1_EL1, ICC_DIR_EL1 and 12.4,
 //! "ICH_HCR_EL2").
 //!
-//! The hardware counts them, in ICH_HCR_EL2.EOIcount, and does not say which they are. With ICC_CTLR_EL1.EOImode 0 that is
-//! enough: an end follows the order of priorities. With EOImode 1 a write of ICC_DIR_EL1 names any interrupt, also one that
-//! is not active. So while a fill leaves active ones out it has that register trapped, and what is counted besides means
-//! nothing: QEMU 10.0 counts ICC_EOIR1_EL1, which only drops the priority. While it leaves none out nothing counts.
+//! The hardware counts them in ICH_HCR_EL2.EOIcount and does not say which they are. With ICC_CTLR_EL1.EOImode 0 the
+//! count suffices, since ends follow the order of priorities. With EOImode 1 a write of ICC_DIR_EL1 may name any
+//! interrupt, even one that is not active. So while a fill leaves active interrupts out, it makes that register trap,
+//! and the count then means nothing: QEMU 10.0 counts writes of ICC_EOIR1_EL1, which only drop the priority. While a
+//! fill leaves none out, the count is ignored.
 //!
-//! An interface without the trap (ICH_VTR_EL2.TDS is 0, and ICH_HCR_EL2.TDIR reads as 0) has the count alone, in either
-//! mode.
+//! With an interface that has no such trap (ICH_VTR_EL2.TDS is 0, and ICH_HCR_EL2.TDIR reads as 0) only the count is
+//! used, in either mode.
 //!
-//! What this leaves out: an SPI that another vCPU has active, if ICC_DIR_EL1 does not trap.
+//! Left out: an SPI that another vCPU has active, where ICC_DIR_EL1 does not trap.
 
 use super::lr::{Vmcr, hcr};
 use super::{Gic, Intid, Kicks};
 
-/// How many active interrupts that it had left out of the list registers a vCPU has ended, highest priority first:
-/// what a [`fold`](Gic::fold) takes. `hcr` is ICH_HCR_EL2; `vmcr` is asked for ICH_VMCR_EL2 only if something was counted.
+/// How many active interrupts that were left out of its list registers a vCPU has ended, highest priority first: the
+/// argument of a [`fold`](Gic::fold). `hcr` is ICH_HCR_EL2; `vmcr` is asked for ICH_VMCR_EL2 only if something was
+/// counted.
 ///
 /// ```
 /// use droste_vdev::gic::{Vmcr, unlisted_ends};
@@ -40,8 +42,8 @@ pub fn unlisted_ends(hcr: u64, vmcr: impl FnOnce() -> Vmcr) -> u32 {
 }
 
 impl Gic {
-    /// A trapped write of `value` to ICC_DIR_EL1 by `vcpu`, after it folded: that interrupt is deactivated. Nothing with
-    /// EOImode 0; `vmcr` is ICH_VMCR_EL2.
+    /// Answers a trapped write of `value` to ICC_DIR_EL1 by `vcpu`, which has folded: deactivates the interrupt that it
+    /// names. Does nothing with EOImode 0; `vmcr` is ICH_VMCR_EL2.
     pub fn write_dir(&mut self, vcpu: usize, vmcr: Vmcr, value: u64) -> Kicks {
         const INTID: u64 = 0xff_ffff;
         match Intid::new((value & INTID) as u32) {

@@ -1,17 +1,18 @@
 //! A guest hypervisor's view of the virtual CPU interface: its ICH_* registers as values, and those that the hardware
 //! computes from the others (IHI 0069, 12.4).
 //!
-//! A guest at virtual EL2 writes most of them to memory (FEAT_NV2; DDI 0487, D8.11), so they hold any bits. Reserved
-//! ones are dropped on the way to the hardware, not here.
+//! A guest at virtual EL2 writes most of them to memory (FEAT_NV2; DDI 0487, D8.11), so they may hold any bits.
+//! Reserved bits are dropped on the way to the hardware, not here.
 
 use super::lr::{Lr, MAX_LIST_REGISTERS, Vmcr, hcr};
 use crate::bits::ones;
 use crate::line::Line;
 
-/// Registers ICH_AP0R&lt;n&gt;_EL2, or ICH_AP1R&lt;n&gt;_EL2, that an interface has at most.
+/// The most registers ICH_AP0R&lt;n&gt;_EL2 that an interface has, and the most ICH_AP1R&lt;n&gt;_EL2.
 pub const MAX_ACTIVE_PRIORITIES: usize = 4;
 
-/// What software on a virtual CPU interface set and has running there, and what must move with it.
+/// What software has set on a virtual CPU interface, and the priorities that are active there: the state that moves
+/// with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Interface {
     /// ICH_VMCR_EL2.
@@ -23,7 +24,7 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// As after a reset: no group enabled, the priority mask shut, nothing running.
+    /// As after a reset: no group enabled, a priority mask that lets nothing through, no priority active.
     pub const RESET: Self = Self {
         vmcr: Vmcr(0),
         ap0r: [0; MAX_ACTIVE_PRIORITIES],
@@ -44,7 +45,7 @@ impl Interface {
         }
     }
 
-    /// The group priority of what runs (ICC_RPR_EL1); `None` where nothing does.
+    /// The running priority, as a group priority (ICC_RPR_EL1); `None` where no priority is active.
     pub(super) fn running(&self, vtr: Vtr) -> Option<u8> {
         (0..vtr.active_priorities()).find_map(|n| {
             let word = (self.ap0r[n] | self.ap1r[n]) as u32;
@@ -68,7 +69,7 @@ impl Vtr {
     const TDS: u64 = 1 << 19;
     const LIST_REGISTERS: u64 = 0x1f;
 
-    /// What a guest hypervisor reads on hardware that reads `self`: 16 bits of INTID, no SErrors by the interface
+    /// What a guest hypervisor reads where the hardware reads `self`: 16 bits of INTID, no SErrors by the interface
     /// (SEIS), no direct injection (nV4), the rest as it is.
     #[must_use]
     pub const fn for_guest(self) -> Self {
@@ -76,13 +77,13 @@ impl Vtr {
         Self(self.0 & kept | Self::NV4)
     }
 
-    /// ICH_LR&lt;n&gt;_EL2 that exist, at most [`MAX_LIST_REGISTERS`].
+    /// How many ICH_LR&lt;n&gt;_EL2 exist, at most [`MAX_LIST_REGISTERS`].
     pub const fn list_registers(self) -> usize {
         // Five bits, of which the architecture uses four.
         (self.0 & Self::LIST_REGISTERS & 0xf) as usize + 1
     }
 
-    /// ICH_AP0R&lt;n&gt;_EL2 that exist, and ICH_AP1R&lt;n&gt;_EL2: 1, 2 or 4.
+    /// How many ICH_AP0R&lt;n&gt;_EL2 exist, and ICH_AP1R&lt;n&gt;_EL2: 1, 2 or 4.
     pub const fn active_priorities(self) -> usize {
         1 << (2 - self.lowest_binary_point())
     }
@@ -121,7 +122,7 @@ pub struct Ich {
     pub lrs: [u64; MAX_LIST_REGISTERS],
 }
 
-/// What the list registers are up to, a bit for each.
+/// The states of the list registers, a bit for each.
 pub(super) struct Use {
     /// Not invalid.
     pub(super) valid: u32,
@@ -139,7 +140,8 @@ impl Ich {
         lrs: [0; MAX_LIST_REGISTERS],
     };
 
-    /// ICH_EISR_EL2 of an interface with `count` list registers: those ended with a maintenance interrupt asked for.
+    /// ICH_EISR_EL2 of an interface with `count` list registers: those whose interrupt has ended and that request a
+    /// maintenance interrupt for its end.
     pub fn eisr(&self, count: usize) -> u64 {
         self.list_registers(count).ended.into()
     }
@@ -151,7 +153,7 @@ impl Ich {
         (existing & !valid & !ended).into()
     }
 
-    /// ICH_MISR_EL2: what asks for a maintenance interrupt. It counts only with ICH_HCR_EL2.En:
+    /// ICH_MISR_EL2: the conditions that raise a maintenance interrupt. They take effect only with ICH_HCR_EL2.En:
     /// [`maintenance`](Self::maintenance).
     pub fn misr(&self, count: usize) -> u64 {
         self.misr_of(&self.list_registers(count))

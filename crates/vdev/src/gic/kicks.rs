@@ -6,7 +6,7 @@ use core::ops::{BitOr, BitOrAssign};
 /// vCPUs whose list registers no longer hold what they should.
 ///
 /// Each of them must [`fold`](super::Gic::fold) and [`fill`](super::Gic::fill) before it runs guest code again: one
-/// that runs is interrupted, one that waits for an interrupt is woken if
+/// that runs must be interrupted, one that waits for an interrupt must be woken if
 /// [`has_pending`](super::Gic::has_pending) says so.
 ///
 /// ```
@@ -21,7 +21,7 @@ use core::ops::{BitOr, BitOrAssign};
 pub struct Kicks(u64);
 
 impl Kicks {
-    /// Nobody.
+    /// No vCPU.
     pub const NONE: Self = Self(0);
 
     /// vCPU `vcpu` alone, below [`MAX_VCPUS`](crate::MAX_VCPUS).
@@ -30,7 +30,7 @@ impl Kicks {
         Self(1 << (vcpu & 63))
     }
 
-    /// Whether nobody is in the set.
+    /// Whether no vCPU is in the set.
     #[inline]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -42,7 +42,7 @@ impl Kicks {
         self.0 >> (vcpu & 63) & 1 != 0
     }
 
-    /// The set with `vcpu` taken out: the caller deals with itself.
+    /// The set without `vcpu`, for a caller on that vCPU, which sees to it itself.
     #[inline]
     pub const fn without(self, vcpu: usize) -> Self {
         Self(self.0 & !(1 << (vcpu & 63)))

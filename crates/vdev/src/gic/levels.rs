@@ -9,11 +9,11 @@ use crate::bits::ones32;
 use crate::line::Line;
 
 impl Gic {
-    /// Takes back those of `vcpu`'s interrupts that a physical one made pending whose line is low by now. To be called
-    /// after a [`fold`](Self::fold) or [`fold_lent`](Self::fold_lent): what list registers hold is left alone. `line` is
-    /// asked for the level of a physical interrupt that stands active; it says high where it does not know.
+    /// Withdraws those pending interrupts of `vcpu` that a physical interrupt made pending whose line is low by now.
+    /// Call it after a [`fold`](Self::fold) or [`fold_lent`](Self::fold_lent): it leaves alone what list registers
+    /// hold. `line` gives the level of a physical interrupt that is active, and says high where it does not know.
     ///
-    /// A private one that is active is pending besides from now on, as the guest reads it, if its line is high.
+    /// From then on the guest reads a private interrupt that is active as pending too, if its line is high.
     #[inline]
     pub fn look_at_levels(&mut self, vcpu: usize, line: impl Fn(Intid) -> Line) -> Kicks {
         let state = &self.vcpus[vcpu];
@@ -29,9 +29,9 @@ impl Gic {
         kicks
     }
 
-    /// The same of all interrupts whose pending state a read at `offset` in `frame` by `vcpu` shows, active ones among
-    /// them, if it is one of the distributor's. Of private ones the lines are seen by the CPU that has the timers:
-    /// [`needs_fold`](Self::needs_fold) names it.
+    /// Does the same for all interrupts whose pending state a read by `vcpu` at `offset` in `frame` shows, active ones
+    /// among them, if `frame` is the distributor. The lines of private interrupts are seen only by the CPU that has the
+    /// timers: [`needs_fold`](Self::needs_fold) names the vCPU that is to look there.
     pub fn look_before_read(
         &mut self,
         vcpu: usize,

@@ -1,14 +1,16 @@
 //! What the list registers of a vCPU hold: taking back what hardware changed, and choosing anew.
 //!
-//! Mostly all that is pending or active fits, and hardware chooses among it. Where it does not, the pending interrupt
-//! of highest priority always gets a list register, so that the guest never waits for one that active interrupts
-//! occupy; then the active ones get theirs, highest priority first, since the guest ends those first, and before those that
-//! it has made active without acknowledging them (GICD_ISACTIVER); the rest is for other pending ones. What is left over is fetched by maintenance interrupts:
+//! Mostly all pending and active interrupts fit, and hardware chooses among them. Where they do not, the pending
+//! interrupt of highest priority always gets a list register, so that the guest never waits for one that active
+//! interrupts occupy. The active ones come next, highest priority first, since the guest ends those first; behind them
+//! come those that the guest made active without acknowledging them (GICD_ISACTIVER). The rest is for other pending
+//! ones. What is left over is fetched by maintenance interrupts:
 //!
 //! - pending ones when no list register is pending any more (NPIE). An underflow interrupt (UIE) would come one
-//!   interrupt earlier, but never at all while active interrupts fill the list registers, and always with one list
-//!   register only;
-//! - pending ones of a group that the guest's CPU interface has off when it turns it on, and the other way round;
+//!   interrupt earlier, but never while active interrupts fill the list registers, and always with only one list
+//!   register;
+//! - pending ones of a group that the guest's CPU interface has disabled, when the guest enables that group, and the
+//!   other way round;
 //! - active ones when the guest ends an interrupt that no list register holds (LRENPIE), or deactivates one (a trapped
 //!   ICC_DIR_EL1).
 
@@ -83,17 +85,17 @@ impl Gic {
         fill
     }
 
-    /// What each fill of `vcpu` has trap of its accesses to the CPU interface, until told otherwise: ICH_HCR_EL2.{TC, TALL0,
-    /// TALL1, TDIR}, as a guest hypervisor asks for where its EL1 has the list registers of the vCPU.
+    /// Sets which accesses of `vcpu` to the CPU interface each fill makes trap, until the next call: ICH_HCR_EL2.{TC,
+    /// TALL0, TALL1, TDIR} of `hcr`, as a guest hypervisor requests where its EL1 has the list registers of the vCPU.
     pub fn set_traps(&mut self, vcpu: usize, hcr: u64) {
         self.vcpus[vcpu].traps = hcr & hcr::TRAPS;
     }
 
     /// Takes back the list registers of `vcpu` as hardware left them. `lrs` are those that the last
     /// [`fill`](Self::fill) wrote; `unlisted_ends` is what [`unlisted_ends`](super::unlisted_ends) makes of
-    /// ICH_HCR_EL2. A second fold without a fill between does nothing.
+    /// ICH_HCR_EL2. A second fold without a fill in between takes nothing back.
     ///
-    /// The kicked may include others: an interrupt that the guest rerouted meanwhile moves on now.
+    /// The result may name other vCPUs: an interrupt that the guest rerouted meanwhile moves on now.
     pub fn fold(
         &mut self,
         vcpu: usize,
@@ -118,9 +120,10 @@ impl Gic {
         kicks | self.settle(At::Private(vcpu), vcpu, private)
     }
 
-    /// The vCPUs that must fold before an access at `offset` in `frame` sees or changes the present pending or
-    /// active state, which for private interrupts depends on lines that their CPU alone sees. Without, the access still
-    /// does no harm: a read gives the state of the last fold, and a write takes effect when those it kicks have folded.
+    /// The vCPUs that must fold before an access at `offset` in `frame` sees or changes the present pending or active
+    /// state, which for private interrupts depends on lines that only their CPU sees. Without those folds the access
+    /// still does no harm: a read gives the state of the last fold, and a write takes effect when the vCPUs that it
+    /// kicks have folded.
     pub fn needs_fold(&self, frame: Frame, offset: u64) -> Kicks {
         let (banks, offset) = match frame {
             Frame::Distributor => (Banks::Shared, offset),
@@ -142,8 +145,8 @@ impl Gic {
         }
     }
 
-    /// Interrupts of a word that the list registers of `vcpu` should hold, which hold none: of those that are pending alone the
-    /// ones of a group that the distributor forwards.
+    /// Interrupts of a word that the list registers of `vcpu` should hold, while they hold none. Of those that are only
+    /// pending, these are the ones in a group that the distributor forwards.
     #[inline]
     fn forwarded(&self, vcpu: usize, word: usize) -> u32 {
         let bank = self.bank(At::of(vcpu, word << 5));

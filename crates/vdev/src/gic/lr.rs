@@ -1,7 +1,7 @@
 //! ICH_LR&lt;n&gt;_EL2, ICH_VMCR_EL2 and ICH_HCR_EL2: the bits of the virtual CPU interface that the logic reads and
 //! writes (IHI 0069, 12.4).
 
-/// Most list registers that a virtual CPU interface has (IHI 0069, ICH_VTR_EL2.ListRegs).
+/// The most list registers that a virtual CPU interface has (IHI 0069, ICH_VTR_EL2.ListRegs).
 pub const MAX_LIST_REGISTERS: usize = 16;
 
 /// One list register. State 0 means that it is free.
@@ -99,7 +99,8 @@ impl Lr {
     }
 }
 
-/// ICH_VMCR_EL2: what the guest set in its CPU interface. Only the group enables and the priority mask matter here.
+/// ICH_VMCR_EL2: what the guest set in its CPU interface. The logic uses the group enables, the priority mask, the
+/// binary points and the EOI mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct Vmcr(pub u64);
@@ -145,7 +146,8 @@ pub(super) mod hcr {
     /// EOIcount.
     pub(in super::super) const EOI_COUNT: u64 = 0x1f << 27;
 
-    /// The guest's next change of the enable of a group raises it: VGrp&lt;n&gt;DIE if the group is on, VGrp&lt;n&gt;EIE if off.
+    /// The guest's next change of a group's enable raises it: VGrp&lt;n&gt;DIE if the group is on, VGrp&lt;n&gt;EIE if
+    /// it is off.
     pub(in super::super) const fn on_group_change(vmcr: super::Vmcr) -> u64 {
         (if vmcr.is_group_enabled(false) {
             1 << 5

@@ -6,23 +6,25 @@
 //! no message-based SPIs, no 1-of-N routing. The CPU interface is the hardware's; only its SGI registers trap.
 //!
 //! # The protocol
-//! While a vCPU runs, its list registers know the state of the interrupts they hold. [`fold`](Gic::fold) takes
-//! that state back, [`fill`](Gic::fill) chooses anew; they come as a pair around whatever happens between two runs.
-//! A vCPU that nobody named in [`Kicks`] and that raised no maintenance interrupt may skip both. One that is
+//! While a vCPU runs, its list registers alone have the state of the interrupts they hold. [`fold`](Gic::fold) takes
+//! that state back, and [`fill`](Gic::fill) chooses anew what they hold; the two come as a pair around whatever happens
+//! between two runs. A vCPU that is in no [`Kicks`] and that raised no maintenance interrupt may skip both. One that is
 //! [quiet](Gic::is_quiet) need not even lock the [`Gic`].
 //!
-//! An event for an interrupt that a list register holds is kept beside it and joined on the next fold, so events that
-//! race with the guest are never lost. A register that shows the pending or active state reads as of the last fold:
-//! [`needs_fold`](Gic::needs_fold) says whom to fold first where the guest must see the present.
+//! An event for an interrupt that a list register holds is recorded beside it and merged at the next fold, so events
+//! that race with the guest are never lost. A register that shows the pending or active state reads as of the last
+//! fold: [`needs_fold`](Gic::needs_fold) says which vCPUs must fold first where the guest must see the present state.
 //!
-//! A level-sensitive interrupt is pending while its line is high. Lines of devices and timers that the hypervisor emulates
-//! are told by [`set_line`](Gic::set_line). Those of physical interrupts it does not see fall, so it
-//! [looks](Gic::look_at_levels) between each fold and fill, and before the guest reads the pending state. One that falls
-//! while a list register holds it is taken back by the next fold, if the guest has not acknowledged it by then.
+//! A level-sensitive interrupt is pending while its line is high. The hypervisor reports the lines of devices and
+//! timers that it emulates by [`set_line`](Gic::set_line). It does not see the line of a physical interrupt fall, so it
+//! [looks at the levels](Gic::look_at_levels) between each fold and fill, and before the guest reads the pending state.
+//! If a line falls while a list register holds the interrupt, the look after the next fold withdraws the interrupt,
+//! unless the guest has acknowledged it by then.
 //!
-//! A physical interrupt handed through ([`inject_hardware`](Gic::inject_hardware)) was acknowledged by the hypervisor
-//! and stays active until the guest deactivates it, which hardware does by itself through the list register. Where
-//! the guest ends it another way, [`take_deactivation`](Gic::take_deactivation) gives what is left to deactivate.
+//! A physical interrupt that is handed to the guest ([`inject_hardware`](Gic::inject_hardware)) was acknowledged by the
+//! hypervisor and stays active until the guest deactivates it, which hardware does by itself through the list register.
+//! Where the guest ends it another way, [`take_deactivation`](Gic::take_deactivation) gives what the hypervisor must
+//! deactivate.
 
 mod bank;
 mod bare;
@@ -114,7 +116,7 @@ impl Gic {
     /// A virtual GIC as after a reset: nothing enabled, pending or active, all routes to vCPU 0.
     ///
     /// # Errors
-    /// A number of `config` that is out of its range.
+    /// [`ConfigError`] with the number in `config` that is out of its range.
     pub fn new(config: GicConfig) -> Result<Self, ConfigError> {
         config.check()?;
         let words = config.spis.div_ceil(32);
@@ -142,9 +144,9 @@ impl Gic {
         }
     }
 
-    /// A store by vCPU `vcpu`; without effect where no register takes it.
+    /// A store by vCPU `vcpu`; no effect where no register takes it.
     ///
-    /// GICD_CTLR.RWP and GICR_CTLR.RWP always read as 0: to make that exact, hold `vcpu` back until the kicked ones
+    /// GICD_CTLR.RWP and GICR_CTLR.RWP always read as 0: to make that exact, hold `vcpu` back until the kicked vCPUs
     /// have folded.
     pub fn write(
         &mut self,
@@ -160,24 +162,24 @@ impl Gic {
         }
     }
 
-    /// A device drives the line of `intid`; of a PPI, the line of `vcpu`.
+    /// A device drives the line of `intid`; for a PPI, that of `vcpu`.
     pub fn set_line(&mut self, vcpu: usize, intid: Intid, line: Line) -> Kicks {
         self.touch(vcpu, intid, |bank, mask| {
             bank.set_line(mask, line.is_high())
         })
     }
 
-    /// An event: `intid` becomes pending, once; of an SGI or PPI, that of `vcpu`.
+    /// An event makes `intid` pending, once; for an SGI or PPI, that of `vcpu`.
     pub fn pend(&mut self, vcpu: usize, intid: Intid) -> Kicks {
         self.touch(vcpu, intid, Bank::pend)
     }
 
-    /// Physical interrupt `physical` was acknowledged, its priority dropped, and is now the guest's as `intid`; of a
-    /// PPI, that of `vcpu`. It must not be an SGI's number.
+    /// Hands physical interrupt `physical`, which was acknowledged and whose priority was dropped, to the guest as
+    /// `intid`; for a PPI, that of `vcpu`. `physical` must not be an SGI's number.
     ///
-    /// If the guest has it edge-triggered it survives until the guest takes it, disabled or not. Otherwise it is
-    /// pending as long as its line is high: [`look_at_levels`](Self::look_at_levels). Of a PPI the physical side is the
-    /// CPU's on which `vcpu` is loaded: see [`physical_ppis`](Self::physical_ppis).
+    /// If the guest has `intid` as edge-triggered, it stays pending until the guest takes it, disabled or not.
+    /// Otherwise it is pending as long as its line is high: [`look_at_levels`](Self::look_at_levels). The physical side
+    /// of a PPI is on the CPU where `vcpu` is loaded: see [`physical_ppis`](Self::physical_ppis).
     pub fn inject_hardware(&mut self, vcpu: usize, intid: Intid, physical: Intid) -> Kicks {
         let physical = physical.number() as u16;
         self.touch(vcpu, intid, |bank, mask| {
@@ -190,19 +192,19 @@ impl Gic {
         self.touch(vcpu, intid, Bank::clear_active)
     }
 
-    /// PPIs of `vcpu`, bit `n` for INTID `n`, behind which a physical interrupt stands active.
+    /// PPIs of `vcpu`, bit `n` for INTID `n`, behind which a physical interrupt is active.
     ///
-    /// A PPI is active on one CPU. When `vcpu` leaves a CPU, these must be made inactive there (with their source
-    /// masked or moved), and active on the next CPU before it runs there.
+    /// A PPI is active on one CPU. When `vcpu` leaves a CPU, these physical interrupts must be made inactive there
+    /// (with their source masked or moved), and active on the next CPU before `vcpu` runs there.
     pub fn physical_ppis(&self, vcpu: usize) -> u32 {
         self.vcpus[vcpu].private.physical_active()
     }
 
-    /// Whether an interrupt waits that should end a WFI of `vcpu`: pending, enabled, its group and priority let
-    /// through by the CPU interface. Exact after a fold.
+    /// Whether an interrupt waits that should end a WFI of `vcpu`: one that is pending and enabled, and that the CPU
+    /// interface lets through by its group and priority. Exact after a fold.
     ///
-    /// While the guest has the redistributor asleep (GICR_WAKER), its CPU interface does not count: then any
-    /// deliverable interrupt asks for wakeup (IHI 0069, 11.1).
+    /// While the redistributor is asleep (GICR_WAKER), the CPU interface does not count: any deliverable interrupt then
+    /// requests a wakeup (IHI 0069, 11.1).
     pub fn has_pending(&self, vcpu: usize, vmcr: Vmcr) -> bool {
         let state = &self.vcpus[vcpu];
         ones32(state.summary).any(|word| {
@@ -223,9 +225,9 @@ impl Gic {
         self.vcpus[vcpu].is_stale
     }
 
-    /// A physical interrupt that is to be deactivated (ICC_DIR_EL1) on the CPU where `vcpu` is loaded, since the guest
-    /// ended it in a way that hardware does not see. To be asked until `None` after each [`fill`](Self::fill) whose
-    /// [`Fill::has_deactivations`] is set.
+    /// A physical interrupt that must be deactivated (ICC_DIR_EL1) on the CPU where `vcpu` is loaded, since the guest
+    /// ended it in a way that hardware does not see. Call this until it gives `None` after each [`fill`](Self::fill)
+    /// whose [`Fill::has_deactivations`] is set.
     #[inline]
     pub fn take_deactivation(&mut self, vcpu: usize) -> Option<Intid> {
         let state = &mut self.vcpus[vcpu];

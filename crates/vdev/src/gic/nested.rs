@@ -1,39 +1,41 @@
 //! The list registers while a guest hypervisor's own guest runs.
 //!
 //! # Who is who
-//! A guest hypervisor (L1) lists interrupts for its own guest (L2) in ICH_LR&lt;n&gt;_EL2 registers that are values in memory:
-//! an [`Ich`]. While L2 runs, the hardware's list registers are a *shadow* of them, one for one, and L1's own interrupts
-//! wait in the [`Gic`]. [`enter_nested`](Gic::enter_nested) makes the shadow,
-//! [`leave_nested`](Gic::leave_nested) folds it back; they come as a pair, between a
-//! [`fold`](Gic::fold) and the next [`fill`](Gic::fill). To see the present state while L2 stays, as a kick asks for,
-//! leave and enter again; for [`signal`](Gic::signal) to be exact, [`fold_lent`](Gic::fold_lent) suffices.
+//! A guest hypervisor (L1) lists interrupts for its own guest (L2) in ICH_LR&lt;n&gt;_EL2 registers that are values in
+//! memory: an [`Ich`]. While L2 runs, the hardware's list registers are a *shadow* of them, one for one, and L1's own
+//! interrupts wait in the [`Gic`]. [`enter_nested`](Gic::enter_nested) makes the shadow,
+//! [`leave_nested`](Gic::leave_nested) folds it back; they come as a pair, between a [`fold`](Gic::fold) and the next
+//! [`fill`](Gic::fill). To see the present state while L2 goes on running, as a kick requires, leave and enter again;
+//! for [`signal`](Gic::signal) to be exact, [`fold_lent`](Gic::fold_lent) suffices.
 //!
 //! # Physical interrupts
-//! A list register of L1's with HW set names one of L1's own interrupts, which L2's deactivation deactivates. Where
-//! a physical interrupt stands behind that one, and L1 has it active on this vCPU, the shadow names the physical
-//! one, and hardware does the rest: the Gic *lends* it, as if a list register of L1's held it. So it is named by one
-//! list register at a time, and whatever others do to it meanwhile waits for the fold. In all other cases (a virtual
-//! device behind it, not active, another's, lent already, no such interrupt) the shadow has HW off and asks for a
-//! maintenance interrupt instead, on which the hypervisor leaves and deactivates by hand.
+//! A list register of L1's with HW set names one of L1's own interrupts, which is deactivated when L2 deactivates the
+//! virtual one. Where a physical interrupt stands behind L1's interrupt, and L1 has that active on this vCPU, the
+//! shadow names the physical interrupt, and hardware does the rest: the Gic *lends* it, as if a list register of L1's
+//! held it. So one list register at a time names it, and whatever others do to it meanwhile waits for the fold. In all
+//! other cases (a virtual device behind it, not active, another vCPU's, lent already) the shadow has HW clear and
+//! requests a maintenance interrupt instead, on which the hypervisor leaves and deactivates by hand. Where L1 has no
+//! such interrupt, or names an SGI, the shadow has HW clear and there is nothing to deactivate.
 //!
 //! # Maintenance interrupts
-//! L1's line is a level that [`Ich::maintenance`] computes, at each enter and leave. L1's requests go to the hardware only
-//! to learn when that level rises. While it is high already, because L1 masks the interrupt, they stay off: else the
-//! hardware's would come again at once and for ever. It cannot fall and rise unseen to any effect: with its interrupt
-//! masked L1 sees the level only after the next leave. Where L2 does not run the registers change in memory, unseen: the
-//! line is computed anew at each fold there and at each change of worlds, whether virtual EL2 or an EL1 of L1's own goes
-//! on, so that L1, which ends the interrupt only to find it pending again, is believed from then on.
+//! The line of L1's maintenance interrupt is a level that [`Ich::maintenance`] computes at each enter and leave. L1's
+//! requests go to the hardware only to learn when that level rises. While it is high already, because L1 masks the
+//! interrupt, they stay off: otherwise the hardware's maintenance interrupt would come again at once and for ever. It
+//! does not matter that the level may fall and rise unseen: with its interrupt masked L1 sees the level only after the
+//! next leave. Where L2 does not run, the registers change in memory, unseen. So the line is computed anew at each fold
+//! there and at each switch between L1 and what runs under it, whether virtual EL2 or an EL1 of L1's own runs next: an
+//! L1 that ends the interrupt only to find it pending once more has the right level from then on.
 //!
-//! Hardware may take a condition for met that is not met by the architecture: QEMU 10.0 judges VGrp0DIE by group 1's
+//! Hardware may report a condition as met that is not met by the architecture: QEMU 10.0 judges VGrp0DIE by group 1's
 //! enable. Then its interrupt would come again at once and for ever as well, so [`undisputed`] turns such a request off
 //! until the next enter or fill.
 //!
-//! Mostly nothing of all this is the case, and few registers move: `bare` has that way.
+//! Mostly none of this applies, and few registers move: the module `bare` does that.
 //!
 //! # What an L1 does wrong
-//! Two list registers in use for one virtual interrupt are UNPREDICTABLE (IHI 0069, ICH_LR&lt;n&gt;_EL2.vINTID): the later
-//! one stays out of the hardware, and so do requests for maintenance, since the two would count differently. Reserved
-//! bits are dropped.
+//! Two list registers in use for one virtual interrupt are UNPREDICTABLE (IHI 0069, ICH_LR&lt;n&gt;_EL2.vINTID): the
+//! later one stays out of the hardware. So do all requests for maintenance interrupts, since hardware would count other
+//! list registers than L1 has. Reserved bits are dropped.
 
 use super::ich::Ich;
 use super::lr::{Lr, hcr};
@@ -44,11 +46,12 @@ use crate::line::Line;
 
 impl Gic {
     /// Makes the hardware's registers from those that guest hypervisor `vcpu` set, for its own guest to run. Gives the
-    /// number of list registers in use, from the first, of `hardware`'s only those are written; and the level of the
-    /// maintenance interrupt's line, which may have risen or fallen since the hypervisor looked last.
+    /// number of list registers in use, counted from the first, beyond which `hardware`'s mean nothing; and the level
+    /// of the maintenance interrupt's line, which may have risen or fallen since the hypervisor last looked.
     ///
-    /// What the hypervisor wants for itself in ICH_HCR_EL2, such as traps, it adds to `hardware.hcr`. `left` are interrupts
-    /// of the guest hypervisor's own that its EL1 takes, as its accesses mean (module `direct`).
+    /// The hypervisor adds to `hardware.hcr` what it wants for itself in ICH_HCR_EL2, such as traps. `left` says which
+    /// of the guest hypervisor's own interrupts its EL1 takes, and so which registers EL1's accesses mean (module
+    /// `direct`).
     ///
     /// # Panics
     /// If the last fill of `vcpu` was not folded, or the last enter not left.
@@ -94,9 +97,9 @@ impl Gic {
         (used, line)
     }
 
-    /// Takes back what the guest's guest has deactivated of the physical interrupts that its list registers were lent,
-    /// while it stays: so that one that fires again meanwhile is the guest hypervisor's to take at once. `lr` reads one of
-    /// the hardware's list registers. Without an enter before, this does nothing.
+    /// Takes back the lent physical interrupts that the guest's guest has deactivated, while it goes on running, so
+    /// that the guest hypervisor can take one that fires again at once. `lr` reads one of the hardware's list
+    /// registers. Without an enter before, this does nothing.
     pub fn fold_lent(&mut self, vcpu: usize, lr: impl Fn(usize) -> u64) -> Kicks {
         let mut kicks = Kicks::NONE;
         for slot in ones32(self.vcpus[vcpu].shadow.lent) {
@@ -109,8 +112,8 @@ impl Gic {
         kicks
     }
 
-    /// Whether somebody has changed the active state of an interrupt that `vcpu` has lent. Then leaving and entering is
-    /// what carries it out, since the list register has its number.
+    /// Whether somebody has changed the active state of an interrupt that `vcpu` has lent. The change takes effect only
+    /// by leaving and entering, since a list register holds the interrupt.
     pub fn has_lent_requests(&self, vcpu: usize) -> bool {
         let Shadow { lent, linked, .. } = &self.vcpus[vcpu].shadow;
         ones32(*lent).any(|slot| {
@@ -123,8 +126,8 @@ impl Gic {
     /// `hardware` need hold only the list registers that [`enter_nested`](Self::enter_nested) used. Without an enter
     /// before, this does nothing.
     ///
-    /// The line of the maintenance interrupt follows from `guest` now: [`Ich::maintenance`]. Interrupts of the guest
-    /// hypervisor's own may be pending again.
+    /// Compute the line of the maintenance interrupt from `guest` afterwards: [`Ich::maintenance`]. Interrupts of the
+    /// guest hypervisor's own may be pending again.
     pub fn leave_nested(&mut self, vcpu: usize, hardware: &Ich, guest: &mut Ich) -> Kicks {
         let shadow = &mut self.vcpus[vcpu].shadow;
         if !shadow.is_entered {
@@ -203,9 +206,9 @@ impl Gic {
     }
 }
 
-/// ICH_HCR_EL2 of value `hcr` without the requests that `misr`, ICH_MISR_EL2, has met still. For after a maintenance
-/// interrupt, once list registers have been folded and filled, or left and entered: what logic of this module asks for has
-/// not happened then, so that the hardware disagrees.
+/// ICH_HCR_EL2 of value `hcr` without the requests whose conditions `misr`, ICH_MISR_EL2, still shows as met. Use it
+/// after a maintenance interrupt, once the list registers have been folded and filled, or left and entered: none of the
+/// conditions that this module requests has been met then, so where one shows, the hardware disagrees.
 ///
 /// ```
 /// use droste_vdev::gic::undisputed;
@@ -218,8 +221,8 @@ pub const fn undisputed(hcr: u64, misr: u64) -> u64 {
 }
 
 impl Ich {
-    /// Takes a group out of what hardware signals and has its registers trap. Gives what is missing in ICH_VMCR_EL2 for that:
-    /// its enable, which does not change meanwhile, so that nothing is to be asked for either.
+    /// Takes a group out of what hardware signals and makes its registers trap. Gives the bit that ICH_VMCR_EL2 lacks
+    /// for that: the group's enable, which does not change meanwhile, so no change of it need be requested either.
     #[cold]
     #[inline(never)]
     fn hide(&mut self, group: Signal) -> u64 {

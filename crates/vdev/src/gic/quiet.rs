@@ -1,21 +1,22 @@
-//! A vCPU of whose interrupts nothing is going on.
+//! A vCPU for which the virtual GIC has nothing to do.
 //!
-//! Mostly a guest hypervisor and its guest change places with no interrupt of its own in play: none is pending and enabled,
-//! none active, none to be deactivated, and the four timers' are low. Then a fold, a change of timers whose lines are low, a
-//! fill and a [`signal`](Gic::signal) do nothing and say nothing, and no CPU need wait for the others' turns at the [`Gic`] to
-//! hear that.
+//! Mostly a guest hypervisor and its guest change places while none of the guest hypervisor's own interrupts needs
+//! anything: none is pending and enabled, none is active, none must be deactivated, and the lines of the four timers
+//! are low. Then a fold, a switch of timers whose lines are low, a fill and a [`signal`](Gic::signal) change nothing
+//! and report nothing, and no CPU need wait for the lock of the [`Gic`] to learn that.
 //!
 //! # The protocol
-//! [`is_quiet`](Gic::is_quiet) is asked under the lock, by the vCPU's own CPU, each time that it has done something
-//! there. The answer holds until it does something again, or somebody kicks it: nobody else makes a quiet vCPU another
-//! one without naming it in [`Kicks`](super::Kicks). Whoever is to be kicked is kicked after the lock is given back, so for a
-//! moment the answer is old. Then the vCPU goes on as it would have a moment earlier, and the kick, which interrupts
-//! it, finds it wherever it is by then.
+//! The vCPU's own CPU asks [`is_quiet`](Gic::is_quiet) under the lock, each time that it has done something there. The
+//! answer holds until that CPU does something there again, or somebody kicks the vCPU: nobody else changes a quiet
+//! vCPU's state without naming it in [`Kicks`](super::Kicks). A kick is sent after the lock is released, so for a
+//! moment the answer is out of date. Then the vCPU goes on as it would have a moment earlier, and the kick interrupts
+//! it wherever it is by then.
 
 use super::Gic;
 
 impl Gic {
-    /// Whether nothing is going on of the interrupts of `vcpu`, whose list registers are its own or bare.
+    /// Whether the virtual GIC has nothing to do for `vcpu`: its list registers are its own or bare,
+    /// [`set_traps`](Self::set_traps) has none of its accesses trap, and none of its interrupts needs anything.
     ///
     /// ```
     /// use droste_vdev::gic::{Gic, GicConfig, Intid};

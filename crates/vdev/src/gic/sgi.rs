@@ -2,12 +2,12 @@
 
 use crate::affinity::PER_CLUSTER;
 
-/// The register that was written.
+/// The register whose write sends an SGI.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SgiRegister {
     /// ICC_SGI1R_EL1: group 1. With one security state it signals an SGI whatever group the target has it in.
     Sgi1,
-    /// ICC_ASGI1R_EL1: group 1 of the other security state, where only the targets' group 0 lies.
+    /// ICC_ASGI1R_EL1: group 1 of the other security state. It signals only an SGI that the target has in group 0.
     AliasedSgi1,
     /// ICC_SGI0R_EL1: group 0.
     Sgi0,

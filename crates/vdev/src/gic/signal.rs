@@ -41,7 +41,7 @@ impl Highest {
         }
     }
 
-    /// Whether the mask and what runs let it through.
+    /// Whether the priority mask and the running priority let it through.
     #[inline]
     pub(super) fn is_let_through(self, interface: &Interface, vtr: Vtr) -> bool {
         let vmcr = interface.vmcr;
@@ -55,12 +55,12 @@ impl Highest {
 }
 
 impl Gic {
-    /// What the CPU interface of `vcpu` signals while its own guest runs, by the state that it left there: the pending
-    /// interrupt of highest priority of the groups that are on, if the mask and what runs let it through.
+    /// What the CPU interface of `vcpu` signals while the vCPU's own guest runs, by the state `interface` that it left
+    /// there: the pending interrupt of highest priority of the enabled groups, if the priority mask and the running
+    /// priority let it through.
     ///
-    /// Exact after a [`fold`](Self::fold) or [`leave_nested`](Self::leave_nested). What this gives and what a
-    /// [`fill`](Self::fill) makes hardware signal are the same, so that a vCPU that takes an exception for it
-    /// finds its interrupt.
+    /// Exact after a [`fold`](Self::fold) or [`leave_nested`](Self::leave_nested). A [`fill`](Self::fill) makes
+    /// hardware signal the same, so a vCPU that takes an exception for this signal finds its interrupt.
     pub fn signal(&self, vcpu: usize, interface: &Interface, vtr: Vtr) -> Option<Signal> {
         let highest = self.highest(vcpu, interface.vmcr)?;
         let is_let_through = highest.is_let_through(interface, vtr);

@@ -1,4 +1,4 @@
-//! Where the state of each interrupt and each vCPU is, and who wants an interrupt in its list registers.
+//! Where the state of each interrupt and each vCPU is, and which vCPU wants an interrupt in its list registers.
 
 use super::bank::{Bank, Enables};
 use super::{Gic, Intid, Kicks, MAX_LIST_REGISTERS};
@@ -42,7 +42,7 @@ pub(super) struct Shadow {
     /// To be deactivated by hand, `linked` likewise.
     pub(super) by_hand: u32,
     pub(super) linked: [u16; MAX_LIST_REGISTERS],
-    /// Of ICH_VMCR_EL2 what the hardware's lacks: the enable of a group that is not the guest's guest's.
+    /// The bits of ICH_VMCR_EL2 that the hardware's lacks: the enable of a group that is not the guest's guest's.
     pub(super) hidden: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Timers' interrupts as their timers move into and out of hardware. [`Pair`]'s module has the scheme.
+//! The interrupts of timers that move into and out of hardware. [`Pair`]'s module describes the scheme.
 
 use super::bank::Bank;
 use super::state::{At, Vcpu};
@@ -12,24 +12,25 @@ const TIMERS: u32 = {
     a.mask() | b.mask() | c.mask() | d.mask()
 };
 
-/// How to leave physical PPIs of the CPU where the vCPU is loaded: a bit for each INTID, before the timers run.
+/// In which state to leave the physical PPIs of the CPU where the vCPU is loaded, before the timers run: a bit for each
+/// INTID.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TimerSwitch {
     /// To be made active (GICR_ISACTIVER0).
     pub set_active: u32,
-    /// To be made inactive (GICR_ICACTIVER0); none of `set_active`.
+    /// To be made inactive (GICR_ICACTIVER0); shares no bit with `set_active`.
     pub clear_active: u32,
 }
 
 impl Gic {
-    /// The hardware's timers, whose interrupts are `physical` (of the physical and the virtual timer), become the pair
-    /// `loaded` of `vcpu`; the other pair is parked and drives `parked`. To be called between a fold and a fill, and
-    /// after [`leave_nested`](Self::leave_nested) or before [`enter_nested`](Self::enter_nested); in any order with the
-    /// timers' registers, as long as nothing is taken in between. Kicks nobody: `vcpu` fills next.
+    /// Makes `loaded` the pair of `vcpu` in the hardware's timers, whose interrupts are `physical` (of the physical and
+    /// the virtual timer); the other pair is parked and drives `parked`. Call it between a fold and a fill, and after
+    /// [`leave_nested`](Self::leave_nested) or before [`enter_nested`](Self::enter_nested). The timers' registers may
+    /// move before or after, as long as no interrupt is taken in between. It kicks nobody: `vcpu` fills next.
     ///
-    /// Deactivations that [`take_deactivation`](Self::take_deactivation) still owes to one of `physical` are part of
-    /// the answer.
+    /// A deactivation that [`take_deactivation`](Self::take_deactivation) still owes to one of `physical` becomes part
+    /// of the result.
     ///
     /// # Panics
     /// If a list register holds one of the four interrupts and there is something to do.
@@ -76,8 +77,8 @@ impl Gic {
 }
 
 impl Vcpu {
-    /// Whether none of the four has an interrupt that is active, high, or stands active as a physical one, which may be any
-    /// private one: mostly so.
+    /// Whether none of the four has an interrupt that is active or a line that is high, and no physical interrupt
+    /// stands active for one of them or is owed a deactivation, which may be that of any private one. Mostly so.
     #[inline]
     pub(super) fn are_timers_quiet(&self) -> bool {
         let Bank {
@@ -86,10 +87,11 @@ impl Vcpu {
         (active | line | hw) & TIMERS == 0 && self.owed_summary & 1 == 0
     }
 
-    /// One timer of each pair: that of interrupt `out` is parked and drives `line`, that of `into` comes into the hardware,
-    /// where `physical` is its interrupt. Gives the interrupts that this touches.
+    /// Switches one timer of each pair: that of interrupt `out` is parked and drives `line`, that of `into` is loaded
+    /// into the hardware, where its interrupt is `physical`. Gives the interrupts that this touches.
     ///
-    /// Mostly neither has one that is active, high, or stands active as `physical`: then none.
+    /// Mostly that is none: neither has an interrupt that is active, a line that is high, or `physical` active behind
+    /// it.
     #[inline]
     fn switch_timer(
         &mut self,
@@ -119,8 +121,8 @@ impl Vcpu {
 }
 
 impl Bank {
-    /// The level-sensitive physical interrupt behind interrupt `bit` goes to another: `is_high` says its level from now
-    /// on. Gives whether the physical one stands active.
+    /// The level-sensitive physical interrupt behind interrupt `bit` goes to another one; from now on `is_high` gives
+    /// its level. Gives whether the physical one is active.
     ///
     /// What is pending by the physical interrupt is so by the level now. What is pending besides is an event of the guest's
     /// own and stays; so does what an edge-triggered interrupt has latched.

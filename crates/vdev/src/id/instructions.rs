@@ -1,4 +1,4 @@
-//! Instructions: ID_AA64ISAR*_EL1 (DDI 0487, D24.2). What works on general and SIMD registers alone is shown.
+//! Instructions: ID_AA64ISAR*_EL1 (DDI 0487, D24.2). Those that work on general and SIMD registers alone are shown.
 
 use super::Policy::{Hide, UpTo};
 use super::{Field, Register, fields, register};

@@ -1,4 +1,5 @@
-//! Memory: ID_AA64MMFR*_EL1 (DDI 0487, D24.2). Stage 1 is the guest's own and shown; stage 2 is not.
+//! Memory: ID_AA64MMFR*_EL1 (DDI 0487, D24.2). Features of stage 1, which is the guest's own, are shown; those of stage
+//! 2 are not.
 
 use super::Policy::{Fixed, Hide, Pass, PhysicalAddress, SignedUpTo, UpTo};
 use super::{Field, Register, fields, register};

@@ -1,10 +1,10 @@
-//! What a guest reads of its CPU: the identification registers, field by field, each with a reason.
+//! The identification registers that a guest reads, field by field, each with a reason.
 //!
-//! One table says what happens to each field that the architecture defines. A field that is in no row, one that the
-//! table's author did not know, reads as 0: not implemented. A level above the highest that the table names is capped
-//! to it, since a new level may bring state of its own. What is shown needs no state beyond what the hypervisor
+//! One table gives a policy for each field that the architecture defines. A field without a row, one that the table's
+//! author did not know, reads as 0: not implemented. A value above the highest that the table names is capped to that
+//! one, since it may stand for a feature with state of its own. What is shown needs no state beyond what the hypervisor
 //! switches: the general and SIMD registers, FPCR and FPSR, the EL1 system registers of Armv8.0, the pointer
-//! authentication keys, the timers, and of a guest without EL2 two breakpoints and two watchpoints.
+//! authentication keys, the timers and, for a guest without EL2, two breakpoints and two watchpoints.
 //!
 //! The guest has EL1 and EL0, in AArch64 only.
 
@@ -15,7 +15,7 @@ mod processor;
 use droste_arm64::PaRange;
 use droste_arm64::sysreg::SysReg;
 
-/// What becomes of a field.
+/// How a field is shown to the guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Policy {
     /// 0: whatever it describes is not there.
@@ -26,7 +26,7 @@ pub enum Policy {
     SignedUpTo(i8),
     /// This value on any host.
     Fixed(u8),
-    /// The host's value whatever it is, since it tells how to read a register that is not trapped.
+    /// The host's value unchanged, since it tells how to read a register that is not trapped.
     Pass,
     /// The host's physical address size, at most the virtual machine's.
     PhysicalAddress,
@@ -39,11 +39,11 @@ pub struct Field {
     pub name: &'static str,
     /// Lowest bit.
     pub shift: u8,
-    /// Bits: 4, 8, or 64 for a register that is hidden whole.
+    /// Width in bits: 4, 8, or 64 for a register that is hidden as a whole.
     pub width: u8,
-    /// What becomes of it.
+    /// How it is shown.
     pub policy: Policy,
-    /// Why.
+    /// The reason for that.
     pub why: &'static str,
 }
 
@@ -81,7 +81,7 @@ impl Field {
     }
 }
 
-/// The table.
+/// The registers of the table.
 pub fn registers() -> impl Iterator<Item = &'static Register> {
     let (processor, instructions, memory) = (
         processor::REGISTERS,
@@ -91,8 +91,8 @@ pub fn registers() -> impl Iterator<Item = &'static Register> {
     processor.iter().chain(instructions).chain(memory)
 }
 
-/// Whether `register` belongs to the group that HCR_EL2.TID3 traps: `S3_0_C0_C<m>_<n>` with m from 1 to 7. Those of it
-/// that are not allocated read as 0 (DDI 0487, HCR_EL2.TID3).
+/// Whether `register` belongs to the group that HCR_EL2.TID3 traps: `S3_0_C0_C<m>_<n>` with m from 1 to 7. Unallocated
+/// registers of the group read as 0 (DDI 0487, HCR_EL2.TID3).
 pub const fn is_identification(register: SysReg) -> bool {
     register.op0() == 3
         && register.op1() == 0
@@ -101,10 +101,10 @@ pub const fn is_identification(register: SysReg) -> bool {
         && register.crm() <= 7
 }
 
-/// What a guest whose physical addresses are as wide as `pa_range` says reads of `register`, on a host where it is
-/// `host`. A register that is not in the table, one for AArch32 among them, is 0.
+/// What a guest with physical addresses of `pa_range` reads from `register`, where the host reads `host`. A register
+/// that is not in the table reads as 0; those of AArch32 are not in it.
 ///
-/// To be asked when a virtual machine is built, not at each trap: it walks the table.
+/// Call it when a virtual machine is built, not at each trap: it walks the table.
 ///
 /// ```
 /// use droste_arm64::{PaRange, sysreg::ID_AA64PFR0_EL1};

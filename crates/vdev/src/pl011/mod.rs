@@ -1,11 +1,11 @@
 //! A PL011 UART (DDI 0183), revision r1p5 with 32-deep FIFOs.
 //!
-//! Time does not pass in it. A byte written leaves at once if the host has room for it, so the transmit FIFO is empty
-//! or, while the host has no room, full. A byte received counts as followed by silence: the receive timeout interrupt
-//! comes with it, below the trigger level too. After a reset the UART is enabled, as firmware leaves it for the first
-//! console of a kernel, and it transmits whatever UARTCR says.
+//! It does not model time. A byte written leaves at once if the host has room for it, so the transmit FIFO is empty or,
+//! while the host has no room, full. A received byte counts as followed by silence: while the FIFOs are on, it raises
+//! the receive timeout interrupt at once, below the trigger level too. After a reset the UART is enabled, as firmware
+//! leaves it for the first console of a kernel, and it transmits even where UARTCR disables that.
 //!
-//! Left out: DMA, IrDA, and framing, parity and break errors, which no byte of the host has.
+//! Left out: DMA, IrDA, and framing, parity and break errors, which bytes from the host never have.
 
 mod fifo;
 #[cfg(test)]
@@ -93,7 +93,8 @@ pub enum Room {
 pub enum Receipt {
     /// It is in the receive FIFO.
     Accepted,
-    /// The guest has no room, or its receiver off: offer it again after the guest's next access.
+    /// The receive FIFO is full, or the receiver is off or in loopback: offer the byte again after the guest's next
+    /// access.
     Refused,
 }
 
@@ -103,13 +104,13 @@ pub enum Receipt {
 pub enum Action {
     /// Nothing.
     None,
-    /// Put this byte out.
+    /// Output this byte.
     Transmit(u8),
 }
 
 /// One UART.
 ///
-/// After each call that is not a plain read of the flags, [`line`](Self::line) may have changed.
+/// Any call but a read of UARTFR may change [`line`](Self::line).
 ///
 /// ```
 /// use droste_arm64::esr::AccessSize::Word;
@@ -160,7 +161,8 @@ impl Pl011 {
         }
     }
 
-    /// A load of `size` at `offset`; 0 where no register starts. Reading the data register takes a byte.
+    /// A load of `size` at `offset`; 0 where no register starts. Reading the data register takes a byte from the
+    /// receive FIFO.
     #[inline]
     pub fn read(&mut self, offset: u64, size: AccessSize) -> u64 {
         let value = match offset {
@@ -185,8 +187,8 @@ impl Pl011 {
         u64::from(value) & size.mask()
     }
 
-    /// A store of `size` at `offset`; without effect where no writable register starts. A narrow store writes zeros
-    /// to the register's upper bits.
+    /// A store of `size` at `offset`; no effect where no writable register starts. A narrow store writes zeros to the
+    /// register's upper bits.
     #[inline]
     pub fn write(&mut self, offset: u64, size: AccessSize, value: u64) -> Action {
         let value = (value & size.mask()) as u16;
@@ -217,12 +219,13 @@ impl Pl011 {
         Receipt::Accepted
     }
 
-    /// Bytes that [`receive`](Self::receive) would accept before the guest reads one, as far as room decides.
+    /// How many bytes [`receive`](Self::receive) would accept before the guest reads one, as far as room in the FIFO
+    /// decides.
     pub fn receive_room(&self) -> usize {
         self.depth().saturating_sub(self.receive.len())
     }
 
-    /// Says whether the host's output takes bytes; at first it does.
+    /// Tells the UART whether the host's output takes another byte. At first it does.
     pub fn set_transmit_room(&mut self, room: Room) {
         if room == self.transmit_room {
             return;
@@ -289,7 +292,7 @@ impl Pl011 {
         }
     }
 
-    /// How many bytes wait at most.
+    /// How many bytes the receive FIFO holds at most.
     #[inline]
     fn depth(&self) -> usize {
         if self.line_control & LCR_H_FEN != 0 {

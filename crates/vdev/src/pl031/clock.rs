@@ -1,6 +1,6 @@
-//! The seconds of a machine's own clock, by a counter.
+//! The machine's time of day in seconds, computed from a counter.
 
-/// A machine's time of day: what its clock said once, and how long ago that was by a counter that never stops.
+/// A machine's time of day: what its clock read once, and the time since then by a counter that never stops.
 ///
 /// ```
 /// use droste_vdev::pl031::Clock;
@@ -17,7 +17,8 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// One that said `seconds` when the counter, of `frequency` ticks a second and at least one, was at `ticks`.
+    /// A clock that read `seconds` when the counter was at `ticks`. The counter has `frequency` ticks per second; 0
+    /// counts as 1.
     pub const fn new(seconds: u32, ticks: u64, frequency: u64) -> Self {
         let frequency = if frequency == 0 { 1 } else { frequency };
         Self {
@@ -27,13 +28,13 @@ impl Clock {
         }
     }
 
-    /// What it says when the counter is at `ticks`.
+    /// The time in seconds when the counter is at `ticks`.
     pub const fn seconds(&self, ticks: u64) -> u64 {
         let passed = ticks.saturating_sub(self.ticks) / self.frequency;
         self.seconds.saturating_add(passed)
     }
 
-    /// When it says `seconds` first; the end of time where the counter does not get there.
+    /// The counter value at which the clock first reads `seconds`; `u64::MAX` if the counter does not get there.
     pub const fn ticks(&self, seconds: u64) -> u64 {
         let ahead = seconds.saturating_sub(self.seconds);
         self.ticks

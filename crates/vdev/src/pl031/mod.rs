@@ -1,12 +1,12 @@
 //! A PL031 real time clock (DDI 0224), revision r1p3.
 //!
-//! It counts seconds in 32 bits, and wraps around in 2106. The seconds themselves are the machine's ([`Clock`]) and come in
-//! with each access; what a guest sets is its own distance from them. So the clock goes on while its guest does not, and no
-//! time is spent on it: what has become due is found at the next access, or at the moment that
+//! It counts seconds in 32 bits and wraps around in 2106. The machine's own seconds (of a [`Clock`]) come in with each
+//! access, and a time that the guest sets is kept as an offset from them. So the clock goes on while its guest does not
+//! run, and needs no work in between: what has become due is found at the next access, or at the second that
 //! [`deadline`](Pl031::deadline) names.
 //!
-//! It runs from the start, as firmware leaves it, and cannot be stopped. A new time counts at once and not at the next
-//! second's edge.
+//! It runs from the start, as firmware leaves it, and cannot be stopped. A new time takes effect at once, not at the
+//! next second's edge.
 
 mod clock;
 #[cfg(test)]
@@ -39,10 +39,10 @@ const INTERRUPT: u32 = 1;
 /// Seconds until the counter has the same value again.
 const ROUND: u64 = 1 << 32;
 
-/// One clock.
+/// One real time clock.
 ///
-/// After each call [`line`](Self::line) and [`deadline`](Self::deadline) may have changed. Seconds are a [`Clock`]'s, and do
-/// not go back.
+/// Any call may change [`line`](Self::line) and [`deadline`](Self::deadline). The seconds that the methods take are a
+/// [`Clock`]'s and never go back.
 ///
 /// ```
 /// use droste_arm64::esr::AccessSize::Word;
@@ -54,7 +54,7 @@ const ROUND: u64 = 1 << 32;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Pl031 {
-    /// What the counter is ahead of the machine's seconds, modulo 2^32.
+    /// How far the counter is ahead of the machine's seconds, modulo 2^32.
     ahead: u32,
     matched: u32,
     load: u32,
@@ -83,7 +83,7 @@ impl Pl031 {
         }
     }
 
-    /// A reset of the bus: alarm and interrupt are gone, the time goes on.
+    /// A bus reset: clears the alarm and the interrupt; the time goes on.
     pub fn reset(&mut self, seconds: u64) {
         *self = Self {
             ahead: self.ahead,
@@ -111,7 +111,7 @@ impl Pl031 {
         u64::from(value) & size.mask()
     }
 
-    /// A store of `size` at `offset`; without effect where no writable register starts. A narrow store writes zeros to the
+    /// A store of `size` at `offset`; no effect where no writable register starts. A narrow store writes zeros to the
     /// register's upper bits.
     pub fn write(&mut self, offset: u64, size: AccessSize, value: u64, seconds: u64) {
         self.settle(seconds);
@@ -133,7 +133,7 @@ impl Pl031 {
         }
     }
 
-    /// Time has come to `seconds`.
+    /// Raises the interrupt if the alarm has become due by `seconds`.
     pub fn settle(&mut self, seconds: u64) {
         if seconds >= self.due {
             self.raw = INTERRUPT;
@@ -146,7 +146,7 @@ impl Pl031 {
         Line::from_asserted(self.raw & self.mask != 0)
     }
 
-    /// The machine's second at which the line rises by itself; [`settle`](Self::settle) is to be called then.
+    /// The machine's second at which the line rises by itself: call [`settle`](Self::settle) then.
     pub fn deadline(&self) -> Option<u64> {
         (self.raw == 0 && self.mask != 0).then_some(self.due)
     }

@@ -1,8 +1,8 @@
 //! The firmware that a guest calls with HVC or SMC: PSCI 1.1 (DEN0022) and the calls of the SMC calling convention
 //! 1.1 (DEN0028).
 //!
-//! Power of vCPUs is kept here; the hypervisor does what an [`Action`] says and confirms with
-//! [`Firmware::confirm_on`]. A call that is not known answers NOT_SUPPORTED, as the convention asks.
+//! The power states of the vCPUs are kept here. The hypervisor carries out each [`Action`] and confirms with
+//! [`Firmware::confirm_on`] that a vCPU has started. An unknown call returns NOT_SUPPORTED, as the convention requires.
 
 mod function;
 mod power;
@@ -50,37 +50,37 @@ impl From<Status> for Action {
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// X0 is this value.
+    /// The call returns this value in X0.
     Return(u64),
-    /// X0 to X3 are these values.
+    /// The call returns these values in X0 to X3.
     Identify([u32; 4]),
-    /// Start vCPU `target` at `entry` with X0 = `context`, then [`Firmware::confirm_on`]; the caller's X0 is 0.
+    /// Start vCPU `target` at `entry` with X0 = `context`, then call [`Firmware::confirm_on`]; the caller gets 0 in X0.
     CpuOn {
         /// Number of the vCPU.
         target: usize,
-        /// Where it starts, MMU off, at the caller's exception level.
+        /// Where it starts, with the MMU off, at the caller's exception level.
         entry: Ipa,
         /// Its X0.
         context: u64,
     },
-    /// The caller stops; it does not return.
+    /// The calling vCPU stops; the call does not return.
     CpuOff,
-    /// The caller waits for an interrupt as in WFI; then its X0 is 0. A powerdown request becomes a standby, as
-    /// allowed (DEN0022, 5.4, CPU_SUSPEND).
+    /// The caller waits for an interrupt as in WFI; then the call returns 0 in X0. A powerdown request is treated as a
+    /// standby request, as is allowed (DEN0022, 5.4, CPU_SUSPEND).
     Suspend,
     /// The virtual machine ends.
     SystemOff,
-    /// The virtual machine starts anew.
+    /// The virtual machine is reset.
     SystemReset,
-    /// Make this call to the machine's own firmware, with the guest's X1; nothing is returned.
+    /// Make this call to the machine's own firmware, with the guest's X1; it returns nothing.
     Workaround {
         /// Function identifier.
         function: u32,
     },
 }
 
-/// Whether a CPU needs its firmware's help against a speculation weakness: the answer of the machine's own
-/// SMCCC_ARCH_FEATURES (DEN0028, 7, SMCCC_ARCH_WORKAROUND_1 to 3).
+/// Whether a CPU needs its firmware's help against a speculative execution vulnerability: the answer of the machine's
+/// own SMCCC_ARCH_FEATURES (DEN0028, 7, SMCCC_ARCH_WORKAROUND_1 to 3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Workaround {
     /// The firmware does not know the call: -1.
@@ -92,7 +92,7 @@ pub enum Workaround {
 }
 
 impl Workaround {
-    /// From X0 of the machine's SMCCC_ARCH_FEATURES: its lower 32 bits, signed.
+    /// Decodes X0 as the machine's SMCCC_ARCH_FEATURES returned it: the lower 32 bits, signed.
     pub const fn from_firmware(x0: u64) -> Self {
         match x0 as u32 {
             0 => Self::Needed,
@@ -102,7 +102,7 @@ impl Workaround {
     }
 }
 
-/// What the machine's firmware does against speculation weaknesses.
+/// What the machine's firmware does against speculative execution vulnerabilities.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Workarounds {
     /// SMCCC_ARCH_WORKAROUND_1: branch target injection.
@@ -138,8 +138,8 @@ pub struct Firmware {
     workarounds: Workarounds,
 }
 
-/// The answer to a call that is the same whatever the firmware's state is: nobody need wait for others to hear it. `None` of
-/// those that [`Firmware::call`] answers alone.
+/// The answer to a call, if it does not depend on the firmware's state: a caller need not wait for others to get it.
+/// `None` for the calls that only [`Firmware::call`] answers.
 ///
 /// ```
 /// use droste_vdev::psci::{Action, answer};
@@ -184,24 +184,24 @@ impl Firmware {
         }
     }
 
-    /// The power of vCPU `vcpu`.
+    /// The power state of vCPU `vcpu`.
     pub const fn power(&self, vcpu: usize) -> Power {
         self.power.get(vcpu)
     }
 
-    /// vCPU `vcpu` runs now.
+    /// Records that vCPU `vcpu` runs now.
     pub const fn confirm_on(&mut self, vcpu: usize) {
         self.power.set(vcpu, Power::On);
     }
 
-    /// vCPU `vcpu` stopped, by [`Action::CpuOff`].
+    /// Records that vCPU `vcpu` has stopped, after [`Action::CpuOff`].
     ///
-    /// Separate from the call: CPU_ON for it must not succeed before it really stands still.
+    /// This is separate from the call because CPU_ON must not succeed for the vCPU before it has really stopped.
     pub const fn confirm_off(&mut self, vcpu: usize) {
         self.power.set(vcpu, Power::Off);
     }
 
-    /// A call with X0 to X3 as in `registers`. `is_ram` says whether code can be fetched at an address.
+    /// Answers a call with X0 to X3 as in `registers`. `is_ram` says whether code can be fetched from an address.
     pub fn call(&mut self, registers: [u64; 4], is_ram: impl FnOnce(Ipa) -> bool) -> Action {
         let (function, x1, x2, x3) = arguments(registers);
         match Function::decode(function) {

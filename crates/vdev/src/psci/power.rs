@@ -2,7 +2,7 @@
 
 use crate::MAX_VCPUS;
 
-/// The power of one vCPU, numbered as AFFINITY_INFO answers (DEN0022, 5.1).
+/// The power state of one vCPU, with the numbers that AFFINITY_INFO returns (DEN0022, 5.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Power {
@@ -10,7 +10,7 @@ pub enum Power {
     On = 0,
     /// It does not run.
     Off = 1,
-    /// CPU_ON was called and it does not run yet.
+    /// CPU_ON was called for it, and it does not run yet.
     OnPending = 2,
 }
 

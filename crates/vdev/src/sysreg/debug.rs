@@ -1,18 +1,19 @@
 //! The debug registers that a vCPU has: MDSCR_EL1, the OS lock, two breakpoints and two watchpoints (DDI 0487, D2
 //! and D24.3).
 //!
-//! The second breakpoint is the one that knows contexts. What a control register must not say, it does not say to the
-//! hardware: to match above EL1, or by a VMID, makes a breakpoint that never matches, as a reserved value may (D2.8). Nor
-//! does any of a vCPU with EL2: virtual EL2 and what is under it would be one level to the hardware.
+//! The second breakpoint is the context-aware one. Settings that a guest must not have are kept from the hardware: a
+//! breakpoint that is to match above EL1, or by a VMID, never matches, as is allowed for a reserved value (D2.8). Nor
+//! does any breakpoint or watchpoint of a vCPU with EL2 match: to the hardware, virtual EL2 and what is under it would
+//! be one level.
 
-/// Which of them.
+/// One of the debug registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DebugRegister {
     /// MDSCR_EL1.
     Mdscr,
-    /// OSLAR_EL1: a write sets the OS lock.
+    /// OSLAR_EL1: a write locks or unlocks the OS Lock.
     Oslar,
-    /// OSLSR_EL1: a read shows it.
+    /// OSLSR_EL1: a read shows whether the OS Lock is locked.
     Oslsr,
     /// `DBGBVR<n>_EL1`.
     BreakpointValue(Pair),
@@ -24,7 +25,7 @@ pub enum DebugRegister {
     WatchpointControl(Pair),
 }
 
-/// One of two.
+/// The number of a breakpoint or watchpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pair {
     /// Number 0.
@@ -33,10 +34,10 @@ pub enum Pair {
     Second,
 }
 
-/// Breakpoints, and watchpoints, that a vCPU has.
+/// How many breakpoints, and how many watchpoints, a vCPU has.
 pub const BREAKPOINTS: usize = 2;
 
-/// A breakpoint or a watchpoint as hardware has it.
+/// The registers of one breakpoint or watchpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Point {
     /// DBGBVR or DBGWVR.
@@ -45,12 +46,13 @@ pub struct Point {
     pub control: u64,
 }
 
-/// What the hardware's breakpoints and watchpoints are to be while MDSCR_EL1.MDE is 1.
+/// What the hardware's breakpoint and watchpoint registers must hold while MDSCR_EL1.MDE is 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Points {
-    /// For the last two breakpoints, of which the last knows contexts (DDI 0487, ID_AA64DFR0_EL1.CTX_CMPs).
+    /// For the hardware's last two breakpoints, the last of which is context-aware (DDI 0487,
+    /// ID_AA64DFR0_EL1.CTX_CMPs).
     pub breakpoints: [Point; BREAKPOINTS],
-    /// For the first two watchpoints.
+    /// For the hardware's first two watchpoints.
     pub watchpoints: [Point; BREAKPOINTS],
 }
 
@@ -115,7 +117,7 @@ impl Default for DebugRegisters {
 }
 
 impl DebugRegisters {
-    /// As after a reset: nothing enabled, the OS lock locked (DDI 0487, OSLSR_EL1.OSLK).
+    /// As after a reset: nothing enabled, the OS Lock locked (DDI 0487, OSLSR_EL1.OSLK).
     pub const fn new() -> Self {
         Self {
             mdscr: 0,
@@ -159,14 +161,14 @@ impl DebugRegisters {
         }
     }
 
-    /// MDSCR_EL1.KDE: whether there may be debug exceptions within the level that takes them.
+    /// MDSCR_EL1.KDE: whether debug exceptions are enabled within the level that takes them.
     pub const fn are_within_level(&self) -> bool {
         self.mdscr & MDSCR_KDE != 0
     }
 
-    /// What the CPU's MDSCR_EL1 holds while the vCPU runs, the CPU's own OS lock unlocked. With the guest's OS
-    /// lock locked there are no debug exceptions (DDI 0487, D2, on the OS Lock). Breakpoints and watchpoints match where
-    /// [`hardware_points`](Self::hardware_points) gives them.
+    /// What the CPU's MDSCR_EL1 holds, except for MDE, while the vCPU runs and the CPU's own OS Lock is unlocked. While
+    /// the guest's OS Lock is locked there are no debug exceptions (DDI 0487, D2, on the OS Lock).
+    /// [`hardware_points`](Self::hardware_points) gives MDE, with the breakpoints and watchpoints that match.
     pub const fn hardware_mdscr(&self) -> u64 {
         if self.is_os_locked {
             self.mdscr & MDSCR_TDCC
@@ -175,8 +177,8 @@ impl DebugRegisters {
         }
     }
 
-    /// MDSCR_EL1.MDE, and what the hardware's breakpoints and watchpoints are then, where it has `count` breakpoints;
-    /// `None` when none is to match, so that they may be anything.
+    /// MDSCR_EL1.MDE, and what the breakpoint and watchpoint registers hold with it, on hardware with `count`
+    /// breakpoints; `None` if none is to match, in which case those registers may hold anything.
     pub fn hardware_points(&self, count: u64) -> Option<(u64, Points)> {
         let is_any_on = |points: &[Point]| points.iter().any(|point| point.control & ENABLED != 0);
         let is_on = !self.is_os_locked

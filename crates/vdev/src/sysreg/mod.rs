@@ -1,8 +1,9 @@
-//! What to do with a system register access or system instruction that a guest's EL1 or EL0 had trapped to EL2
+//! What to do with a system register access or system instruction that trapped to EL2 from a guest's EL1 or EL0
 //! (exception class 0x18).
 //!
-//! One table of rows, looked through in order; each says why. What no row names is UNDEFINED, as it is on a CPU
-//! without the feature that brought it: the identification registers do not show one that would be missed.
+//! One table is searched row by row, in order; each row gives its reason. A register that no row names is UNDEFINED, as
+//! on a CPU without the feature that adds it: the identification registers show no feature whose registers are missing
+//! here.
 
 mod debug;
 mod table;
@@ -19,11 +20,11 @@ pub use table::rows;
 /// What the hypervisor does for an access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// A write asks for this SGI: [`Gic::send_sgi`](crate::gic::Gic::send_sgi).
+    /// A write to this register sends an SGI: [`Gic::send_sgi`](crate::gic::Gic::send_sgi).
     SendSgi(SgiRegister),
     /// A write deactivates the INTID in its bits \[23:0\]: [`Gic::write_dir`](crate::gic::Gic::write_dir).
     Deactivate,
-    /// A read gives what [`id::value`](crate::id::value) shows of the register.
+    /// A read gives what [`id::value`](crate::id::value) shows for the register.
     Identification,
     /// A read gives 0; a write has no effect.
     Zero,
@@ -31,15 +32,15 @@ pub enum Action {
     Constant(u64),
     /// A register that [`DebugRegisters`] holds.
     Debug(DebugRegister),
-    /// Data cache maintenance by set and way. The guest cannot mean a cache it sees a part of at most: clean and
-    /// invalidate the virtual machine's memory by address, or do nothing where stage 2 forces it to be cacheable
-    /// (FEAT_S2FWB) and no device reads past the caches.
+    /// Data cache maintenance by set and way. The guest sees at most a part of the caches, so it cannot mean their sets
+    /// and ways: clean and invalidate the virtual machine's memory by address instead, or do nothing where stage 2
+    /// forces it to be cacheable (FEAT_S2FWB) and no device reads past the caches.
     SetWay,
-    /// The access takes an UNDEFINED exception to EL1.
+    /// The access causes an UNDEFINED exception, taken to EL1.
     Undefined,
 }
 
-/// Which accesses a row means; the others of the same register are UNDEFINED.
+/// Which accesses a row covers; others to the same registers are UNDEFINED.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// MRS only.
@@ -50,7 +51,7 @@ pub enum Access {
     Any,
 }
 
-/// Which registers a row means: exact op0, op1 and CRn, and inclusive ranges of CRm and op2.
+/// Which registers a row covers: exact op0, op1 and CRn, and inclusive ranges of CRm and op2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pattern {
     /// The register of this op0, op1 and CRn whose CRm and op2 are 0.
@@ -72,7 +73,7 @@ pub struct Row {
     pub access: Access,
     /// What is done.
     pub action: Action,
-    /// Why.
+    /// The reason.
     pub why: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! The table: what comes often first.
+//! The table, with the most frequent accesses first.
 
 use super::Access::{Any, Read, Write};
 use super::Action::{
@@ -12,7 +12,7 @@ use super::{DebugRegister, Pattern, Row};
 use crate::gic::SgiRegister;
 use droste_arm64::sysreg::SysReg;
 
-/// All rows, in the order in which they are looked through.
+/// All rows, in the order in which they are searched.
 pub fn rows() -> &'static [Row] {
     ROWS
 }

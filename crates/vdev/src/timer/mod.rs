@@ -1,10 +1,10 @@
 //! The generic timer of a vCPU that is not loaded: whether it fires, and when (DDI 0487, D12.2.4).
 //!
-//! A loaded vCPU has its timers in hardware. One that is not has them as values: the control and compare
+//! A loaded vCPU has its timers in hardware. For one that is not loaded they are values: the control and compare
 //! registers (CNTV_CTL_EL0 and CNTV_CVAL_EL0, or CNTP_CTL_EL0 and CNTP_CVAL_EL0) and the offset of its counter
 //! (CNTVOFF_EL2; 0 for the physical timer, or CNTPOFF_EL2). All counts are ticks of CNTFRQ_EL0's frequency.
 //!
-//! A guest hypervisor has more timers than the hardware it runs on: [`Pair`] says how they share it.
+//! A guest hypervisor has more timers than the hardware has for it: [`Pair`]'s module says how they share those.
 
 mod pairs;
 
@@ -20,11 +20,12 @@ const IMASK: u64 = 1 << 1;
 /// The timer's condition is met: CNTV_CTL_EL0.ISTATUS.
 const ISTATUS: u64 = 1 << 2;
 
-/// Ticks until the timer drives its line high, when the physical counter stands at `now`: 0 while it does; `None` if the
-/// guest has it off or masked. Line and deadline are this number, so that they cannot disagree.
+/// Ticks until the timer drives its line high, when the physical counter is at `now`: 0 if the line is high already;
+/// `None` if the guest has disabled or masked the timer. The line and the deadline are both computed from this number,
+/// so they cannot disagree.
 ///
-/// `offset` is what the guest's counter is behind the physical one, modulo 2^64: one that is ahead has a negative offset, and
-/// one whose zero is still to come stands high up, before its wrap (D12.1.2).
+/// `offset` is how far the guest's counter is behind the physical one, modulo 2^64: a counter that is ahead has a
+/// negative offset, and one that has not reached its zero yet has a high count, before its wrap (D12.1.2).
 ///
 /// ```
 /// use droste_vdev::timer::left;
@@ -41,13 +42,13 @@ pub const fn left(control: u64, compare: u64, offset: u64, now: u64) -> Option<u
     }
 }
 
-/// What a timer drives on its interrupt line that has this [left](left()).
+/// What a timer drives on its interrupt line, given its [left](left()).
 pub const fn line(left: Option<u64>) -> Line {
     Line::from_asserted(matches!(left, Some(0)))
 }
 
-/// The physical count at which a timer drives its line high that has this [left](left()) at `now`: `now` while it does. One
-/// that the physical counter does not reach is its end.
+/// The physical count at which a timer drives its line high, given its [left](left()) at `now`: `now` if the line is
+/// high already. A count that the physical counter does not reach becomes `u64::MAX`.
 pub const fn deadline(left: Option<u64>, now: u64) -> Option<u64> {
     match left {
         Some(left) => Some(now.saturating_add(left)),
@@ -55,9 +56,9 @@ pub const fn deadline(left: Option<u64>, now: u64) -> Option<u64> {
     }
 }
 
-/// What CNT*_CTL reads while the counter stands at `count`, where `written` is what was written to it: ISTATUS says
-/// whether the timer's condition is met, its mask notwithstanding (DDI 0487, D24.10). With ENABLE clear ISTATUS is
-/// UNKNOWN, and here 0.
+/// What CNT*_CTL reads as while the timer's counter is at `count`, where `written` is what was written to it: ISTATUS
+/// says whether the timer's condition is met, even if the interrupt is masked (DDI 0487, D24.10). With ENABLE clear
+/// ISTATUS is UNKNOWN, and 0 here.
 ///
 /// ```
 /// use droste_vdev::timer::control;
@@ -69,7 +70,7 @@ pub const fn control(written: u64, compare: u64, count: u64) -> u64 {
     written & (ENABLE | IMASK) | if is_met { ISTATUS } else { 0 }
 }
 
-/// Whether a timer interrupts whose CNT*_CTL reads as `control`.
+/// Whether a timer whose CNT*_CTL reads as `control` drives its interrupt.
 pub const fn is_due(control: u64) -> bool {
     control & (ENABLE | IMASK | ISTATUS) == ENABLE | ISTATUS
 }

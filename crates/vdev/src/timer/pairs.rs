@@ -1,44 +1,49 @@
-//! A guest hypervisor's four timers in two of the hardware's.
+//! How the four timers of a guest hypervisor share two of the hardware's.
 //!
-//! A guest with a virtual EL2 has the EL1 physical and virtual timers and the EL2 physical and virtual timers; the
-//! hardware it runs on has the EL1 ones. With HCR_EL2.E2H set in its own registers, software at virtual EL2 reaches its
-//! EL2 timers by the names of the EL1 ones (DDI 0487, D12.2), so that the pairs take turns: the hardware's are the EL2
-//! pair while virtual EL2 or its EL0 runs and the EL1 pair below. Without E2H those names mean the EL1 pair everywhere,
-//! and the EL2 pair, whose own names trap, is never in hardware. The other pair is *parked*: values in memory.
+//! A guest with a virtual EL2 has the EL1 physical and virtual timers and the EL2 physical and virtual timers; of the
+//! hardware's it has the EL1 ones. With HCR_EL2.E2H set in its own registers, software at virtual EL2 accesses its EL2
+//! timers by the names of the EL1 ones (DDI 0487, D12.2), so the pairs take turns: the hardware's timers are the EL2
+//! pair while virtual EL2 or its EL0 runs, and the EL1 pair while lower levels run. Without E2H those names mean the
+//! EL1 pair everywhere, and the EL2 pair, whose own names trap, is never in hardware. The pair that is not loaded is
+//! *parked*: its registers are values in memory.
 //!
 //! # Who drives the interrupts
-//! The loaded pair's interrupts are the hardware's: handed over by
-//! [`inject_hardware`](crate::gic::Gic::inject_hardware) and deactivated through list registers, at no exit more. The
-//! parked pair's are levels that this module computes, for
-//! [`drive_timers`](crate::gic::Gic::drive_timers). Since both pairs share two physical interrupts, one cannot stay
-//! linked to a timer that has left it: [`switch_timers`](crate::gic::Gic::switch_timers) turns links into
-//! levels and levels into links as the pairs change places, and tells how to leave the physical interrupts.
+//! The hardware drives the loaded pair's interrupts: [`inject_hardware`](crate::gic::Gic::inject_hardware) hands them
+//! over, and they are deactivated through list registers, without a further exit. The parked pair's are levels that
+//! this module computes, for [`drive_timers`](crate::gic::Gic::drive_timers). Since both pairs share two physical
+//! interrupts, an interrupt cannot stay linked to a physical one that its timer no longer drives:
+//! [`switch_timers`](crate::gic::Gic::switch_timers) turns links into levels and levels into links as the pairs change
+//! places, and says in which state to leave the physical interrupts.
 //!
-//! Why none is lost or doubled: a timer's interrupt is its level (DDI 0487, D12.2.4), and a pair that is parked or
-//! loaded keeps its values, so that the level on one side is the level on the other.
-//! - Fired, and not yet taken by the guest: parked, the level says so in place of the physical interrupt. Loaded, a
-//!   high level counts as fired, at once; the physical interrupt, which the level would raise again, is made active.
-//! - Taken and active (a guest hypervisor leaves it so while its own guest handles it): it stays active. Parked, no
-//!   physical interrupt is behind it, and a deactivation is seen by the fold, where a high level makes it pending again
-//!   as hardware would. Loaded, the physical interrupt is made active behind it: neither does it fire a second time, nor
-//!   can it fire again before the guest, or its own guest, deactivates it in hardware.
-//! - Neither: parked, a deadline stands for the level that comes; loaded, hardware does.
+//! No interrupt is lost or doubled, because a timer's interrupt is its level (DDI 0487, D12.2.4), and a pair that is
+//! parked or loaded keeps its values, so that the level is the same on both sides:
+//! - An interrupt that has fired and that the guest has not taken yet: when its timer is parked, the level takes the
+//!   place of the physical interrupt. When it is loaded, a high level counts as fired at once, and the physical
+//!   interrupt, which the level would raise again, is made active.
+//! - One that the guest has taken and that is active (a guest hypervisor leaves it so while its own guest handles it)
+//!   stays active. While its timer is parked, no physical interrupt is behind it: the fold sees a deactivation, and a
+//!   high level then makes it pending again, as in hardware. When the timer is loaded, the physical interrupt is made
+//!   active behind it, so it does not fire again before the guest, or its own guest, deactivates it in hardware.
+//! - One that is neither: while its timer is parked, a deadline says when the level rises; when it is loaded, hardware
+//!   raises it.
 //!
-//! Refused: to keep both pairs' physical interrupts linked, since then a deactivation through the list register of one
-//! timer lets the other's fire while it is being handled; and to use levels for the loaded pair too, which costs an exit
-//! for each deactivation.
+//! Refused: keeping both pairs linked to the physical interrupts, since then a deactivation through the list register
+//! of one timer lets the other's interrupt fire while it is being handled; and using levels for the loaded pair too,
+//! which costs an exit for each deactivation.
 //!
 //! # What software sees of the parked pair
-//! The EL1 pair that is parked is in the register page (FEAT_NV2), where software at virtual EL2 reads and writes it. With
-//! FEAT_ECV the hypervisor has those accesses trap (CNTHCTL_EL2.{EL1NVPCT, EL1NVVCT}, or {EL1PCEN, EL1TVT} without E2H):
-//! [`control`](super::control) gives ISTATUS at each read, and each write is a look at lines and deadline.
+//! A parked EL1 pair is in the register page (FEAT_NV2), where software at virtual EL2 reads and writes it. With
+//! FEAT_ECV the hypervisor makes those accesses trap (CNTHCTL_EL2.{EL1NVPCT, EL1NVVCT}, or {EL1PCEN, EL1TVT} without
+//! E2H): each read gets ISTATUS from [`control`](super::control), and at each write the lines and the deadline are
+//! computed anew.
 //!
-//! Without FEAT_ECV such accesses are not seen. Line, deadline and ISTATUS are those of the last look: when virtual EL2 is
-//! entered from below, when a deadline passes, at interrupts. So an interrupt that software brings forward this way comes
-//! when the hypervisor looks next, and at the latest when the pair is loaded. One that it takes back is gone when it ends
-//! the interrupt, since the hypervisor looks at high lines then. CNTVOFF_EL2 is in the page on every CPU, and has no trap:
-//! its change counts from the next look on, which is at the next interrupt or access to these timers that traps, and before
-//! the vCPU leaves its CPU, so that one that waits there wakes in time.
+//! Without FEAT_ECV the hypervisor does not see such accesses. Lines, deadline and ISTATUS are then those that it
+//! computed last: when virtual EL2 is entered from below, when a deadline passes, and at interrupts. So an interrupt
+//! that software brings forward this way comes at the next of these, and at the latest when the pair is loaded. One
+//! that it takes back is gone when it ends the interrupt, since the hypervisor then computes high lines anew.
+//! CNTVOFF_EL2 is in the page on every CPU and has no trap: a change takes effect when the lines are next computed,
+//! which is at the next interrupt or trapped access to these timers, and before the vCPU leaves its CPU, so that one
+//! that waits there wakes in time.
 
 use super::{can_fire, deadline, left, line};
 use crate::Line;
@@ -63,7 +68,7 @@ impl Pair {
         }
     }
 
-    /// The guest's interrupts of the physical and the virtual timer.
+    /// The guest's INTIDs for the physical and the virtual timer.
     pub const fn intids(self) -> [Intid; 2] {
         match self {
             Self::El1 => [Intid::PHYSICAL_TIMER, Intid::VIRTUAL_TIMER],
@@ -75,23 +80,23 @@ impl Pair {
     }
 }
 
-/// A timer that is parked, by its registers.
+/// The registers of a parked timer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Registers {
     /// CNT*_CTL.
     pub control: u64,
     /// CNT*_CVAL, in ticks.
     pub compare: u64,
-    /// What its counter is behind the physical one, in ticks modulo 2^64, all layers together.
+    /// How far its counter is behind the physical one, in ticks modulo 2^64, the offsets of all layers together.
     pub offset: u64,
 }
 
-/// What the timers of a parked pair do.
+/// The lines of a parked pair, and when they change by themselves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Parked {
     /// What the physical and the virtual timer drive on their lines.
     pub lines: [Line; 2],
-    /// The physical count at which the next of the low lines rises. Then it is time to look again.
+    /// The physical count at which the next of the low lines rises. Compute this anew then.
     pub deadline: Option<u64>,
 }
 
@@ -102,7 +107,7 @@ impl Parked {
         deadline: None,
     };
 
-    /// As [`at`](Self::at), with the count at hand only if it matters.
+    /// As [`at`](Self::at), but reads the count only if a timer can fire.
     #[inline]
     pub fn now(pair: &[Registers; 2], now: impl FnOnce() -> u64) -> Self {
         if can_fire(pair[0].control) || can_fire(pair[1].control) {
@@ -112,7 +117,7 @@ impl Parked {
         }
     }
 
-    /// What a parked pair does when the physical counter stands at `now`.
+    /// The lines and the deadline of a parked pair when the physical counter is at `now`.
     ///
     /// ```
     /// use droste_vdev::Line;

@@ -1,4 +1,4 @@
-//! Bare list registers, beside the whole way.
+//! Bare list registers, compared with what enter and leave make of them.
 
 use super::machine::Machine;
 use crate::Line;

@@ -1,4 +1,5 @@
-//! The group that a guest hypervisor leaves to its EL1: its registers by software, and what hardware has meanwhile.
+//! The group that a guest hypervisor leaves to its EL1: its registers as software emulates them, and what hardware has
+//! meanwhile.
 
 use super::machine::{ALL_ON, Machine};
 use crate::gic::{GroupRegister, Ich, Interface, Intid, Signal, Vmcr, Vtr};

@@ -1,4 +1,4 @@
-//! Timers' interrupts over the changes between virtual EL2 and what runs below.
+//! The timers' interrupts across switches between virtual EL2 and what runs below.
 
 use super::machine::{ICACTIVER, ICFGR, ISACTIVER, ISPENDR, Machine, intid};
 use crate::Line::{self, High, Low};
