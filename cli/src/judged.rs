@@ -92,6 +92,22 @@ fn quoted(value: &OsStr) -> OsString {
     value.to_string_lossy().replace(',', ",,").into()
 }
 
+/// What may be the name of a file in QEMU's words: each whole, each of its parts, and what follows a `=` or `:` there.
+pub(crate) fn named(words: &[OsString]) -> Vec<PathBuf> {
+    let mut names: Vec<_> = words.iter().map(PathBuf::from).collect();
+    for word in words {
+        // A comma that is written twice is one of the name; no word has a NUL.
+        let word = word.to_string_lossy().replace(",,", "\0");
+        for part in word.split([',', '"']) {
+            let part = part.replace('\0', ",");
+            let values = part.match_indices(['=', ':']);
+            names.extend(values.filter_map(|(at, _)| Some(part.get(at + 1..)?.into())));
+            names.push(part.into());
+        }
+    }
+    names
+}
+
 fn folder() -> Result<tempfile::TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("droste-judge-");
@@ -220,6 +236,16 @@ mod tests {
             assert!(memory(&words(line)).is_err(), "{line}");
         }
         assert!(memory(&words("qemu -M virt -accel tcg,thread=multi")).is_ok());
+    }
+
+    #[test]
+    fn files_are_named_in_each_part_of_a_word() {
+        let line = r#"qemu -drive file=a,,b=c,if=none -serial file:d -blockdev {"filename":"e"}"#;
+        let found = named(&words(line));
+        for name in ["qemu", "file=a,b=c", "a,b=c", "none", "d", "e"] {
+            assert!(found.contains(&PathBuf::from(name)), "{name} in {found:?}");
+        }
+        assert!(!found.contains(&PathBuf::from("a")), "{found:?}");
     }
 
     #[test]

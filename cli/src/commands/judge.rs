@@ -72,8 +72,10 @@ fn judge(arguments: &Arguments) -> Result<ExitCode> {
     let json = arguments.json.as_deref().map(Output::open).transpose()?;
     let trace = arguments.trace.as_deref().map(Output::open).transpose()?;
     let named = [&arguments.file, &arguments.symbols, &arguments.ignore];
+    let of_qemu = judged::named(&arguments.qemu);
     for output in json.iter().chain(&trace) {
-        output.refuse(named.into_iter().flatten().map(PathBuf::as_path))?;
+        let inputs = named.into_iter().flatten().chain(&of_qemu);
+        output.refuse(inputs.map(PathBuf::as_path))?;
     }
     if let Some((json, trace)) = json.as_ref().zip(trace.as_ref()) {
         json.refuse_other(trace)?;

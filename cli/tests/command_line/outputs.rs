@@ -242,6 +242,31 @@ fn an_input_that_the_command_line_names_is_refused() {
 }
 
 #[test]
+fn a_file_that_the_judged_qemu_is_given_is_refused() {
+    for option in ["--trace", "--json"] {
+        for words in [
+            ["-kernel", "victim"],
+            ["-drive", "if=none,file=victim,format=raw"],
+            ["-serial", "file:victim"],
+        ] {
+            let stage = stage();
+            stage.put("victim", b"old");
+            let all = [
+                &["judge", option, "victim", "--", "./qemu", "-M", "virt"],
+                &words[..],
+            ];
+            let output = ended(stage.command(&all.concat()));
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(2), "{words:?}: {said}");
+            let start = "error: cannot write victim: it is read as well, as victim\n  help: ";
+            assert!(said.starts_with(start), "{words:?}: {said}");
+            assert_eq!(fs::read(stage.path("victim")).expect("read"), b"old");
+            assert!(!stage.path("started").exists(), "{words:?}");
+        }
+    }
+}
+
+#[test]
 fn a_file_is_replaced_whole_and_keeps_its_mode() {
     for writer in WRITERS {
         let stage = stage();
