@@ -7,11 +7,11 @@ use std::ffi::{OsStr, OsString};
 use std::io::{PipeReader, PipeWriter, pipe};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 
-use crate::child::tied;
+use crate::child::{Mortal, tied};
 use crate::error::{Context, Error, Result};
 
 /// Where `virt` has its RAM.
@@ -26,7 +26,7 @@ const MEMORY: &str = "droste-judge-ram";
 #[derive(Debug)]
 pub(crate) struct Judged {
     /// It.
-    pub(crate) child: Child,
+    pub(crate) child: Mortal,
     /// Its events.
     pub(crate) events: PipeReader,
     /// The folder of its memory, which goes with this value.
@@ -50,7 +50,7 @@ pub(crate) fn start(
     let child = tied(&command, "/proc/self/exe").spawn();
     let child = child.context(|| "cannot start QEMU".into())?;
     Ok(Judged {
-        child,
+        child: Mortal(child),
         events,
         _folder: folder,
     })

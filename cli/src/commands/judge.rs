@@ -1,7 +1,6 @@
 //! `droste judge`: holds the stage 2 of a hypervisor in QEMU to the architecture.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -119,69 +118,54 @@ fn read(file: &Path) -> Result<Judge> {
     let cannot = || format!("cannot judge {}", file.display());
     let machine = Machine::get(&mut from).context(cannot)?;
     let mut judge = Judge::new(&machine);
-    take(&mut judge, &mut from).context(cannot)?;
+    for event in events(&mut from) {
+        judge.take(event.context(cannot)?);
+    }
     Ok(judge)
 }
 
-/// Judges while QEMU runs, and then says how it failed, if so.
+/// Judges while QEMU runs, and then says how it failed, if so. Where nothing can be judged any more, QEMU is ended.
 fn watch(words: &[OsString], trace: Option<&Output>) -> Result<(Judge, Option<Error>)> {
-    let kept = trace.map(Output::start).transpose()?;
     let mut judged = judged::start(words, || build_recorder(&workspace()?))?;
-    let mut from = BufReader::with_capacity(
-        1 << 20,
-        Tee {
-            from: judged.events,
-            kept: kept.map(BufWriter::new),
-        },
-    );
-    let machine = Machine::get(&mut from);
-    let judge = machine.and_then(|machine| {
-        let mut judge = Judge::new(&machine);
-        take(&mut judge, &mut from)?;
-        Ok(judge)
-    });
-    let flushed = from
-        .into_inner()
-        .kept
-        .map_or(Ok(()), |mut kept| kept.flush());
-    let status = judged.child.wait();
-    let status = status.context(|| "cannot wait for QEMU".into())?;
-    let judge = judge.map_err(|error| match error.kind() {
-        ErrorKind::UnexpectedEof => Error::new(format!("QEMU told nothing ({status})"))
-            .help("look at what it said; it must have a CPU with EL2 and the plugin interface of 9.2 or later"),
-        _ => Error::new("cannot read what QEMU tells").because(error),
-    })?;
-    flushed.context(|| "cannot keep the trace".into())?;
+    let mut from = BufReader::with_capacity(1 << 20, judged.events);
+    let cannot_read = || "cannot read what QEMU tells".into();
+    let cannot_keep = || "cannot keep the trace".into();
+    let machine = match Machine::get(&mut from) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            let status = judged.child.ended()?;
+            return Err(Error::new(format!("QEMU told nothing ({status})"))
+                .help("look at what it said; it must have a CPU with EL2 and the plugin interface of 9.2 or later"));
+        }
+        machine => machine.context(cannot_read)?,
+    };
+    // An old trace goes when there is a new one, and not before.
+    let kept = trace.map(Output::start).transpose()?;
+    let mut kept = kept.map(BufWriter::new);
+    if let Some(kept) = &mut kept {
+        machine.put(kept).context(cannot_keep)?;
+    }
+    let mut judge = Judge::new(&machine);
+    for event in events(&mut from) {
+        let event = event.context(cannot_read)?;
+        if let Some(kept) = &mut kept {
+            event.put(kept).context(cannot_keep)?;
+        }
+        judge.take(event);
+    }
+    if let Some(kept) = &mut kept {
+        kept.flush().context(cannot_keep)?;
+    }
+    let status = judged.child.ended()?;
     let failure = (!status.success()).then(|| Error::new(format!("QEMU failed ({status})")));
     Ok((judge, failure))
 }
 
-/// Takes events to the end. A trace that breaks off within one is judged as far as it goes.
-fn take(judge: &mut Judge, from: &mut impl Read) -> io::Result<()> {
-    loop {
-        match Event::get(from) {
-            Ok(Some(event)) => judge.take(event),
-            Ok(None) => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Keeps what is read.
-struct Tee<R> {
-    from: R,
-    kept: Option<BufWriter<File>>,
-}
-
-impl<R: Read> Read for Tee<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.from.read(into)?;
-        if let (Some(kept), Some(read)) = (&mut self.kept, into.get(..bytes)) {
-            kept.write_all(read)?;
-        }
-        Ok(bytes)
-    }
+/// The events to the end. A trace that breaks off within one ends before it.
+fn events(from: &mut impl Read) -> impl Iterator<Item = io::Result<Event>> {
+    std::iter::from_fn(|| match Event::get(from) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => None,
+        event => event.transpose(),
+    })
 }
 
 fn text(file: &Path) -> Result<String> {
@@ -235,22 +219,5 @@ mod tests {
         assert!(parse(&[]).is_err());
         assert!(parse(&["a.trace", "--", "qemu"]).is_err());
         assert!(parse(&["a.trace", "--trace", "t"]).is_err());
-    }
-
-    #[test]
-    fn what_is_read_is_kept() {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        let mut tee = Tee {
-            from: &b"events"[..],
-            kept: Some(BufWriter::new(file.reopen().expect("opened"))),
-        };
-        let mut read = Vec::new();
-        tee.read_to_end(&mut read).expect("read");
-        drop(tee);
-        let kept = std::fs::read(file.path()).expect("read");
-        assert_eq!(
-            (read.as_slice(), kept.as_slice()),
-            (&b"events"[..], &b"events"[..])
-        );
     }
 }

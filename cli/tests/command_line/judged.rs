@@ -52,6 +52,17 @@ pub(crate) fn trace(invalidates: bool, ends: bool) -> Vec<u8> {
     bytes
 }
 
+/// Judges a QEMU that does this where `$out` is where its events go, with more words before `--` and after it.
+fn live(stage: &Stage, script: &str, words: &[&str], own: &[&str]) -> Output {
+    let find = "for word in $*; do case $word in *,out=*) out=${word#*,out=}; out=${out%%,*} ;; esac; done";
+    stage.put_program("told", &format!("#!/bin/sh\n{find}\n{script}\n"));
+    let line = [&["judge"], words, &["--", "./told", "-M", "virt"], own].concat();
+    let mut command = stage.command(&line);
+    // The recorder is not needed.
+    command.env("CARGO", "true");
+    ended(command)
+}
+
 /// `droste judge` with these arguments, in a directory with traces, symbols and a list of what is known.
 fn judge(words: &[&str]) -> (Stage, Output) {
     let stage = Stage::new(&good());
@@ -130,4 +141,32 @@ fn a_machine_that_cannot_be_judged_is_refused_before_anything_is_built() {
         said.starts_with("error: the machine is not virt\n  help: "),
         "{said}"
     );
+}
+
+#[test]
+fn what_qemu_tells_is_judged_and_kept() {
+    let stage = Stage::new(&good());
+    stage.put("events", &trace(false, true));
+    stage.put("kept", b"old");
+    let output = live(&stage, "cat events >$out", &["--trace", "kept"], &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let kept = std::fs::read(stage.path("kept")).expect("read");
+    assert_eq!(kept, trace(false, true));
+}
+
+#[test]
+fn an_old_trace_stays_where_there_is_no_new_one() {
+    for (script, own) in [
+        ("cat events >$out", &["-M", "raspi3b", "-icount", "1"][..]),
+        ("exit 1", &[]),
+        ("printf drostej >$out", &[]),
+    ] {
+        let stage = Stage::new(&good());
+        stage.put("events", &trace(true, true));
+        stage.put("kept", b"old");
+        let output = live(&stage, script, &["--trace", "kept"], own);
+        assert_eq!(output.status.code(), Some(2), "{script}");
+        let kept = std::fs::read(stage.path("kept")).expect("read");
+        assert_eq!(kept, b"old", "{script}: {}", stderr(&output));
+    }
 }
