@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use droste_judge::MAX_CPUS;
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::child::{Mortal, tied};
@@ -168,12 +169,41 @@ fn memory(words: &[OsString]) -> Result<u64> {
             "leave -accel out, or say -accel tcg,thread=multi",
         );
     }
+    if values(words, "smp")
+        .last()
+        .is_some_and(|smp| cpus(&smp) > MAX_CPUS as u64)
+    {
+        return refuse(
+            &format!("the machine has more than {MAX_CPUS} CPUs"),
+            "name fewer with -smp",
+        );
+    }
     match values(words, "m").last() {
         None => Ok(DEFAULT_BYTES),
         Some(value) => size(&value).ok_or_else(|| {
             Error::new(format!("-m {value} is no size")).help("say how many MiB, or as 2G")
         }),
     }
+}
+
+/// How many CPUs `-smp` asks for: it says so, or what they are made of.
+fn cpus(value: &str) -> u64 {
+    let parts = || {
+        value
+            .split(',')
+            .map(|part| part.split_once('=').unwrap_or(("cpus", part)))
+    };
+    let number = |(_, number): (&str, &str)| number.parse::<u64>().unwrap_or(1);
+    let said = parts().find(|(name, _)| *name == "cpus");
+    said.map_or_else(
+        || {
+            parts()
+                .filter(|(name, _)| *name != "maxcpus")
+                .map(number)
+                .fold(1, u64::saturating_mul)
+        },
+        number,
+    )
 }
 
 /// A size as `-m` has it: in MiB, or with a unit, alone or as `size=`.
@@ -236,6 +266,9 @@ mod tests {
             assert!(memory(&words(line)).is_err(), "{line}");
         }
         assert!(memory(&words("qemu -M virt -accel tcg,thread=multi")).is_ok());
+        for cpus in ["32", "cpus=2,maxcpus=4", "sockets=4,cores=8"] {
+            assert!(memory(&words(&format!("qemu -M virt -smp {cpus}"))).is_ok());
+        }
     }
 
     #[test]

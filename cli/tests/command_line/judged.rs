@@ -5,6 +5,7 @@ use std::process::Output;
 use droste_judge::{Event, Kind, Machine};
 use serde_json::Value;
 
+use crate::outputs::device;
 use crate::stage::{Stage, ended, good, stderr, stdout};
 
 const BASE: u64 = 0x4000_0000;
@@ -168,5 +169,44 @@ fn an_old_trace_stays_where_there_is_no_new_one() {
         assert_eq!(output.status.code(), Some(2), "{script}");
         let kept = std::fs::read(stage.path("kept")).expect("read");
         assert_eq!(kept, b"old", "{script}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_qemu_that_cannot_be_judged_any_more_is_ended() {
+    let stage = Stage::new(&good());
+    let mut many = trace(true, true);
+    many[8] = 33;
+    stage.put("events", &many);
+    let output = live(&stage, "cat events >$out; exec sleep 600", &[], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(said.contains("cannot read what QEMU tells: "), "{said}");
+}
+
+#[test]
+fn a_trace_that_cannot_be_kept_ends_qemu() {
+    let stage = Stage::new(&good());
+    let Some(full) = device(&stage, 7) else {
+        return;
+    };
+    let mut events = trace(true, false);
+    let more = events.split_off(72).repeat(100);
+    stage.put("events", &[events, more].concat());
+    let script = "cat events >$out; exec sleep 600";
+    let output = live(&stage, script, &["--trace", full], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(said.contains("error: cannot keep the trace: "), "{said}");
+}
+
+#[test]
+fn more_cpus_than_can_be_judged_are_refused_before_anything_is_built() {
+    for cpus in ["33", "cpus=64,sockets=2", "cores=17,threads=2"] {
+        let (_stage, output) = judge(&["--", "qemu", "-M", "virt", "-smp", cpus]);
+        assert_eq!(output.status.code(), Some(2));
+        let said = stderr(&output);
+        let start = "error: the machine has more than 32 CPUs\n  help: ";
+        assert!(said.starts_with(start), "{said}");
     }
 }

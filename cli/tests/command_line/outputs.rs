@@ -97,7 +97,7 @@ fn succeeds(writer: Writer, stage: &Stage, target: &str) {
 }
 
 /// A character device of the test's own, with the numbers of `null` or `full`; none where nobody may make one.
-fn device(stage: &Stage, minor: u32) -> Option<&'static str> {
+pub(crate) fn device(stage: &Stage, minor: u32) -> Option<&'static str> {
     let mode = Mode::from_raw_mode(0o666);
     let kind = FileType::CharacterDevice;
     mknodat(

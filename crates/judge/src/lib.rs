@@ -16,6 +16,7 @@ mod record;
 mod report;
 mod symbols;
 
+pub use droste_mmu_model::MAX_CPUS;
 pub use event::{Event, Kind};
 pub use judge::{Judge, Numbered, Told};
 pub use machine::Machine;
