@@ -93,9 +93,9 @@ fn judge(arguments: &Arguments) -> Result<ExitCode> {
         From::Qemu(words) => watch(words, trace.as_ref())?,
     };
     let report = Report::new(&judge, &symbols, &ignored);
-    if let Some(json) = &json {
-        json.write(format!("{:#}\n", report.json()).as_bytes())?;
-    }
+    let written = json.as_ref().map_or(Ok(()), |json| {
+        json.write(format!("{:#}\n", report.json()).as_bytes())
+    });
     let said = report.text();
     // Stdout is QEMU's, or a program reads it.
     if matches!(from, From::Qemu(_)) || json.is_some_and(|json| json.is_stdout()) {
@@ -103,6 +103,8 @@ fn judge(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         say::result(said.trim_end())?;
     }
+    // People are told what was found, even if programs are not.
+    written?;
     if !report.is_clean() {
         return Ok(ExitCode::FAILURE);
     }

@@ -210,3 +210,18 @@ fn more_cpus_than_can_be_judged_are_refused_before_anything_is_built() {
         assert!(said.starts_with(start), "{said}");
     }
 }
+
+#[test]
+fn findings_are_told_though_the_report_for_programs_cannot_be_written() {
+    let stage = Stage::new(&good());
+    let Some(full) = device(&stage, 7) else {
+        return;
+    };
+    stage.put("broken", &trace(false, true));
+    let output = ended(stage.command(&["judge", "broken", "--json", full]));
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(said.starts_with("error: cannot write device: "), "{said}");
+    let told = stdout(&output);
+    assert!(told.contains("key: StaleTranslation(Tlbi) "), "{told}");
+}
