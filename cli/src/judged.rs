@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use droste_judge::MAX_CPUS;
+use droste_judge::{MAX_CPUS, MOST_BYTES};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::child::{Mortal, tied};
@@ -178,11 +178,19 @@ fn memory(words: &[OsString]) -> Result<u64> {
             "name fewer with -smp",
         );
     }
-    match values(words, "m").last() {
-        None => Ok(DEFAULT_BYTES),
-        Some(value) => size(&value).ok_or_else(|| {
-            Error::new(format!("-m {value} is no size")).help("say how many MiB, or as 2G")
-        }),
+    let Some(value) = values(words, "m").last() else {
+        return Ok(DEFAULT_BYTES);
+    };
+    match size(&value) {
+        Some(bytes) if bytes <= MOST_BYTES => Ok(bytes),
+        Some(_) => refuse(
+            &format!("-m {value} is more memory than can be judged"),
+            &format!("name {} GiB at most", MOST_BYTES >> 30),
+        ),
+        None => refuse(
+            &format!("-m {value} is no size"),
+            "say how many MiB, or as 2G",
+        ),
     }
 }
 
@@ -246,6 +254,8 @@ mod tests {
         assert_eq!(of("qemu -M virt,virtualization=on -m 512"), Ok(512 << 20));
         assert_eq!(of("qemu --machine virt-10.0 -m 2G"), Ok(2 << 30));
         assert_eq!(of("qemu -M type=virt -m size=768M,slots=2"), Ok(768 << 20));
+        assert_eq!(of("qemu -M virt -m 64G"), Ok(64 << 30));
+        assert!(of("qemu -M virt -m 65G").is_err());
         assert!(of("qemu -M virt -m lots").is_err());
         assert!(of("qemu -M virt -m 0").is_err());
         assert!(of("qemu -M virt -m 99999999T").is_err());

@@ -8,8 +8,10 @@ use droste_mmu_model::{Bbm, Config, Features, MAX_CPUS};
 /// What a trace begins with; the last byte is the version of its format.
 const MAGIC: [u8; 8] = *b"drostej\x01";
 const WORDS: usize = 8;
-/// More RAM than this is a mistake: 1 TiB.
-const MOST_BYTES: u64 = 1 << 40;
+/// More RAM than this is not judged: 64 GiB. What is kept of each page takes memory at once.
+pub const MOST_BYTES: u64 = 1 << 36;
+/// The model's physical addresses have 52 bits at most.
+const ADDRESSES: u64 = 1 << 52;
 
 /// What the machine is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,9 +61,12 @@ impl Machine {
         let is_sound = (1..=MAX_CPUS as u64).contains(&cpus)
             && base.is_multiple_of(4096)
             && bytes.is_multiple_of(4096)
-            && (4096..=MOST_BYTES).contains(&bytes);
+            && (4096..=MOST_BYTES).contains(&bytes)
+            && base.checked_add(bytes).is_some_and(|end| end <= ADDRESSES);
         if !is_sound {
-            return Err(invalid("its machine has no CPU, too many, or no RAM"));
+            return Err(invalid(
+                "its machine has no CPU or no RAM, or too much of one",
+            ));
         }
         Ok(Self {
             cpus: cpus as usize,
@@ -144,9 +149,20 @@ mod tests {
         for cpus in [0, 33] {
             assert!(refused(Machine { cpus, ..MACHINE }));
         }
-        for bytes in [0, 4095, 1 << 50] {
+        for bytes in [0, 4095, MOST_BYTES + 4096, 1 << 50] {
             assert!(refused(Machine { bytes, ..MACHINE }));
         }
+        let bytes = MOST_BYTES;
+        assert!(!refused(Machine { bytes, ..MACHINE }));
+        let end = |base| Machine {
+            base,
+            bytes: 4096,
+            ..MACHINE
+        };
+        for base in [1, 1 << 52, 0xffff_ffff_ffff_f000] {
+            assert!(refused(end(base)));
+        }
+        assert!(!refused(end((1 << 52) - 4096)));
     }
 
     #[test]
