@@ -43,18 +43,26 @@ impl Machine {
     /// Reads it.
     ///
     /// # Errors
-    /// If `from` cannot be read, is no trace, or of a machine that cannot be.
+    /// If `from` cannot be read, is no trace, or of a machine that cannot be; `UnexpectedEof` if it breaks off.
     pub fn get(from: &mut impl Read) -> io::Result<Self> {
+        let mut read = |into: &mut [u8]| {
+            from.read_exact(into).map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => {
+                    io::Error::new(error.kind(), "it breaks off within its head")
+                }
+                _ => error,
+            })
+        };
         let invalid = |what| io::Error::new(ErrorKind::InvalidData, what);
         let mut magic = [0; MAGIC.len()];
-        from.read_exact(&mut magic)?;
+        read(&mut magic)?;
         if magic != MAGIC {
             return Err(invalid("it is no trace of this version"));
         }
         let mut words = [0; WORDS];
         for word in &mut words {
             let mut bytes = [0; 8];
-            from.read_exact(&mut bytes)?;
+            read(&mut bytes)?;
             *word = u64::from_le_bytes(bytes);
         }
         let [cpus, base, bytes, ids @ ..] = words;
@@ -145,7 +153,13 @@ mod tests {
             Machine::get(&mut head.as_slice()).is_err()
         };
         assert!(Machine::get(&mut [0u8; 72].as_slice()).is_err());
-        assert!(Machine::get(&mut [0u8; 7].as_slice()).is_err());
+        let mut head = Vec::new();
+        MACHINE.put(&mut head).unwrap();
+        for bytes in [0, 7, 8, 71] {
+            let error = Machine::get(&mut &head[..bytes]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+            assert_eq!(error.to_string(), "it breaks off within its head");
+        }
         for cpus in [0, 33] {
             assert!(refused(Machine { cpus, ..MACHINE }));
         }
