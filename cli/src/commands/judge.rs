@@ -120,7 +120,7 @@ fn read(file: &Path) -> Result<Judge> {
     let cannot = || format!("cannot judge {}", file.display());
     let machine = Machine::get(&mut from).context(cannot)?;
     let mut judge = Judge::new(&machine);
-    for event in events(&mut from) {
+    for event in events(&machine, &mut from) {
         judge.take(event.context(cannot)?);
     }
     Ok(judge)
@@ -147,7 +147,7 @@ fn watch(words: &[OsString], trace: Option<&Output>) -> Result<(Judge, Option<Er
         machine.put(kept).context(cannot_keep)?;
     }
     let mut judge = Judge::new(&machine);
-    for event in events(&mut from) {
+    for event in events(&machine, &mut from) {
         let event = event.context(cannot_read)?;
         if let Some(kept) = &mut kept {
             event.put(kept).context(cannot_keep)?;
@@ -163,8 +163,8 @@ fn watch(words: &[OsString], trace: Option<&Output>) -> Result<(Judge, Option<Er
 }
 
 /// The events to the end. A trace that breaks off within one ends before it.
-fn events(from: &mut impl Read) -> impl Iterator<Item = io::Result<Event>> {
-    std::iter::from_fn(|| match Event::get(from) {
+fn events(machine: &Machine, from: &mut impl Read) -> impl Iterator<Item = io::Result<Event>> {
+    std::iter::from_fn(|| match machine.event(from) {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => None,
         event => event.transpose(),
     })

@@ -225,3 +225,17 @@ fn findings_are_told_though_the_report_for_programs_cannot_be_written() {
     let told = stdout(&output);
     assert!(told.contains("key: StaleTranslation(Tlbi) "), "{told}");
 }
+
+#[test]
+fn an_event_of_a_cpu_that_is_not_there_is_an_error() {
+    let stage = Stage::new(&good());
+    let mut foreign = trace(false, true);
+    // The second byte of each event is its CPU.
+    foreign[72 + 5 * 32 + 1] = 1;
+    stage.put("foreign", &foreign);
+    let output = ended(stage.command(&["judge", "foreign"]));
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let start = "error: cannot judge foreign: its machine has no CPU 1";
+    assert!(said.starts_with(start), "{said}");
+}

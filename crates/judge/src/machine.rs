@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use droste_arm64::Pa;
 use droste_mmu_model::{Bbm, Config, Features, MAX_CPUS};
 
+use crate::event::Event;
+
 /// What a trace begins with; the last byte is the version of its format.
 const MAGIC: [u8; 8] = *b"drostej\x01";
 const WORDS: usize = 8;
@@ -82,6 +84,20 @@ impl Machine {
             bytes,
             ids,
         })
+    }
+
+    /// Reads the next event of its trace. `None` at the end.
+    ///
+    /// # Errors
+    /// As [`Event::get`], and if no CPU of this machine did it.
+    pub fn event(&self, from: &mut impl Read) -> io::Result<Option<Event>> {
+        match Event::get(from)? {
+            Some(event) if usize::from(event.cpu) >= self.cpus => {
+                let what = format!("its machine has no CPU {}", event.cpu);
+                Err(io::Error::new(ErrorKind::InvalidData, what))
+            }
+            event => Ok(event),
+        }
     }
 
     /// The same for the model: what the CPUs have is in their ID registers (DDI 0487, D24.2).
