@@ -76,6 +76,11 @@ fn judge(arguments: &Arguments) -> Result<ExitCode> {
         let inputs = named.into_iter().flatten().chain(&of_qemu);
         output.refuse(inputs.map(PathBuf::as_path))?;
     }
+    if trace.as_ref().is_some_and(Output::is_stdout) {
+        return Err(Error::new("cannot write stdout")
+            .because("it is QEMU's")
+            .help("name a file with --trace"));
+    }
     if let Some((json, trace)) = json.as_ref().zip(trace.as_ref()) {
         json.refuse_other(trace)?;
     }

@@ -239,3 +239,15 @@ fn an_event_of_a_cpu_that_is_not_there_is_an_error() {
     let start = "error: cannot judge foreign: its machine has no CPU 1";
     assert!(said.starts_with(start), "{said}");
 }
+
+#[test]
+fn a_trace_does_not_go_where_qemu_has_its_console() {
+    let stage = Stage::new(&good());
+    stage.put("events", &trace(true, true));
+    let output = live(&stage, "cat events >$out", &["--trace", "-"], &[]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let start = "error: cannot write stdout: it is QEMU's\n  help: ";
+    assert!(said.starts_with(start), "{said}");
+    assert_eq!(output.stdout, b"");
+}
