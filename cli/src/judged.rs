@@ -117,26 +117,47 @@ fn folder() -> Result<tempfile::TempDir> {
     made.context(|| "cannot make a folder for the machine's memory".into())
 }
 
+/// The name of an option, if a word is one.
+fn option(word: &OsString) -> Option<&str> {
+    let name = word.to_str()?.strip_prefix('-')?;
+    Some(name.strip_prefix('-').unwrap_or(name))
+}
+
 /// The values of an option.
 fn values<'a>(words: &'a [OsString], name: &'a str) -> impl Iterator<Item = String> + 'a {
-    let is_it = move |word: &OsString| {
-        let word = word.to_str().unwrap_or_default();
-        word.strip_prefix('-')
-            .map(|word| word.strip_prefix('-').unwrap_or(word))
-            == Some(name)
-    };
-    let found = words.windows(2).filter(move |pair| is_it(&pair[0]));
+    any_values(words, move |option| option == name)
+}
+
+/// The values of options, in their order.
+fn any_values<'a>(
+    words: &'a [OsString],
+    is_one: impl Fn(&str) -> bool + 'a,
+) -> impl Iterator<Item = String> + 'a {
+    let pairs = words.windows(2);
+    let found = pairs.filter(move |pair| option(&pair[0]).is_some_and(&is_one));
     found.map(|pair| pair[1].to_string_lossy().into_owned())
+}
+
+/// The type that a value of `-machine` names: its first part may do so without `type=`.
+fn machine_type(machine: &str) -> Option<&str> {
+    let mut parts = machine.split(',');
+    let first = parts.next().filter(|first| !first.contains('='));
+    let mut named = machine
+        .split(',')
+        .filter_map(|part| part.strip_prefix("type="));
+    named.next_back().or(first)
 }
 
 /// How much memory the machine has, if it is one that can be judged.
 fn memory(words: &[OsString]) -> Result<u64> {
     let refuse = |what: &str, help: &str| Err(Error::new(what).help(help));
-    let machines: Vec<_> = values(words, "machine").chain(values(words, "M")).collect();
-    let is_virt = machines
+    let machines: Vec<_> = any_values(words, |name| matches!(name, "machine" | "M")).collect();
+    // QEMU takes the last.
+    let name = machines
         .iter()
-        .filter_map(|machine| machine.split(',').next())
-        .any(|name| name == "virt" || name.starts_with("virt-") || name == "type=virt");
+        .filter_map(|machine| machine_type(machine))
+        .next_back();
+    let is_virt = name.is_some_and(|name| name == "virt" || name.starts_with("virt-"));
     if !is_virt {
         return refuse(
             "the machine is not virt",
@@ -163,6 +184,10 @@ fn memory(words: &[OsString]) -> Result<u64> {
     let is_other = |accel: &String| !accel.starts_with("tcg") || accel.contains("thread=single");
     if accelerators.iter().any(is_other)
         || machines.iter().any(|machine| machine.contains("accel="))
+        || words
+            .iter()
+            .filter_map(option)
+            .any(|name| name == "enable-kvm")
     {
         return refuse(
             "the accelerator is not tcg with a thread for each CPU",
@@ -214,10 +239,10 @@ fn cpus(value: &str) -> u64 {
     )
 }
 
-/// A size as `-m` has it: in MiB, or with a unit, alone or as `size=`.
+/// A size as `-m` has it: in MiB, or with a unit, alone at the start or as `size=`.
 fn size(value: &str) -> Option<u64> {
-    let first = value.split(',').next()?;
-    let text = first.strip_prefix("size=").unwrap_or(first);
+    let named = value.split(',').find_map(|part| part.strip_prefix("size="));
+    let text = named.or_else(|| value.split(',').next())?;
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
     let shift = match &text[digits.len()..] {
         "" | "M" | "m" => 20,
@@ -254,6 +279,11 @@ mod tests {
         assert_eq!(of("qemu -M virt,virtualization=on -m 512"), Ok(512 << 20));
         assert_eq!(of("qemu --machine virt-10.0 -m 2G"), Ok(2 << 30));
         assert_eq!(of("qemu -M type=virt -m size=768M,slots=2"), Ok(768 << 20));
+        assert_eq!(of("qemu -M virt -m slots=2,size=2G"), Ok(2 << 30));
+        assert_eq!(
+            of("qemu -M raspi3b -machine virt -M gic-version=3"),
+            Ok(128 << 20)
+        );
         assert_eq!(of("qemu -M virt -m 64G"), Ok(64 << 30));
         assert!(of("qemu -M virt -m 65G").is_err());
         assert!(of("qemu -M virt -m lots").is_err());
@@ -266,11 +296,15 @@ mod tests {
         for line in [
             "qemu",
             "qemu -machine raspi3b",
+            "qemu -M virt -M raspi3b",
+            "qemu -M virt -machine type=raspi3b",
             "qemu -M virt,memory-backend=a",
             "qemu -M virt -mem-path a",
             "qemu -M virt -icount shift=5",
             "qemu -M virt -accel kvm",
             "qemu -M virt,accel=kvm",
+            "qemu -M virt -enable-kvm",
+            "qemu -M virt --enable-kvm -m 1G",
             "qemu -M virt -accel tcg,thread=single",
         ] {
             assert!(memory(&words(line)).is_err(), "{line}");
