@@ -255,15 +255,6 @@ fn size(value: &str) -> Option<u64> {
     number.checked_mul(1 << shift).filter(|&bytes| bytes > 0)
 }
 
-/// Where events are read from.
-#[derive(Debug)]
-pub(crate) enum From {
-    /// A trace that was kept.
-    File(PathBuf),
-    /// A QEMU that is started now.
-    Qemu(Vec<OsString>),
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

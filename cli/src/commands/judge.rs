@@ -10,7 +10,7 @@ use droste_judge::{Event, Ignored, Judge, Machine, Report, Symbols};
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
 
 use crate::error::{Context, Error, Result};
-use crate::judged::{self, From};
+use crate::judged;
 use crate::output::Output;
 use crate::setup::build::{build_recorder, workspace};
 use crate::{files, say};
@@ -89,13 +89,9 @@ fn judge(arguments: &Arguments) -> Result<ExitCode> {
         Some(file) => Ignored::parse(&text(file)?),
         None => Ignored::default(),
     };
-    let from = match &arguments.file {
-        Some(file) => From::File(file.clone()),
-        None => From::Qemu(arguments.qemu.clone()),
-    };
-    let (judge, failure) = match &from {
-        From::File(file) => (read(file)?, None),
-        From::Qemu(words) => watch(words, trace.as_ref())?,
+    let (judge, failure) = match &arguments.file {
+        Some(file) => (read(file)?, None),
+        None => watch(&arguments.qemu, trace.as_ref())?,
     };
     let report = Report::new(&judge, &symbols, &ignored);
     let written = json.as_ref().map_or(Ok(()), |json| {
@@ -103,7 +99,7 @@ fn judge(arguments: &Arguments) -> Result<ExitCode> {
     });
     let said = report.text();
     // Stdout is QEMU's, or a program reads it.
-    if matches!(from, From::Qemu(_)) || json.is_some_and(|json| json.is_stdout()) {
+    if arguments.file.is_none() || json.is_some_and(|json| json.is_stdout()) {
         say::aside(said.trim_end());
     } else {
         say::result(said.trim_end())?;
