@@ -17,6 +17,7 @@ use crate::{files, say};
 
 #[derive(Debug, Args)]
 #[command(
+    override_usage = "droste judge [OPTIONS] -- QEMU...\n       droste judge [OPTIONS] TRACE",
     after_help = "The exit code is 0 if nothing was found, 1 if something was, and 2 if nothing can be said: QEMU failed, the \
                   trace broke off, or no guest was entered.\n\nQEMU's machine must be virt, emulated, with a thread for each \
                   CPU. Its streams are those of droste judge; a report for people goes to stderr."

@@ -251,3 +251,15 @@ fn a_trace_does_not_go_where_qemu_has_its_console() {
     assert!(said.starts_with(start), "{said}");
     assert_eq!(output.stdout, b"");
 }
+
+#[test]
+fn the_usage_names_a_qemu_and_a_trace() {
+    let (_stage, output) = judge(&["--help"]);
+    let said = stdout(&output);
+    for line in [
+        "Usage: droste judge [OPTIONS] -- QEMU...\n",
+        "       droste judge [OPTIONS] TRACE\n",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+}
