@@ -112,6 +112,15 @@ pub fn tied(command: &Command, droste: impl AsRef<OsStr>) -> Command {
 pub(crate) struct Mortal(pub(crate) Child);
 
 impl Mortal {
+    /// Waits for the child's own end.
+    ///
+    /// # Errors
+    /// If the system cannot say.
+    pub(crate) fn ended(&mut self) -> Result<ExitStatus> {
+        let status = self.0.wait();
+        status.context(|| "cannot wait for a child process".into())
+    }
+
     /// Waits for the child's own end until `deadline`; `None` if it lives on.
     ///
     /// # Errors

@@ -1,7 +1,6 @@
 //! `droste judge`: holds the stage 2 of a hypervisor in QEMU to the architecture.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,13 +10,14 @@ use droste_judge::{Event, Ignored, Judge, Machine, Report, Symbols};
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
 
 use crate::error::{Context, Error, Result};
-use crate::judged::{self, From};
+use crate::judged;
 use crate::output::Output;
 use crate::setup::build::{build_recorder, workspace};
 use crate::{files, say};
 
 #[derive(Debug, Args)]
 #[command(
+    override_usage = "droste judge [OPTIONS] -- QEMU...\n       droste judge [OPTIONS] TRACE",
     after_help = "The exit code is 0 if nothing was found, 1 if something was, and 2 if nothing can be said: QEMU failed, the \
                   trace broke off, or no guest was entered.\n\nQEMU's machine must be virt, emulated, with a thread for each \
                   CPU. Its streams are those of droste judge; a report for people goes to stderr."
@@ -72,8 +72,15 @@ fn judge(arguments: &Arguments) -> Result<ExitCode> {
     let json = arguments.json.as_deref().map(Output::open).transpose()?;
     let trace = arguments.trace.as_deref().map(Output::open).transpose()?;
     let named = [&arguments.file, &arguments.symbols, &arguments.ignore];
+    let of_qemu = judged::named(&arguments.qemu);
     for output in json.iter().chain(&trace) {
-        output.refuse(named.into_iter().flatten().map(PathBuf::as_path))?;
+        let inputs = named.into_iter().flatten().chain(&of_qemu);
+        output.refuse(inputs.map(PathBuf::as_path))?;
+    }
+    if trace.as_ref().is_some_and(Output::is_stdout) {
+        return Err(Error::new("cannot write stdout")
+            .because("it is QEMU's")
+            .help("name a file with --trace"));
     }
     if let Some((json, trace)) = json.as_ref().zip(trace.as_ref()) {
         json.refuse_other(trace)?;
@@ -83,25 +90,23 @@ fn judge(arguments: &Arguments) -> Result<ExitCode> {
         Some(file) => Ignored::parse(&text(file)?),
         None => Ignored::default(),
     };
-    let from = match &arguments.file {
-        Some(file) => From::File(file.clone()),
-        None => From::Qemu(arguments.qemu.clone()),
-    };
-    let (judge, failure) = match &from {
-        From::File(file) => (read(file)?, None),
-        From::Qemu(words) => watch(words, trace.as_ref())?,
+    let (judge, failure) = match &arguments.file {
+        Some(file) => (read(file)?, None),
+        None => watch(&arguments.qemu, trace.as_ref())?,
     };
     let report = Report::new(&judge, &symbols, &ignored);
-    if let Some(json) = &json {
-        json.write(format!("{:#}\n", report.json()).as_bytes())?;
-    }
+    let written = json.as_ref().map_or(Ok(()), |json| {
+        json.write(format!("{:#}\n", report.json()).as_bytes())
+    });
     let said = report.text();
     // Stdout is QEMU's, or a program reads it.
-    if matches!(from, From::Qemu(_)) || json.is_some_and(|json| json.is_stdout()) {
+    if arguments.file.is_none() || json.is_some_and(|json| json.is_stdout()) {
         say::aside(said.trim_end());
     } else {
         say::result(said.trim_end())?;
     }
+    // People are told what was found, even if programs are not.
+    written?;
     if !report.is_clean() {
         return Ok(ExitCode::FAILURE);
     }
@@ -117,69 +122,54 @@ fn read(file: &Path) -> Result<Judge> {
     let cannot = || format!("cannot judge {}", file.display());
     let machine = Machine::get(&mut from).context(cannot)?;
     let mut judge = Judge::new(&machine);
-    take(&mut judge, &mut from).context(cannot)?;
+    for event in events(&machine, &mut from) {
+        judge.take(event.context(cannot)?);
+    }
     Ok(judge)
 }
 
-/// Judges while QEMU runs, and then says how it failed, if so.
+/// Judges while QEMU runs, and then says how it failed, if so. Where nothing can be judged any more, QEMU is ended.
 fn watch(words: &[OsString], trace: Option<&Output>) -> Result<(Judge, Option<Error>)> {
-    let kept = trace.map(Output::start).transpose()?;
     let mut judged = judged::start(words, || build_recorder(&workspace()?))?;
-    let mut from = BufReader::with_capacity(
-        1 << 20,
-        Tee {
-            from: judged.events,
-            kept: kept.map(BufWriter::new),
-        },
-    );
-    let machine = Machine::get(&mut from);
-    let judge = machine.and_then(|machine| {
-        let mut judge = Judge::new(&machine);
-        take(&mut judge, &mut from)?;
-        Ok(judge)
-    });
-    let flushed = from
-        .into_inner()
-        .kept
-        .map_or(Ok(()), |mut kept| kept.flush());
-    let status = judged.child.wait();
-    let status = status.context(|| "cannot wait for QEMU".into())?;
-    let judge = judge.map_err(|error| match error.kind() {
-        ErrorKind::UnexpectedEof => Error::new(format!("QEMU told nothing ({status})"))
-            .help("look at what it said; it must have a CPU with EL2 and the plugin interface of 9.2 or later"),
-        _ => Error::new("cannot read what QEMU tells").because(error),
-    })?;
-    flushed.context(|| "cannot keep the trace".into())?;
+    let mut from = BufReader::with_capacity(1 << 20, judged.events);
+    let cannot_read = || "cannot read what QEMU tells".into();
+    let cannot_keep = || "cannot keep the trace".into();
+    let machine = match Machine::get(&mut from) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            let status = judged.child.ended()?;
+            return Err(Error::new(format!("QEMU told nothing ({status})"))
+                .help("look at what it said; it must have a CPU with EL2 and the plugin interface of 9.2 or later"));
+        }
+        machine => machine.context(cannot_read)?,
+    };
+    // An old trace goes when there is a new one, and not before.
+    let kept = trace.map(Output::start).transpose()?;
+    let mut kept = kept.map(BufWriter::new);
+    if let Some(kept) = &mut kept {
+        machine.put(kept).context(cannot_keep)?;
+    }
+    let mut judge = Judge::new(&machine);
+    for event in events(&machine, &mut from) {
+        let event = event.context(cannot_read)?;
+        if let Some(kept) = &mut kept {
+            event.put(kept).context(cannot_keep)?;
+        }
+        judge.take(event);
+    }
+    if let Some(kept) = &mut kept {
+        kept.flush().context(cannot_keep)?;
+    }
+    let status = judged.child.ended()?;
     let failure = (!status.success()).then(|| Error::new(format!("QEMU failed ({status})")));
     Ok((judge, failure))
 }
 
-/// Takes events to the end. A trace that breaks off within one is judged as far as it goes.
-fn take(judge: &mut Judge, from: &mut impl Read) -> io::Result<()> {
-    loop {
-        match Event::get(from) {
-            Ok(Some(event)) => judge.take(event),
-            Ok(None) => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Keeps what is read.
-struct Tee<R> {
-    from: R,
-    kept: Option<BufWriter<File>>,
-}
-
-impl<R: Read> Read for Tee<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.from.read(into)?;
-        if let (Some(kept), Some(read)) = (&mut self.kept, into.get(..bytes)) {
-            kept.write_all(read)?;
-        }
-        Ok(bytes)
-    }
+/// The events to the end. A trace that breaks off within one ends before it.
+fn events(machine: &Machine, from: &mut impl Read) -> impl Iterator<Item = io::Result<Event>> {
+    std::iter::from_fn(|| match machine.event(from) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => None,
+        event => event.transpose(),
+    })
 }
 
 fn text(file: &Path) -> Result<String> {
@@ -233,22 +223,5 @@ mod tests {
         assert!(parse(&[]).is_err());
         assert!(parse(&["a.trace", "--", "qemu"]).is_err());
         assert!(parse(&["a.trace", "--trace", "t"]).is_err());
-    }
-
-    #[test]
-    fn what_is_read_is_kept() {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        let mut tee = Tee {
-            from: &b"events"[..],
-            kept: Some(BufWriter::new(file.reopen().expect("opened"))),
-        };
-        let mut read = Vec::new();
-        tee.read_to_end(&mut read).expect("read");
-        drop(tee);
-        let kept = std::fs::read(file.path()).expect("read");
-        assert_eq!(
-            (read.as_slice(), kept.as_slice()),
-            (&b"events"[..], &b"events"[..])
-        );
     }
 }

@@ -5,6 +5,7 @@ use std::process::Output;
 use droste_judge::{Event, Kind, Machine};
 use serde_json::Value;
 
+use crate::outputs::device;
 use crate::stage::{Stage, ended, good, stderr, stdout};
 
 const BASE: u64 = 0x4000_0000;
@@ -50,6 +51,17 @@ pub(crate) fn trace(invalidates: bool, ends: bool) -> Vec<u8> {
         event.put(&mut bytes).expect("written");
     }
     bytes
+}
+
+/// Judges a QEMU that does this where `$out` is where its events go, with more words before `--` and after it.
+fn live(stage: &Stage, script: &str, words: &[&str], own: &[&str]) -> Output {
+    let find = "for word in $*; do case $word in *,out=*) out=${word#*,out=}; out=${out%%,*} ;; esac; done";
+    stage.put_program("told", &format!("#!/bin/sh\n{find}\n{script}\n"));
+    let line = [&["judge"], words, &["--", "./told", "-M", "virt"], own].concat();
+    let mut command = stage.command(&line);
+    // The recorder is not needed.
+    command.env("CARGO", "true");
+    ended(command)
 }
 
 /// `droste judge` with these arguments, in a directory with traces, symbols and a list of what is known.
@@ -130,4 +142,124 @@ fn a_machine_that_cannot_be_judged_is_refused_before_anything_is_built() {
         said.starts_with("error: the machine is not virt\n  help: "),
         "{said}"
     );
+}
+
+#[test]
+fn what_qemu_tells_is_judged_and_kept() {
+    let stage = Stage::new(&good());
+    stage.put("events", &trace(false, true));
+    stage.put("kept", b"old");
+    let output = live(&stage, "cat events >$out", &["--trace", "kept"], &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let kept = std::fs::read(stage.path("kept")).expect("read");
+    assert_eq!(kept, trace(false, true));
+}
+
+#[test]
+fn an_old_trace_stays_where_there_is_no_new_one() {
+    for (script, own) in [
+        ("cat events >$out", &["-M", "raspi3b", "-icount", "1"][..]),
+        ("exit 1", &[]),
+        ("printf drostej >$out", &[]),
+    ] {
+        let stage = Stage::new(&good());
+        stage.put("events", &trace(true, true));
+        stage.put("kept", b"old");
+        let output = live(&stage, script, &["--trace", "kept"], own);
+        assert_eq!(output.status.code(), Some(2), "{script}");
+        let kept = std::fs::read(stage.path("kept")).expect("read");
+        assert_eq!(kept, b"old", "{script}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_qemu_that_cannot_be_judged_any_more_is_ended() {
+    let stage = Stage::new(&good());
+    let mut many = trace(true, true);
+    many[8] = 33;
+    stage.put("events", &many);
+    let output = live(&stage, "cat events >$out; exec sleep 600", &[], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(said.contains("cannot read what QEMU tells: "), "{said}");
+}
+
+#[test]
+fn a_trace_that_cannot_be_kept_ends_qemu() {
+    let stage = Stage::new(&good());
+    let Some(full) = device(&stage, 7) else {
+        return;
+    };
+    let mut events = trace(true, false);
+    let more = events.split_off(72).repeat(100);
+    stage.put("events", &[events, more].concat());
+    let script = "cat events >$out; exec sleep 600";
+    let output = live(&stage, script, &["--trace", full], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(said.contains("error: cannot keep the trace: "), "{said}");
+}
+
+#[test]
+fn more_cpus_than_can_be_judged_are_refused_before_anything_is_built() {
+    for cpus in ["33", "cpus=64,sockets=2", "cores=17,threads=2"] {
+        let (_stage, output) = judge(&["--", "qemu", "-M", "virt", "-smp", cpus]);
+        assert_eq!(output.status.code(), Some(2));
+        let said = stderr(&output);
+        let start = "error: the machine has more than 32 CPUs\n  help: ";
+        assert!(said.starts_with(start), "{said}");
+    }
+}
+
+#[test]
+fn findings_are_told_though_the_report_for_programs_cannot_be_written() {
+    let stage = Stage::new(&good());
+    let Some(full) = device(&stage, 7) else {
+        return;
+    };
+    stage.put("broken", &trace(false, true));
+    let output = ended(stage.command(&["judge", "broken", "--json", full]));
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(said.starts_with("error: cannot write device: "), "{said}");
+    let told = stdout(&output);
+    assert!(told.contains("key: StaleTranslation(Tlbi) "), "{told}");
+}
+
+#[test]
+fn an_event_of_a_cpu_that_is_not_there_is_an_error() {
+    let stage = Stage::new(&good());
+    let mut foreign = trace(false, true);
+    // The second byte of each event is its CPU.
+    foreign[72 + 5 * 32 + 1] = 1;
+    stage.put("foreign", &foreign);
+    let output = ended(stage.command(&["judge", "foreign"]));
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let start = "error: cannot judge foreign: its machine has no CPU 1";
+    assert!(said.starts_with(start), "{said}");
+}
+
+#[test]
+fn a_trace_does_not_go_where_qemu_has_its_console() {
+    let stage = Stage::new(&good());
+    stage.put("events", &trace(true, true));
+    let output = live(&stage, "cat events >$out", &["--trace", "-"], &[]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let start = "error: cannot write stdout: it is QEMU's\n  help: ";
+    assert!(said.starts_with(start), "{said}");
+    assert_eq!(output.stdout, b"");
+}
+
+#[test]
+fn the_usage_names_a_qemu_and_a_trace() {
+    let (_stage, output) = judge(&["--help"]);
+    let said = stdout(&output);
+    for line in [
+        "Usage: droste judge [OPTIONS] -- QEMU...\n",
+        "       droste judge [OPTIONS] TRACE\n",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
 }

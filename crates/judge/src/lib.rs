@@ -16,9 +16,10 @@ mod record;
 mod report;
 mod symbols;
 
+pub use droste_mmu_model::MAX_CPUS;
 pub use event::{Event, Kind};
 pub use judge::{Judge, Numbered, Told};
-pub use machine::Machine;
+pub use machine::{MOST_BYTES, Machine};
 pub use record::{Loaded, Ram, Recorder, Store, Watched, Who};
 pub use report::{Ignored, Report};
 pub use symbols::Symbols;

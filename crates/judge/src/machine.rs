@@ -5,11 +5,15 @@ use std::io::{self, ErrorKind, Read, Write};
 use droste_arm64::Pa;
 use droste_mmu_model::{Bbm, Config, Features, MAX_CPUS};
 
+use crate::event::Event;
+
 /// What a trace begins with; the last byte is the version of its format.
 const MAGIC: [u8; 8] = *b"drostej\x01";
 const WORDS: usize = 8;
-/// More RAM than this is a mistake: 1 TiB.
-const MOST_BYTES: u64 = 1 << 40;
+/// More RAM than this is not judged: 64 GiB. What is kept of each page takes memory at once.
+pub const MOST_BYTES: u64 = 1 << 36;
+/// The model's physical addresses have 52 bits at most.
+const ADDRESSES: u64 = 1 << 52;
 
 /// What the machine is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,27 +45,38 @@ impl Machine {
     /// Reads it.
     ///
     /// # Errors
-    /// If `from` cannot be read, is no trace, or of a machine that cannot be.
+    /// If `from` cannot be read, is no trace, or of a machine that cannot be; `UnexpectedEof` if it breaks off.
     pub fn get(from: &mut impl Read) -> io::Result<Self> {
+        let mut read = |into: &mut [u8]| {
+            from.read_exact(into).map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => {
+                    io::Error::new(error.kind(), "it breaks off within its head")
+                }
+                _ => error,
+            })
+        };
         let invalid = |what| io::Error::new(ErrorKind::InvalidData, what);
         let mut magic = [0; MAGIC.len()];
-        from.read_exact(&mut magic)?;
+        read(&mut magic)?;
         if magic != MAGIC {
             return Err(invalid("it is no trace of this version"));
         }
         let mut words = [0; WORDS];
         for word in &mut words {
             let mut bytes = [0; 8];
-            from.read_exact(&mut bytes)?;
+            read(&mut bytes)?;
             *word = u64::from_le_bytes(bytes);
         }
         let [cpus, base, bytes, ids @ ..] = words;
         let is_sound = (1..=MAX_CPUS as u64).contains(&cpus)
             && base.is_multiple_of(4096)
             && bytes.is_multiple_of(4096)
-            && (4096..=MOST_BYTES).contains(&bytes);
+            && (4096..=MOST_BYTES).contains(&bytes)
+            && base.checked_add(bytes).is_some_and(|end| end <= ADDRESSES);
         if !is_sound {
-            return Err(invalid("its machine has no CPU, too many, or no RAM"));
+            return Err(invalid(
+                "its machine has no CPU or no RAM, or too much of one",
+            ));
         }
         Ok(Self {
             cpus: cpus as usize,
@@ -69,6 +84,20 @@ impl Machine {
             bytes,
             ids,
         })
+    }
+
+    /// Reads the next event of its trace. `None` at the end.
+    ///
+    /// # Errors
+    /// As [`Event::get`], and if no CPU of this machine did it.
+    pub fn event(&self, from: &mut impl Read) -> io::Result<Option<Event>> {
+        match Event::get(from)? {
+            Some(event) if usize::from(event.cpu) >= self.cpus => {
+                let what = format!("its machine has no CPU {}", event.cpu);
+                Err(io::Error::new(ErrorKind::InvalidData, what))
+            }
+            event => Ok(event),
+        }
     }
 
     /// The same for the model: what the CPUs have is in their ID registers (DDI 0487, D24.2).
@@ -140,13 +169,30 @@ mod tests {
             Machine::get(&mut head.as_slice()).is_err()
         };
         assert!(Machine::get(&mut [0u8; 72].as_slice()).is_err());
-        assert!(Machine::get(&mut [0u8; 7].as_slice()).is_err());
+        let mut head = Vec::new();
+        MACHINE.put(&mut head).unwrap();
+        for bytes in [0, 7, 8, 71] {
+            let error = Machine::get(&mut &head[..bytes]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+            assert_eq!(error.to_string(), "it breaks off within its head");
+        }
         for cpus in [0, 33] {
             assert!(refused(Machine { cpus, ..MACHINE }));
         }
-        for bytes in [0, 4095, 1 << 50] {
+        for bytes in [0, 4095, MOST_BYTES + 4096, 1 << 50] {
             assert!(refused(Machine { bytes, ..MACHINE }));
         }
+        let bytes = MOST_BYTES;
+        assert!(!refused(Machine { bytes, ..MACHINE }));
+        let end = |base| Machine {
+            base,
+            bytes: 4096,
+            ..MACHINE
+        };
+        for base in [1, 1 << 52, 0xffff_ffff_ffff_f000] {
+            assert!(refused(end(base)));
+        }
+        assert!(!refused(end((1 << 52) - 4096)));
     }
 
     #[test]

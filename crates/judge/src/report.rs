@@ -11,15 +11,19 @@ use crate::event::{Event, Kind};
 use crate::judge::{Judge, Numbered, Told};
 use crate::symbols::Symbols;
 
-/// Findings that are known: their keys, one a line; what follows a `#` is a comment.
+/// Findings that are known: their keys, one a line. A comment begins with `#`, at the start of a line or after white space.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Ignored(BTreeSet<String>);
 
 impl Ignored {
     /// Reads the lines.
     pub fn parse(text: &str) -> Self {
-        let lines = text.lines();
-        let keys = lines.map(|line| line.split('#').next().unwrap_or_default().trim());
+        let keys = text.lines().map(|line| {
+            // Names have it as well: `krate::{closure#0}`.
+            let mut marks = line.match_indices('#').map(|(at, _)| &line[..at]);
+            let comment = marks.find(|key| key.chars().last().is_none_or(char::is_whitespace));
+            comment.unwrap_or(line).trim()
+        });
         Self(
             keys.filter(|key| !key.is_empty())
                 .map(str::to_owned)
@@ -249,5 +253,19 @@ fn what(event: &Event) -> String {
         Kind::Exit => "leaves the guest".into(),
         Kind::Done => "returns to a user".into(),
         Kind::End => "the end".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_begins_a_line_or_follows_white_space() {
+        let text =
+            "# known\nA(B) krate::{closure#0} # since ever\nA(B) c::d#1\t#2\n  #\n\nA(B) e\n";
+        let keys = ["A(B) krate::{closure#0}", "A(B) c::d#1", "A(B) e"];
+        let keys = keys.into_iter().map(str::to_owned).collect();
+        assert_eq!(Ignored::parse(text), Ignored(keys));
     }
 }
