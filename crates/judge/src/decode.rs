@@ -1,6 +1,6 @@
 //! Which instructions matter to stage 2, by their encodings (DDI 0487, C4.1 and C5.5).
 
-use droste_mmu_model::{Completion, Form, Scope, Tlbi};
+use droste_mmu_model::{Completion, Form, Tlbi};
 
 /// An instruction, by what it does to translations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,58 +75,20 @@ const fn order(word: u32) -> Order {
 
 /// The invalidation that an instruction is; `None` for what concerns the regimes of EL2 or EL3 only.
 pub fn tlbi(word: u32, operand: u64) -> Option<Tlbi> {
-    use Form::{
-        Alle1, Aside1, Ipas2e1, Ipas2le1, Ripas2e1, Ripas2le1, Rvaae1, Rvaale1, Rvae1, Rvale1,
-        Vaae1, Vaale1, Vae1, Vale1, Vmalle1, Vmalls12e1,
-    };
-    let (op1, crn, crm, op2) = (
-        word >> 16 & 7,
-        word >> 12 & 15,
-        word >> 8 & 15,
-        word >> 5 & 7,
-    );
-    let scope = match crm {
-        1 | 5 => Scope::Outer,
-        2 | 3 => Scope::Inner,
-        _ => Scope::Local,
-    };
-    let (form, scope) = match (op1, crm, op2) {
-        (0, 1 | 3 | 7, 0) => (Vmalle1, scope),
-        (0, 1 | 3 | 7, 1) => (Vae1, scope),
-        (0, 1 | 3 | 7, 2) => (Aside1, scope),
-        (0, 1 | 3 | 7, 3) => (Vaae1, scope),
-        (0, 1 | 3 | 7, 5) => (Vale1, scope),
-        (0, 1 | 3 | 7, 7) => (Vaale1, scope),
-        (0, 2 | 5 | 6, 1) => (Rvae1, scope),
-        (0, 2 | 5 | 6, 3) => (Rvaae1, scope),
-        (0, 2 | 5 | 6, 5) => (Rvale1, scope),
-        (0, 2 | 5 | 6, 7) => (Rvaale1, scope),
-        (4, 1 | 3 | 7, 4) => (Alle1, scope),
-        (4, 1 | 3 | 7, 6) => (Vmalls12e1, scope),
-        (4, 0, 1) => (Ipas2e1, Scope::Inner),
-        (4, 0, 2) => (Ripas2e1, Scope::Inner),
-        (4, 0, 5) => (Ipas2le1, Scope::Inner),
-        (4, 0, 6) => (Ripas2le1, Scope::Inner),
-        (4, 4, 0) => (Ipas2e1, Scope::Outer),
-        (4, 4, 1) => (Ipas2e1, Scope::Local),
-        (4, 4, 2) => (Ripas2e1, Scope::Local),
-        (4, 4, 3) => (Ripas2e1, Scope::Outer),
-        (4, 4, 4) => (Ipas2le1, Scope::Outer),
-        (4, 4, 5) => (Ipas2le1, Scope::Local),
-        (4, 4, 6) => (Ripas2le1, Scope::Local),
-        (4, 4, 7) => (Ripas2le1, Scope::Outer),
-        _ => return None,
-    };
-    let takes_none = matches!(form, Vmalle1 | Vmalls12e1 | Alle1);
+    let field = |shift: u32, mask: u32| (word >> shift & mask) as u8;
+    let (form, scope) = Form::decode((field(16, 7), field(8, 15), field(5, 7)))?;
+    if matches!(form, Form::Alle2 | Form::Vae2 | Form::Vale2) {
+        return None;
+    }
     Some(Tlbi {
         form,
         scope,
-        completion: if crn == 9 {
+        completion: if field(12, 15) == 9 {
             Completion::ExceptXs
         } else {
             Completion::Full
         },
-        operand: if takes_none { 0 } else { operand },
+        operand: if form.takes_operand() { operand } else { 0 },
     })
 }
 

@@ -99,6 +99,83 @@ impl Form {
         )
     }
 
+    /// Whether the instruction has a register operand.
+    pub const fn takes_operand(self) -> bool {
+        !matches!(
+            self,
+            Self::Vmalle1 | Self::Vmalls12e1 | Self::Alle1 | Self::Alle2
+        )
+    }
+
+    /// The encoding: op1, CRm and op2 of the system instruction (DDI 0487, C5.5).
+    pub const fn encoding(self, scope: Scope) -> (u8, u8, u8) {
+        match (self, scope) {
+            (Self::Ipas2e1, Scope::Inner) => (4, 0, 1),
+            (Self::Ripas2e1, Scope::Inner) => (4, 0, 2),
+            (Self::Ipas2le1, Scope::Inner) => (4, 0, 5),
+            (Self::Ripas2le1, Scope::Inner) => (4, 0, 6),
+            (Self::Ipas2e1, Scope::Outer) => (4, 4, 0),
+            (Self::Ipas2e1, Scope::Local) => (4, 4, 1),
+            (Self::Ripas2e1, Scope::Local) => (4, 4, 2),
+            (Self::Ripas2e1, Scope::Outer) => (4, 4, 3),
+            (Self::Ipas2le1, Scope::Outer) => (4, 4, 4),
+            (Self::Ipas2le1, Scope::Local) => (4, 4, 5),
+            (Self::Ripas2le1, Scope::Local) => (4, 4, 6),
+            (Self::Ripas2le1, Scope::Outer) => (4, 4, 7),
+            (Self::Rvae1 | Self::Rvaae1 | Self::Rvale1 | Self::Rvaale1, scope) => {
+                let crm = match scope {
+                    Scope::Inner => 2,
+                    Scope::Outer => 5,
+                    Scope::Local => 6,
+                };
+                let op2 = match self {
+                    Self::Rvae1 => 1,
+                    Self::Rvaae1 => 3,
+                    Self::Rvale1 => 5,
+                    _ => 7,
+                };
+                (0, crm, op2)
+            }
+            (form, scope) => {
+                let crm = match scope {
+                    Scope::Outer => 1,
+                    Scope::Inner => 3,
+                    Scope::Local => 7,
+                };
+                match form {
+                    Self::Vmalls12e1 => (4, crm, 6),
+                    Self::Alle1 => (4, crm, 4),
+                    Self::Alle2 => (4, crm, 0),
+                    Self::Vae2 => (4, crm, 1),
+                    Self::Vale2 => (4, crm, 5),
+                    Self::Vae1 => (0, crm, 1),
+                    Self::Aside1 => (0, crm, 2),
+                    Self::Vaae1 => (0, crm, 3),
+                    Self::Vale1 => (0, crm, 5),
+                    Self::Vaale1 => (0, crm, 7),
+                    _ => (0, crm, 0),
+                }
+            }
+        }
+    }
+
+    /// The form and scope of which this is the encoding.
+    ///
+    /// ```
+    /// use droste_mmu_model::{Form, Scope};
+    /// assert_eq!(Form::Ipas2e1.encoding(Scope::Inner), (4, 0, 1));
+    /// assert_eq!(Form::decode((4, 0, 1)), Some((Form::Ipas2e1, Scope::Inner)));
+    /// assert_eq!(Form::decode((4, 0, 3)), None);
+    /// ```
+    pub fn decode(encoding: (u8, u8, u8)) -> Option<(Self, Scope)> {
+        let scopes = [Scope::Local, Scope::Inner, Scope::Outer];
+        let each = Self::ALL
+            .iter()
+            .flat_map(|&(form, _)| scopes.map(|scope| (form, scope)));
+        each.into_iter()
+            .find(|&(form, scope)| form.encoding(scope) == encoding)
+    }
+
     pub(crate) const fn is_by_asid(self) -> bool {
         matches!(
             self,

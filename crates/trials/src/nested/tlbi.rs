@@ -63,53 +63,7 @@ impl L1Tlbi {
     /// The encoding.
     pub(crate) const fn encoding(self) -> SysReg {
         let crn = if self.is_nxs { 9 } else { 8 };
-        let (op1, crm, op2) = match (self.form, self.scope) {
-            (Form::Ipas2e1, Scope::Inner) => (4, 0, 1),
-            (Form::Ripas2e1, Scope::Inner) => (4, 0, 2),
-            (Form::Ipas2le1, Scope::Inner) => (4, 0, 5),
-            (Form::Ripas2le1, Scope::Inner) => (4, 0, 6),
-            (Form::Ipas2e1, Scope::Outer) => (4, 4, 0),
-            (Form::Ipas2e1, Scope::Local) => (4, 4, 1),
-            (Form::Ripas2e1, Scope::Local) => (4, 4, 2),
-            (Form::Ripas2e1, Scope::Outer) => (4, 4, 3),
-            (Form::Ipas2le1, Scope::Outer) => (4, 4, 4),
-            (Form::Ipas2le1, Scope::Local) => (4, 4, 5),
-            (Form::Ripas2le1, Scope::Local) => (4, 4, 6),
-            (Form::Ripas2le1, Scope::Outer) => (4, 4, 7),
-            (Form::Rvae1 | Form::Rvaae1 | Form::Rvale1 | Form::Rvaale1, scope) => {
-                let crm = match scope {
-                    Scope::Inner => 2,
-                    Scope::Outer => 5,
-                    Scope::Local => 6,
-                };
-                let op2 = match self.form {
-                    Form::Rvae1 => 1,
-                    Form::Rvaae1 => 3,
-                    Form::Rvale1 => 5,
-                    _ => 7,
-                };
-                (0, crm, op2)
-            }
-            (form, scope) => {
-                let crm = match scope {
-                    Scope::Outer => 1,
-                    Scope::Inner => 3,
-                    Scope::Local => 7,
-                };
-                match form {
-                    Form::Vmalls12e1 => (4, crm, 6),
-                    Form::Alle1 => (4, crm, 4),
-                    Form::Alle2 => (4, crm, 0),
-                    Form::Vae2 => (4, crm, 1),
-                    Form::Vae1 => (0, crm, 1),
-                    Form::Aside1 => (0, crm, 2),
-                    Form::Vaae1 => (0, crm, 3),
-                    Form::Vale1 => (0, crm, 5),
-                    Form::Vaale1 => (0, crm, 7),
-                    _ => (0, crm, 0),
-                }
-            }
-        };
+        let (op1, crm, op2) = self.form.encoding(self.scope);
         SysReg::new(1, op1, crn, crm, op2)
     }
 
@@ -125,10 +79,6 @@ impl L1Tlbi {
 
     /// The instruction.
     pub(crate) const fn instruction(self) -> Tlbi {
-        let takes_none = matches!(
-            self.form,
-            Form::Vmalls12e1 | Form::Vmalle1 | Form::Alle1 | Form::Alle2
-        );
         Tlbi {
             form: self.form,
             scope: self.scope,
@@ -137,7 +87,11 @@ impl L1Tlbi {
             } else {
                 Completion::Full
             },
-            operand: if takes_none { 0 } else { self.operand },
+            operand: if self.form.takes_operand() {
+                self.operand
+            } else {
+                0
+            },
         }
     }
 }
