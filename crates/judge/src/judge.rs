@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use droste_arm64::Pa;
 use droste_arm64::barrier::Dsb;
+use droste_arm64::{Pa, hcr};
 use droste_mmu_model::{Finding, Malformed, Rule, Vcpu, Watch};
 
 use crate::decode;
@@ -54,9 +54,6 @@ pub struct Judge {
     number: u64,
     is_ended: bool,
 }
-
-/// HCR_EL2.FWB.
-const FWB: u32 = 46;
 
 impl Judge {
     /// One for this machine.
@@ -184,7 +181,7 @@ impl Judge {
     /// MemAttr means something else where FEAT_S2FWB is there and HCR_EL2.FWB is clear: then it is not judged.
     fn has_meaning(&self, finding: &Finding) -> bool {
         let is_memory_type = finding.violation.rule == Rule::Descriptor(Malformed::MemoryType);
-        let is_fwb = self.hcr.iter().any(|hcr| hcr >> FWB & 1 != 0);
+        let is_fwb = self.hcr.iter().any(|hcr| hcr & hcr::FWB != 0);
         !is_memory_type || is_fwb == self.has_fwb
     }
 

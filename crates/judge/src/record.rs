@@ -12,6 +12,8 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use droste_arm64::{Vtcr, hcr};
+
 use crate::decode::{self, Op, Order};
 use crate::event::{Event, Kind};
 use crate::machine::Machine;
@@ -44,7 +46,7 @@ impl Who {
             (_, 0) => 0,
             _ => 1,
         };
-        let (is_under_stage2, is_host) = (hcr & 1 != 0, hcr >> 27 & 1 != 0);
+        let (is_under_stage2, is_host) = (hcr & hcr::VM != 0, hcr & hcr::TGE != 0);
         match level {
             3 => Self::Firmware,
             2 => Self::El2,
@@ -212,7 +214,8 @@ impl<W: Write> Recorder<W> {
                 tell(Kind::Isb, 0, 0)
             }
             Op::Tlbi => {
-                let is_host = state.loaded.hcr >> 34 & 1 != 0 && state.loaded.hcr >> 27 & 1 != 0;
+                const HOST: u64 = hcr::E2H | hcr::TGE;
+                let is_host = state.loaded.hcr & HOST == HOST;
                 if is_host && decode::is_stage1(word) || decode::tlbi(word, 0).is_none() {
                     return;
                 }
@@ -414,21 +417,11 @@ impl<W: Write> Recorder<W> {
 impl Shape {
     /// The root's (DDI 0487, D24.2 "VTCR_EL2": T0SZ, SL0, TG0, DS, SL2).
     fn of(vtcr: u64) -> Option<Self> {
-        let page_shift = match vtcr >> 14 & 3 {
-            0 => 12,
-            1 => 16,
-            2 => 14,
-            _ => return None,
-        };
-        let is_wide = vtcr >> 32 & 1 != 0 && vtcr >> 33 & 1 != 0;
-        let level = match (page_shift, vtcr >> 6 & 3) {
-            (12, 0) if is_wide => -1,
-            (12, 3) => 3,
-            (12, sl0) => 2 - sl0 as i8,
-            (_, sl0) => 3 - sl0 as i8,
-        };
+        let vtcr = Vtcr(vtcr);
+        let page_shift = vtcr.granule()?.page_shift();
+        let level = vtcr.start()?.number();
         let shift = page_shift + (page_shift - 3) * u32::from((3 - level).unsigned_abs());
-        let bits = (64 - (vtcr & 63)) as u32;
+        let bits = vtcr.input_bits();
         (bits > shift && bits <= shift + page_shift + 1).then(|| Self {
             page_shift,
             level,
