@@ -152,6 +152,19 @@ pub fn mark<const N: u32>() {
     unsafe { asm!("hint #{}", const 0x60 + N, options(nostack, preserves_flags)) };
 }
 
+/// Does `what` between mark `BEGIN`, 1 to 13, and mark 14. Before and behind, mark 15 makes the tool print the exits since
+/// the last, and forget them.
+#[inline]
+pub fn between_marks<const BEGIN: u32>(what: impl FnOnce()) {
+    const END: u32 = 14;
+    const PRINT_EXITS: u32 = 15;
+    mark::<PRINT_EXITS>();
+    mark::<BEGIN>();
+    what();
+    mark::<END>();
+    mark::<PRINT_EXITS>();
+}
+
 /// Makes `bytes` bytes at `start` visible to instruction fetch (DDI 0487, B2, "Synchronization and coherency issues
 /// between data and instruction accesses"). Every word is named, since a cache line may be as short as that.
 pub fn sync_instructions(start: *const u32, bytes: usize) {

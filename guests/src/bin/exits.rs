@@ -23,10 +23,6 @@ mod guest {
     const WARM_UP: u32 = 100;
     /// The SGI that vCPU 0 sends to vCPU 1.
     const SGI: u32 = 1;
-    /// The mark that ends a section; 1 to 13 begin one.
-    const END: u32 = 14;
-    /// Makes the tool print the exits since the last, and forget them.
-    const PRINT_EXITS: u32 = 15;
     /// Spacing of the coarse demand faults: a level 2 block with 4 KiB granules.
     const BLOCK_BYTES: u64 = 0x20_0000;
     /// Spacing of the fine ones: the pages that one fault maps at most.
@@ -76,7 +72,7 @@ mod guest {
         println!("exits: done");
     }
 
-    /// Does `what` uncounted, then `times` times between mark `MARK` and mark [`END`].
+    /// Does `what` uncounted, then `times` times between mark `MARK` and the end of the section.
     fn section<const MARK: u32>(name: &str, times: u32, mut what: impl FnMut()) {
         for _ in 0..WARM_UP {
             what();
@@ -85,13 +81,11 @@ mod guest {
     }
 
     fn counted<const MARK: u32>(name: &str, times: u32, mut what: impl FnMut()) {
-        cpu::mark::<PRINT_EXITS>();
-        cpu::mark::<MARK>();
-        for _ in 0..times {
-            what();
-        }
-        cpu::mark::<END>();
-        cpu::mark::<PRINT_EXITS>();
+        cpu::between_marks::<MARK>(|| {
+            for _ in 0..times {
+                what();
+            }
+        });
         println!("exits: section {MARK} {name} {times}");
     }
 

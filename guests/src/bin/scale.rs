@@ -59,13 +59,11 @@ mod guest {
         wait_for(others);
         for (n, (name, rounds, act)) in PARTS.iter().enumerate() {
             ENDED.store(0, Ordering::Relaxed);
-            cpu::mark::<15>();
-            cpu::mark::<1>();
-            BEGUN.store(n + 1, Ordering::Release);
-            act(0);
-            wait_for(others);
-            cpu::mark::<14>();
-            cpu::mark::<15>();
+            cpu::between_marks::<1>(|| {
+                BEGUN.store(n + 1, Ordering::Release);
+                act(0);
+                wait_for(others);
+            });
             println!("scale: section {name} {}", rounds * (others as u64 + 1));
         }
         println!("scale: ok");

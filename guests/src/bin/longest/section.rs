@@ -2,16 +2,8 @@
 
 use droste_guests::{cpu, println};
 
-const BEGIN: u32 = 1;
-const END: u32 = 14;
-const PRINT_EXITS: u32 = 15;
-
 /// Does `what` between marks.
 pub(crate) fn section(name: &str, what: impl FnOnce()) {
-    cpu::mark::<PRINT_EXITS>();
-    cpu::mark::<BEGIN>();
-    what();
-    cpu::mark::<END>();
-    cpu::mark::<PRINT_EXITS>();
+    cpu::between_marks::<1>(what);
     println!("longest: section {name} 1");
 }

@@ -8,10 +8,6 @@ use droste_guests::{cpu, println};
 pub(crate) const TIMES: u32 = 1000;
 /// How often it does so before, uncounted.
 const WARM_UP: u32 = 100;
-const BEGIN: u32 = 1;
-const END: u32 = 14;
-/// Makes the tool print the exits since the last, and forget them.
-const PRINT_EXITS: u32 = 15;
 
 /// Counts sections, and has the account of checks.
 pub(crate) struct Meter {
@@ -52,11 +48,7 @@ impl Meter {
 
     /// Does `what`, which does `times` of something by itself, between marks.
     pub(crate) fn at_once(&mut self, name: &str, times: u32, what: impl FnOnce()) {
-        cpu::mark::<PRINT_EXITS>();
-        cpu::mark::<BEGIN>();
-        what();
-        cpu::mark::<END>();
-        cpu::mark::<PRINT_EXITS>();
+        cpu::between_marks::<1>(what);
         println!("nested: section {name} {times}");
         self.sections += 1;
     }
