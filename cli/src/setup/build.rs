@@ -166,21 +166,25 @@ fn monitor_build(workspace: &Path, target_dir: &Path) -> Command {
 }
 
 fn recorder_build(workspace: &Path, target_dir: &Path) -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    let mut cargo = cargo_build(workspace);
     cargo
-        .current_dir(workspace)
-        .args(["build", "--quiet", "--release", "--package", RECORDER])
-        .arg("--target-dir")
+        .args(["--release", "--package", RECORDER, "--target-dir"])
         .arg(target_dir);
     cargo
 }
 
-/// Cargo, told all but what to build.
-fn cargo(workspace: &Path, target: &str, profile: &str, target_dir: &Path) -> Command {
+/// The cargo that runs us, or else the one on the path.
+fn cargo_build(workspace: &Path) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    cargo.current_dir(workspace).args(["build", "--quiet"]);
     cargo
-        .current_dir(workspace)
-        .args(["build", "--quiet", "--profile", profile, "--target", target])
+}
+
+/// It, told all but what to build for a guest or for EL2.
+fn cargo(workspace: &Path, target: &str, profile: &str, target_dir: &Path) -> Command {
+    let mut cargo = cargo_build(workspace);
+    cargo
+        .args(["--profile", profile, "--target", target])
         .arg("--target-dir")
         .arg(target_dir)
         // Flags of the host's build would take the place of those that the target needs.
