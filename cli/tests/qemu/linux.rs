@@ -97,6 +97,8 @@ fn reports_come_on_the_way_and_the_record_at_the_end() {
     // Whatever the guest is at.
     terminal.wait_for("linux: running");
     terminal.wait_for("linux: running");
+    // A shell that has asked already asks again.
+    terminal.keys("\n");
     let (output, record) = (terminal.power_off(), stage.record());
     must_say(&output, &["linux: powered off"]);
     assert!(
