@@ -68,16 +68,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
 ",
     ),
     mutant(
-        "locks-shares-and-goes-as-one-alone",
-        "visits.rs",
-        "        self.ended.fetch_add(1, Ordering::Relaxed);
-        self.state.fetch_sub(SHARING, Ordering::Release);
-",
-        "        self.ended.fetch_add(1, Ordering::Relaxed);
-        self.state.fetch_sub(ALONE, Ordering::Release);
-",
-    ),
-    mutant(
         "locks-passes-without-end",
         "visits.rs",
         "while passes < self.passes {",
