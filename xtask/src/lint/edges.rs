@@ -21,9 +21,11 @@ const ALLOWED: [(&str, &[&str]); 19] = [
         "droste-trials",
         &[
             "droste-arm64",
+            "droste-life",
             "droste-mmu-model",
             "droste-nested",
             "droste-stage2",
+            "droste-vdev",
         ],
     ),
     (
