@@ -24,6 +24,7 @@ mod size;
 mod start;
 pub mod sysreg;
 pub mod tlbi;
+pub mod vhe;
 pub mod vncr;
 mod vtcr;
 mod vttbr;

@@ -15,4 +15,4 @@ mod platform;
 
 pub use device::{Device, Interrupt, Trigger};
 pub use guest::{Guest, GuestDom0, GuestEl2, GuestInterrupts, seeds};
-pub use platform::{Gic, Platform, PlatformError, Timer, Tree};
+pub use platform::{Gic, Platform, PlatformError, Timer, Tree, boot_option};

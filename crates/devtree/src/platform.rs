@@ -252,6 +252,13 @@ impl Platform {
     }
 }
 
+/// An option of the command line that is in the device tree `tree`, as [`Platform::option`] finds it; `None` as well if the
+/// bytes are no device tree. Takes no memory from a heap: for who has none yet.
+pub fn boot_option<'a>(tree: &'a [u8], name: &str) -> Option<&'a str> {
+    let chosen = Fdt::new(tree).ok()?.find_node("/chosen")?;
+    option(chosen.property("bootargs")?.value_as::<&str>().ok()?, name)
+}
+
 /// The value of `name=value` among the words of `line`; an empty one for the word alone.
 fn option<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     line.split_ascii_whitespace().find_map(|word| {

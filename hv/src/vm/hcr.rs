@@ -2,10 +2,13 @@
 
 use droste_arm64::desc::AttributeScheme;
 use droste_arm64::hcr;
+use droste_arm64::vhe::Layout;
 use droste_nested::registers::VirtualEl2;
 
 /// While no guest runs: interrupts end EL2's own waits, and are EL2's.
-pub(crate) const WITHOUT_GUEST: u64 = hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO;
+pub(crate) const fn without_guest(layout: Layout) -> u64 {
+    layout.hcr() | hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO
+}
 
 /// What a guest's WFI and WFE do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,8 +19,8 @@ pub(crate) enum Waits {
     Trapped,
 }
 
-/// Of a vCPU without EL2.
-pub(crate) const fn of_guest(waits: Waits, scheme: AttributeScheme) -> u64 {
+/// Of a vCPU without EL2. E2H is that of EL2 itself, for every guest.
+pub(crate) const fn of_guest(waits: Waits, scheme: AttributeScheme, layout: Layout) -> u64 {
     const GUEST: u64 = hcr::VM
         | hcr::SWIO
         | hcr::PTW
@@ -42,7 +45,7 @@ pub(crate) const fn of_guest(waits: Waits, scheme: AttributeScheme) -> u64 {
         AttributeScheme::Force => hcr::FWB,
         AttributeScheme::Combine => 0,
     };
-    GUEST | waits | attributes
+    GUEST | waits | attributes | layout.hcr()
 }
 
 /// Of virtual EL2, where that of the vCPU without EL2 would be `own`.
