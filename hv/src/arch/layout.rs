@@ -25,13 +25,18 @@ fn has_e2h0() -> bool {
     mrs!("S3_0_C0_C7_4") & E2H0_SIGN == 0 && layout() == Layout::E2h0
 }
 
+/// Whether E2H can be 1: FEAT_VHE, ID_AA64MMFR1_EL1.VH.
+fn has_vhe() -> bool {
+    mrs!("id_aa64mmfr1_el1") >> 8 & 0xf != 0
+}
+
 /// Chooses the layout for all CPUs, and makes EL2's instructions fit it: returns HCR_EL2. Runs once, with the MMU off: no
 /// atomic read-modify-write. What is written into is cleaned from caches afterwards.
 #[unsafe(no_mangle)]
 extern "C" fn choose_layout(device_tree: u64) -> u64 {
     let tree = memory::device_tree(Pa(device_tree));
     let is_asked = droste_devtree::boot_option(tree, "droste.e2h") == Some("1");
-    let chosen = if is_asked || !has_e2h0() {
+    let chosen = if is_asked && has_vhe() || !has_e2h0() {
         Layout::E2h1
     } else {
         Layout::E2h0
