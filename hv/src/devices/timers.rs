@@ -36,7 +36,7 @@ pub(crate) fn resume(state: &mut VcpuState) {
         interrupts::enter(state, &mut state.vcpu.vm.gic.lock());
     }
     drive_timers(state);
-    if state.resident.take_serror() {
+    if state.resident.unpend_serror() {
         deliver::take_serror(state);
     }
     deliver::settle(state);
