@@ -39,7 +39,7 @@ pub(crate) fn resume(state: &mut VcpuState) {
     if state.resident.unpend_serror() {
         deliver::take_serror(state);
     }
-    deliver::settle(state);
+    deliver::deliver_due(state);
 }
 
 /// Virtual EL2 has read `value` of one of the timers of its EL1. What it says of the line must be so.

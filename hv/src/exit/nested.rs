@@ -47,12 +47,12 @@ pub(super) fn synchronous(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState>
         }
         (Loaded::El1, Ec::DATA_ABORT_LOWER | Ec::INSTRUCTION_ABORT_LOWER) => {
             let mut state = aborted(state, esr);
-            settle(&mut state);
+            deliver_due(&mut state);
             state
         }
         (Loaded::El1, _) => {
             let mut state = of_guest(state, esr);
-            settle(&mut state);
+            deliver_due(&mut state);
             state
         }
     }
@@ -65,9 +65,9 @@ fn is_hypercall(state: &mut VcpuState) -> bool {
 }
 
 /// Lets the vCPU that is to be entered take what waits for its virtual EL2, if it has one.
-pub(super) fn settle(state: &mut VcpuState) {
+pub(super) fn deliver_due(state: &mut VcpuState) {
     if state.el2.is_some() {
-        deliver::settle(state);
+        deliver::deliver_due(state);
     }
 }
 
