@@ -170,9 +170,9 @@ fn start(
     machine.append = arguments.hypervisor_words(&nonce, keyboard);
     machine.devices = plan.devices();
     machine.has_seeds = true;
-    let place = Place::new(setup, arguments.dry_run)?;
-    machine.initrd = Some(place.file());
-    files::write(&place.file(), &image)?;
+    let dir = ImageDir::new(setup, arguments.dry_run)?;
+    machine.initrd = Some(dir.file());
+    files::write(&dir.file(), &image)?;
     if arguments.dry_run {
         say::result(&machine.shell_line())?;
         return Ok(Ended {
@@ -239,14 +239,14 @@ fn hypervisor(setup: &Setup, arguments: &Arguments) -> Result<PathBuf> {
 }
 
 /// Where the boot image of a run lies.
-enum Place {
+enum ImageDir {
     /// A directory that vanishes with the run.
     Run(tempfile::TempDir),
     /// A directory that stays, so that the printed command works.
     DryRun(PathBuf),
 }
 
-impl Place {
+impl ImageDir {
     fn new(setup: &Setup, is_dry: bool) -> Result<Self> {
         if is_dry {
             let dir = setup.cache().root().join("dry-run");

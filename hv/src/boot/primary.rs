@@ -16,7 +16,7 @@ use crate::life::{lifecycle, sched};
 use crate::machine::error::BuildError;
 use crate::machine::{self, bug, cpu, end, machine};
 use crate::memory::ram;
-use crate::vm::{Outcome, alarm, all};
+use crate::vm::{RunState, alarm, all};
 
 arch::boot::entries!(primary, secondary);
 
@@ -65,7 +65,7 @@ fn primary(device_tree: Pa) -> ! {
     for vm in all::vms() {
         if let Err(error) = lifecycle::open(vm) {
             log::error!("{}: {error}", vm.name());
-            vm.lives.end(Some(Outcome::Failed));
+            vm.lives.end(Some(RunState::Failed));
             lifecycle::vm_ended(vm);
         }
     }
