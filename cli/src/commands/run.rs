@@ -11,7 +11,7 @@ use crate::error::{Context, Result};
 use crate::log::Files;
 use crate::output::Output;
 use crate::plan::{Plan, Terminal, Words};
-use crate::qemu::{CPU, Machine, tied};
+use crate::qemu::{CPU, Machine, SELF};
 use crate::record::{Nonce, Record};
 use crate::run::{End, Ended, Keyboard, LEFT, Terms, run};
 use crate::setup::Setup;
@@ -189,7 +189,7 @@ fn start(
         json.announce(unknown.to_json().as_bytes())?;
     }
     // By its name in /proc this very program is found even if it has been built anew meanwhile.
-    let command = tied(&machine.command(), "/proc/self/exe");
+    let command = machine.command(SELF);
     let mut known = plan.warnings().to_vec();
     for warning in &known {
         say::aside(&format!("droste: warning: {warning}"));

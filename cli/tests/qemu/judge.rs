@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use droste::qemu::{Session, tied};
+use droste::qemu::Session;
 use droste::setup::monitor::{L2, Monitor};
 use serde_json::Value;
 
@@ -130,7 +130,7 @@ fn broken_by_kvm(kernel: impl FnOnce(&Path, &Path)) -> Vec<String> {
     machine.kernel = changed;
     machine.qemu = judge(&stage, "");
     let _turn = HostCpus::wait(1);
-    let session = Session::start(tied(&machine.command(), DROSTE), kvm::limit());
+    let session = Session::start(machine.command(DROSTE), kvm::limit());
     let mut session = session.expect("QEMU starts");
     let said = session.wait_for("guest: nested ok");
     said.unwrap_or_else(|error| panic!("{error}"));
