@@ -14,6 +14,7 @@ const fn event(kind: Kind, pc: u64, a: u64, b: u64) -> Event {
     Event {
         kind,
         cpu: 0,
+        stack: 0,
         pc,
         a,
         b,

@@ -9,6 +9,7 @@ use droste_mmu_model::{Finding, Malformed, Rule, Vcpu, Watch};
 use crate::decode;
 use crate::event::{Event, Kind};
 use crate::machine::Machine;
+use crate::stack;
 
 /// Events that are remembered, to be told around a finding.
 const REMEMBERED: usize = 1 << 16;
@@ -51,6 +52,8 @@ pub struct Judge {
     recent: VecDeque<Numbered>,
     seen: HashMap<u64, (Numbered, Option<Numbered>, Vec<Numbered>)>,
     counts: BTreeMap<Kind, u64>,
+    /// Places that call: who called there, and the address.
+    frames: Vec<(u32, u64)>,
     number: u64,
     is_ended: bool,
 }
@@ -66,6 +69,7 @@ impl Judge {
             recent: VecDeque::new(),
             seen: HashMap::new(),
             counts: BTreeMap::new(),
+            frames: Vec::new(),
             number: 0,
             is_ended: false,
         }
@@ -73,6 +77,12 @@ impl Judge {
 
     /// Takes the next event.
     pub fn take(&mut self, event: Event) {
+        if event.kind == Kind::Frame {
+            if self.frames.len() < stack::MOST {
+                self.frames.push((event.a as u32, event.b));
+            }
+            return;
+        }
         self.number += 1;
         *self.counts.entry(event.kind).or_default() += 1;
         self.watch.at(event.pc);
@@ -133,6 +143,7 @@ impl Judge {
             Kind::Exit => watch.exit(cpu),
             Kind::Done => watch.done(cpu),
             Kind::End => self.is_ended = true,
+            Kind::Frame => {}
         }
     }
 
@@ -159,6 +170,18 @@ impl Judge {
             between.drain(FIRST..between.len() - LAST);
         }
         (now, set_up, between)
+    }
+
+    /// Who called the code of an event, the innermost first, as far as it is known: return addresses.
+    pub fn callers(&self, event: &Event) -> Vec<u64> {
+        let mut number = event.stack;
+        let next = || {
+            let &(above, place) = self.frames.get(number.checked_sub(1)? as usize)?;
+            number = above;
+            Some(place)
+        };
+        // A trace may have anything in it, circles too.
+        std::iter::from_fn(next).take(stack::DEEPEST).collect()
     }
 
     /// What was found so far.

@@ -118,10 +118,10 @@ impl<'a> Report<'a> {
             let _ = writeln!(out, "   {entry}");
         }
         let _ = writeln!(out, "   broken by");
-        let _ = writeln!(out, "   {}", self.line(&told.broken));
+        self.put_with_callers(out, &told.broken);
         if let Some(set_up) = &told.set_up {
             let _ = writeln!(out, "   set up by");
-            let _ = writeln!(out, "   {}", self.line(set_up));
+            self.put_with_callers(out, set_up);
         } else if let Some(site) = told.finding.earlier_site {
             let _ = writeln!(out, "   set up by {}, long before", self.symbols.name(site));
         }
@@ -140,6 +140,14 @@ impl<'a> Report<'a> {
             let _ = writeln!(out, "   {}", self.line(seen));
         }
         out.push('\n');
+    }
+
+    fn put_with_callers(&self, out: &mut String, seen: &Numbered) {
+        let _ = writeln!(out, "   {}", self.line(seen));
+        for place in self.judge.callers(&seen.event) {
+            let name = self.symbols.name(place);
+            let _ = writeln!(out, "{:>64}called from {name}", "");
+        }
     }
 
     fn line(&self, seen: &Numbered) -> String {
@@ -190,6 +198,12 @@ impl<'a> Report<'a> {
                 "new": entry.new,
             })
         });
+        let callers = |seen: &Numbered| -> Vec<Value> {
+            let places = self.judge.callers(&seen.event).into_iter();
+            places
+                .map(|pc| json!({ "pc": pc, "place": self.symbols.name(pc) }))
+                .collect()
+        };
         let event = |seen: &Numbered| {
             json!({
                 "number": seen.number,
@@ -197,6 +211,7 @@ impl<'a> Report<'a> {
                 "pc": seen.event.pc,
                 "place": self.place(&seen.event),
                 "what": what(&seen.event),
+                "callers": callers(seen),
             })
         };
         json!({
@@ -253,6 +268,7 @@ fn what(event: &Event) -> String {
         Kind::Exit => "leaves the guest".into(),
         Kind::Done => "returns to a user".into(),
         Kind::End => "the end".into(),
+        Kind::Frame => format!("called from {b:#x}"),
     }
 }
 

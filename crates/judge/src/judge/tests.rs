@@ -13,6 +13,7 @@ const fn event(kind: Kind, cpu: u8, pc: u64, a: u64, b: u64) -> Event {
     Event {
         kind,
         cpu,
+        stack: 0,
         pc,
         a,
         b,
@@ -185,4 +186,51 @@ fn memory_types_are_not_judged_where_fwb_is_there_and_off() {
     };
     assert_eq!(with(1), 0);
     assert_eq!(with(1 | 1 << 46), 1);
+}
+
+#[test]
+fn both_ends_of_a_finding_are_told_with_their_callers() {
+    let mut judge = entered();
+    let places = [(0, 0x2004), (1, 0x1208), (2, 0x1300), (9, 0x10), (5, 0x14)];
+    for (above, place) in places {
+        judge.take(event(Kind::Frame, 0, 0, above, place));
+    }
+    let with = |kind, pc, a, stack| Event {
+        stack,
+        ..event(kind, 0, pc, a, 0)
+    };
+    for event in [
+        with(Kind::Write, 0x1104, T3, 2),
+        with(Kind::Done, 0x1100, 0, 1),
+        with(Kind::End, 0, 0, 0),
+    ] {
+        judge.take(event);
+    }
+    let symbols = symbols();
+    let report = Report::new(&judge, &symbols, &Ignored::default());
+    let text = report.text();
+    let order = [
+        "unmap+0x0",
+        "called from user+0x4",
+        "unmap+0x4",
+        "called from flush+0x8",
+        "called from user+0x4",
+    ];
+    let mut rest = text.as_str();
+    for part in order {
+        let at = rest
+            .find(part)
+            .unwrap_or_else(|| panic!("{part} is not in\n{text}"));
+        rest = &rest[at + part.len()..];
+    }
+    let finding = &report.json()["findings"][0];
+    assert_eq!(finding["set_up"]["callers"][0]["place"], "flush+0x8");
+    assert_eq!(finding["set_up"]["callers"][1]["pc"], 0x2004);
+    assert_eq!(finding["broken"]["callers"].as_array().unwrap().len(), 1);
+    // Frames are no events, and their numbers may be anything.
+    assert_eq!(judge.events(), 13);
+    for (stack, count) in [(0, 0), (3, 3), (4, 1), (5, 24), (6, 0), (u32::MAX, 0)] {
+        let found = judge.callers(&with(Kind::Isb, 0, 0, stack));
+        assert_eq!(found.len(), count, "{stack}");
+    }
 }
