@@ -42,6 +42,9 @@ pub(super) struct Arguments {
     /// Write what was found, for programs
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write what was found, for programs that know SARIF 2.1.0
+    #[arg(long, value_name = "FILE")]
+    sarif: Option<PathBuf>,
     /// Pass over findings of which this file has the keys
     #[arg(long, value_name = "FILE")]
     ignore: Option<PathBuf>,
@@ -69,22 +72,7 @@ pub(super) fn execute(arguments: &Arguments) -> ExitCode {
 }
 
 fn judge(arguments: &Arguments) -> Result<ExitCode> {
-    let json = arguments.json.as_deref().map(Output::open).transpose()?;
-    let trace = arguments.trace.as_deref().map(Output::open).transpose()?;
-    let named = [&arguments.file, &arguments.symbols, &arguments.ignore];
-    let of_qemu = judged::named(&arguments.qemu);
-    for output in json.iter().chain(&trace) {
-        let inputs = named.into_iter().flatten().chain(&of_qemu);
-        output.refuse(inputs.map(PathBuf::as_path))?;
-    }
-    if trace.as_ref().is_some_and(Output::is_stdout) {
-        return Err(Error::new("cannot write stdout")
-            .because("it is QEMU's")
-            .help("name a file with --trace"));
-    }
-    if let Some((json, trace)) = json.as_ref().zip(trace.as_ref()) {
-        json.refuse_other(trace)?;
-    }
+    let outputs = Outputs::open(arguments)?;
     let symbols = symbols(arguments)?;
     let ignored = match &arguments.ignore {
         Some(file) => Ignored::parse(&text(file)?),
@@ -92,15 +80,13 @@ fn judge(arguments: &Arguments) -> Result<ExitCode> {
     };
     let (judge, failure) = match &arguments.file {
         Some(file) => (read(file)?, None),
-        None => watch(&arguments.qemu, trace.as_ref())?,
+        None => watch(&arguments.qemu, outputs.trace.as_ref())?,
     };
     let report = Report::new(&judge, &symbols, &ignored);
-    let written = json.as_ref().map_or(Ok(()), |json| {
-        json.write(format!("{:#}\n", report.json()).as_bytes())
-    });
+    let written = outputs.write(&report);
     let said = report.text();
     // Stdout is QEMU's, or a program reads it.
-    if arguments.file.is_none() || json.is_some_and(|json| json.is_stdout()) {
+    if arguments.file.is_none() || outputs.reports().any(Output::is_stdout) {
         say::aside(said.trim_end());
     } else {
         say::result(said.trim_end())?;
@@ -112,6 +98,59 @@ fn judge(arguments: &Arguments) -> Result<ExitCode> {
     }
     let doubt = failure.or_else(|| report.doubt().map(Error::new));
     doubt.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// Where a trace and reports for programs go.
+struct Outputs {
+    trace: Option<Output>,
+    json: Option<Output>,
+    sarif: Option<Output>,
+}
+
+impl Outputs {
+    /// Those that are asked for, if none of them destroys anything.
+    fn open(arguments: &Arguments) -> Result<Self> {
+        let open = |path: &Option<PathBuf>| path.as_deref().map(Output::open).transpose();
+        let outputs = Self {
+            json: open(&arguments.json)?,
+            sarif: open(&arguments.sarif)?,
+            trace: open(&arguments.trace)?,
+        };
+        let named = [&arguments.file, &arguments.symbols, &arguments.ignore];
+        let of_qemu = judged::named(&arguments.qemu);
+        let all: Vec<_> = outputs.reports().chain(&outputs.trace).collect();
+        for output in &all {
+            let inputs = named.into_iter().flatten().chain(&of_qemu);
+            output.refuse(inputs.map(PathBuf::as_path))?;
+        }
+        if outputs.trace.as_ref().is_some_and(Output::is_stdout) {
+            return Err(Error::new("cannot write stdout")
+                .because("it is QEMU's")
+                .help("name a file with --trace"));
+        }
+        for (index, output) in all.iter().enumerate() {
+            for other in &all[index + 1..] {
+                output.refuse_other(other)?;
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// Those of reports.
+    fn reports(&self) -> impl Iterator<Item = &Output> {
+        self.json.iter().chain(&self.sarif)
+    }
+
+    /// Writes all reports that can be written.
+    fn write(&self, report: &Report<'_>) -> Result<()> {
+        let put = |output: &Option<Output>, text: &dyn Fn() -> String| {
+            let output = output.as_ref();
+            output.map_or(Ok(()), |output| output.write(text().as_bytes()))
+        };
+        let json = put(&self.json, &|| format!("{:#}\n", report.json()));
+        let sarif = put(&self.sarif, &|| format!("{:#}\n", report.sarif()));
+        json.and(sarif)
+    }
 }
 
 /// Judges a trace that was kept.

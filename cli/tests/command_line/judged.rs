@@ -135,6 +135,40 @@ fn programs_read_a_report_and_what_is_known_is_passed_over() {
 }
 
 #[test]
+fn programs_that_know_sarif_read_what_was_found() {
+    let words = ["broken", "--symbols", "symbols", "--sarif", "out"];
+    let offset = ["--symbols-offset", "fffffffffffff200"];
+    let (stage, output) = judge(&[&words[..], &offset].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let log = std::fs::read(stage.path("out")).expect("written");
+    let log: Value = serde_json::from_slice(&log).expect("JSON");
+    let run = &log["runs"][0];
+    let result = &run["results"][0];
+    assert_eq!(result["ruleId"], "StaleTranslation(Tlbi)");
+    assert_eq!(result["ruleId"], run["tool"]["driver"]["rules"][0]["id"]);
+    let place = &result["relatedLocations"][0]["logicalLocations"][0];
+    assert_eq!(place["fullyQualifiedName"], "unmap+0x4");
+}
+
+#[test]
+fn two_reports_do_not_go_to_one_file() {
+    for option in ["--json", "--sarif"] {
+        let other = if option == "--json" {
+            "--sarif"
+        } else {
+            "--json"
+        };
+        let (_stage, output) = judge(&["broken", option, "out", other, "out"]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains("cannot write out: out is written as well"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn a_machine_that_cannot_be_judged_is_refused_before_anything_is_built() {
     let (_stage, output) = judge(&["--", "qemu", "-machine", "raspi3b"]);
     assert_eq!(output.status.code(), Some(2));

@@ -23,9 +23,11 @@ enum Writer {
     Json,
     /// `judge --json`
     Judge,
+    /// `judge --sarif`
+    Sarif,
 }
 
-const WRITERS: [Writer; 3] = [Writer::Image, Writer::Json, Writer::Judge];
+const WRITERS: [Writer; 4] = [Writer::Image, Writer::Json, Writer::Judge, Writer::Sarif];
 
 impl Writer {
     fn command(self, stage: &Stage, target: &str) -> Command {
@@ -33,6 +35,7 @@ impl Writer {
             Self::Image => stage.command(&["image", "vm.toml", "-o", target]),
             Self::Json => stage.run_on("hypervisor", &["--json", target]),
             Self::Judge => stage.command(&["judge", "trace", "--json", target]),
+            Self::Sarif => stage.command(&["judge", "trace", "--sarif", target]),
         }
     }
 
@@ -40,7 +43,7 @@ impl Writer {
     const fn failure(self) -> i32 {
         match self {
             Self::Image | Self::Json => 1,
-            Self::Judge => 2,
+            Self::Judge | Self::Sarif => 2,
         }
     }
 
@@ -52,6 +55,8 @@ impl Writer {
                 .is_ok_and(|record| record["outcome"] == "ok"),
             Self::Judge => serde_json::from_slice::<serde_json::Value>(bytes)
                 .is_ok_and(|report| report["entries"] == 2),
+            Self::Sarif => serde_json::from_slice::<serde_json::Value>(bytes)
+                .is_ok_and(|log| log["version"] == "2.1.0"),
         }
     }
 }
@@ -208,7 +213,7 @@ fn an_input_is_refused_by_whatever_name() {
         match writer {
             Writer::Image => {}
             Writer::Json => targets.extend(["hypervisor", "qemu"]),
-            Writer::Judge => targets = vec!["trace", "./trace"],
+            Writer::Judge | Writer::Sarif => targets = vec!["trace", "./trace"],
         }
         for target in targets {
             let before = fs::read(stage.path(target)).expect("read");
@@ -230,7 +235,7 @@ fn an_input_that_the_command_line_names_is_refused() {
         let mut command = writer.command(&stage, "other");
         let option = match writer {
             Writer::Image | Writer::Json => "--kernel",
-            Writer::Judge => "--ignore",
+            Writer::Judge | Writer::Sarif => "--ignore",
         };
         command.args([option, "other"]);
         let said = stderr(&ended(command));
@@ -243,7 +248,7 @@ fn an_input_that_the_command_line_names_is_refused() {
 
 #[test]
 fn a_file_that_the_judged_qemu_is_given_is_refused() {
-    for option in ["--trace", "--json"] {
+    for option in ["--trace", "--json", "--sarif"] {
         for words in [
             ["-kernel", "victim"],
             ["-drive", "if=none,file=victim,format=raw"],

@@ -1,5 +1,7 @@
 //! How findings are told: to people, and to programs.
 
+mod sarif;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 

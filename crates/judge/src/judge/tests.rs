@@ -234,3 +234,41 @@ fn both_ends_of_a_finding_are_told_with_their_callers() {
         assert_eq!(found.len(), count, "{stack}");
     }
 }
+
+#[test]
+fn sarif_has_a_rule_places_stacks_and_a_flow_for_each_cpu() {
+    let judge = unmapped(Some(2));
+    let symbols = symbols();
+    let log = Report::new(&judge, &symbols, &Ignored::default()).sarif();
+    assert_eq!(log["version"], "2.1.0");
+    let run = &log["runs"][0];
+    assert_eq!(
+        run["tool"]["driver"]["rules"][0]["id"],
+        "StaleTranslation(Tlbi)"
+    );
+    assert_eq!(run["invocations"][0]["executionSuccessful"], true);
+    let result = &run["results"][0];
+    assert_eq!(
+        (&result["ruleIndex"], &result["occurrenceCount"]),
+        (&0.into(), &1.into())
+    );
+    let address = &result["locations"][0]["physicalLocation"]["address"];
+    assert_eq!(address["absoluteAddress"], 0x2000);
+    assert_eq!(result["stacks"][1]["message"]["text"], "set up by");
+    let key = &result["partialFingerprints"]["drosteKey/v1"];
+    assert_eq!(key, "StaleTranslation(Tlbi) unmap");
+    let flow = &result["codeFlows"][0]["threadFlows"][0];
+    assert_eq!(flow["id"], "CPU 0");
+    let order = flow["locations"].as_array().unwrap().iter();
+    let order: Vec<_> = order
+        .map(|step| step["executionOrder"].as_u64().unwrap())
+        .collect();
+    assert!(order.len() > 2 && order.is_sorted(), "{order:?}");
+    // What cannot be said is no success.
+    let torn = unmapped(Some(6));
+    let log = Report::new(&torn, &symbols, &Ignored::default()).sarif();
+    assert_eq!(
+        log["runs"][0]["invocations"][0]["executionSuccessful"],
+        false
+    );
+}
