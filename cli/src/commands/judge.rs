@@ -1,5 +1,7 @@
 //! `droste judge`: holds the stage 2 of a hypervisor in QEMU to the architecture.
 
+mod meter;
+
 use std::ffi::OsString;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -7,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use droste_judge::{Event, Ignored, Judge, Machine, Report, Symbols};
+use meter::Meter;
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
 
 use crate::error::{Context, Error, Result};
@@ -161,8 +164,10 @@ fn read(file: &Path) -> Result<Judge> {
     let cannot = || format!("cannot judge {}", file.display());
     let machine = Machine::get(&mut from).context(cannot)?;
     let mut judge = Judge::new(&machine);
+    let mut meter = Meter::new();
     for event in events(&machine, &mut from) {
         judge.take(event.context(cannot)?);
+        meter.look(&judge);
     }
     Ok(judge)
 }
@@ -188,12 +193,14 @@ fn watch(words: &[OsString], trace: Option<&Output>) -> Result<(Judge, Option<Er
         machine.put(kept).context(cannot_keep)?;
     }
     let mut judge = Judge::new(&machine);
+    let mut meter = Meter::new();
     for event in events(&machine, &mut from) {
         let event = event.context(cannot_read)?;
         if let Some(kept) = &mut kept {
             event.put(kept).context(cannot_keep)?;
         }
         judge.take(event);
+        meter.look(&judge);
     }
     if let Some(kept) = &mut kept {
         kept.flush().context(cannot_keep)?;

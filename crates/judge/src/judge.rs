@@ -208,6 +208,12 @@ impl Judge {
         !is_memory_type || is_fwb == self.has_fwb
     }
 
+    /// How many kinds of findings there were so far.
+    pub fn kinds(&self) -> usize {
+        let findings = self.watch.findings();
+        findings.filter(|finding| self.has_meaning(finding)).count()
+    }
+
     /// How many events there were.
     pub const fn events(&self) -> u64 {
         self.number

@@ -1,5 +1,7 @@
 //! Findings as SARIF 2.1.0, the OASIS standard in which tools tell what they have found: for what shows and compares them.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::{Report, key, name, what};
@@ -51,10 +53,10 @@ impl Report<'_> {
         let violation = &told.finding.violation;
         let mut text = violation.rule.to_string();
         if let Some(vmid) = violation.vmid {
-            text += &format!("; VMID {vmid}");
+            let _ = write!(text, "; VMID {vmid}");
         }
         if let Some(entry) = violation.entry {
-            text += &format!("; {entry}");
+            let _ = write!(text, "; {entry}");
         }
         let ends = [
             ("broken by", Some(&told.broken)),
