@@ -48,6 +48,9 @@ pub(super) struct Arguments {
     /// Write what was found, for programs that know SARIF 2.1.0
     #[arg(long, value_name = "FILE")]
     sarif: Option<PathBuf>,
+    /// Write what was found as a page for a browser
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Pass over findings of which this file has the keys
     #[arg(long, value_name = "FILE")]
     ignore: Option<PathBuf>,
@@ -108,6 +111,7 @@ struct Outputs {
     trace: Option<Output>,
     json: Option<Output>,
     sarif: Option<Output>,
+    html: Option<Output>,
 }
 
 impl Outputs {
@@ -117,6 +121,7 @@ impl Outputs {
         let outputs = Self {
             json: open(&arguments.json)?,
             sarif: open(&arguments.sarif)?,
+            html: open(&arguments.html)?,
             trace: open(&arguments.trace)?,
         };
         let named = [&arguments.file, &arguments.symbols, &arguments.ignore];
@@ -141,7 +146,7 @@ impl Outputs {
 
     /// Those of reports.
     fn reports(&self) -> impl Iterator<Item = &Output> {
-        self.json.iter().chain(&self.sarif)
+        self.json.iter().chain(&self.sarif).chain(&self.html)
     }
 
     /// Writes all reports that can be written.
@@ -152,7 +157,8 @@ impl Outputs {
         };
         let json = put(&self.json, &|| format!("{:#}\n", report.json()));
         let sarif = put(&self.sarif, &|| format!("{:#}\n", report.sarif()));
-        json.and(sarif)
+        let html = put(&self.html, &|| report.html());
+        json.and(sarif).and(html)
     }
 }
 

@@ -1,5 +1,6 @@
 //! How findings are told: to people, and to programs.
 
+mod html;
 mod sarif;
 
 use std::collections::BTreeSet;
@@ -12,6 +13,10 @@ use crate::decode;
 use crate::event::{Event, Kind};
 use crate::judge::{Judge, Numbered, Told};
 use crate::symbols::Symbols;
+
+/// Events between the two ends of a finding that are told: the first of them, and the last. A page has more.
+const FIRST: usize = 8;
+const LAST: usize = 16;
 
 /// Findings that are known: their keys, one a line. A comment begins with `#`, at the start of a line or after white space.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -134,7 +139,7 @@ impl<'a> Report<'a> {
         };
         let _ = writeln!(out, "   {what} (event, CPU):");
         let mut last = None;
-        for seen in &told.between {
+        for seen in short(&told.between) {
             if last.is_some_and(|last| last + 64 < seen.number) {
                 let _ = writeln!(out, "          …");
             }
@@ -224,9 +229,16 @@ impl<'a> Report<'a> {
             "entry": entry,
             "broken": event(&told.broken),
             "set_up": told.set_up.as_ref().map(event),
-            "between": told.between.iter().map(event).collect::<Vec<_>>(),
+            "between": short(&told.between).map(event).collect::<Vec<_>>(),
         })
     }
+}
+
+/// The first of what came between, and the last.
+fn short(between: &[Numbered]) -> impl Iterator<Item = &Numbered> {
+    let first = between.len().min(FIRST);
+    let last = between.len().saturating_sub(LAST).max(first);
+    between[..first].iter().chain(&between[last..])
 }
 
 /// What a finding is known by from run to run: its rule, and the function that set it up, or else broke it.

@@ -272,3 +272,40 @@ fn sarif_has_a_rule_places_stacks_and_a_flow_for_each_cpu() {
         false
     );
 }
+
+#[test]
+fn a_page_asks_for_nothing_and_has_events_and_tables() {
+    let judge = unmapped(Some(2));
+    let hostile = Symbols::parse("1100 T </script><script>alert(1)\n").unwrap();
+    let page = Report::new(&judge, &hostile, &Ignored::default()).html();
+    // It asks for nothing; a name of code is no code of the page.
+    for part in [
+        "src=",
+        "href=",
+        "@import",
+        "url(",
+        "fetch(",
+        "alert(1)</",
+        "@REPORT@",
+    ] {
+        assert!(!page.contains(part), "{part}");
+    }
+    assert_eq!(page.matches("</script>").count(), 2);
+    let data = page.split_once("id=\"report\">").unwrap().1;
+    let data = data.split_once("</script>").unwrap().0;
+    let report: serde_json::Value = serde_json::from_str(data).unwrap();
+    let finding = &report["findings"][0];
+    assert_eq!(finding["id"], "StaleTranslation(Tlbi)");
+    let roles = finding["events"].as_array().unwrap().iter();
+    let roles: Vec<_> = roles.map(|event| event["role"].as_str().unwrap()).collect();
+    assert_eq!(roles.iter().filter(|role| **role == "setup").count(), 1);
+    assert_eq!(roles.last(), Some(&"broken"));
+    let rows = finding["tree"].as_array().unwrap();
+    let levels: Vec<_> = rows
+        .iter()
+        .map(|row| row["level"].as_i64().unwrap())
+        .collect();
+    assert_eq!(levels, [1, 2, 3]);
+    assert_eq!(rows[2]["descriptor"], finding["descriptor"]);
+    assert!(rows.iter().all(|row| row["way"] == true));
+}

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{Report, key, name, what};
+use super::{Report, key, name, short, what};
 use crate::judge::{Numbered, Told};
 
 const SCHEMA: &str =
@@ -97,7 +97,7 @@ impl Report<'_> {
 
     /// What each CPU did, in the order of all.
     fn flows(&self, told: &Told) -> Vec<Value> {
-        let mut all: Vec<_> = told.set_up.iter().chain(&told.between).collect();
+        let mut all: Vec<_> = told.set_up.iter().chain(short(&told.between)).collect();
         all.push(&told.broken);
         all.sort_unstable_by_key(|seen| seen.number);
         let mut cpus: Vec<_> = all.iter().map(|seen| seen.event.cpu).collect();
