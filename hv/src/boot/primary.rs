@@ -1,7 +1,8 @@
 //! What a CPU does from the first line of Rust under stage 1 to its first guest.
 
 use droste_arm64::Pa;
-use droste_devtree::{Platform, Tree};
+use droste_devtree::Tree;
+use droste_platform::Platform;
 
 use super::refusal::{give_up, refuse};
 use super::{cpus, vms};
@@ -43,7 +44,7 @@ fn primary(device_tree: Pa) -> ! {
     judge_cpu(&platform);
     let distributor =
         Distributor::open(Pa(platform.gic.distributor.start)).expect("a platform's GIC is above 0");
-    machine::init(&platform, distributor, platform.uart.interrupts[0].intid);
+    machine::init(&platform, distributor, platform.uart_interrupt.intid);
     cpus::find_redistributors();
     let cpu = &cpu::all()[0];
     cpus::init_cpu(cpu);
@@ -51,7 +52,7 @@ fn primary(device_tree: Pa) -> ! {
     if let Err(BuildError(why)) = vms::build(&platform, device_tree) {
         give_up(format_args!("{why}"));
     }
-    if !platform.rng_seed.is_empty() {
+    if !platform.boot.seed.is_empty() {
         ram::wipe_seeds(device_tree);
     }
     let uart = machine().uart_intid;
@@ -75,12 +76,11 @@ fn primary(device_tree: Pa) -> ! {
 
 /// Opens the console that the tree names, before anything can fail: whatever is wrong is said there.
 fn open_console(tree: &Tree<'_>) {
-    if let Some(uart) = tree.console() {
-        let registers = &uart.registers[0];
-        if mmu::add(registers.clone(), Access::Device).is_ok() {
-            terminal::open(&uart);
-            logger::init();
-        }
+    if let Some(uart) = tree.console()
+        && mmu::add(uart.registers.clone(), Access::Device).is_ok()
+    {
+        terminal::open(&uart);
+        logger::init();
     }
 }
 
@@ -119,7 +119,7 @@ fn secondary(index: usize) -> ! {
 /// The console is mapped by now.
 fn map_platform(platform: &Platform) -> Result<(), OutOfTables> {
     let image = layout().all();
-    for ram in &platform.memory {
+    for ram in &platform.boot.memory {
         for piece in [
             ram.start..ram.end.min(image.start),
             ram.start.max(image.end)..ram.end,
