@@ -4,13 +4,14 @@ use super::Finding;
 use serde_json::Value;
 
 /// Each package with the workspace packages it may depend on.
-const ALLOWED: [(&str, &[&str]); 19] = [
+const ALLOWED: [(&str, &[&str]); 20] = [
     ("droste-arm64", &[]),
     ("droste-devtree", &[]),
     ("droste-image", &[]),
     ("droste-life", &[]),
     ("droste-locks", &[]),
     ("droste-resources", &["droste-life"]),
+    ("droste-smmu", &["droste-arm64"]),
     ("droste-stage2", &["droste-arm64"]),
     ("droste-vdev", &["droste-arm64"]),
     ("droste-nested", &["droste-arm64", "droste-stage2"]),
