@@ -23,7 +23,7 @@ fn a_stage_2_entry_has_each_field_where_the_manual_draws_it() {
     // T0SZ 25, SL0 1, IRGN0 1, ORGN0 1, SH0 3, PS 5, and everything else of VTCR_EL2 that an entry has not.
     for (tg0, granule) in [(0, Granule::Kib4), (2, Granule::Kib16), (1, Granule::Kib64)] {
         let vtcr =
-            Vtcr(0x8068_0000 | 5 << 16 | tg0 << 14 | 3 << 12 | 1 << 10 | 1 << 8 | 1 << 6 | 25);
+            Vtcr(0x8068_0000 | 5 << 16 | tg0 << 14 | 3 << 12 | 1 << 10 | 1 << 8 | 1 << 6 | 0x19);
         assert_eq!(vtcr.granule(), Some(granule));
         for leaves in [Leaves::Combined, Leaves::Forced] {
             let ste = Ste::stage2(&Stage2 {

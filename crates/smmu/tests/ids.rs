@@ -68,7 +68,7 @@ fn each_thing_that_is_missing_is_named() {
 
 /// 39 bits from level 1, `ps`, `tg0`.
 const fn vtcr(ps: u64, tg0: u64) -> Vtcr {
-    Vtcr(1 << 31 | ps << 16 | tg0 << 14 | 3 << 12 | 1 << 10 | 1 << 8 | 1 << 6 | 25)
+    Vtcr(1 << 31 | ps << 16 | tg0 << 14 | 3 << 12 | 1 << 10 | 1 << 8 | 1 << 6 | 0x19)
 }
 
 #[test]
