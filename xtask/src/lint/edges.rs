@@ -12,6 +12,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     ("droste-life", &[]),
     ("droste-locks", &[]),
     ("droste-resources", &["droste-life"]),
+    ("droste-smmu", &["droste-arm64"]),
     ("droste-stage2", &["droste-arm64"]),
     ("droste-vdev", &["droste-arm64"]),
     ("droste-nested", &["droste-arm64", "droste-stage2"]),
