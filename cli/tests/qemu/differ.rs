@@ -3,7 +3,7 @@
 //! small what differs, and keeps it in the corpus.
 
 use crate::stage::{DROSTE, HostCpus, Stage, parts};
-use droste::qemu::{CPU, El2, Machine, run_with_deadline, tied};
+use droste::qemu::{CPU, El2, Machine, run_with_deadline};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn on_the_bare_machine((kind, word): (&str, &str), cpu: &str, words: &str) -> St
     };
     let _host = HostCpus::wait(1);
     let limit = Duration::from_secs(LIMIT);
-    run_with_deadline(tied(&machine.command(), DROSTE), &[OK], limit)
+    run_with_deadline(machine.command(DROSTE), &[OK], limit)
         .unwrap_or_else(|error| panic!("{error}"))
 }
 

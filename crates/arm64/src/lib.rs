@@ -21,6 +21,7 @@ pub mod hcr;
 mod id;
 pub mod machine;
 mod size;
+pub mod smmu;
 mod start;
 pub mod sysreg;
 pub mod tlbi;

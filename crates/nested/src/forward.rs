@@ -264,13 +264,13 @@ impl Row {
     }
 }
 
-/// Whether a trap goes to virtual EL2.
+/// Who gets a trap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// It does, with the syndrome as it is.
-    Forward,
-    /// No control of L1's asks for it.
-    NotForwarded,
+pub enum Route {
+    /// Virtual EL2, with the syndrome as it is.
+    VirtualEl2,
+    /// L0 alone: no control of L1's asks for it.
+    Hypervisor,
 }
 
 /// Judges what trapped from `level`, EL1 or EL0 under virtual EL2. What virtual EL2 itself executed is L0's to emulate,
@@ -281,7 +281,7 @@ pub enum Verdict {
 /// use droste_arm64::hcr;
 /// use droste_arm64::sysreg::{SCTLR_EL1, TTBR0_EL1};
 /// use droste_nested::exception::Level;
-/// use droste_nested::forward::{Controls, Event, Verdict, evaluate};
+/// use droste_nested::forward::{Controls, Event, Route, evaluate};
 /// use droste_nested::registers::VirtualEl2;
 /// let controls = Controls {
 ///     el2: VirtualEl2::Vhe,
@@ -293,13 +293,13 @@ pub enum Verdict {
 /// };
 /// let write = SysRegAccess { register: TTBR0_EL1, direction: Direction::Write, rt: 0 };
 /// let read = SysRegAccess { direction: Direction::Read, ..write };
-/// assert_eq!(evaluate(Event::System(write), Level::El1, &controls), Verdict::Forward);
-/// assert_eq!(evaluate(Event::System(read), Level::El1, &controls), Verdict::NotForwarded);
+/// assert_eq!(evaluate(Event::System(write), Level::El1, &controls), Route::VirtualEl2);
+/// assert_eq!(evaluate(Event::System(read), Level::El1, &controls), Route::Hypervisor);
 /// ```
-pub fn evaluate(event: Event, level: Level, controls: &Controls) -> Verdict {
+pub fn evaluate(event: Event, level: Level, controls: &Controls) -> Route {
     let (traps, direction) = match event {
         Event::System(access) if level == Level::El0 && is_above_el0(access.register) => {
-            return Verdict::NotForwarded;
+            return Route::Hypervisor;
         }
         Event::System(access) => {
             let mut rows = rows().iter();
@@ -312,9 +312,9 @@ pub fn evaluate(event: Event, level: Level, controls: &Controls) -> Verdict {
         trap.means(direction) && trap.is_at(level, controls.hcr) && trap.is_on(controls)
     });
     if is_forwarded {
-        Verdict::Forward
+        Route::VirtualEl2
     } else {
-        Verdict::NotForwarded
+        Route::Hypervisor
     }
 }
 
@@ -340,7 +340,7 @@ pub const fn is_hvc_taken(level: Level, hcr: u64) -> bool {
 /// ```
 /// use droste_arm64::hcr;
 /// use droste_nested::exception::Level;
-/// use droste_nested::forward::{Controls, Event, Instruction, Verdict, routed};
+/// use droste_nested::forward::{Controls, Event, Instruction, Route, routed};
 /// use droste_nested::registers::VirtualEl2;
 /// let controls = Controls {
 ///     el2: VirtualEl2::Nvhe,
@@ -352,12 +352,12 @@ pub const fn is_hvc_taken(level: Level, hcr: u64) -> bool {
 /// };
 /// let wfi = Event::Instruction(Instruction::Wfi);
 /// const NTWI: u64 = 1 << 16;
-/// assert_eq!(routed(wfi, Level::El0, &controls, 0), Verdict::Forward);
-/// assert_eq!(routed(wfi, Level::El0, &controls, NTWI), Verdict::NotForwarded);
+/// assert_eq!(routed(wfi, Level::El0, &controls, 0), Route::VirtualEl2);
+/// assert_eq!(routed(wfi, Level::El0, &controls, NTWI), Route::Hypervisor);
 /// ```
-pub fn routed(event: Event, level: Level, controls: &Controls, sctlr: u64) -> Verdict {
+pub fn routed(event: Event, level: Level, controls: &Controls, sctlr: u64) -> Route {
     if controls.el2 != VirtualEl2::Nvhe || controls.hcr & hcr::TGE == 0 || level != Level::El0 {
-        return Verdict::NotForwarded;
+        return Route::Hypervisor;
     }
     let is_of_el1 = match event {
         Event::System(access) if is_implementation_defined(access.register) => {
@@ -369,9 +369,9 @@ pub fn routed(event: Event, level: Level, controls: &Controls, sctlr: u64) -> Ve
         Event::Instruction(_) => false,
     };
     if is_of_el1 {
-        Verdict::Forward
+        Route::VirtualEl2
     } else {
-        Verdict::NotForwarded
+        Route::Hypervisor
     }
 }
 

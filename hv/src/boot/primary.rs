@@ -2,7 +2,8 @@
 
 use droste_arm64::Pa;
 use droste_arm64::vhe::Layout;
-use droste_devtree::{Platform, Tree};
+use droste_devtree::Tree;
+use droste_platform::Platform;
 
 use super::refusal::{give_up, refuse};
 use super::{cpus, vms};
@@ -17,7 +18,7 @@ use crate::life::{lifecycle, sched};
 use crate::machine::error::BuildError;
 use crate::machine::{self, bug, cpu, end, machine};
 use crate::memory::ram;
-use crate::vm::{Outcome, alarm, all};
+use crate::vm::{RunState, alarm, all};
 
 arch::boot::entries!(primary, secondary);
 
@@ -48,7 +49,7 @@ fn primary(device_tree: Pa) -> ! {
     judge_cpu(&platform);
     let distributor =
         Distributor::open(Pa(platform.gic.distributor.start)).expect("a platform's GIC is above 0");
-    machine::init(&platform, distributor, platform.uart.interrupts[0].intid);
+    machine::init(&platform, distributor, platform.uart_interrupt.intid);
     cpus::find_redistributors();
     let cpu = &cpu::all()[0];
     cpus::init_cpu(cpu);
@@ -56,7 +57,7 @@ fn primary(device_tree: Pa) -> ! {
     if let Err(BuildError(why)) = vms::build(&platform, device_tree) {
         give_up(format_args!("{why}"));
     }
-    if !platform.rng_seed.is_empty() {
+    if !platform.boot.seed.is_empty() {
         ram::wipe_seeds(device_tree);
     }
     let uart = machine().uart_intid;
@@ -70,7 +71,7 @@ fn primary(device_tree: Pa) -> ! {
     for vm in all::vms() {
         if let Err(error) = lifecycle::open(vm) {
             log::error!("{}: {error}", vm.name());
-            vm.lives.end(Some(Outcome::Failed));
+            vm.lives.end(Some(RunState::Failed));
             lifecycle::vm_ended(vm);
         }
     }
@@ -80,12 +81,11 @@ fn primary(device_tree: Pa) -> ! {
 
 /// Opens the console that the tree names, before anything can fail: whatever is wrong is said there.
 fn open_console(tree: &Tree<'_>) {
-    if let Some(uart) = tree.console() {
-        let registers = &uart.registers[0];
-        if mmu::add(registers.clone(), Access::Device).is_ok() {
-            terminal::open(&uart);
-            logger::init();
-        }
+    if let Some(uart) = tree.console()
+        && mmu::add(uart.registers.clone(), Access::Device).is_ok()
+    {
+        terminal::open(&uart);
+        logger::init();
     }
 }
 
@@ -119,7 +119,7 @@ fn secondary(index: usize) -> ! {
 /// The console is mapped by now.
 fn map_platform(platform: &Platform) -> Result<(), OutOfTables> {
     let image = image::layout().all();
-    for ram in &platform.memory {
+    for ram in &platform.boot.memory {
         for piece in [
             ram.start..ram.end.min(image.start),
             ram.start.max(image.end)..ram.end,

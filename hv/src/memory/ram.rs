@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use droste_arm64::Pa;
-use droste_devtree::Platform;
+use droste_platform::Platform;
 
 use crate::arch::{self, memory::Region};
 
@@ -27,8 +27,8 @@ pub(crate) struct Ram(droste_resources::Ram);
 impl Ram {
     /// All RAM but what `platform` reserves and what `occupied` lists.
     pub(crate) fn new(platform: &Platform, occupied: &[Range<u64>]) -> Self {
-        let occupied = platform.reserved.iter().chain(occupied).cloned();
-        Self(droste_resources::Ram::new(&platform.memory, occupied))
+        let occupied = platform.boot.reserved.iter().chain(occupied).cloned();
+        Self(droste_resources::Ram::new(&platform.boot.memory, occupied))
     }
 
     /// Takes `bytes` bytes at a multiple of `align`, a power of two, not below `from`. `None` where no region has as

@@ -229,8 +229,8 @@ impl El2 {
         self.stage1 = host_stage1(sctlr, tcr, ttbr0, cptr);
     }
 
-    /// Makes it that of a vCPU which runs on `cpu`.
-    pub(crate) fn settle_on(&mut self, cpu: &Cpu) {
+    /// Binds it to the CPU that its vCPU runs on.
+    pub(crate) fn bind_to(&mut self, cpu: &Cpu) {
         self.own = self.own.on(cpu.model());
         let midr = self.own.midr;
         self.view(&mut Hardware).set(VPIDR, midr);

@@ -1,7 +1,7 @@
 //! The runs of the guest `differ`, and what it says.
 
 use crate::workspace::{self, Failure};
-use droste::qemu::{El2, Machine, Session, tied};
+use droste::qemu::{El2, Machine, SELF, Session, tied};
 use droste::setup::Setup;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -250,7 +250,7 @@ impl Pair {
             append: format!("{} {words}", kind.word),
             ..Machine::new(&self.qemu, &self.guest)
         };
-        self.said(&machine.command())
+        Self::said(machine.command(SELF))
     }
 
     fn on_droste(&self, kind: &Kind, words: &str) -> Result<Said, Failure> {
@@ -275,13 +275,12 @@ impl Pair {
         command.args(["--cpu", &self.cpu, "--smp", "1"]);
         command.args(["--droste-append", &self.words]);
         command.args(["--timeout", &LIMIT.as_secs().to_string()]);
-        self.said(&command)
+        Self::said(tied(&command, SELF))
     }
 
-    fn said(&self, command: &Command) -> Result<Said, Failure> {
+    fn said(command: Command) -> Result<Said, Failure> {
         let started = Instant::now();
-        // A run that is stopped takes the machine with it.
-        let mut session = Session::start(tied(command, &self.droste), LIMIT)?;
+        let mut session = Session::start(command, LIMIT)?;
         let ended = session.wait_for("differ: ok");
         let time = started.elapsed();
         let lines = own(session.transcript());
