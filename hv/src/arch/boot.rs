@@ -3,15 +3,42 @@
 //! `boot.s` relocates the image and gives each CPU its stack ([`image`](super::image)).
 
 use droste_arm64::Pa;
+use droste_arm64::vhe::{Layout, el12_instruction};
 
 use super::image::layout;
+use super::layout::{has_e2h0, has_vhe};
 use super::mmu::MmuRegisters;
-use super::{MAX_CPUS, cache, mmu};
+use super::{MAX_CPUS, cache, memory, mmu};
 
 core::arch::global_asm!(include_str!("boot.s"));
 
 unsafe extern "C" {
     fn secondary_entry();
+}
+
+/// Chooses how EL2 has its registers on all CPUs, and returns HCR_EL2. With E2H = 1 each instruction of EL2 that names a
+/// register of EL1 is made to say the other name that it has then: to the code the registers of EL1 are what they are called.
+/// Runs once, with the MMU off: no atomic read-modify-write. `boot.s` cleans caches of what is written here.
+#[unsafe(no_mangle)]
+extern "C" fn choose_layout(device_tree: u64) -> u64 {
+    let tree = memory::device_tree(Pa(device_tree));
+    let is_asked = droste_devtree::boot_option(tree, "droste.e2h") == Some("1");
+    let chosen = if is_asked && has_vhe() || !has_e2h0() {
+        Layout::E2h1
+    } else {
+        Layout::E2h0
+    };
+    if chosen == Layout::E2h1 {
+        // SAFETY: nothing reads or executes these instructions before caches are cleaned; with the MMU off text can be
+        // written.
+        let text = unsafe { memory::words(layout().text) };
+        for word in text {
+            if let Some(instruction) = el12_instruction(*word) {
+                *word = instruction;
+            }
+        }
+    }
+    droste_arm64::hcr::RW | chosen.hcr()
 }
 
 /// Builds the first stage-1 map, for an EL2 with this HCR_EL2. Runs with the MMU off: no atomic read-modify-write, no
