@@ -286,11 +286,6 @@ impl Stage {
         self.with_el2(name, parts().at_el2(name), kind, vcpus, words);
     }
 
-    /// Adds a Droste without a boot image, with this kind of EL2.
-    pub(crate) fn droste(&mut self, name: &str, kind: &str) {
-        self.with_el2(name, &parts().hypervisor, kind, 1, "");
-    }
-
     fn with_el2(&mut self, name: &str, kernel: &Path, kind: &str, vcpus: u32, words: &str) {
         let kernel = kernel.display();
         self.vm(

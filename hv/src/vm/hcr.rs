@@ -67,10 +67,11 @@ pub(crate) const fn of_its_guest(traps: u64, own: u64, l1: u64, kind: VirtualEl2
     // Where L1 has a stage 2, whether walks may go to Device memory is its affair: what it permits would fault for ever.
     let has_stage2 = l1 & (hcr::VM | hcr::DC) != 0;
     let ptw = if has_stage2 { l1 } else { own } & hcr::PTW;
-    // With E2H = 0 and TGE, EL0 runs with its stage 1 off, and its exceptions are EL2's.
-    let tge = match kind {
-        VirtualEl2::Nvhe => l1 & hcr::TGE,
-        VirtualEl2::Vhe => 0,
+    // With E2H = 0 and TGE, EL0 runs with its stage 1 off, and its exceptions are EL2's. The hardware does so with E2H = 0
+    // alone: with E2H = 1 as well, EL0 would be under EL2's own stage 1.
+    let tge = match (kind, Layout::of(own)) {
+        (VirtualEl2::Nvhe, Layout::E2h0) => l1 & hcr::TGE,
+        _ => 0,
     };
     traps | asked_of_hardware(l1) | tge | ptw
 }
