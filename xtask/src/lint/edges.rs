@@ -23,9 +23,11 @@ const ALLOWED: [(&str, &[&str]); 21] = [
         "droste-trials",
         &[
             "droste-arm64",
+            "droste-life",
             "droste-mmu-model",
             "droste-nested",
             "droste-stage2",
+            "droste-vdev",
         ],
     ),
     (
