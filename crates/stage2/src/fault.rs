@@ -121,6 +121,8 @@ impl Table {
     /// [`Error::XnxUnsupported`] of the slot's attributes.
     /// [`Error::AlreadyMapped`] where the table maps something else than the slot: whoever changed the slot did not
     /// unmap it.
+    /// [`Error::DevicesAttached`] where a leaf is to be split that devices reach; [`Error::SmmuStuck`] where an SMMU was not
+    /// told of a wider permission.
     pub fn install<M: Machine, const CPUS: usize>(
         &self,
         machine: &M,
@@ -259,6 +261,9 @@ impl Table {
         }
         machine.dsb(Dsb::Ishst);
         self.forget_here(machine, ipa, place.level);
+        if self.devices.are_attached() {
+            self.settle_devices(contexts.smmus, self.scope(unit, Some(place.level)))?;
+        }
         Ok(Attempt::Done(Outcome::Relaxed))
     }
 
@@ -321,8 +326,10 @@ impl Table {
     ) -> Result<Attempt, Error> {
         let mut debt = Debt::new();
         let change = if raw.is_contiguous() {
+            self.check_break(place.ipa)?;
             self.unfold(machine, place, &mut debt)
         } else {
+            self.check_resize(place.ipa)?;
             let child = self.take_page(pages, place.ipa)?;
             let change = self.split_into(machine, child, place, raw, &mut debt);
             if change == Change::Raced {
@@ -330,7 +337,7 @@ impl Table {
             }
             change
         };
-        debt.settle(self, machine, contexts);
+        debt.settle(self, machine, contexts)?;
         Ok(match change {
             Change::Done => Attempt::Again,
             Change::Raced => Attempt::Done(Outcome::Retry),

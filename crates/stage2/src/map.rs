@@ -5,7 +5,7 @@
 //! has followed, before it is linked. An entry that maps other memory is locked until the discharge; one that differs
 //! only in permissions changes in place.
 
-use droste_arm64::desc::{Kind, LeafAttributes, Pattern, RawDescriptor, S2ap};
+use droste_arm64::desc::{Kind, LeafAttributes, Pattern, RawDescriptor, S2ap, Xn};
 use droste_arm64::{Ipa, Level, Pa};
 
 use crate::attributes::scheme;
@@ -77,7 +77,7 @@ impl Table {
     /// # Errors
     /// [`Error::Misaligned`], [`Error::OutsideIpaSpace`], [`Error::OutsidePaSpace`] and [`Error::XnxUnsupported`]:
     /// nothing has changed. [`Error::NoTablePage`]: all before that address is mapped, nothing from it on, and the
-    /// call can be repeated.
+    /// call can be repeated. [`Error::DevicesAttached`]: the same for an address that maps something else, or more.
     pub fn map<M: Machine>(
         &mut self,
         machine: &M,
@@ -157,13 +157,13 @@ struct Map<'a, M, S> {
 
 impl<M: Machine, S: PageSupply> Map<'_, M, S> {
     fn run(&mut self) -> Result<(), Error> {
-        self.unfold_edges();
+        self.unfold_edges()?;
         let top = (self.table.root, self.table.geometry.start(), Ipa(0));
         self.in_live(top)
     }
 
     /// Contiguous runs that the range's ends cut become single leaves, unless they map as they are to.
-    fn unfold_edges(&mut self) {
+    fn unfold_edges(&mut self) -> Result<(), Error> {
         let limit = self.table.geometry.ipa_bits().bytes();
         let Span { start, end } = self.mapping.span();
         for at in [start, end] {
@@ -175,9 +175,10 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
             let is_run = is_leaf && unlocked(raw).is_contiguous();
             let is_cut = is_run && place.first_of_run(self.table.geometry).ipa != at;
             if is_cut && !self.leaf_maps(place, unlocked(raw)) {
-                self.table.unfold_alone(self.machine, place, self.debt);
+                self.table.unfold_alone(self.machine, place, self.debt)?;
             }
         }
+        Ok(())
     }
 
     /// Maps the part of the range that a table of the tree translates.
@@ -201,7 +202,7 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
                 if index == from || index % geometry.run_entries(level) == 0 {
                     run = self.run_at(place);
                 }
-                self.put_leaf(place, raw, leaves.at(self.output(place.ipa), run));
+                self.put_leaf(place, raw, leaves.at(self.output(place.ipa), run))?;
             } else {
                 self.put_below(place, raw)?;
             }
@@ -257,15 +258,21 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
             .wrapping_add(ipa.0.wrapping_sub(self.mapping.ipa.0)))
     }
 
-    fn put_leaf(&mut self, place: Place, raw: RawDescriptor, leaf: RawDescriptor) {
+    fn put_leaf(
+        &mut self,
+        place: Place,
+        raw: RawDescriptor,
+        leaf: RawDescriptor,
+    ) -> Result<(), Error> {
         if raw == RawDescriptor::EMPTY {
             self.machine.write(place.entry, leaf);
-            return;
+            return Ok(());
         }
         let geometry = self.table.geometry;
         let found = unlocked(raw);
         if found.kind(geometry.format(), place.level) == Kind::Table {
             if !self.maps_already(place) {
+                self.table.check_break(place.ipa)?;
                 self.machine.write(place.entry, locked(leaf));
                 self.debt.add_table(place.span(geometry));
                 self.debt.lock();
@@ -276,7 +283,7 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
                     trees.push(self.machine, format, (child, below));
                 }
             }
-            return;
+            return Ok(());
         }
         let new = if found.is_contiguous() {
             leaf.contiguous()
@@ -284,20 +291,25 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
             leaf
         };
         if as_written(found, new) == new {
-            return;
+            return Ok(());
+        }
+        let is_in_place = raw.is_valid() && differs_in_permissions(found, new);
+        if !(is_in_place && permits_as_much(found, new)) {
+            self.table.check_break(place.ipa)?;
         }
         self.debt.add_leaves(place.span(geometry), place.level);
-        if raw.is_valid() && differs_in_permissions(found, new) {
+        if is_in_place {
             Table::update(self.machine, place.entry, raw, |_| Some(new));
         } else {
             // First: the entry is of no run any more once it holds something else.
             if found.is_contiguous() {
-                self.table.unfold_alone(self.machine, place, self.debt);
+                self.table.unfold_alone(self.machine, place, self.debt)?;
             }
             self.machine
                 .write(place.entry, locked(new.not_contiguous()));
             self.debt.lock();
         }
+        Ok(())
     }
 
     /// Maps part of what an entry translates, in a table below.
@@ -328,7 +340,7 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
             return Ok(());
         }
         if found.is_contiguous() {
-            self.table.unfold_alone(self.machine, place, self.debt);
+            self.table.unfold_alone(self.machine, place, self.debt)?;
         }
         let child = self
             .table
@@ -468,4 +480,11 @@ fn differs_in_permissions(found: RawDescriptor, new: RawDescriptor) -> bool {
             .with_software(new.software())
     };
     same(found) == same(new)
+}
+
+/// Whether a device may go on with what it does.
+fn permits_as_much(found: RawDescriptor, new: RawDescriptor) -> bool {
+    new.access().can_read() >= found.access().can_read()
+        && new.access().can_write() >= found.access().can_write()
+        && (new.execute() == found.execute() || new.execute() == Xn::Everywhere)
 }

@@ -29,7 +29,8 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Misaligned`] and [`Error::OutsideIpaSpace`]: nothing has changed. [`Error::NoTablePage`]: all before
-    /// that address is split, and the call can be repeated.
+    /// that address is split, and the call can be repeated. [`Error::DevicesAttached`]: all before that address is
+    /// split.
     pub fn split<M: Machine>(
         &mut self,
         machine: &M,
@@ -62,9 +63,9 @@ impl Table {
                 _ => return Next::Past,
             }
             if unlocked(raw).is_contiguous() {
-                self.unfold_alone(machine, place, debt);
+                result = self.unfold_alone(machine, place, debt);
             }
-            if place.level >= to {
+            if place.level >= to || result.is_err() {
                 return Next::Past;
             }
             match self.split_leaf(machine, supply, place, debt) {
@@ -115,7 +116,7 @@ impl Table {
             }
             let is_run = unlocked(raw).is_contiguous();
             if is_run && place.first_of_run(self.geometry).ipa != at {
-                self.unfold_alone(machine, place, debt);
+                self.unfold_alone(machine, place, debt)?;
             }
             if place.ipa == at {
                 return Ok(found);
@@ -148,6 +149,7 @@ impl Table {
         place: Place,
         debt: &mut Debt,
     ) -> Result<Pa, Error> {
+        self.check_resize(place.ipa)?;
         let child = self.take_page(supply, place.ipa)?;
         // Hardware may set the access flag in between, and nothing else changes it: the second try finds it set.
         while self.split_into(machine, child, place, machine.read(place.entry), debt)
@@ -228,8 +230,15 @@ impl Table {
     }
 
     /// The same where no other CPU's software changes the run. Hardware may set an access flag in between.
-    pub(crate) fn unfold_alone<M: Machine>(&self, machine: &M, place: Place, debt: &mut Debt) {
+    pub(crate) fn unfold_alone<M: Machine>(
+        &self,
+        machine: &M,
+        place: Place,
+        debt: &mut Debt,
+    ) -> Result<(), Error> {
+        self.check_break(place.ipa)?;
         while self.unfold(machine, place, debt) == Change::Raced {}
+        Ok(())
     }
 
     /// Replaces tables by blocks where the leaves of a table, each with `attributes` or with fewer permissions to load
@@ -237,10 +246,11 @@ impl Table {
     /// made of those. A table with a hole stays.
     ///
     /// Only tables that translate nothing outside the range are looked at. The blocks get `attributes`: this is for
-    /// memory whose slot permits them, when its pages need no longer be told apart.
+    /// memory whose slot permits them, when its pages need no longer be told apart. While devices are attached, a table
+    /// stays whose leaves do not all have them already.
     ///
     /// # Errors
-    /// [`Error::Misaligned`] and [`Error::OutsideIpaSpace`]: nothing has changed.
+    /// [`Error::Misaligned`], [`Error::OutsideIpaSpace`] and [`Error::DevicesAttached`]: nothing has changed.
     pub fn collapse<M: Machine>(
         &mut self,
         machine: &M,
@@ -250,7 +260,8 @@ impl Table {
         attributes: Attributes,
     ) -> Owed<'_> {
         let mut debt = Debt::new();
-        let result = self.span(ipa, bytes).map(|span| {
+        let result = self.span(ipa, bytes).and_then(|span| {
+            self.check_resize(ipa)?;
             let collapse = Collapse {
                 table: self,
                 machine,
@@ -259,6 +270,7 @@ impl Table {
                 attributes,
             };
             collapse.run((self.root, self.geometry.start(), Ipa(0)), &mut debt);
+            Ok(())
         });
         self.owe(debt, result)
     }
@@ -344,6 +356,8 @@ impl<M: Machine> Collapse<'_, M> {
         let is_direct = switch == Switch::Direct && self.table.can_resize_live();
         if raw.is_valid() && is_direct {
             self.machine.write(place.entry, block);
+        } else if self.table.check_break(place.ipa).is_err() {
+            return;
         } else {
             self.machine.write(place.entry, locked(block));
             debt.lock();

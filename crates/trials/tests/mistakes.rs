@@ -211,6 +211,7 @@ impl<'m> Bench<'m> {
         let contexts = Contexts {
             vmids: &self.vmids,
             all: &[&self.context],
+            smmus: &[],
         };
         let owed = self.table.map(&machine, &mut self.pool, &mapping);
         owed.discharge(&machine, &mut self.pool, &contexts)
@@ -227,6 +228,7 @@ impl<'m> Bench<'m> {
         let contexts = Contexts {
             vmids: &self.vmids,
             all: &[&self.context],
+            smmus: &[],
         };
         let machine = Cpu::new(self.model, 0);
         self.table.install(
@@ -301,6 +303,7 @@ fn a_subtree_that_was_freed_is_not_walked() {
     let contexts = Contexts {
         vmids: &bench.vmids,
         all: &[&bench.context],
+        smmus: &[],
     };
     let owed = bench.table.map(&machine, &mut bench.pool, &mapping);
     owed.discharge(&machine, &mut bench.pool, &contexts)
@@ -310,6 +313,7 @@ fn a_subtree_that_was_freed_is_not_walked() {
     let contexts = Contexts {
         vmids: &bench.vmids,
         all: &[&bench.context],
+        smmus: &[],
     };
     let owed = bench.table.unmap(&machine, &mut bench.pool, Ipa(RAM), PAGE);
     owed.discharge(&machine, &mut bench.pool, &contexts)
@@ -393,6 +397,7 @@ fn a_conflict_abort_is_answered_by_forgetting() {
     let contexts = Contexts {
         vmids: &bench.vmids,
         all: &[&bench.context],
+        smmus: &[],
     };
     let owed = bench.table.map(&machine, &mut bench.pool, &mapping);
     owed.discharge(&machine, &mut bench.pool, &contexts)
