@@ -24,6 +24,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
             "droste-arm64",
             "droste-mmu-model",
             "droste-nested",
+            "droste-smmu",
             "droste-stage2",
         ],
     ),
