@@ -22,40 +22,13 @@
 
 use core::fmt;
 
-use droste_arm64::smmu::{DeviceTlb, Scope};
+use droste_arm64::smmu::{DeviceTlb, Scope, Stuck};
 use droste_arm64::{Bbm, Ipa, Pa, Vmid};
 
 use crate::context::mark;
 use crate::entry::Span;
+use crate::walkers::Walkers;
 use crate::{Error, Table};
-
-/// What a table knows of the SMMUs that walk it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Devices {
-    /// The sum of the marks of the attachments.
-    marks: u64,
-    count: u32,
-    vmid: Vmid,
-    bbm: Bbm,
-}
-
-impl Devices {
-    pub(crate) const NONE: Self = Self {
-        marks: 0,
-        count: 0,
-        vmid: Vmid(0),
-        bbm: Bbm::Level2,
-    };
-
-    pub(crate) const fn are_attached(&self) -> bool {
-        self.count != 0
-    }
-
-    /// Whether blocks and tables with the same translations may replace one another directly.
-    pub(crate) const fn permit_resizing(&self) -> bool {
-        matches!(self.bbm, Bbm::Level2)
-    }
-}
 
 /// One SMMU's part in a table: devices behind it reach the table's memory. Like a context, it counts among the users of the
 /// table, and every discharge has to name it.
@@ -100,7 +73,7 @@ impl Attachment {
             });
         }
         let mark = mark();
-        *devices = Devices {
+        *devices = Walkers {
             marks: devices.marks.wrapping_add(mark),
             count: devices.count + 1,
             vmid,
@@ -127,7 +100,7 @@ impl Attachment {
         devices.marks = devices.marks.wrapping_sub(self.mark);
         devices.count -= 1;
         if !devices.are_attached() {
-            *devices = Devices::NONE;
+            *devices = Walkers::NONE;
         }
         tlb.invalidate(vmid, Scope::All);
         tlb.sync().map_err(|_| Error::SmmuStuck)
@@ -161,7 +134,8 @@ impl Table {
     }
 
     /// Makes every SMMU of the table forget a scope, and waits until all have. A DSB came before.
-    pub(crate) fn settle_devices(&self, smmus: &[Attached<'_>], scope: Scope) -> Result<(), Error> {
+    #[cold]
+    pub(crate) fn settle_devices(&self, smmus: &[Attached<'_>], scope: Scope) -> Result<(), Stuck> {
         let mut marks = 0_u64;
         for smmu in smmus {
             assert!(
@@ -177,7 +151,7 @@ impl Table {
         );
         let mut result = Ok(());
         for smmu in smmus {
-            result = result.and(smmu.tlb.sync().map_err(|_| Error::SmmuStuck));
+            result = result.and(smmu.tlb.sync());
         }
         result
     }

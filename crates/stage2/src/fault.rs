@@ -9,6 +9,7 @@
 
 use droste_arm64::desc::{Kind, RawDescriptor};
 use droste_arm64::esr::MmioAccess;
+use droste_arm64::smmu::Stuck;
 use droste_arm64::{Ipa, Level};
 
 use crate::attributes::{leaf_permits, permitting};
@@ -262,7 +263,8 @@ impl Table {
         machine.dsb(Dsb::Ishst);
         self.forget_here(machine, ipa, place.level);
         if self.devices.are_attached() {
-            self.settle_devices(contexts.smmus, self.scope(unit, Some(place.level)))?;
+            self.settle_devices(contexts.smmus, self.scope(unit, Some(place.level)))
+                .map_err(stuck)?;
         }
         Ok(Attempt::Done(Outcome::Relaxed))
     }
@@ -337,12 +339,16 @@ impl Table {
             }
             change
         };
-        debt.settle(self, machine, contexts)?;
+        debt.settle(self, machine, contexts).map_err(stuck)?;
         Ok(match change {
             Change::Done => Attempt::Again,
             Change::Raced => Attempt::Done(Outcome::Retry),
         })
     }
+}
+
+fn stuck(_: Stuck) -> Error {
+    Error::SmmuStuck
 }
 
 /// Answers a fault, for a caller that holds slots and table at once.

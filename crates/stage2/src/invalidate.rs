@@ -23,7 +23,7 @@
 
 use droste_arm64::desc::Format;
 use droste_arm64::machine::{Regime, under};
-use droste_arm64::smmu::Scope;
+use droste_arm64::smmu::{Scope, Stuck};
 use droste_arm64::tlbi::{IpaOperand, RangeCover, Tlbi};
 use droste_arm64::{Bbm, Ipa, Level, Pa};
 
@@ -31,7 +31,7 @@ use crate::counters::Counts;
 use crate::devices::Attached;
 use crate::entry::{Span, is_locked, unlocked};
 use crate::trees::List;
-use crate::{Context, Dsb, Error, Machine, Table, VmidAllocator};
+use crate::{Context, Dsb, Machine, Table, VmidAllocator};
 
 /// The most invalidations of single addresses before invalidating the whole VMID is cheaper.
 ///
@@ -184,14 +184,14 @@ impl Debt {
     /// A context that never had a VMID, or lost it to a rollover, has nothing in any TLB and costs nothing.
     ///
     /// # Errors
-    /// [`Error::SmmuStuck`]: CPUs have forgotten what was changed, devices may not have. Nothing waits for that to be
+    /// [`Stuck`]: CPUs have forgotten what was changed, devices may not have. Nothing waits for that to be
     /// valid, because no entry is locked while devices are attached.
     pub(crate) fn settle<M: Machine, const CPUS: usize>(
         &self,
         table: &Table,
         machine: &M,
         contexts: &Contexts<'_, CPUS>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Stuck> {
         if self.is_nothing() {
             return Ok(());
         }
@@ -218,7 +218,10 @@ impl Debt {
             unlock(table, machine, top, self.span);
             machine.dsb(Dsb::Ishst);
         }
-        table.settle_devices(contexts.smmus, self.scope(table))
+        if table.devices.are_attached() || !contexts.smmus.is_empty() {
+            return table.settle_devices(contexts.smmus, self.scope(table));
+        }
+        Ok(())
     }
 
     /// What an SMMU is to forget.

@@ -211,6 +211,7 @@ pub mod table;
 mod trees;
 mod unmap;
 pub mod vmid;
+mod walkers;
 
 #[doc(inline)]
 pub use droste_arm64::barrier::{Dsb, Ic};

@@ -202,7 +202,12 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
                 if index == from || index % geometry.run_entries(level) == 0 {
                     run = self.run_at(place);
                 }
-                self.put_leaf(place, raw, leaves.at(self.output(place.ipa), run))?;
+                let leaf = leaves.at(self.output(place.ipa), run);
+                if raw == RawDescriptor::EMPTY {
+                    self.machine.write(place.entry, leaf);
+                } else {
+                    self.put_leaf(place, raw, leaf)?;
+                }
             } else {
                 self.put_below(place, raw)?;
             }
@@ -258,16 +263,13 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
             .wrapping_add(ipa.0.wrapping_sub(self.mapping.ipa.0)))
     }
 
+    /// Over an entry that is in use.
     fn put_leaf(
         &mut self,
         place: Place,
         raw: RawDescriptor,
         leaf: RawDescriptor,
     ) -> Result<(), Error> {
-        if raw == RawDescriptor::EMPTY {
-            self.machine.write(place.entry, leaf);
-            return Ok(());
-        }
         let geometry = self.table.geometry;
         let found = unlocked(raw);
         if found.kind(geometry.format(), place.level) == Kind::Table {

@@ -63,7 +63,9 @@ impl Owed<'_> {
         } = self;
         let settled = debt.settle(table, machine, contexts);
         table.standing = Standing::Settled;
-        settled?;
+        if settled.is_err() {
+            return Err(Error::SmmuStuck);
+        }
         match supply.trees() {
             Some(trees) => trees.add(machine, table.geometry, &debt.trees),
             None => table.give_pages(machine, supply, &mut debt.trees),

@@ -14,10 +14,10 @@ use droste_arm64::desc::{Descriptor, Leaf, LeafAttributes, RawDescriptor, Xn};
 use droste_arm64::{IdRegisters, Ipa, Level, Pa, Vtcr};
 
 use crate::counters::{Counters, Counts};
-use crate::devices::Devices;
 use crate::entry::{Place, Span, is_locked, unlocked};
 use crate::geometry::Steps;
 use crate::trees::List;
+use crate::walkers::Walkers;
 use crate::{Attributes, Dsb, Error, Geometry, Machine, PageSupply};
 
 /// What a walk found.
@@ -60,7 +60,7 @@ pub struct Table {
     pub(crate) ids: IdRegisters,
     /// The sum of the marks of the contexts that were made for this table and are not yet retired.
     pub(crate) contexts: u64,
-    pub(crate) devices: Devices,
+    pub(crate) devices: Walkers,
     pub(crate) standing: Standing,
     pub(crate) counts: Counts,
 }
@@ -108,7 +108,7 @@ impl Table {
             vtcr: geometry.vtcr(ids),
             ids: *ids,
             contexts: 0,
-            devices: Devices::NONE,
+            devices: Walkers::NONE,
             standing: Standing::Settled,
             counts: Counts::default(),
         })
