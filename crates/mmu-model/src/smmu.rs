@@ -16,6 +16,8 @@
 //! Sources: IHI 0070, 3.21, 4, 5.2 and 6.3.
 
 mod beside;
+mod command;
+mod entries;
 mod rule;
 mod walk;
 
@@ -25,6 +27,7 @@ use droste_arm64::Pa;
 
 use crate::config::Config;
 use crate::descriptor::AccessKind;
+use crate::smmu::command::{Ends, Issued, decode};
 
 pub use beside::Beside;
 pub use rule::{SmmuRule, SmmuViolation};
@@ -69,27 +72,6 @@ struct Record {
     from: u64,
     /// The step from which no fetch goes by it.
     until: u64,
-}
-
-/// What a command ends.
-#[derive(Clone, Copy, Debug)]
-enum Ends {
-    /// Stream table entries from the first to the last.
-    Streams(u32, u32),
-    /// Translations: of one VMID or of all, of a range or of all addresses, of leaves of one level or of anything.
-    Translations {
-        vmid: Option<u16>,
-        range: Option<(u64, u64)>,
-        level: Option<i8>,
-    },
-}
-
-/// A command, since the step that published it.
-#[derive(Clone, Copy, Debug)]
-struct Issued {
-    step: u64,
-    /// `None` for a CMD_SYNC.
-    ends: Option<Ends>,
 }
 
 /// A part of the second level of the stream table.
@@ -333,115 +315,6 @@ impl Smmu {
         }
     }
 
-    /// A command about streams is complete: no fetch goes by their old entries.
-    fn end(&mut self, issued: &Issued) {
-        let Some(Ends::Streams(first, last)) = issued.ends else {
-            return;
-        };
-        for index in 0..self.records.len() {
-            let record = self.records[index];
-            let is_of = (first..=last).contains(&record.stream) && record.until == ALIVE;
-            let is_gone = self.entry_of(record.stream).is_none_or(|at| {
-                let versions = self.words.get(&at);
-                let mut own = versions
-                    .into_iter()
-                    .flatten()
-                    .filter(|v| v.from == record.from);
-                own.all(|version| version.until <= issued.step)
-            });
-            if is_of && is_gone {
-                self.records[index].until = issued.step;
-            }
-        }
-    }
-
-    /// The address of a stream's entry.
-    fn entry_of(&self, stream: u32) -> Option<u64> {
-        let part = self
-            .parts
-            .iter()
-            .find(|part| stream >= part.first && stream - part.first < part.count)?;
-        Some(part.base + u64::from(stream - part.first) * 64)
-    }
-
-    fn stream_at(&self, at: u64) -> Option<(u32, u64)> {
-        let part = self
-            .parts
-            .iter()
-            .find(|part| (part.base..part.base + u64::from(part.count) * 64).contains(&at))?;
-        Some((
-            part.first + ((at - part.base) / 64) as u32,
-            (at - part.base) % 64,
-        ))
-    }
-
-    /// Whether what a stream's first word says can be used, by this version of it.
-    fn is_usable(&self, stream: u32, version: &Version) -> bool {
-        !self.done.iter().any(|done| match done.ends {
-            Some(Ends::Streams(first, last)) => {
-                (first..=last).contains(&stream) && done.step >= version.until
-            }
-            _ => false,
-        })
-    }
-
-    fn usable(&self, stream: u32, at: u64) -> Vec<Version> {
-        let versions = self.words.get(&at).map_or(&[][..], Vec::as_slice);
-        let is_usable = |version: &&Version| self.is_usable(stream, version);
-        versions.iter().filter(is_usable).copied().collect()
-    }
-
-    /// The rules of stream table entries: another word than the first changes only while no fetch can take the entry for
-    /// valid, and the first becomes valid only when the others are settled, and no other valid one can be held.
-    fn check_entry(&mut self, at: u64, value: u64) {
-        let Some((stream, offset)) = self.stream_at(at) else {
-            return;
-        };
-        let entry = at - offset;
-        let is_valid = |version: &Version| version.value & 1 == 1;
-        let is_held = self.usable(stream, entry).iter().any(is_valid);
-        let is_settled = (1..8).all(|word| self.visible(entry + word * 8).is_some());
-        if is_held && !(offset == 0 && value & 1 == 0)
-            || offset == 0 && value & 1 == 1 && !is_settled
-        {
-            self.report(SmmuRule::EntryTorn, Some(stream), at);
-        }
-    }
-
-    /// Follows what was written into the stream table.
-    fn note_table(&mut self, at: u64, value: u64) {
-        let base = self.get(STRTAB_BASE) & 0x000f_ffff_ffff_ffc0;
-        let config = self.get(STRTAB_BASE_CFG);
-        let (bits, split) = (config & 0x3f, config >> 6 & 0x1f);
-        let entries = 1 << bits.saturating_sub(split);
-        if base != 0 && (base..base + entries * 8).contains(&at) {
-            let span = value & 0x1f;
-            if span > 0 {
-                self.parts.push(Part {
-                    first: (((at - base) / 8) << split) as u32,
-                    count: 1 << (span - 1),
-                    base: value & 0x000f_ffff_ffff_ffc0,
-                });
-            }
-            return;
-        }
-        let Some((stream, 0)) = self.stream_at(at) else {
-            return;
-        };
-        if value & 1 == 1 && value >> 1 & 7 == 6 {
-            let word = |offset| self.read(Pa(at + offset));
-            self.records.push(Record {
-                stream,
-                vmid: word(16) as u16,
-                vtcr: 1 << 31 | word(16) >> 32 & 0x7_ffff,
-                ignores_access_flag: word(16) >> 53 & 1 == 1,
-                root: word(24) & 0x000f_ffff_ffff_fff0,
-                from: self.step,
-                until: ALIVE,
-            });
-        }
-    }
-
     /// All that a device's access may come to now.
     pub fn dma(&self, stream: u32, address: u64, kind: AccessKind) -> Vec<Reach> {
         if self.get(CR0ACK) & SMMUEN == 0 {
@@ -491,53 +364,4 @@ impl Smmu {
             self.report(SmmuRule::PageReachable, Some(stream), page.0);
         }
     }
-}
-
-/// What a command ends, `Some(None)` for a CMD_SYNC; `None` for one that the architecture does not know, or whose fields
-/// are reserved.
-#[expect(
-    clippy::option_option,
-    reason = "unknown, and known to end nothing, are two things"
-)]
-fn decode(first: u64, second: u64) -> Option<Option<Ends>> {
-    let vmid = (first >> 32) as u16;
-    let stream = (first >> 32) as u32;
-    let all = Ends::Translations {
-        vmid: None,
-        range: None,
-        level: None,
-    };
-    Some(Some(match first & 0xff {
-        0x46 => return Some(None),
-        0x03 if second & 1 == 0 => Ends::Streams(stream, stream),
-        0x04 if second & 31 == 31 => Ends::Streams(0, u32::MAX),
-        0x04 => {
-            let mask = (2_u32 << (second & 31)) - 1;
-            Ends::Streams(stream & !mask, stream | mask)
-        }
-        0x20 => Ends::Streams(1, 0),
-        0x30 => all,
-        0x28 => Ends::Translations {
-            vmid: Some(vmid),
-            range: None,
-            level: None,
-        },
-        0x2a => {
-            let (num, scale) = (first >> 12 & 31, first >> 20 & 31);
-            let (ttl, tg) = (second >> 8 & 3, second >> 10 & 3);
-            let start = second & 0x000f_ffff_ffff_f000;
-            let bytes = match tg {
-                0 if (num, scale, ttl) != (0, 0, 0) => return None,
-                0 => 1,
-                _ if (num, scale, ttl) == (0, 0, 0) => return None,
-                _ => ((num + 1) << scale) << (10 + 2 * tg),
-            };
-            Ends::Translations {
-                vmid: Some(vmid),
-                range: Some((start, start + bytes)),
-                level: (ttl != 0).then_some(ttl as i8),
-            }
-        }
-        _ => return None,
-    }))
 }

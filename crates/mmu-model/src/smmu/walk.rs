@@ -6,7 +6,8 @@ use droste_arm64::Pa;
 
 use crate::descriptor::{ACCESSED, AccessKind, Meaning, permits};
 use crate::regime::{Shape, effective};
-use crate::smmu::{ALIVE, Ends, Reach, Record, Smmu, Version};
+use crate::smmu::command::Ends;
+use crate::smmu::{ALIVE, Reach, Record, Smmu, Version};
 
 /// An entry on a walk: where it stands, what it translates, and since when its table could be read.
 #[derive(Clone, Copy)]
