@@ -25,6 +25,7 @@ pub mod smmu;
 mod start;
 pub mod sysreg;
 pub mod tlbi;
+pub mod vhe;
 pub mod vncr;
 mod vtcr;
 mod vttbr;

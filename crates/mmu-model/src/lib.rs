@@ -125,6 +125,7 @@ mod outcome;
 mod regime;
 mod replay;
 mod smmu;
+mod snapshot;
 mod stage1;
 mod tag;
 mod text;
@@ -144,6 +145,7 @@ pub use outcome::{Access, Allowed, Effect, FaultKind, Outcome, Outcomes, Source}
 pub use regime::RegisterFault;
 pub use replay::{replay, shrink};
 pub use smmu::{Beside, Reach, Smmu, SmmuRule, SmmuViolation};
+pub use snapshot::{Leads, Row};
 pub use stage1::{Stage1Entry, Tagging};
 pub use tlbi::{Completion, Form, OperandFault, Scope, Tlbi};
 pub use trace::{ParseError, Trace};

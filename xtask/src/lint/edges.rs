@@ -4,9 +4,10 @@ use super::Finding;
 use serde_json::Value;
 
 /// Each package with the workspace packages it may depend on.
-const ALLOWED: [(&str, &[&str]); 20] = [
+const ALLOWED: [(&str, &[&str]); 21] = [
     ("droste-arm64", &[]),
-    ("droste-devtree", &[]),
+    ("droste-platform", &[]),
+    ("droste-devtree", &["droste-platform"]),
     ("droste-image", &[]),
     ("droste-life", &[]),
     ("droste-locks", &[]),
@@ -37,6 +38,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
             "droste-life",
             "droste-locks",
             "droste-nested",
+            "droste-platform",
             "droste-resources",
             "droste-stage2",
             "droste-vdev",
@@ -47,7 +49,13 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     ("droste-vmm", &[]),
     (
         "xtask",
-        &["droste", "droste-devtree", "droste-image", "droste-trials"],
+        &[
+            "droste",
+            "droste-devtree",
+            "droste-image",
+            "droste-platform",
+            "droste-trials",
+        ],
     ),
     ("droste-stage2-bench", &["droste-arm64", "droste-stage2"]),
 ];

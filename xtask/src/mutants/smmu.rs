@@ -241,14 +241,14 @@ pub(super) const OF_STAGE_2: &[Mutant] = &[
     mutant(
         "devices-lose-a-run",
         "split.rs",
-        "        self.check_break(place.ipa)?;
+        "        self.check_break(position.ipa)?;
         while self.unfold",
         "        while self.unfold",
     ),
     mutant(
         "devices-lose-a-block-to-a-fault",
         "fault.rs",
-        "            self.check_resize(place.ipa)?;\n",
+        "            self.check_resize(position.ipa)?;\n",
         "",
     ),
 ];

@@ -7,8 +7,8 @@ use droste_arm64::esr::Esr;
 use droste_arm64::tlbi::{IpaOperand, Tlbi};
 use droste_arm64::{Bbm, Granule, IdRegisters, Ipa, IpaBits, Level, Pa, Vmid};
 use droste_stage2::{
-    Attached, Attachment, Attributes, Context, Contexts, Dsb, Error, Fault, Geometry, Machine,
-    Mapping, Outcome, Owed, PageCache, Privilege, Runs, Slot, Slots, Table, VcpuId, VmidAllocator,
+    Answer, Attached, Attachment, Attributes, Context, Contexts, Dsb, Error, Fault, Geometry,
+    Machine, Mapping, Owed, PageCache, Privilege, Runs, Slot, Slots, Table, VcpuId, VmidAllocator,
     Walk, handle,
 };
 
@@ -284,7 +284,7 @@ impl<'r> Bench<'r> {
     }
 
     /// Answers a fault, with pages at hand.
-    pub(crate) fn fault(&mut self, esr: u64, ipa: u64) -> (Result<Outcome, Error>, Vec<Event>) {
+    pub(crate) fn fault(&mut self, esr: u64, ipa: u64) -> (Result<Answer, Error>, Vec<Event>) {
         self.fill_pages();
         self.fault_with_what_is_left(esr, ipa, Privilege::El1)
     }
@@ -294,7 +294,7 @@ impl<'r> Bench<'r> {
         esr: u64,
         ipa: u64,
         privilege: Privilege,
-    ) -> (Result<Outcome, Error>, Vec<Event>) {
+    ) -> (Result<Answer, Error>, Vec<Event>) {
         let fault = Fault::new(Esr(esr), Ipa(ipa), privilege).expect("a fault of the table's");
         let contexts: Vec<_> = self.contexts.iter().collect();
         let smmus = attached(&self.smmus);
@@ -303,7 +303,7 @@ impl<'r> Bench<'r> {
             all: &contexts,
             smmus: &smmus,
         };
-        let outcome = handle(
+        let answer = handle(
             self.recorder,
             &self.table,
             &mut self.pages,
@@ -311,11 +311,11 @@ impl<'r> Bench<'r> {
             &self.slots,
             &fault,
         );
-        (outcome, self.recorder.take_trace())
+        (answer, self.recorder.take_trace())
     }
 
-    /// The outcome of a fault alone.
-    pub(crate) fn outcome(&mut self, esr: u64, ipa: u64) -> Outcome {
+    /// The answer to a fault alone.
+    pub(crate) fn answer(&mut self, esr: u64, ipa: u64) -> Answer {
         self.fault(esr, ipa).0.expect("no error")
     }
 

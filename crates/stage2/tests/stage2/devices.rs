@@ -2,7 +2,7 @@
 
 use droste_arm64::smmu::Scope;
 use droste_arm64::{Bbm, Granule, IdRegisters, Ipa, Level, PaRange, Vmid};
-use droste_stage2::{Attachment, Attributes, DirtyLog, Error, Outcome};
+use droste_stage2::{Answer, Attachment, Attributes, DirtyLog, Error};
 
 use crate::bench::{
     ACCESS_FLAG, Bench, GIB, MIB2, PAGE, PERMISSION, READ, WRITE, ram, read_only, runs,
@@ -251,7 +251,7 @@ fn what_is_widened_is_told_to_smmus_whoever_widens() {
     bench.map(&read_only(ram(GIB, 4 * GIB, MIB2)));
     bench.attach(Bbm::Level0);
     let (outcome, trace) = bench.fault(WRITE ^ PERMISSION, GIB);
-    assert_eq!(outcome, Ok(Outcome::Relaxed));
+    assert_eq!(outcome, Ok(Answer::Relaxed));
     assert_eq!(
         of_smmus(&trace),
         [told(512, GIB, Some(Level::L2)), SmmuSync(0)]
@@ -268,7 +268,7 @@ fn what_is_widened_is_told_to_smmus_whoever_widens() {
         .age(&recorder, Ipa(GIB), MIB2)
         .expect("in range");
     let (outcome, trace) = bench.fault(READ ^ ACCESS_FLAG, GIB);
-    assert_eq!(outcome, Ok(Outcome::Relaxed));
+    assert_eq!(outcome, Ok(Answer::Relaxed));
     assert_eq!(of_smmus(&trace), []);
 }
 
