@@ -420,8 +420,7 @@ fn told(fake: &Fake, entry: u64) -> Vec<Did> {
         .copied()
         .filter(|did| match did {
             Did::Stored(at, _) => (entry..entry + 64).contains(at) && *at < queue + 0x1_0000_0000,
-            Did::Dsb => true,
-            Did::Consumed(..) => true,
+            Did::Dsb | Did::Consumed(..) => true,
             Did::Wrote(..) => false,
         })
         .collect()
