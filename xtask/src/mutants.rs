@@ -6,6 +6,7 @@ mod life;
 mod locks;
 mod nested;
 mod resources;
+mod smmu;
 mod stage2;
 mod table;
 mod vdev;
@@ -20,8 +21,9 @@ use crate::workspace::{self, Failure};
 use table::{Mutant, Subject};
 
 /// What the mutants are tested with.
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 10] = [
     "arm64",
+    "smmu",
     "stage2",
     "nested",
     "mmu-model",
@@ -44,7 +46,7 @@ const OF_STAGE_2: &[&[&str]] = &[
 ];
 
 /// The crates that have some.
-const SUBJECTS: [Subject; 7] = [
+const SUBJECTS: [Subject; 8] = [
     Subject {
         name: "arm64",
         mutants: &[stage2::OF_THE_SEAM],
@@ -52,8 +54,16 @@ const SUBJECTS: [Subject; 7] = [
     },
     Subject {
         name: "stage2",
-        mutants: &[stage2::MUTANTS, stage2::OF_MEANING],
+        mutants: &[stage2::MUTANTS, stage2::OF_MEANING, smmu::OF_STAGE_2],
         tests: OF_STAGE_2,
+    },
+    Subject {
+        name: "smmu",
+        mutants: &[smmu::MUTANTS],
+        tests: &[
+            &["--package", "droste-smmu", "--tests"],
+            &["--package", "droste-trials", "--test", "devices"],
+        ],
     },
     Subject {
         name: "nested",
@@ -100,7 +110,7 @@ pub(crate) struct Options {
     /// Run those whose name holds this; may be given more than once
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Run those of this crate: arm64, stage2, nested, vdev, life, locks or resources
+    /// Run those of this crate: arm64, stage2, smmu, nested, vdev, life, locks or resources
     #[arg(long, value_name = "CRATE")]
     of: Option<String>,
 }

@@ -72,6 +72,11 @@
 //! Everything else is kept as lazily: which CPUs may hold anything of a VMID and a root, which vCPUs left stage-1
 //! entries where, which writes are not visible yet.
 //!
+//! # Devices
+//! An [`Smmu`] is one more TLB, with a cache of its stream table, that hears commands alone. It stands beside the model: what
+//! a CPU stores reaches both by [`Beside`]. It holds every value that a word had until a command that covers it, issued
+//! after that value's end was visible, has its CMD_SYNC.
+//!
 //! # What is exact, and what is more hostile than hardware
 //! Correct code is never reported, because whatever the model assumes in a TLB, a TLB is permitted to hold. In these
 //! places, on sequences that no sound code relies on, it assumes more than hardware would hold:
@@ -119,6 +124,7 @@ mod operand;
 mod outcome;
 mod regime;
 mod replay;
+mod smmu;
 mod snapshot;
 mod stage1;
 mod tag;
@@ -138,6 +144,7 @@ pub use model::Model;
 pub use outcome::{Access, Allowed, Effect, FaultKind, Outcome, Outcomes, Source};
 pub use regime::RegisterFault;
 pub use replay::{replay, shrink};
+pub use smmu::{Beside, Reach, Smmu, SmmuRule, SmmuViolation};
 pub use snapshot::{Leads, Row};
 pub use stage1::{Stage1Entry, Tagging};
 pub use tlbi::{Completion, Form, OperandFault, Scope, Tlbi};

@@ -60,7 +60,7 @@
 //! slots.add(Slot::new(Ipa(0x4000_0000), Pa(0x9000_0000), 0x100_0000, Attributes::RAM))?;
 //! let mut canonical = Table::new(&cpu, Pa(0x8000_0000), geometry, &ids)?;
 //! let of_l1 = Context::<4>::new(&mut canonical);
-//! let contexts = Contexts { vmids: &VMIDS, all: &[&of_l1] };
+//! let contexts = Contexts { vmids: &VMIDS, all: &[&of_l1], smmus: &[] };
 //! let all = Mapping::new(Ipa(0x4000_0000), Pa(0x9000_0000), 0x100_0000, Attributes::RAM);
 //! canonical.exclusive(&cpu, &mut pages, &contexts).map(&all)?;
 //!

@@ -465,6 +465,7 @@ fn settle<M: Machine, S: PageSupply, const CPUS: usize>(
     let contexts = Contexts {
         vmids: host.vmids,
         all: &[context],
+        smmus: &[],
     };
     owed.discharge(host.machine, host.supply, &contexts)
 }

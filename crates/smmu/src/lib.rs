@@ -49,6 +49,7 @@ extern crate std;
 mod board;
 pub mod command;
 pub mod errata;
+mod error;
 pub mod event;
 pub mod id;
 pub mod registers;
@@ -62,6 +63,7 @@ pub use board::{Board, Patience};
 pub use command::{Command, Cover};
 #[doc(inline)]
 pub use errata::{Manner, manner_of};
+pub use error::{CommandError, Error};
 #[doc(inline)]
 pub use event::{Event, Told};
 #[doc(inline)]
@@ -73,4 +75,4 @@ pub use ste::{Stage2, Ste};
 #[doc(inline)]
 pub use streams::{StreamId, StreamTable};
 #[doc(inline)]
-pub use unit::{CommandError, Error, Smmu};
+pub use unit::Smmu;

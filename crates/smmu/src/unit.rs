@@ -21,14 +21,13 @@
 //! is made invalid first, by its first word, and forgotten; then the other words are written, then the first
 //! (IHI 0070, 3.21.3). Between those steps DSBs, behind each CMD_CFGI_STE a CMD_SYNC.
 
-use core::fmt;
-
 use droste_arm64::smmu::Scope;
 use droste_arm64::{Pa, Vmid};
 
 use crate::board::{Board, Patience};
 use crate::command::{self, Command, Cover};
 use crate::errata::Manner;
+use crate::error::{CommandError, Error};
 use crate::event::{self, Event, Told};
 use crate::id::{Capabilities, Ids, Missing};
 use crate::registers::{BASE_HINT, CR1, OVERFLOW, Register, cr0, cr2, gbpa, gerror};
@@ -41,76 +40,6 @@ const COMMANDS_LOG2: u32 = 8;
 const EVENTS_LOG2: u32 = 7;
 /// How often in one wait the SMMU may stop at commands before it is given up.
 const MAX_ERRORS: u32 = 64;
-
-/// Why the SMMU stopped at a command: CMDQ_CONS.ERR (IHI 0070, 7.1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CommandError {
-    /// CERROR_ILL: it does not know the command.
-    Illegal,
-    /// CERROR_ABT: it could not read it.
-    Abort,
-    /// CERROR_ATC_INV_SYNC: an invalidation of a device's own cache timed out.
-    DeviceCache,
-    /// Another number.
-    Other(u32),
-}
-
-impl CommandError {
-    const fn decode(consumer: u32) -> Self {
-        match consumer >> 24 & 0x7f {
-            1 => Self::Illegal,
-            2 => Self::Abort,
-            3 => Self::DeviceCache,
-            other => Self::Other(other),
-        }
-    }
-}
-
-/// What an SMMU did not do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Error {
-    /// It is of no use.
-    Missing(Missing),
-    /// There is no memory for its queues or its stream table.
-    NoMemory,
-    /// A register did not follow what was written.
-    NoAnswer(Register),
-    /// It stopped at a command, and does not go on.
-    Command(CommandError),
-    /// Commands are not consumed.
-    Stuck,
-    /// The stream table does not reach so far.
-    NoSuchStream(StreamId),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing(missing) => missing.fmt(f),
-            Self::NoMemory => {
-                f.write_str("there is no memory for an SMMU's queues and stream table")
-            }
-            Self::NoAnswer(register) => write!(
-                f,
-                "the SMMU's register at {:#x} does not follow what is written: reset the machine",
-                register.0
-            ),
-            Self::Command(error) => write!(
-                f,
-                "the SMMU stops at a command ({error:?}): stop its devices"
-            ),
-            Self::Stuck => f.write_str("the SMMU does not consume commands: stop its devices"),
-            Self::NoSuchStream(stream) => {
-                write!(
-                    f,
-                    "the stream table has no entry for device {stream}: it stays terminated"
-                )
-            }
-        }
-    }
-}
-
-impl core::error::Error for Error {}
 
 /// An SMMU that is ours.
 #[derive(Debug)]

@@ -41,37 +41,26 @@ fn every_number_is_told_as_what_it_is() {
         let event = record(number);
         let text = event.to_string();
         assert!(text.starts_with("device 0x1234 "), "{text}");
-        match LIST.iter().find(|row| row.0 == number) {
-            Some((_, name, has)) => {
-                assert_eq!(event.name(), Some(*name));
-                assert!(text.ends_with(&format!("({name})")), "{text}");
-                assert_eq!(
-                    event.input(),
-                    has.contains('i').then_some(0x9_8765_4321),
-                    "{name}"
-                );
-                assert_eq!(
-                    event.attempt(),
-                    has.contains('a').then_some(Attempt::Read),
-                    "{name}"
-                );
-                assert_eq!(
-                    event.fetch(),
-                    has.contains('f').then_some(0x7_6543_2000),
-                    "{name}"
-                );
-            }
-            None => {
-                assert_eq!(event.name(), None);
-                let own = (0xe0..=0xef).contains(&number);
-                let whose = if own {
-                    "the implementation's own"
-                } else {
-                    "reserved"
-                };
-                assert!(text.ends_with(whose), "{text}");
-            }
-        }
+        let Some((_, name, has)) = LIST.iter().find(|row| row.0 == number) else {
+            assert_eq!(event.name(), None);
+            let whose = if (0xe0..=0xef).contains(&number) {
+                "the implementation's own"
+            } else {
+                "reserved"
+            };
+            assert!(text.ends_with(whose), "{text}");
+            continue;
+        };
+        assert_eq!(event.name(), Some(*name));
+        assert!(text.ends_with(&format!("({name})")), "{text}");
+        let input = has.contains('i').then_some(0x9_8765_4321);
+        let attempt = has.contains('a').then_some(Attempt::Read);
+        let fetch = has.contains('f').then_some(0x7_6543_2000);
+        assert_eq!(
+            (event.input(), event.attempt(), event.fetch()),
+            (input, attempt, fetch),
+            "{name}"
+        );
     }
 }
 

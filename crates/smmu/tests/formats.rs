@@ -205,7 +205,7 @@ fn check(
         return 1;
     }
     let single = leaf.map_or(1, |level| {
-        1 << ((3 - level.number()) as u64 * u64::from(shift - 3))
+        1 << (u64::from(3 - level.number().unsigned_abs()) * u64::from(shift - 3))
     });
     let mut next = first;
     for command in &commands {
@@ -229,7 +229,8 @@ fn small_ranges_are_covered_exactly_in_every_way() {
                 assert!(count <= if ranges == Ranges::Yes { 3 } else { 64 });
             }
             for level in [Level::L1, Level::L2, Level::L3] {
-                let leaf = 1_u64 << ((3 - level.number()) as u64 * u64::from(granule.1 - 3));
+                let leaf = 1_u64
+                    << (u64::from(3 - level.number().unsigned_abs()) * u64::from(granule.1 - 3));
                 for leaves in 1..=66 {
                     check(granule, 5 * leaf, leaves * leaf, Some(level), ranges);
                 }

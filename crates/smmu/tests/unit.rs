@@ -90,6 +90,8 @@ impl Fake {
             if standing & 1 != 0 || producer == consumer {
                 return;
             }
+            let did = self.did.borrow().len();
+            assert!(did < 100_000, "commands are consumed for ever");
             let at = self.command_base.get() + u64::from(consumer & 15) * 16;
             let word = |offset| {
                 self.memory
@@ -221,7 +223,7 @@ fn what_the_firmware_left_on_is_terminated_stopped_and_emptied_in_this_order() {
     ] {
         fake.set(register, value);
     }
-    drop(Smmu::take_over(&fake, Manner::Batched).expect("it answers"));
+    Smmu::take_over(&fake, Manner::Batched).expect("it answers");
     let did = fake.did.borrow();
     let at = |wanted: Did| {
         let place = did.iter().position(|&did| did == wanted);
@@ -418,8 +420,7 @@ fn told(fake: &Fake, entry: u64) -> Vec<Did> {
         .copied()
         .filter(|did| match did {
             Did::Stored(at, _) => (entry..entry + 64).contains(at) && *at < queue + 0x1_0000_0000,
-            Did::Dsb => true,
-            Did::Consumed(..) => true,
+            Did::Dsb | Did::Consumed(..) => true,
             Did::Wrote(..) => false,
         })
         .collect()

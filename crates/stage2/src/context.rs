@@ -34,7 +34,7 @@ static NEXT: Counter = Counter::new(1);
 
 /// A mark that no other context has. Sums of marks tell sets of contexts apart: to name one twice is no way to leave
 /// another out.
-fn mark() -> u64 {
+pub(crate) fn mark() -> u64 {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     // The finalizer of MurmurHash3: a bijection, so marks are distinct. It leaves zero as it is.
     let mixed = (number ^ number >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);

@@ -3,7 +3,8 @@
 use core::fmt;
 
 use droste_arm64::desc::Xn;
-use droste_arm64::{Granule, Ipa, IpaBits, Level, Pa, PaRange, StartFault};
+use droste_arm64::smmu::Stuck;
+use droste_arm64::{Granule, Ipa, IpaBits, Level, Pa, PaRange, StartFault, Vmid};
 
 /// Why an operation was not done. The table stays consistent in every case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,6 +91,21 @@ pub enum Error {
     },
     /// All memory slots are taken.
     SlotsFull,
+    /// Devices reach the table's memory, and [do not retry](crate::devices): what was asked for would take a translation
+    /// or a permission from them for a while, or for good without saying so.
+    DevicesAttached {
+        /// Guest address where that would be.
+        ipa: Ipa,
+    },
+    /// SMMUs cache what the table maps under another VMID.
+    OtherVmid {
+        /// The VMID asked for.
+        vmid: Vmid,
+        /// The table's.
+        of_table: Vmid,
+    },
+    /// An SMMU did not complete what it was told.
+    SmmuStuck,
 }
 
 impl fmt::Display for Error {
@@ -165,6 +181,16 @@ impl fmt::Display for Error {
                 "the memory slot at guest address {ipa} covers part of the range: remove it first"
             ),
             Self::SlotsFull => write!(f, "all memory slots are taken: remove one first"),
+            Self::DevicesAttached { ipa } => write!(
+                f,
+                "guest address {ipa} cannot change so while devices reach it, which do not retry: do it before they are \
+                 attached, or unmap it"
+            ),
+            Self::OtherVmid { vmid, of_table } => write!(
+                f,
+                "SMMUs cache the table under VMID {of_table}, not {vmid}: attach all its devices under one"
+            ),
+            Self::SmmuStuck => Stuck.fmt(f),
         }
     }
 }

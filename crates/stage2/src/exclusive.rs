@@ -38,7 +38,7 @@ impl Table {
     /// # let geometry = Geometry::new(Granule::Kib4, IpaBits::new(39).unwrap(), &ids)?;
     /// # let mut table = Table::new(&cpu, Pa(0x8000_0000), geometry, &ids)?;
     /// # let context = Context::<4>::new(&mut table);
-    /// let contexts = Contexts { vmids: &VMIDS, all: &[&context] };
+    /// let contexts = Contexts { vmids: &VMIDS, all: &[&context], smmus: &[] };
     /// let mut t = table.exclusive(&cpu, &mut pool, &contexts);
     /// let ram = Mapping::new(Ipa(0x4000_0000), Pa(0x10_0000_0000), 0x20_0000, Attributes::RAM);
     /// t.map(&ram)?;

@@ -9,6 +9,7 @@
 
 use droste_arm64::desc::{Kind, RawDescriptor};
 use droste_arm64::esr::MmioAccess;
+use droste_arm64::smmu::Stuck;
 use droste_arm64::{Ipa, Level};
 
 use crate::attributes::{leaf_permits, permitting};
@@ -121,6 +122,8 @@ impl Table {
     /// [`Error::XnxUnsupported`] of the slot's attributes.
     /// [`Error::AlreadyMapped`] where the table maps something else than the slot: whoever changed the slot did not
     /// unmap it.
+    /// [`Error::DevicesAttached`] where a leaf is to be split that devices reach; [`Error::SmmuStuck`] where an SMMU was not
+    /// told of a wider permission.
     pub fn install<M: Machine, const CPUS: usize>(
         &self,
         machine: &M,
@@ -259,6 +262,10 @@ impl Table {
         }
         machine.dsb(Dsb::Ishst);
         self.forget_here(machine, ipa, position.level);
+        if self.devices.are_attached() {
+            self.settle_devices(contexts.smmus, self.scope(unit, Some(position.level)))
+                .map_err(stuck)?;
+        }
         Ok(Attempt::Done(Answer::Relaxed))
     }
 
@@ -321,8 +328,10 @@ impl Table {
     ) -> Result<Attempt, Error> {
         let mut debt = Debt::new();
         let change = if raw.is_contiguous() {
+            self.check_break(position.ipa)?;
             self.unfold(machine, position, &mut debt)
         } else {
+            self.check_resize(position.ipa)?;
             let child = self.take_page(pages, position.ipa)?;
             let change = self.split_into(machine, child, position, raw, &mut debt);
             if change == Change::Raced {
@@ -330,12 +339,16 @@ impl Table {
             }
             change
         };
-        debt.settle(self, machine, contexts);
+        debt.settle(self, machine, contexts).map_err(stuck)?;
         Ok(match change {
             Change::Done => Attempt::Again,
             Change::Raced => Attempt::Done(Answer::Retry),
         })
     }
+}
+
+fn stuck(_: Stuck) -> Error {
+    Error::SmmuStuck
 }
 
 /// Answers a fault, for a caller that holds slots and table at once.

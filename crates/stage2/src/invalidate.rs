@@ -9,7 +9,8 @@
 //!    [`MAX_SINGLE`] addresses, or what one range instruction covers, `VMALLS12E1IS` and `DSB ISH` take the place
 //!    of both.
 //! 3. `ISB`, for this CPU.
-//! 4. Locked entries become what they are to be. `DSB ISHST`: walkers see them.
+//! 4. Where [devices](crate::devices) are attached: commands to each SMMU for the same addresses, and one CMD_SYNC in each.
+//! 5. Where none are, locked entries become what they are to be. `DSB ISHST`: walkers see them.
 //!
 //! With FEAT_BBM level 2 some entries need no lock: a block that becomes a table with the same translations and
 //! permissions, and the reverse. At that level hardware tolerates both in its TLBs at once, so these entries are
@@ -22,10 +23,12 @@
 
 use droste_arm64::desc::Format;
 use droste_arm64::machine::{Regime, under};
+use droste_arm64::smmu::{Scope, Stuck};
 use droste_arm64::tlbi::{IpaOperand, RangeCover, Tlbi};
 use droste_arm64::{Bbm, Ipa, Level, Pa};
 
 use crate::counters::Counts;
+use crate::devices::Attached;
 use crate::entry::{Span, is_locked, unlocked};
 use crate::trees::List;
 use crate::{Context, Dsb, Machine, Table, VmidAllocator};
@@ -38,13 +41,15 @@ use crate::{Context, Dsb, Machine, Table, VmidAllocator};
 /// walk of several loads. So the bound lies between a few dozen and a few hundred; only hardware can tell where.
 pub const MAX_SINGLE: u64 = 64;
 
-/// All contexts of a table, and the allocator that lends them their VMIDs.
+/// All users of a table: its contexts with the allocator that lends them their VMIDs, and the SMMUs.
 #[derive(Clone, Copy, Debug)]
 pub struct Contexts<'a, const CPUS: usize> {
     /// The machine's allocator.
     pub vmids: &'a VmidAllocator<CPUS>,
     /// Every context of the table that is not retired.
     pub all: &'a [&'a Context<CPUS>],
+    /// Every attachment of the table that is not retired, with its SMMU; most tables have none.
+    pub smmus: &'a [Attached<'a>],
 }
 
 /// What the changed entries were: a bit for leaves of each level, one for tables, one for the whole table.
@@ -177,14 +182,18 @@ impl Debt {
     /// Invalidates in every context and makes locked entries what they are to be. The pages stay listed.
     ///
     /// A context that never had a VMID, or lost it to a rollover, has nothing in any TLB and costs nothing.
+    ///
+    /// # Errors
+    /// [`Stuck`]: CPUs have forgotten what was changed, devices may not have. Nothing waits for that to be
+    /// valid, because no entry is locked while devices are attached.
     pub(crate) fn settle<M: Machine, const CPUS: usize>(
         &self,
         table: &Table,
         machine: &M,
         contexts: &Contexts<'_, CPUS>,
-    ) {
+    ) -> Result<(), Stuck> {
         if self.is_nothing() {
-            return;
+            return Ok(());
         }
         machine.dsb(Dsb::Ish);
         let plan = Plan::new(table, self.span, self.what);
@@ -209,6 +218,18 @@ impl Debt {
             unlock(table, machine, top, self.span);
             machine.dsb(Dsb::Ishst);
         }
+        if table.devices.are_attached() || !contexts.smmus.is_empty() {
+            return table.settle_devices(contexts.smmus, self.scope(table));
+        }
+        Ok(())
+    }
+
+    /// What an SMMU is to forget.
+    fn scope(&self, table: &Table) -> Scope {
+        if self.what.is_everything() {
+            return Scope::All;
+        }
+        table.scope(self.span, self.what.leaf_level())
     }
 }
 
@@ -348,7 +369,7 @@ impl Table {
 
     /// Whether blocks and tables with the same translations replace one another directly.
     pub(crate) const fn can_resize_live(&self) -> bool {
-        matches!(self.ids.bbm(), Bbm::Level2)
+        matches!(self.ids.bbm(), Bbm::Level2) && self.devices.permit_resizing()
     }
 }
 

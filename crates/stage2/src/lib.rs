@@ -86,7 +86,7 @@
 //! slots.add(ram)?;
 //! let mut table = Table::new(&cpu, Pa(0x8000_0000), geometry, &ids)?;
 //! let context = Context::<4>::new(&mut table);
-//! let contexts = Contexts { vmids: &VMIDS, all: &[&context] };
+//! let contexts = Contexts { vmids: &VMIDS, all: &[&context], smmus: &[] };
 //!
 //! // A vCPU enters the guest: VTCR_EL2 first, then the context. It stores to 0x4012_3000, and faults.
 //! cpu.set_vtcr(geometry.vtcr(&ids));
@@ -188,6 +188,7 @@ mod attributes;
 mod cache;
 pub mod context;
 mod counters;
+pub mod devices;
 mod entry;
 mod error;
 mod exclusive;
@@ -210,16 +211,21 @@ pub mod table;
 mod trees;
 mod unmap;
 pub mod vmid;
+mod walkers;
 
 #[doc(inline)]
 pub use droste_arm64::barrier::{Dsb, Ic};
 #[doc(inline)]
 pub use droste_arm64::machine::{Machine, Regime, under};
+#[doc(inline)]
+pub use droste_arm64::smmu::DeviceTlb;
 
 pub use attributes::{Access, Attributes, Memory, Privilege, scheme};
 #[doc(inline)]
 pub use context::{Context, VcpuId};
 pub use counters::Counters;
+#[doc(inline)]
+pub use devices::{Attached, Attachment};
 pub use error::Error;
 pub use exclusive::Exclusive;
 #[doc(inline)]

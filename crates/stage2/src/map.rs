@@ -5,7 +5,7 @@
 //! has followed, before it is linked. An entry that maps other memory is locked until the discharge; one that differs
 //! only in permissions changes in place.
 
-use droste_arm64::desc::{Kind, LeafAttributes, Pattern, RawDescriptor, S2ap};
+use droste_arm64::desc::{Kind, LeafAttributes, Pattern, RawDescriptor, S2ap, Xn};
 use droste_arm64::{Ipa, Level, Pa};
 
 use crate::attributes::scheme;
@@ -77,7 +77,7 @@ impl Table {
     /// # Errors
     /// [`Error::Misaligned`], [`Error::OutsideIpaSpace`], [`Error::OutsidePaSpace`] and [`Error::XnxUnsupported`]:
     /// nothing has changed. [`Error::NoTablePage`]: all before that address is mapped, nothing from it on, and the
-    /// call can be repeated.
+    /// call can be repeated. [`Error::DevicesAttached`]: the same for an address that maps something else, or more.
     pub fn map<M: Machine>(
         &mut self,
         machine: &M,
@@ -157,13 +157,13 @@ struct Map<'a, M, S> {
 
 impl<M: Machine, S: PageSupply> Map<'_, M, S> {
     fn run(&mut self) -> Result<(), Error> {
-        self.unfold_edges();
+        self.unfold_edges()?;
         let top = (self.table.root, self.table.geometry.start(), Ipa(0));
         self.in_live(top)
     }
 
     /// Contiguous runs that the range's ends cut become single leaves, unless they map as they are to.
-    fn unfold_edges(&mut self) {
+    fn unfold_edges(&mut self) -> Result<(), Error> {
         let limit = self.table.geometry.ipa_bits().bytes();
         let Span { start, end } = self.mapping.span();
         for at in [start, end] {
@@ -175,9 +175,10 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
             let is_run = is_leaf && unlocked(raw).is_contiguous();
             let is_cut = is_run && position.first_of_run(self.table.geometry).ipa != at;
             if is_cut && !self.leaf_maps(position, unlocked(raw)) {
-                self.table.unfold_alone(self.machine, position, self.debt);
+                self.table.unfold_alone(self.machine, position, self.debt)?;
             }
         }
+        Ok(())
     }
 
     /// Maps the part of the range that a table of the tree translates.
@@ -201,7 +202,12 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
                 if index == from || index % geometry.run_entries(level) == 0 {
                     run = self.run_at(position);
                 }
-                self.put_leaf(position, raw, leaves.at(self.output(position.ipa), run));
+                let leaf = leaves.at(self.output(position.ipa), run);
+                if raw == RawDescriptor::EMPTY {
+                    self.machine.write(position.entry, leaf);
+                } else {
+                    self.put_leaf(position, raw, leaf)?;
+                }
             } else {
                 self.put_below(position, raw)?;
             }
@@ -258,15 +264,18 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
             .wrapping_add(ipa.0.wrapping_sub(self.mapping.ipa.0)))
     }
 
-    fn put_leaf(&mut self, position: Position, raw: RawDescriptor, leaf: RawDescriptor) {
-        if raw == RawDescriptor::EMPTY {
-            self.machine.write(position.entry, leaf);
-            return;
-        }
+    /// Over an entry that is in use.
+    fn put_leaf(
+        &mut self,
+        position: Position,
+        raw: RawDescriptor,
+        leaf: RawDescriptor,
+    ) -> Result<(), Error> {
         let geometry = self.table.geometry;
         let found = unlocked(raw);
         if found.kind(geometry.format(), position.level) == Kind::Table {
             if !self.maps_already(position) {
+                self.table.check_break(position.ipa)?;
                 self.machine.write(position.entry, locked(leaf));
                 self.debt.add_table(position.span(geometry));
                 self.debt.lock();
@@ -277,7 +286,7 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
                     trees.push(self.machine, format, (child, below));
                 }
             }
-            return;
+            return Ok(());
         }
         let new = if found.is_contiguous() {
             leaf.contiguous()
@@ -285,21 +294,26 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
             leaf
         };
         if as_written(found, new) == new {
-            return;
+            return Ok(());
+        }
+        let is_in_place = raw.is_valid() && differs_in_permissions(found, new);
+        if !(is_in_place && permits_as_much(found, new)) {
+            self.table.check_break(position.ipa)?;
         }
         self.debt
             .add_leaves(position.span(geometry), position.level);
-        if raw.is_valid() && differs_in_permissions(found, new) {
+        if is_in_place {
             Table::update(self.machine, position.entry, raw, |_| Some(new));
         } else {
             // First: the entry is of no run any more once it holds something else.
             if found.is_contiguous() {
-                self.table.unfold_alone(self.machine, position, self.debt);
+                self.table.unfold_alone(self.machine, position, self.debt)?;
             }
             self.machine
                 .write(position.entry, locked(new.not_contiguous()));
             self.debt.lock();
         }
+        Ok(())
     }
 
     /// Maps part of what an entry translates, in a table below.
@@ -330,7 +344,7 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
             return Ok(());
         }
         if found.is_contiguous() {
-            self.table.unfold_alone(self.machine, position, self.debt);
+            self.table.unfold_alone(self.machine, position, self.debt)?;
         }
         let child = self
             .table
@@ -470,4 +484,11 @@ fn differs_in_permissions(found: RawDescriptor, new: RawDescriptor) -> bool {
             .with_software(new.software())
     };
     same(found) == same(new)
+}
+
+/// Whether a device may go on with what it does.
+fn permits_as_much(found: RawDescriptor, new: RawDescriptor) -> bool {
+    new.access().can_read() >= found.access().can_read()
+        && new.access().can_write() >= found.access().can_write()
+        && (new.execute() == found.execute() || new.execute() == Xn::Everywhere)
 }

@@ -42,13 +42,14 @@ impl Owed<'_> {
 
     /// Invalidates what was changed in every context of the table, makes the entries valid that waited for that, and
     /// gives the pages of unlinked tables back to the supply, or to its [trees](PageSupply::trees). It takes at most a
-    /// pair of barriers per context, whatever was changed.
+    /// pair of barriers per context, whatever was changed, and one CMD_SYNC per SMMU.
     ///
     /// # Errors
-    /// The operation's own.
+    /// The operation's own. [`Error::SmmuStuck`]: devices may go on using what was there. The pages that came free are
+    /// lost, and memory that was unmapped is not free before the SMMU is stopped.
     ///
     /// # Panics
-    /// Unless `contexts` names all the contexts of this table and no others.
+    /// Unless `contexts` names all the contexts and attachments of this table and no others.
     pub fn discharge<M: Machine, const CPUS: usize>(
         self,
         machine: &M,
@@ -60,12 +61,15 @@ impl Owed<'_> {
             mut debt,
             result,
         } = self;
-        debt.settle(table, machine, contexts);
+        let settled = debt.settle(table, machine, contexts);
+        table.standing = Standing::Settled;
+        if settled.is_err() {
+            return Err(Error::SmmuStuck);
+        }
         match supply.trees() {
             Some(trees) => trees.add(machine, table.geometry, &debt.trees),
             None => table.give_pages(machine, supply, &mut debt.trees),
         }
-        table.standing = Standing::Settled;
         result
     }
 }

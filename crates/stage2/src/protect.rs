@@ -39,7 +39,7 @@ impl Table {
     /// Until the result is discharged, stores may still go through.
     ///
     /// # Errors
-    /// [`Error::Misaligned`] and [`Error::OutsideIpaSpace`]: nothing has changed.
+    /// [`Error::Misaligned`], [`Error::OutsideIpaSpace`] and [`Error::DevicesAttached`]: nothing has changed.
     pub fn write_protect<M: Machine>(&mut self, machine: &M, ipa: Ipa, bytes: u64) -> Owed<'_> {
         self.protect_range(machine, ipa, bytes, MarkedBy::Faults, &mut |_, _| ())
     }
@@ -51,7 +51,7 @@ impl Table {
     /// the result is discharged belongs to what was reported.
     ///
     /// # Errors
-    /// [`Error::Misaligned`] and [`Error::OutsideIpaSpace`]: nothing has changed.
+    /// [`Error::Misaligned`], [`Error::OutsideIpaSpace`] and [`Error::DevicesAttached`]: nothing has changed.
     pub fn dirty<M: Machine>(
         &mut self,
         machine: &M,
@@ -76,10 +76,12 @@ impl Table {
         report: &mut impl FnMut(Ipa, u64),
     ) -> Owed<'_> {
         let mut debt = Debt::new();
-        let result = self.span(ipa, bytes).map(|span| {
+        let result = self.span(ipa, bytes).and_then(|span| {
+            self.check_break(ipa)?;
             let span = self.with_whole_runs(machine, span);
             let top = (self.root, self.geometry.start(), Ipa(0));
             self.protect(machine, top, (span, by), &mut debt, report);
+            Ok(())
         });
         self.owe(debt, result)
     }

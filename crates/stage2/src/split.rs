@@ -29,7 +29,8 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Misaligned`] and [`Error::OutsideIpaSpace`]: nothing has changed. [`Error::NoTablePage`]: all before
-    /// that address is split, and the call can be repeated.
+    /// that address is split, and the call can be repeated. [`Error::DevicesAttached`]: all before that address is
+    /// split.
     pub fn split<M: Machine>(
         &mut self,
         machine: &M,
@@ -62,9 +63,9 @@ impl Table {
                 _ => return Next::Past,
             }
             if unlocked(raw).is_contiguous() {
-                self.unfold_alone(machine, position, debt);
+                result = self.unfold_alone(machine, position, debt);
             }
-            if position.level >= to {
+            if position.level >= to || result.is_err() {
                 return Next::Past;
             }
             match self.split_leaf(machine, supply, position, debt) {
@@ -115,7 +116,7 @@ impl Table {
             }
             let is_run = unlocked(raw).is_contiguous();
             if is_run && position.first_of_run(self.geometry).ipa != at {
-                self.unfold_alone(machine, position, debt);
+                self.unfold_alone(machine, position, debt)?;
             }
             if position.ipa == at {
                 return Ok(found);
@@ -148,6 +149,7 @@ impl Table {
         position: Position,
         debt: &mut Debt,
     ) -> Result<Pa, Error> {
+        self.check_resize(position.ipa)?;
         let child = self.take_page(supply, position.ipa)?;
         // Hardware may set the access flag in between, and nothing else changes it: the second try finds it set.
         while self.split_into(machine, child, position, machine.read(position.entry), debt)
@@ -238,8 +240,10 @@ impl Table {
         machine: &M,
         position: Position,
         debt: &mut Debt,
-    ) {
+    ) -> Result<(), Error> {
+        self.check_break(position.ipa)?;
         while self.unfold(machine, position, debt) == Change::Raced {}
+        Ok(())
     }
 
     /// Replaces tables by blocks where the leaves of a table, each with `attributes` or with fewer permissions to load
@@ -247,10 +251,11 @@ impl Table {
     /// made of those. A table with a hole stays.
     ///
     /// Only tables that translate nothing outside the range are looked at. The blocks get `attributes`: this is for
-    /// memory whose slot permits them, when its pages need no longer be told apart.
+    /// memory whose slot permits them, when its pages need no longer be told apart. While devices are attached, a table
+    /// stays whose leaves do not all have them already.
     ///
     /// # Errors
-    /// [`Error::Misaligned`] and [`Error::OutsideIpaSpace`]: nothing has changed.
+    /// [`Error::Misaligned`], [`Error::OutsideIpaSpace`] and [`Error::DevicesAttached`]: nothing has changed.
     pub fn collapse<M: Machine>(
         &mut self,
         machine: &M,
@@ -260,7 +265,8 @@ impl Table {
         attributes: Attributes,
     ) -> Owed<'_> {
         let mut debt = Debt::new();
-        let result = self.span(ipa, bytes).map(|span| {
+        let result = self.span(ipa, bytes).and_then(|span| {
+            self.check_resize(ipa)?;
             let collapse = Collapse {
                 table: self,
                 machine,
@@ -269,6 +275,7 @@ impl Table {
                 attributes,
             };
             collapse.run((self.root, self.geometry.start(), Ipa(0)), &mut debt);
+            Ok(())
         });
         self.owe(debt, result)
     }
@@ -354,6 +361,8 @@ impl<M: Machine> Collapse<'_, M> {
         let is_direct = switch == Switch::Direct && self.table.can_resize_live();
         if raw.is_valid() && is_direct {
             self.machine.write(position.entry, block);
+        } else if self.table.check_break(position.ipa).is_err() {
+            return;
         } else {
             self.machine.write(position.entry, locked(block));
             debt.lock();

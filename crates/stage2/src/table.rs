@@ -17,6 +17,7 @@ use crate::counters::{Counters, Counts};
 use crate::entry::{Position, Span, is_locked, unlocked};
 use crate::geometry::Steps;
 use crate::trees::List;
+use crate::walkers::Walkers;
 use crate::{Attributes, Dsb, Error, Geometry, Machine, PageSupply};
 
 /// What a walk found.
@@ -59,6 +60,7 @@ pub struct Table {
     pub(crate) ids: IdRegisters,
     /// The sum of the marks of the contexts that were made for this table and are not yet retired.
     pub(crate) contexts: u64,
+    pub(crate) devices: Walkers,
     pub(crate) standing: Standing,
     pub(crate) counts: Counts,
 }
@@ -106,6 +108,7 @@ impl Table {
             vtcr: geometry.vtcr(ids),
             ids: *ids,
             contexts: 0,
+            devices: Walkers::NONE,
             standing: Standing::Settled,
             counts: Counts::default(),
         })

@@ -15,12 +15,13 @@ impl Table {
     /// range may fault, until the result is [discharged](Owed::discharge).
     ///
     /// # Errors
-    /// [`Error::Misaligned`], [`Error::OutsideIpaSpace`], and [`Error::NoTablePage`] where a split lacks a page:
-    /// nothing is unmapped then.
+    /// [`Error::Misaligned`], [`Error::OutsideIpaSpace`], [`Error::NoTablePage`] where a split lacks a page, and
+    /// [`Error::DevicesAttached`] where one is not possible: nothing is unmapped then.
     ///
     /// [`Error::Misaligned`]: crate::Error::Misaligned
     /// [`Error::OutsideIpaSpace`]: crate::Error::OutsideIpaSpace
     /// [`Error::NoTablePage`]: crate::Error::NoTablePage
+    /// [`Error::DevicesAttached`]: crate::Error::DevicesAttached
     pub fn unmap<M: Machine>(
         &mut self,
         machine: &M,

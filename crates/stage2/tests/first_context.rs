@@ -36,6 +36,7 @@ fn a_discharge_that_forgets_the_first_context_is_stopped() {
     let everybody = Contexts {
         vmids: &vmids,
         all: &[&context],
+        smmus: &[],
     };
     let page = Mapping::new(Ipa(0), Pa(0x8000_0000), 0x1000, Attributes::RAM);
     let owed = table.map(&recorder, &mut pool, &page);
@@ -44,6 +45,7 @@ fn a_discharge_that_forgets_the_first_context_is_stopped() {
     let nobody = Contexts {
         vmids: &vmids,
         all: &[],
+        smmus: &[],
     };
     let owed = table.unmap(&recorder, &mut pool, Ipa(0), 0x1000);
     let forgotten = owed.discharge(&recorder, &mut pool, &nobody);

@@ -12,12 +12,14 @@ use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Level, Pa, Va};
 use droste_mmu_model::{
     Access, AccessKind, Allowed, Bbm, Config, Cpu, Effect, Features, Form, Model, Rule, Scope,
-    Stage1, Stage1Entry, Tagging, Tlbi, Vcpu,
+    SmmuRule, Stage1, Stage1Entry, Tagging, Tlbi, Vcpu,
 };
+use droste_smmu::Ranges;
 use droste_stage2::{
     Answer, Attributes, Context, Contexts, Decision, Dsb, Error, Fault, Geometry, Machine, Mapping,
     PageCache, Privilege, Slot, Slots, Table, VcpuId, VmidAllocator,
 };
+use droste_trials::devices::{Meddling, Stage};
 use droste_trials::stage2::{Failure, Program, run, run_with};
 use droste_trials::{Pool, Problem, Sabotage, Verb};
 
@@ -211,6 +213,7 @@ impl<'m> Bench<'m> {
         let contexts = Contexts {
             vmids: &self.vmids,
             all: &[&self.context],
+            smmus: &[],
         };
         let owed = self.table.map(&machine, &mut self.pool, &mapping);
         owed.discharge(&machine, &mut self.pool, &contexts)
@@ -227,6 +230,7 @@ impl<'m> Bench<'m> {
         let contexts = Contexts {
             vmids: &self.vmids,
             all: &[&self.context],
+            smmus: &[],
         };
         let machine = Cpu::new(self.model, 0);
         self.table.install(
@@ -301,6 +305,7 @@ fn a_subtree_that_was_freed_is_not_walked() {
     let contexts = Contexts {
         vmids: &bench.vmids,
         all: &[&bench.context],
+        smmus: &[],
     };
     let owed = bench.table.map(&machine, &mut bench.pool, &mapping);
     owed.discharge(&machine, &mut bench.pool, &contexts)
@@ -310,6 +315,7 @@ fn a_subtree_that_was_freed_is_not_walked() {
     let contexts = Contexts {
         vmids: &bench.vmids,
         all: &[&bench.context],
+        smmus: &[],
     };
     let owed = bench.table.unmap(&machine, &mut bench.pool, Ipa(RAM), PAGE);
     owed.discharge(&machine, &mut bench.pool, &contexts)
@@ -393,6 +399,7 @@ fn a_conflict_abort_is_answered_by_forgetting() {
     let contexts = Contexts {
         vmids: &bench.vmids,
         all: &[&bench.context],
+        smmus: &[],
     };
     let owed = bench.table.map(&machine, &mut bench.pool, &mapping);
     owed.discharge(&machine, &mut bench.pool, &contexts)
@@ -444,4 +451,89 @@ fn start_levels_that_the_hardware_cannot_walk_are_refused() {
     model.borrow_mut().enter(0, Vcpu::new(0));
     let rule = model.borrow().violation().expect("no such walk").rule;
     assert!(matches!(rule, Rule::Register(_)), "{rule}");
+}
+
+/// A virtual machine with 16 pages that its device reaches, of which some are unmapped while things go wrong.
+fn unmapped_under_a_device(meddling: Meddling, ranges: Ranges) -> Option<SmmuRule> {
+    let stage = Stage::new(droste_arm64::Bbm::Level0, ranges);
+    let mut rig = stage.rig();
+    let mapping = Mapping {
+        largest: Level::L3,
+        ..Mapping::new(Ipa(RAM), Pa(MEMORY), 16 * PAGE, Attributes::RAM)
+    };
+    let map = rig.change(
+        |table, hands, pages| table.map(hands, pages, &mapping),
+        || (),
+    );
+    map.expect("there are pages");
+    rig.attach();
+    stage.meddle(meddling);
+    let unmap = rig.change(
+        |table, hands, pages| table.unmap(hands, pages, Ipa(RAM), 3 * PAGE),
+        || (),
+    );
+    unmap.expect("whole pages");
+    for page in 0..16 {
+        rig.check(RAM + page * PAGE, AccessKind::Write);
+    }
+    let rest = rig.change(
+        |table, hands, pages| table.unmap(hands, pages, Ipa(RAM), 16 * PAGE),
+        || (),
+    );
+    rest.expect("whole pages");
+    stage.violation().map(|violation| violation.rule)
+}
+
+#[test]
+fn an_unmapping_under_a_device_is_right_with_ranges_and_without() {
+    for ranges in [Ranges::No, Ranges::Yes] {
+        assert_eq!(unmapped_under_a_device(Meddling::None, ranges), None);
+    }
+}
+
+/// TF-RMM 2ab0f889: what several VMIDs held was reported as gone after the first of them.
+#[test]
+fn an_smmu_is_done_only_when_every_vmid_of_it_is() {
+    let stale = Some(SmmuRule::StaleTranslation);
+    assert_eq!(
+        unmapped_under_a_device(Meddling::OtherVmid, Ranges::No),
+        stale
+    );
+    assert_eq!(unmapped_under_a_device(Meddling::NoWait, Ranges::No), stale);
+}
+
+/// Xen 6718787797: a page of the table was freed before the flush that a device needed.
+#[test]
+fn a_table_page_is_not_freed_before_the_smmu_has_forgotten_it() {
+    let stage = Stage::new(droste_arm64::Bbm::Level0, Ranges::Yes);
+    let mut rig = stage.rig();
+    let mapping = Mapping::new(Ipa(RAM), Pa(MEMORY), PAGE, Attributes::RAM);
+    let map = rig.change(
+        |table, hands, pages| table.map(hands, pages, &mapping),
+        || (),
+    );
+    map.expect("there are pages");
+    rig.attach();
+    stage.meddle(Meddling::NoWait);
+    let unmap = rig.change(
+        |table, hands, pages| table.unmap(hands, pages, Ipa(RAM), PAGE),
+        || (),
+    );
+    unmap.expect("a whole page");
+    let rule = stage.violation().map(|violation| violation.rule);
+    assert_eq!(rule, Some(SmmuRule::PageReachable));
+}
+
+/// Jailhouse f5e1b9f8: the flush came before the change, so the device could walk the old entry once more.
+#[test]
+fn an_smmu_is_told_after_the_change_and_not_before() {
+    let rule = unmapped_under_a_device(Meddling::Early, Ranges::Yes);
+    assert_eq!(rule, Some(SmmuRule::StaleTranslation));
+}
+
+/// Xen 9ed527dc95: with a table that CPUs and devices share, only the CPUs were told.
+#[test]
+fn an_smmu_that_shares_the_table_is_told_too() {
+    let rule = unmapped_under_a_device(Meddling::Never, Ranges::Yes);
+    assert_eq!(rule, Some(SmmuRule::StaleTranslation));
 }

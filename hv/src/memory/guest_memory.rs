@@ -225,6 +225,7 @@ impl GuestMemory {
         Contexts {
             vmids: &VMIDS,
             all: &self.contexts,
+            smmus: &[],
         }
     }
 

@@ -26,6 +26,7 @@ const ALLOWED: [(&str, &[&str]); 21] = [
             "droste-life",
             "droste-mmu-model",
             "droste-nested",
+            "droste-smmu",
             "droste-stage2",
             "droste-vdev",
         ],

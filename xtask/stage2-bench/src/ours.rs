@@ -139,6 +139,7 @@ impl Vm {
         let contexts = Contexts {
             vmids: &self.vmids,
             all: &[&self.context],
+            smmus: &[],
         };
         operation(&mut self.table, &self.host, &mut self.pool)
             .discharge(&self.host, &mut self.pool, &contexts)
@@ -177,6 +178,7 @@ impl Vm {
         let contexts = Contexts {
             vmids: &self.vmids,
             all: &[&self.context],
+            smmus: &[],
         };
         if !cache.is_full() {
             cache
@@ -415,6 +417,7 @@ fn discharge(ids: IdRegisters, pages: u64) -> Done {
     let contexts = Contexts {
         vmids: &vm.vmids,
         all: &[&vm.context],
+        smmus: &[],
     };
     let owed = vm
         .table

@@ -10,6 +10,7 @@ mod permissions;
 mod random;
 mod rig;
 mod runs;
+mod smmu;
 mod traces;
 mod visibility;
 mod vmids;

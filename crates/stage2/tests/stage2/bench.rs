@@ -1,16 +1,19 @@
 //! A virtual machine on the recorder: table, contexts, slots, pages.
 
+use std::cell::Cell;
+
 use droste_arm64::desc::RawDescriptor;
 use droste_arm64::esr::Esr;
 use droste_arm64::tlbi::{IpaOperand, Tlbi};
-use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Level, Pa};
+use droste_arm64::{Bbm, Granule, IdRegisters, Ipa, IpaBits, Level, Pa, Vmid};
 use droste_stage2::{
-    Answer, Attributes, Context, Contexts, Dsb, Error, Fault, Geometry, Machine, Mapping, Owed,
-    PageCache, Privilege, Runs, Slot, Slots, Table, VcpuId, VmidAllocator, Walk, handle,
+    Answer, Attached, Attachment, Attributes, Context, Contexts, Dsb, Error, Fault, Geometry,
+    Machine, Mapping, Owed, PageCache, Privilege, Runs, Slot, Slots, Table, VcpuId, VmidAllocator,
+    Walk, handle,
 };
 
 use crate::recorder::Event::{self, Dsb as Barrier, Isb, Write};
-use crate::recorder::{Pool, Recorder};
+use crate::recorder::{Pool, Recorder, Smmu};
 
 pub(crate) const PAGE: u64 = 0x1000;
 pub(crate) const MIB2: u64 = 2 << 20;
@@ -153,9 +156,26 @@ pub(crate) struct Bench<'r> {
     pub(crate) slots: Slots,
     pub(crate) vmids: VmidAllocator<4>,
     pub(crate) contexts: Vec<Context<4>>,
+    pub(crate) smmus: Vec<(Attachment, Smmu<'r>)>,
+}
+
+fn attached<'a>(smmus: &'a [(Attachment, Smmu<'_>)]) -> Vec<Attached<'a>> {
+    let with_tlb = |(attachment, tlb): &'a (Attachment, Smmu<'_>)| Attached { attachment, tlb };
+    smmus.iter().map(with_tlb).collect()
 }
 
 impl<'r> Bench<'r> {
+    /// Attaches one more SMMU under VMID 9.
+    pub(crate) fn attach(&mut self, bbm: Bbm) {
+        let attachment = Attachment::new(&mut self.table, Vmid(9), bbm).expect("one VMID");
+        let smmu = Smmu {
+            recorder: self.recorder,
+            number: self.smmus.len(),
+            is_stuck: Cell::new(false),
+        };
+        self.smmus.push((attachment, smmu));
+    }
+
     /// 4 KiB pages, 40 address bits, one context with VMID 1, which is loaded.
     pub(crate) fn new(recorder: &'r Recorder, ids: &IdRegisters) -> Self {
         Self::with(recorder, geometry(Granule::Kib4, 40, ids), ids, 1)
@@ -178,6 +198,7 @@ impl<'r> Bench<'r> {
             slots: Slots::new(geometry),
             vmids: VmidAllocator::new(),
             contexts: Vec::new(),
+            smmus: Vec::new(),
         };
         for _ in 0..contexts {
             bench.add_context();
@@ -206,9 +227,11 @@ impl<'r> Bench<'r> {
         let before = self.recorder.take_trace();
         let was_nothing = owed.is_nothing();
         let contexts: Vec<_> = self.contexts.iter().collect();
+        let smmus = attached(&self.smmus);
         let contexts = Contexts {
             vmids: &self.vmids,
             all: &contexts,
+            smmus: &smmus,
         };
         let result = owed.discharge(self.recorder, &mut self.pool, &contexts);
         Done {
@@ -274,9 +297,11 @@ impl<'r> Bench<'r> {
     ) -> (Result<Answer, Error>, Vec<Event>) {
         let fault = Fault::new(Esr(esr), Ipa(ipa), privilege).expect("a fault of the table's");
         let contexts: Vec<_> = self.contexts.iter().collect();
+        let smmus = attached(&self.smmus);
         let contexts = Contexts {
             vmids: &self.vmids,
             all: &contexts,
+            smmus: &smmus,
         };
         let answer = handle(
             self.recorder,

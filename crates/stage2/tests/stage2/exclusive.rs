@@ -46,6 +46,7 @@ fn the_short_form_does_what_the_long_one_does() {
         let contexts = Contexts {
             vmids: &bench.vmids,
             all: &contexts,
+            smmus: &[],
         };
         let mut t = bench
             .table

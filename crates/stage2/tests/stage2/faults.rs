@@ -254,6 +254,7 @@ fn a_decision_is_void_once_the_slots_have_changed() {
     let contexts = Contexts {
         vmids: &bench.vmids,
         all: &contexts,
+        smmus: &[],
     };
     let now = bench.slots.sequence();
     let answer = bench

@@ -6,6 +6,7 @@ mod bench;
 mod contents;
 mod contexts;
 mod contiguous;
+mod devices;
 mod exclusive;
 mod faults;
 mod hardware;

@@ -4,9 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use droste_arm64::desc::RawDescriptor;
+use droste_arm64::smmu::{Scope, Stuck};
 use droste_arm64::tlbi::Tlbi;
-use droste_arm64::{Granule, Pa, Vtcr, Vttbr};
-use droste_stage2::{Dsb, Ic, Machine, PageSupply};
+use droste_arm64::{Granule, Pa, Vmid, Vtcr, Vttbr};
+use droste_stage2::{DeviceTlb, Dsb, Ic, Machine, PageSupply};
 
 /// Where pages for tables lie in the tests.
 pub(crate) const POOL: u64 = 0x2000_0000;
@@ -27,6 +28,9 @@ pub(crate) enum Event {
     Clean(u64, u64),
     SetVttbr(u64),
     SetVtcr(u64),
+    /// What an SMMU is told, by number, and that it is waited for.
+    Smmu(usize, Vmid, Scope),
+    SmmuSync(usize),
     Take(u64),
     Give(u64),
 }
@@ -90,6 +94,34 @@ impl Recorder {
         let mut memory = self.memory.borrow_mut();
         for at in (page..page + self.page_bytes).step_by(8) {
             memory.remove(&at);
+        }
+    }
+}
+
+/// An SMMU that remembers the same.
+pub(crate) struct Smmu<'r> {
+    pub(crate) recorder: &'r Recorder,
+    pub(crate) number: usize,
+    pub(crate) is_stuck: Cell<bool>,
+}
+
+impl std::fmt::Debug for Smmu<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SMMU {}", self.number)
+    }
+}
+
+impl DeviceTlb for Smmu<'_> {
+    fn invalidate(&self, vmid: Vmid, scope: Scope) {
+        self.recorder.record(Event::Smmu(self.number, vmid, scope));
+    }
+
+    fn sync(&self) -> Result<(), Stuck> {
+        self.recorder.record(Event::SmmuSync(self.number));
+        if self.is_stuck.get() {
+            Err(Stuck)
+        } else {
+            Ok(())
         }
     }
 }

@@ -50,6 +50,7 @@ impl Late {
         let contexts = Contexts {
             vmids: &bench.vmids,
             all: &contexts,
+            smmus: &[],
         };
         let owed = operation(&mut bench.table, self);
         let result: Result<(), Error> = owed.discharge(bench.recorder, self, &contexts);

@@ -432,6 +432,7 @@ fn a_context_named_twice_does_not_stand_for_another() {
     let contexts = Contexts {
         vmids: &bench.vmids,
         all: &[named, named],
+        smmus: &[],
     };
     let owed = bench
         .table
@@ -514,6 +515,7 @@ fn an_operation_that_fails_in_the_middle_owes_what_it_did() {
     let contexts = Contexts {
         vmids: &bench.vmids,
         all: &contexts,
+        smmus: &[],
     };
     let owed = bench
         .table

@@ -108,6 +108,7 @@ impl World {
         work(&Contexts {
             vmids: &self.vmids,
             all: &contexts,
+            smmus: &[],
         })
     }
 

@@ -221,6 +221,7 @@ impl World {
                     &Contexts {
                         vmids: &self.vmids,
                         all: &contexts,
+                        smmus: &[],
                     },
                     &proposal,
                     sequence,
@@ -347,6 +348,7 @@ impl World {
         let contexts = Contexts {
             vmids: &self.vmids,
             all: &self.contexts(),
+            smmus: &[],
         };
         owed.discharge(&machine, &mut supply, &contexts)
             .expect("it needs no page");
@@ -378,6 +380,7 @@ impl World {
         let contexts = Contexts {
             vmids: &self.vmids,
             all: &self.contexts(),
+            smmus: &[],
         };
         owed.discharge(&machine, &mut supply, &contexts)
             .expect("it needs no page");

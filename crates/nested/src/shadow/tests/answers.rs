@@ -208,6 +208,7 @@ impl World {
                 let contexts = Contexts {
                     vmids: &bench.vmids,
                     all: &[&context],
+                    smmus: &[],
                 };
                 let done = owed.discharge(&Cpu::new(&bench.board, 0), &mut bench.supply, &contexts);
                 done.expect("pages are left");
@@ -285,6 +286,7 @@ impl World {
                     let contexts = Contexts {
                         vmids: &self.bench.vmids,
                         all: &[&self.context],
+                        smmus: &[],
                     };
                     let sequence = self.slots.sequence();
                     let board = &Cpu::new(&self.bench.board, 0);

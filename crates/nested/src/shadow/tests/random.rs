@@ -93,6 +93,7 @@ impl World {
                     let contexts = Contexts {
                         vmids: &self.bench.vmids,
                         all: &[&self.context],
+                        smmus: &[],
                     };
                     let sequence = self.slots.sequence();
                     let (board, pages) = (&Cpu::new(&self.bench.board, 0), &mut self.pages);
@@ -131,6 +132,7 @@ impl World {
         let contexts = Contexts {
             vmids: &self.bench.vmids,
             all: &[&self.context],
+            smmus: &[],
         };
         let (board, supply) = (&Cpu::new(&self.bench.board, 0), &mut self.bench.supply);
         // What is protected is whole leaves.

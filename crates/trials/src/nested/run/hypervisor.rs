@@ -93,6 +93,7 @@ impl<'m> Canonical<'m> {
         let contexts = Contexts {
             vmids,
             all: &contexts,
+            smmus: &[],
         };
         work(&mut self.table, &mut self.supply, &self.slots, &contexts)
     }

@@ -332,6 +332,7 @@ impl<'m> Vm<'m> {
         let contexts = Contexts {
             vmids,
             all: &contexts[..count],
+            smmus: &[],
         };
         work(&mut self.table, &mut self.supply, &contexts)
     }
