@@ -26,5 +26,5 @@ pub mod setup;
 mod silence;
 mod terminal;
 
-pub use commands::Cli;
+pub use commands::{Cli, Tie};
 pub use error::{Context, Error, Result};

@@ -17,4 +17,4 @@ mod guest;
 mod platform;
 
 pub use guest::{Guest, GuestDom0, GuestEl2, GuestInterrupts, seeds};
-pub use platform::{PlatformError, Tree};
+pub use platform::{PlatformError, Tree, boot_option};

@@ -13,7 +13,7 @@ use droste_vdev::pl011::{Receipt, Room};
 use spin::mutex::TicketMutex;
 
 use crate::arch::uart;
-use crate::vm::{Outcome, Vm, all, line};
+use crate::vm::{RunState, Vm, all, line};
 
 static CONSOLE: TicketMutex<Option<Console<Pl011>>> = TicketMutex::new(None);
 
@@ -56,7 +56,7 @@ pub(super) fn serve() -> Option<Event> {
     let vms = all::vms();
     let is_running = |vm: usize| {
         vms.get(vm)
-            .is_some_and(|vm| vm.outcome() == Outcome::Running)
+            .is_some_and(|vm| vm.run_state() == RunState::Running)
     };
     CONSOLE.lock().as_mut()?.serve(is_running)
 }

@@ -60,7 +60,7 @@ pub(crate) fn vm_ended(vm: &Vm) {
         report::print(Moment::Final);
         machine_off(report::went());
     }
-    log::info!("{}: {}", vm.name(), vm.outcome());
+    log::info!("{}: {}", vm.name(), vm.run_state());
     keyboard::tell_end(vm);
 }
 

@@ -4,7 +4,7 @@ use super::Finding;
 use serde_json::Value;
 
 /// Each package with the workspace packages it may depend on.
-const ALLOWED: [(&str, &[&str]); 21] = [
+const ALLOWED: [(&str, &[&str]); 22] = [
     ("droste-arm64", &[]),
     ("droste-platform", &[]),
     ("droste-acpi", &["droste-platform"]),
@@ -13,6 +13,7 @@ const ALLOWED: [(&str, &[&str]); 21] = [
     ("droste-life", &[]),
     ("droste-locks", &[]),
     ("droste-resources", &["droste-life"]),
+    ("droste-smmu", &["droste-arm64"]),
     ("droste-stage2", &["droste-arm64"]),
     ("droste-vdev", &["droste-arm64"]),
     ("droste-nested", &["droste-arm64", "droste-stage2"]),
