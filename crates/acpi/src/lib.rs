@@ -10,6 +10,7 @@ extern crate alloc;
 
 mod error;
 mod machine;
+mod near;
 mod table;
 
 pub use error::{Error, Signature};

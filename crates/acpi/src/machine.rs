@@ -1,4 +1,4 @@
-//! What the tables say: FADT, MADT, GTDT and SPCR.
+//! What the tables say: FADT, MADT, GTDT and SPCR; and the SRAT of [`near`].
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -8,12 +8,14 @@ use droste_platform::{
 };
 
 use crate::error::{Error, Signature};
+use crate::near;
 use crate::table::{Record, Table, Tables};
 
 const FADT: Signature = Signature(*b"FACP");
 const MADT: Signature = Signature(*b"APIC");
 const GTDT: Signature = Signature(*b"GTDT");
 const SPCR: Signature = Signature(*b"SPCR");
+const SRAT: Signature = Signature(*b"SRAT");
 
 /// Bytes of a distributor's registers, and of two frames, which a redistributor and an ITS have (IHI 0069, 12.8 to 12.10).
 const FRAME: u64 = 0x1_0000;
@@ -23,12 +25,20 @@ const SPECIAL: u32 = 1020;
 pub(crate) fn platform(tables: &Tables<'_>, boot: Boot) -> Result<Platform, Error> {
     check_psci(tables.get(FADT)?)?;
     let timer = timer(tables.get(GTDT)?)?;
-    let Madt { cpus, gic, its } = madt(tables.get(MADT)?)?;
+    let Madt {
+        processors,
+        gic,
+        its,
+    } = madt(tables.get(MADT)?)?;
     let (uart, interrupt) = console(tables)?;
     let interrupt = interrupt.ok_or(Error::Missing(SPCR, "interrupt of the GIC"))?;
+    let nodes = match tables.find(SRAT)? {
+        Some(srat) => near::nodes(srat, &processors)?,
+        None => Vec::new(),
+    };
     Ok(Platform {
         boot,
-        cpus,
+        cpus: processors.into_iter().map(|(_, mpidr)| mpidr).collect(),
         gic,
         timer,
         uart,
@@ -36,7 +46,7 @@ pub(crate) fn platform(tables: &Tables<'_>, boot: Boot) -> Result<Platform, Erro
         its,
         smmus: Vec::new(),
         root_complexes: Vec::new(),
-        nodes: Vec::new(),
+        nodes,
         devices: Vec::new(),
     })
 }
@@ -83,7 +93,8 @@ fn trigger(is_edge: bool) -> Trigger {
 }
 
 struct Madt {
-    cpus: Vec<u64>,
+    /// CPUs that can be started: the UID by which other tables name each, and its MPIDR.
+    processors: Vec<(u32, u64)>,
     gic: Gic,
     its: Vec<Its>,
 }
@@ -91,7 +102,7 @@ struct Madt {
 /// Interrupt controllers and CPUs (ACPI 6.5, 5.2.12.14 to 5.2.12.18).
 fn madt(madt: &Table<'_>) -> Result<Madt, Error> {
     const RECORDS: usize = 44;
-    let (mut cpus, mut its, mut regions) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut processors, mut its, mut regions) = (Vec::new(), Vec::new(), Vec::new());
     let (mut distributor, mut maintenance) = (None, None);
     let mut of_cpus = Vec::new();
     for record in madt.records(RECORDS) {
@@ -101,7 +112,7 @@ fn madt(madt: &Table<'_>) -> Result<Madt, Error> {
                 let Some(cpu) = cpu(madt, &record)? else {
                     continue;
                 };
-                cpus.push(cpu.mpidr);
+                processors.push((cpu.uid, cpu.mpidr));
                 of_cpus.extend(cpu.redistributor);
                 if maintenance.is_some_and(|m| m != cpu.maintenance) {
                     let what = "a CPU has another maintenance interrupt than the first";
@@ -117,13 +128,13 @@ fn madt(madt: &Table<'_>) -> Result<Madt, Error> {
             _ => {}
         }
     }
-    if cpus.is_empty() {
+    if processors.is_empty() {
         return Err(madt.missing("CPU that is enabled"));
     }
     // Regions that are listed are all there are; what a CPU's record says counts where none is.
     let redistributors = if regions.is_empty() { of_cpus } else { regions };
     Ok(Madt {
-        cpus,
+        processors,
         gic: Gic {
             distributor: distributor.ok_or_else(|| madt.missing("GICv3"))?,
             redistributors,
@@ -137,6 +148,7 @@ fn madt(madt: &Table<'_>) -> Result<Madt, Error> {
 
 /// A CPU that can be started.
 struct Cpu {
+    uid: u32,
     mpidr: u64,
     redistributor: Option<Range<u64>>,
     maintenance: Option<Interrupt>,
@@ -158,6 +170,7 @@ fn cpu(madt: &Table<'_>, gicc: &Record<'_>) -> Result<Option<Cpu>, Error> {
     };
     let intid = gicc.word(56)?;
     Ok(Some(Cpu {
+        uid: gicc.word(8)?,
         mpidr: gicc.number(68, 8)? & AFFINITY,
         redistributor,
         maintenance: (intid != 0).then(|| Interrupt {

@@ -28,6 +28,14 @@ impl<'a> Tables<'a> {
         table.check()?;
         Ok(table)
     }
+
+    /// The same of one that a machine need not have.
+    pub(crate) fn find(&self, signature: Signature) -> Result<Option<&Table<'a>>, Error> {
+        match self.get(signature) {
+            Err(Error::NoTable(_)) => Ok(None),
+            found => found.map(Some),
+        }
+    }
 }
 
 /// A record of a table that is a list of them: its kind and its bytes, and where it begins.

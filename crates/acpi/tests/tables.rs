@@ -75,15 +75,17 @@ fn acpi_and_the_tree_of_one_machine_make_one_platform() {
     let acpi = memory.read().expect("tables");
     let acpi = acpi.platform(tree.boot.clone()).expect("complete");
     let expected = Platform {
-        // Not read from ACPI: MCFG, IORT, SRAT. And its devices have no names.
+        // Not read from ACPI: MCFG and IORT. And its devices have no names.
         smmus: Vec::new(),
         root_complexes: Vec::new(),
-        nodes: Vec::new(),
         devices: Vec::new(),
         ..tree
     };
     assert_eq!(acpi, expected);
-    assert_eq!((acpi.cpus.len(), acpi.its.len()), (4, 1));
+    assert_eq!(
+        (acpi.cpus.len(), acpi.its.len(), acpi.nodes.len()),
+        (4, 1, 2)
+    );
 }
 
 #[test]
@@ -205,6 +207,37 @@ fn a_cpu_that_is_not_enabled_is_none() {
         madt[at + 12] = 1 << 3;
     });
     assert_eq!(memory.platform().expect("complete").cpus, [0, 1, 3]);
+}
+
+#[test]
+fn nodes_are_optional_and_have_only_what_is_enabled() {
+    let none = Memory::virt().with("SRAT", |srat| srat[0] = b'X');
+    assert_eq!(none.platform().expect("complete").nodes, []);
+    let fewer = Memory::virt().with("SRAT", |srat| {
+        for at in (48..srat.len()).step_by(2) {
+            // Records of CPUs have 18 bytes, those of memory 40: the first of each is switched off.
+            match srat[at..at + 2] {
+                [3, 18] if srat[at + 6] == 0 => srat[at + 10] = 0,
+                [1, 40] if srat[at + 2] == 0 => srat[at + 28] = 0,
+                _ => {}
+            }
+        }
+    });
+    let nodes = fewer.platform().expect("complete").nodes;
+    assert_eq!((nodes[0].cpus.clone(), nodes[0].memory.len()), (vec![1], 0));
+    assert_eq!(
+        (nodes[1].cpus.clone(), nodes[1].memory.len()),
+        (vec![2, 3], 1)
+    );
+    let beyond = Memory::virt().with("SRAT", |srat| {
+        let at = srat.len() - 40;
+        srat[at + 16..at + 24].fill(0xff);
+    });
+    let error = beyond.platform().expect_err("there is no such memory");
+    assert!(
+        error.to_string().contains("past the last address"),
+        "{error}"
+    );
 }
 
 /// As on machines whose MADT has no redistributor region, but an address for each CPU; and those with several regions.
