@@ -75,9 +75,9 @@ pub(crate) fn kind_of(el2: image::El2) -> Result<Option<VirtualEl2>, BuildError>
         )));
     }
     if kind == VirtualEl2::Nvhe && !has_nv1() {
-        return Err(BuildError(format!(
-            "it is to have EL2 without VHE (el2 = \"nvhe\"), which takes HCR_EL2.NV1, and these CPUs have VHE alone: el2 = \"vhe\" works"
-        )));
+        return Err(BuildError(
+            "it is to have EL2 without VHE (el2 = \"nvhe\"), which takes HCR_EL2.NV1, and these CPUs have VHE alone: el2 = \"vhe\" works".into(),
+        ));
     }
     Ok(Some(kind))
 }
