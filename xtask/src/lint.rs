@@ -6,6 +6,7 @@ mod documents;
 mod edges;
 mod floors;
 mod imports;
+mod names;
 mod rules;
 mod source;
 
@@ -93,10 +94,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         findings.extend(commits::judge(base)?);
     }
     let files = texts("*.rs")?;
-    for (path, text) in &files {
-        let source = Source::new(path, text);
-        findings.extend(rules::RULES.iter().flat_map(|rule| rule(&source)));
+    let sources: Vec<_> = files
+        .iter()
+        .map(|(path, text)| Source::new(path, text))
+        .collect();
+    for source in &sources {
+        findings.extend(rules::RULES.iter().flat_map(|rule| rule(source)));
     }
+    findings.extend(names::judge(&sources));
     let crates = imports::crates(&files).map_err(Failure::new)?;
     findings.extend(circles::judge(&crates));
     findings.extend(floors::judge(&crates));
