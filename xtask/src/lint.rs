@@ -4,6 +4,7 @@ mod circles;
 mod commits;
 mod documents;
 mod edges;
+mod figures;
 mod floors;
 mod imports;
 mod names;
@@ -82,6 +83,9 @@ pub(crate) struct Options {
     /// Also judge the commits since BASE: any revision that git knows, such as `origin/main`
     #[arg(long, value_name = "BASE")]
     commits: Option<String>,
+    /// Also print how much there is: lines of product, and long functions
+    #[arg(long)]
+    figures: bool,
 }
 
 /// Judges the whole workspace; findings go to standard output.
@@ -102,6 +106,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         findings.extend(rules::RULES.iter().flat_map(|rule| rule(source)));
     }
     findings.extend(names::judge(&sources));
+    if options.figures {
+        println!("{}", figures::of(&sources));
+    }
     let crates = imports::crates(&files).map_err(Failure::new)?;
     findings.extend(circles::judge(&crates));
     findings.extend(floors::judge(&crates));
