@@ -18,7 +18,7 @@ use std::io::BufWriter;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use droste_judge::decode::{self, Op, Order};
-use droste_judge::{Loaded, Machine, Recorder, Store, Watched, Who};
+use droste_judge::{Loaded, Machine, Recorder, Sight, Store, Watched, Who};
 
 use crate::qemu::{Registers, Scores};
 use crate::ram::Ram;
@@ -82,10 +82,15 @@ impl Recording {
         Who::of(self.registers.pstate.read(), self.registers.hcr.read())
     }
 
-    fn with(&self, call: impl FnOnce(&mut Recorder<BufWriter<File>>)) {
+    fn with(&self, plugin: &Plugin, call: impl FnOnce(&mut Recorder<BufWriter<File>>, Sight<'_>)) {
         let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(recorder) = recorder.as_mut() {
-            call(recorder);
+            let sight = Sight {
+                ram: &|at| plugin.ram.read(at),
+                frame: &|| self.registers.operand(29),
+                memory: &qemu::words_at,
+            };
+            call(recorder, sight);
         }
     }
 }
@@ -166,9 +171,8 @@ extern "C" fn on_change(cpu: c_uint, user: *mut c_void) {
         hcr: registers.hcr.read(),
         vmpidr: registers.vmpidr.read(),
     };
-    let ram = |at| plugin.ram.read(at);
-    recording.with(|recorder| {
-        recorder.change(cpu as usize, (who(from), who(to)), loaded, &ram);
+    recording.with(plugin, |recorder, sight| {
+        recorder.change(cpu as usize, (who(from), who(to)), loaded, sight);
     });
 }
 
@@ -191,8 +195,9 @@ extern "C" fn on_store(cpu: c_uint, access: u32, va: u64, user: *mut c_void) {
             Order::Plain
         },
     };
-    let ram = |at| plugin.ram.read(at);
-    recording.with(|recorder| recorder.store(cpu as usize, &store, &ram));
+    recording.with(plugin, |recorder, sight| {
+        recorder.store(cpu as usize, &store, sight);
+    });
 }
 
 extern "C" fn on_execution(cpu: c_uint, user: *mut c_void) {
@@ -207,8 +212,9 @@ extern "C" fn on_execution(cpu: c_uint, user: *mut c_void) {
         }
         _ => 0,
     };
-    let ram = |at| plugin.ram.read(at);
-    recording.with(|recorder| recorder.execute(cpu as usize, pc, word, operand, &ram));
+    recording.with(plugin, |recorder, sight| {
+        recorder.execute(cpu as usize, pc, word, operand, sight);
+    });
 }
 
 extern "C" fn on_end(_id: u64, _user: *mut c_void) {

@@ -87,6 +87,7 @@ unsafe extern "C" {
     fn qemu_plugin_hwaddr_is_io(address: *const c_void) -> bool;
     fn qemu_plugin_hwaddr_phys_addr(address: *const c_void) -> u64;
     fn qemu_plugin_mem_size_shift(access: u32) -> c_uint;
+    fn qemu_plugin_read_memory_vaddr(at: u64, into: *mut GByteArray, bytes: usize) -> bool;
 }
 
 const READS_REGISTERS: c_int = 1;
@@ -125,8 +126,34 @@ pub(crate) fn on_events(id: u64, cpu: OnCpu, translation: OnTranslation, end: On
 }
 
 thread_local! {
-    /// Where QEMU puts what a register holds, made at the first use.
+    /// Where QEMU puts what a register or memory holds, made at the first use.
     static BUFFER: Cell<*mut GByteArray> = const { Cell::new(null_mut()) };
+}
+
+/// This thread's buffer, with nothing in it.
+fn buffer() -> *mut GByteArray {
+    // SAFETY: the buffer is this thread's, and GLib's.
+    unsafe {
+        if BUFFER.get().is_null() {
+            BUFFER.set(g_byte_array_new());
+        }
+        g_byte_array_set_size(BUFFER.get(), 0)
+    }
+}
+
+/// Two words at a virtual address of the CPU that asks, as it would find them; `None` where it finds nothing.
+pub(crate) fn words_at(va: u64) -> Option<[u64; 2]> {
+    let mut words = [0u64; 2];
+    // SAFETY: the buffer is this thread's, and as long as its `len` says.
+    unsafe {
+        let buffer = buffer();
+        let is_read = qemu_plugin_read_memory_vaddr(va, buffer, size_of_val(&words));
+        if !is_read || (*buffer).len as usize != size_of_val(&words) {
+            return None;
+        }
+        core::ptr::copy_nonoverlapping((*buffer).data, words.as_mut_ptr().cast(), 16);
+    }
+    Some(words.map(u64::from_le))
 }
 
 /// A register of the CPU that asks.
@@ -144,10 +171,7 @@ impl Register {
         let mut value = [0; 8];
         // SAFETY: the handle is QEMU's. The buffer is this thread's, and as long as its `len` says.
         unsafe {
-            if BUFFER.get().is_null() {
-                BUFFER.set(g_byte_array_new());
-            }
-            let buffer = g_byte_array_set_size(BUFFER.get(), 0);
+            let buffer = buffer();
             qemu_plugin_read_register(self.0, buffer);
             let bytes = ((*buffer).len as usize).min(value.len());
             core::ptr::copy_nonoverlapping((*buffer).data, value.as_mut_ptr(), bytes);

@@ -1,5 +1,7 @@
 //! `droste judge`: holds the stage 2 of a hypervisor in QEMU to the architecture.
 
+mod meter;
+
 use std::ffi::OsString;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -7,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use droste_judge::{Event, Ignored, Judge, Machine, Report, Symbols};
+use meter::Meter;
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
 
 use crate::error::{Context, Error, Result};
@@ -42,6 +45,12 @@ pub(super) struct Arguments {
     /// Write what was found, for programs
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write what was found, for programs that know SARIF 2.1.0
+    #[arg(long, value_name = "FILE")]
+    sarif: Option<PathBuf>,
+    /// Write what was found as a page for a browser
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Pass over findings of which this file has the keys
     #[arg(long, value_name = "FILE")]
     ignore: Option<PathBuf>,
@@ -69,22 +78,7 @@ pub(super) fn execute(arguments: &Arguments) -> ExitCode {
 }
 
 fn judge(arguments: &Arguments) -> Result<ExitCode> {
-    let json = arguments.json.as_deref().map(Output::open).transpose()?;
-    let trace = arguments.trace.as_deref().map(Output::open).transpose()?;
-    let named = [&arguments.file, &arguments.symbols, &arguments.ignore];
-    let of_qemu = judged::named(&arguments.qemu);
-    for output in json.iter().chain(&trace) {
-        let inputs = named.into_iter().flatten().chain(&of_qemu);
-        output.refuse(inputs.map(PathBuf::as_path))?;
-    }
-    if trace.as_ref().is_some_and(Output::is_stdout) {
-        return Err(Error::new("cannot write stdout")
-            .because("it is QEMU's")
-            .help("name a file with --trace"));
-    }
-    if let Some((json, trace)) = json.as_ref().zip(trace.as_ref()) {
-        json.refuse_other(trace)?;
-    }
+    let outputs = Outputs::open(arguments)?;
     let symbols = symbols(arguments)?;
     let ignored = match &arguments.ignore {
         Some(file) => Ignored::parse(&text(file)?),
@@ -92,15 +86,13 @@ fn judge(arguments: &Arguments) -> Result<ExitCode> {
     };
     let (judge, failure) = match &arguments.file {
         Some(file) => (read(file)?, None),
-        None => watch(&arguments.qemu, trace.as_ref())?,
+        None => watch(&arguments.qemu, outputs.trace.as_ref())?,
     };
     let report = Report::new(&judge, &symbols, &ignored);
-    let written = json.as_ref().map_or(Ok(()), |json| {
-        json.write(format!("{:#}\n", report.json()).as_bytes())
-    });
+    let written = outputs.write(&report);
     let said = report.text();
     // Stdout is QEMU's, or a program reads it.
-    if arguments.file.is_none() || json.is_some_and(|json| json.is_stdout()) {
+    if arguments.file.is_none() || outputs.reports().any(Output::is_stdout) {
         say::aside(said.trim_end());
     } else {
         say::result(said.trim_end())?;
@@ -114,6 +106,62 @@ fn judge(arguments: &Arguments) -> Result<ExitCode> {
     doubt.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
+/// Where a trace and reports for programs go.
+struct Outputs {
+    trace: Option<Output>,
+    json: Option<Output>,
+    sarif: Option<Output>,
+    html: Option<Output>,
+}
+
+impl Outputs {
+    /// Those that are asked for, if none of them destroys anything.
+    fn open(arguments: &Arguments) -> Result<Self> {
+        let open = |path: &Option<PathBuf>| path.as_deref().map(Output::open).transpose();
+        let outputs = Self {
+            json: open(&arguments.json)?,
+            sarif: open(&arguments.sarif)?,
+            html: open(&arguments.html)?,
+            trace: open(&arguments.trace)?,
+        };
+        let named = [&arguments.file, &arguments.symbols, &arguments.ignore];
+        let of_qemu = judged::named(&arguments.qemu);
+        let all: Vec<_> = outputs.reports().chain(&outputs.trace).collect();
+        for output in &all {
+            let inputs = named.into_iter().flatten().chain(&of_qemu);
+            output.refuse(inputs.map(PathBuf::as_path))?;
+        }
+        if outputs.trace.as_ref().is_some_and(Output::is_stdout) {
+            return Err(Error::new("cannot write stdout")
+                .because("it is QEMU's")
+                .help("name a file with --trace"));
+        }
+        for (index, output) in all.iter().enumerate() {
+            for other in &all[index + 1..] {
+                output.refuse_other(other)?;
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// Those of reports.
+    fn reports(&self) -> impl Iterator<Item = &Output> {
+        self.json.iter().chain(&self.sarif).chain(&self.html)
+    }
+
+    /// Writes all reports that can be written.
+    fn write(&self, report: &Report<'_>) -> Result<()> {
+        let put = |output: &Option<Output>, text: &dyn Fn() -> String| {
+            let output = output.as_ref();
+            output.map_or(Ok(()), |output| output.write(text().as_bytes()))
+        };
+        let json = put(&self.json, &|| format!("{:#}\n", report.json()));
+        let sarif = put(&self.sarif, &|| format!("{:#}\n", report.sarif()));
+        let html = put(&self.html, &|| report.html());
+        json.and(sarif).and(html)
+    }
+}
+
 /// Judges a trace that was kept.
 fn read(file: &Path) -> Result<Judge> {
     let opened = files::open(file).context(|| format!("cannot read {}", file.display()));
@@ -122,8 +170,10 @@ fn read(file: &Path) -> Result<Judge> {
     let cannot = || format!("cannot judge {}", file.display());
     let machine = Machine::get(&mut from).context(cannot)?;
     let mut judge = Judge::new(&machine);
+    let mut meter = Meter::new();
     for event in events(&machine, &mut from) {
         judge.take(event.context(cannot)?);
+        meter.look(&judge);
     }
     Ok(judge)
 }
@@ -149,12 +199,14 @@ fn watch(words: &[OsString], trace: Option<&Output>) -> Result<(Judge, Option<Er
         machine.put(kept).context(cannot_keep)?;
     }
     let mut judge = Judge::new(&machine);
+    let mut meter = Meter::new();
     for event in events(&machine, &mut from) {
         let event = event.context(cannot_read)?;
         if let Some(kept) = &mut kept {
             event.put(kept).context(cannot_keep)?;
         }
         judge.take(event);
+        meter.look(&judge);
     }
     if let Some(kept) = &mut kept {
         kept.flush().context(cannot_keep)?;

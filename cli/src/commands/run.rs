@@ -27,6 +27,9 @@ pub(super) struct Arguments {
     /// Add words to the guests' command lines
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     append: Option<String>,
+    /// Add words to Droste's own command line; docs/machine.md lists what it knows
+    #[arg(long, value_name = "WORDS")]
+    droste_append: Option<String>,
     /// Use this QEMU instead of the one on the path
     #[arg(long, value_name = "PATH")]
     qemu: Option<PathBuf>,
@@ -76,6 +79,7 @@ impl Arguments {
         if self.no_reboot || keyboard == Keyboard::None {
             words.push("droste.no-reboot".into());
         }
+        words.extend(self.droste_append.clone());
         words.join(" ")
     }
 
@@ -303,6 +307,13 @@ mod tests {
         assert_eq!(
             told(&["--no-reboot"], attended),
             "droste.report=0000000000000001 droste.no-reboot"
+        );
+        assert_eq!(
+            told(
+                &["--droste-append", "droste.e2h=1 droste.no-clock"],
+                attended
+            ),
+            "droste.report=0000000000000001 droste.e2h=1 droste.no-clock"
         );
     }
 

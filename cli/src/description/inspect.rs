@@ -133,8 +133,15 @@ impl<'a> Inspection<'a> {
             _ => None,
         };
         if let Some((name, starts, table, example)) = known {
-            if vm.el2 != El2::Nvhe {
-                let message = format!("{name} needs an EL2 without VHE");
+            let needs = match vm.el2 {
+                El2::Nvhe => None,
+                El2::Vhe if is_droste => None,
+                El2::Vhe => Some("without VHE"),
+                El2::None if is_droste => Some("of its own"),
+                El2::None => Some("without VHE"),
+            };
+            if let Some(kind) = needs {
+                let message = format!("{name} needs an EL2 {kind}");
                 let help = "say el2 = \"nvhe\"".into();
                 self.find(&vm.kernel.location, message, help);
             }
@@ -396,14 +403,15 @@ mod tests {
     }
 
     #[test]
-    fn droste_as_a_kernel_needs_its_kind_of_el2_and_something_to_run() {
+    fn droste_as_a_kernel_needs_an_el2_and_something_to_run() {
         let dir = directory();
         let head = "name = \"a\"\nkernel = \"droste:hypervisor\"\nmemory = \"128M\"\n";
         let inner = "[[vm]]\nname = \"b\"\nkernel = \"Image\"\nmemory = \"64M\"\n";
         let found = |more: &str| findings(&dir, &[&format!("{head}{more}")]).join("\n");
         let el2 = format!("el2 = \"nvhe\"\n{inner}");
         assert_eq!(found(&el2), "");
-        assert!(found(inner).starts_with("0.toml:2:10: Droste needs an EL2 without VHE"));
+        assert_eq!(found(&el2.replace("nvhe", "vhe")), "");
+        assert!(found(inner).starts_with("0.toml:2:10: Droste needs an EL2 of its own"));
         let nothing = found("el2 = \"nvhe\"\n");
         assert!(nothing.starts_with("0.toml:2:10: Droste has nothing to start"));
         assert!(nothing.contains("examples/droste.toml"), "{nothing}");

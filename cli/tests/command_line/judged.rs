@@ -1,6 +1,6 @@
 //! `droste judge` on traces, and what it refuses.
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use droste_judge::{Event, Kind, Machine};
 use serde_json::Value;
@@ -14,6 +14,7 @@ const fn event(kind: Kind, pc: u64, a: u64, b: u64) -> Event {
     Event {
         kind,
         cpu: 0,
+        stack: 0,
         pc,
         a,
         b,
@@ -144,6 +145,80 @@ fn programs_read_a_report_and_what_is_known_is_passed_over() {
     let report: Value = serde_json::from_slice(&report).expect("JSON");
     assert_eq!(report["ignored"][0], "StaleTranslation(Tlbi) unmap");
     assert_eq!(report["entries"], 2);
+}
+
+#[test]
+fn programs_that_know_sarif_read_what_was_found() {
+    let words = ["broken", "--symbols", "symbols", "--sarif", "out"];
+    let offset = ["--symbols-offset", "fffffffffffff200"];
+    let (stage, output) = judge(&[&words[..], &offset].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let log = std::fs::read(stage.path("out")).expect("written");
+    let log: Value = serde_json::from_slice(&log).expect("JSON");
+    let run = &log["runs"][0];
+    let result = &run["results"][0];
+    assert_eq!(result["ruleId"], "StaleTranslation(Tlbi)");
+    assert_eq!(result["ruleId"], run["tool"]["driver"]["rules"][0]["id"]);
+    let place = &result["relatedLocations"][0]["logicalLocations"][0];
+    assert_eq!(place["fullyQualifiedName"], "unmap+0x4");
+}
+
+/// What a browser makes of the page at `name` with this filter in its address; none where no Chromium is installed.
+fn opened(stage: &Stage, name: &str, filter: &str) -> Option<String> {
+    let address = format!("file://{}#{filter}", stage.path(name).display());
+    let mut command = Command::new("chromium");
+    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]);
+    let profile = format!("--user-data-dir={}", stage.path("profile").display());
+    let opened = command.arg(profile).arg(address).output();
+    match opened {
+        Ok(output) => Some(stdout(&output)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_browser_shows_what_was_found_and_filters_it() {
+    let words = ["broken", "--symbols", "symbols", "--html", "page.html"];
+    let offset = ["--symbols-offset", "fffffffffffff200"];
+    let (stage, output) = judge(&[&words[..], &offset].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let count = |shown: &str, part: &str| shown.matches(part).count();
+    let Some(shown) = opened(&stage, "page.html", "") else {
+        return;
+    };
+    assert!(shown.contains("1 of 1 findings, 7 events"), "{shown}");
+    assert_eq!(count(&shown, "<circle"), 7, "{shown}");
+    assert_eq!(count(&shown, "<tr class=\"setup\">"), 1, "{shown}");
+    assert!(shown.contains("<td>unmap+0x4</td>"), "{shown}");
+    assert!(shown.contains("The tables at that moment"), "{shown}");
+    assert!(
+        shown.contains("<div class=\"hit\">level 1  [0x40000000] 0x0"),
+        "{shown}"
+    );
+    // The two ends stay, whatever is filtered.
+    let shown = opened(&stage, "page.html", "kind=dsb").expect("it is there");
+    assert_eq!(count(&shown, "<circle"), 3, "{shown}");
+    let shown = opened(&stage, "page.html", "text=nothing%20like%20it").expect("it is there");
+    assert!(shown.contains("0 of 1 findings, 0 events"), "{shown}");
+}
+
+#[test]
+fn two_reports_do_not_go_to_one_file() {
+    for option in ["--json", "--sarif"] {
+        let other = if option == "--json" {
+            "--sarif"
+        } else {
+            "--json"
+        };
+        let (_stage, output) = judge(&["broken", option, "out", other, "out"]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains("cannot write out: out is written as well"),
+            "{said}"
+        );
+    }
 }
 
 #[test]

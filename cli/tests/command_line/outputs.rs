@@ -23,9 +23,19 @@ enum Writer {
     Json,
     /// `judge --json`
     Judge,
+    /// `judge --sarif`
+    Sarif,
+    /// `judge --html`
+    Html,
 }
 
-const WRITERS: [Writer; 3] = [Writer::Image, Writer::Json, Writer::Judge];
+const WRITERS: [Writer; 5] = [
+    Writer::Image,
+    Writer::Json,
+    Writer::Judge,
+    Writer::Sarif,
+    Writer::Html,
+];
 
 impl Writer {
     fn command(self, stage: &Stage, target: &str) -> Command {
@@ -33,6 +43,8 @@ impl Writer {
             Self::Image => stage.command(&["image", "vm.toml", "-o", target]),
             Self::Json => stage.run_on("hypervisor", &["--json", target]),
             Self::Judge => stage.command(&["judge", "trace", "--json", target]),
+            Self::Sarif => stage.command(&["judge", "trace", "--sarif", target]),
+            Self::Html => stage.command(&["judge", "trace", "--html", target]),
         }
     }
 
@@ -40,7 +52,7 @@ impl Writer {
     const fn failure(self) -> i32 {
         match self {
             Self::Image | Self::Json => 1,
-            Self::Judge => 2,
+            Self::Judge | Self::Sarif | Self::Html => 2,
         }
     }
 
@@ -52,6 +64,9 @@ impl Writer {
                 .is_ok_and(|record| record["outcome"] == "ok"),
             Self::Judge => serde_json::from_slice::<serde_json::Value>(bytes)
                 .is_ok_and(|report| report["entries"] == 2),
+            Self::Sarif => serde_json::from_slice::<serde_json::Value>(bytes)
+                .is_ok_and(|log| log["version"] == "2.1.0"),
+            Self::Html => bytes.starts_with(b"<!DOCTYPE html>") && bytes.ends_with(b"</html>\n"),
         }
     }
 }
@@ -208,7 +223,7 @@ fn an_input_is_refused_by_whatever_name() {
         match writer {
             Writer::Image => {}
             Writer::Json => targets.extend(["hypervisor", "qemu"]),
-            Writer::Judge => targets = vec!["trace", "./trace"],
+            Writer::Judge | Writer::Sarif | Writer::Html => targets = vec!["trace", "./trace"],
         }
         for target in targets {
             let before = fs::read(stage.path(target)).expect("read");
@@ -230,7 +245,7 @@ fn an_input_that_the_command_line_names_is_refused() {
         let mut command = writer.command(&stage, "other");
         let option = match writer {
             Writer::Image | Writer::Json => "--kernel",
-            Writer::Judge => "--ignore",
+            Writer::Judge | Writer::Sarif | Writer::Html => "--ignore",
         };
         command.args([option, "other"]);
         let said = stderr(&ended(command));
@@ -243,7 +258,7 @@ fn an_input_that_the_command_line_names_is_refused() {
 
 #[test]
 fn a_file_that_the_judged_qemu_is_given_is_refused() {
-    for option in ["--trace", "--json"] {
+    for option in ["--trace", "--json", "--sarif", "--html"] {
         for words in [
             ["-kernel", "victim"],
             ["-drive", "if=none,file=victim,format=raw"],

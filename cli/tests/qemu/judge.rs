@@ -117,8 +117,9 @@ fn a_tlbi_that_is_missing_from_the_binary_is_found() {
     assert!(found.iter().any(is_stale), "{found:?}");
 }
 
-/// What Linux KVM breaks whose guest has two vCPUs for one processor; `kernel` changes the kernel. Guest and host end well.
-fn broken_by_kvm(kernel: impl FnOnce(&Path, &Path)) -> Vec<String> {
+/// What Linux KVM breaks whose guest has two vCPUs for one processor, and how many callers are told with each of it; `kernel`
+/// changes the kernel. Guest and host end well.
+fn broken_by_kvm(kernel: impl FnOnce(&Path, &Path)) -> Vec<(String, usize)> {
     let stage = Stage::new();
     let mut l2 = L2::new(&[Monitor::Vmm]);
     l2.vcpus = 2;
@@ -142,8 +143,12 @@ fn broken_by_kvm(kernel: impl FnOnce(&Path, &Path)) -> Vec<String> {
     let report = report(&stage);
     has_seen(&report, 1000, 100);
     let findings = report["findings"].as_array().expect("findings");
-    let rules = findings.iter().map(|found| found["rule"].as_str());
-    rules.map(|rule| rule.expect("a rule").to_owned()).collect()
+    let told = findings.iter().map(|found| {
+        let callers = found["broken"]["callers"].as_array().map(Vec::len);
+        let rule = found["rule"].as_str().expect("a rule");
+        (rule.to_owned(), callers.expect("callers"))
+    });
+    told.collect()
 }
 
 #[test]
@@ -151,12 +156,14 @@ fn linux_kvm_keeps_the_rules_and_a_tlbi_that_is_missing_there_is_found() {
     let as_it_is = |from: &Path, to: &Path| {
         fs::copy(from, to).expect("copied");
     };
-    assert_eq!(broken_by_kvm(as_it_is), Vec::<String>::new());
+    assert_eq!(broken_by_kvm(as_it_is), []);
     // What KVM executes where another vCPU is to run, and nothing else there is of this shape.
     let is_it = |word, behind| word == VMALLE1 && behind == IALLU;
     let mutant = |from: &Path, to: &Path| assert!(without(from, to, is_it) > 0);
     let found = broken_by_kvm(mutant);
     let other = "entries of another vCPU can be used";
-    assert!(found.iter().any(|rule| rule == other), "{found:?}");
-    assert!(found.iter().all(|rule| rule == other), "{found:?}");
+    // A vCPU is loaded in a system call: several functions, down to the one that took the exception.
+    let is_other = |(rule, callers): &(String, usize)| rule == other && *callers >= 5;
+    assert!(!found.is_empty(), "nothing was found");
+    assert!(found.iter().all(is_other), "{found:?}");
 }

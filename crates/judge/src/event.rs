@@ -31,9 +31,12 @@ pub enum Kind {
     Done,
     /// The recorder ended well.
     End,
+    /// No event, but a place that calls: a return address, `b`, and in `a` the number of who called there, 0 for none.
+    /// These are numbered from 1 on in their order, and `stack` of an event is such a number.
+    Frame,
 }
 
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 14] = [
     Kind::Write,
     Kind::Learn,
     Kind::Order,
@@ -47,6 +50,7 @@ const KINDS: [Kind; 13] = [
     Kind::Exit,
     Kind::Done,
     Kind::End,
+    Kind::Frame,
 ];
 
 /// Something that a CPU did.
@@ -56,6 +60,8 @@ pub struct Event {
     pub kind: Kind,
     /// Which CPU.
     pub cpu: u8,
+    /// Who called the code: the number of a [`Frame`](Kind::Frame); 0 where none is known.
+    pub stack: u32,
     /// The instruction's address; 0 where none is known.
     pub pc: u64,
     /// See [`Kind`].
@@ -76,6 +82,7 @@ impl Event {
         let mut raw = [0; BYTES];
         raw[0] = self.kind as u8;
         raw[1] = self.cpu;
+        raw[4..8].copy_from_slice(&self.stack.to_le_bytes());
         raw[8..16].copy_from_slice(&self.pc.to_le_bytes());
         raw[16..24].copy_from_slice(&self.a.to_le_bytes());
         raw[24..].copy_from_slice(&self.b.to_le_bytes());
@@ -108,6 +115,7 @@ impl Event {
         Ok(Some(Self {
             kind,
             cpu: raw[1],
+            stack: u32::from_le_bytes([raw[4], raw[5], raw[6], raw[7]]),
             pc: word(8),
             a: word(16),
             b: word(24),
@@ -127,6 +135,7 @@ mod tests {
             .map(|(cpu, kind)| Event {
                 kind,
                 cpu,
+                stack: u32::MAX - u32::from(cpu),
                 pc: u64::MAX - 1,
                 a: 0x1234_5678_9abc_def0,
                 b: u64::from(cpu) << 60,
@@ -146,6 +155,6 @@ mod tests {
     #[test]
     fn half_an_event_and_what_is_none_are_errors() {
         assert!(Event::get(&mut [0u8; 31].as_slice()).is_err());
-        assert!(Event::get(&mut [13u8; 32].as_slice()).is_err());
+        assert!(Event::get(&mut [14u8; 32].as_slice()).is_err());
     }
 }

@@ -4,17 +4,21 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use droste_arm64::barrier::Dsb;
 use droste_arm64::{Pa, hcr};
-use droste_mmu_model::{Finding, Malformed, Rule, Vcpu, Watch};
+use droste_mmu_model::{Finding, Malformed, Row, Rule, Vcpu, Watch};
 
 use crate::decode;
 use crate::event::{Event, Kind};
 use crate::machine::Machine;
+use crate::stack;
 
 /// Events that are remembered, to be told around a finding.
 const REMEMBERED: usize = 1 << 16;
-/// Events that are told around a finding: the first of them, and the last.
-const FIRST: usize = 8;
-const LAST: usize = 16;
+/// Events that are kept around a finding: before what set it up, the first after that, and the last.
+const BEFORE: usize = 16;
+const FIRST: usize = 100;
+const LAST: usize = 200;
+/// Findings with which the tree of tables is kept; each may be some hundred KiB.
+const TREES: usize = 64;
 
 /// An event, and which of all it was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +42,20 @@ pub struct Told {
     pub set_up: Option<Numbered>,
     /// What came between the two, or before the one; the middle may be left out.
     pub between: Vec<Numbered>,
+    /// What came before both.
+    pub before: Vec<Numbered>,
+    /// The tree that it is about, as memory had it then; nothing where too many were kept before.
+    pub tree: Vec<Row>,
+}
+
+/// The same, without the finding.
+#[derive(Clone, Debug)]
+struct Around {
+    broken: Numbered,
+    set_up: Option<Numbered>,
+    between: Vec<Numbered>,
+    before: Vec<Numbered>,
+    tree: Vec<Row>,
 }
 
 /// Holds a hypervisor to the architecture, event by event.
@@ -49,8 +67,10 @@ pub struct Judge {
     /// Whether FEAT_S2FWB is there.
     has_fwb: bool,
     recent: VecDeque<Numbered>,
-    seen: HashMap<u64, (Numbered, Option<Numbered>, Vec<Numbered>)>,
+    seen: HashMap<u64, Around>,
     counts: BTreeMap<Kind, u64>,
+    /// Places that call: who called there, and the address.
+    frames: Vec<(u32, u64)>,
     number: u64,
     is_ended: bool,
 }
@@ -66,6 +86,7 @@ impl Judge {
             recent: VecDeque::new(),
             seen: HashMap::new(),
             counts: BTreeMap::new(),
+            frames: Vec::new(),
             number: 0,
             is_ended: false,
         }
@@ -73,6 +94,12 @@ impl Judge {
 
     /// Takes the next event.
     pub fn take(&mut self, event: Event) {
+        if event.kind == Kind::Frame {
+            if self.frames.len() < stack::MOST {
+                self.frames.push((event.a as u32, event.b));
+            }
+            return;
+        }
         self.number += 1;
         *self.counts.entry(event.kind).or_default() += 1;
         self.watch.at(event.pc);
@@ -133,15 +160,12 @@ impl Judge {
             Kind::Exit => watch.exit(cpu),
             Kind::Done => watch.done(cpu),
             Kind::End => self.is_ended = true,
+            Kind::Frame => {}
         }
     }
 
     /// What is to be told with a finding, as long as it is remembered.
-    fn around(
-        &self,
-        finding: &Finding,
-        now: Numbered,
-    ) -> (Numbered, Option<Numbered>, Vec<Numbered>) {
+    fn around(&self, finding: &Finding, now: Numbered) -> Around {
         let set_up = finding.violation.earlier.and_then(|step| {
             let at = self.recent.partition_point(|seen| seen.step < step);
             self.recent.get(at).copied()
@@ -158,7 +182,31 @@ impl Judge {
         if between.len() > FIRST + LAST {
             between.drain(FIRST..between.len() - LAST);
         }
-        (now, set_up, between)
+        let end = first.saturating_sub(usize::from(set_up.is_some()));
+        let before = self.recent.range(end.saturating_sub(BEFORE)..end);
+        Around {
+            broken: now,
+            set_up,
+            between,
+            before: before.copied().collect(),
+            tree: if self.seen.len() < TREES {
+                self.watch.tree(finding)
+            } else {
+                Vec::new()
+            },
+        }
+    }
+
+    /// Who called the code of an event, the innermost first, as far as it is known: return addresses.
+    pub fn callers(&self, event: &Event) -> Vec<u64> {
+        let mut number = event.stack;
+        let next = || {
+            let &(above, place) = self.frames.get(number.checked_sub(1)? as usize)?;
+            number = above;
+            Some(place)
+        };
+        // A trace may have anything in it, circles too.
+        std::iter::from_fn(next).take(stack::DEEPEST).collect()
     }
 
     /// What was found so far.
@@ -167,12 +215,14 @@ impl Judge {
         let is_judged = findings.filter(|finding| self.has_meaning(finding));
         is_judged
             .filter_map(|finding| {
-                let (broken, set_up, between) = self.seen.get(&finding.number)?.clone();
+                let around = self.seen.get(&finding.number)?.clone();
                 Some(Told {
                     finding: *finding,
-                    broken,
-                    set_up,
-                    between,
+                    broken: around.broken,
+                    set_up: around.set_up,
+                    between: around.between,
+                    before: around.before,
+                    tree: around.tree,
                 })
             })
             .collect()
@@ -183,6 +233,12 @@ impl Judge {
         let is_memory_type = finding.violation.rule == Rule::Descriptor(Malformed::MemoryType);
         let is_fwb = self.hcr.iter().any(|hcr| hcr & hcr::FWB != 0);
         !is_memory_type || is_fwb == self.has_fwb
+    }
+
+    /// How many kinds of findings there were so far.
+    pub fn kinds(&self) -> usize {
+        let findings = self.watch.findings();
+        findings.filter(|finding| self.has_meaning(finding)).count()
     }
 
     /// How many events there were.

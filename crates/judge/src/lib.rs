@@ -14,12 +14,14 @@ mod judge;
 mod machine;
 mod record;
 mod report;
+mod stack;
 mod symbols;
 
 pub use droste_mmu_model::MAX_CPUS;
 pub use event::{Event, Kind};
 pub use judge::{Judge, Numbered, Told};
 pub use machine::{MOST_BYTES, Machine};
-pub use record::{Loaded, Ram, Recorder, Store, Watched, Who};
+pub use record::{Loaded, Ram, Recorder, Sight, Store, Watched, Who};
 pub use report::{Ignored, Report};
+pub use stack::{Memory, Record};
 pub use symbols::Symbols;

@@ -8,7 +8,7 @@ use droste_mmu_model::{Bbm, Config, Features, MAX_CPUS};
 use crate::event::Event;
 
 /// What a trace begins with; the last byte is the version of its format.
-const MAGIC: [u8; 8] = *b"drostej\x01";
+const MAGIC: [u8; 8] = *b"drostej\x02";
 const WORDS: usize = 8;
 /// More RAM than this is not judged: 64 GiB. What is kept of each page takes memory at once.
 pub const MOST_BYTES: u64 = 1 << 36;

@@ -6,6 +6,9 @@
 //!
 //! Barriers are told where their CPU has something that waits for one. All events have one order: that in which the
 //! recorder was called.
+//!
+//! Callers are told with what changes tables or invalidates, or loads a root, and with what a CPU does after that until it
+//! enters a guest or goes back to a user: what breaks a rule, or sets that up, is among these, and all else costs nothing.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -17,6 +20,7 @@ use droste_arm64::{Vtcr, hcr};
 use crate::decode::{self, Op, Order};
 use crate::event::{Event, Kind};
 use crate::machine::Machine;
+use crate::stack::{Memory, Stacks};
 
 const FRAME_SHIFT: u32 = 12;
 const FRAME_WORDS: usize = 512;
@@ -119,8 +123,19 @@ struct Cpu {
     owes_dsb: bool,
     owes_order: bool,
     owes_isb: bool,
-    /// Where it was last told of.
+    /// Something was changed, invalidated or loaded that concerns it, since it was last in a guest or with a user.
+    news: News,
+    /// Where it was last told of, and who called there.
     pc: u64,
+    stack: u32,
+}
+
+/// Whether a CPU knows all that was done.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum News {
+    #[default]
+    None,
+    Some,
 }
 
 /// The shape of a stage-2 table, as far as finding tables needs it.
@@ -133,6 +148,17 @@ struct Shape {
 
 /// What RAM holds at an address that is a multiple of 8.
 pub type Ram<'a> = &'a dyn Fn(u64) -> Option<u64>;
+
+/// What can be seen of the machine while a CPU does something.
+#[derive(Clone, Copy)]
+pub struct Sight<'a> {
+    /// RAM.
+    pub ram: Ram<'a>,
+    /// X29 of that CPU.
+    pub frame: &'a dyn Fn() -> u64,
+    /// What that CPU finds at its virtual addresses.
+    pub memory: Memory<'a>,
+}
 
 /// Writes events.
 #[derive(Debug)]
@@ -147,6 +173,7 @@ pub struct Recorder<W> {
     tables: HashMap<usize, Shape>,
     /// What is added to a physical address where EL2 last wrote a table: DC ZVA tells no physical address.
     linear: Option<u64>,
+    stacks: Stacks,
 }
 
 impl<W: Write> Recorder<W> {
@@ -165,6 +192,7 @@ impl<W: Write> Recorder<W> {
             told: HashMap::new(),
             tables: HashMap::new(),
             linear: None,
+            stacks: Stacks::default(),
         }
     }
 
@@ -174,44 +202,37 @@ impl<W: Write> Recorder<W> {
     }
 
     /// A CPU has stored something in a watched page.
-    pub fn store(&mut self, cpu: usize, store: &Store, ram: Ram<'_>) {
+    pub fn store(&mut self, cpu: usize, store: &Store, sight: Sight<'_>) {
         self.linear = Some(store.va.wrapping_sub(store.pa));
         if store.order == Order::Release {
-            self.order(cpu, store.pc);
+            self.order(cpu, store.pc, sight);
         }
         let from = store.pa & !7;
         for at in (from..store.pa.saturating_add(store.bytes)).step_by(8) {
-            if let Some(value) = ram(at) {
-                self.word(Kind::Write, cpu, store.pc, at, value, ram);
+            if let Some(value) = (sight.ram)(at) {
+                self.word(Kind::Write, (cpu, store.pc), at, value, sight);
             }
         }
     }
 
     /// A CPU executes an instruction that is no store, with this value in its register.
-    pub fn execute(&mut self, cpu: usize, pc: u64, word: u32, operand: u64, ram: Ram<'_>) {
+    pub fn execute(&mut self, cpu: usize, pc: u64, word: u32, operand: u64, sight: Sight<'_>) {
         let Some(state) = self.cpus.get_mut(cpu) else {
             return;
         };
-        let tell = |kind, a, b| Event {
-            kind,
-            cpu: cpu as u8,
-            pc,
-            a,
-            b,
-        };
-        let event = match decode::op(word) {
+        let (kind, a, b) = match decode::op(word) {
             Op::Dsb(crm) if state.owes_dsb => {
                 // Only what waits for all accesses in the whole domain leaves nothing.
                 state.owes_dsb = crm & 3 != 3 || crm == 7;
-                tell(Kind::Dsb, u64::from(crm), 0)
+                (Kind::Dsb, u64::from(crm), 0)
             }
             Op::Dmb(crm) if crm & 2 != 0 => {
-                self.order(cpu, pc);
+                self.order(cpu, pc, sight);
                 return;
             }
             Op::Isb if state.owes_isb => {
                 state.owes_isb = false;
-                tell(Kind::Isb, 0, 0)
+                (Kind::Isb, 0, 0)
             }
             Op::Tlbi => {
                 const HOST: u64 = hcr::E2H | hcr::TGE;
@@ -220,48 +241,52 @@ impl<W: Write> Recorder<W> {
                     return;
                 }
                 state.owes_dsb = true;
-                tell(Kind::Tlbi, u64::from(word), operand)
+                (Kind::Tlbi, u64::from(word), operand)
             }
             Op::Vttbr => {
                 state.loaded.vttbr = operand;
                 state.owes_isb = true;
-                tell(Kind::Vttbr, 0, operand)
+                (Kind::Vttbr, 0, operand)
             }
             Op::Vtcr => {
                 state.loaded.vtcr = operand;
                 state.owes_isb = true;
-                tell(Kind::Vtcr, 0, operand)
+                (Kind::Vtcr, 0, operand)
             }
             Op::Hcr => {
                 state.loaded.hcr = operand;
-                tell(Kind::Hcr, 0, operand)
+                (Kind::Hcr, 0, operand)
             }
             Op::DcZva => {
-                self.zero(cpu, pc, operand, ram);
+                self.zero(cpu, pc, operand, sight);
                 return;
             }
             _ => return,
         };
-        self.put(event);
+        self.tell_with_callers(kind, (cpu, pc), a, b, sight);
     }
 
     /// Another executes on a CPU from here on. It is told with the place of the CPU's last event: a guest's own, or that of
     /// an exception vector, says nothing.
-    pub fn change(&mut self, cpu: usize, (from, to): (Who, Who), loaded: Loaded, ram: Ram<'_>) {
+    pub fn change(&mut self, cpu: usize, (from, to): (Who, Who), loaded: Loaded, sight: Sight<'_>) {
         let Some(pc) = self.cpus.get(cpu).map(|cpu| cpu.pc) else {
             return;
         };
+        let is_done = matches!(to, Who::Guest | Who::HostUser);
         if from == Who::Guest {
             self.tell(Kind::Exit, cpu, pc, 0, 0);
         }
         match to {
             Who::Guest => {
                 self.load(cpu, pc, loaded);
-                self.root(cpu, loaded, ram);
+                self.root(cpu, loaded, sight);
                 self.tell(Kind::Enter, cpu, pc, loaded.vmpidr, 0);
             }
             Who::HostUser => self.tell(Kind::Done, cpu, pc, 0, 0),
             _ => {}
+        }
+        if is_done {
+            self.cpus[cpu].news = News::None;
         }
     }
 
@@ -277,14 +302,14 @@ impl<W: Write> Recorder<W> {
         }
     }
 
-    fn order(&mut self, cpu: usize, pc: u64) {
+    fn order(&mut self, cpu: usize, pc: u64, sight: Sight<'_>) {
         let owes = self.cpus.get_mut(cpu);
         if owes.is_some_and(|cpu| core::mem::take(&mut cpu.owes_order)) {
-            self.tell(Kind::Order, cpu, pc, 0, 0);
+            self.tell_with_callers(Kind::Order, (cpu, pc), 0, 0, sight);
         }
     }
 
-    fn zero(&mut self, cpu: usize, pc: u64, va: u64, ram: Ram<'_>) {
+    fn zero(&mut self, cpu: usize, pc: u64, va: u64, sight: Sight<'_>) {
         const BLOCK: u64 = 64;
         let Some(linear) = self.linear else {
             return;
@@ -292,13 +317,13 @@ impl<W: Write> Recorder<W> {
         let from = (va & !(BLOCK - 1)).wrapping_sub(linear);
         if self.watched.has(from) {
             for at in (from..from + BLOCK).step_by(8) {
-                self.word(Kind::Write, cpu, pc, at, 0, ram);
+                self.word(Kind::Write, (cpu, pc), at, 0, sight);
             }
         }
     }
 
     /// A word may have changed. Whoever links a table makes it known.
-    fn word(&mut self, kind: Kind, cpu: usize, pc: u64, at: u64, value: u64, ram: Ram<'_>) {
+    fn word(&mut self, kind: Kind, (cpu, pc): (usize, u64), at: u64, value: u64, sight: Sight<'_>) {
         let Some(frame) = self.watched.frame(at) else {
             return;
         };
@@ -308,7 +333,7 @@ impl<W: Write> Recorder<W> {
             return;
         }
         if let Some(shape) = self.tables.get(&frame).copied() {
-            self.follow(cpu, value, shape, ram);
+            self.follow(cpu, value, shape, sight);
         }
         let page = self.told.entry(frame);
         page.or_insert_with(|| Box::new([0; FRAME_WORDS]))[index] = value;
@@ -316,11 +341,11 @@ impl<W: Write> Recorder<W> {
             let cpu = &mut self.cpus[cpu];
             (cpu.owes_dsb, cpu.owes_order) = (true, true);
         }
-        self.tell(kind, cpu, pc, at, value);
+        self.tell_with_callers(kind, (cpu, pc), at, value, sight);
     }
 
     /// If a descriptor of a table is one of another table, that one is, or is about to be, reachable.
-    fn follow(&mut self, cpu: usize, value: u64, shape: Shape, ram: Ram<'_>) {
+    fn follow(&mut self, cpu: usize, value: u64, shape: Shape, sight: Sight<'_>) {
         if shape.level < 3 && value & 3 == 3 {
             let bytes = 1 << shape.page_shift;
             let below = Shape {
@@ -328,11 +353,11 @@ impl<W: Write> Recorder<W> {
                 bytes,
                 ..shape
             };
-            self.scan(cpu, value & ADDRESS & !(bytes - 1), below, ram);
+            self.scan(cpu, value & ADDRESS & !(bytes - 1), below, sight);
         }
     }
 
-    fn scan(&mut self, cpu: usize, table: u64, shape: Shape, ram: Ram<'_>) {
+    fn scan(&mut self, cpu: usize, table: u64, shape: Shape, sight: Sight<'_>) {
         for at in (table..table.saturating_add(shape.bytes)).step_by(8) {
             let Some(frame) = self.watched.frame(at) else {
                 return;
@@ -341,27 +366,27 @@ impl<W: Write> Recorder<W> {
                 self.watched.frames[frame].store(true, Relaxed);
                 self.tables.insert(frame, shape);
             }
-            let Some(value) = ram(at) else {
+            let Some(value) = (sight.ram)(at) else {
                 return;
             };
             let known = self.told.get(&frame);
             if known.map_or(0, |page| page[at as usize / 8 % FRAME_WORDS]) == value {
                 // It is known, and so is what is below it, unless the page was a table of another level.
-                self.follow_if_new(cpu, value, shape, ram);
+                self.follow_if_new(cpu, value, shape, sight);
             } else {
-                self.word(Kind::Learn, cpu, 0, at, value, ram);
+                self.word(Kind::Learn, (cpu, 0), at, value, sight);
             }
         }
     }
 
-    fn follow_if_new(&mut self, cpu: usize, value: u64, shape: Shape, ram: Ram<'_>) {
+    fn follow_if_new(&mut self, cpu: usize, value: u64, shape: Shape, sight: Sight<'_>) {
         let below = (value & 3 == 3).then(|| self.watched.frame(value & ADDRESS));
         let known = below.flatten().and_then(|frame| self.tables.get(&frame));
         let is_known = known.is_some_and(|known| {
             known.level == shape.level + 1 && known.page_shift == shape.page_shift
         });
         if !is_known {
-            self.follow(cpu, value, shape, ram);
+            self.follow(cpu, value, shape, sight);
         }
     }
 
@@ -381,21 +406,75 @@ impl<W: Write> Recorder<W> {
     }
 
     /// The tables of a root that a guest is about to use are known.
-    fn root(&mut self, cpu: usize, loaded: Loaded, ram: Ram<'_>) {
+    fn root(&mut self, cpu: usize, loaded: Loaded, sight: Sight<'_>) {
         let Some(shape) = Shape::of(loaded.vtcr) else {
             return;
         };
         let root = loaded.vttbr & 0xffff_ffff_fffe;
         let frame = self.watched.frame(root);
         if frame.is_some_and(|frame| self.tables.get(&frame) != Some(&shape)) {
-            self.scan(cpu, root, shape, ram);
+            self.scan(cpu, root, shape, sight);
         }
     }
 
-    fn tell(&mut self, kind: Kind, cpu: usize, pc: u64, a: u64, b: u64) {
+    /// Tells what a CPU did at a place, and if it matters who called there.
+    fn tell_with_callers(
+        &mut self,
+        kind: Kind,
+        (cpu, pc): (usize, u64),
+        a: u64,
+        b: u64,
+        sight: Sight<'_>,
+    ) {
+        let news = match kind {
+            Kind::Write | Kind::Tlbi => self.cpus.get_mut(..),
+            // Here another vCPU is loaded.
+            Kind::Vttbr => self.cpus.get_mut(cpu..=cpu),
+            _ => None,
+        };
+        for cpu in news.unwrap_or_default() {
+            cpu.news = News::Some;
+        }
+        let is_news = self.cpus.get(cpu).map(|cpu| cpu.news) == Some(News::Some);
+        let stack = if is_news && pc != 0 {
+            self.stack(sight)
+        } else {
+            0
+        };
         self.put(Event {
             kind,
             cpu: cpu as u8,
+            stack,
+            pc,
+            a,
+            b,
+        });
+    }
+
+    /// The number of those who called the code that runs.
+    fn stack(&mut self, sight: Sight<'_>) -> u32 {
+        let callers = self.stacks.callers((sight.frame)(), sight.memory);
+        let (number, new) = self.stacks.number(&callers);
+        for (above, place) in new {
+            self.put(Event {
+                kind: Kind::Frame,
+                cpu: 0,
+                stack: 0,
+                pc: 0,
+                a: u64::from(above),
+                b: place,
+            });
+        }
+        number
+    }
+
+    /// Tells what a CPU did where it was last told of.
+    fn tell(&mut self, kind: Kind, cpu: usize, pc: u64, a: u64, b: u64) {
+        let stack = self.cpus.get(cpu).map_or(0, |cpu| cpu.stack);
+        self.put(Event {
+            kind,
+            cpu: cpu as u8,
+            stack: if pc == 0 { 0 } else { stack },
             pc,
             a,
             b,
@@ -406,7 +485,7 @@ impl<W: Write> Recorder<W> {
         if event.pc != 0
             && let Some(cpu) = self.cpus.get_mut(usize::from(event.cpu))
         {
-            cpu.pc = event.pc;
+            (cpu.pc, cpu.stack) = (event.pc, event.stack);
         }
         if self.failed.is_none() {
             self.failed = event.put(&mut self.out).err();

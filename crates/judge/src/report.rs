@@ -1,5 +1,8 @@
 //! How findings are told: to people, and to programs.
 
+mod html;
+mod sarif;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -10,6 +13,10 @@ use crate::decode;
 use crate::event::{Event, Kind};
 use crate::judge::{Judge, Numbered, Told};
 use crate::symbols::Symbols;
+
+/// Events between the two ends of a finding that are told: the first of them, and the last. A page has more.
+const FIRST: usize = 8;
+const LAST: usize = 16;
 
 /// Findings that are known: their keys, one a line. A comment begins with `#`, at the start of a line or after white space.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -118,10 +125,10 @@ impl<'a> Report<'a> {
             let _ = writeln!(out, "   {entry}");
         }
         let _ = writeln!(out, "   broken by");
-        let _ = writeln!(out, "   {}", self.line(&told.broken));
+        self.put_with_callers(out, &told.broken);
         if let Some(set_up) = &told.set_up {
             let _ = writeln!(out, "   set up by");
-            let _ = writeln!(out, "   {}", self.line(set_up));
+            self.put_with_callers(out, set_up);
         } else if let Some(site) = told.finding.earlier_site {
             let _ = writeln!(out, "   set up by {}, long before", self.symbols.name(site));
         }
@@ -132,7 +139,7 @@ impl<'a> Report<'a> {
         };
         let _ = writeln!(out, "   {what} (event, CPU):");
         let mut last = None;
-        for seen in &told.between {
+        for seen in short(&told.between) {
             if last.is_some_and(|last| last + 64 < seen.number) {
                 let _ = writeln!(out, "          …");
             }
@@ -140,6 +147,14 @@ impl<'a> Report<'a> {
             let _ = writeln!(out, "   {}", self.line(seen));
         }
         out.push('\n');
+    }
+
+    fn put_with_callers(&self, out: &mut String, seen: &Numbered) {
+        let _ = writeln!(out, "   {}", self.line(seen));
+        for place in self.judge.callers(&seen.event) {
+            let name = self.symbols.name(place);
+            let _ = writeln!(out, "{:>64}called from {name}", "");
+        }
     }
 
     fn line(&self, seen: &Numbered) -> String {
@@ -190,6 +205,12 @@ impl<'a> Report<'a> {
                 "new": entry.new,
             })
         });
+        let callers = |seen: &Numbered| -> Vec<Value> {
+            let places = self.judge.callers(&seen.event).into_iter();
+            places
+                .map(|pc| json!({ "pc": pc, "place": self.symbols.name(pc) }))
+                .collect()
+        };
         let event = |seen: &Numbered| {
             json!({
                 "number": seen.number,
@@ -197,6 +218,7 @@ impl<'a> Report<'a> {
                 "pc": seen.event.pc,
                 "place": self.place(&seen.event),
                 "what": what(&seen.event),
+                "callers": callers(seen),
             })
         };
         json!({
@@ -207,9 +229,16 @@ impl<'a> Report<'a> {
             "entry": entry,
             "broken": event(&told.broken),
             "set_up": told.set_up.as_ref().map(event),
-            "between": told.between.iter().map(event).collect::<Vec<_>>(),
+            "between": short(&told.between).map(event).collect::<Vec<_>>(),
         })
     }
+}
+
+/// The first of what came between, and the last.
+fn short(between: &[Numbered]) -> impl Iterator<Item = &Numbered> {
+    let first = between.len().min(FIRST);
+    let last = between.len().saturating_sub(LAST).max(first);
+    between[..first].iter().chain(&between[last..])
 }
 
 /// What a finding is known by from run to run: its rule, and the function that set it up, or else broke it.
@@ -253,6 +282,7 @@ fn what(event: &Event) -> String {
         Kind::Exit => "leaves the guest".into(),
         Kind::Done => "returns to a user".into(),
         Kind::End => "the end".into(),
+        Kind::Frame => format!("called from {b:#x}"),
     }
 }
 

@@ -18,6 +18,7 @@ use droste_arm64::barrier::Dsb;
 use crate::config::{Config, Recording};
 use crate::cpu::Vcpu;
 use crate::model::Model;
+use crate::snapshot::Row;
 use crate::tlbi::{Form, Tlbi};
 use crate::violation::{Misuse, Rule, Violation};
 
@@ -127,6 +128,11 @@ impl Watch {
     /// told in the end.
     pub fn noted(&mut self) -> Vec<Finding> {
         core::mem::take(&mut self.noted)
+    }
+
+    /// The tree of tables that a finding is about, as it is now.
+    pub fn tree(&self, finding: &Finding) -> Vec<Row> {
+        self.model.tree_of(&finding.violation)
     }
 
     /// Where in the watched code the next verbs are.

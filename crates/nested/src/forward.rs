@@ -23,6 +23,7 @@ mod tests;
 use droste_arm64::esr::{Direction, Ec, Esr, SysRegAccess};
 use droste_arm64::hcr;
 use droste_arm64::sysreg::SysReg;
+use droste_arm64::vhe::Layout;
 
 use crate::exception::{Level, is_in_host};
 use crate::registers::{HCR_CLEAR, HCR_SET, VirtualEl2};
@@ -403,7 +404,7 @@ const fn is_implementation_defined(register: SysReg) -> bool {
     matches!((register.op0(), register.crn()), (1 | 3, 11 | 15))
 }
 
-/// The hardware's registers with trap bits, as E2H = 0 lays them out.
+/// The hardware's registers with trap bits, in the layout that the hardware's HCR_EL2.E2H says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hardware {
     /// HCR_EL2.
@@ -419,10 +420,11 @@ pub struct Hardware {
 }
 
 const CPTR_TCPAC: u64 = 1 << 31;
+/// CPTR_EL2.TFP with E2H = 0.
 const CPTR_TFP: u64 = 1 << 10;
 /// TDE, TDA, TDOSA and TDRA.
 const MDCR_SET: u64 = 0xf << 8;
-/// EL1PCTEN and EL1PCEN with E2H = 0.
+/// EL1PCTEN and EL1PCEN with E2H = 0; EL1PTEN is beside EL1PCTEN as well.
 const CNTHCTL_CLEAR: u64 = 3;
 /// EL1TVT and EL1TVCT.
 const CNTHCTL_SET: u64 = 3 << 13;
@@ -456,12 +458,19 @@ pub const fn hardware(own: Hardware, l1: &Controls) -> Hardware {
         VirtualEl2::Vhe => (l1.cptr & FPEN_EL1 == 0, l1.cnthctl >> 10),
         VirtualEl2::Nvhe => (l1.cptr & CPTR_TFP != 0, l1.cnthctl),
     };
-    let tfp = if traps_fp { CPTR_TFP } else { 0 };
+    let layout = Layout::of(own.hcr);
+    let shift = layout.physical_timer_shift();
+    let cptr = own.cptr | l1.cptr & CPTR_TCPAC;
     Hardware {
         hcr: (own.hcr | l1.hcr & HCR_SET) & (l1.hcr | !HCR_CLEAR),
-        cptr: own.cptr | l1.cptr & CPTR_TCPAC | tfp,
+        cptr: if traps_fp {
+            layout.with_vectors_trapped(cptr)
+        } else {
+            cptr
+        },
         mdcr: own.mdcr | l1.mdcr & MDCR_SET,
-        cnthctl: (own.cnthctl | l1.cnthctl & CNTHCTL_SET) & (counters | !CNTHCTL_CLEAR),
+        cnthctl: (own.cnthctl | l1.cnthctl & CNTHCTL_SET)
+            & (counters << shift | !(CNTHCTL_CLEAR << shift)),
         ich_hcr: own.ich_hcr | l1.ich_hcr & ICH_HCR_SET,
     }
 }

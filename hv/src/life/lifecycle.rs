@@ -2,7 +2,8 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use droste_devtree::{GuestDom0, Trigger};
+use droste_devtree::GuestDom0;
+use droste_platform::Trigger;
 use droste_vdev::gic::ConfigError;
 use spin::mutex::SpinMutex;
 

@@ -7,9 +7,10 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use droste_arm64::Ipa;
-use droste_devtree::{Device, Guest, GuestDom0, GuestEl2, GuestInterrupts, Interrupt, Trigger};
+use droste_devtree::{Guest, GuestDom0, GuestEl2, GuestInterrupts};
 use droste_image::{Console, El2, VmImage};
 use droste_life::{Lives, Phase};
+use droste_platform::{Device, Interrupt, Trigger};
 use droste_resources::Complaints;
 use droste_resources::report::Lock;
 use droste_vdev::Affinity;

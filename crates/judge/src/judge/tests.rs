@@ -13,6 +13,7 @@ const fn event(kind: Kind, cpu: u8, pc: u64, a: u64, b: u64) -> Event {
     Event {
         kind,
         cpu,
+        stack: 0,
         pc,
         a,
         b,
@@ -185,4 +186,126 @@ fn memory_types_are_not_judged_where_fwb_is_there_and_off() {
     };
     assert_eq!(with(1), 0);
     assert_eq!(with(1 | 1 << 46), 1);
+}
+
+#[test]
+fn both_ends_of_a_finding_are_told_with_their_callers() {
+    let mut judge = entered();
+    let places = [(0, 0x2004), (1, 0x1208), (2, 0x1300), (9, 0x10), (5, 0x14)];
+    for (above, place) in places {
+        judge.take(event(Kind::Frame, 0, 0, above, place));
+    }
+    let with = |kind, pc, a, stack| Event {
+        stack,
+        ..event(kind, 0, pc, a, 0)
+    };
+    for event in [
+        with(Kind::Write, 0x1104, T3, 2),
+        with(Kind::Done, 0x1100, 0, 1),
+        with(Kind::End, 0, 0, 0),
+    ] {
+        judge.take(event);
+    }
+    let symbols = symbols();
+    let report = Report::new(&judge, &symbols, &Ignored::default());
+    let text = report.text();
+    let order = [
+        "unmap+0x0",
+        "called from user+0x4",
+        "unmap+0x4",
+        "called from flush+0x8",
+        "called from user+0x4",
+    ];
+    let mut rest = text.as_str();
+    for part in order {
+        let at = rest
+            .find(part)
+            .unwrap_or_else(|| panic!("{part} is not in\n{text}"));
+        rest = &rest[at + part.len()..];
+    }
+    let finding = &report.json()["findings"][0];
+    assert_eq!(finding["set_up"]["callers"][0]["place"], "flush+0x8");
+    assert_eq!(finding["set_up"]["callers"][1]["pc"], 0x2004);
+    assert_eq!(finding["broken"]["callers"].as_array().unwrap().len(), 1);
+    // Frames are no events, and their numbers may be anything.
+    assert_eq!(judge.events(), 13);
+    for (stack, count) in [(0, 0), (3, 3), (4, 1), (5, 24), (6, 0), (u32::MAX, 0)] {
+        let found = judge.callers(&with(Kind::Isb, 0, 0, stack));
+        assert_eq!(found.len(), count, "{stack}");
+    }
+}
+
+#[test]
+fn sarif_has_a_rule_places_stacks_and_a_flow_for_each_cpu() {
+    let judge = unmapped(Some(2));
+    let symbols = symbols();
+    let log = Report::new(&judge, &symbols, &Ignored::default()).sarif();
+    assert_eq!(log["version"], "2.1.0");
+    let run = &log["runs"][0];
+    assert_eq!(
+        run["tool"]["driver"]["rules"][0]["id"],
+        "StaleTranslation(Tlbi)"
+    );
+    assert_eq!(run["invocations"][0]["executionSuccessful"], true);
+    let result = &run["results"][0];
+    assert_eq!(
+        (&result["ruleIndex"], &result["occurrenceCount"]),
+        (&0.into(), &1.into())
+    );
+    let address = &result["locations"][0]["physicalLocation"]["address"];
+    assert_eq!(address["absoluteAddress"], 0x2000);
+    assert_eq!(result["stacks"][1]["message"]["text"], "set up by");
+    let key = &result["partialFingerprints"]["drosteKey/v1"];
+    assert_eq!(key, "StaleTranslation(Tlbi) unmap");
+    let flow = &result["codeFlows"][0]["threadFlows"][0];
+    assert_eq!(flow["id"], "CPU 0");
+    let order = flow["locations"].as_array().unwrap().iter();
+    let order: Vec<_> = order
+        .map(|step| step["executionOrder"].as_u64().unwrap())
+        .collect();
+    assert!(order.len() > 2 && order.is_sorted(), "{order:?}");
+    // What cannot be said is no success.
+    let torn = unmapped(Some(6));
+    let log = Report::new(&torn, &symbols, &Ignored::default()).sarif();
+    assert_eq!(
+        log["runs"][0]["invocations"][0]["executionSuccessful"],
+        false
+    );
+}
+
+#[test]
+fn a_page_asks_for_nothing_and_has_events_and_tables() {
+    let judge = unmapped(Some(2));
+    let hostile = Symbols::parse("1100 T </script><script>alert(1)\n").unwrap();
+    let page = Report::new(&judge, &hostile, &Ignored::default()).html();
+    // It asks for nothing; a name of code is no code of the page.
+    for part in [
+        "src=",
+        "href=",
+        "@import",
+        "url(",
+        "fetch(",
+        "alert(1)</",
+        "@REPORT@",
+    ] {
+        assert!(!page.contains(part), "{part}");
+    }
+    assert_eq!(page.matches("</script>").count(), 2);
+    let data = page.split_once("id=\"report\">").unwrap().1;
+    let data = data.split_once("</script>").unwrap().0;
+    let report: serde_json::Value = serde_json::from_str(data).unwrap();
+    let finding = &report["findings"][0];
+    assert_eq!(finding["id"], "StaleTranslation(Tlbi)");
+    let roles = finding["events"].as_array().unwrap().iter();
+    let roles: Vec<_> = roles.map(|event| event["role"].as_str().unwrap()).collect();
+    assert_eq!(roles.iter().filter(|role| **role == "setup").count(), 1);
+    assert_eq!(roles.last(), Some(&"broken"));
+    let rows = finding["tree"].as_array().unwrap();
+    let levels: Vec<_> = rows
+        .iter()
+        .map(|row| row["level"].as_i64().unwrap())
+        .collect();
+    assert_eq!(levels, [1, 2, 3]);
+    assert_eq!(rows[2]["descriptor"], finding["descriptor"]);
+    assert!(rows.iter().all(|row| row["way"] == true));
 }

@@ -18,6 +18,8 @@ const LOADED: Loaded = Loaded {
 };
 /// EL2 has memory here.
 const LINEAR: u64 = 0xffff_0000_0000_0000;
+/// X29 of every CPU.
+const FRAME: u64 = LINEAR + 0x9000;
 
 const DSB_ISHST: u32 = 0xd503_3a9f;
 const DSB_ISH: u32 = 0xd503_3b9f;
@@ -30,6 +32,8 @@ const MSR_HCR: u32 = 0xd51c_1103;
 
 struct Rig {
     ram: RefCell<BTreeMap<u64, u64>>,
+    /// What EL2 finds at its frames, and in its code.
+    stack: Vec<(u64, [u64; 2])>,
     recorder: Option<Recorder<Vec<u8>>>,
 }
 
@@ -43,17 +47,23 @@ impl Rig {
         };
         Self {
             ram: RefCell::default(),
+            stack: Vec::new(),
             recorder: Some(Recorder::new(&machine, Vec::new())),
         }
     }
 
-    fn on<R>(&mut self, call: impl FnOnce(&mut Recorder<Vec<u8>>, Ram<'_>) -> R) -> R {
-        let ram = &self.ram;
+    fn on<R>(&mut self, call: impl FnOnce(&mut Recorder<Vec<u8>>, Sight<'_>) -> R) -> R {
+        let (ram, stack) = (&self.ram, &self.stack);
         let read = |at: u64| {
             let offset = at.checked_sub(BASE)?;
             (offset < 16 << 12).then(|| ram.borrow().get(&at).copied().unwrap_or(0))
         };
-        call(self.recorder.as_mut().unwrap(), &read)
+        let sight = Sight {
+            ram: &read,
+            frame: &|| FRAME,
+            memory: &|at| stack.iter().find(|(found, _)| *found == at).map(|at| at.1),
+        };
+        call(self.recorder.as_mut().unwrap(), sight)
     }
 
     /// Before anybody watches, or by nobody who is watched.
@@ -70,20 +80,20 @@ impl Rig {
             bytes: 8,
             order,
         };
-        self.on(|recorder, ram| {
+        self.on(|recorder, sight| {
             if recorder.watched.has(pa) {
-                recorder.store(cpu, &store, ram);
+                recorder.store(cpu, &store, sight);
             }
         });
     }
 
     fn execute(&mut self, cpu: usize, word: u32, operand: u64) {
-        self.on(|recorder, ram| recorder.execute(cpu, 0x200, word, operand, ram));
+        self.on(|recorder, sight| recorder.execute(cpu, 0x200, word, operand, sight));
     }
 
     fn enter(&mut self, cpu: usize) {
-        self.on(|recorder, ram| {
-            recorder.change(cpu, (Who::El2, Who::Guest), LOADED, ram);
+        self.on(|recorder, sight| {
+            recorder.change(cpu, (Who::El2, Who::Guest), LOADED, sight);
         });
     }
 
@@ -279,4 +289,49 @@ fn shapes_of_all_granules_have_their_levels_and_roots() {
     assert_eq!(shape(0x3_0000_000c), Some((12, -1, 128)));
     assert_eq!(shape(3 << 14), None);
     assert_eq!(shape(0x63), None);
+}
+
+#[test]
+fn callers_are_told_from_a_change_until_a_cpu_is_done() {
+    const CALL: u64 = 0x9400_0000_0000_0000;
+    let mut rig = inhabited();
+    rig.stack = vec![
+        (FRAME, [FRAME + 0x40, 0x8000]),
+        (FRAME + 0x40, [0, 0x8100]),
+        (0x8000 - 16, [0, CALL]),
+        (0x8100 - 16, [0, CALL]),
+    ];
+    let stacks = |rig: &mut Rig| {
+        let trace = core::mem::take(&mut rig.recorder.as_mut().unwrap().out);
+        let mut from = trace.as_slice();
+        if from.starts_with(b"drostej") {
+            Machine::get(&mut from).unwrap();
+        }
+        let events = std::iter::from_fn(|| Event::get(&mut from).unwrap());
+        let told = events.map(|event| (event.kind, event.stack, event.a, event.b));
+        told.collect::<Vec<_>>()
+    };
+    stacks(&mut rig);
+    // Nothing is new yet.
+    rig.execute(1, MSR_HCR, 5);
+    assert_eq!(stacks(&mut rig), [(Kind::Hcr, 0, 0, 5)]);
+    rig.store(1, T3, 0, Order::Plain);
+    rig.execute(1, DSB_ISH, 0);
+    rig.execute(0, MSR_HCR, 5);
+    assert_eq!(
+        stacks(&mut rig),
+        [
+            (Kind::Frame, 0, 0, 0x8100),
+            (Kind::Frame, 0, 1, 0x8000),
+            (Kind::Write, 2, T3, 0),
+            (Kind::Dsb, 2, 11, 0),
+            (Kind::Hcr, 2, 0, 5),
+        ]
+    );
+    // An entry is told with the place of the last event, and its callers; then the CPU knows all that is new.
+    rig.enter(0);
+    let told = stacks(&mut rig);
+    assert_eq!(told.last(), Some(&(Kind::Enter, 2, 7, 0)));
+    rig.execute(0, MSR_HCR, 5);
+    assert_eq!(stacks(&mut rig), [(Kind::Hcr, 0, 0, 5)]);
 }
