@@ -13,7 +13,7 @@ const OWN: &str = "each its own, and its module or package says of what";
 const ARM: &str = "Arm's word for both, each in the module of what it belongs to";
 
 /// Names that several packages have, these packages, and why.
-const SHARED: [(&str, &[&str], &str); 48] = [
+const SHARED: [(&str, &[&str], &str); 55] = [
     ("Abort", &["arm64", "nested"], ARM),
     ("Access", &["cli", "mmu-model", "stage2", "vdev"], OWN),
     ("Attributes", &["nested", "stage2"], ARM),
@@ -28,19 +28,21 @@ const SHARED: [(&str, &[&str], &str); 48] = [
         &["life", "mmu-model"],
         "a CPU, as a scheduler and as a table sees it",
     ),
-    ("Device", &["arm64", "cli", "devtree"], LAYERS),
+    ("Device", &["arm64", "cli", "platform"], LAYERS),
     ("Dom0", &["cli", "image"], LAYERS),
     ("El2", &["cli", "image"], LAYERS),
     ("End", &["cli", "trials"], OWN),
     ("Entry", &["arm64", "mmu-model", "nested"], OWN),
-    ("Error", &["cli", "stage2"], OWN),
-    ("Event", &["judge", "nested", "resources"], OWN),
+    ("Error", &["cli", "smmu", "stage2"], OWN),
+    ("Event", &["judge", "nested", "resources", "smmu"], OWN),
     ("FaultKind", &["mmu-model", "nested"], MODEL),
     ("Field", &["nested", "vdev"], IDS),
     ("Form", &["mmu-model", "nested"], MODEL),
     ("Format", &["arm64", "cli"], OWN),
-    ("Gic", &["devtree", "vdev"], LAYERS),
+    ("Gic", &["platform", "vdev"], LAYERS),
     ("Kind", &["arm64", "judge"], OWN),
+    ("Layout", &["arm64", "nested"], OWN),
+    ("Leaves", &["smmu", "stage2"], OWN),
     (
         "Level",
         &["arm64", "nested"],
@@ -52,6 +54,8 @@ const SHARED: [(&str, &[&str], &str); 48] = [
         &["arm64", "cli", "judge", "resources"],
         "the machine, as each of them knows it",
     ),
+    ("Memory", &["judge", "stage2"], OWN),
+    ("Missing", &["mmu-model", "smmu"], OWN),
     ("Order", &["judge", "trials"], OWN),
     ("Origin", &["nested", "stage2"], OWN),
     ("ParseError", &["mmu-model", "trials"], OWN),
@@ -61,18 +65,19 @@ const SHARED: [(&str, &[&str], &str); 48] = [
     ("Privilege", &["nested", "stage2"], ARM),
     ("Program", &["cli", "trials"], OWN),
     ("Ram", &["judge", "resources"], OWN),
-    ("Record", &["cli", "nested"], OWN),
+    ("Range", &["nested", "smmu"], OWN),
+    ("Record", &["cli", "judge", "nested"], OWN),
     ("Regime", &["arm64", "nested"], ARM),
-    ("Register", &["nested", "vdev"], IDS),
+    ("Register", &["nested", "smmu", "vdev"], OWN),
     ("Registers", &["nested", "vdev"], OWN),
     ("Report", &["judge", "trials"], OWN),
     (
         "Row",
-        &["arm64", "nested", "vdev"],
+        &["arm64", "mmu-model", "nested", "vdev"],
         "a row of the table in its module",
     ),
     ("Rule", &["mmu-model", "nested"], OWN),
-    ("Scope", &["mmu-model", "nested"], MODEL),
+    ("Scope", &["arm64", "mmu-model", "nested"], MODEL),
     (
         "Slot",
         &["arm64", "stage2"],
@@ -80,8 +85,10 @@ const SHARED: [(&str, &[&str], &str); 48] = [
     ),
     ("Source", &["cli", "mmu-model"], OWN),
     ("Space", &["mmu-model", "trials"], MODEL),
+    ("Stage2", &["resources", "smmu"], OWN),
     ("Step", &["cli", "trials"], OWN),
     ("Tlbi", &["arm64", "mmu-model"], MODEL),
+    ("Told", &["judge", "smmu"], OWN),
 ];
 /// What makes a type.
 const KEYWORDS: [&str; 5] = ["struct", "enum", "trait", "type", "union"];
