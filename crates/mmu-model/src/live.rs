@@ -90,6 +90,14 @@ impl Model {
         tags.map(|&tag| (found.root, self.tags[tag].vmid)).collect()
     }
 
+    /// The roots that a VMID has meant, each with it, if no CPU is in a guest under it.
+    pub(crate) fn deserted(&self, vmid: u16) -> Option<Vec<(u64, u16)>> {
+        let tag = &self.tags[self.tag(vmid)?];
+        let residences = tag.residences.iter();
+        let names = residences.map(|residence| (self.trees[residence.tree].root, vmid));
+        (tag.walking() == 0).then(|| names.collect())
+    }
+
     /// A page is written that is no table any more, and that a cached walk of a CPU in a guest still takes for one.
     pub(crate) fn written_under_a_walk(&self, cpu: usize, at: Pa) -> Option<Violation> {
         let word = self.memory.word(at.0)?;

@@ -299,6 +299,13 @@ impl Watch {
             return;
         };
         let blamed = self.model.blamed.take();
+        // A page is linked that a walk under another VMID leads to: if nobody is there, nobody walks.
+        if let (Rule::PageReachable, Some(vmid)) = (violation.rule, violation.vmid)
+            && let Some(names) = self.model.deserted(vmid)
+        {
+            self.hold(*violation, names);
+            return;
+        }
         let Some(tree) = blamed.filter(|&tree| !self.model.is_inhabited(tree)) else {
             self.tell(*violation);
             return;
@@ -308,8 +315,13 @@ impl Watch {
             self.model.give_up(tree);
             return;
         }
-        let finding = self.found(*violation);
-        for names in self.model.names(tree) {
+        self.hold(*violation, self.model.names(tree));
+    }
+
+    /// Keeps a violation until somebody enters one of these roots under its VMID.
+    fn hold(&mut self, violation: Violation, names: Vec<(u64, u16)>) {
+        let finding = self.found(violation);
+        for names in names {
             let held = self.held.entry(names).or_default();
             if let Some(known) = held.iter_mut().find(|held| held.kind() == finding.kind()) {
                 known.count += 1;
