@@ -411,6 +411,10 @@ fn widened_and_taken_back(then: impl FnOnce(&mut Watch)) -> Watch {
     watch.learn(0, Pa(T3), page(MEMORY) & !WRITABLE);
     watch.enter(1, Vcpu::new(1));
     watch.write(0, Pa(T3), page(MEMORY));
+    // Here alone, so that the one who faulted gets on; the others will see by a fault.
+    watch.dsb(0, Dsb::Ish);
+    watch.tlbi(0, Tlbi::new(Form::Vmalls12e1, Scope::Local, 0));
+    watch.dsb(0, Dsb::Nsh);
     watch.done(0);
     watch.write(2, Pa(T3), 0);
     watch.dsb(2, Dsb::Ishst);
