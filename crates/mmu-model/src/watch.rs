@@ -305,8 +305,9 @@ impl Watch {
             return;
         };
         let blamed = self.model.blamed.take();
-        // A page is linked that a walk under another VMID leads to: if nobody is there, nobody walks.
-        if let (Rule::PageReachable, Some(vmid)) = (violation.rule, violation.vmid)
+        // Another VMID than that of whoever is inside may be meant, of which nobody is: it had the tree or the page before.
+        if let (Rule::PageReachable | Rule::BreakBeforeMake(_), Some(vmid)) =
+            (violation.rule, violation.vmid)
             && let Some(names) = self.model.deserted(vmid)
         {
             self.hold(*violation, names);

@@ -455,3 +455,20 @@ fn a_page_that_only_walks_of_nobody_lead_to_may_be_linked_elsewhere() {
     let mut rules = watch.findings().map(|found| found.violation.rule);
     assert!(rules.any(|rule| rule == Rule::PageReachable));
 }
+
+#[test]
+fn a_root_that_another_vmid_has_now_owes_nothing_to_the_former_one() {
+    let mut watch = inhabited();
+    watch.exit(1);
+    load(&mut watch, 0, 2, ROOT);
+    load(&mut watch, 2, 2, ROOT);
+    watch.enter(2, Vcpu::new(5));
+    watch.write(0, Pa(T3), 0);
+    invalidate(&mut watch);
+    watch.write(0, Pa(T3), page(MEMORY + PAGE));
+    watch.done(0);
+    quiet(&watch);
+    watch.enter(1, Vcpu::new(1));
+    let mut rules = watch.findings().map(|found| found.violation.rule);
+    assert!(rules.any(|rule| matches!(rule, Rule::BreakBeforeMake(_))));
+}
