@@ -97,11 +97,14 @@ pub(crate) fn forward<T: Send + 'static>(
     });
 }
 
-/// The program and the arguments of a command, to be started by the program `droste` so that the kernel kills it when
-/// the thread that started it has ended, even if by a signal that nobody can catch. What else the command has (its
-/// environment, its streams) is left out, so it is the caller's to add.
-pub fn tied(command: &Command, droste: impl AsRef<OsStr>) -> Command {
-    let mut tied = Command::new(droste);
+/// The program that runs.
+pub const SELF: &str = "/proc/self/exe";
+
+/// The program and the arguments of a command, to be started by `program`, which has a [`Tie`](crate::Tie), so that the
+/// kernel kills it when the thread that started it has ended, even if by a signal that nobody can catch. What else the
+/// command has (its environment, its streams) is left out, so it is the caller's to add.
+pub fn tied(command: &Command, program: impl AsRef<OsStr>) -> Command {
+    let mut tied = Command::new(program);
     tied.arg("tie").arg(std::process::id().to_string());
     tied.arg(command.get_program()).args(command.get_args());
     tied

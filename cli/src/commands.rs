@@ -20,6 +20,8 @@ use crate::error::{Context, Error, Result};
 use crate::say;
 use crate::setup::build::workspace;
 
+pub use tie::Tie;
+
 /// The exit code of a command line that makes no sense; clap's is the same.
 const USAGE: i32 = 2;
 
@@ -76,7 +78,7 @@ enum Verb {
     Clean(clean::Arguments),
     /// Become a program that dies with the process that started it
     #[command(hide = true)]
-    Tie(tie::Arguments),
+    Tie(Tie),
 }
 
 impl Cli {
@@ -123,7 +125,7 @@ impl Cli {
             Some(Verb::Image(arguments)) => image::execute(&arguments),
             Some(Verb::Setup(arguments)) => setup::execute(&arguments),
             Some(Verb::Clean(_)) => clean::execute(),
-            Some(Verb::Tie(arguments)) => tie::execute(&arguments),
+            Some(Verb::Tie(tie)) => tie.execute(),
             None => run::execute(&self.run),
         };
         done.map(|()| ExitCode::SUCCESS)

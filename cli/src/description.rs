@@ -1,4 +1,4 @@
-//! Descriptions of virtual machines: a TOML file each, read with the place of every value, judged against the limits and
+//! Descriptions of virtual machines: a TOML file each, read with the location of every value, judged against the limits and
 //! the files that they name.
 //!
 //! All that is wrong is found in one go, and each finding names the file, the line and the remedy.
@@ -17,7 +17,7 @@ use crate::files;
 use crate::qemu::{DiskImage, Forward};
 use crate::setup::monitor::Monitor;
 
-pub use diagnostic::{Diagnostic, Place, Placed, report};
+pub use diagnostic::{Diagnostic, Location, Placed, report};
 pub use inspect::{Located, inspect};
 pub use room::little_memory;
 pub use value::parse_size;
@@ -105,7 +105,7 @@ pub struct Dom0 {
     /// The kernel's command line.
     pub cmdline: Placed<String>,
     /// Where it is described.
-    pub place: Place,
+    pub location: Location,
 }
 
 impl Description {
@@ -128,7 +128,7 @@ impl Overrides {
     fn apply(&self, description: &mut Description) {
         let from_flag = |flag: &str, file: &PathBuf| Placed {
             value: Part::File(file.clone()),
-            place: Place::whole(flag),
+            location: Location::whole(flag),
         };
         if let Some(file) = &self.kernel {
             description.kernel = from_flag("--kernel", file);
@@ -149,7 +149,7 @@ pub fn load(files: &[PathBuf], overrides: &Overrides) -> (Vec<Description>, Vec<
             Ok(text) => text,
             Err(error) => {
                 diagnostics.push(Diagnostic {
-                    place: Place::whole(&file.display().to_string()),
+                    location: Location::whole(&file.display().to_string()),
                     message: format!("cannot be read: {error}"),
                     help: "name a description of a virtual machine, such as examples/linux.toml"
                         .into(),

@@ -12,7 +12,7 @@ use std::process::Command;
 use droste_judge::{MAX_CPUS, MOST_BYTES};
 use rustix::io::{FdFlags, fcntl_setfd};
 
-use crate::child::{Mortal, tied};
+use crate::child::{Mortal, SELF, tied};
 use crate::error::{Context, Error, Result};
 
 /// Where `virt` has its RAM.
@@ -48,7 +48,7 @@ pub(crate) fn start(
     let (events, to) = pipe().context(|| "cannot make a pipe".into())?;
     fcntl_setfd(&to, FdFlags::empty()).context(|| "cannot hand a pipe on".into())?;
     let command = command(words, &plugin, &folder.path().join("ram"), bytes, &to)?;
-    let child = tied(&command, "/proc/self/exe").spawn();
+    let child = tied(&command, SELF).spawn();
     let child = child.context(|| "cannot start QEMU".into())?;
     Ok(Judged {
         child: Mortal(child),

@@ -27,5 +27,5 @@ mod silence;
 mod stress;
 mod terminal;
 
-pub use commands::Cli;
+pub use commands::{Cli, Tie};
 pub use error::{Context, Error, Result};

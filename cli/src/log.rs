@@ -72,7 +72,7 @@ impl Files {
             channels: self.outputs.iter().map(start).collect::<Result<_>>()?,
             own: start(&self.own)?,
             focus: 0,
-            place: Place::Start(Vec::new()),
+            speaker: Speaker::Unknown(Vec::new()),
             line: Vec::new(),
             failure: Ok(()),
         })
@@ -88,7 +88,7 @@ pub struct Log {
     own: Channel,
     /// Who has the keyboard.
     focus: usize,
-    place: Place,
+    speaker: Speaker,
     /// The hypervisor's line, as far as it came.
     line: Vec<u8>,
     failure: Result<()>,
@@ -101,11 +101,11 @@ struct Channel {
     waiting: Vec<u8>,
 }
 
-/// Where in a line, and whose it is.
+/// Whose the line is that comes.
 #[derive(Debug)]
-enum Place {
-    /// At its start: these bytes may be the beginning of somebody's name.
-    Start(Vec<u8>),
+enum Speaker {
+    /// These bytes are its start, and may be the beginning of a name.
+    Unknown(Vec<u8>),
     Own,
     Vm(usize),
 }
@@ -124,7 +124,7 @@ impl Log {
     /// # Errors
     /// The first file that could not be written.
     pub fn finish(mut self) -> Result<()> {
-        if let Place::Start(held) = std::mem::replace(&mut self.place, Place::Own) {
+        if let Speaker::Unknown(held) = std::mem::replace(&mut self.speaker, Speaker::Own) {
             self.put(self.focus, &held);
         }
         self.flush();
@@ -132,19 +132,19 @@ impl Log {
     }
 
     fn byte(&mut self, byte: u8) {
-        match std::mem::replace(&mut self.place, Place::Own) {
-            Place::Start(mut held) => {
+        match std::mem::replace(&mut self.speaker, Speaker::Own) {
+            Speaker::Unknown(mut held) => {
                 held.push(byte);
-                self.place = self.judge(held);
+                self.speaker = self.judge(held);
             }
-            Place::Vm(vm) => {
+            Speaker::Vm(vm) => {
                 // Of the one with the keyboard all is kept as it came.
                 if vm == self.focus || byte != b'\r' {
                     self.put(vm, &[byte]);
                 }
-                self.place = Place::Vm(vm);
+                self.speaker = Speaker::Vm(vm);
             }
-            Place::Own => {
+            Speaker::Own => {
                 if byte != b'\r' {
                     self.own.waiting.push(byte);
                     if self.line.len() < LINE_MAX {
@@ -157,28 +157,28 @@ impl Log {
             }
         }
         if byte == b'\n' {
-            self.place = Place::Start(Vec::new());
+            self.speaker = Speaker::Unknown(Vec::new());
         }
     }
 
     /// Whose line it is that begins so.
-    fn judge(&mut self, held: Vec<u8>) -> Place {
+    fn judge(&mut self, held: Vec<u8>) -> Speaker {
         if held == OWN_PREFIX.as_bytes() {
-            return Place::Own;
+            return Speaker::Own;
         }
         let others = self.prefixes.iter().enumerate();
         let mut others = others.filter(|(vm, _)| *vm != self.focus);
         if let Some((vm, _)) = others.clone().find(|(_, prefix)| prefix.as_bytes() == held) {
-            return Place::Vm(vm);
+            return Speaker::Vm(vm);
         }
         let may_be = OWN_PREFIX.as_bytes().starts_with(&held)
             || others.any(|(_, prefix)| prefix.as_bytes().starts_with(&held));
         if may_be {
-            return Place::Start(held);
+            return Speaker::Unknown(held);
         }
         let focus = self.focus;
         self.put(focus, &held);
-        Place::Vm(focus)
+        Speaker::Vm(focus)
     }
 
     fn end_own_line(&mut self) {

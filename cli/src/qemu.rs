@@ -5,7 +5,7 @@ mod machine;
 mod session;
 mod transcript;
 
-pub use crate::child::tied;
+pub use crate::child::{SELF, tied};
 pub use device::{
     Access, Device, DeviceKind, DiskImage, Format, Forward, Network, Port, Protocol,
     TRANSPORTS_PER_PAGE, TRANSPORTS_PER_VM, VMS_WITH_DEVICES_MAX,

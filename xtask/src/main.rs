@@ -49,6 +49,9 @@ enum Chore {
     Record,
     /// Let a fuzzer choose programs for the stage-2 and nested crates
     Fuzz(fuzz::Options),
+    /// Become a program that dies with the process that started it
+    #[command(hide = true)]
+    Tie(droste::Tie),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Chore::Picture => picture::run(),
         Chore::Record => record::run(),
         Chore::Fuzz(options) => fuzz::run(&options),
+        Chore::Tie(tie) => tie.execute().map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,7 +5,7 @@
 
 use crate::svg::Svg;
 use crate::workspace::{self, Failure};
-use droste::qemu::Session;
+use droste::qemu::{SELF, Session, tied};
 use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
@@ -45,7 +45,8 @@ pub(crate) fn run() -> Result<(), Failure> {
     let mut cargo = workspace::cargo();
     workspace::run(cargo.args(["build", "--quiet", "--package", "droste"]))?;
     let mut droste = Command::new(workspace::target_folder()?.join("debug/droste"));
-    droste.arg("run").current_dir(workspace::root());
+    droste = tied(droste.arg("run"), SELF);
+    droste.current_dir(workspace::root());
     let mut session = Session::start_on_terminal(droste, LIMIT)?;
     for (said, typed) in TYPED {
         session.wait_for(said)?;

@@ -11,7 +11,7 @@ use crate::error::{Context, Result};
 use crate::log::Files;
 use crate::output::Output;
 use crate::plan::{Plan, Terminal, Words};
-use crate::qemu::{CPU, Machine, tied};
+use crate::qemu::{CPU, Machine, SELF};
 use crate::record::{Nonce, Record};
 use crate::run::{End, Ended, Keyboard, LEFT, Terms, run};
 use crate::setup::Setup;
@@ -27,6 +27,9 @@ pub(super) struct Arguments {
     /// Add words to the guests' command lines
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     append: Option<String>,
+    /// Add words to Droste's own command line; docs/machine.md lists what it knows
+    #[arg(long, value_name = "WORDS")]
+    droste_append: Option<String>,
     /// Use this QEMU instead of the one on the path
     #[arg(long, value_name = "PATH")]
     qemu: Option<PathBuf>,
@@ -76,6 +79,7 @@ impl Arguments {
         if self.no_reboot || keyboard == Keyboard::None {
             words.push("droste.no-reboot".into());
         }
+        words.extend(self.droste_append.clone());
         words.join(" ")
     }
 
@@ -170,9 +174,9 @@ fn start(
     machine.append = arguments.hypervisor_words(&nonce, keyboard);
     machine.devices = plan.devices();
     machine.has_seeds = true;
-    let place = Place::new(setup, arguments.dry_run)?;
-    machine.initrd = Some(place.file());
-    files::write(&place.file(), &image)?;
+    let dir = ImageDir::new(setup, arguments.dry_run)?;
+    machine.initrd = Some(dir.file());
+    files::write(&dir.file(), &image)?;
     if arguments.dry_run {
         say::result(&machine.shell_line())?;
         return Ok(Ended {
@@ -189,7 +193,7 @@ fn start(
         json.announce(unknown.to_json().as_bytes())?;
     }
     // By its name in /proc this very program is found even if it has been built anew meanwhile.
-    let command = tied(&machine.command(), "/proc/self/exe");
+    let command = machine.command(SELF);
     let mut known = plan.warnings().to_vec();
     for warning in &known {
         say::aside(&format!("droste: warning: {warning}"));
@@ -239,14 +243,14 @@ fn hypervisor(setup: &Setup, arguments: &Arguments) -> Result<PathBuf> {
 }
 
 /// Where the boot image of a run lies.
-enum Place {
+enum ImageDir {
     /// A directory that vanishes with the run.
     Run(tempfile::TempDir),
     /// A directory that stays, so that the printed command works.
     DryRun(PathBuf),
 }
 
-impl Place {
+impl ImageDir {
     fn new(setup: &Setup, is_dry: bool) -> Result<Self> {
         if is_dry {
             let dir = setup.cache().root().join("dry-run");
@@ -302,6 +306,13 @@ mod tests {
         assert_eq!(
             told(&["--no-reboot"], attended),
             "droste.report=0000000000000001 droste.no-reboot"
+        );
+        assert_eq!(
+            told(
+                &["--droste-append", "droste.e2h=1 droste.no-clock"],
+                attended
+            ),
+            "droste.report=0000000000000001 droste.e2h=1 droste.no-clock"
         );
     }
 

@@ -1,4 +1,4 @@
-//! `droste tie`: becomes a program that the kernel kills when the parent's thread that started it has ended.
+//! `droste tie`, and that of `xtask`: becomes a program that the kernel kills when the parent's thread that started it has ended.
 //!
 //! A process can ask for this for itself alone, and what it asked for stays when it becomes another program. Between
 //! `fork` and `exec` there is no room for it without unsafe code, so that a program of its own is put between.
@@ -12,8 +12,9 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use crate::error::{Context, Error, Result};
 
+/// What a program that starts others by [`tied`](crate::qemu::tied) has as its subcommand `tie`.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub struct Tie {
     /// The number of the process that starts this one
     parent: i32,
     /// What is to be started
@@ -24,19 +25,22 @@ pub(super) struct Arguments {
     words: Vec<OsString>,
 }
 
-/// Returns only if the program cannot be started.
-pub(super) fn execute(arguments: &Arguments) -> Result<()> {
-    let name = arguments.program.to_string_lossy();
-    set_parent_process_death_signal(Some(Signal::KILL))
-        .context(|| format!("cannot tie {name} to its parent"))?;
-    // A parent that had ended before that is not told.
-    if getppid().is_none_or(|parent| parent.as_raw_nonzero().get() != arguments.parent) {
-        return Err(Error::new(format!(
-            "{name} is not started: its parent has ended"
-        )));
+impl Tie {
+    /// Becomes the program.
+    ///
+    /// # Errors
+    /// If that cannot be started, or the parent has ended.
+    pub fn execute(&self) -> Result<()> {
+        let name = self.program.to_string_lossy();
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .context(|| format!("cannot tie {name} to its parent"))?;
+        // A parent that had ended before that is not told.
+        if getppid().is_none_or(|parent| parent.as_raw_nonzero().get() != self.parent) {
+            return Err(Error::new(format!(
+                "{name} is not started: its parent has ended"
+            )));
+        }
+        let error = Command::new(&self.program).args(&self.words).exec();
+        Err(error).context(|| format!("cannot start {name}"))
     }
-    let error = Command::new(&arguments.program)
-        .args(&arguments.words)
-        .exec();
-    Err(error).context(|| format!("cannot start {name}"))
 }

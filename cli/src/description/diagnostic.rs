@@ -5,15 +5,15 @@ use std::ops::Range;
 
 use crate::error::Error;
 
-/// A place in a description: a file, and in it a line and a column, both counted from 1. A flag of the command line
+/// A location in a description: a file, and in it a line and a column, both counted from 1. A flag of the command line
 /// stands as a file without lines.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct Location {
     file: String,
     position: Option<(usize, usize)>,
 }
 
-impl Place {
+impl Location {
     /// A file as a whole, or a flag.
     pub fn whole(file: &str) -> Self {
         Self {
@@ -45,7 +45,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
         match self.position {
@@ -55,20 +55,20 @@ impl fmt::Display for Place {
     }
 }
 
-/// A value and where it stands.
+/// A value and its location.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Placed<T> {
     /// The value.
     pub value: T,
     /// Where it stands; for a value that was not given, where it would.
-    pub place: Place,
+    pub location: Location,
 }
 
 /// One finding.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Diagnostic {
     /// Where.
-    pub place: Place,
+    pub location: Location,
     /// What is wrong.
     pub message: String,
     /// What to do.
@@ -77,7 +77,11 @@ pub struct Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}\n  help: {}", self.place, self.message, self.help)
+        write!(
+            f,
+            "{}: {}\n  help: {}",
+            self.location, self.message, self.help
+        )
     }
 }
 
@@ -91,12 +95,12 @@ pub fn report(diagnostics: &[Diagnostic]) -> Result<(), Error> {
     }
     let mut sorted: Vec<&Diagnostic> = diagnostics.iter().collect();
     sorted.sort_by_key(|found| {
-        let file = &found.place.file;
+        let file = &found.location.file;
         (
             diagnostics
                 .iter()
-                .position(|other| other.place.file == *file),
-            found.place.position,
+                .position(|other| other.location.file == *file),
+            found.location.position,
         )
     });
     let lines: Vec<String> = sorted.iter().map(ToString::to_string).collect();
@@ -112,17 +116,17 @@ mod tests {
         let text = "a = 1\n# ü\nü = 2\n";
         let at = |needle| {
             let start = text.find(needle).expect("there");
-            Place::in_text("f", text, &(start..start + 1)).to_string()
+            Location::in_text("f", text, &(start..start + 1)).to_string()
         };
         assert_eq!(at("a"), "f:1:1");
         assert_eq!(at("2"), "f:3:5");
-        assert_eq!(Place::in_text("f", text, &(99..99)).to_string(), "f:4:1");
+        assert_eq!(Location::in_text("f", text, &(99..99)).to_string(), "f:4:1");
     }
 
     #[test]
     fn a_report_holds_every_finding_in_the_order_of_the_lines() {
         let finding = |line| Diagnostic {
-            place: Place {
+            location: Location {
                 file: "f".into(),
                 position: Some((line, 1)),
             },

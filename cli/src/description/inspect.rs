@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use droste_image::{El2, VCPUS_IN_ALL, VMS_MAX};
 
-use super::{Description, Diagnostic, Disk, Net, Part, Place};
+use super::{Description, Diagnostic, Disk, Location, Net, Part};
 use crate::files::Identity;
 use crate::qemu::{Access, Protocol, TRANSPORTS_PER_VM, VMS_WITH_DEVICES_MAX};
 use crate::setup::guest::is_xen_package;
@@ -34,7 +34,7 @@ pub struct Located {
     pub monitors: Vec<PathBuf>,
 }
 
-/// All that is wrong with descriptions, each given with its parts' places.
+/// All that is wrong with descriptions, each given with the locations of its parts.
 pub fn inspect(vms: &[(Description, Located)]) -> Vec<Diagnostic> {
     let mut inspection = Inspection::default();
     inspection.numbers(vms);
@@ -53,9 +53,9 @@ pub fn inspect(vms: &[(Description, Located)]) -> Vec<Diagnostic> {
 #[derive(Default)]
 struct Inspection<'a> {
     diagnostics: Vec<Diagnostic>,
-    names: HashMap<&'a str, &'a Place>,
-    disks: HashMap<Identity, (&'a Place, Access)>,
-    ports: HashMap<(Protocol, u16), &'a Place>,
+    names: HashMap<&'a str, &'a Location>,
+    disks: HashMap<Identity, (&'a Location, Access)>,
+    ports: HashMap<(Protocol, u16), &'a Location>,
 }
 
 impl<'a> Inspection<'a> {
@@ -63,7 +63,7 @@ impl<'a> Inspection<'a> {
         if let Some((vm, _)) = vms.get(VMS_MAX) {
             let message = format!("{} virtual machines are too many", vms.len());
             self.find(
-                &vm.name.place,
+                &vm.name.location,
                 message,
                 format!("describe at most {VMS_MAX} at a time"),
             );
@@ -80,7 +80,7 @@ impl<'a> Inspection<'a> {
                 "{all} vCPUs are too many in all, where those of a guest with EL2 count twice"
             );
             let help = format!("take some away until there are {VCPUS_IN_ALL}");
-            self.find(&vm.vcpus.place, message, help);
+            self.find(&vm.vcpus.location, message, help);
         }
         let with_devices = vms.iter().filter(|(vm, _)| vm.device_count() > 0);
         if let Some((vm, _)) = with_devices.clone().nth(VMS_WITH_DEVICES_MAX as usize) {
@@ -88,14 +88,14 @@ impl<'a> Inspection<'a> {
             let help = format!(
                 "take disk and net out of all but {VMS_WITH_DEVICES_MAX}: eight transports share a page"
             );
-            self.find(&vm.name.place, message, help);
+            self.find(&vm.name.location, message, help);
         }
         for (vm, _) in vms {
             let count = vm.device_count();
             if count > TRANSPORTS_PER_VM as usize {
                 let message = format!("{count} devices are too many for one virtual machine");
                 self.find(
-                    &vm.name.place,
+                    &vm.name.location,
                     message,
                     format!("keep at most {TRANSPORTS_PER_VM}"),
                 );
@@ -112,13 +112,13 @@ impl<'a> Inspection<'a> {
             Some(&first) => {
                 let message = format!("the name {name:?} is taken by {first}");
                 self.find(
-                    &vm.name.place,
+                    &vm.name.location,
                     message,
                     "give each virtual machine a name of its own".into(),
                 );
             }
             None => {
-                self.names.insert(name, &vm.name.place);
+                self.names.insert(name, &vm.name.location);
             }
         }
     }
@@ -133,34 +133,41 @@ impl<'a> Inspection<'a> {
             _ => None,
         };
         if let Some((name, starts, table, example)) = known {
-            if vm.el2 != El2::Nvhe {
-                let message = format!("{name} needs an EL2 without VHE");
+            let needs = match vm.el2 {
+                El2::Nvhe => None,
+                El2::Vhe if is_droste => None,
+                El2::Vhe => Some("without VHE"),
+                El2::None if is_droste => Some("of its own"),
+                El2::None => Some("without VHE"),
+            };
+            if let Some(kind) = needs {
+                let message = format!("{name} needs an EL2 {kind}");
                 let help = "say el2 = \"nvhe\"".into();
-                self.find(&vm.kernel.place, message, help);
+                self.find(&vm.kernel.location, message, help);
             }
             if !starts {
                 let message = format!("{name} has nothing to start");
                 let help = format!("add a table {table} at the end, as in examples/{example}.toml");
-                self.find(&vm.kernel.place, message, help);
+                self.find(&vm.kernel.location, message, help);
             }
         }
         if let (false, Some(inner)) = (is_droste, vm.vms.first()) {
             let message = "a table [[vm]] is for what Droste runs, and it is not the kernel";
             let help = "say kernel = \"droste:hypervisor\" above it";
-            self.find(&inner.name.place, message.into(), help.into());
+            self.find(&inner.name.location, message.into(), help.into());
         }
         if let (true, Some(initrd)) = (is_droste, &vm.initrd) {
             let message = "the RAM disk would go to Droste, whose place for it has the boot image";
             let help = "name it in a table [[vm]]";
-            self.find(&initrd.place, message.into(), help.into());
+            self.find(&initrd.location, message.into(), help.into());
         }
         if let (true, Some(dom0)) = (is_droste, &vm.dom0) {
             let message = "dom0 is for another hypervisor: what Droste runs stands in [[vm]]";
-            self.find(&dom0.place, message.into(), "take it out".into());
+            self.find(&dom0.location, message.into(), "take it out".into());
         } else if let Some(dom0) = vm.dom0.as_ref().filter(|_| !is_xen && vm.el2 == El2::None) {
             let message = "dom0 is for a hypervisor, and this machine has no EL2";
             self.find(
-                &dom0.place,
+                &dom0.location,
                 message.into(),
                 "say el2 = \"nvhe\" above it".into(),
             );
@@ -168,7 +175,7 @@ impl<'a> Inspection<'a> {
         if let (Some(_), Some(initrd)) = (&vm.dom0, &vm.initrd) {
             let message = "the RAM disk would go to dom0, which has its own";
             self.find(
-                &initrd.place,
+                &initrd.location,
                 message.into(),
                 "name it in the table [dom0]".into(),
             );
@@ -194,7 +201,7 @@ impl<'a> Inspection<'a> {
                 mib(needed)
             );
             let help = format!("say memory = \"{}M\"", mib(needed));
-            self.find(&vm.memory.place, message, help);
+            self.find(&vm.memory.location, message, help);
         }
     }
 
@@ -203,14 +210,14 @@ impl<'a> Inspection<'a> {
             let Disk::File(image) = &disk.value else {
                 if vm.dom0.is_some() {
                     let message = "the disk is for a Linux with KVM, and dom0 has no EL2";
-                    self.find(&disk.place, message.into(), "take it out".into());
+                    self.find(&disk.location, message.into(), "take it out".into());
                 } else if vm.el2 == El2::None {
                     let message = "the disk is for a hypervisor, and this machine has no EL2";
-                    self.find(&disk.place, message.into(), "add el2 = \"vhe\"".into());
+                    self.find(&disk.location, message.into(), "add el2 = \"vhe\"".into());
                 }
                 continue;
             };
-            self.image(image, &disk.place);
+            self.image(image, &disk.location);
         }
     }
 
@@ -218,15 +225,15 @@ impl<'a> Inspection<'a> {
         let forwards = vm.nets.iter().flat_map(|net| match &net.value {
             Net::User(forwards) => forwards
                 .iter()
-                .map(|forward| (forward, &net.place))
+                .map(|forward| (forward, &net.location))
                 .collect(),
             Net::Switch(_) => Vec::new(),
         });
-        for (forward, place) in forwards {
+        for (forward, location) in forwards {
             let port = (forward.protocol, forward.host);
-            if let Some(first) = self.ports.insert(port, place) {
+            if let Some(first) = self.ports.insert(port, location) {
                 let message = format!("the host's port {} is taken by {first}", forward.host);
-                self.find(place, message, "name another port of the host".into());
+                self.find(location, message, "name another port of the host".into());
             }
         }
     }
@@ -240,17 +247,17 @@ impl<'a> Inspection<'a> {
             let message =
                 "modules are for a kernel that is a file, with the RAM disk debian:busybox-static";
             let help = "take it out: packages bring their modules, and a RAM disk of one's own has them in it";
-            self.find(&modules.place, message.into(), help.into());
+            self.find(&modules.location, message.into(), help.into());
         } else if !modules.value.is_dir() {
             let message = format!("there is no directory {}", modules.value.display());
             let help = "name the one with the kernel's release, as make modules_install makes it";
-            self.find(&modules.place, message, help.into());
+            self.find(&modules.location, message, help.into());
         }
     }
 
-    fn find(&mut self, place: &Place, message: String, help: String) {
+    fn find(&mut self, location: &Location, message: String, help: String) {
         self.diagnostics.push(Diagnostic {
-            place: place.clone(),
+            location: location.clone(),
             message,
             help,
         });
@@ -396,14 +403,15 @@ mod tests {
     }
 
     #[test]
-    fn droste_as_a_kernel_needs_its_kind_of_el2_and_something_to_run() {
+    fn droste_as_a_kernel_needs_an_el2_and_something_to_run() {
         let dir = directory();
         let head = "name = \"a\"\nkernel = \"droste:hypervisor\"\nmemory = \"128M\"\n";
         let inner = "[[vm]]\nname = \"b\"\nkernel = \"Image\"\nmemory = \"64M\"\n";
         let found = |more: &str| findings(&dir, &[&format!("{head}{more}")]).join("\n");
         let el2 = format!("el2 = \"nvhe\"\n{inner}");
         assert_eq!(found(&el2), "");
-        assert!(found(inner).starts_with("0.toml:2:10: Droste needs an EL2 without VHE"));
+        assert_eq!(found(&el2.replace("nvhe", "vhe")), "");
+        assert!(found(inner).starts_with("0.toml:2:10: Droste needs an EL2 of its own"));
         let nothing = found("el2 = \"nvhe\"\n");
         assert!(nothing.starts_with("0.toml:2:10: Droste has nothing to start"));
         assert!(nothing.contains("examples/droste.toml"), "{nothing}");
@@ -579,12 +587,12 @@ mod tests {
             .status();
         assert!(made.expect("started").success());
         let good = "name = \"a\"\nkernel = \"Image\"\n";
-        for (text, place) in [
+        for (text, location) in [
             ("name = \"a\"\nkernel = \"pipe\"\n".to_owned(), "2:10"),
             (format!("{good}initrd = \"pipe\"\n"), "3:10"),
             (format!("{good}disk = \"pipe\"\n"), "3:8"),
         ] {
-            let expected = format!("0.toml:{place}: pipe is a pipe\n  help: name a file");
+            let expected = format!("0.toml:{location}: pipe is a pipe\n  help: name a file");
             assert_eq!(one(&dir, &text), expected);
         }
         let text = format!("{good}initrd = \"/dev/zero\"\n");

@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
         let modules = self.optional("modules", named);
         let modules = modules.map(|modules| Placed {
             value: self.beside(&modules.value),
-            place: modules.place,
+            location: modules.location,
         });
         let cmdline = self.cmdline();
         let disks = self
@@ -184,7 +184,7 @@ impl<'a> Reader<'a> {
         match source {
             Some((span, HYPERVISOR)) => Placed {
                 value: Part::Hypervisor,
-                place: self.place(&span),
+                location: self.location(&span),
             },
             _ => self.kernel(is_kernel_package, KERNELS),
         }
@@ -209,10 +209,10 @@ impl<'a> Reader<'a> {
     }
 
     fn dom0(&mut self) -> Option<Dom0> {
-        let Placed { value, place } = self.optional("dom0", table)?;
+        let Placed { value, location } = self.optional("dom0", table)?;
         let start = self.table.get("dom0")?.span();
         let dom0 = self.inside(value, start, &DOM0_KEYS, |reader| Dom0 {
-            place,
+            location,
             kernel: reader.kernel(is_linux_package, LINUX_KERNELS),
             initrd: reader.initrd(),
             cmdline: reader.cmdline(),
@@ -238,10 +238,10 @@ impl<'a> Reader<'a> {
         is_known: impl Fn(&str) -> bool,
         known: &str,
     ) -> Option<Placed<Part>> {
-        let Placed { value, place } = value;
+        let Placed { value, location } = value;
         if value.starts_with("droste:") {
             self.diagnostics.push(Diagnostic {
-                place,
+                location,
                 message: format!("there is no {key} {value:?}"),
                 help: format!("{known}, or a file"),
             });
@@ -250,17 +250,17 @@ impl<'a> Reader<'a> {
         let Some(package) = value.strip_prefix("debian:") else {
             return Some(Placed {
                 value: Part::File(self.beside(&value)),
-                place,
+                location,
             });
         };
         if is_known(package) {
             return Some(Placed {
                 value: Part::Debian(package.to_owned()),
-                place,
+                location,
             });
         }
         self.diagnostics.push(Diagnostic {
-            place,
+            location,
             message: format!("no {key} can be taken from the package {package:?}"),
             help: format!("{known}, or a file"),
         });
@@ -386,7 +386,7 @@ el2 = "nvhe"
         let disks: Vec<_> = vm
             .disks
             .iter()
-            .map(|disk| (disk.value.clone(), disk.place.to_string()))
+            .map(|disk| (disk.value.clone(), disk.location.to_string()))
             .collect();
         assert_eq!(
             disks,
@@ -404,7 +404,7 @@ el2 = "nvhe"
         assert!(matches!(vm.nets.as_slice(), [net] if net.value == Net::User(Vec::new())));
         assert_eq!((vm.console, vm.on_reboot), (Console::None, OnReboot::Stop));
         assert_eq!(vm.el2, El2::Nvhe);
-        assert_eq!(vm.memory.place.to_string(), "dir/vm.toml:4:10");
+        assert_eq!(vm.memory.location.to_string(), "dir/vm.toml:4:10");
     }
 
     #[test]

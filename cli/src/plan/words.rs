@@ -113,7 +113,7 @@ pub(super) fn too_long(vm: &Description, hosts: Option<&str>) -> Option<Diagnost
     let added = length.saturating_sub(described.value.len());
     let most = droste_image::BOOTARGS_MAX.saturating_sub(added);
     Some(Diagnostic {
-        place: described.place.clone(),
+        location: described.location.clone(),
         message: format!(
             "the command line has {length} bytes with the {added} that tell the guest what it has"
         ),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::device::Device;
+use crate::child::tied;
 
 /// The processor, with the features that cost emulation much and guests little switched off: pointer authentication by
 /// QEMU's fast algorithm, no scalable vectors, no 52-bit addresses.
@@ -108,11 +109,11 @@ impl Machine {
         arguments
     }
 
-    /// The command, ready to be started.
-    pub fn command(&self) -> Command {
+    /// The command, ready to be started, and [`tied`] by `program` to the process that does.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(&self.qemu);
         command.args(self.arguments());
-        command
+        tied(&command, program)
     }
 
     /// The command as a line that can be pasted into a shell.

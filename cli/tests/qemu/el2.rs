@@ -2,7 +2,7 @@
 //! virtual EL2, and none of them harms who is beside it.
 
 use crate::stage::{DROSTE, Ended, HostCpus, Run, Stage, must_say, parts, patient};
-use droste::qemu::{Machine, run_with_deadline, tied};
+use droste::qemu::{Machine, run_with_deadline};
 use std::time::Duration;
 
 /// The kinds of EL2, as descriptions name them, and the word by which a guest on the bare machine makes its own so.
@@ -39,7 +39,7 @@ fn is_well_at_el2(name: &str) {
         };
         let _host = HostCpus::wait(1);
         let limit = Duration::from_secs(patient(HOSTILE_LIMIT));
-        run_with_deadline(tied(&machine.command(), DROSTE), &[&ok(name)], limit)
+        run_with_deadline(machine.command(DROSTE), &[&ok(name)], limit)
             .unwrap_or_else(|error| panic!("{error}"));
     }
 }

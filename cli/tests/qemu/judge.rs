@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use droste::qemu::{Session, tied};
+use droste::qemu::Session;
 use droste::setup::monitor::{L2, Monitor};
 use serde_json::Value;
 
@@ -133,7 +133,7 @@ fn broken_by_kvm(kernel: impl FnOnce(&Path, &Path)) -> Vec<(String, usize)> {
     machine.kernel = changed;
     machine.qemu = judge(&stage, "");
     let _turn = HostCpus::wait(1);
-    let session = Session::start(tied(&machine.command(), DROSTE), kvm::limit());
+    let session = Session::start(machine.command(DROSTE), kvm::limit());
     let mut session = session.expect("QEMU starts");
     let said = session.wait_for("guest: nested ok");
     said.unwrap_or_else(|error| panic!("{error}"));

@@ -2,7 +2,7 @@
 //! is sound by itself.
 
 use crate::stage::{DROSTE, HostCpus, must_say, parts, patient};
-use droste::qemu::{Device, DeviceKind, DiskImage, Machine, Session, tied};
+use droste::qemu::{Device, DeviceKind, DiskImage, Machine, Session};
 use droste::setup::Setup;
 use droste::setup::guest::KERNEL_PACKAGE;
 use droste::setup::monitor::{L2, Monitor, Provisions};
@@ -48,7 +48,7 @@ fn runs(l2: &L2) -> String {
     let machine = host(Monitor::Vmm, &format!("droste.self-report {l2}"));
     let machine = machine.unwrap_or_else(|error| panic!("{error}"));
     let _host = HostCpus::wait(2);
-    let session = Session::start(tied(&machine.command(), DROSTE), limit()).expect("QEMU starts");
+    let session = Session::start(machine.command(DROSTE), limit()).expect("QEMU starts");
     let output = session.finish().unwrap_or_else(|error| panic!("{error}"));
     must_say(&output, &BEFORE);
     output
@@ -98,7 +98,7 @@ fn one_can_type_into_linux_on_debians_qemu_and_into_its_host() {
     let machine = host(Monitor::Qemu, "").unwrap_or_else(|error| panic!("{error}"));
     let _host = HostCpus::wait(2);
     let mut session =
-        Session::start_on_terminal(tied(&machine.command(), DROSTE), limit()).expect("QEMU starts");
+        Session::start_on_terminal(machine.command(DROSTE), limit()).expect("QEMU starts");
     let mut say = |wait: &str, keys: &str| {
         session
             .wait_for(wait)

@@ -11,6 +11,7 @@ mod console;
 mod devices;
 mod differ;
 mod droste;
+mod e2h;
 mod el2;
 mod ends;
 mod guests;

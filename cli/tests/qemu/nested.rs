@@ -17,7 +17,7 @@ const LIMIT: u64 = 400;
 const L2_PROMPT: &str = "l2:~# ";
 
 /// A host for two L2s with Debian's QEMU, whose files it keeps in memory.
-fn host(el2: El2, vcpus: u32) -> Host {
+pub(crate) fn host(el2: El2, vcpus: u32) -> Host {
     Host {
         el2,
         vcpus,
@@ -35,7 +35,8 @@ fn starts(host: &Host, l2: &L2, cpu: &str, cpus: u32) -> Ended {
     runs(stage.run_on(cpus).with(&["--cpu", cpu]), host, l2)
 }
 
-fn runs(run: Run<'_>, host: &Host, l2: &L2) -> Ended {
+/// The same for a run of the host.
+pub(crate) fn runs(run: Run<'_>, host: &Host, l2: &L2) -> Ended {
     let ended = run
         .within(LIMIT)
         .with(&["--append", &l2.to_string()])
@@ -66,7 +67,7 @@ fn runs(run: Run<'_>, host: &Host, l2: &L2) -> Ended {
 }
 
 /// By both monitors, side by side where there are two.
-fn l2(vcpus: u32, parallel: u32) -> L2 {
+pub(crate) fn l2(vcpus: u32, parallel: u32) -> L2 {
     let mut l2 = L2::new(&[Monitor::Vmm, Monitor::Qemu]);
     (l2.vcpus, l2.parallel, l2.count) = (vcpus, parallel, 2 / parallel);
     l2

@@ -193,16 +193,6 @@ fn a_machine_whose_firmware_is_not_called_by_smc_is_told_and_stays_on() {
 }
 
 #[test]
-fn a_hypervisor_at_a_virtual_el2_with_vhe_says_that_it_cannot_be_there() {
-    let mut stage = Stage::new();
-    stage.droste("inner", "vhe");
-    stage.run_on(1).succeeds(&[
-        "droste: error: this CPU has no EL2 without the Virtualization Host Extensions (FEAT_E2H0)",
-        "droste: inner: powered off",
-    ]);
-}
-
-#[test]
 fn a_machine_without_a_boot_image_is_told_how_to_get_one() {
     let stage = fp_stage();
     let script = "for word; do shift; case $word in -initrd | */vms.img) ;; *) set -- \"$@\" \"$word\" ;; esac; done";

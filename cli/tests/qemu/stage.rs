@@ -28,7 +28,9 @@ const LIMIT: u64 = 240;
 const GRACE: u64 = 30;
 /// More arguments for QEMU, separated by spaces.
 const ARGUMENTS: &str = "DROSTE_QEMU_ARGS";
-/// With such every run may take so many times as long: what they are for is mostly slow.
+/// More words for Droste's own command line, in every run.
+const WORDS: &str = "DROSTE_WORDS";
+/// With [`ARGUMENTS`] every run may take so many times as long: what they are for is mostly slow.
 const PATIENCE: u64 = 10;
 /// What makes the emulated time pass with instructions, 32 ns each, and not with the host's clock. For one processor.
 const OWN_TIME: &str = "set -- \"$@\" -icount shift=5,sleep=off";
@@ -284,11 +286,6 @@ impl Stage {
         self.with_el2(name, parts().at_el2(name), kind, vcpus, words);
     }
 
-    /// Adds a Droste without a boot image, with this kind of EL2.
-    pub(crate) fn droste(&mut self, name: &str, kind: &str) {
-        self.with_el2(name, &parts().hypervisor, kind, 1, "");
-    }
-
     fn with_el2(&mut self, name: &str, kernel: &Path, kind: &str, vcpus: u32, words: &str) {
         let kernel = kernel.display();
         self.vm(
@@ -442,6 +439,9 @@ impl<'a> Run<'a> {
         command.args(["--smp", &self.cpus.to_string()]);
         command.args(["--timeout", &self.limit.to_string()]);
         command.arg("--json").arg(self.stage.path(RECORD));
+        if let Some(words) = env::var_os(WORDS) {
+            command.arg("--droste-append").arg(words);
+        }
         command.args(&self.words);
         tied(&command, DROSTE)
     }

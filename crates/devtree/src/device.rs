@@ -2,8 +2,8 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::ops::Range;
 
+use droste_platform::{Device, Interrupt, SPI, Trigger};
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::standard::NodeStandard;
 use dtoolkit::{Node, Property};
@@ -15,89 +15,44 @@ const GIC_CELLS: usize = 3;
 /// Flags of a specifier that mean an edge, rising or falling.
 const EDGE: u32 = 0b11;
 const INTID_PPI: u32 = 16;
-/// The first interrupt that CPUs share.
-pub(crate) const INTID_SPI: u32 = 32;
 
-/// How an interrupt line signals.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Trigger {
-    /// By a rising edge.
-    Edge,
-    /// By a high level.
-    Level,
+/// Decodes a specifier of the `arm,gic-v3` binding: type, number, flags.
+fn from_cells(cells: &[u32]) -> Option<Interrupt> {
+    let &[kind, number, flags, ..] = cells else {
+        return None;
+    };
+    let base = match kind {
+        0 if number < 988 => SPI,
+        1 if number < 16 => INTID_PPI,
+        _ => return None,
+    };
+    let trigger = if flags & EDGE == 0 {
+        Trigger::Level
+    } else {
+        Trigger::Edge
+    };
+    Some(Interrupt {
+        intid: base + number,
+        trigger,
+    })
 }
 
-/// An interrupt of the GIC.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Interrupt {
-    /// INTID: 16–31 private to a CPU, 32 and up shared.
-    pub intid: u32,
-    /// How its line signals.
-    pub trigger: Trigger,
-}
-
-impl Interrupt {
-    /// Decodes a specifier of the `arm,gic-v3` binding: type, number, flags.
-    fn from_cells(cells: &[u32]) -> Option<Self> {
-        let &[kind, number, flags, ..] = cells else {
-            return None;
-        };
-        let base = match kind {
-            0 if number < 988 => INTID_SPI,
-            1 if number < 16 => INTID_PPI,
-            _ => return None,
-        };
-        let trigger = if flags & EDGE == 0 {
-            Trigger::Level
+/// The specifier of the `arm,gic-v3` binding.
+pub(crate) fn to_cells(interrupt: Interrupt) -> [u32; GIC_CELLS] {
+    let (kind, base) = if interrupt.intid < SPI {
+        (1, INTID_PPI)
+    } else {
+        (0, SPI)
+    };
+    [
+        kind,
+        interrupt.intid - base,
+        if interrupt.trigger == Trigger::Edge {
+            1
         } else {
-            Trigger::Edge
-        };
-        Some(Self {
-            intid: base + number,
-            trigger,
-        })
-    }
-
-    /// The specifier of the `arm,gic-v3` binding.
-    pub(crate) fn to_cells(self) -> [u32; GIC_CELLS] {
-        let (kind, base) = if self.intid < INTID_SPI {
-            (1, INTID_PPI)
-        } else {
-            (0, INTID_SPI)
-        };
-        [
-            kind,
-            self.intid - base,
-            if self.trigger == Trigger::Edge { 1 } else { 4 },
-        ]
-    }
-}
-
-/// A device node, with registers and interrupts as the CPU sees them.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Device {
-    /// The full path, such as `/soc/serial@9000000`.
-    pub path: String,
-    /// `compatible`, the most specific first.
-    pub compatible: Vec<String>,
-    /// Register ranges, physical addresses.
-    pub registers: Vec<Range<u64>>,
-    /// The interrupts that go to the GIC, in the node's order.
-    pub interrupts: Vec<Interrupt>,
-    /// Whether the device's memory accesses are coherent with the CPUs' caches.
-    pub is_dma_coherent: bool,
-}
-
-impl Device {
-    /// The last part of the path, such as `serial@9000000`.
-    pub fn name(&self) -> &str {
-        self.path.rsplit('/').next().unwrap_or(&self.path)
-    }
-
-    /// Whether `compatible` lists `name`.
-    pub fn is_compatible(&self, name: &str) -> bool {
-        self.compatible.iter().any(|c| c == name)
-    }
+            4
+        },
+    ]
 }
 
 /// What a node inherits from those above it.
@@ -267,10 +222,7 @@ fn specifiers(value: &[u8]) -> Vec<Interrupt> {
         .iter()
         .map(|b| u32::from_be_bytes(*b))
         .collect();
-    cells
-        .chunks(GIC_CELLS)
-        .filter_map(Interrupt::from_cells)
-        .collect()
+    cells.chunks(GIC_CELLS).filter_map(from_cells).collect()
 }
 
 /// A bus's `ranges`; `None` where it has none, so that its addresses are not the CPU's.
@@ -311,22 +263,11 @@ mod tests {
         for intid in 16..1020 {
             for trigger in [Trigger::Edge, Trigger::Level] {
                 let interrupt = Interrupt { intid, trigger };
-                assert_eq!(
-                    Interrupt::from_cells(&interrupt.to_cells()),
-                    Some(interrupt)
-                );
+                assert_eq!(from_cells(&to_cells(interrupt)), Some(interrupt));
             }
         }
-        assert_eq!(
-            Interrupt::from_cells(&[1, 16, 4]),
-            None,
-            "there are 16 PPIs"
-        );
-        assert_eq!(
-            Interrupt::from_cells(&[2, 0, 4]),
-            None,
-            "extended ranges are not ours"
-        );
+        assert_eq!(from_cells(&[1, 16, 4]), None, "there are 16 PPIs");
+        assert_eq!(from_cells(&[2, 0, 4]), None, "extended ranges are not ours");
     }
 
     #[test]

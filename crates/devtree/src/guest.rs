@@ -6,11 +6,12 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use droste_platform::{Device, Interrupt};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use dtoolkit::{Node, Property, ToPropertyValue};
 
-use crate::device::{Device, Interrupt};
+use crate::device::to_cells;
 
 const GIC_PHANDLE: u32 = 1;
 /// The value of a property that only exists.
@@ -132,7 +133,7 @@ fn reg(ranges: &[Range<u64>]) -> Vec<u8> {
 
 fn interrupts(list: &[Interrupt]) -> Vec<u8> {
     list.iter()
-        .flat_map(|i| i.to_cells())
+        .flat_map(|i| to_cells(*i))
         .flat_map(u32::to_be_bytes)
         .collect()
 }
@@ -373,7 +374,8 @@ fn passed_through(device: &Device) -> DeviceTreeNode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Tree, Trigger};
+    use crate::Tree;
+    use droste_platform::Trigger;
     use dtoolkit::standard::NodeStandard;
 
     fn level(intid: u32) -> Interrupt {
@@ -442,7 +444,7 @@ mod tests {
         assert_eq!(value("kaslr-seed"), [2; 8]);
         assert_eq!(value("bootargs"), b"console=ttyAMA0\0");
         let platform = Tree::read(&tree).and_then(Tree::platform);
-        assert_eq!(platform.expect("a Droste's").rng_seed, [1; 32]);
+        assert_eq!(platform.expect("a Droste's").boot.seed, [1; 32]);
     }
 
     #[test]

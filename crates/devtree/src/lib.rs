@@ -1,6 +1,7 @@
 //! Device trees: reading the machine's, writing a guest's.
 //!
-//! [`Tree`] reads the tree that the boot loader hands to EL2, and [`Platform`] is what Droste needs of it, with
+//! [`Tree`] reads the tree that the boot loader hands to EL2, and makes a
+//! [`Platform`](droste_platform::Platform) of what Droste needs of it, with
 //! addresses translated to the CPU's view. [`Guest`] writes the tree that a virtual machine boots from. Nothing here
 //! knows a particular board: if something is missing in the tree, an error says so.
 
@@ -13,6 +14,5 @@ mod device;
 mod guest;
 mod platform;
 
-pub use device::{Device, Interrupt, Trigger};
 pub use guest::{Guest, GuestDom0, GuestEl2, GuestInterrupts, seeds};
-pub use platform::{Gic, Platform, PlatformError, Timer, Tree};
+pub use platform::{PlatformError, Tree, boot_option};

@@ -5,70 +5,13 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
+use droste_platform::{
+    Boot, Device, Flaw, Gic, Interrupt, Platform, Timer, Uart, UartModel, are_registers, option,
+};
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 
-use crate::device::{self, Device, INTID_SPI, Interrupt};
-
-/// The first address that EL2 cannot map: 48 bits, as without FEAT_LPA2 (DDI 0487, D8.1).
-const ADDRESS_END: u64 = 1 << 48;
-
-/// The interrupt controller.
-#[derive(Clone, Debug)]
-pub struct Gic {
-    /// Registers of the distributor.
-    pub distributor: Range<u64>,
-    /// Regions of redistributors.
-    pub redistributors: Vec<Range<u64>>,
-    /// The private interrupt by which the virtual CPU interface asks for maintenance.
-    pub maintenance: Interrupt,
-}
-
-/// Private interrupts of the generic timer (binding `arm,armv8-timer`).
-#[derive(Clone, Copy, Debug)]
-pub struct Timer {
-    /// The non-secure physical timer of EL1.
-    pub physical: Interrupt,
-    /// The virtual timer of EL1.
-    pub virt: Interrupt,
-    /// The physical timer of EL2.
-    pub hypervisor: Interrupt,
-}
-
-/// The parts of the machine that Droste uses.
-///
-/// ```no_run
-/// # let bytes: &[u8] = &[];
-/// let platform = droste_devtree::Tree::read(bytes)?.platform()?;
-/// for range in &platform.memory {
-///     println!("RAM from {:#x} to {:#x}", range.start, range.end);
-/// }
-/// # Ok::<(), droste_devtree::PlatformError>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct Platform {
-    /// RAM, physical addresses.
-    pub memory: Vec<Range<u64>>,
-    /// Parts of RAM that belong to firmware or devices.
-    pub reserved: Vec<Range<u64>>,
-    /// MPIDR affinities of the CPUs, in the tree's order.
-    pub cpus: Vec<u64>,
-    /// The interrupt controller.
-    pub gic: Gic,
-    /// The timer's interrupts.
-    pub timer: Timer,
-    /// The PL011 that `/chosen/stdout-path` names, or the first one.
-    pub uart: Device,
-    /// The boot image: what the boot loader passed as the initial RAM disk.
-    pub boot_image: Option<Range<u64>>,
-    /// The command line.
-    pub bootargs: String,
-    /// The random seed from the boot loader.
-    pub rng_seed: Vec<u8>,
-    /// The size of the tree in bytes.
-    pub tree_bytes: u64,
-    devices: Vec<Device>,
-}
+use crate::device;
 
 /// Why Droste cannot run on the machine of a device tree.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,11 +22,8 @@ pub enum PlatformError {
     Missing(&'static str),
     /// PSCI is called by an instruction other than SMC, so there is a hypervisor below; carries the method.
     Conduit(String),
-    /// An interrupt is private to a CPU where the device needs a shared one, or the other way round; carries the device
-    /// and the INTID.
-    Interrupt(&'static str, u32),
-    /// RAM ends beyond the 48 address bits that Droste maps; carries its last address.
-    Address(u64),
+    /// What it says cannot be.
+    Flaw(Flaw),
 }
 
 impl fmt::Display for PlatformError {
@@ -100,14 +40,7 @@ impl fmt::Display for PlatformError {
                     "PSCI is called by `{method}`: Droste must run on the firmware itself, by `smc`"
                 )
             }
-            Self::Interrupt(whose, intid) => write!(
-                f,
-                "the device tree gives the {whose} interrupt {intid}, of another kind than it has; correct the tree"
-            ),
-            Self::Address(address) => write!(
-                f,
-                "the device tree has RAM up to {address:#x}, beyond the 48 bits of address that Droste maps"
-            ),
+            Self::Flaw(flaw) => write!(f, "the device tree {flaw}"),
         }
     }
 }
@@ -120,7 +53,7 @@ impl PlatformError {
         match self {
             Self::Malformed | Self::Conduit(_) => false,
             Self::Missing(what) => !what.starts_with("/psci"),
-            Self::Interrupt(..) | Self::Address(_) => true,
+            Self::Flaw(_) => true,
         }
     }
 }
@@ -160,9 +93,9 @@ impl<'a> Tree<'a> {
 
     /// The PL011, even if the rest of the tree is unusable, its interrupt controller included: the error can be printed
     /// there.
-    pub fn console(&self) -> Option<Device> {
+    pub fn console(&self) -> Option<Uart> {
         let stdout = self.chosen("stdout-path");
-        pl011(self.fdt, &self.devices, stdout, |_| true)
+        pl011(self.fdt, &self.devices, stdout, |_| true).map(uart_of)
     }
 
     /// The parts of the machine that Droste uses.
@@ -177,25 +110,30 @@ impl<'a> Tree<'a> {
         let Self {
             fdt, ref devices, ..
         } = self;
-        let platform = Platform {
+        let (uart, uart_interrupt) = uart(fdt, devices, stdout)?;
+        let boot = Boot {
             memory: memory(fdt)?,
             reserved: reserved(fdt, devices),
-            cpus: cpus(fdt)?,
-            gic: gic(devices)?,
-            timer: timer(devices)?,
-            uart: uart(fdt, devices, stdout)?,
-            boot_image: number("linux,initrd-start")
+            image: number("linux,initrd-start")
                 .zip(number("linux,initrd-end"))
                 .map(|(s, e)| s..e),
-            bootargs: self.chosen("bootargs").unwrap_or_default().into(),
-            rng_seed: self
+            arguments: self.chosen("bootargs").unwrap_or_default().into(),
+            seed: self
                 .chosen
                 .and_then(|chosen| chosen.property("rng-seed"))
                 .map_or_else(Vec::new, |seed| seed.value().into()),
             tree_bytes: fdt.data().len() as u64,
+        };
+        let platform = Platform {
+            boot,
+            cpus: cpus(fdt)?,
+            gic: gic(devices)?,
+            timer: timer(devices)?,
+            uart,
+            uart_interrupt,
             devices: self.devices,
         };
-        platform.check()?;
+        platform.check().map_err(PlatformError::Flaw)?;
         Ok(platform)
     }
 
@@ -210,58 +148,11 @@ impl<'a> Tree<'a> {
     }
 }
 
-impl Platform {
-    /// The first PL031 that EL2 can map, if there is one.
-    pub fn rtc(&self) -> Option<&Device> {
-        let is_pl031 = |d: &&Device| {
-            d.is_compatible("arm,pl031") && d.registers.first().is_some_and(is_usable)
-        };
-        self.devices.iter().find(is_pl031)
-    }
-
-    /// The device at `path`.
-    pub fn device(&self, path: &str) -> Option<&Device> {
-        self.devices.iter().find(|d| d.path == path)
-    }
-
-    /// The value of the option `name=value` on the command line; empty if the word stands alone.
-    pub fn option(&self, name: &str) -> Option<&str> {
-        option(&self.bootargs, name)
-    }
-
-    /// Whether what it names can be: interrupts of their devices' kinds, and addresses that EL2 can map.
-    fn check(&self) -> Result<(), PlatformError> {
-        let timer = [self.timer.physical, self.timer.virt, self.timer.hypervisor];
-        let private = timer.map(|interrupt| ("timer", interrupt));
-        for (whose, Interrupt { intid, .. }) in private
-            .into_iter()
-            .chain([("GICv3's maintenance", self.gic.maintenance)])
-        {
-            if intid >= INTID_SPI {
-                return Err(PlatformError::Interrupt(whose, intid));
-            }
-        }
-        let uart = self.uart.interrupts.first();
-        if let Some(&Interrupt { intid, .. }) = uart.filter(|uart| uart.intid < INTID_SPI) {
-            return Err(PlatformError::Interrupt("PL011", intid));
-        }
-        match self.memory.iter().map(|range| range.end).max() {
-            Some(end) if end > ADDRESS_END => Err(PlatformError::Address(end - 1)),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The value of `name=value` among the words of `line`; an empty one for the word alone.
-fn option<'a>(line: &'a str, name: &str) -> Option<&'a str> {
-    line.split_ascii_whitespace().find_map(|word| {
-        let rest = word.strip_prefix(name)?;
-        if rest.is_empty() {
-            Some(rest)
-        } else {
-            rest.strip_prefix('=')
-        }
-    })
+/// An option of the command line that is in the device tree `tree`, as [`droste_platform::option`] finds it; `None` as well
+/// if the bytes are no device tree. Takes no memory from a heap: for who has none yet.
+pub fn boot_option<'a>(tree: &'a [u8], name: &str) -> Option<&'a str> {
+    let chosen = Fdt::new(tree).ok()?.find_node("/chosen")?;
+    option(chosen.property("bootargs")?.value_as::<&str>().ok()?, name)
 }
 
 /// A property of one or two cells.
@@ -346,7 +237,7 @@ fn gic(devices: &[Device]) -> Result<Gic, PlatformError> {
     let [distributor, redistributors @ ..] = node.registers.as_slice() else {
         return Err(PlatformError::Missing("GICv3 register ranges"));
     };
-    if !is_usable(distributor) {
+    if !are_registers(distributor) {
         return Err(PlatformError::Missing("registers of a GICv3"));
     }
     // With `#redistributor-regions` absent there is one; what follows the redistributors is GICC, GICH and GICV.
@@ -354,7 +245,7 @@ fn gic(devices: &[Device]) -> Result<Gic, PlatformError> {
         distributor: distributor.clone(),
         redistributors: redistributors
             .iter()
-            .filter(|r| is_usable(r) && r.end - r.start >= 0x2_0000)
+            .filter(|r| are_registers(r) && r.end - r.start >= 0x2_0000)
             .cloned()
             .collect(),
         maintenance: *node
@@ -362,11 +253,6 @@ fn gic(devices: &[Device]) -> Result<Gic, PlatformError> {
             .first()
             .ok_or(PlatformError::Missing("GICv3 maintenance interrupt"))?,
     })
-}
-
-/// Whether registers can be there: somewhere, and where EL2 can map them.
-fn is_usable(registers: &Range<u64>) -> bool {
-    registers.start != 0 && !registers.is_empty() && registers.end <= ADDRESS_END
 }
 
 fn timer(devices: &[Device]) -> Result<Timer, PlatformError> {
@@ -384,20 +270,34 @@ fn timer(devices: &[Device]) -> Result<Timer, PlatformError> {
     })
 }
 
-/// The console: `stdout-path` may be a path or an alias, with options after a colon.
-fn uart(fdt: Fdt<'_>, devices: &[Device], stdout: Option<&str>) -> Result<Device, PlatformError> {
-    let found = pl011(fdt, devices, stdout, |device| !device.interrupts.is_empty());
-    found.ok_or(PlatformError::Missing("PL011 UART with an interrupt"))
-}
-
-fn pl011(
+fn uart(
     fdt: Fdt<'_>,
     devices: &[Device],
     stdout: Option<&str>,
+) -> Result<(Uart, Interrupt), PlatformError> {
+    let found = pl011(fdt, devices, stdout, |device| !device.interrupts.is_empty());
+    let found = found.ok_or(PlatformError::Missing("PL011 UART with an interrupt"))?;
+    Ok((uart_of(found), found.interrupts[0]))
+}
+
+fn uart_of(device: &Device) -> Uart {
+    Uart {
+        model: UartModel::Pl011,
+        registers: device.registers[0].clone(),
+    }
+}
+
+/// The console: `stdout-path` may be a path or an alias, with options after a colon.
+fn pl011<'a>(
+    fdt: Fdt<'_>,
+    devices: &'a [Device],
+    stdout: Option<&str>,
     is_wanted: impl Fn(&Device) -> bool,
-) -> Option<Device> {
+) -> Option<&'a Device> {
     let is_pl011 = |d: &&Device| {
-        d.is_compatible("arm,pl011") && d.registers.first().is_some_and(is_usable) && is_wanted(d)
+        d.is_compatible("arm,pl011")
+            && d.registers.first().is_some_and(are_registers)
+            && is_wanted(d)
     };
     let named = stdout.and_then(|path| {
         let path = path.split(':').next()?;
@@ -408,16 +308,15 @@ fn pl011(
         let target = alias.value_as::<&str>().ok()?;
         devices.iter().find(|d| d.path == target)
     });
-    let chosen = named
+    named
         .filter(|d| is_pl011(d))
-        .or_else(|| devices.iter().find(is_pl011));
-    chosen.cloned()
+        .or_else(|| devices.iter().find(is_pl011))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Trigger;
+    use droste_platform::Trigger;
 
     /// QEMU's `virt` board: 2 CPUs, 1 GiB, EL2, GICv3 (`-machine virt,virtualization=on,gic-version=3,dumpdtb=…`),
     /// with an initrd and a command line.
@@ -430,7 +329,7 @@ mod tests {
     #[test]
     fn the_virt_board_is_understood() {
         let p = parse(VIRT).expect("a complete tree");
-        assert_eq!(p.memory, [0x4000_0000..0x8000_0000]);
+        assert_eq!(p.boot.memory, [0x4000_0000..0x8000_0000]);
         assert_eq!(p.cpus, [0, 1]);
         assert_eq!(p.gic.distributor, 0x0800_0000..0x0801_0000);
         assert_eq!(p.gic.redistributors, [0x080a_0000..0x0900_0000]);
@@ -449,13 +348,13 @@ mod tests {
             ),
             (30, 27, 26)
         );
-        assert_eq!(p.uart.registers, [0x0900_0000..0x0900_1000]);
+        assert_eq!(p.uart.registers, 0x0900_0000..0x0900_1000);
         assert_eq!(
-            p.uart.interrupts,
-            [Interrupt {
+            p.uart_interrupt,
+            Interrupt {
                 intid: 33,
                 trigger: Trigger::Level
-            }]
+            }
         );
         let rtc = p.rtc().expect("a clock");
         assert_eq!(rtc.registers, [0x0901_0000..0x0901_1000]);
@@ -502,7 +401,7 @@ mod tests {
         tree
     }
 
-    fn console(tree: &[u8]) -> Option<Device> {
+    fn console(tree: &[u8]) -> Option<Uart> {
         Tree::read(tree).ok()?.console()
     }
 
@@ -517,7 +416,7 @@ mod tests {
             let error = parse(&tree).expect_err("it lacks something");
             assert_eq!(error.has_firmware(), firmware, "{error}");
             let console = console(&tree).expect("a console");
-            assert_eq!(console.registers, [0x0900_0000..0x0900_1000]);
+            assert_eq!(console.registers, 0x0900_0000..0x0900_1000);
         }
         assert_eq!(console(&[0; 64]), None);
         assert_eq!(console(&spoilt(b"arm,pl011", b"arm,pl012")), None);
@@ -537,12 +436,12 @@ mod tests {
             ([1, 11, LEVEL], [0, 11, LEVEL], "timer"),
             ([1, 10, LEVEL], [0, 10, LEVEL], "timer"),
             ([1, 9, LEVEL], [0, 9, LEVEL], "GICv3's maintenance"),
-            ([0, 1, LEVEL], [1, 1, LEVEL], "PL011"),
+            ([0, 1, LEVEL], [1, 1, LEVEL], "console's UART"),
         ] {
             let tree = spoilt(&cells(&of), &cells(&to));
             let error = parse(&tree).expect_err("it is no such interrupt");
             assert!(
-                matches!(error, PlatformError::Interrupt(found, _) if found == whose)
+                matches!(error, PlatformError::Flaw(Flaw::Interrupt(found, _)) if found == whose)
                     && error.has_firmware(),
                 "{error}"
             );
@@ -562,7 +461,7 @@ mod tests {
         let missing = PlatformError::Missing("registers of a GICv3");
         assert_eq!(parse(&tree).err(), Some(missing));
         let tree = spoilt(&reg(0x4000_0000, 0x4000_0000), &reg(1 << 48, 0x4000_0000));
-        let far = PlatformError::Address((1 << 48) + 0x3fff_ffff);
+        let far = PlatformError::Flaw(Flaw::Address((1 << 48) + 0x3fff_ffff));
         assert_eq!(parse(&tree).err(), Some(far));
     }
 

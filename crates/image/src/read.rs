@@ -152,8 +152,8 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn judge(&self, verdict: Result<(), VmError>) -> Result<(), ImageError> {
-        verdict.map_err(|error| ImageError::Vm { vm: self.vm, error })
+    fn judge(&self, checked: Result<(), VmError>) -> Result<(), ImageError> {
+        checked.map_err(|error| ImageError::Vm { vm: self.vm, error })
     }
 
     fn missing(&self, property: &'static str) -> ImageError {

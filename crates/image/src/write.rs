@@ -60,17 +60,17 @@ fn check(vms: &[VmImage<'_>]) -> Result<(), WriteError> {
         return Err(WriteError::VmCount(vms.len()));
     }
     for (index, vm) in vms.iter().enumerate() {
-        let verdict = check_name(vm.name)
+        let checked = check_name(vm.name)
             .and_then(|()| check_vcpus(vm.vcpus))
             .and_then(|()| check_memory(vm.memory))
             .and_then(|()| check_bootargs(vm.bootargs))
             .and_then(|()| vm.passthrough.iter().try_for_each(check_device_path));
-        verdict.map_err(|error| WriteError::Vm {
+        checked.map_err(|error| WriteError::Vm {
             name: vm.name.into(),
             error,
         })?;
-        let verdict = check_bootargs(vm.dom0.map_or("", |dom0| dom0.bootargs));
-        verdict.map_err(|error| WriteError::Vm {
+        let checked = check_bootargs(vm.dom0.map_or("", |dom0| dom0.bootargs));
+        checked.map_err(|error| WriteError::Vm {
             name: format!("{}, its dom0", vm.name),
             error,
         })?;

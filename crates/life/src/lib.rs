@@ -32,7 +32,7 @@ extern crate alloc;
 
 mod kick;
 mod lives;
-mod outcome;
+mod run_state;
 mod sched;
 mod seat;
 mod sync;
@@ -40,7 +40,7 @@ mod word;
 
 pub use kick::Kick;
 pub use lives::{Leaving, Lives, MAX_VCPUS};
-pub use outcome::Outcome;
+pub use run_state::RunState;
 pub use sched::{Cpu, Member, schedule, switch_off};
 pub use seat::Stand;
 pub use word::Phase;

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use crate::seat::{Seat, Stand};
 use crate::sync::{AtomicU64, Ordering};
 use crate::word::Word;
-use crate::{Outcome, Phase};
+use crate::{Phase, RunState};
 
 /// The most vCPUs of a virtual machine.
 pub const MAX_VCPUS: usize = 64;
@@ -26,12 +26,12 @@ pub enum Leaving {
 /// of vCPUs.
 ///
 /// ```
-/// use droste_life::{Leaving, Lives, Outcome, Phase};
+/// use droste_life::{Leaving, Lives, RunState, Phase};
 /// let lives = Lives::new(1);
 /// lives.open();
 /// assert!(lives.begin("registers"));
 /// let registers = lives.load(0).expect("the first one is ready");
-/// assert!(lives.stop(Outcome::Reset));
+/// assert!(lives.stop(RunState::Reset));
 /// assert_eq!(lives.leave(0, drop), Leaving::Stays, "it is loaded");
 /// lives.park(0, registers);
 /// assert_eq!(lives.leave(0, drop), Leaving::Last);
@@ -92,22 +92,22 @@ impl<S> Lives<S> {
     }
 
     /// How it ended; `Running` before.
-    pub fn outcome(&self) -> Outcome {
+    pub fn run_state(&self) -> RunState {
         match self.word() {
             Word {
                 phase: Phase::Gone,
-                outcome,
+                run_state,
                 ..
-            } => outcome,
-            _ => Outcome::Running,
+            } => run_state,
+            _ => RunState::Running,
         }
     }
 
     /// While it rests, how its last life ended, or `Running` before its first life; otherwise `None`.
     #[inline]
-    pub fn resting(&self) -> Option<Outcome> {
+    pub fn resting(&self) -> Option<RunState> {
         let word = self.word();
-        (word.phase == Phase::Resting).then_some(word.outcome)
+        (word.phase == Phase::Resting).then_some(word.run_state)
     }
 
     /// The state of vCPU `n`.
@@ -131,20 +131,20 @@ impl<S> Lives<S> {
         self.step(Word::begin).is_some() && self.on(0, first)
     }
 
-    /// Ends it: no life follows. `outcome` says why, where that is not the outcome of its last life. Called by its
+    /// Ends it: no life follows. `run_state` says why, where that is not how its last life ended. Called by its
     /// home, or by whoever has built it. Returns whether it was built or at rest.
-    pub fn end(&self, outcome: Option<Outcome>) -> bool {
+    pub fn end(&self, run_state: Option<RunState>) -> bool {
         let end = |word: Word| {
-            let outcome = outcome.unwrap_or(word.outcome);
-            Word { outcome, ..word }.end()
+            let run_state = run_state.unwrap_or(word.run_state);
+            Word { run_state, ..word }.end()
         };
         self.step(end).is_some()
     }
 
     /// Stops it. Returns whether this is the first time in this life; then the physical CPUs of all its vCPUs must be
     /// told.
-    pub fn stop(&self, outcome: Outcome) -> bool {
-        self.step(|word| word.stop(outcome)).is_some()
+    pub fn stop(&self, run_state: RunState) -> bool {
+        self.step(|word| word.stop(run_state)).is_some()
     }
 
     /// Switches vCPU `n` on with `state`, if it is off and its virtual machine is running. Returns whether it did; then
@@ -158,7 +158,7 @@ impl<S> Lives<S> {
     pub fn off(&self, n: usize) -> bool {
         self.seats[n].off();
         self.step(Word::off)
-            .is_some_and(|word| word.outcome == Outcome::Idle && word.on == 0)
+            .is_some_and(|word| word.run_state == RunState::Idle && word.on == 0)
     }
 
     /// Takes the registers of vCPU `n` to load them, if it is ready. Called by its own physical CPU.
@@ -268,8 +268,8 @@ mod tests {
     fn none_comes_on_once_it_is_stopped_and_none_leaves_before() {
         let lives = begun();
         assert_eq!(lives.leave(1, drop), Leaving::Stays);
-        assert!(lives.stop(Outcome::Reset));
-        assert!(!lives.stop(Outcome::Off), "the first reason counts");
+        assert!(lives.stop(RunState::Reset));
+        assert!(!lives.stop(RunState::Off), "the first reason counts");
         assert!(!lives.on(1, "second"));
         assert!(!lives.begin("first"), "they have not left");
         assert!(!lives.end(None), "nor does it end");
@@ -282,7 +282,7 @@ mod tests {
         );
         assert_eq!(
             (given_up, lives.resting()),
-            (Some("first"), Some(Outcome::Reset))
+            (Some("first"), Some(RunState::Reset))
         );
     }
 
@@ -290,7 +290,7 @@ mod tests {
     fn a_loaded_one_does_not_leave() {
         let lives = begun();
         let state = lives.load(0).expect("ready");
-        assert!(lives.stop(Outcome::Off));
+        assert!(lives.stop(RunState::Off));
         assert_eq!(lives.leave(0, drop), Leaving::Stays);
         lives.wait(0);
         assert_eq!(lives.leave(0, drop), Leaving::Stays);
@@ -301,17 +301,17 @@ mod tests {
     #[test]
     fn how_it_ended_is_known_when_it_is_gone() {
         let lives = begun();
-        assert!(lives.stop(Outcome::Off));
-        assert_eq!(lives.outcome(), Outcome::Running);
+        assert!(lives.stop(RunState::Off));
+        assert_eq!(lives.run_state(), RunState::Running);
         assert_eq!(lives.leave(0, drop), Leaving::Left);
         assert_eq!(lives.leave(1, drop), Leaving::Last);
         assert!(lives.end(None) && !lives.end(None), "once");
-        assert_eq!(lives.outcome(), Outcome::Off);
+        assert_eq!(lives.run_state(), RunState::Off);
         let failed = Lives::<()>::new(1);
-        assert!(failed.end(Some(Outcome::Failed)));
+        assert!(failed.end(Some(RunState::Failed)));
         assert_eq!(
-            (failed.outcome(), failed.phase()),
-            (Outcome::Failed, Phase::Gone)
+            (failed.run_state(), failed.phase()),
+            (RunState::Failed, Phase::Gone)
         );
     }
 }

@@ -1,6 +1,6 @@
 //! The phase of a virtual machine with its counts, in one word, so that every change is one atomic step.
 
-use crate::Outcome;
+use crate::RunState;
 
 /// The phase of a virtual machine as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,7 +23,7 @@ pub enum Phase {
 pub(crate) struct Word {
     pub(crate) phase: Phase,
     /// Why the last life ends or has ended; `Running` while none has.
-    pub(crate) outcome: Outcome,
+    pub(crate) run_state: RunState,
     /// How many vCPUs have left this life.
     pub(crate) left: u8,
     /// How many are on, or were when it was stopped.
@@ -35,7 +35,7 @@ pub(crate) struct Word {
 impl Word {
     pub(crate) const BUILT: Self = Self {
         phase: Phase::Built,
-        outcome: Outcome::Running,
+        run_state: RunState::Running,
         left: 0,
         on: 0,
         life: 0,
@@ -43,7 +43,7 @@ impl Word {
 
     pub(crate) const fn to_bits(self) -> u64 {
         self.phase as u64
-            | (self.outcome as u64) << 8
+            | (self.run_state as u64) << 8
             | (self.left as u64) << 16
             | (self.on as u64) << 24
             | (self.life as u64) << 32
@@ -58,7 +58,7 @@ impl Word {
                 3 => Phase::Resting,
                 _ => Phase::Gone,
             },
-            outcome: Outcome::from_bits((bits >> 8) as u8),
+            run_state: RunState::from_bits((bits >> 8) as u8),
             left: (bits >> 16) as u8,
             on: (bits >> 24) as u8,
             life: (bits >> 32) as u32,
@@ -77,7 +77,7 @@ impl Word {
     pub(crate) fn begin(self) -> Option<Self> {
         (self.phase == Phase::Resting).then_some(Self {
             phase: Phase::Running,
-            outcome: Outcome::Running,
+            run_state: RunState::Running,
             left: 0,
             on: 0,
             life: self.life.wrapping_add(1),
@@ -85,10 +85,10 @@ impl Word {
     }
 
     /// It is stopped. The first reason counts.
-    pub(crate) fn stop(self, outcome: Outcome) -> Option<Self> {
+    pub(crate) fn stop(self, run_state: RunState) -> Option<Self> {
         (self.phase == Phase::Running).then_some(Self {
             phase: Phase::Stopping,
-            outcome,
+            run_state,
             ..self
         })
     }
@@ -106,7 +106,7 @@ impl Word {
         let on = self.on.checked_sub(1)?;
         let fewer = Self { on, ..self };
         Some(match on {
-            0 => fewer.stop(Outcome::Idle).unwrap_or(fewer),
+            0 => fewer.stop(RunState::Idle).unwrap_or(fewer),
             _ => fewer,
         })
     }
@@ -148,22 +148,22 @@ mod tests {
         Phase::Resting,
         Phase::Gone,
     ];
-    const OUTCOMES: [Outcome; 5] = [
-        Outcome::Running,
-        Outcome::Off,
-        Outcome::Reset,
-        Outcome::Idle,
-        Outcome::Failed,
+    const RUN_STATES: [RunState; 5] = [
+        RunState::Running,
+        RunState::Off,
+        RunState::Reset,
+        RunState::Idle,
+        RunState::Failed,
     ];
 
     #[test]
     fn every_state_survives_as_bits() {
         for phase in PHASES {
-            for outcome in OUTCOMES {
+            for run_state in RUN_STATES {
                 for (left, on, life) in [(0, 0, 0), (64, 3, 1), (1, 64, u32::MAX)] {
                     let word = Word {
                         phase,
-                        outcome,
+                        run_state,
                         left,
                         on,
                         life,
@@ -182,7 +182,7 @@ mod tests {
             ("begin", Word::begin, &[Phase::Resting], Phase::Running),
             (
                 "stop",
-                |word| word.stop(Outcome::Off),
+                |word| word.stop(RunState::Off),
                 &[Phase::Running],
                 Phase::Stopping,
             ),
@@ -233,12 +233,12 @@ mod tests {
             phase: Phase::Running,
             ..Word::BUILT
         };
-        let stopped = running.stop(Outcome::Reset).expect("it runs");
-        assert_eq!(stopped.stop(Outcome::Off), None);
+        let stopped = running.stop(RunState::Reset).expect("it runs");
+        assert_eq!(stopped.stop(RunState::Off), None);
         let begun = stopped.leave(1).and_then(Word::begin).expect("it rests");
         assert_eq!(
-            (begun.outcome, begun.life, begun.left),
-            (Outcome::Running, 1, 0)
+            (begun.run_state, begun.life, begun.left),
+            (RunState::Running, 1, 0)
         );
     }
 
@@ -251,9 +251,12 @@ mod tests {
         };
         assert_eq!(on(2).off(), Some(on(1)));
         let idle = on(1).off().expect("one was on");
-        assert_eq!((idle.phase, idle.outcome), (Phase::Stopping, Outcome::Idle));
-        let stopped = on(1).stop(Outcome::Reset).and_then(Word::off);
-        assert_eq!(stopped.map(|word| word.outcome), Some(Outcome::Reset));
+        assert_eq!(
+            (idle.phase, idle.run_state),
+            (Phase::Stopping, RunState::Idle)
+        );
+        let stopped = on(1).stop(RunState::Reset).and_then(Word::off);
+        assert_eq!(stopped.map(|word| word.run_state), Some(RunState::Reset));
         assert_eq!(on(0).off(), None);
     }
 }

@@ -10,7 +10,7 @@ use droste_arm64::Ipa;
 use crate::config::Bbm;
 use crate::descriptor::{CONTIGUOUS, Malformed, Meaning, NT};
 use crate::ghost::{Ghost, Kind};
-use crate::memory::{FRAME_WORDS, Place};
+use crate::memory::{FRAME_WORDS, TablePart};
 use crate::model::Model;
 use crate::regime::Shape;
 use crate::tree::Branch;
@@ -189,7 +189,7 @@ impl Model {
     }
 
     /// The valid entries of a Contiguous run agree.
-    pub(crate) fn check_run(&mut self, at: &Branch, place: &Place, new: u64) {
+    pub(crate) fn check_run(&mut self, at: &Branch, part: &TablePart, new: u64) {
         let shape = self.trees[at.tree].shape;
         let Meaning::Leaf(output) = shape.meaning(new, at.level) else {
             return;
@@ -200,12 +200,12 @@ impl Model {
         let base = output.wrapping_sub(at.ipa - start);
         let is_contiguous = new & CONTIGUOUS != 0;
         let frame = at.word / FRAME_WORDS * FRAME_WORDS;
-        let first = frame + usize::from(place.first);
-        let end = frame + usize::from(place.end);
+        let first = frame + usize::from(part.first);
+        let end = frame + usize::from(part.end);
         let lead = at.word.saturating_sub(((at.ipa - start) / size) as usize);
         let after = lead + shape.run_entries(at.level) as usize;
         let is_wrong = (lead.max(first)..after.min(end)).any(|word| {
-            let ipa = place.ipa + ((word - first) as u64) * size;
+            let ipa = part.ipa + ((word - first) as u64) * size;
             let raw = self.memory.get(word);
             let Meaning::Leaf(output) = shape.meaning(raw, at.level) else {
                 return false;

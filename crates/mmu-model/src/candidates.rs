@@ -215,13 +215,13 @@ impl Model {
         let size = shape.entry_bytes(end.level);
         let own = ipa & !(size - 1);
         let start = ipa & !(size * entries - 1);
-        let place = self
+        let part = self
             .memory
             .frame(word)
-            .places
+            .parts
             .iter()
-            .find(|place| place.level == end.level && place.ipa <= own);
-        let Some(place) = place else {
+            .find(|part| part.level == end.level && part.ipa <= own);
+        let Some(part) = part else {
             return;
         };
         let base = word / FRAME_WORDS * FRAME_WORDS;
@@ -230,8 +230,8 @@ impl Model {
             let neighbour = (word as u64)
                 .wrapping_add(at / size)
                 .wrapping_sub(own / size) as usize;
-            let is_inside = (base + usize::from(place.first)..base + usize::from(place.end))
-                .contains(&neighbour);
+            let is_inside =
+                (base + usize::from(part.first)..base + usize::from(part.end)).contains(&neighbour);
             if at == own || !is_inside {
                 continue;
             }

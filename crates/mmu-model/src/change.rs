@@ -3,7 +3,7 @@
 use crate::config::CpuSet;
 use crate::descriptor::{ACCESSED, CONTIGUOUS, Meaning};
 use crate::ghost::{Ghost, Kind, Origin};
-use crate::memory::{FRAME_WORDS, Pieces, Place};
+use crate::memory::{FRAME_WORDS, Pieces, TablePart};
 use crate::model::{Change, Model};
 use crate::regime::Shape;
 use crate::tree::Branch;
@@ -30,17 +30,17 @@ impl Model {
         }
         let offset = (change.word % FRAME_WORDS) as u16;
         let mut index = 0;
-        while let Some(&place) = self.memory.frames[frame].places.get(index) {
+        while let Some(&part) = self.memory.frames[frame].parts.get(index) {
             index += 1;
-            if (place.first..place.end).contains(&offset) {
-                self.changing = Some(place.tree);
-                self.changed_at(&change, &place, offset);
+            if (part.first..part.end).contains(&offset) {
+                self.changing = Some(part.tree);
+                self.changed_at(&change, &part, offset);
                 self.changing = None;
             }
         }
     }
 
-    fn changed_at(&mut self, change: &Change, place: &Place, offset: u16) {
+    fn changed_at(&mut self, change: &Change, part: &TablePart, offset: u16) {
         let Change {
             cpu,
             word,
@@ -48,9 +48,9 @@ impl Model {
             new,
             ..
         } = *change;
-        let Place { tree, level, .. } = *place;
+        let TablePart { tree, level, .. } = *part;
         let shape = self.trees[tree].shape;
-        let ipa = place.ipa + u64::from(offset - place.first) * shape.entry_bytes(level);
+        let ipa = part.ipa + u64::from(offset - part.first) * shape.entry_bytes(level);
         let at = Branch {
             cpu,
             tree,
@@ -60,7 +60,7 @@ impl Model {
             ipa,
         };
 
-        let made = change.made.max(place.since);
+        let made = change.made.max(part.since);
         if old & 1 != 0 {
             self.bury_everywhere(&at, old, made, change.visible);
         }
@@ -84,7 +84,7 @@ impl Model {
         self.check_replaced(&at, old, new, made);
         self.check_made(&at, new);
         if self.memory.frame(word).has_runs {
-            self.check_run(&at, place, new);
+            self.check_run(&at, part, new);
         }
     }
 
@@ -151,14 +151,14 @@ impl Model {
         for (writer, pending) in unseen {
             let offset = (pending.word % FRAME_WORDS) as u16;
             let shape = self.trees[tree].shape;
-            let place = self
+            let part = self
                 .memory
                 .frame(pending.word)
-                .places
+                .parts
                 .iter()
                 .copied()
-                .find(|place| place.tree == tree && (place.first..place.end).contains(&offset));
-            let Some(place) = place else {
+                .find(|part| part.tree == tree && (part.first..part.end).contains(&offset));
+            let Some(part) = part else {
                 continue;
             };
             self.cpus[writer].touch(tag);
@@ -166,8 +166,8 @@ impl Model {
                 tree,
                 shape,
                 tag,
-                level: place.level,
-                ipa: place.ipa + u64::from(offset - place.first) * shape.entry_bytes(place.level),
+                level: part.level,
+                ipa: part.ipa + u64::from(offset - part.first) * shape.entry_bytes(part.level),
                 raw: pending.old,
                 made: self.step,
                 origin: Origin {

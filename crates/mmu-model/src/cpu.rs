@@ -77,7 +77,7 @@ pub(crate) struct CpuState {
     pub(crate) vtcr: u64,
     pub(crate) vttbr: u64,
     /// Whether the VMID, or how operands are read, was written since the last context synchronization.
-    pub(crate) is_unsettled: bool,
+    pub(crate) is_unsynchronized: bool,
     pub(crate) hcr: u64,
     pub(crate) occupied: Option<Occupied>,
     pub(crate) guest: Option<Vcpu>,

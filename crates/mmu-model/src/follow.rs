@@ -5,7 +5,7 @@ use droste_arm64::{Ipa, Pa};
 use crate::cpu::{Order, Pending};
 use crate::descriptor::{CONTIGUOUS, Malformed, Meaning};
 use crate::ghost::Kind;
-use crate::memory::{FRAME_WORDS, Ownership, Pieces, Place};
+use crate::memory::{FRAME_WORDS, Ownership, Pieces, TablePart};
 use crate::model::Model;
 use crate::regime::Shape;
 use crate::tree::{Branch, Tree};
@@ -83,7 +83,7 @@ impl Model {
     pub(crate) fn drop_idle_trees(&mut self, page: Pa, bytes: u64) {
         for frame in self.memory.frames_of(page.0, bytes) {
             let found = &self.memory.frames[frame];
-            let here = found.places.iter().map(|place| place.tree);
+            let here = found.parts.iter().map(|part| part.tree);
             let mut trees: Vec<_> = here.chain(found.roots.iter().copied()).collect();
             trees.sort_unstable();
             trees.dedup();
@@ -138,7 +138,7 @@ impl Model {
         for (first, end, ipa) in Pieces::new(word, entries, ipa, shape.entry_shift(level)) {
             let frame = first / FRAME_WORDS;
             self.check_link(&branch, frame, ipa);
-            self.memory.frames[frame].places.push(Place {
+            self.memory.frames[frame].parts.push(TablePart {
                 tree,
                 level,
                 first: (first % FRAME_WORDS) as u16,
@@ -180,12 +180,11 @@ impl Model {
             self.malformed(&at, raw, Malformed::TableOutside);
             return;
         };
-        let is_loop = self.memory.frame(word).places.iter().any(|place| {
-            let bytes =
-                u64::from(place.end - place.first) << shape.entry_shift(place.level).min(63);
-            place.tree == at.tree
-                && place.level <= at.level
-                && (place.ipa..place.ipa.saturating_add(bytes)).contains(&at.ipa)
+        let is_loop = self.memory.frame(word).parts.iter().any(|part| {
+            let bytes = u64::from(part.end - part.first) << shape.entry_shift(part.level).min(63);
+            part.tree == at.tree
+                && part.level <= at.level
+                && (part.ipa..part.ipa.saturating_add(bytes)).contains(&at.ipa)
         });
         if is_loop {
             self.malformed(&at, raw, Malformed::TableLoop);
@@ -203,14 +202,14 @@ impl Model {
     pub(crate) fn detach(&mut self, tree: usize, word: usize, entries: u64, level: i8, ipa: u64) {
         let shape = self.trees[tree].shape;
         for (first, end, ipa) in Pieces::new(word, entries, ipa, shape.entry_shift(level)) {
-            let places = &mut self.memory.frame_mut(first).places;
-            let place = places
+            let parts = &mut self.memory.frame_mut(first).parts;
+            let part = parts
                 .iter()
-                .position(|place| place.tree == tree && place.level == level && place.ipa == ipa);
-            let Some(place) = place else {
+                .position(|part| part.tree == tree && part.level == level && part.ipa == ipa);
+            let Some(part) = part else {
                 continue;
             };
-            places.swap_remove(place);
+            parts.swap_remove(part);
             if level == 3 {
                 continue;
             }
@@ -236,7 +235,7 @@ impl Model {
             self.report(cpu, Rule::PageReleased, None, None, Some(entry));
         }
         // A page that is linked elsewhere too stays a table, whoever else walks it.
-        if self.memory.frames[frame].walkers == 0 || !self.memory.frames[frame].places.is_empty() {
+        if self.memory.frames[frame].walkers == 0 || !self.memory.frames[frame].parts.is_empty() {
             return;
         }
         let tags = &self.trees[tree].tags;
@@ -320,9 +319,9 @@ impl Model {
     pub(crate) fn check_unreachable(&mut self, page: Pa, bytes: u64) {
         self.drop_idle_trees(page, bytes);
         for frame in self.memory.frames_of(page.0, bytes) {
-            let found = if let Some(place) = self.memory.frames[frame].places.first() {
-                let shape = self.trees[place.tree].shape;
-                Some((None, place.since, place.ipa, place.level, shape))
+            let found = if let Some(part) = self.memory.frames[frame].parts.first() {
+                let shape = self.trees[part.tree].shape;
+                Some((None, part.since, part.ipa, part.level, shape))
             } else if self.memory.frames[frame].walkers != 0 {
                 self.tags.iter().find_map(|tag| {
                     let ghost = tag

@@ -31,7 +31,7 @@ impl Model {
         if !self.begin(cpu, By::El2, Verb::Enter { cpu, vcpu }) {
             return;
         }
-        self.cpus[cpu].is_unsettled = false;
+        self.cpus[cpu].is_unsynchronized = false;
         let context = match self.loaded_context(cpu) {
             Ok(context) => context,
             Err(fault) => {

@@ -58,9 +58,9 @@ impl Model {
         };
         let raw = self.memory.get(word);
         let is_untouched_leaf = raw & (ACCESSED | 1) == 1
-            && self.memory.frame(word).places.iter().any(|place| {
-                let shape = &self.trees[place.tree].shape;
-                shape.sets_accessed && matches!(shape.meaning(raw, place.level), Meaning::Leaf(_))
+            && self.memory.frame(word).parts.iter().any(|part| {
+                let shape = &self.trees[part.tree].shape;
+                shape.sets_accessed && matches!(shape.meaning(raw, part.level), Meaning::Leaf(_))
             });
         if is_untouched_leaf {
             self.store_by_hardware(cpu, word, raw | ACCESSED);
@@ -103,7 +103,7 @@ impl Model {
         let word = self.memory.word(at.0)?;
         let frame = word / FRAME_WORDS;
         let found = &self.memory.frames[frame];
-        if found.walkers == 0 || !found.places.is_empty() || self.memory.get(word) & 1 == 0 {
+        if found.walkers == 0 || !found.parts.is_empty() || self.memory.get(word) & 1 == 0 {
             return None;
         }
         self.tags.iter().find_map(|tag| {

@@ -105,7 +105,7 @@ impl Model {
             return;
         }
         // Between a write of VTTBR_EL2 and its synchronization either VMID may be meant, so neither is sure to be.
-        if state.is_unsettled {
+        if state.is_unsynchronized {
             return;
         }
         let Some(tag) = self.tag(vmid(state.vttbr, state.vtcr)) else {

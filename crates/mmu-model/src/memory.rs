@@ -8,7 +8,7 @@ pub(crate) const FRAME_BYTES: u64 = 4096;
 
 /// A part of a frame that a tree's walk can read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Place {
+pub(crate) struct TablePart {
     /// The tree's number.
     pub(crate) tree: usize,
     pub(crate) level: i8,
@@ -36,7 +36,7 @@ pub(crate) enum Ownership {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Frame {
     /// Where trees hold it, by memory as it is.
-    pub(crate) places: Vec<Place>,
+    pub(crate) parts: Vec<TablePart>,
     /// Trees whose root begins in it.
     pub(crate) roots: Vec<usize>,
     /// How many walk-cache ghosts lead to it.
@@ -52,7 +52,7 @@ impl Frame {
     /// Whether some walk may read it.
     #[inline]
     pub(crate) fn is_watched(&self) -> bool {
-        !self.places.is_empty() || self.walkers != 0
+        !self.parts.is_empty() || self.walkers != 0
     }
 }
 
@@ -133,7 +133,7 @@ impl Memory {
     }
 }
 
-/// The places of a table, frame by frame: the descriptors of each, and the address that the first translates.
+/// The parts of a table, frame by frame: the descriptors of each, and the address that the first translates.
 #[derive(Clone, Debug)]
 pub(crate) struct Pieces {
     word: usize,

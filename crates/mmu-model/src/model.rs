@@ -287,7 +287,7 @@ impl Model {
     /// Executes an ISB: from here on, TLB invalidations use VTTBR_EL2 and VTCR_EL2 as written.
     pub fn isb(&mut self, cpu: usize) {
         if self.begin(cpu, By::El2, Verb::Isb { cpu }) {
-            self.cpus[cpu].is_unsettled = false;
+            self.cpus[cpu].is_unsynchronized = false;
         }
     }
 
@@ -327,7 +327,7 @@ impl Model {
 
     fn load(&mut self, cpu: usize, vtcr: u64, vttbr: u64) {
         let state = &mut self.cpus[cpu];
-        state.is_unsettled |=
+        state.is_unsynchronized |=
             vmid(state.vttbr, state.vtcr) != vmid(vttbr, vtcr) || is_ds(state.vtcr) != is_ds(vtcr);
         (state.vtcr, state.vttbr) = (vtcr, vttbr);
         if self.config.speculation == Speculation::AlsoAtEl2 {

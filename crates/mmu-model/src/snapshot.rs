@@ -62,7 +62,7 @@ impl Model {
         let used = residences.max_by_key(|residence| (residence.inside != 0, residence.tree));
         let linked = || {
             let word = self.memory.word(entry?.descriptor.0)?;
-            Some(self.memory.frame(word).places.first()?.tree)
+            Some(self.memory.frame(word).parts.first()?.tree)
         };
         let Some(tree) = linked().or_else(|| Some(used?.tree)) else {
             return Vec::new();

@@ -202,22 +202,22 @@ pub trait Walks {
 
 /// How an AT instruction ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub enum Translated {
     /// PAR_EL1 becomes this, and L1 goes on after the instruction.
     Par(u64),
     /// Virtual EL2 takes this instead: an external abort is not reported in PAR_EL1.
     Exception(Exception),
 }
 
-impl Outcome {
+impl Translated {
     /// The level of the fault, if this is an address size fault of stage 1.
     ///
     /// ```
-    /// use droste_nested::at::Outcome;
+    /// use droste_nested::at::Translated;
     /// let (failed, of_stage2) = (1, 1 << 9);
-    /// assert_eq!(Outcome::Par(2 << 1 | failed).address_size(), Some(2));
-    /// assert_eq!(Outcome::Par(2 << 1 | failed | of_stage2).address_size(), None);
-    /// assert_eq!(Outcome::Par(6 << 1 | failed).address_size(), None);
+    /// assert_eq!(Translated::Par(2 << 1 | failed).address_size(), Some(2));
+    /// assert_eq!(Translated::Par(2 << 1 | failed | of_stage2).address_size(), None);
+    /// assert_eq!(Translated::Par(6 << 1 | failed).address_size(), None);
     /// ```
     pub const fn address_size(&self) -> Option<i8> {
         const F: u64 = 1;
@@ -236,7 +236,7 @@ impl Outcome {
 }
 
 /// Translates `va` as `at` asks, where virtual EL2's HCR_EL2 is `hcr`, as its rule keeps it.
-pub fn translate(at: At, va: u64, hcr: u64, walks: &mut impl Walks) -> Outcome {
+pub fn translate(at: At, va: u64, hcr: u64, walks: &mut impl Walks) -> Translated {
     let request = StageOneRequest {
         regime: at.regime(hcr),
         va,
@@ -253,10 +253,10 @@ pub fn translate(at: At, va: u64, hcr: u64, walks: &mut impl Walks) -> Outcome {
         Err(StageOneStop::OnStageTwo(fault)) => return faulted(fault, Stage::TwoOnWalk, va),
     };
     if at.stages == Stages::One || request.regime == Regime::El2 {
-        return Outcome::Par(success(one.output, one.attributes));
+        return Translated::Par(success(one.output, one.attributes));
     }
     match walks.stage_two(L2Ipa(one.output), at.direction) {
-        Ok(None) => Outcome::Par(success(one.output, one.attributes)),
+        Ok(None) => Translated::Par(success(one.output, one.attributes)),
         Ok(Some(two)) => {
             let both = combine(one.attributes, two.memory, two.shareability);
             // DDI 0487, J1.1, S2DCacheEnabled.
@@ -265,7 +265,7 @@ pub fn translate(at: At, va: u64, hcr: u64, walks: &mut impl Walks) -> Outcome {
             } else {
                 both
             };
-            Outcome::Par(success(two.output.0, attributes))
+            Translated::Par(success(two.output.0, attributes))
         }
         Err(fault) => faulted(fault, Stage::Two, va),
     }
@@ -294,20 +294,20 @@ enum Stage {
 }
 
 /// PAR_EL1 after a fault: S at bit 9, PTW at bit 8, FST at \[6:1\], F = 1.
-fn faulted(fault: WalkFault, stage: Stage, va: u64) -> Outcome {
+fn faulted(fault: WalkFault, stage: Stage, va: u64) -> Translated {
     const S: u64 = 1 << 9;
     const PTW: u64 = 1 << 8;
     const F: u64 = 1;
     let status = fault.status_code();
     if fault.kind == FaultKind::ExternalAbort {
-        return Outcome::Exception(external_abort(status, stage, va));
+        return Translated::Exception(external_abort(status, stage, va));
     }
     let place = match stage {
         Stage::One => 0,
         Stage::Two => S,
         Stage::TwoOnWalk => S | PTW,
     };
-    Outcome::Par(place | RES1 | status << 1 | F)
+    Translated::Par(place | RES1 | status << 1 | F)
 }
 
 /// A data abort at virtual EL2 of its own: CM and WnR are set for AT, S1PTW for stage 2 on a walk of stage 1 (D24.2,

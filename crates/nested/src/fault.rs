@@ -23,7 +23,7 @@ use droste_arm64::Level;
 use droste_arm64::desc::{AttributeScheme, MemoryType, S2ap, Xn};
 use droste_arm64::esr::{Ec, Esr, FaultStatus, MmioAccess};
 use droste_stage2::{
-    Access, Cause, Decision, Fault, Memory, Origin, Outcome, Privilege, Proposal, Reason, Slots,
+    Access, Answer, Cause, Decision, Fault, Memory, Origin, Privilege, Proposal, Reason, Slots,
 };
 
 use crate::compose::{CanonicalLeaf, Composed, compose};
@@ -224,8 +224,8 @@ impl<G: GuestMemory> L1<'_, G> {
             ..*fault
         };
         match self.slots.resolve(&of_l1) {
-            Decision::Refuse(Outcome::Mmio(access)) => Verdict::Device { at, access },
-            Decision::Refuse(Outcome::Inject(reason)) => Verdict::External(reason),
+            Decision::Refuse(Answer::Mmio(access)) => Verdict::Device { at, access },
+            Decision::Refuse(Answer::Inject(reason)) => Verdict::External(reason),
             Decision::Install(proposal) => {
                 let composed = found
                     .filter(permits)

@@ -23,6 +23,7 @@ mod tests;
 use droste_arm64::esr::{Direction, Ec, Esr, SysRegAccess};
 use droste_arm64::hcr;
 use droste_arm64::sysreg::SysReg;
+use droste_arm64::vhe::Layout;
 
 use crate::exception::{Level, is_in_host};
 use crate::registers::{HCR_CLEAR, HCR_SET, VirtualEl2};
@@ -263,13 +264,13 @@ impl Row {
     }
 }
 
-/// Whether a trap goes to virtual EL2.
+/// Who gets a trap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// It does, with the syndrome as it is.
-    Forward,
-    /// No control of L1's asks for it.
-    NotForwarded,
+pub enum Route {
+    /// Virtual EL2, with the syndrome as it is.
+    VirtualEl2,
+    /// L0 alone: no control of L1's asks for it.
+    Hypervisor,
 }
 
 /// Judges what trapped from `level`, EL1 or EL0 under virtual EL2. What virtual EL2 itself executed is L0's to emulate,
@@ -280,7 +281,7 @@ pub enum Verdict {
 /// use droste_arm64::hcr;
 /// use droste_arm64::sysreg::{SCTLR_EL1, TTBR0_EL1};
 /// use droste_nested::exception::Level;
-/// use droste_nested::forward::{Controls, Event, Verdict, evaluate};
+/// use droste_nested::forward::{Controls, Event, Route, evaluate};
 /// use droste_nested::registers::VirtualEl2;
 /// let controls = Controls {
 ///     el2: VirtualEl2::Vhe,
@@ -292,13 +293,13 @@ pub enum Verdict {
 /// };
 /// let write = SysRegAccess { register: TTBR0_EL1, direction: Direction::Write, rt: 0 };
 /// let read = SysRegAccess { direction: Direction::Read, ..write };
-/// assert_eq!(evaluate(Event::System(write), Level::El1, &controls), Verdict::Forward);
-/// assert_eq!(evaluate(Event::System(read), Level::El1, &controls), Verdict::NotForwarded);
+/// assert_eq!(evaluate(Event::System(write), Level::El1, &controls), Route::VirtualEl2);
+/// assert_eq!(evaluate(Event::System(read), Level::El1, &controls), Route::Hypervisor);
 /// ```
-pub fn evaluate(event: Event, level: Level, controls: &Controls) -> Verdict {
+pub fn evaluate(event: Event, level: Level, controls: &Controls) -> Route {
     let (traps, direction) = match event {
         Event::System(access) if level == Level::El0 && is_above_el0(access.register) => {
-            return Verdict::NotForwarded;
+            return Route::Hypervisor;
         }
         Event::System(access) => {
             let mut rows = rows().iter();
@@ -311,9 +312,9 @@ pub fn evaluate(event: Event, level: Level, controls: &Controls) -> Verdict {
         trap.means(direction) && trap.is_at(level, controls.hcr) && trap.is_on(controls)
     });
     if is_forwarded {
-        Verdict::Forward
+        Route::VirtualEl2
     } else {
-        Verdict::NotForwarded
+        Route::Hypervisor
     }
 }
 
@@ -339,7 +340,7 @@ pub const fn is_hvc_taken(level: Level, hcr: u64) -> bool {
 /// ```
 /// use droste_arm64::hcr;
 /// use droste_nested::exception::Level;
-/// use droste_nested::forward::{Controls, Event, Instruction, Verdict, routed};
+/// use droste_nested::forward::{Controls, Event, Instruction, Route, routed};
 /// use droste_nested::registers::VirtualEl2;
 /// let controls = Controls {
 ///     el2: VirtualEl2::Nvhe,
@@ -351,12 +352,12 @@ pub const fn is_hvc_taken(level: Level, hcr: u64) -> bool {
 /// };
 /// let wfi = Event::Instruction(Instruction::Wfi);
 /// const NTWI: u64 = 1 << 16;
-/// assert_eq!(routed(wfi, Level::El0, &controls, 0), Verdict::Forward);
-/// assert_eq!(routed(wfi, Level::El0, &controls, NTWI), Verdict::NotForwarded);
+/// assert_eq!(routed(wfi, Level::El0, &controls, 0), Route::VirtualEl2);
+/// assert_eq!(routed(wfi, Level::El0, &controls, NTWI), Route::Hypervisor);
 /// ```
-pub fn routed(event: Event, level: Level, controls: &Controls, sctlr: u64) -> Verdict {
+pub fn routed(event: Event, level: Level, controls: &Controls, sctlr: u64) -> Route {
     if controls.el2 != VirtualEl2::Nvhe || controls.hcr & hcr::TGE == 0 || level != Level::El0 {
-        return Verdict::NotForwarded;
+        return Route::Hypervisor;
     }
     let is_of_el1 = match event {
         Event::System(access) if is_implementation_defined(access.register) => {
@@ -368,9 +369,9 @@ pub fn routed(event: Event, level: Level, controls: &Controls, sctlr: u64) -> Ve
         Event::Instruction(_) => false,
     };
     if is_of_el1 {
-        Verdict::Forward
+        Route::VirtualEl2
     } else {
-        Verdict::NotForwarded
+        Route::Hypervisor
     }
 }
 
@@ -403,7 +404,7 @@ const fn is_implementation_defined(register: SysReg) -> bool {
     matches!((register.op0(), register.crn()), (1 | 3, 11 | 15))
 }
 
-/// The hardware's registers with trap bits, as E2H = 0 lays them out.
+/// The hardware's registers with trap bits, in the layout that the hardware's HCR_EL2.E2H says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hardware {
     /// HCR_EL2.
@@ -419,10 +420,11 @@ pub struct Hardware {
 }
 
 const CPTR_TCPAC: u64 = 1 << 31;
+/// CPTR_EL2.TFP with E2H = 0.
 const CPTR_TFP: u64 = 1 << 10;
 /// TDE, TDA, TDOSA and TDRA.
 const MDCR_SET: u64 = 0xf << 8;
-/// EL1PCTEN and EL1PCEN with E2H = 0.
+/// EL1PCTEN and EL1PCEN with E2H = 0; EL1PTEN is beside EL1PCTEN as well.
 const CNTHCTL_CLEAR: u64 = 3;
 /// EL1TVT and EL1TVCT.
 const CNTHCTL_SET: u64 = 3 << 13;
@@ -456,12 +458,19 @@ pub const fn hardware(own: Hardware, l1: &Controls) -> Hardware {
         VirtualEl2::Vhe => (l1.cptr & FPEN_EL1 == 0, l1.cnthctl >> 10),
         VirtualEl2::Nvhe => (l1.cptr & CPTR_TFP != 0, l1.cnthctl),
     };
-    let tfp = if traps_fp { CPTR_TFP } else { 0 };
+    let layout = Layout::of(own.hcr);
+    let shift = layout.physical_timer_shift();
+    let cptr = own.cptr | l1.cptr & CPTR_TCPAC;
     Hardware {
         hcr: (own.hcr | l1.hcr & HCR_SET) & (l1.hcr | !HCR_CLEAR),
-        cptr: own.cptr | l1.cptr & CPTR_TCPAC | tfp,
+        cptr: if traps_fp {
+            layout.with_vectors_trapped(cptr)
+        } else {
+            cptr
+        },
         mdcr: own.mdcr | l1.mdcr & MDCR_SET,
-        cnthctl: (own.cnthctl | l1.cnthctl & CNTHCTL_SET) & (counters | !CNTHCTL_CLEAR),
+        cnthctl: (own.cnthctl | l1.cnthctl & CNTHCTL_SET)
+            & (counters << shift | !(CNTHCTL_CLEAR << shift)),
         ich_hcr: own.ich_hcr | l1.ich_hcr & ICH_HCR_SET,
     }
 }

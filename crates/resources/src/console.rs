@@ -3,8 +3,8 @@
 //! Output goes through a ring, so that a slow line never holds up the hypervisor: guests see their transmit FIFOs full
 //! instead. The VM in focus has the terminal to itself, and what it writes goes straight through. Lines of the others
 //! are collected and printed whole, as plain text after the VM's name, so that none looks like a line of the hypervisor
-//! or of another VM. Input goes to the VM in focus, through a queue while that has no room; what does not fit is lost,
-//! and the hypervisor is told. If input were held back instead, the escape key would be as well. `Ctrl-]` is the
+//! or of another VM. Input is for the VM that is in focus when it is typed, and waits in a queue of that VM's while its
+//! UART has no room; what does not fit there is lost, and the hypervisor is told. If input were held back instead, the escape key would be as well. `Ctrl-]` is the
 //! escape: then `s` prints the report, `n` gives the focus to the next VM, `?` and `h` list the keys, and a second
 //! `Ctrl-]` is passed on.
 //!
@@ -106,7 +106,8 @@ pub struct Console<U> {
     /// Unfinished lines of the VMs that have not.
     lines: Vec<Line>,
     keys: Keys,
-    input: Input,
+    /// What waits for each VM.
+    inputs: Vec<Input>,
 }
 
 impl<U: Uarts> Console<U> {
@@ -118,13 +119,14 @@ impl<U: Uarts> Console<U> {
             focus: 0,
             lines: Vec::new(),
             keys: Keys::default(),
-            input: Input::new(),
+            inputs: Vec::new(),
         }
     }
 
     /// Adds the VMs, by their names, and asks for input from now on. The first VM has the keyboard.
     pub fn set_vms<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         self.lines = names.map(Line::new).collect();
+        self.inputs.resize_with(self.lines.len(), Input::new);
         self.output.hold_if_high();
         self.output.ask();
     }
@@ -199,8 +201,9 @@ impl<U: Uarts> Console<U> {
     /// Offers `vm` the input that waits for it: it may have room again.
     #[inline]
     pub fn offer_waiting(&mut self, vm: usize) {
-        if self.focus == vm {
-            self.feed();
+        let uarts = &mut self.output.uarts;
+        if let Some(input) = self.inputs.get_mut(vm) {
+            input.feed(|byte| uarts.offer(vm, byte));
         }
     }
 
@@ -221,21 +224,16 @@ impl<U: Uarts> Console<U> {
 
     /// A byte for the VM in focus, which runs.
     fn input(&mut self, byte: u8) -> Event {
-        if self.input.queue(byte) {
-            self.feed();
-            Event::Quiet
-        } else if self.input.is_first_lost() {
-            Event::Lost(self.focus)
-        } else {
-            Event::Quiet
+        let vm = self.focus;
+        let Some(input) = self.inputs.get_mut(vm) else {
+            return Event::Quiet;
+        };
+        if input.queue(byte) {
+            self.offer_waiting(vm);
+        } else if input.is_first_lost() {
+            return Event::Lost(vm);
         }
-    }
-
-    /// Gives the VM in focus what waits for it, as far as it has room.
-    #[inline]
-    fn feed(&mut self) {
-        let uarts = &mut self.output.uarts;
-        self.input.feed(|byte| uarts.offer(self.focus, byte));
+        Event::Quiet
     }
 
     /// The next VM that runs.
@@ -255,10 +253,7 @@ impl<U: Uarts> Console<U> {
 
     /// Gives the keyboard to `vm`, and prints its unfinished line, such as a prompt.
     pub fn give(&mut self, vm: usize) {
-        if self.focus != vm {
-            self.focus = vm;
-            self.input.clear();
-        }
+        self.focus = vm;
         let Some(line) = self.lines.get_mut(vm) else {
             return;
         };

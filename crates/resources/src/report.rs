@@ -5,7 +5,7 @@
 
 use core::fmt::{self, Arguments, Display, Write};
 
-use droste_life::Outcome;
+use droste_life::RunState;
 
 use crate::Exits;
 
@@ -28,10 +28,10 @@ pub enum Went {
 }
 
 impl Went {
-    /// The result on a machine whose virtual machines ended with these outcomes: [`Well`](Self::Well) if each was
+    /// The result on a machine whose virtual machines ended in these states: [`Well`](Self::Well) if each was
     /// powered off.
-    pub fn of(mut outcomes: impl Iterator<Item = Outcome>) -> Self {
-        if outcomes.all(|outcome| outcome == Outcome::Off) {
+    pub fn of(mut run_states: impl Iterator<Item = RunState>) -> Self {
+        if run_states.all(|state| state == RunState::Off) {
             Self::Well
         } else {
             Self::Badly
@@ -68,7 +68,7 @@ pub struct Vm<'a> {
     /// Its name.
     pub name: &'a str,
     /// How it ended, if it has.
-    pub outcome: Outcome,
+    pub outcome: RunState,
     /// Its exits.
     pub exits: Exits,
     /// Its stage 2.

@@ -36,7 +36,7 @@ pub(crate) const fn unlocked(raw: RawDescriptor) -> RawDescriptor {
 
 /// An entry of the tree: where it stands and what it translates.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     /// Its address.
     pub(crate) entry: Pa,
     pub(crate) level: Level,
@@ -44,7 +44,7 @@ pub(crate) struct Place {
     pub(crate) ipa: Ipa,
 }
 
-impl Place {
+impl Position {
     /// What it translates.
     #[inline]
     pub(crate) fn span(self, geometry: Geometry) -> Span {

@@ -13,7 +13,7 @@ use droste_arm64::{Ipa, Level};
 
 use crate::attributes::{leaf_permits, permitting};
 use crate::cache::Maintenance;
-use crate::entry::{Place, Span, is_locked};
+use crate::entry::{Position, Span, is_locked};
 use crate::invalidate::Debt;
 use crate::sizing::{MAX_CLEAN, Window};
 use crate::slots::{DirtyLog, Sequence, Slots};
@@ -26,9 +26,9 @@ mod syndrome;
 pub use proposal::Proposal;
 pub use syndrome::{Cause, Fault, Origin};
 
-/// The outcome of a fault.
+/// The answer to a fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub enum Answer {
     /// It is mapped now: enter the guest again.
     Mapped,
     /// It was mapped and permits the access now: enter the guest again.
@@ -61,8 +61,8 @@ pub enum Decision {
     Install(Proposal),
     /// This CPU's TLB is to forget: [`Table::resolve_conflict`].
     Forget,
-    /// The fault is not for the table: never [`Outcome::Mapped`], `Relaxed` or `Retry`.
-    Refuse(Outcome),
+    /// The fault is not for the table: never [`Answer::Mapped`], `Relaxed` or `Retry`.
+    Refuse(Answer),
 }
 
 impl Slots {
@@ -78,13 +78,13 @@ impl Slots {
         let is_walk = fault.origin == Origin::TableWalk;
         let Some(slot) = self.find(fault.ipa) else {
             return Decision::Refuse(match fault.access {
-                _ if is_walk => Outcome::Inject(Reason::WalkOutsideMemory),
-                Access::Execute(_) => Outcome::Inject(Reason::NotExecutable),
-                Access::Read | Access::Write => Outcome::Mmio(fault.mmio),
+                _ if is_walk => Answer::Inject(Reason::WalkOutsideMemory),
+                Access::Execute(_) => Answer::Inject(Reason::NotExecutable),
+                Access::Read | Access::Write => Answer::Mmio(fault.mmio),
             });
         };
         if is_walk && slot.attributes.is_device() {
-            return Decision::Refuse(Outcome::Inject(Reason::WalkOutsideMemory));
+            return Decision::Refuse(Answer::Inject(Reason::WalkOutsideMemory));
         }
         let access = fault.lacking(slot.attributes.access);
         if fault.is_content_with_any() || slot.attributes.permits(access) {
@@ -94,7 +94,7 @@ impl Slots {
                 sequence,
             });
         }
-        Decision::Refuse(Outcome::Inject(match access {
+        Decision::Refuse(Answer::Inject(match access {
             Access::Execute(_) => Reason::NotExecutable,
             Access::Read => Reason::NotReadable,
             Access::Write => Reason::ReadOnly,
@@ -104,7 +104,7 @@ impl Slots {
 
 /// How an attempt to change the table went.
 enum Attempt {
-    Done(Outcome),
+    Done(Answer),
     /// A leaf became smaller; the address is to be looked up again.
     Again,
 }
@@ -114,7 +114,7 @@ impl Table {
     /// that protects this table. Runs beside other faults; see [`Table`](crate::Table#who-may-do-what-at-once).
     ///
     /// The calling CPU is the one that faulted, with the context that faulted in VTTBR_EL2. Where another CPU was
-    /// faster, the outcome is [`Outcome::Retry`].
+    /// faster, the answer is [`Answer::Retry`].
     ///
     /// # Errors
     /// [`Error::NoTablePage`] where `pages` are too few: never if they were [full](PageCache::is_full).
@@ -128,30 +128,30 @@ impl Table {
         contexts: &Contexts<'_, CPUS>,
         proposal: &Proposal,
         sequence: Sequence,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<Answer, Error> {
         self.expect_settled();
         if proposal.sequence != sequence {
-            return Ok(Outcome::Retry);
+            return Ok(Answer::Retry);
         }
         self.check_execute(proposal.slot.attributes)?;
         // A leaf shrinks once a level at most.
         for _ in Level::ALL {
-            let (place, raw) = self.descend(machine, proposal.fault.ipa);
+            let (position, raw) = self.descend(machine, proposal.fault.ipa);
             let attempt = match raw {
                 RawDescriptor::EMPTY => {
-                    Attempt::Done(self.fill_hole(machine, pages, place, proposal)?)
+                    Attempt::Done(self.fill_hole(machine, pages, position, proposal)?)
                 }
-                _ if is_locked(raw) => Attempt::Done(Outcome::Retry),
-                _ => self.answer_by_leaf(machine, pages, contexts, (place, raw), proposal)?,
+                _ if is_locked(raw) => Attempt::Done(Answer::Retry),
+                _ => self.answer_by_leaf(machine, pages, contexts, (position, raw), proposal)?,
             };
-            if let Attempt::Done(outcome) = attempt {
-                if matches!(outcome, Outcome::Mapped | Outcome::Relaxed) {
+            if let Attempt::Done(answer) = attempt {
+                if matches!(answer, Answer::Mapped | Answer::Relaxed) {
                     self.counts.faults.add(1);
                 }
-                return Ok(outcome);
+                return Ok(answer);
             }
         }
-        Ok(Outcome::Retry)
+        Ok(Answer::Retry)
     }
 
     /// Maps what the window around the fault has of empty entries.
@@ -159,27 +159,27 @@ impl Table {
         &self,
         machine: &M,
         pages: &mut PageCache,
-        hole: Place,
+        hole: Position,
         proposal: &Proposal,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<Answer, Error> {
         let window = Window::new(self, hole.level, proposal);
         window.maintenance.run(machine, window.pa, window.bytes);
         let at = match self.install_tables(machine, pages, hole, window.level, proposal.fault.ipa) {
             Ok(Some(at)) => at,
-            Ok(None) => return Ok(Outcome::Retry),
+            Ok(None) => return Ok(Answer::Retry),
             Err(error) => {
                 machine.dsb(Dsb::Ishst);
                 return Err(error);
             }
         };
         let leaf = window.faulting_leaf(self, at.ipa);
-        let outcome = match machine.compare_exchange(at.entry, RawDescriptor::EMPTY, leaf) {
-            Ok(()) => Outcome::Mapped,
-            Err(_) => Outcome::Retry,
+        let answer = match machine.compare_exchange(at.entry, RawDescriptor::EMPTY, leaf) {
+            Ok(()) => Answer::Mapped,
+            Err(_) => Answer::Retry,
         };
         window.fill_others(machine, self, at);
         machine.dsb(Dsb::Ishst);
-        Ok(outcome)
+        Ok(answer)
     }
 
     /// Links empty tables from an empty entry down to `level`. `None` where another CPU was faster. The DSB puts a
@@ -188,10 +188,10 @@ impl Table {
         &self,
         machine: &M,
         pages: &mut PageCache,
-        hole: Place,
+        hole: Position,
         level: Level,
         ipa: Ipa,
-    ) -> Result<Option<Place>, Error> {
+    ) -> Result<Option<Position>, Error> {
         let mut at = hole;
         while let Some(below) = at.level.next()
             && at.level < level
@@ -207,7 +207,7 @@ impl Table {
                 self.give_page(pages, table);
                 return Ok(None);
             }
-            at = Place {
+            at = Position {
                 entry: self.geometry.entry(table, below, ipa),
                 level: below,
                 ipa: ipa.align_down(self.geometry.entry_bytes(below)),
@@ -222,52 +222,52 @@ impl Table {
         machine: &M,
         pages: &mut PageCache,
         contexts: &Contexts<'_, CPUS>,
-        (place, raw): (Place, RawDescriptor),
+        (position, raw): (Position, RawDescriptor),
         proposal: &Proposal,
     ) -> Result<Attempt, Error> {
         let Proposal { fault, slot, .. } = proposal;
         let ipa = fault.ipa;
-        if raw.output(self.geometry.format(), place.level) != slot.output(place.ipa) {
+        if raw.output(self.geometry.format(), position.level) != slot.output(position.ipa) {
             return Err(Error::AlreadyMapped { ipa });
         }
         let access = fault.lacking(raw.access());
         if leaf_permits(raw, access) {
-            return Ok(Attempt::Done(self.use_leaf(machine, place, raw, fault)));
+            return Ok(Attempt::Done(self.use_leaf(machine, position, raw, fault)));
         }
         let is_logged = slot.log == DirtyLog::On && access == Access::Write;
-        let is_several = place.level < Level::L3 || raw.is_contiguous();
-        let unit = self.unit(place, raw);
+        let is_several = position.level < Level::L3 || raw.is_contiguous();
+        let unit = self.unit(position, raw);
         // What was mapped ahead may reach beyond the slot, which has no say there.
         let is_within = slot.ipa <= unit.start && unit.end <= slot.end();
         let maintenance = Maintenance::of(&self.ids, slot.attributes);
         let is_execute = matches!(access, Access::Execute(_));
         let is_long = is_execute && maintenance.is_by_size() && unit.bytes() > MAX_CLEAN;
         if is_several && (is_logged || is_long || !is_within) {
-            return self.shrink(machine, pages, contexts, (place, raw));
+            return self.shrink(machine, pages, contexts, (position, raw));
         }
         if is_execute {
             maintenance.run(machine, slot.output(unit.start), unit.bytes());
         }
         let wider = |raw| permitting(raw, access, slot.attributes).accessed();
         if raw.is_contiguous() {
-            self.relax_run(machine, place, wider);
+            self.relax_run(machine, position, wider);
         } else if machine
-            .compare_exchange(place.entry, raw, wider(raw))
+            .compare_exchange(position.entry, raw, wider(raw))
             .is_err()
         {
-            return Ok(Attempt::Done(Outcome::Retry));
+            return Ok(Attempt::Done(Answer::Retry));
         }
         machine.dsb(Dsb::Ishst);
-        self.forget_here(machine, ipa, place.level);
-        Ok(Attempt::Done(Outcome::Relaxed))
+        self.forget_here(machine, ipa, position.level);
+        Ok(Attempt::Done(Answer::Relaxed))
     }
 
     /// What is widened at once: a leaf, or all of its Contiguous run.
-    fn unit(&self, place: Place, raw: RawDescriptor) -> Span {
+    fn unit(&self, position: Position, raw: RawDescriptor) -> Span {
         if raw.is_contiguous() {
-            place.run(self.geometry)
+            position.run(self.geometry)
         } else {
-            place.span(self.geometry)
+            position.span(self.geometry)
         }
     }
 
@@ -275,22 +275,22 @@ impl Table {
     fn use_leaf<M: Machine>(
         &self,
         machine: &M,
-        place: Place,
+        position: Position,
         raw: RawDescriptor,
         fault: &Fault,
-    ) -> Outcome {
+    ) -> Answer {
         match fault.cause {
             Cause::AccessFlag if !raw.is_accessed() => {
-                let outcome = machine.compare_exchange(place.entry, raw, raw.accessed());
+                let written = machine.compare_exchange(position.entry, raw, raw.accessed());
                 machine.dsb(Dsb::Ishst);
-                outcome.map_or(Outcome::Retry, |()| Outcome::Relaxed)
+                written.map_or(Answer::Retry, |()| Answer::Relaxed)
             }
             // This CPU's TLB holds what the leaf was before.
             Cause::Permission => {
-                self.forget_here(machine, fault.ipa, place.level);
-                Outcome::Retry
+                self.forget_here(machine, fault.ipa, position.level);
+                Answer::Retry
             }
-            _ => Outcome::Retry,
+            _ => Answer::Retry,
         }
     }
 
@@ -298,14 +298,14 @@ impl Table {
     fn relax_run<M: Machine>(
         &self,
         machine: &M,
-        place: Place,
+        position: Position,
         wider: impl Fn(RawDescriptor) -> RawDescriptor,
     ) {
-        let first = place.first_of_run(self.geometry);
-        for index in 0..self.geometry.run_entries(place.level) {
+        let first = position.first_of_run(self.geometry);
+        for index in 0..self.geometry.run_entries(position.level) {
             let entry = first.entry + index * 8;
             Self::update(machine, entry, machine.read(entry), |raw| {
-                let is_leaf = raw.kind(self.geometry.format(), place.level) == Kind::Leaf;
+                let is_leaf = raw.kind(self.geometry.format(), position.level) == Kind::Leaf;
                 (is_leaf && raw.is_contiguous()).then(|| wider(raw))
             });
         }
@@ -317,14 +317,14 @@ impl Table {
         machine: &M,
         pages: &mut PageCache,
         contexts: &Contexts<'_, CPUS>,
-        (place, raw): (Place, RawDescriptor),
+        (position, raw): (Position, RawDescriptor),
     ) -> Result<Attempt, Error> {
         let mut debt = Debt::new();
         let change = if raw.is_contiguous() {
-            self.unfold(machine, place, &mut debt)
+            self.unfold(machine, position, &mut debt)
         } else {
-            let child = self.take_page(pages, place.ipa)?;
-            let change = self.split_into(machine, child, place, raw, &mut debt);
+            let child = self.take_page(pages, position.ipa)?;
+            let change = self.split_into(machine, child, position, raw, &mut debt);
             if change == Change::Raced {
                 self.give_page(pages, child);
             }
@@ -333,7 +333,7 @@ impl Table {
         debt.settle(self, machine, contexts);
         Ok(match change {
             Change::Done => Attempt::Again,
-            Change::Raced => Attempt::Done(Outcome::Retry),
+            Change::Raced => Attempt::Done(Answer::Retry),
         })
     }
 }
@@ -349,15 +349,15 @@ pub fn handle<M: Machine, const CPUS: usize>(
     contexts: &Contexts<'_, CPUS>,
     slots: &Slots,
     fault: &Fault,
-) -> Result<Outcome, Error> {
+) -> Result<Answer, Error> {
     match slots.resolve(fault) {
         Decision::Install(proposal) => {
             table.install(machine, pages, contexts, &proposal, slots.sequence())
         }
         Decision::Forget => {
             table.resolve_conflict(machine);
-            Ok(Outcome::Retry)
+            Ok(Answer::Retry)
         }
-        Decision::Refuse(outcome) => Ok(outcome),
+        Decision::Refuse(answer) => Ok(answer),
     }
 }

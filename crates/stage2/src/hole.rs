@@ -3,11 +3,11 @@
 use droste_arm64::desc::RawDescriptor;
 
 use crate::cache::Maintenance;
-use crate::entry::Place;
+use crate::entry::Position;
 use crate::map::Mapping;
 use crate::{Dsb, Error, Machine, Runs, Table, scheme};
 
-/// The outcome of mapping one leaf.
+/// What mapping one leaf came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hole {
     /// It is mapped.
@@ -23,36 +23,36 @@ impl Table {
     /// # Errors
     /// As [`map`](Self::map), but for [`Error::NoTablePage`].
     pub fn map_hole<M: Machine>(&mut self, machine: &M, mapping: &Mapping) -> Result<Hole, Error> {
-        let Some(place) = self.hole_of(machine, mapping) else {
+        let Some(position) = self.hole_of(machine, mapping) else {
             self.check_mapping(mapping)?;
             return Ok(Hole::Other);
         };
         let attributes = mapping.attributes;
         Maintenance::of(&self.ids, attributes).run(machine, mapping.pa, mapping.bytes);
         let leaf = attributes.leaf(scheme(&self.ids));
-        machine.write(place.entry, self.leaf(place.level, mapping.pa, leaf));
+        machine.write(position.entry, self.leaf(position.level, mapping.pa, leaf));
         machine.dsb(Dsb::Ishst);
         Ok(Hole::Filled)
     }
 
     /// The empty entry that such a range is, if it is one that can be mapped.
-    fn hole_of<M: Machine>(&self, machine: &M, mapping: &Mapping) -> Option<Place> {
+    fn hole_of<M: Machine>(&self, machine: &M, mapping: &Mapping) -> Option<Position> {
         self.expect_settled();
         let geometry = self.geometry;
         if mapping.ipa.0 >= geometry.ipa_bits().bytes() {
             return None;
         }
         // A locked entry ends the walk, and is not empty.
-        let (place, raw) = self.descend(machine, mapping.ipa);
+        let (position, raw) = self.descend(machine, mapping.ipa);
         let fits = raw == RawDescriptor::EMPTY
-            && mapping.ipa == place.ipa
-            && mapping.bytes == geometry.entry_bytes(place.level)
+            && mapping.ipa == position.ipa
+            && mapping.bytes == geometry.entry_bytes(position.level)
             && mapping.pa.is_aligned(mapping.bytes)
             && mapping.pa.0.saturating_add(mapping.bytes) <= geometry.output_limit()
             && mapping.runs == Runs::Single
-            && place.level >= mapping.largest
-            && geometry.format().leaf_at(place.level).is_some()
+            && position.level >= mapping.largest
+            && geometry.format().leaf_at(position.level).is_some()
             && self.check_execute(mapping.attributes).is_ok();
-        fits.then_some(place)
+        fits.then_some(position)
     }
 }

@@ -107,8 +107,8 @@
 //! let esr = abort.with_fault_status(FaultStatus::Translation { level: 1 });
 //! let fault = Fault::new(esr, ipa, Privilege::El1).unwrap();
 //! pages.fill(&mut pool, ipa)?;
-//! let outcome = handle(&cpu, &table, &mut pages, &contexts, &slots, &fault)?;
-//! assert_eq!(outcome, Outcome::Mapped);
+//! let answer = handle(&cpu, &table, &mut pages, &contexts, &slots, &fault)?;
+//! assert_eq!(answer, Answer::Mapped);
 //! assert_eq!(run(), Effect::Access { pa: Pa(0x10_0012_3000), level: 2 });
 //!
 //! // Which pages does the guest write from here on? The slot logs stores, the block can no longer be written, and the
@@ -119,8 +119,8 @@
 //! let esr = abort.with_fault_status(FaultStatus::Permission { level: 2 });
 //! let fault = Fault::new(esr, ipa, Privilege::El1).unwrap();
 //! pages.fill(&mut pool, ipa)?;
-//! let outcome = handle(&cpu, &table, &mut pages, &contexts, &slots, &fault)?;
-//! assert_eq!(outcome, Outcome::Relaxed);
+//! let answer = handle(&cpu, &table, &mut pages, &contexts, &slots, &fault)?;
+//! assert_eq!(answer, Answer::Relaxed);
 //! assert_eq!(run(), Effect::Access { pa: Pa(0x10_0012_3000), level: 3 });
 //! let mut written = Vec::new();
 //! let mut t = table.exclusive(&cpu, &mut pool, &contexts);
@@ -223,7 +223,7 @@ pub use counters::Counters;
 pub use error::Error;
 pub use exclusive::Exclusive;
 #[doc(inline)]
-pub use fault::{Cause, Decision, Fault, Origin, Outcome, Proposal, Reason, handle};
+pub use fault::{Answer, Cause, Decision, Fault, Origin, Proposal, Reason, handle};
 pub use geometry::Geometry;
 pub use hole::Hole;
 #[doc(inline)]

@@ -10,7 +10,7 @@ use droste_arm64::{Ipa, Level, Pa};
 
 use crate::attributes::scheme;
 use crate::cache::Maintenance;
-use crate::entry::{Place, Span, kind, locked, unlocked};
+use crate::entry::{Position, Span, kind, locked, unlocked};
 use crate::invalidate::Debt;
 use crate::trees::List;
 use crate::{Attributes, Dsb, Error, Machine, Owed, PageSupply, Table};
@@ -170,12 +170,12 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
             if at.0 == limit {
                 continue;
             }
-            let (place, raw) = self.table.descend_ahead(self.machine, at);
-            let is_leaf = kind(raw, self.table.geometry, place.level) == Kind::Leaf;
+            let (position, raw) = self.table.descend_ahead(self.machine, at);
+            let is_leaf = kind(raw, self.table.geometry, position.level) == Kind::Leaf;
             let is_run = is_leaf && unlocked(raw).is_contiguous();
-            let is_cut = is_run && place.first_of_run(self.table.geometry).ipa != at;
-            if is_cut && !self.leaf_maps(place, unlocked(raw)) {
-                self.table.unfold_alone(self.machine, place, self.debt);
+            let is_cut = is_run && position.first_of_run(self.table.geometry).ipa != at;
+            if is_cut && !self.leaf_maps(position, unlocked(raw)) {
+                self.table.unfold_alone(self.machine, position, self.debt);
             }
         }
     }
@@ -189,21 +189,21 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
         let leaves = self.leaves(level);
         let mut run = Runs::Single;
         for index in entries {
-            let place = Place {
+            let position = Position {
                 entry: table + index * 8,
                 level,
                 ipa: Ipa(first.0 + (index << shift)),
             };
-            let raw = self.machine.read(place.entry);
+            let raw = self.machine.read(position.entry);
             if let Some(leaves) = &leaves
-                && leaves.span.holds(place.ipa)
+                && leaves.span.holds(position.ipa)
             {
                 if index == from || index % geometry.run_entries(level) == 0 {
-                    run = self.run_at(place);
+                    run = self.run_at(position);
                 }
-                self.put_leaf(place, raw, leaves.at(self.output(place.ipa), run));
+                self.put_leaf(position, raw, leaves.at(self.output(position.ipa), run));
             } else {
-                self.put_below(place, raw)?;
+                self.put_below(position, raw)?;
             }
         }
         Ok(())
@@ -235,12 +235,13 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
 
     /// Whether the leaves from this one on, the first of an aligned run, get the Contiguous bit: all of the run is to
     /// be mapped, to an output as aligned, and is empty.
-    fn run_at(&self, place: Place) -> Runs {
+    fn run_at(&self, position: Position) -> Runs {
         let geometry = self.table.geometry;
-        let fits =
-            self.run_in_new(place) == Runs::Contiguous && place.ipa == place.run(geometry).start;
-        let entries = geometry.run_entries(place.level);
-        let is_empty = |index| self.machine.read(place.entry + index * 8) == RawDescriptor::EMPTY;
+        let fits = self.run_in_new(position) == Runs::Contiguous
+            && position.ipa == position.run(geometry).start;
+        let entries = geometry.run_entries(position.level);
+        let is_empty =
+            |index| self.machine.read(position.entry + index * 8) == RawDescriptor::EMPTY;
         if fits && (0..entries).all(is_empty) {
             Runs::Contiguous
         } else {
@@ -257,21 +258,21 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
             .wrapping_add(ipa.0.wrapping_sub(self.mapping.ipa.0)))
     }
 
-    fn put_leaf(&mut self, place: Place, raw: RawDescriptor, leaf: RawDescriptor) {
+    fn put_leaf(&mut self, position: Position, raw: RawDescriptor, leaf: RawDescriptor) {
         if raw == RawDescriptor::EMPTY {
-            self.machine.write(place.entry, leaf);
+            self.machine.write(position.entry, leaf);
             return;
         }
         let geometry = self.table.geometry;
         let found = unlocked(raw);
-        if found.kind(geometry.format(), place.level) == Kind::Table {
-            if !self.maps_already(place) {
-                self.machine.write(place.entry, locked(leaf));
-                self.debt.add_table(place.span(geometry));
+        if found.kind(geometry.format(), position.level) == Kind::Table {
+            if !self.maps_already(position) {
+                self.machine.write(position.entry, locked(leaf));
+                self.debt.add_table(position.span(geometry));
                 self.debt.lock();
                 let format = geometry.format();
                 let child = found.table_address(format);
-                if let Some(below) = place.level.next() {
+                if let Some(below) = position.level.next() {
                     let trees = &mut self.debt.trees;
                     trees.push(self.machine, format, (child, below));
                 }
@@ -286,54 +287,55 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
         if as_written(found, new) == new {
             return;
         }
-        self.debt.add_leaves(place.span(geometry), place.level);
+        self.debt
+            .add_leaves(position.span(geometry), position.level);
         if raw.is_valid() && differs_in_permissions(found, new) {
-            Table::update(self.machine, place.entry, raw, |_| Some(new));
+            Table::update(self.machine, position.entry, raw, |_| Some(new));
         } else {
             // First: the entry is of no run any more once it holds something else.
             if found.is_contiguous() {
-                self.table.unfold_alone(self.machine, place, self.debt);
+                self.table.unfold_alone(self.machine, position, self.debt);
             }
             self.machine
-                .write(place.entry, locked(new.not_contiguous()));
+                .write(position.entry, locked(new.not_contiguous()));
             self.debt.lock();
         }
     }
 
     /// Maps part of what an entry translates, in a table below.
-    fn put_below(&mut self, place: Place, raw: RawDescriptor) -> Result<(), Error> {
+    fn put_below(&mut self, position: Position, raw: RawDescriptor) -> Result<(), Error> {
         let geometry = self.table.geometry;
-        let below = place
+        let below = position
             .level
             .next()
             .expect("a page is covered whole or not at all");
         if raw == RawDescriptor::EMPTY {
             // What was built of it is gone again, so nothing from its first address on is mapped.
             let child = self
-                .build((below, place.ipa))
+                .build((below, position.ipa))
                 .map_err(|error| match error {
-                    Error::NoTablePage { .. } => Error::NoTablePage { ipa: place.ipa },
+                    Error::NoTablePage { .. } => Error::NoTablePage { ipa: position.ipa },
                     other => other,
                 })?;
             self.machine.dsb(Dsb::Ishst);
             self.machine
-                .write(place.entry, self.table.link(place.level, child));
+                .write(position.entry, self.table.link(position.level, child));
             return Ok(());
         }
         let found = unlocked(raw);
-        if found.kind(geometry.format(), place.level) == Kind::Table {
-            return self.in_live((found.table_address(geometry.format()), below, place.ipa));
+        if found.kind(geometry.format(), position.level) == Kind::Table {
+            return self.in_live((found.table_address(geometry.format()), below, position.ipa));
         }
-        if self.leaf_maps(place, found) {
+        if self.leaf_maps(position, found) {
             return Ok(());
         }
         if found.is_contiguous() {
-            self.table.unfold_alone(self.machine, place, self.debt);
+            self.table.unfold_alone(self.machine, position, self.debt);
         }
         let child = self
             .table
-            .split_leaf(self.machine, self.supply, place, self.debt)?;
-        self.in_live((child, below, place.ipa))
+            .split_leaf(self.machine, self.supply, position, self.debt)?;
+        self.in_live((child, below, position.ipa))
     }
 
     /// Builds a table, and those below it, with the part of the range that it will translate. Not linked yet.
@@ -353,7 +355,7 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
         let mut next = self.mapping.ipa.max(whole.start);
         let end = self.mapping.span().end.min(whole.end);
         while next < end {
-            let place = Place {
+            let position = Position {
                 entry: geometry.entry(table, level, next),
                 level,
                 ipa: next.align_down(bytes),
@@ -362,57 +364,57 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
                 && leaves.span.holds(next)
             {
                 next = leaves.span.end.min(end);
-                self.fill(leaves, place, next);
+                self.fill(leaves, position, next);
                 continue;
             }
             let below = level.next().expect("a page is covered whole or not at all");
-            match self.build((below, place.ipa)) {
+            match self.build((below, position.ipa)) {
                 Ok(child) => self
                     .machine
-                    .write(place.entry, self.table.link(level, child)),
+                    .write(position.entry, self.table.link(level, child)),
                 Err(error) => {
                     self.table.discard(self.machine, self.supply, table, level);
                     return Err(error);
                 }
             }
-            next = place.ipa + bytes;
+            next = position.ipa + bytes;
         }
         Ok(table)
     }
 
     /// As [`run_at`](Self::run_at) for the run that a leaf belongs to, in a table that held nothing before.
-    fn run_in_new(&self, place: Place) -> Runs {
-        let run = place.run(self.table.geometry);
+    fn run_in_new(&self, position: Position) -> Runs {
+        let run = position.run(self.table.geometry);
         let fits = self.mapping.runs == Runs::Contiguous
-            && self.table.geometry.run_entries(place.level) > 1
+            && self.table.geometry.run_entries(position.level) > 1
             && self.mapping.span().covers(run)
             && self.output(run.start).is_aligned(run.bytes());
         if fits { Runs::Contiguous } else { Runs::Single }
     }
 
-    /// Writes leaves into a table that held nothing before, from `place` up to `end`: the loop that counts.
-    fn fill(&self, leaves: &Leaves, mut place: Place, end: Ipa) {
+    /// Writes leaves into a table that held nothing before, from `position` up to `end`: the loop that counts.
+    fn fill(&self, leaves: &Leaves, mut position: Position, end: Ipa) {
         let geometry = self.table.geometry;
-        let bytes = geometry.entry_bytes(place.level);
-        let run_bytes = geometry.run_bytes(place.level);
-        let mut output = self.output(place.ipa);
+        let bytes = geometry.entry_bytes(position.level);
+        let run_bytes = geometry.run_bytes(position.level);
+        let mut output = self.output(position.ipa);
         let mut pattern = leaves.single;
-        let start = place.ipa;
-        while place.ipa < end {
-            let is_first_of_run = place.ipa == start || place.ipa.is_aligned(run_bytes);
+        let start = position.ipa;
+        while position.ipa < end {
+            let is_first_of_run = position.ipa == start || position.ipa.is_aligned(run_bytes);
             if self.mapping.runs == Runs::Contiguous && is_first_of_run {
-                pattern = leaves.pattern(self.run_in_new(place));
+                pattern = leaves.pattern(self.run_in_new(position));
             }
-            self.machine.write(place.entry, pattern.at(output));
-            place.entry.0 += 8;
-            place.ipa.0 += bytes;
+            self.machine.write(position.entry, pattern.at(output));
+            position.entry.0 += 8;
+            position.ipa.0 += bytes;
             output.0 += bytes;
         }
     }
 
     /// Whether all that an entry translates is mapped as it is to be, by smaller leaves.
-    fn maps_already(&self, place: Place) -> bool {
-        let Span { start, end } = place.span(self.table.geometry);
+    fn maps_already(&self, position: Position) -> bool {
+        let Span { start, end } = position.span(self.table.geometry);
         let mut next = start;
         while next < end {
             let (at, raw) = self.table.descend_ahead(self.machine, next);
@@ -426,17 +428,17 @@ impl<M: Machine, S: PageSupply> Map<'_, M, S> {
     }
 
     /// Whether a leaf that is there maps as it is to be.
-    fn leaf_maps(&self, place: Place, found: RawDescriptor) -> bool {
+    fn leaf_maps(&self, position: Position, found: RawDescriptor) -> bool {
         let format = self.table.geometry.format();
-        let output = self.output(place.ipa);
+        let output = self.output(position.ipa);
         let attributes = LeafAttributes {
             is_contiguous: found.is_contiguous(),
             ..self.leaf
         };
-        found.output(format, place.level) == output
-            && output.is_aligned(self.table.geometry.entry_bytes(place.level))
+        found.output(format, position.level) == output
+            && output.is_aligned(self.table.geometry.entry_bytes(position.level))
             && {
-                let wanted = self.table.leaf(place.level, output, attributes);
+                let wanted = self.table.leaf(position.level, output, attributes);
                 as_written(found, wanted) == wanted
             }
     }
@@ -458,7 +460,7 @@ fn as_written(found: RawDescriptor, wanted: RawDescriptor) -> RawDescriptor {
     written.accessed()
 }
 
-/// Whether two leaves of one place have the same output and memory type, so that one can follow the other at once.
+/// Whether two leaves of one position have the same output and memory type, so that one can follow the other at once.
 fn differs_in_permissions(found: RawDescriptor, new: RawDescriptor) -> bool {
     let same = |leaf: RawDescriptor| {
         leaf.accessed()

@@ -157,11 +157,11 @@ impl Table {
     pub fn age<M: Machine>(&self, machine: &M, ipa: Ipa, bytes: u64) -> Result<u64, Error> {
         let span = self.span(ipa, bytes)?;
         let mut young = 0;
-        self.traverse(machine, span, &mut |place, raw| {
-            if raw.is_table(place.level) {
+        self.traverse(machine, span, &mut |position, raw| {
+            if raw.is_table(position.level) {
                 return Next::Into(raw.table_address(self.geometry.format()));
             }
-            let old = Self::update(machine, place.entry, raw, |raw| {
+            let old = Self::update(machine, position.entry, raw, |raw| {
                 let is_young_leaf = raw.is_valid() && raw.is_accessed();
                 is_young_leaf.then(|| raw.unaccessed())
             });
@@ -197,9 +197,9 @@ impl Table {
     fn with_whole_runs<M: Machine>(&self, machine: &M, span: Span) -> Span {
         let last = Ipa(span.end.0 - 1);
         let run = |at| {
-            let (place, raw) = self.descend(machine, at);
-            let is_leaf = kind(raw, self.geometry, place.level) == Kind::Leaf;
-            (is_leaf && unlocked(raw).is_contiguous()).then(|| place.run(self.geometry))
+            let (position, raw) = self.descend(machine, at);
+            let is_leaf = kind(raw, self.geometry, position.level) == Kind::Leaf;
+            (is_leaf && unlocked(raw).is_contiguous()).then(|| position.run(self.geometry))
         };
         [run(span.start), run(last)]
             .into_iter()

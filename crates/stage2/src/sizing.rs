@@ -16,7 +16,7 @@ use droste_arm64::{IdRegisters, Ipa, Level, Pa};
 
 use crate::attributes::scheme;
 use crate::cache::Maintenance;
-use crate::entry::Place;
+use crate::entry::Position;
 use crate::fault::Proposal;
 use crate::slots::{DirtyLog, Slot};
 use crate::{Access, Geometry, Machine, Table};
@@ -84,9 +84,9 @@ impl Window {
             .with_output(table.geometry.format(), self.level, output)
     }
 
-    /// Installs the window's other leaves where nothing is yet, given the place of the faulting one. What is there
+    /// Installs the window's other leaves where nothing is yet, given the position of the faulting one. What is there
     /// stays: another CPU was faster, and nothing is lost.
-    pub(crate) fn fill_others<M: Machine>(&self, machine: &M, table: &Table, faulting: Place) {
+    pub(crate) fn fill_others<M: Machine>(&self, machine: &M, table: &Table, faulting: Position) {
         let pattern = Pattern::new(self.others, table.geometry.format(), self.level);
         let shift = table.geometry.granule().entry_shift(self.level);
         // A window lies within one table, so the entries are side by side.

@@ -7,7 +7,7 @@ use droste_arm64::desc::{Kind, Pattern, RawDescriptor};
 use droste_arm64::{Ipa, Level, Pa};
 
 use crate::attributes::scheme;
-use crate::entry::{Place, Span, is_locked, kind, locked, unlocked};
+use crate::entry::{Position, Span, is_locked, kind, locked, unlocked};
 use crate::invalidate::Debt;
 use crate::table::{Next, Sight};
 use crate::{Attributes, Dsb, Error, Machine, Owed, PageSupply, Table};
@@ -54,22 +54,22 @@ impl Table {
         debt: &mut Debt,
     ) -> Result<(), Error> {
         let mut result = Ok(());
-        self.traverse(machine, span, &mut |place, raw| {
+        self.traverse(machine, span, &mut |position, raw| {
             let format = self.geometry.format();
-            match kind(raw, self.geometry, place.level) {
+            match kind(raw, self.geometry, position.level) {
                 Kind::Table => return Next::Into(unlocked(raw).table_address(format)),
                 Kind::Leaf if result.is_ok() => {}
                 _ => return Next::Past,
             }
             if unlocked(raw).is_contiguous() {
-                self.unfold_alone(machine, place, debt);
+                self.unfold_alone(machine, position, debt);
             }
-            if place.level >= to {
+            if position.level >= to {
                 return Next::Past;
             }
-            match self.split_leaf(machine, supply, place, debt) {
+            match self.split_leaf(machine, supply, position, debt) {
                 // The new leaves are single, and split on if they are to be smaller still.
-                Ok(child) if place.level.next() < Some(to) => Next::Into(child),
+                Ok(child) if position.level.next() < Some(to) => Next::Into(child),
                 Ok(_) => Next::Past,
                 Err(error) => {
                     result = Err(error);
@@ -88,15 +88,15 @@ impl Table {
         supply: &mut impl PageSupply,
         span: Span,
         debt: &mut Debt,
-    ) -> Result<Option<Place>, Error> {
-        let (place, raw, sight) = self.cut(machine, supply, span.start, debt)?;
-        let is_leaf = kind(raw, self.geometry, place.level) == Kind::Leaf;
-        let is_one = is_leaf && place.span(self.geometry) == span;
+    ) -> Result<Option<Position>, Error> {
+        let (position, raw, sight) = self.cut(machine, supply, span.start, debt)?;
+        let is_leaf = kind(raw, self.geometry, position.level) == Kind::Leaf;
+        let is_one = is_leaf && position.span(self.geometry) == span;
         let is_alone = is_one && !unlocked(raw).is_contiguous();
         if !is_alone && span.end.0 < self.geometry.ipa_bits().bytes() {
             self.cut(machine, supply, span.end, debt)?;
         }
-        Ok((is_one && sight == Sight::Live).then_some(place))
+        Ok((is_one && sight == Sight::Live).then_some(position))
     }
 
     /// Splits what an address cuts through, and says what translates it then.
@@ -106,23 +106,23 @@ impl Table {
         supply: &mut impl PageSupply,
         at: Ipa,
         debt: &mut Debt,
-    ) -> Result<(Place, RawDescriptor, Sight), Error> {
+    ) -> Result<(Position, RawDescriptor, Sight), Error> {
         loop {
             let found = self.descend_hidden(machine, at);
-            let (place, raw, sight) = found;
-            if kind(raw, self.geometry, place.level) != Kind::Leaf {
+            let (position, raw, sight) = found;
+            if kind(raw, self.geometry, position.level) != Kind::Leaf {
                 return Ok(found);
             }
             let is_run = unlocked(raw).is_contiguous();
-            if is_run && place.first_of_run(self.geometry).ipa != at {
-                self.unfold_alone(machine, place, debt);
+            if is_run && position.first_of_run(self.geometry).ipa != at {
+                self.unfold_alone(machine, position, debt);
             }
-            if place.ipa == at {
+            if position.ipa == at {
                 return Ok(found);
             }
             match sight {
-                Sight::Live => self.split_leaf(machine, supply, place, debt)?,
-                Sight::Hidden => self.split_hidden(machine, supply, (place, raw))?,
+                Sight::Live => self.split_leaf(machine, supply, position, debt)?,
+                Sight::Hidden => self.split_hidden(machine, supply, (position, raw))?,
             };
         }
     }
@@ -132,11 +132,11 @@ impl Table {
         &self,
         machine: &M,
         supply: &mut impl PageSupply,
-        (place, raw): (Place, RawDescriptor),
+        (position, raw): (Position, RawDescriptor),
     ) -> Result<Pa, Error> {
-        let child = self.take_page(supply, place.ipa)?;
-        self.fill_from(machine, child, place.level, raw);
-        machine.write(place.entry, self.link(place.level, child));
+        let child = self.take_page(supply, position.ipa)?;
+        self.fill_from(machine, child, position.level, raw);
+        machine.write(position.entry, self.link(position.level, child));
         Ok(child)
     }
 
@@ -145,12 +145,12 @@ impl Table {
         &self,
         machine: &M,
         supply: &mut impl PageSupply,
-        place: Place,
+        position: Position,
         debt: &mut Debt,
     ) -> Result<Pa, Error> {
-        let child = self.take_page(supply, place.ipa)?;
+        let child = self.take_page(supply, position.ipa)?;
         // Hardware may set the access flag in between, and nothing else changes it: the second try finds it set.
-        while self.split_into(machine, child, place, machine.read(place.entry), debt)
+        while self.split_into(machine, child, position, machine.read(position.entry), debt)
             == Change::Raced
         {}
         Ok(child)
@@ -161,31 +161,31 @@ impl Table {
         &self,
         machine: &M,
         child: Pa,
-        place: Place,
+        position: Position,
         raw: RawDescriptor,
         debt: &mut Debt,
     ) -> Change {
-        let link = self.link(place.level, child);
+        let link = self.link(position.level, child);
         if raw.is_valid() && self.can_resize_live() {
-            self.fill_from(machine, child, place.level, raw);
+            self.fill_from(machine, child, position.level, raw);
             machine.dsb(Dsb::Ishst);
-            if machine.compare_exchange(place.entry, raw, link).is_err() {
+            if machine.compare_exchange(position.entry, raw, link).is_err() {
                 return Change::Raced;
             }
         } else {
             // The break. From here on hardware leaves the entry alone, and other CPUs take it for busy.
             if !is_locked(raw)
                 && machine
-                    .compare_exchange(place.entry, raw, locked(raw))
+                    .compare_exchange(position.entry, raw, locked(raw))
                     .is_err()
             {
                 return Change::Raced;
             }
-            self.fill_from(machine, child, place.level, unlocked(raw));
-            machine.write(place.entry, locked(link));
+            self.fill_from(machine, child, position.level, unlocked(raw));
+            machine.write(position.entry, locked(link));
             debt.lock();
         }
-        debt.add_leaves(place.span(self.geometry), place.level);
+        debt.add_leaves(position.span(self.geometry), position.level);
         Change::Done
     }
 
@@ -203,12 +203,17 @@ impl Table {
         }
     }
 
-    /// Clears the Contiguous bit of the run that `place` belongs to. The run's first entry decides which CPU does it.
-    pub(crate) fn unfold<M: Machine>(&self, machine: &M, place: Place, debt: &mut Debt) -> Change {
-        let first = place.first_of_run(self.geometry);
+    /// Clears the Contiguous bit of the run that `position` belongs to. The run's first entry decides which CPU does it.
+    pub(crate) fn unfold<M: Machine>(
+        &self,
+        machine: &M,
+        position: Position,
+        debt: &mut Debt,
+    ) -> Change {
+        let first = position.first_of_run(self.geometry);
         let single = |raw: RawDescriptor| {
             let leaf = unlocked(raw);
-            let is_of_run = leaf.kind(self.geometry.format(), place.level) == Kind::Leaf
+            let is_of_run = leaf.kind(self.geometry.format(), position.level) == Kind::Leaf
                 && leaf.is_contiguous();
             is_of_run.then(|| locked(leaf.not_contiguous()))
         };
@@ -218,18 +223,23 @@ impl Table {
         if !is_ours {
             return Change::Raced;
         }
-        for index in 1..self.geometry.run_entries(place.level) {
+        for index in 1..self.geometry.run_entries(position.level) {
             let entry = first.entry + index * 8;
             Self::update(machine, entry, machine.read(entry), single);
         }
         debt.lock();
-        debt.add_leaves(place.run(self.geometry), place.level);
+        debt.add_leaves(position.run(self.geometry), position.level);
         Change::Done
     }
 
     /// The same where no other CPU's software changes the run. Hardware may set an access flag in between.
-    pub(crate) fn unfold_alone<M: Machine>(&self, machine: &M, place: Place, debt: &mut Debt) {
-        while self.unfold(machine, place, debt) == Change::Raced {}
+    pub(crate) fn unfold_alone<M: Machine>(
+        &self,
+        machine: &M,
+        position: Position,
+        debt: &mut Debt,
+    ) {
+        while self.unfold(machine, position, debt) == Change::Raced {}
     }
 
     /// Replaces tables by blocks where the leaves of a table, each with `attributes` or with fewer permissions to load
@@ -281,27 +291,27 @@ impl<M: Machine> Collapse<'_, M> {
         };
         let geometry = self.table.geometry;
         for index in 0..geometry.entries(level) {
-            let place = Place {
+            let position = Position {
                 entry: table + index * 8,
                 level,
                 ipa: first + index * geometry.entry_bytes(level),
             };
-            let span = place.span(geometry);
+            let span = position.span(geometry);
             if span.end <= self.span.start || span.start >= self.span.end {
                 continue;
             }
-            let raw = self.machine.read(place.entry);
+            let raw = self.machine.read(position.entry);
             if kind(raw, geometry, level) != Kind::Table {
                 continue;
             }
             let child = unlocked(raw).table_address(geometry.format());
-            self.run((child, below, place.ipa), debt);
+            self.run((child, below, position.ipa), debt);
             let has_leaf = level >= self.largest && geometry.format().leaf_at(level).is_some();
             if has_leaf
                 && self.span.covers(span)
                 && let Some(block) = self.block(child, level, below)
             {
-                self.replace(place, raw, block, child, debt);
+                self.replace(position, raw, block, child, debt);
             }
         }
     }
@@ -335,7 +345,7 @@ impl<M: Machine> Collapse<'_, M> {
 
     fn replace(
         &self,
-        place: Place,
+        position: Position,
         raw: RawDescriptor,
         (block, switch): (RawDescriptor, Switch),
         child: Pa,
@@ -343,13 +353,13 @@ impl<M: Machine> Collapse<'_, M> {
     ) {
         let is_direct = switch == Switch::Direct && self.table.can_resize_live();
         if raw.is_valid() && is_direct {
-            self.machine.write(place.entry, block);
+            self.machine.write(position.entry, block);
         } else {
-            self.machine.write(place.entry, locked(block));
+            self.machine.write(position.entry, locked(block));
             debt.lock();
         }
-        debt.add_table(place.span(self.table.geometry));
-        let below = place.level.next().expect("a block stands above level 3");
+        debt.add_table(position.span(self.table.geometry));
+        let below = position.level.next().expect("a block stands above level 3");
         let format = self.table.geometry.format();
         debt.trees.push(self.machine, format, (child, below));
     }

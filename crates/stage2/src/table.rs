@@ -14,7 +14,7 @@ use droste_arm64::desc::{Descriptor, Leaf, LeafAttributes, RawDescriptor, Xn};
 use droste_arm64::{IdRegisters, Ipa, Level, Pa, Vtcr};
 
 use crate::counters::{Counters, Counts};
-use crate::entry::{Place, Span, is_locked, unlocked};
+use crate::entry::{Position, Span, is_locked, unlocked};
 use crate::geometry::Steps;
 use crate::trees::List;
 use crate::{Attributes, Dsb, Error, Geometry, Machine, PageSupply};
@@ -132,14 +132,16 @@ impl Table {
             let level = self.geometry.start();
             return Walk::Hole { level };
         }
-        let (place, raw) = self.descend(machine, ipa);
-        match raw.decode(self.geometry.format(), place.level) {
+        let (position, raw) = self.descend(machine, ipa);
+        match raw.decode(self.geometry.format(), position.level) {
             Descriptor::Block(leaf) | Descriptor::Page(leaf) => Walk::Leaf {
-                ipa: place.ipa,
-                level: place.level,
+                ipa: position.ipa,
+                level: position.level,
                 leaf,
             },
-            Descriptor::Invalid | Descriptor::Table(_) => Walk::Hole { level: place.level },
+            Descriptor::Invalid | Descriptor::Table(_) => Walk::Hole {
+                level: position.level,
+            },
         }
     }
 
@@ -159,7 +161,7 @@ impl Table {
 
     /// Follows tables to the entry that ends the walk. `ipa` is within the address space. A locked entry ends it.
     #[inline]
-    pub(crate) fn descend<M: Machine>(&self, machine: &M, ipa: Ipa) -> (Place, RawDescriptor) {
+    pub(crate) fn descend<M: Machine>(&self, machine: &M, ipa: Ipa) -> (Position, RawDescriptor) {
         self.descend_by(machine, ipa, |raw| raw)
     }
 
@@ -168,7 +170,7 @@ impl Table {
         &self,
         machine: &M,
         ipa: Ipa,
-    ) -> (Place, RawDescriptor) {
+    ) -> (Position, RawDescriptor) {
         self.descend_by(machine, ipa, unlocked)
     }
 
@@ -177,9 +179,9 @@ impl Table {
         &self,
         machine: &M,
         ipa: Ipa,
-    ) -> (Place, RawDescriptor, Sight) {
+    ) -> (Position, RawDescriptor, Sight) {
         let locks = Cell::new(0_u32);
-        let (place, raw) = self.descend_by(machine, ipa, |raw| {
+        let (position, raw) = self.descend_by(machine, ipa, |raw| {
             locks.set(locks.get() + u32::from(is_locked(raw)));
             unlocked(raw)
         });
@@ -189,7 +191,7 @@ impl Table {
         } else {
             Sight::Live
         };
-        (place, raw, sight)
+        (position, raw, sight)
     }
 
     #[inline]
@@ -198,7 +200,7 @@ impl Table {
         machine: &M,
         ipa: Ipa,
         see: impl Fn(RawDescriptor) -> RawDescriptor,
-    ) -> (Place, RawDescriptor) {
+    ) -> (Position, RawDescriptor) {
         let format = self.geometry.format();
         let Steps {
             start: mut level,
@@ -213,7 +215,7 @@ impl Table {
             let seen = see(raw);
             let (true, Some(below)) = (seen.is_table(level), level.next()) else {
                 let ipa = ipa.align_down(1 << shift);
-                return (Place { entry, level, ipa }, raw);
+                return (Position { entry, level, ipa }, raw);
             };
             level = below;
             shift -= bits;
@@ -228,7 +230,7 @@ impl Table {
         &self,
         machine: &M,
         span: Span,
-        visit: &mut impl FnMut(Place, RawDescriptor) -> Next,
+        visit: &mut impl FnMut(Position, RawDescriptor) -> Next,
     ) {
         let top = (self.root, self.geometry.start(), Ipa(0));
         self.traverse_table(machine, top, span, visit);
@@ -239,25 +241,25 @@ impl Table {
         machine: &M,
         (table, level, first): (Pa, Level, Ipa),
         span: Span,
-        visit: &mut impl FnMut(Place, RawDescriptor) -> Next,
+        visit: &mut impl FnMut(Position, RawDescriptor) -> Next,
     ) {
         let bytes = self.geometry.entry_bytes(level);
         let entries = self.entries_within(level, first, span);
-        let mut place = Place {
+        let mut position = Position {
             entry: table + entries.start * 8,
             level,
             ipa: first + entries.start * bytes,
         };
         for _ in entries {
-            let raw = machine.read(place.entry);
+            let raw = machine.read(position.entry);
             if raw != RawDescriptor::EMPTY
-                && let Next::Into(child) = visit(place, raw)
+                && let Next::Into(child) = visit(position, raw)
                 && let Some(below) = level.next()
             {
-                self.traverse_table(machine, (child, below, place.ipa), span, visit);
+                self.traverse_table(machine, (child, below, position.ipa), span, visit);
             }
-            place.entry.0 += 8;
-            place.ipa.0 += bytes;
+            position.entry.0 += 8;
+            position.ipa.0 += bytes;
         }
     }
 
@@ -378,13 +380,13 @@ impl<M: Machine> Iterator for Leaves<'_, M> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.next < self.end {
-            let (place, raw) = self.table.descend(self.machine, Ipa(self.next));
-            self.next = place.span(self.table.geometry).end.0;
+            let (position, raw) = self.table.descend(self.machine, Ipa(self.next));
+            self.next = position.span(self.table.geometry).end.0;
             let format = self.table.geometry.format();
             if let Descriptor::Block(leaf) | Descriptor::Page(leaf) =
-                raw.decode(format, place.level)
+                raw.decode(format, position.level)
             {
-                return Some((place.ipa, place.level, leaf));
+                return Some((position.ipa, position.level, leaf));
             }
         }
         None

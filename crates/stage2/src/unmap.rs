@@ -3,7 +3,7 @@
 use droste_arm64::desc::{Kind, RawDescriptor};
 use droste_arm64::{Ipa, Level, Pa};
 
-use crate::entry::{Place, Span, is_locked, kind, unlocked};
+use crate::entry::{Position, Span, is_locked, kind, unlocked};
 use crate::invalidate::{Debt, Touched};
 use crate::{Machine, Owed, PageSupply, Table};
 
@@ -80,49 +80,49 @@ impl Table {
         let shift = geometry.granule().entry_shift(level);
         let mut cleared = Touched::NONE;
         for index in self.entries_within(level, first, hole) {
-            let place = Place {
+            let position = Position {
                 entry: table + index * 8,
                 level,
                 ipa: Ipa(first.0 + (index << shift)),
             };
-            let raw = machine.read(place.entry);
+            let raw = machine.read(position.entry);
             if raw == RawDescriptor::EMPTY {
                 continue;
             }
             if unlocked(raw).is_table(level) {
-                self.clear_table(machine, (place, raw), hole, debt);
+                self.clear_table(machine, (position, raw), hole, debt);
             } else {
-                machine.write(place.entry, RawDescriptor::EMPTY);
+                machine.write(position.entry, RawDescriptor::EMPTY);
                 cleared.add(index);
             }
         }
         cleared.owe(debt, first, 1 << shift, level);
     }
 
-    /// Invalidates the part of what the table at `place` maps that is in `hole`: all of it with the table itself, or
+    /// Invalidates the part of what the table at `position` maps that is in `hole`: all of it with the table itself, or
     /// else the table with it when nothing is left.
     fn clear_table<M: Machine>(
         &self,
         machine: &M,
-        (place, raw): (Place, RawDescriptor),
+        (position, raw): (Position, RawDescriptor),
         hole: Span,
         debt: &mut Debt,
     ) {
-        let span = place.span(self.geometry);
+        let span = position.span(self.geometry);
         let child = unlocked(raw).table_address(self.geometry.format());
-        let below = place.level.next().expect("a table stands above level 3");
+        let below = position.level.next().expect("a table stands above level 3");
         if !hole.covers(span) {
             let owed = debt.invalidation();
-            self.clear(machine, (child, below, place.ipa), hole, debt);
+            self.clear(machine, (child, below, position.ipa), hole, debt);
             if is_locked(raw) {
                 // No walker has seen what was cleared. The block that was here is owed already.
                 debt.set_invalidation(owed);
             }
-            if !self.is_empty(machine, (child, below, place.ipa), hole) {
+            if !self.is_empty(machine, (child, below, position.ipa), hole) {
                 return;
             }
         }
-        machine.write(place.entry, RawDescriptor::EMPTY);
+        machine.write(position.entry, RawDescriptor::EMPTY);
         // One address below the table would do for the table's own entry; the leaves below need each its own.
         debt.add_table(Span {
             start: span.start.max(hole.start),
@@ -134,9 +134,9 @@ impl Table {
 
     /// Whether an entry next to this one is in use, so that its table stays without this one: whoever unmaps page after
     /// page finds one.
-    fn has_neighbour<M: Machine>(&self, machine: &M, place: Place) -> bool {
-        let table = place.entry.align_down(self.geometry.page_bytes());
-        [place.entry.0.wrapping_sub(8), place.entry.0 + 8]
+    fn has_neighbour<M: Machine>(&self, machine: &M, position: Position) -> bool {
+        let table = position.entry.align_down(self.geometry.page_bytes());
+        [position.entry.0.wrapping_sub(8), position.entry.0 + 8]
             .into_iter()
             .map(Pa)
             .filter(|entry| entry.align_down(self.geometry.page_bytes()) == table)

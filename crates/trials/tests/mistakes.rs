@@ -15,8 +15,8 @@ use droste_mmu_model::{
     Stage1, Stage1Entry, Tagging, Tlbi, Vcpu,
 };
 use droste_stage2::{
-    Attributes, Context, Contexts, Decision, Dsb, Error, Fault, Geometry, Machine, Mapping,
-    Outcome, PageCache, Privilege, Slot, Slots, Table, VcpuId, VmidAllocator,
+    Answer, Attributes, Context, Contexts, Decision, Dsb, Error, Fault, Geometry, Machine, Mapping,
+    PageCache, Privilege, Slot, Slots, Table, VcpuId, VmidAllocator,
 };
 use droste_trials::stage2::{Failure, Program, run, run_with};
 use droste_trials::{Pool, Problem, Sabotage, Verb};
@@ -217,7 +217,7 @@ impl<'m> Bench<'m> {
             .expect("there are pages");
     }
 
-    fn install(&self, fault: &Fault, decision: Decision) -> Result<Outcome, Error> {
+    fn install(&self, fault: &Fault, decision: Decision) -> Result<Answer, Error> {
         let Decision::Install(proposal) = decision else {
             panic!("{fault:?} became {decision:?}");
         };
@@ -266,7 +266,7 @@ fn a_fault_that_was_resolved_before_its_slot_went_installs_nothing() {
     let fault = store_fault();
     let decision = bench.slots.resolve(&fault);
     bench.slots.remove(Ipa(RAM)).expect("it is there");
-    assert_eq!(bench.install(&fault, decision), Ok(Outcome::Retry));
+    assert_eq!(bench.install(&fault, decision), Ok(Answer::Retry));
     // A sequence that was read with the slots, not under the lock, is always the same: undo the removal's.
     let late = Bench {
         slots: Slots::new(bench.table.geometry()),
@@ -280,7 +280,7 @@ fn a_fault_that_was_resolved_before_its_slot_went_installs_nothing() {
         slots: before,
         ..late
     };
-    assert_eq!(careless.install(&fault, decision), Ok(Outcome::Mapped));
+    assert_eq!(careless.install(&fault, decision), Ok(Answer::Mapped));
     model.borrow_mut().enter(0, Vcpu::new(0));
     let access = Access::new(Va(RAM), AccessKind::Write);
     model.borrow_mut().expect(0, access, Allowed::Fault);

@@ -49,10 +49,10 @@ where
         let Some(first) = data.first_mut() else {
             return Access::Nobody;
         };
-        match Place::of(address) {
-            Some(Place::Serial(register)) => *first = self.serial.read(register),
-            Some(Place::Pl011(PL011_FLAGS)) => *first = PL011_IDLE,
-            Some(Place::Pl011(_)) => {}
+        match Register::of(address) {
+            Some(Register::Serial(register)) => *first = self.serial.read(register),
+            Some(Register::Pl011(PL011_FLAGS)) => *first = PL011_IDLE,
+            Some(Register::Pl011(_)) => {}
             None => return Access::Nobody,
         }
         Access::Answered
@@ -63,20 +63,20 @@ where
     /// # Errors
     /// If the output fails, or the interrupt cannot be raised.
     pub fn write(&mut self, address: u64, data: &[u8]) -> Result<Access, Failure> {
-        match (Place::of(address), data.first()) {
-            (Some(Place::Serial(register)), Some(&byte)) => {
+        match (Register::of(address), data.first()) {
+            (Some(Register::Serial(register)), Some(&byte)) => {
                 self.serial
                     .write(register, byte)
                     .map_err(|error| failure(&error))?;
             }
-            (Some(Place::Pl011(PL011_DATA)), Some(byte)) => {
+            (Some(Register::Pl011(PL011_DATA)), Some(byte)) => {
                 let output = self.serial.writer_mut();
                 output
                     .write_all(std::slice::from_ref(byte))
                     .and_then(|()| output.flush())
                     .map_err(|error| failure::<T::E>(&serial::Error::IOError(error)))?;
             }
-            (Some(Place::Pl011(_)), _) => {}
+            (Some(Register::Pl011(_)), _) => {}
             _ => return Ok(Access::Nobody),
         }
         Ok(Access::Answered)
@@ -97,12 +97,12 @@ where
 }
 
 /// A register of a device.
-enum Place {
+enum Register {
     Serial(u8),
     Pl011(u64),
 }
 
-impl Place {
+impl Register {
     fn of(address: u64) -> Option<Self> {
         let within = |base: u64, bytes: u64| address.checked_sub(base).filter(|at| *at < bytes);
         let serial = within(SERIAL, SERIAL_BYTES).map(|register| Self::Serial(register as u8));

@@ -3,10 +3,12 @@
 //! `boot.s` relocates the image and gives each CPU its stack ([`image`](super::image)).
 
 use droste_arm64::Pa;
+use droste_arm64::vhe::{Layout, el12_instruction};
 
 use super::image::layout;
+use super::layout::{has_e2h0, has_vhe};
 use super::mmu::MmuRegisters;
-use super::{MAX_CPUS, cache, mmu, mrs};
+use super::{MAX_CPUS, cache, memory, mmu};
 
 core::arch::global_asm!(include_str!("boot.s"));
 
@@ -14,10 +16,36 @@ unsafe extern "C" {
     fn secondary_entry();
 }
 
-/// Builds the first stage-1 map. Runs with the MMU off: no atomic read-modify-write, no unaligned access.
+/// Chooses how EL2 has its registers on all CPUs, and returns HCR_EL2. With E2H = 1 each instruction of EL2 that names a
+/// register of EL1 is made to say the other name that it has then: to the code the registers of EL1 are what they are called.
+/// Runs once, with the MMU off: no atomic read-modify-write. `boot.s` cleans caches of what is written here.
 #[unsafe(no_mangle)]
-extern "C" fn boot_tables(device_tree: u64) -> *const MmuRegisters {
-    mmu::build(&layout(), Pa(device_tree))
+extern "C" fn choose_layout(device_tree: u64) -> u64 {
+    let tree = memory::device_tree(Pa(device_tree));
+    let is_asked = droste_devtree::boot_option(tree, "droste.e2h") == Some("1");
+    let chosen = if is_asked && has_vhe() || !has_e2h0() {
+        Layout::E2h1
+    } else {
+        Layout::E2h0
+    };
+    if chosen == Layout::E2h1 {
+        // SAFETY: nothing reads or executes these instructions before caches are cleaned; with the MMU off text can be
+        // written.
+        let text = unsafe { memory::words(layout().text) };
+        for word in text {
+            if let Some(instruction) = el12_instruction(*word) {
+                *word = instruction;
+            }
+        }
+    }
+    droste_arm64::hcr::RW | chosen.hcr()
+}
+
+/// Builds the first stage-1 map, for an EL2 with this HCR_EL2. Runs with the MMU off: no atomic read-modify-write, no
+/// unaligned access.
+#[unsafe(no_mangle)]
+extern "C" fn boot_tables(device_tree: u64, hcr: u64) -> *const MmuRegisters {
+    mmu::build(&layout(), Pa(device_tree), hcr)
 }
 
 /// Defines what `boot.s` calls under stage 1: `$primary` is told where the device tree is, `$secondary` which CPU it is, by
@@ -51,7 +79,7 @@ struct SecondaryBoot {
 
 // What boot.s was written for.
 const _: () =
-    assert!(core::mem::offset_of!(SecondaryBoot, cpu) == 32 && size_of::<MmuRegisters>() == 32);
+    assert!(core::mem::offset_of!(SecondaryBoot, cpu) == 40 && size_of::<MmuRegisters>() == 40);
 
 /// The address and context argument for PSCI CPU_ON that bring CPU `cpu` to its [entry](entries).
 pub(crate) fn secondary_start(cpu: usize) -> (u64, u64) {
@@ -63,13 +91,4 @@ pub(crate) fn secondary_start(cpu: usize) -> (u64, u64) {
     let address = (&raw const *boot) as u64;
     cache::clean_invalidate(Pa(address), size_of::<SecondaryBoot>() as u64);
     (secondary_entry as *const () as u64, address)
-}
-
-/// Whether the CPU lets EL2 run without the Virtualization Host Extensions' register layout (E2H = 0), as Droste does:
-/// ID_AA64MMFR4_EL1.E2H0 is not negative. CPUs from before that field may have E2H as 1 for good, and show it in HCR_EL2;
-/// a virtual EL2 by FEAT_NV2 has HCR_EL2 in memory, where it is what was written.
-pub(crate) fn has_e2h0() -> bool {
-    const E2H0_SIGN: u64 = 1 << 27;
-    const E2H: u64 = 1 << 34;
-    mrs!("S3_0_C0_C7_4") & E2H0_SIGN == 0 && mrs!("hcr_el2") & E2H == 0
 }

@@ -16,7 +16,7 @@ _start:
     .long   0
 
 .section .text
-// Puts EL2 into a known state: MMU off, HCR_EL2.E2H = 0 where the CPU has it. Clobbers x9.
+// Puts EL2 into a known state: MMU off, HCR_EL2.E2H = 0 where the CPU lets it. Clobbers x9.
 .macro el2_known_state
     msr     daifset, #0xf
     msr     spsel, #1                   // a boot loader may enter at EL2t, whose stack pointer is a guest's
@@ -74,17 +74,22 @@ primary:
 4:  add     x7, x7, #8
     b       3b
 
-5:  dmb     sy
-    adrp    x1, __bss_end               // what was written with caches off must not hide behind a stale line
-    add     x1, x1, :lo12:__bss_end
-    mov     x0, x3
-    bl      clean_invalidate_dcache
-
-    mov     w0, #0
+5:  mov     w0, #0
     bl      stack_top
     mov     sp, x0
     mov     x29, xzr
     mov     x0, x19
+    bl      choose_layout               // returns HCR_EL2
+    mov     x20, x0
+
+    dmb     sy
+    adrp    x1, __bss_end               // what was written with caches off must not hide behind a stale line
+    add     x1, x1, :lo12:__bss_end
+    adr     x0, _start
+    bl      clean_invalidate_dcache
+
+    mov     x0, x19
+    mov     x1, x20
     bl      boot_tables                 // returns the address of the MMU's register values
     bl      enable_mmu
     mov     x0, x19
@@ -98,7 +103,7 @@ not_el2:                                // no console is known yet: all that is 
 .global secondary_entry
 secondary_entry:
     el2_known_state
-    ldr     x19, [x0, #32]
+    ldr     x19, [x0, #40]
     bl      enable_mmu
     mov     x0, x19
     bl      stack_top
@@ -108,10 +113,13 @@ secondary_entry:
     bl      secondary_main
     b       not_el2
 
-// x0: pointer to `MmuRegisters`: MAIR, TCR, TTBR0, SCTLR. Identity-mapped, so execution goes on.
+// x0: pointer to `MmuRegisters`: MAIR, TCR, TTBR0, SCTLR, HCR. Identity-mapped, so execution goes on.
 enable_mmu:
     ldp     x1, x2, [x0]
     ldp     x3, x4, [x0, #16]
+    ldr     x5, [x0, #32]
+    msr     hcr_el2, x5                 // which says how the others are laid out
+    isb
     msr     mair_el2, x1
     msr     tcr_el2, x2
     msr     ttbr0_el2, x3

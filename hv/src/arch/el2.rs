@@ -23,6 +23,12 @@ pub(crate) fn has_register_page() -> bool {
     mrs!("id_aa64mmfr2_el1") >> 24 & 0xf >= 2 || mrs!("S3_0_C0_C7_4") >> 20 & 0xf >= 1
 }
 
+/// Whether this CPU, which has FEAT_NV2, can run an EL2 whose HCR_EL2.E2H is 0: it has HCR_EL2.NV1, which
+/// ID_AA64MMFR4_EL1.E2H0 denies with 0b1110.
+pub(crate) fn has_nv1() -> bool {
+    mrs!("S3_0_C0_C7_4") >> 24 & 0xf != 0b1110
+}
+
 /// Page `n` of `region`, whose pages are register pages.
 pub(crate) fn register_page(region: &Region, n: usize) -> (Pa, RegisterPage<'static>) {
     let range = region.range();

@@ -74,13 +74,13 @@ pub(crate) fn is_serror_pending() -> bool {
     mrs!("isr_el1") & A != 0
 }
 
-/// Waits until every SError that the loaded guest has caused is pending, takes one that is, and says whether there was
+/// Waits until every SError that the loaded guest has caused is pending, clears one that is, and says whether there was
 /// one: no other guest is to find it. For when another one takes the CPU; an exit does without.
 ///
 /// With FEAT_RAS an error synchronization barrier notes it in DISR_EL1. Without, DSB completes the guest's accesses, and a
 /// pending SError (ISR_EL1.A) is let through for one instruction, which `vectors.s` knows (DDI 0487, D1.4.6 and the RAS
 /// chapter, "Error synchronization barrier").
-pub(crate) fn take_serror() -> bool {
+pub(crate) fn drain_serror() -> bool {
     const DEFERRED: u64 = 1 << 31;
     // SAFETY: a barrier has no effect but order.
     unsafe { core::arch::asm!("dsb sy", options(nostack, preserves_flags)) }

@@ -16,6 +16,23 @@ pub(crate) fn read_only(range: Range<u64>) -> &'static [u8] {
     }
 }
 
+/// The device tree at `address`, or no bytes where there is none. Stage 1 maps 2 MiB there.
+pub(crate) fn device_tree(address: Pa) -> &'static [u8] {
+    const HEADER: u64 = 40;
+    const MAGIC: [u8; 4] = [0xd0, 0x0d, 0xfe, 0xed];
+    const MAX: u32 = 2 << 20;
+    if address.0 == 0 {
+        return &[];
+    }
+    let header = read_only(address.0..address.0 + HEADER);
+    let [magic, total] = [0, 4].map(|i| [header[i], header[i + 1], header[i + 2], header[i + 3]]);
+    let total = u32::from_be_bytes(total);
+    if magic != MAGIC || total > MAX {
+        return &[];
+    }
+    read_only(address.0..address.0 + u64::from(total))
+}
+
 /// Forgets what the boot loader left in a range that [`read_only`] gave before, and that nobody reads any more.
 ///
 /// As there, the range is mapped and is given to nobody else.
@@ -23,6 +40,22 @@ pub(crate) fn wipe(range: Range<u64>) {
     for at in range {
         // SAFETY: the byte is in memory that stage 1 maps as writable and no allocator gives out; whoever read it is done.
         unsafe { core::ptr::write_volatile(at as *mut u8, 0) }
+    }
+}
+
+/// The 32-bit words of a range of the image.
+///
+/// # Safety
+///
+/// Nobody else reads or writes them, as code or as data, while they are borrowed, and the MMU is off, so that they can be
+/// written.
+pub(super) unsafe fn words(range: Range<u64>) -> &'static mut [u32] {
+    // SAFETY: the image's own memory, which begins and ends with pages; the rest is the caller's.
+    unsafe {
+        core::slice::from_raw_parts_mut(
+            range.start as *mut u32,
+            ((range.end - range.start) / 4) as usize,
+        )
     }
 }
 

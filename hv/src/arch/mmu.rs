@@ -9,9 +9,10 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use droste_arm64::Pa;
+use droste_arm64::vhe::Layout;
 
-use super::image::Layout;
-use super::mrs;
+use super::layout::layout;
+use super::{image, mrs};
 
 const PAGE: u64 = 4096;
 const ENTRIES: usize = 512;
@@ -31,19 +32,25 @@ pub(crate) enum Access {
 }
 
 impl Access {
-    /// Lower and upper attributes of a stage-1 EL2 descriptor: AttrIndx, AP, SH, AF, XN (DDI 0487, D8.3).
-    fn bits(self) -> u64 {
+    /// Lower and upper attributes of a stage-1 EL2 descriptor: AttrIndx, AP, SH, AF, and XN, or UXN and PXN (DDI 0487, D8.3).
+    /// With E2H = 1 the translation is EL0's as well, to which nothing is open.
+    fn bits(self, layout: Layout) -> u64 {
         const NORMAL: u64 = 1 << 2 | 3 << 8;
         const ACCESSED: u64 = 1 << 10;
-        const READ_WRITE: u64 = 1 << 6;
-        const READ_ONLY: u64 = 3 << 6;
-        const EXECUTE_NEVER: u64 = 1 << 54;
+        const READ_ONLY: u64 = 1 << 7;
+        const XN: u64 = 1 << 54;
+        const PXN: u64 = 1 << 53;
+        let (always, execute, execute_never) = match layout {
+            Layout::E2h0 => (1 << 6, 0, XN), // AP[1] is RES1
+            Layout::E2h1 => (0, XN, XN | PXN),
+        };
         ACCESSED
+            | always
             | match self {
-                Self::Execute => NORMAL | READ_ONLY,
-                Self::Read => NORMAL | READ_ONLY | EXECUTE_NEVER,
-                Self::Write => NORMAL | READ_WRITE | EXECUTE_NEVER,
-                Self::Device => READ_WRITE | EXECUTE_NEVER,
+                Self::Execute => NORMAL | READ_ONLY | execute,
+                Self::Read => NORMAL | READ_ONLY | execute_never,
+                Self::Write => NORMAL | execute_never,
+                Self::Device => execute_never,
             }
     }
 }
@@ -56,6 +63,7 @@ pub(crate) struct MmuRegisters {
     tcr: u64,
     ttbr0: u64,
     sctlr: u64,
+    hcr: u64,
 }
 
 #[repr(C, align(4096))]
@@ -79,6 +87,7 @@ static POOL: Pool = Pool {
         tcr: 0,
         ttbr0: 0,
         sctlr: 0,
+        hcr: 0,
     }),
 };
 
@@ -107,7 +116,7 @@ fn map(
     table: &'static Table,
     level: u32,
     range: Range<u64>,
-    access: Access,
+    attributes: u64,
 ) -> Result<(), OutOfTables> {
     let shift = 12 + 9 * (3 - level);
     let size = 1u64 << shift;
@@ -128,7 +137,7 @@ fn map(
         if is_whole && is_free {
             let kind = if level == 3 { 0b11 } else { 0b01 };
             // SAFETY: `entry` is a valid, aligned reference.
-            unsafe { core::ptr::write_volatile(entry, address | access.bits() | kind) };
+            unsafe { core::ptr::write_volatile(entry, address | attributes | kind) };
         } else if level < 3 {
             if is_free {
                 let next = take_table()?;
@@ -138,7 +147,7 @@ fn map(
             if *entry & 0b10 != 0 {
                 let next = (*entry & 0x0000_ffff_ffff_f000) as *const Table;
                 // SAFETY: a table entry above level 3 was written here and points into `POOL`.
-                map(unsafe { &*next }, level + 1, address..end, access)?;
+                map(unsafe { &*next }, level + 1, address..end, attributes)?;
             }
         }
         address = end;
@@ -150,14 +159,14 @@ fn map(
 /// secondaries start.
 pub(crate) fn add(range: Range<u64>, access: Access) -> Result<(), OutOfTables> {
     let range = range.start & !(PAGE - 1)..(range.end + PAGE - 1) & !(PAGE - 1);
-    let done = map(&POOL.tables[0], 0, range, access);
+    let done = map(&POOL.tables[0], 0, range, access.bits(layout()));
     // SAFETY: barriers only; what was invalid needs no TLB invalidation to become valid.
     unsafe { core::arch::asm!("dsb ishst", "isb", options(nostack, preserves_flags)) }
     done
 }
 
-/// The first map: the image, and the device tree to read the rest from. The MMU is off.
-pub(super) fn build(image: &Layout, device_tree: Pa) -> *const MmuRegisters {
+/// The first map: the image, and the device tree to read the rest from. The MMU is off, and HCR_EL2 is to be `hcr`.
+pub(super) fn build(image: &image::Layout, device_tree: Pa, hcr: u64) -> *const MmuRegisters {
     const DEVICE_TREE_MAX: u64 = 2 << 20; // the boot protocol's limit
     let stacks = image.stack_pages().map(|page| (page, Access::Write));
     // A tree need not begin with a page.
@@ -168,15 +177,17 @@ pub(super) fn build(image: &Layout, device_tree: Pa) -> *const MmuRegisters {
         (image.data.clone(), Access::Write),
         (tree..tree + DEVICE_TREE_MAX + PAGE, Access::Write),
     ];
+    let layout = Layout::of(hcr);
     let root = take_table().expect("no table is taken yet");
     for (range, access) in parts.into_iter().chain(stacks) {
-        map(root, 0, range, access).expect("image and tree take a few tables of many");
+        map(root, 0, range, access.bits(layout)).expect("image and tree take a few tables of many");
     }
     let registers = MmuRegisters {
         mair: 0xff04, // 0: Device-nGnRE, 1: Normal write-back
-        tcr: tcr(mrs!("id_aa64mmfr0_el1")),
+        tcr: tcr(mrs!("id_aa64mmfr0_el1"), layout),
         ttbr0: root.0.get() as u64,
         sctlr: SCTLR,
+        hcr,
     };
     // SAFETY: the boot CPU alone runs.
     unsafe { *POOL.registers.get() = registers };
@@ -189,12 +200,20 @@ pub(super) fn registers() -> MmuRegisters {
     unsafe { *POOL.registers.get() }
 }
 
-/// SCTLR_EL2: RES1 bits, MMU, caches, stack alignment check, and writable means not executable.
+/// SCTLR_EL2 in either layout: RES1 bits, MMU, caches, stack alignment check, and writable means not executable.
 const SCTLR: u64 = 0x30c5_0830 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19;
 
-/// TCR_EL2 with E2H = 0: 48-bit addresses, 4 KiB granule, inner-shareable write-back walks (DDI 0487, D24.2.178).
-fn tcr(mmfr0: u64) -> u64 {
+/// TCR_EL2: 48-bit addresses, 4 KiB granule, inner-shareable write-back walks (DDI 0487, D24.2.178). With E2H = 1 TTBR1_EL2
+/// is not used.
+fn tcr(mmfr0: u64, layout: Layout) -> u64 {
+    const WALKS: u64 = 16 | 1 << 8 | 1 << 10 | 3 << 12;
     const RES1: u64 = 1 << 31 | 1 << 23;
+    const EPD1: u64 = 1 << 23;
+    const TTBR1: u64 = EPD1 | 16 << 16 | 2 << 30; // T1SZ, TG1
     let pa_range = (mmfr0 & 0xf).min(5);
-    RES1 | 16 | 1 << 8 | 1 << 10 | 3 << 12 | pa_range << 16
+    WALKS
+        | match layout {
+            Layout::E2h0 => RES1 | pa_range << 16,
+            Layout::E2h1 => TTBR1 | pa_range << 32,
+        }
 }

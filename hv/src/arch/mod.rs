@@ -15,6 +15,7 @@ pub(crate) mod guest_word;
 pub(crate) mod heap;
 pub(crate) mod id;
 pub(crate) mod image;
+pub(crate) mod layout;
 pub(crate) mod locks;
 pub(crate) mod memory;
 pub(crate) mod mmu;

@@ -1,10 +1,11 @@
 //! The vector and floating-point registers: the only code of EL2 that executes their instructions.
 //!
-//! What a guest hypervisor traps of its own guest is merged into CPTR_EL2.TFP, and that bit takes these instructions
+//! What a guest hypervisor traps of its own guest is merged into CPTR_EL2 (TFP, or FPEN with E2H = 1), and that takes these instructions
 //! from EL2 as well (DDI 0487, D24.2, CPTR_EL2). So each function here lets EL2 have them, and leaves the trap as it
 //! found it, whoever is loaded. All of it stands in a section of its own, `.simd`, and `cargo xtask image` looks that
 //! no such instruction stands elsewhere. The compiler makes none (target `aarch64-unknown-none-softfloat`).
 
+use super::layout::layout;
 use super::{isb, mrs, msr};
 
 /// Bytes that [`copy`] moves at a time.
@@ -26,10 +27,9 @@ struct Open(u64);
 impl Open {
     #[inline]
     fn new() -> Self {
-        const TFP: u64 = 1 << 10;
         let traps = mrs!("cptr_el2");
         // SAFETY: EL2's and a guest's traps, less one, while EL2 runs.
-        unsafe { msr!("cptr_el2", traps & !TFP) }
+        unsafe { msr!("cptr_el2", layout().with_vectors_open(traps)) }
         isb();
         Self(traps)
     }

@@ -2,7 +2,10 @@
 
 use droste_nested::registers::VirtualEl2;
 
+use droste_arm64::vhe::Layout;
+
 use super::id::Model;
+use super::layout::layout;
 use super::{debug, isb, mrs, msr};
 
 /// EL2's traps that a guest hypervisor may add to.
@@ -21,8 +24,11 @@ const MDCR_TDA: u64 = 1 << 9;
 /// MDCR_EL2.TDCC, of FEAT_FGT: traps the registers of the debug communication channel.
 const MDCR_TDCC: u64 = 1 << 27;
 
-/// CNTHCTL_EL2.EL1PCEN with E2H = 0: EL1's physical timer does not trap.
-const EL1PCEN: u64 = 1 << 1;
+/// CNTHCTL_EL2.EL1PCEN, or EL1PTEN with E2H = 1: EL1's physical timer does not trap.
+#[inline]
+const fn physical_timer_open(layout: Layout) -> u64 {
+    1 << (layout.physical_timer_shift() + 1)
+}
 /// CNTHCTL_EL2.{EL1TVT, EL1TVCT}, of FEAT_ECV: EL1's virtual timer and the virtual counter trap.
 const EL1TVT: u64 = 1 << 13;
 const EL1TVCT: u64 = 1 << 14;
@@ -47,10 +53,11 @@ impl Traps {
         const MDCR_PERFORMANCE: u64 = 1 << 6 | 1 << 5; // TPM, TPMCR
         const MDCR_TRACE_FILTER: u64 = 1 << 19;
         const MDCR_STATISTICAL: u64 = 1 << 14; // TPMS
+        let layout = layout();
         Self {
-            cptr: CPTR_RES1 | CPTR_TRACE | CPTR_ACTIVITY_MONITORS,
+            cptr: layout.cptr(CPTR_RES1 | CPTR_TRACE | CPTR_ACTIVITY_MONITORS),
             mdcr: MDCR_DEBUG | MDCR_PERFORMANCE | MDCR_TRACE_FILTER | MDCR_STATISTICAL,
-            cnthctl: CNTHCTL_EL1_PHYSICAL,
+            cnthctl: CNTHCTL_EL1_PHYSICAL << layout.physical_timer_shift(),
         }
         .on(Model::read())
     }
@@ -96,7 +103,7 @@ impl Traps {
         // By the name of EL1's physical timer it means its EL1's, and the hardware's is its own.
         let open = match kind {
             VirtualEl2::Vhe => self.cnthctl,
-            VirtualEl2::Nvhe => self.cnthctl & !EL1PCEN,
+            VirtualEl2::Nvhe => self.cnthctl & !physical_timer_open(layout()),
         };
         Self {
             cnthctl: open | bits,
@@ -105,9 +112,10 @@ impl Traps {
     }
 
     /// As those, for what is under virtual EL2, whose timers are the hardware's.
-    pub(crate) const fn with_timers_open(self) -> Self {
+    pub(crate) fn with_timers_open(self) -> Self {
         Self {
-            cnthctl: self.cnthctl & !(EL1NVVCT | EL1NVPCT | EL1TVT | EL1TVCT) | EL1PCEN,
+            cnthctl: self.cnthctl & !(EL1NVVCT | EL1NVPCT | EL1TVT | EL1TVCT)
+                | physical_timer_open(layout()),
             ..self
         }
     }

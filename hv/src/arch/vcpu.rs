@@ -192,7 +192,7 @@ impl Resident {
     pub(crate) fn save(&mut self) -> bool {
         // A virtual SError that the guest has not taken yet.
         self.control.hcr = self.control.hcr & !hcr::VSE | mrs!("hcr_el2") & hcr::VSE;
-        if exception::take_serror() {
+        if exception::drain_serror() {
             self.control.hcr |= hcr::VSE;
             self.has_serror = true;
         }
@@ -224,7 +224,7 @@ impl Resident {
 
     /// Whether a physical SError is pending for the guest, which is loaded, and no longer once this has said so.
     #[inline]
-    pub(crate) fn take_serror(&mut self) -> bool {
+    pub(crate) fn unpend_serror(&mut self) -> bool {
         core::mem::take(&mut self.has_serror) && loaded_serror() != 0
     }
 

@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 use super::refusal::give_up;
 use crate::arch::boot::secondary_start;
 use crate::arch::id::Model;
+use crate::arch::layout::layout;
 use crate::arch::{firmware, gic, timer, traps};
 use crate::machine::cpu::{self, Cpu};
 use crate::machine::machine;
@@ -29,7 +30,7 @@ pub(super) fn find_redistributors() {
 
 /// Brings up what each CPU has of its own.
 pub(super) fn init_cpu(cpu: &'static Cpu) {
-    traps::init_cpu(hcr::WITHOUT_GUEST);
+    traps::init_cpu(hcr::without_guest(layout()));
     let m = machine();
     let timers = [m.timer.virt, m.timer.physical, m.timer.hypervisor].map(|timer| timer.intid);
     let redistributor = cpu.redistributor.get();

@@ -1,13 +1,15 @@
 //! What a CPU does from the first line of Rust under stage 1 to its first guest.
 
 use droste_arm64::Pa;
-use droste_devtree::{Platform, Tree};
+use droste_arm64::vhe::Layout;
+use droste_devtree::Tree;
+use droste_platform::Platform;
 
 use super::refusal::{give_up, refuse};
 use super::{cpus, vms};
-use crate::arch::boot::has_e2h0;
 use crate::arch::gic::Distributor;
-use crate::arch::image::layout;
+use crate::arch::image;
+use crate::arch::layout::layout;
 use crate::arch::mmu::{self, Access, OutOfTables};
 use crate::arch::{self, gic, timer};
 use crate::console::{logger, terminal};
@@ -16,14 +18,14 @@ use crate::life::{lifecycle, sched};
 use crate::machine::error::BuildError;
 use crate::machine::{self, bug, cpu, end, machine};
 use crate::memory::ram;
-use crate::vm::{Outcome, alarm, all};
+use crate::vm::{RunState, alarm, all};
 
 arch::boot::entries!(primary, secondary);
 
 /// The boot CPU, under a stage 1 of the image and the device tree alone.
 fn primary(device_tree: Pa) -> ! {
-    let tree =
-        Tree::read(ram::device_tree(device_tree)).unwrap_or_else(|error| refuse(&error, None));
+    let tree = Tree::read(arch::memory::device_tree(device_tree))
+        .unwrap_or_else(|error| refuse(&error, None));
     open_console(&tree);
     end::on_failure(tree.option("droste.on-failure"));
     let nonce = tree.option("droste.report");
@@ -35,15 +37,19 @@ fn primary(device_tree: Pa) -> ! {
     }
     cpu::init(&platform.cpus);
     log::info!(
-        "Droste {} on {} CPU{}",
+        "Droste {} on {} CPU{}{}",
         env!("CARGO_PKG_VERSION"),
         cpu::all().len(),
         if cpu::all().len() == 1 { "" } else { "s" },
+        match layout() {
+            Layout::E2h0 => "",
+            Layout::E2h1 => ", EL2 with VHE",
+        }
     );
     judge_cpu(&platform);
     let distributor =
         Distributor::open(Pa(platform.gic.distributor.start)).expect("a platform's GIC is above 0");
-    machine::init(&platform, distributor, platform.uart.interrupts[0].intid);
+    machine::init(&platform, distributor, platform.uart_interrupt.intid);
     cpus::find_redistributors();
     let cpu = &cpu::all()[0];
     cpus::init_cpu(cpu);
@@ -51,7 +57,7 @@ fn primary(device_tree: Pa) -> ! {
     if let Err(BuildError(why)) = vms::build(&platform, device_tree) {
         give_up(format_args!("{why}"));
     }
-    if !platform.rng_seed.is_empty() {
+    if !platform.boot.seed.is_empty() {
         ram::wipe_seeds(device_tree);
     }
     let uart = machine().uart_intid;
@@ -65,7 +71,7 @@ fn primary(device_tree: Pa) -> ! {
     for vm in all::vms() {
         if let Err(error) = lifecycle::open(vm) {
             log::error!("{}: {error}", vm.name());
-            vm.lives.end(Some(Outcome::Failed));
+            vm.lives.end(Some(RunState::Failed));
             lifecycle::vm_ended(vm);
         }
     }
@@ -75,12 +81,11 @@ fn primary(device_tree: Pa) -> ! {
 
 /// Opens the console that the tree names, before anything can fail: whatever is wrong is said there.
 fn open_console(tree: &Tree<'_>) {
-    if let Some(uart) = tree.console() {
-        let registers = &uart.registers[0];
-        if mmu::add(registers.clone(), Access::Device).is_ok() {
-            terminal::open(&uart);
-            logger::init();
-        }
+    if let Some(uart) = tree.console()
+        && mmu::add(uart.registers.clone(), Access::Device).is_ok()
+    {
+        terminal::open(&uart);
+        logger::init();
     }
 }
 
@@ -89,11 +94,6 @@ fn judge_cpu(platform: &Platform) {
     let (all, used) = (platform.cpus.len(), cpu::all().len());
     if all > used {
         log::warn!("the machine has {all} CPUs: Droste drives {used}, the others stay off");
-    }
-    if !has_e2h0() {
-        give_up(format_args!(
-            "this CPU has no EL2 without the Virtualization Host Extensions (FEAT_E2H0), which Droste needs"
-        ));
     }
     if !gic::has_cpu_interface() {
         give_up(format_args!(
@@ -118,8 +118,8 @@ fn secondary(index: usize) -> ! {
 /// its clock.
 /// The console is mapped by now.
 fn map_platform(platform: &Platform) -> Result<(), OutOfTables> {
-    let image = layout().all();
-    for ram in &platform.memory {
+    let image = image::layout().all();
+    for ram in &platform.boot.memory {
         for piece in [
             ram.start..ram.end.min(image.start),
             ram.start.max(image.end)..ram.end,

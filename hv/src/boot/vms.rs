@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use droste_arm64::{Pa, PaRange};
-use droste_devtree::{Device, Platform};
 use droste_image::{BootImage, VCPUS_IN_ALL, VmImage};
 use droste_nested::registers::VirtualEl2;
+use droste_platform::{Device, Platform};
 use droste_stage2::Attributes;
 use droste_vdev::id;
 
@@ -32,14 +32,14 @@ const PAGE: u64 = 4096;
 
 /// Builds all VMs of the boot image. None runs yet.
 pub(super) fn build(platform: &Platform, device_tree: Pa) -> Result<(), BuildError> {
-    let range = platform.boot_image.clone().ok_or_else(|| {
+    let range = platform.boot.image.clone().ok_or_else(|| {
         BuildError(
             "no boot image: pass one made by `droste image` as the boot loader's initrd".into(),
         )
     })?;
     let image = BootImage::parse(arch::memory::read_only(range.clone()))
         .map_err(|error| BuildError(format!("the boot image is unusable: {error}")))?;
-    let tree = device_tree.0..device_tree.0 + platform.tree_bytes;
+    let tree = device_tree.0..device_tree.0 + platform.boot.tree_bytes;
     let mut builder = Builder {
         platform,
         ram: Ram::new(platform, &[layout().all(), range, tree]),
@@ -177,7 +177,7 @@ impl Builder<'_> {
         let p = self.platform;
         let ours = core::iter::once(&p.gic.distributor)
             .chain(&p.gic.redistributors)
-            .chain(&p.uart.registers)
+            .chain([&p.uart.registers])
             .chain(p.rtc().into_iter().flat_map(|rtc| &rtc.registers));
         ours.chain(&guest::taken())
             .chain(&self.taken)

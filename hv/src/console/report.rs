@@ -52,7 +52,7 @@ pub(crate) fn print(moment: Moment) {
 fn usage(vm: &Vm) -> Usage<'static> {
     Usage {
         name: vm.name(),
-        outcome: vm.outcome(),
+        outcome: vm.run_state(),
         exits: Exits::of(vm.vcpus().iter().map(|vcpu| &vcpu.counters)),
         stage2: vm.memory.stats(),
         shadows: vm.nested.as_ref().map(|nested| nested.contexts.stats()),
@@ -62,7 +62,7 @@ fn usage(vm: &Vm) -> Usage<'static> {
 
 /// How the VMs ended, once all have.
 pub(crate) fn went() -> Went {
-    Went::of(all::vms().iter().map(|vm| vm.outcome()))
+    Went::of(all::vms().iter().map(|vm| vm.run_state()))
 }
 
 /// The tool that marks records by `nonce` hears that nothing could be run.

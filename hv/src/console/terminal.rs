@@ -7,19 +7,19 @@ use core::fmt::{self, Write};
 
 use arm_pl011_uart::{Interrupts, Uart};
 use droste_arm64::Pa;
-use droste_devtree::Device;
+use droste_platform::Uart as Registers;
 use droste_resources::{Console, Event, Interest, Uarts};
 use droste_vdev::pl011::{Receipt, Room};
 use spin::mutex::TicketMutex;
 
 use crate::arch::uart;
-use crate::vm::{Outcome, Vm, all, line};
+use crate::vm::{RunState, Vm, all, line};
 
 static CONSOLE: TicketMutex<Option<Console<Pl011>>> = TicketMutex::new(None);
 
 /// Takes the UART, which stage 1 maps already.
-pub(crate) fn open(device: &Device) {
-    let uart = uart::open(Pa(device.registers[0].start));
+pub(crate) fn open(at: &Registers) {
+    let uart = uart::open(Pa(at.registers.start));
     *CONSOLE.lock() = uart.map(|uart| Console::new(Pl011(uart)));
 }
 
@@ -56,7 +56,7 @@ pub(super) fn serve() -> Option<Event> {
     let vms = all::vms();
     let is_running = |vm: usize| {
         vms.get(vm)
-            .is_some_and(|vm| vm.outcome() == Outcome::Running)
+            .is_some_and(|vm| vm.run_state() == RunState::Running)
     };
     CONSOLE.lock().as_mut()?.serve(is_running)
 }

@@ -36,10 +36,10 @@ pub(crate) fn resume(state: &mut VcpuState) {
         interrupts::enter(state, &mut state.vcpu.vm.gic.lock());
     }
     drive_timers(state);
-    if state.resident.take_serror() {
+    if state.resident.unpend_serror() {
         deliver::take_serror(state);
     }
-    deliver::settle(state);
+    deliver::deliver_due(state);
 }
 
 /// Virtual EL2 has read `value` of one of the timers of its EL1. What it says of the line must be so.

@@ -28,9 +28,9 @@ pub(super) fn abort(state: &mut VcpuState, esr: Esr) {
 pub(super) fn data_abort(state: &mut VcpuState, esr: Esr) {
     let far = Fault::address();
     let ipa = match locate(state, esr, far) {
-        Place::Ipa(ipa) => ipa,
-        Place::Moved => return,
-        Place::Unknown => return external(state, esr, far),
+        FaultAddress::Ipa(ipa) => ipa,
+        FaultAddress::Moved => return,
+        FaultAddress::Unknown => return external(state, esr, far),
     };
     if let Some(device) = state.vcpu.vm.device_at(ipa)
         && !esr.is_s1_walk()
@@ -113,9 +113,9 @@ fn memory_abort(state: &mut VcpuState, esr: Esr, far: u64, ipa: Ipa) {
 fn instruction_abort(state: &mut VcpuState, esr: Esr) {
     let far = Fault::address();
     let ipa = match locate(state, esr, far) {
-        Place::Ipa(ipa) => ipa,
-        Place::Moved => return,
-        Place::Unknown => return external(state, esr, far),
+        FaultAddress::Ipa(ipa) => ipa,
+        FaultAddress::Moved => return,
+        FaultAddress::Unknown => return external(state, esr, far),
     };
     match resolve(state, ipa, esr) {
         Resolution::Retry => state.vcpu.counters.count(Exit::Stage2),
@@ -145,7 +145,7 @@ pub(super) fn privilege(pstate: u64) -> Privilege {
 }
 
 /// Where an abort was.
-pub(super) enum Place {
+pub(super) enum FaultAddress {
     /// At this guest physical address.
     Ipa(Ipa),
     /// The guest has changed its tables since, or it was a TLB conflict abort: retry.
@@ -156,19 +156,19 @@ pub(super) enum Place {
 
 /// Finds out where an abort was. A permission fault leaves HPFAR_EL2 unknown, so the guest's own tables are asked.
 #[inline]
-pub(super) fn locate(state: &VcpuState, esr: Esr, far: u64) -> Place {
+pub(super) fn locate(state: &VcpuState, esr: Esr, far: u64) -> FaultAddress {
     if esr.fault_status() == FaultStatus::TlbConflict {
         state.vcpu.vm.memory.resolve_conflict();
-        return Place::Moved;
+        return FaultAddress::Moved;
     }
     if esr.is_hpfar_valid() {
-        return Place::Ipa(fault_ipa(Fault::page(), far));
+        return FaultAddress::Ipa(fault_ipa(Fault::page(), far));
     }
     match esr.fault_status() {
         FaultStatus::Permission { .. } => {
-            Fault::translate(far).map_or(Place::Moved, |ipa| Place::Ipa(Ipa(ipa)))
+            Fault::translate(far).map_or(FaultAddress::Moved, |ipa| FaultAddress::Ipa(Ipa(ipa)))
         }
-        _ => Place::Unknown,
+        _ => FaultAddress::Unknown,
     }
 }
 

@@ -7,7 +7,7 @@ use droste_arm64::sysreg::{
     TTBR1_EL2,
 };
 use droste_arm64::vncr::Slot;
-use droste_nested::at::{At, Outcome, Regime, Registers, StageOneRegisters, execute};
+use droste_nested::at::{At, Regime, Registers, StageOneRegisters, Translated, execute};
 use droste_nested::registers::{Affects, Known, VirtualEl2, Way, timer_compare, timer_value, way};
 use droste_nested::tlbi::{self, Instruction, Invalidation, VirtualLevel};
 use droste_vdev::gic::GroupRegister;
@@ -178,11 +178,11 @@ fn translate(state: &mut VcpuState, esr: Esr, (at, rt): (At, u8)) {
     };
     let memory = L1Memory::new(&vm.memory);
     match execute(at, va, &registers, &vm.contexts().advertised, &memory) {
-        Outcome::Par(par) => {
+        Translated::Par(par) => {
             Hardware::set_par(par);
             state.registers.skip(esr.instruction_bytes());
         }
-        Outcome::Exception(exception) => deliver::take(state, exception),
+        Translated::Exception(exception) => deliver::take(state, exception),
     }
 }
 

@@ -59,7 +59,7 @@ fn interrupt(mut state: Box<VcpuState>) -> Box<VcpuState> {
     state.vcpu.counters.count(Exit::Interrupt);
     let cpu = state.cpu;
     interrupts::take(cpu, Some(&mut state));
-    nested::settle(&mut state);
+    nested::deliver_due(&mut state);
     if cpu.is_shared() || state.vcpu.vm.is_stopping() {
         return sched::schedule(cpu, Some(state));
     }
@@ -92,7 +92,7 @@ fn leave_aarch32(mut state: Box<VcpuState>) -> Box<VcpuState> {
     );
     state.registers.pstate = back_from_aarch32(state.registers.pstate);
     inject(&mut state, Injection::IllegalState);
-    nested::settle(&mut state);
+    nested::deliver_due(&mut state);
     state
 }
 

@@ -8,12 +8,12 @@ use droste_arm64::hcr;
 use droste_arm64::sysreg::SCTLR_EL1;
 use droste_nested::exception::{Exception, level};
 use droste_nested::fault::misaligned;
-use droste_nested::forward::{Event, Verdict, evaluate, is_hvc_taken, is_raised, routed};
+use droste_nested::forward::{Event, Route, evaluate, is_hvc_taken, is_raised, routed};
 use droste_nested::registers::{Loaded, Twins};
 use droste_nested::{Abort, L2Ipa};
 use droste_resources::Exit;
 
-use super::abort::{self, Place};
+use super::abort::{self, FaultAddress};
 use super::{el2_registers, sysreg, trap};
 use crate::arch::el2::Hardware;
 use crate::arch::exception::Fault;
@@ -47,12 +47,12 @@ pub(super) fn synchronous(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState>
         }
         (Loaded::El1, Ec::DATA_ABORT_LOWER | Ec::INSTRUCTION_ABORT_LOWER) => {
             let mut state = aborted(state, esr);
-            settle(&mut state);
+            deliver_due(&mut state);
             state
         }
         (Loaded::El1, _) => {
             let mut state = of_guest(state, esr);
-            settle(&mut state);
+            deliver_due(&mut state);
             state
         }
     }
@@ -65,9 +65,9 @@ fn is_hypercall(state: &mut VcpuState) -> bool {
 }
 
 /// Lets the vCPU that is to be entered take what waits for its virtual EL2, if it has one.
-pub(super) fn settle(state: &mut VcpuState) {
+pub(super) fn deliver_due(state: &mut VcpuState) {
     if state.el2.is_some() {
-        deliver::settle(state);
+        deliver::deliver_due(state);
     }
 }
 
@@ -116,8 +116,8 @@ fn of_guest(mut state: Box<VcpuState>, esr: Esr) -> Box<VcpuState> {
     };
     let from = level(state.registers.pstate);
     let controls = el2(&mut state).controls();
-    let is_forwarded = evaluate(event, from, &controls) == Verdict::Forward
-        || routed(event, from, &controls, Hardware.get(SCTLR_EL1)) == Verdict::Forward;
+    let is_forwarded = evaluate(event, from, &controls) == Route::VirtualEl2
+        || routed(event, from, &controls, Hardware.get(SCTLR_EL1)) == Route::VirtualEl2;
     if is_forwarded {
         state.vcpu.counters.count(Exit::Forwarded);
         deliver::take(&mut state, as_it_is(esr));
@@ -181,9 +181,9 @@ fn abort_of_guest(state: &mut VcpuState, esr: Esr) {
     };
     let far = Fault::address();
     let ipa = match abort::locate(state, esr, far) {
-        Place::Ipa(ipa) => ipa,
-        Place::Moved => return,
-        Place::Unknown => return nowhere(state, esr, far),
+        FaultAddress::Ipa(ipa) => ipa,
+        FaultAddress::Moved => return,
+        FaultAddress::Unknown => return nowhere(state, esr, far),
     };
     let pstate = state.registers.pstate;
     let abort = Abort {

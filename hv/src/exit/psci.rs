@@ -6,7 +6,7 @@ use droste_vdev::psci::{Action, answer};
 
 use crate::arch::firmware;
 use crate::life::sched;
-use crate::vm::{Outcome, VcpuState, reset};
+use crate::vm::{RunState, VcpuState, reset};
 
 /// An HVC or SMC of the loaded guest, which goes on after it.
 #[inline]
@@ -50,15 +50,15 @@ fn act(mut state: Box<VcpuState>, action: Action) -> Box<VcpuState> {
             return sched::wait(state);
         }
         Action::CpuOff => return power_off(state),
-        Action::SystemOff => return end(state, Outcome::Off),
-        Action::SystemReset => return end(state, Outcome::Reset),
+        Action::SystemOff => return end(state, RunState::Off),
+        Action::SystemReset => return end(state, RunState::Reset),
     }
     state
 }
 
 /// Ends the VM of the loaded guest.
-fn end(state: Box<VcpuState>, outcome: Outcome) -> Box<VcpuState> {
-    state.vcpu.vm.stop(outcome);
+fn end(state: Box<VcpuState>, run_state: RunState) -> Box<VcpuState> {
+    state.vcpu.vm.stop(run_state);
     sched::schedule(state.cpu, Some(state))
 }
 

@@ -2,7 +2,8 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use droste_devtree::{GuestDom0, Trigger};
+use droste_devtree::GuestDom0;
+use droste_platform::Trigger;
 use droste_vdev::gic::ConfigError;
 use spin::mutex::SpinMutex;
 
@@ -59,7 +60,7 @@ pub(crate) fn vm_ended(vm: &Vm) {
         report::print(Moment::Final);
         machine_off(report::went());
     }
-    log::info!("{}: {}", vm.name(), vm.outcome());
+    log::info!("{}: {}", vm.name(), vm.run_state());
     keyboard::tell_end(vm);
 }
 

@@ -2,7 +2,7 @@
 //! interrupts, and its time slice may end. None is long, whatever the guest has done.
 
 use droste_image::OnReboot;
-use droste_life::Outcome;
+use droste_life::RunState;
 use droste_resources::Budget;
 
 use super::lifecycle;
@@ -20,7 +20,7 @@ pub(crate) fn work(vm: &'static Vm) {
     if let Some(ends) = ends {
         vm.lives.end(match ends {
             Ends::AsItStopped => None,
-            Ends::Failed => Some(Outcome::Failed),
+            Ends::Failed => Some(RunState::Failed),
         });
         lifecycle::vm_ended(vm);
     }
@@ -73,12 +73,12 @@ fn step(rest: &mut Rest, vm: &'static Vm) -> Option<Ends> {
 /// What follows for `vm`: the way to another life, or nothing.
 fn judge(vm: &Vm, starts: &mut Budget) -> Option<Step> {
     let why = vm.lives.resting()?;
-    if why == Outcome::Running {
+    if why == RunState::Running {
         return Some(Step::Copy(Done::default(), Use::Fresh));
     }
     lifecycle::reset_devices(vm);
     let may_restart = vm.image.on_reboot == OnReboot::Restart && !machine().is_reboot_forbidden;
-    if why != Outcome::Reset || !may_restart {
+    if why != RunState::Reset || !may_restart {
         return None;
     }
     if !starts.take(timer::now()) {

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use droste_arm64::Pa;
-use droste_devtree::{Gic, Platform, Timer};
+use droste_platform::{Gic, Platform, Timer};
 use droste_resources::Entropy;
 use droste_vdev::gic::Intid;
 use droste_vdev::pl031::Clock;
@@ -88,7 +88,7 @@ fn entropy(platform: &Platform) -> Option<TicketMutex<Entropy>> {
     }
     let words = random::words().into_iter().flatten();
     let words: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
-    Entropy::of(&[&platform.rng_seed, &words]).map(TicketMutex::new)
+    Entropy::of(&[&platform.boot.seed, &words]).map(TicketMutex::new)
 }
 
 /// The machine. `main` records it before anything asks.

@@ -11,7 +11,7 @@ use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Pa, PaRange, Vtcr, sysreg};
 use droste_resources::report;
 use droste_stage2::{
-    Attributes, Context, Contexts, Error, Fault, Geometry, Outcome, PageCache, Privilege, Proposal,
+    Answer, Attributes, Context, Contexts, Error, Fault, Geometry, PageCache, Privilege, Proposal,
     Slot, Slots, Table, VcpuId, VmidAllocator, Walk, handle, scheme,
 };
 use spin::mutex::SpinMutex;
@@ -181,10 +181,10 @@ impl GuestMemory {
             return Ok(Resolution::Outside);
         };
         self.answer(vcpu, ipa, |table, pages, contexts| {
-            let outcome = handle(&Hardware, table, pages, contexts, &self.slots, &fault)?;
-            Ok(match outcome {
-                Outcome::Mapped | Outcome::Relaxed | Outcome::Retry => Resolution::Retry,
-                Outcome::Mmio(_) | Outcome::Inject(_) => Resolution::Outside,
+            let answer = handle(&Hardware, table, pages, contexts, &self.slots, &fault)?;
+            Ok(match answer {
+                Answer::Mapped | Answer::Relaxed | Answer::Retry => Resolution::Retry,
+                Answer::Mmio(_) | Answer::Inject(_) => Resolution::Outside,
             })
         })
     }
@@ -198,7 +198,7 @@ impl GuestMemory {
         vcpu: usize,
         ipa: Ipa,
         proposal: &Proposal,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<Answer, Error> {
         self.answer(vcpu, ipa, |table, pages, contexts| {
             table.install(&Hardware, pages, contexts, proposal, self.slots.sequence())
         })

@@ -167,7 +167,7 @@ pub(crate) fn to_el1(state: &mut VcpuState, what: Injection) {
 
 /// Lets virtual EL2 take an interrupt of its own that waits while its guest runs and the hardware does not show it.
 #[inline]
-pub(crate) fn settle(state: &mut VcpuState) {
+pub(crate) fn deliver_due(state: &mut VcpuState) {
     let interrupts = &el2(state).interrupts;
     if interrupts.is_due && interrupts.has_guests_lists() {
         take_signal(state);

@@ -8,7 +8,7 @@ use droste_arm64::esr::FaultStatus;
 use droste_arm64::sysreg::{MAIR_EL1, SCTLR_EL1, SysReg, TCR_EL1, TTBR0_EL1, TTBR1_EL1};
 use droste_arm64::{Ipa, Vtcr, Vttbr};
 use droste_nested::StageTwoRegisters;
-use droste_nested::at::{At, Outcome, Registers, StageOneRegisters, execute};
+use droste_nested::at::{At, Registers, StageOneRegisters, Translated, execute};
 use droste_nested::exception::Exception;
 use droste_nested::registers::{Loaded, Twins};
 
@@ -34,7 +34,7 @@ const OFF: StageTwoRegisters = StageTwoRegisters {
 #[cold]
 pub(crate) fn level(state: &VcpuState, va: u64) -> i8 {
     let status = match walk(state, va) {
-        Outcome::Exception(Exception::Synchronous { esr, .. }) => esr.fault_status(),
+        Translated::Exception(Exception::Synchronous { esr, .. }) => esr.fault_status(),
         _ => FaultStatus::External,
     };
     match status {
@@ -57,7 +57,7 @@ pub(crate) fn exceeds_physical(state: &VcpuState, ipa: Ipa) -> bool {
 }
 
 /// Walks the loaded guest's stage 1 once more.
-fn walk(state: &VcpuState, va: u64) -> Outcome {
+fn walk(state: &VcpuState, va: u64) -> Translated {
     let vm = state.vcpu.vm;
     let stage_two = match &state.el2 {
         Some(el2) if el2.loaded == Loaded::El1 => *el2.current.registers(),

@@ -23,7 +23,7 @@ const VMPIDR: Known = Known::new(VMPIDR_EL2);
 /// EL2's that waits, and whether a physical SError does.
 #[inline(never)]
 pub(super) fn to_guest(state: &mut VcpuState) -> (Option<Signal>, bool) {
-    let has_serror = state.resident.take_serror();
+    let has_serror = state.resident.unpend_serror();
     let vm = state.vcpu.vm;
     let el2 = el2(state);
     let stage2 = el2.stage2();
@@ -42,7 +42,7 @@ pub(super) fn to_guest(state: &mut VcpuState) -> (Option<Signal>, bool) {
 #[inline(never)]
 pub(super) fn to_host(state: &mut VcpuState) {
     let serror = loaded_serror();
-    let has_physical_serror = state.resident.take_serror();
+    let has_physical_serror = state.resident.unpend_serror();
     let el2 = el2(state);
     el2.view(&mut Hardware).load();
     el2.loaded = Loaded::El2;

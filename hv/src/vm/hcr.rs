@@ -2,10 +2,13 @@
 
 use droste_arm64::desc::AttributeScheme;
 use droste_arm64::hcr;
+use droste_arm64::vhe::Layout;
 use droste_nested::registers::VirtualEl2;
 
 /// While no guest runs: interrupts end EL2's own waits, and are EL2's.
-pub(crate) const WITHOUT_GUEST: u64 = hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO;
+pub(crate) const fn without_guest(layout: Layout) -> u64 {
+    layout.hcr() | hcr::RW | hcr::IMO | hcr::FMO | hcr::AMO
+}
 
 /// What a guest's WFI and WFE do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,8 +19,8 @@ pub(crate) enum Waits {
     Trapped,
 }
 
-/// Of a vCPU without EL2.
-pub(crate) const fn of_guest(waits: Waits, scheme: AttributeScheme) -> u64 {
+/// Of a vCPU without EL2. E2H is that of EL2 itself, for every guest.
+pub(crate) const fn of_guest(waits: Waits, scheme: AttributeScheme, layout: Layout) -> u64 {
     const GUEST: u64 = hcr::VM
         | hcr::SWIO
         | hcr::PTW
@@ -42,7 +45,7 @@ pub(crate) const fn of_guest(waits: Waits, scheme: AttributeScheme) -> u64 {
         AttributeScheme::Force => hcr::FWB,
         AttributeScheme::Combine => 0,
     };
-    GUEST | waits | attributes
+    GUEST | waits | attributes | layout.hcr()
 }
 
 /// Of virtual EL2, where that of the vCPU without EL2 would be `own`.
@@ -64,10 +67,11 @@ pub(crate) const fn of_its_guest(traps: u64, own: u64, l1: u64, kind: VirtualEl2
     // Where L1 has a stage 2, whether walks may go to Device memory is its affair: what it permits would fault for ever.
     let has_stage2 = l1 & (hcr::VM | hcr::DC) != 0;
     let ptw = if has_stage2 { l1 } else { own } & hcr::PTW;
-    // With E2H = 0 and TGE, EL0 runs with its stage 1 off, and its exceptions are EL2's.
-    let tge = match kind {
-        VirtualEl2::Nvhe => l1 & hcr::TGE,
-        VirtualEl2::Vhe => 0,
+    // With E2H = 0 and TGE, EL0 runs with its stage 1 off, and its exceptions are EL2's. The hardware does so with E2H = 0
+    // alone: with E2H = 1 as well, EL0 would be under EL2's own stage 1.
+    let tge = match (kind, Layout::of(own)) {
+        (VirtualEl2::Nvhe, Layout::E2h0) => l1 & hcr::TGE,
+        _ => 0,
     };
     traps | asked_of_hardware(l1) | tge | ptw
 }

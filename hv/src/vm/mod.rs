@@ -22,4 +22,4 @@ pub(crate) mod watch;
 
 pub(crate) use state::{VcpuState, el2, running};
 pub(crate) use vcpu::Vcpu;
-pub(crate) use vm::{Outcome, Parts, Vm};
+pub(crate) use vm::{Parts, RunState, Vm};

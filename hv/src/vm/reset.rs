@@ -7,6 +7,7 @@ use droste_vdev::Affinity;
 use super::hcr::{self, Waits};
 use super::{Vcpu, VcpuState};
 use crate::arch;
+use crate::arch::layout::layout;
 use crate::arch::traps::Traps;
 use crate::arch::vcpu::{Control, Fixed, VectorTable};
 
@@ -19,7 +20,7 @@ pub(crate) fn new_state(vcpu: &'static Vcpu, pc: u64, argument: u64) -> Box<Vcpu
         Waits::InHardware
     };
     let control = Control {
-        hcr: hcr::of_guest(waits, vm.memory.scheme()),
+        hcr: hcr::of_guest(waits, vm.memory.scheme(), layout()),
         mpidr: Affinity::of_vcpu(index).mpidr(),
         midr: arch::id::midr(),
         cntvoff: 0,

@@ -49,7 +49,7 @@ impl VcpuState {
         // Whoever powers it on may be a CPU of another model.
         let control = control.on(cpu.model());
         if let Some(el2) = &mut el2 {
-            el2.settle_on(cpu);
+            el2.bind_to(cpu);
         }
         Box::new(Self {
             registers: Registers::new(pc, EL1H_MASKED, argument),

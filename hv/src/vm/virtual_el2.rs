@@ -21,7 +21,7 @@ use droste_vdev::Line;
 use droste_vdev::gic::{Ich, Interface, Signal};
 
 use super::hcr;
-use crate::arch::el2::{Hardware, REGISTER_PAGE, has_register_page, register_page};
+use crate::arch::el2::{Hardware, REGISTER_PAGE, has_nv1, has_register_page, register_page};
 use crate::arch::guest_word;
 use crate::arch::id::IdRegisters;
 use crate::arch::memory::Region;
@@ -72,6 +72,11 @@ pub(crate) fn kind_of(el2: image::El2) -> Result<Option<VirtualEl2>, BuildError>
         return Err(BuildError(format!(
             "it is to have EL2 ({}), which takes FEAT_NV2, and these CPUs have none",
             el2.as_str()
+        )));
+    }
+    if kind == VirtualEl2::Nvhe && !has_nv1() {
+        return Err(BuildError(format!(
+            "it is to have EL2 without VHE (el2 = \"nvhe\"), which takes HCR_EL2.NV1, and these CPUs have VHE alone: el2 = \"vhe\" works"
         )));
     }
     Ok(Some(kind))
@@ -229,8 +234,8 @@ impl El2 {
         self.stage1 = host_stage1(sctlr, tcr, ttbr0, cptr);
     }
 
-    /// Makes it that of a vCPU which runs on `cpu`.
-    pub(crate) fn settle_on(&mut self, cpu: &Cpu) {
+    /// Binds it to the CPU that its vCPU runs on.
+    pub(crate) fn bind_to(&mut self, cpu: &Cpu) {
         self.own = self.own.on(cpu.model());
         let midr = self.own.midr;
         self.view(&mut Hardware).set(VPIDR, midr);

@@ -7,9 +7,10 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use droste_arm64::Ipa;
-use droste_devtree::{Device, Guest, GuestDom0, GuestEl2, GuestInterrupts, Interrupt, Trigger};
+use droste_devtree::{Guest, GuestDom0, GuestEl2, GuestInterrupts};
 use droste_image::{Console, El2, VmImage};
 use droste_life::{Lives, Phase};
+use droste_platform::{Device, Interrupt, Trigger};
 use droste_resources::Complaints;
 use droste_resources::report::Lock;
 use droste_vdev::Affinity;
@@ -33,7 +34,7 @@ use crate::machine::{machine, workarounds};
 use crate::memory::contexts::NestedContexts;
 use crate::memory::guest_memory::GuestMemory;
 
-pub(crate) use droste_life::Outcome;
+pub(crate) use droste_life::RunState;
 
 /// Shared interrupts begin here; those below are a CPU's own.
 const FIRST_SPI: u32 = 32;
@@ -235,13 +236,13 @@ impl Vm {
     }
 
     /// How it ended.
-    pub(crate) fn outcome(&self) -> Outcome {
-        self.lives.outcome()
+    pub(crate) fn run_state(&self) -> RunState {
+        self.lives.run_state()
     }
 
-    /// Ends its life, as `outcome`. The first reason counts.
-    pub(crate) fn stop(&self, outcome: Outcome) {
-        if self.lives.stop(outcome) {
+    /// Ends its life, as `run_state`. The first reason counts.
+    pub(crate) fn stop(&self, run_state: RunState) {
+        if self.lives.stop(run_state) {
             self.tell_cpus();
         }
     }

@@ -45,7 +45,7 @@ pub(crate) fn ring_if_due(cpu: &'static Cpu) {
         return;
     }
     for vcpu in all::members(cpu) {
-        let looked = with_rtc(vcpu.vm, cpu, |rtc, seconds| rtc.model.settle(seconds));
+        let looked = with_rtc(vcpu.vm, cpu, |rtc, seconds| rtc.model.advance(seconds));
         if let Some(((), kicks)) = looked {
             vcpu.vm.kick(kicks);
         }

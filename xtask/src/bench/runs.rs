@@ -2,12 +2,13 @@
 
 use super::trace::{self, Trace};
 use crate::workspace::{self, Failure};
-use droste::qemu::{El2, Machine, run_with_deadline};
+use droste::qemu::{El2, Machine, SELF, run_with_deadline};
 use droste::record::{Filter, Nonce};
 use droste::setup::Setup;
 use droste::setup::guest::KERNEL_PACKAGE;
-use droste_devtree::{Guest, GuestInterrupts, Interrupt, Trigger};
+use droste_devtree::{Guest, GuestInterrupts};
 use droste_image::{DevicePaths, VmImage, write};
+use droste_platform::{Interrupt, Trigger};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -370,7 +371,7 @@ impl Parts {
         );
         machine.extra.extend(["-plugin".into(), plugin.into()]);
         let _step = droste::progress::step(&format!("counting {name}"));
-        let output = run_with_deadline(machine.command(), &[marker], LIMIT)?;
+        let output = run_with_deadline(machine.command(SELF), &[marker], LIMIT)?;
         Ok((output, Trace::parse(&workspace::read(&trace_file)?)?))
     }
 }
@@ -416,7 +417,7 @@ pub(crate) fn time(name: &str, mut machine: Machine, marker: &str) -> Result<Sec
     machine.extra.extend(DETERMINISTIC.map(Into::into));
     let _step = droste::progress::step(&format!("timing {name}"));
     let (start, before) = (Instant::now(), children_seconds()?);
-    run_with_deadline(machine.command(), &[marker], LIMIT)?;
+    run_with_deadline(machine.command(SELF), &[marker], LIMIT)?;
     Ok(Seconds {
         wall: start.elapsed().as_secs_f64(),
         processor: children_seconds()? - before,
@@ -430,7 +431,7 @@ pub(crate) fn time(name: &str, mut machine: Machine, marker: &str) -> Result<Sec
 pub(crate) fn listen(name: &str, mut machine: Machine, marker: &str) -> Result<String, Failure> {
     machine.extra.extend(DETERMINISTIC.map(Into::into));
     let _step = droste::progress::step(&format!("running {name}"));
-    Ok(run_with_deadline(machine.command(), &[marker], LIMIT)?)
+    Ok(run_with_deadline(machine.command(SELF), &[marker], LIMIT)?)
 }
 
 /// Seconds of the host's processors that this program's children have used and been waited for (`proc_pid_stat(5)`).

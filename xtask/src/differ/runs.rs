@@ -1,7 +1,7 @@
 //! The runs of the guest `differ`, and what it says.
 
 use crate::workspace::{self, Failure};
-use droste::qemu::{El2, Machine, Session, tied};
+use droste::qemu::{El2, Machine, SELF, Session, tied};
 use droste::setup::Setup;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -75,6 +75,8 @@ pub(super) struct Pair {
     setup: Setup,
     qemu: PathBuf,
     cpu: String,
+    /// More of Droste's own command line.
+    words: String,
     guest: PathBuf,
     hypervisor: PathBuf,
     droste: PathBuf,
@@ -127,7 +129,7 @@ impl Pair {
     ///
     /// # Errors
     /// If something cannot be had.
-    pub(super) fn gather(cpu: &str) -> Result<Self, Failure> {
+    pub(super) fn gather(cpu: &str, words: &str) -> Result<Self, Failure> {
         let setup = Setup::new()?;
         let folder = workspace::target_folder()?
             .join("differ")
@@ -137,6 +139,7 @@ impl Pair {
         Ok(Self {
             qemu: setup.qemu(None)?,
             cpu: cpu.to_owned(),
+            words: words.to_owned(),
             guest: setup.guest("differ")?,
             hypervisor: setup.hypervisor()?,
             droste: workspace::target_folder()?.join("debug/droste"),
@@ -247,7 +250,7 @@ impl Pair {
             append: format!("{} {words}", kind.word),
             ..Machine::new(&self.qemu, &self.guest)
         };
-        self.said(&machine.command())
+        Self::said(machine.command(SELF))
     }
 
     fn on_droste(&self, kind: &Kind, words: &str) -> Result<Said, Failure> {
@@ -270,14 +273,14 @@ impl Pair {
         }
         command.arg("--hypervisor").arg(&self.hypervisor);
         command.args(["--cpu", &self.cpu, "--smp", "1"]);
+        command.args(["--droste-append", &self.words]);
         command.args(["--timeout", &LIMIT.as_secs().to_string()]);
-        self.said(&command)
+        Self::said(tied(&command, SELF))
     }
 
-    fn said(&self, command: &Command) -> Result<Said, Failure> {
+    fn said(command: Command) -> Result<Said, Failure> {
         let started = Instant::now();
-        // A run that is stopped takes the machine with it.
-        let mut session = Session::start(tied(command, &self.droste), LIMIT)?;
+        let mut session = Session::start(command, LIMIT)?;
         let ended = session.wait_for("differ: ok");
         let time = started.elapsed();
         let lines = own(session.transcript());

@@ -4,13 +4,15 @@ use super::Finding;
 use serde_json::Value;
 
 /// Each package with the workspace packages it may depend on.
-const ALLOWED: [(&str, &[&str]); 19] = [
+const ALLOWED: [(&str, &[&str]); 21] = [
     ("droste-arm64", &[]),
-    ("droste-devtree", &[]),
+    ("droste-platform", &[]),
+    ("droste-devtree", &["droste-platform"]),
     ("droste-image", &[]),
     ("droste-life", &[]),
     ("droste-locks", &[]),
     ("droste-resources", &["droste-life"]),
+    ("droste-smmu", &["droste-arm64"]),
     ("droste-stage2", &["droste-arm64"]),
     ("droste-vdev", &["droste-arm64"]),
     ("droste-nested", &["droste-arm64", "droste-stage2"]),
@@ -35,6 +37,7 @@ const ALLOWED: [(&str, &[&str]); 19] = [
             "droste-life",
             "droste-locks",
             "droste-nested",
+            "droste-platform",
             "droste-resources",
             "droste-stage2",
             "droste-vdev",
@@ -45,7 +48,13 @@ const ALLOWED: [(&str, &[&str]); 19] = [
     ("droste-vmm", &[]),
     (
         "xtask",
-        &["droste", "droste-devtree", "droste-image", "droste-trials"],
+        &[
+            "droste",
+            "droste-devtree",
+            "droste-image",
+            "droste-platform",
+            "droste-trials",
+        ],
     ),
     ("droste-stage2-bench", &["droste-arm64", "droste-stage2"]),
 ];

@@ -12,7 +12,7 @@ pub(crate) struct Source {
 
 /// Which view a character belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum View {
     Code,
     Comment,
     Literal,
@@ -28,23 +28,23 @@ impl Source {
         };
         let mut rest = text;
         while let Some(first) = rest.chars().next() {
-            let (place, bytes) = span(rest, first, source.code.chars().next_back());
+            let (view, bytes) = span(rest, first, source.code.chars().next_back());
             let (taken, left) = rest.split_at(bytes);
-            source.push(place, taken);
+            source.push(view, taken);
             rest = left;
         }
         source
     }
 
-    fn push(&mut self, place: Place, text: &str) {
+    fn push(&mut self, view: View, text: &str) {
         let blanked = || text.chars().map(|c| if c == '\n' { '\n' } else { ' ' });
-        match place {
-            Place::Code => self.code.push_str(text),
-            Place::Comment | Place::Literal => self.code.extend(blanked()),
+        match view {
+            View::Code => self.code.push_str(text),
+            View::Comment | View::Literal => self.code.extend(blanked()),
         }
-        match place {
-            Place::Comment => self.comments.push_str(text),
-            Place::Code | Place::Literal => self.comments.extend(blanked()),
+        match view {
+            View::Comment => self.comments.push_str(text),
+            View::Code | View::Literal => self.comments.extend(blanked()),
         }
     }
 
@@ -98,24 +98,24 @@ fn bracketed(text: &str) -> usize {
 
 /// What stands at the start of `text`, and how many bytes of it belong together. `before` is the last character of
 /// code: a raw string's `r` and a lifetime's `'` mean something else inside a name.
-fn span(text: &str, first: char, before: Option<char>) -> (Place, usize) {
+fn span(text: &str, first: char, before: Option<char>) -> (View, usize) {
     let is_in_name = before.is_some_and(|c| c.is_alphanumeric() || c == '_');
     if text.starts_with("//") {
-        return (Place::Comment, text.find('\n').unwrap_or(text.len()));
+        return (View::Comment, text.find('\n').unwrap_or(text.len()));
     }
     if text.starts_with("/*") {
-        return (Place::Comment, block_comment(text));
+        return (View::Comment, block_comment(text));
     }
     if let Some(bytes) = (first == 'r' && !is_raw_prefix_hidden(before))
         .then(|| raw_string(text))
         .flatten()
     {
-        return (Place::Literal, bytes);
+        return (View::Literal, bytes);
     }
     match first {
-        '"' => (Place::Literal, quoted(text, '"')),
-        '\'' if !is_in_name && is_character(text) => (Place::Literal, quoted(text, '\'')),
-        _ => (Place::Code, first.len_utf8()),
+        '"' => (View::Literal, quoted(text, '"')),
+        '\'' if !is_in_name && is_character(text) => (View::Literal, quoted(text, '\'')),
+        _ => (View::Code, first.len_utf8()),
     }
 }
 

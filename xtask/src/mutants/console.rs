@@ -272,17 +272,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "console-gives-input-to-another",
         "console.rs",
-        "        self.input.clear();
-",
-        "",
+        "            input.feed(|byte| uarts.offer(vm, byte));",
+        "            input.feed(|byte| uarts.offer(self.focus, byte));",
     ),
     mutant(
-        "console-offers-for-any",
+        "console-queues-input-for-the-first",
         "console.rs",
-        "        if self.focus == vm {
-            self.feed();",
-        "        if self.focus <= vm {
-            self.feed();",
+        "        let Some(input) = self.inputs.get_mut(vm) else {",
+        "        let Some(input) = self.inputs.get_mut(0) else {",
     ),
     mutant(
         "input-waits-without-bound",

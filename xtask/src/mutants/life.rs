@@ -99,11 +99,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "life-keeps-its-count",
         "word.rs",
-        "            outcome: Outcome::Running,
+        "            run_state: RunState::Running,
             left: 0,
             on: 0,
             life: self.life",
-        "            outcome: Outcome::Running,
+        "            run_state: RunState::Running,
             left: self.left,
             on: 0,
             life: self.life",
@@ -141,13 +141,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "life-idle-with-one-on",
         "word.rs",
-        "            0 => fewer.stop(Outcome::Idle).unwrap_or(fewer),",
-        "            0 | 1 => fewer.stop(Outcome::Idle).unwrap_or(fewer),",
+        "            0 => fewer.stop(RunState::Idle).unwrap_or(fewer),",
+        "            0 | 1 => fewer.stop(RunState::Idle).unwrap_or(fewer),",
     ),
     mutant(
         "life-never-idle",
         "word.rs",
-        "            0 => fewer.stop(Outcome::Idle).unwrap_or(fewer),",
+        "            0 => fewer.stop(RunState::Idle).unwrap_or(fewer),",
         "            0 => fewer,",
     ),
     mutant(

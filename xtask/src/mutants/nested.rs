@@ -467,8 +467,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "slots-not-asked",
         "fault.rs",
-        "            Decision::Refuse(Outcome::Inject(reason)) => Verdict::External(reason),",
-        "            Decision::Refuse(Outcome::Inject(_)) => Verdict::Retry,",
+        "            Decision::Refuse(Answer::Inject(reason)) => Verdict::External(reason),",
+        "            Decision::Refuse(Answer::Inject(_)) => Verdict::Retry,",
     ),
     mutant(
         "tables-read-otherwise-are-the-same",

@@ -220,8 +220,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "report-ends-well-if-the-last-does",
         "report.rs",
-        "        if outcomes.all(|outcome| outcome == Outcome::Off) {",
-        "        if outcomes.last() == Some(Outcome::Off) {",
+        "        if run_states.all(|state| state == RunState::Off) {",
+        "        if run_states.last() == Some(RunState::Off) {",
     ),
     mutant(
         "report-is-always-final",

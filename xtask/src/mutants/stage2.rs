@@ -88,8 +88,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "map-links-without-dsb",
         "map.rs",
-        "            self.machine.dsb(Dsb::Ishst);\n            self.machine\n                .write(place.entry, self.table.link(place.level, child));",
-        "            self.machine\n                .write(place.entry, self.table.link(place.level, child));",
+        "            self.machine.dsb(Dsb::Ishst);\n            self.machine\n                .write(position.entry, self.table.link(position.level, child));",
+        "            self.machine\n                .write(position.entry, self.table.link(position.level, child));",
     ),
     mutant(
         "fault-links-without-dsb",
@@ -106,8 +106,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "split-links-without-dsb",
         "split.rs",
-        "            self.fill_from(machine, child, place.level, raw);\n            machine.dsb(Dsb::Ishst);",
-        "            self.fill_from(machine, child, place.level, raw);",
+        "            self.fill_from(machine, child, position.level, raw);\n            machine.dsb(Dsb::Ishst);",
+        "            self.fill_from(machine, child, position.level, raw);",
     ),
     mutant(
         "root-no-dsb",
@@ -234,8 +234,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "unmap-takes-a-block-for-its-first-part",
         "split.rs",
-        "is_leaf && place.span(self.geometry) == span;",
-        "is_leaf && place.span(self.geometry).covers(span);",
+        "is_leaf && position.span(self.geometry) == span;",
+        "is_leaf && position.span(self.geometry).covers(span);",
     ),
     mutant(
         "unmap-takes-one-leaf-out-of-a-run",
@@ -264,39 +264,39 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "split-owes-nothing",
         "split.rs",
-        "        debt.add_leaves(place.span(self.geometry), place.level);\n        Change::Done",
+        "        debt.add_leaves(position.span(self.geometry), position.level);\n        Change::Done",
         "        Change::Done",
     ),
     mutant(
         "unfold-owes-nothing",
         "split.rs",
-        "        debt.add_leaves(place.run(self.geometry), place.level);\n        Change::Done",
+        "        debt.add_leaves(position.run(self.geometry), position.level);\n        Change::Done",
         "        Change::Done",
     ),
     mutant(
         "collapse-owes-one-level",
         "split.rs",
-        "        debt.add_table(place.span(self.table.geometry));",
-        "        debt.add_leaves(place.span(self.table.geometry), place.level);",
+        "        debt.add_table(position.span(self.table.geometry));",
+        "        debt.add_leaves(position.span(self.table.geometry), position.level);",
     ),
     mutant(
         "map-over-owes-nothing",
         "map.rs",
-        "        self.debt.add_leaves(place.span(geometry), place.level);",
+        "        self.debt\n            .add_leaves(position.span(geometry), position.level);",
         "",
     ),
     // The break.
     mutant(
         "map-without-break",
         "map.rs",
-        "                .write(place.entry, locked(new.not_contiguous()));",
-        "                .write(place.entry, new.not_contiguous());",
+        "                .write(position.entry, locked(new.not_contiguous()));",
+        "                .write(position.entry, new.not_contiguous());",
     ),
     mutant(
         "map-over-table-without-break",
         "map.rs",
-        "                self.machine.write(place.entry, locked(leaf));",
-        "                self.machine.write(place.entry, leaf);",
+        "                self.machine.write(position.entry, locked(leaf));",
+        "                self.machine.write(position.entry, leaf);",
     ),
     mutant(
         "map-output-in-place",
@@ -307,8 +307,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "split-without-break",
         "split.rs",
-        "            machine.write(place.entry, locked(link));",
-        "            machine.write(place.entry, link);",
+        "            machine.write(position.entry, locked(link));",
+        "            machine.write(position.entry, link);",
     ),
     mutant(
         "unfold-without-break",
@@ -319,8 +319,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "collapse-without-break",
         "split.rs",
-        "            self.machine.write(place.entry, locked(block));",
-        "            self.machine.write(place.entry, block);",
+        "            self.machine.write(position.entry, locked(block));",
+        "            self.machine.write(position.entry, block);",
     ),
     mutant(
         "resize-live-at-level-1",

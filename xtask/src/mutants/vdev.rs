@@ -276,8 +276,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "timers-drive-one-line",
         "gic/timers.rs",
-        "        self.settle(At::Private(vcpu), vcpu, touched)\n",
-        "        self.settle(At::Private(vcpu), vcpu, touched & physical)\n",
+        "        self.follow_up(At::Private(vcpu), vcpu, touched)\n",
+        "        self.follow_up(At::Private(vcpu), vcpu, touched & physical)\n",
     ),
     mutant(
         "timers-idle-while-one-is-owed",

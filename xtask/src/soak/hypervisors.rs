@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use droste::qemu::{Session, tied};
+use droste::qemu::{SELF, Session, tied};
 use droste::setup::Setup;
 use droste::setup::guest::KERNEL_PACKAGE;
 use droste::setup::monitor::{L2, Monitor};
@@ -110,7 +110,7 @@ impl Choice {
         command.args(["--cpu", self.cpu, "--smp", &self.cpus.to_string()]);
         command.args(["--timeout", &LIMIT.to_string()]);
         // A soak that is stopped takes the machine with it.
-        Ok(tied(&command, command.get_program()))
+        Ok(tied(&command, SELF))
     }
 }
 

@@ -8,8 +8,8 @@ use std::hint::black_box;
 use droste_arm64::esr::Esr;
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Level, Pa};
 use droste_stage2::{
-    Attributes, Context, Contexts, DirtyLog, Fault, Geometry, Hole, Machine, Mapping, Outcome,
-    Owed, PageCache, Privilege, Runs, Slot, Slots, Table, VcpuId, VmidAllocator, handle,
+    Answer, Attributes, Context, Contexts, DirtyLog, Fault, Geometry, Hole, Machine, Mapping, Owed,
+    PageCache, Privilege, Runs, Slot, Slots, Table, VcpuId, VmidAllocator, handle,
 };
 
 use crate::case::{BLOCK, Case, Done, MEMORY, MEMORY_BYTES, OFFSET, PAGE, SPARSE, measured};
@@ -172,7 +172,7 @@ impl Vm {
 
     /// Answers a fault as a hypervisor does: fills the cache, decides, installs.
     #[inline]
-    fn fault(&mut self, cache: &mut PageCache, slots: &Slots, esr: Esr, ipa: u64) -> Outcome {
+    fn fault(&mut self, cache: &mut PageCache, slots: &Slots, esr: Esr, ipa: u64) -> Answer {
         let fault = Fault::new(esr, Ipa(ipa), Privilege::El1).expect("a fault of stage 2");
         let contexts = Contexts {
             vmids: &self.vmids,
@@ -255,8 +255,8 @@ fn fault(misplaced: u64, log: DirtyLog) -> Done {
     let mut cache = PageCache::new();
     vm.measure(FAULTS, |vm| {
         for number in 0..FAULTS {
-            let outcome = vm.fault(&mut cache, &slots, TRANSLATION, MEMORY + number * step);
-            assert_eq!(outcome, Outcome::Mapped);
+            let answer = vm.fault(&mut cache, &slots, TRANSLATION, MEMORY + number * step);
+            assert_eq!(answer, Answer::Mapped);
         }
     })
 }
@@ -268,8 +268,8 @@ fn fault_late() -> Done {
     let mut cache = PageCache::new();
     vm.measure(FAULTS, |vm| {
         for number in 0..FAULTS {
-            let outcome = vm.fault(&mut cache, &slots, TRANSLATION, MEMORY + number * PAGE);
-            assert_eq!(outcome, Outcome::Retry);
+            let answer = vm.fault(&mut cache, &slots, TRANSLATION, MEMORY + number * PAGE);
+            assert_eq!(answer, Answer::Retry);
         }
     })
 }
@@ -282,8 +282,8 @@ fn relax() -> Done {
     let mut cache = PageCache::new();
     vm.measure(FAULTS, |vm| {
         for number in 0..FAULTS {
-            let outcome = vm.fault(&mut cache, &slots, PERMISSION, MEMORY + number * PAGE);
-            assert_eq!(outcome, Outcome::Relaxed);
+            let answer = vm.fault(&mut cache, &slots, PERMISSION, MEMORY + number * PAGE);
+            assert_eq!(answer, Answer::Relaxed);
         }
     })
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use droste_image::kernel::{Header, KernelError, Placement};
 
-use super::{Description, Inspection, Located, Place, inner_bytes};
+use super::{Description, Inspection, Located, Location, inner_bytes};
 use crate::files::{self, Identity};
 use crate::qemu::{Access, DiskImage, Format};
 
@@ -37,32 +37,32 @@ impl<'a> Inspection<'a> {
             let len = file
                 .as_ref()
                 .zip(part)
-                .and_then(|(file, part)| self.length(file, &part.place, Kind::File));
+                .and_then(|(file, part)| self.length(file, &part.location, Kind::File));
             len.unwrap_or(0)
         });
         let blobs = [blobs[0] + inner_bytes(located), blobs[1], blobs[2]];
         let Some(file) = &located.kernel else { return };
-        let Some(len) = self.length(file, &vm.kernel.place, Kind::File) else {
+        let Some(len) = self.length(file, &vm.kernel.location, Kind::File) else {
             return;
         };
         match header(file) {
-            Err(error) => self.unreadable(&vm.kernel.place, file, &error),
-            Ok(Err(error)) => self.kernel_error(&vm.kernel.place, file, error),
+            Err(error) => self.unreadable(&vm.kernel.location, file, &error),
+            Ok(Err(error)) => self.kernel_error(&vm.kernel.location, file, error),
             Ok(Ok(header)) => {
                 if let Err(error) = Placement::new(&header, len, blobs, vm.memory.value) {
-                    self.kernel_error(&vm.memory.place, file, error);
+                    self.kernel_error(&vm.memory.location, file, error);
                 }
             }
         }
     }
 
-    pub(super) fn image(&mut self, image: &DiskImage, place: &'a Place) {
+    pub(super) fn image(&mut self, image: &DiskImage, location: &'a Location) {
         let DiskImage {
             file,
             format,
             access,
         } = image;
-        let Some(len) = self.length(file, place, Kind::Disk) else {
+        let Some(len) = self.length(file, location, Kind::Disk) else {
             return;
         };
         let shown = file.display();
@@ -70,24 +70,24 @@ impl<'a> Inspection<'a> {
             (Format::Qcow2, Some("qcow2")) => {}
             (Format::Qcow2, _) => {
                 let message = format!("the disk {shown} is no qcow2 image");
-                self.find(place, message, "take out format = \"qcow2\"".into());
+                self.find(location, message, "take out format = \"qcow2\"".into());
             }
             (Format::Raw, Some("qcow2")) => {
                 let help = format!("say disk = {{ file = \"{shown}\", format = \"qcow2\" }}");
                 let message = format!("the disk {shown} is a qcow2 image, not a raw one");
-                self.find(place, message, help);
+                self.find(location, message, help);
             }
             (Format::Raw, Some(other)) => {
                 let help = format!("convert it: qemu-img convert -O raw {shown} {shown}.raw");
                 let message = format!("the disk {shown} is a {other} image, not a raw one");
-                self.find(place, message, help);
+                self.find(location, message, help);
             }
             (Format::Raw, None) if !len.is_multiple_of(SECTOR) => {
                 let padded = len.next_multiple_of(SECTOR);
                 let message =
                     format!("the disk {shown} has {len} bytes, which is no multiple of {SECTOR}");
                 let help = format!("round it up: truncate -s {padded} {shown}");
-                self.find(place, message, help);
+                self.find(location, message, help);
             }
             (Format::Raw, None) => {}
         }
@@ -96,7 +96,7 @@ impl<'a> Inspection<'a> {
         {
             let message = format!("the disk {shown} cannot be written: {error}");
             let help = "make it writable, or say { file = …, readonly = true }".into();
-            self.find(place, message, help);
+            self.find(location, message, help);
         }
         // By another name or another link it is the same disk.
         let Some(identity) = Identity::of(file) else {
@@ -108,30 +108,34 @@ impl<'a> Inspection<'a> {
                 let message = format!("the disk {shown} is in use already: {first}");
                 let help =
                     "give each virtual machine a copy of its own, or all of them readonly = true";
-                self.find(place, message, help.into());
+                self.find(location, message, help.into());
             }
             None => {
-                self.disks.insert(identity, (place, *access));
+                self.disks.insert(identity, (location, *access));
             }
         }
     }
 
     /// The length of a file with something in it, or of a block device where that is a disk; otherwise a finding.
-    fn length(&mut self, file: &Path, place: &Place, kind: Kind) -> Option<u64> {
+    fn length(&mut self, file: &Path, location: &Location, kind: Kind) -> Option<u64> {
         let shown = file.display();
         let data = match fs::metadata(file) {
             Ok(data) => data,
             Err(error) => {
-                self.unreadable(place, file, &error);
+                self.unreadable(location, file, &error);
                 return None;
             }
         };
         let is_disk = kind == Kind::Disk && data.file_type().is_block_device();
         if data.is_file() && data.len() == 0 {
-            self.find(place, format!("{shown} is empty"), "check its path".into());
+            self.find(
+                location,
+                format!("{shown} is empty"),
+                "check its path".into(),
+            );
         } else if data.is_dir() {
             self.find(
-                place,
+                location,
                 format!("{shown} is a directory"),
                 "name a file in it".into(),
             );
@@ -139,30 +143,34 @@ impl<'a> Inspection<'a> {
             return Some(data.len());
         } else {
             let message = format!("{shown} is {}", files::kind(data.file_type()));
-            self.find(place, message, "name a file".into());
+            self.find(location, message, "name a file".into());
         }
         None
     }
 
-    fn unreadable(&mut self, place: &Place, file: &Path, error: &std::io::Error) {
-        let help = if place.is_flag() {
+    fn unreadable(&mut self, location: &Location, file: &Path, error: &std::io::Error) {
+        let help = if location.is_flag() {
             "check the path; it is relative to the current directory".into()
         } else {
             "check the path; it is relative to the description that names it".into()
         };
         self.find(
-            place,
+            location,
             format!("cannot read {}: {error}", file.display()),
             help,
         );
     }
 
-    fn kernel_error(&mut self, place: &Place, file: &Path, error: KernelError) {
+    fn kernel_error(&mut self, location: &Location, file: &Path, error: KernelError) {
         let sentence = error.to_string();
         let (message, help) = sentence
             .rsplit_once("; ")
             .unwrap_or((&sentence, "take another kernel"));
-        self.find(place, format!("{}: {message}", file.display()), help.into());
+        self.find(
+            location,
+            format!("{}: {message}", file.display()),
+            help.into(),
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reading a table: its keys, the values that it must or may have, and the place of each.
+//! Reading a table: its keys, the values that it must or may have, and the location of each.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::super::value::Read;
-use super::super::{Diagnostic, Place, Placed};
+use super::super::{Diagnostic, Location, Placed};
 use super::KEYS;
 
 /// A key, and an example of its value.
@@ -70,7 +70,7 @@ impl<'a> Reader<'a> {
     pub(super) fn or_stand_in<T>(&self, value: Option<Placed<T>>, stand_in: T) -> Placed<T> {
         value.unwrap_or_else(|| Placed {
             value: stand_in,
-            place: self.place(&self.start),
+            location: self.location(&self.start),
         })
     }
 
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
         } else {
             Some(Placed {
                 value: default,
-                place: self.place(&self.start),
+                location: self.location(&self.start),
             })
         }
     }
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
         match read(value) {
             Ok(read) => Some(Placed {
                 value: read,
-                place: self.place(&value.span()),
+                location: self.location(&value.span()),
             }),
             Err(expected) => {
                 let message = format!("{key} must be {expected}");
@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
             .split_once("; ")
             .unwrap_or((&sentence, "correct it"));
         self.diagnostics.push(Diagnostic {
-            place: value.place,
+            location: value.location,
             message: message.into(),
             help: help.into(),
         });
@@ -179,17 +179,17 @@ impl<'a> Reader<'a> {
     pub(super) fn placed<T, U>(&self, at: &Spanned<T>, value: U) -> Placed<U> {
         Placed {
             value,
-            place: self.place(&at.span()),
+            location: self.location(&at.span()),
         }
     }
 
-    pub(super) fn place(&self, span: &Range<usize>) -> Place {
-        Place::in_text(&self.file.display().to_string(), self.text, span)
+    pub(super) fn location(&self, span: &Range<usize>) -> Location {
+        Location::in_text(&self.file.display().to_string(), self.text, span)
     }
 
     pub(super) fn find(&mut self, span: &Range<usize>, message: String, help: String) {
         self.diagnostics.push(Diagnostic {
-            place: self.place(span),
+            location: self.location(span),
             message,
             help,
         });

@@ -1,6 +1,6 @@
 //! Whole machines, from the first life to the last end.
 
-use droste_life::Outcome;
+use droste_life::RunState;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
 
@@ -19,21 +19,21 @@ fn resetting(vcpus: Vec<(usize, Vec<Act>)>, lives: u32) -> Plan {
     Plan {
         vcpus,
         lives,
-        outcome: Outcome::Reset,
+        run_state: RunState::Reset,
     }
 }
 
 /// One that switches itself off.
-fn ending(vcpus: Vec<(usize, Vec<Act>)>, outcome: Outcome) -> Plan {
+fn ending(vcpus: Vec<(usize, Vec<Act>)>, run_state: RunState) -> Plan {
     Plan {
         vcpus,
         lives: 1,
-        outcome,
+        run_state,
     }
 }
 
-const RESET: Act = Act::Stop(Outcome::Reset);
-const OFF: Act = Act::Stop(Outcome::Off);
+const RESET: Act = Act::Stop(RunState::Reset);
+const OFF: Act = Act::Stop(RunState::Off);
 
 #[test]
 fn one_starts_anew_while_its_other_cpu_runs() {
@@ -76,7 +76,7 @@ fn cpus_go_off_and_on_again_and_the_last_one_ends_it() {
                 (0, vec![Act::On(1), Act::Run, Act::On(1), Act::Off]),
                 (1, vec![Act::Hold, Act::Off]),
             ],
-            Outcome::Idle,
+            RunState::Idle,
         )]
     });
 }
@@ -99,7 +99,7 @@ fn contexts_come_back_whoever_leaves_last_and_wherever_it_is_loaded() {
             resetting(vec![(0, first), (1, vec![Act::Hold, Act::Run])], 3),
             ending(
                 vec![(1, vec![Act::Hold, Act::Run, Act::Run, OFF])],
-                Outcome::Off,
+                RunState::Off,
             ),
         ]
     });
@@ -118,8 +118,8 @@ fn an_interrupt_that_is_sent_is_received() {
         ];
         let second = vec![Act::Receive, Act::Send(0), Act::Receive, Act::Send(0)];
         vec![
-            ending(vec![(0, first), (1, second)], Outcome::Off),
-            ending(vec![(1, vec![Act::Run, Act::Run, OFF])], Outcome::Off),
+            ending(vec![(0, first), (1, second)], RunState::Off),
+            ending(vec![(1, vec![Act::Run, Act::Run, OFF])], RunState::Off),
         ]
     });
 }
@@ -130,8 +130,8 @@ fn an_interrupt_is_received_where_both_share_a_cpu() {
         let first = vec![Act::On(1), Act::Receive, Act::Send(1), Act::Receive, OFF];
         let second = vec![Act::Send(0), Act::Receive, Act::Send(0)];
         vec![
-            ending(vec![(0, first), (0, second)], Outcome::Off),
-            ending(vec![(1, vec![Act::Run, OFF])], Outcome::Off),
+            ending(vec![(0, first), (0, second)], RunState::Off),
+            ending(vec![(1, vec![Act::Run, OFF])], RunState::Off),
         ]
     });
 }
@@ -142,8 +142,8 @@ fn one_that_spins_leaves_the_others_their_time_slices() {
         let spins = vec![Act::On(1), Act::Spin, OFF];
         let sends = vec![Act::Run, Act::Send(0)];
         vec![
-            ending(vec![(0, spins), (0, sends)], Outcome::Off),
-            ending(vec![(1, vec![Act::Run, OFF])], Outcome::Off),
+            ending(vec![(0, spins), (0, sends)], RunState::Off),
+            ending(vec![(1, vec![Act::Run, OFF])], RunState::Off),
         ]
     });
 }

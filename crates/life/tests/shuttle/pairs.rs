@@ -1,6 +1,6 @@
 //! Few steps beside each other, in every order that there is; of three CPUs, in the first thousands.
 
-use droste_life::{Kick, Leaving, Lives, Outcome, Phase, Stand};
+use droste_life::{Kick, Leaving, Lives, Phase, RunState, Stand};
 use shuttle::sync::Arc;
 use shuttle::thread;
 
@@ -29,7 +29,7 @@ fn a_power_on_beside_a_stop_is_of_this_life_or_none() {
             // The physical CPU of the second one.
             let second = thread::spawn(move || other.leave(1, |life| assert_eq!(life, 1)));
             let stopper = lives.clone();
-            let stopper = thread::spawn(move || stopper.stop(Outcome::Reset));
+            let stopper = thread::spawn(move || stopper.stop(RunState::Reset));
             let is_on = lives.on(1, 1);
             assert!(stopper.join().expect("no panic"));
             let mut ends = vec![leave_first(&lives)];
@@ -52,7 +52,7 @@ fn one_that_has_left_does_not_leave_the_next_life_for_a_stop_of_the_last() {
     shuttle::check_dfs(
         || {
             let lives = lives();
-            assert!(lives.stop(Outcome::Reset));
+            assert!(lives.stop(RunState::Reset));
             assert_eq!(lives.leave(1, drop), Leaving::Left);
             let other = lives.clone();
             // The physical CPU of the second one asks again, while that of the first one goes on.

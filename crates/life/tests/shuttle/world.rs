@@ -4,7 +4,7 @@
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 
-use droste_life::{Cpu, Kick, Lives, Member, Outcome, Phase, schedule, switch_off};
+use droste_life::{Cpu, Kick, Lives, Member, Phase, RunState, schedule, switch_off};
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
 
@@ -26,7 +26,7 @@ pub(crate) enum Act {
     /// Runs until an interrupt has come.
     Spin,
     /// Stops its virtual machine.
-    Stop(Outcome),
+    Stop(RunState),
 }
 
 /// A virtual machine that is to be.
@@ -36,7 +36,7 @@ pub(crate) struct Plan {
     /// How many lives it has at most.
     pub(crate) lives: u32,
     /// How the last of them ends.
-    pub(crate) outcome: Outcome,
+    pub(crate) run_state: RunState,
 }
 
 /// Power as firmware knows it.
@@ -160,7 +160,7 @@ pub(crate) fn run(cpus: usize, plans: Vec<Plan>) {
     }
     for vm in &world.vms {
         assert_eq!(vm.lives.phase(), Phase::Gone);
-        assert_eq!(vm.lives.outcome(), vm.plan.outcome);
+        assert_eq!(vm.lives.run_state(), vm.plan.run_state);
         assert_eq!(vm.lives.life(), vm.plan.lives, "lives");
         assert_eq!(vm.contexts.load(SeqCst), 0, "contexts that nobody has");
     }
@@ -257,8 +257,8 @@ impl Thread {
                     }
                 }
             }
-            Some(Act::Stop(outcome)) => {
-                if vm.lives.stop(outcome) {
+            Some(Act::Stop(run_state)) => {
+                if vm.lives.stop(run_state) {
                     world.tell_all_of(state.vm);
                 }
             }
@@ -402,7 +402,7 @@ impl Cpu for Thread {
             && vm
                 .lives
                 .resting()
-                .is_some_and(|why| matches!(why, Outcome::Running | Outcome::Reset));
+                .is_some_and(|why| matches!(why, RunState::Running | RunState::Reset));
         if step + 1 < STEPS {
         } else if goes_on {
             vm.steps.store(0, SeqCst);

@@ -7,8 +7,8 @@ use droste_stage2::Access;
 
 use super::stage1::{Control, Walk};
 use super::{
-    At, Outcome, Pan, Regime, StageOneLeaf, StageOneRegisters, StageOneRequest, StageOneStop,
-    StageTwoLeaf, Walks, translate,
+    At, Pan, Regime, StageOneLeaf, StageOneRegisters, StageOneRequest, StageOneStop, StageTwoLeaf,
+    Translated, Walks, translate,
 };
 use crate::exception::pstate;
 use crate::walk::{FaultKind, StageTwo, StageTwoRegisters, WalkFault, Walker};
@@ -31,7 +31,7 @@ pub struct Registers {
 /// # use droste_arm64::{IdRegisters, IpaBits, Vtcr, Vttbr};
 /// # use droste_nested::{Exchange, ExternalAbort, GuestMemory, L1Ipa};
 /// use droste_arm64::{hcr, sysreg::SysReg};
-/// use droste_nested::{Advertised, StageTwoRegisters, at::{At, Outcome, Registers, StageOneRegisters, execute}};
+/// use droste_nested::{Advertised, StageTwoRegisters, at::{At, Translated, Registers, StageOneRegisters, execute}};
 /// # struct Memory;
 /// # impl GuestMemory for Memory {
 /// #     fn read(&self, at: L1Ipa) -> Result<u64, ExternalAbort> {
@@ -55,7 +55,7 @@ pub struct Registers {
 ///     pstate: 0x3c9,
 /// };
 /// let outcome = execute(at, 0x4012_3456, &registers, &advertised, &memory);
-/// assert_eq!(outcome, Outcome::Par(0xff << 56 | 0x8012_3000 | 1 << 11 | 3 << 7));
+/// assert_eq!(outcome, Translated::Par(0xff << 56 | 0x8012_3000 | 1 << 11 | 3 << 7));
 /// ```
 pub fn execute(
     at: At,
@@ -63,7 +63,7 @@ pub fn execute(
     registers: &Registers,
     advertised: &Advertised,
     memory: &impl GuestMemory,
-) -> Outcome {
+) -> Translated {
     let hcr = registers.stage_two.hcr;
     let mut tables = Tables {
         registers,

@@ -141,7 +141,7 @@ fn stage_1_alone_never_asks_stage_2() {
         // ATTR 0xff, the page, RES1, Inner Shareable.
         assert_eq!(
             outcome,
-            Outcome::Par(0xff << 56 | 0x4000_1000 | 1 << 11 | 3 << 7)
+            Translated::Par(0xff << 56 | 0x4000_1000 | 1 << 11 | 3 << 7)
         );
         assert!(walks.asked_two.is_empty());
     }
@@ -153,7 +153,7 @@ fn both_stages_report_the_last_output_and_what_both_make_of_memory() {
     let outcome = translate(at(4, 8, 5), 0, hcr::E2H, &mut walks);
     // Non-cacheable is Outer Shareable.
     let par = 0x44 << 56 | 0x8000_1000 | 1 << 11 | 2 << 7;
-    assert_eq!(outcome, Outcome::Par(par));
+    assert_eq!(outcome, Translated::Par(par));
     assert_eq!(walks.asked_two, [(L2Ipa(0x4000_1234), Direction::Write)]);
 }
 
@@ -169,7 +169,7 @@ fn with_cd_what_both_stages_make_normal_is_uncached() {
     };
     let memory = |two, hcr| {
         let outcome = translate(at(4, 8, 4), 0, hcr, &mut told(Ok(ONE), Ok(two)));
-        let Outcome::Par(par) = outcome else {
+        let Translated::Par(par) = outcome else {
             panic!("{outcome:?}");
         };
         (par >> 56, par >> 7 & 3)
@@ -183,7 +183,7 @@ fn with_cd_what_both_stages_make_normal_is_uncached() {
 
 #[test]
 fn where_stage_2_is_off_both_stages_are_stage_1() {
-    let par = Outcome::Par(0xff << 56 | 0x4000_1000 | 1 << 11 | 3 << 7);
+    let par = Translated::Par(0xff << 56 | 0x4000_1000 | 1 << 11 | 3 << 7);
     let mut off = told(Ok(ONE), Ok(None));
     assert_eq!(translate(at(4, 8, 4), 0, 0, &mut off), par);
     let mut host = told(Ok(ONE), Ok(Some(TWO)));
@@ -199,7 +199,7 @@ fn an_address_outside_par_s_field_is_cut() {
     };
     let outcome = translate(at(0, 8, 0), 0, 0, &mut told(Ok(wild), Ok(None)));
     let par = 0xff << 56 | 0x00ff_ffff_ffff_f000 | 1 << 11 | 3 << 7;
-    assert_eq!(outcome, Outcome::Par(par));
+    assert_eq!(outcome, Translated::Par(par));
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn each_fault_is_reported_where_it_arose() {
                 (told(Ok(ONE), Err(fault)), 0b10),
             ] {
                 let mut walks = walks;
-                let Outcome::Par(par) = translate(at(4, 8, 4), 0x123, 0, &mut walks) else {
+                let Translated::Par(par) = translate(at(4, 8, 4), 0x123, 0, &mut walks) else {
                     panic!("{fault:?}");
                 };
                 assert_eq!(par & 1, 1);
@@ -256,7 +256,7 @@ fn an_external_abort_is_taken_and_not_reported() {
         ] {
             let mut walks = walks;
             let outcome = translate(at(4, 8, 4), 0x1234, 0, &mut walks);
-            let Outcome::Exception(Exception::Synchronous { esr, far, hpfar }) = outcome else {
+            let Translated::Exception(Exception::Synchronous { esr, far, hpfar }) = outcome else {
                 panic!("{outcome:?}");
             };
             assert_eq!(
@@ -412,14 +412,14 @@ fn an_address_size_fault_is_stage_1s_where_par_blames_nobody_else() {
             FaultStatus::AddressSize { level } => Some(level),
             _ => None,
         };
-        assert_eq!(Outcome::Par(par).address_size(), expected);
+        assert_eq!(Translated::Par(par).address_size(), expected);
         for other in [
             par & !FAILED,
             par | OF_WALK,
             par | OF_STAGE2,
             par | OF_WALK | OF_STAGE2,
         ] {
-            assert_eq!(Outcome::Par(other).address_size(), None, "{other:#x}");
+            assert_eq!(Translated::Par(other).address_size(), None, "{other:#x}");
         }
     }
 }

@@ -96,5 +96,5 @@ fn events() -> Vec<Event> {
 }
 
 fn is_forwarded(event: Event, level: Level, controls: &Controls) -> bool {
-    evaluate(event, level, controls) == Verdict::Forward
+    evaluate(event, level, controls) == Route::VirtualEl2
 }

@@ -1,9 +1,9 @@
-//! Input that waits for the VM in focus.
+//! Input that waits for a VM.
 
 use alloc::collections::VecDeque;
 
-/// Bytes that wait at most; what is typed ahead beyond them is lost.
-pub const INPUT_BYTES: usize = 4 << 10;
+/// Bytes that wait for a VM at most; what is typed ahead beyond them is lost.
+pub const INPUT_BYTES: usize = 2 << 10;
 
 /// Bytes that their VM had no room for yet.
 #[derive(Debug)]
@@ -45,11 +45,5 @@ impl Input {
             self.waiting.pop_front();
             self.has_lost = false;
         }
-    }
-
-    /// Forgets what waits: another VM has the keyboard.
-    pub(super) fn clear(&mut self) {
-        self.waiting.clear();
-        self.has_lost = false;
     }
 }

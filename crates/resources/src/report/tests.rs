@@ -16,7 +16,7 @@ const MACHINE: Machine = Machine {
     rollovers: 3,
 };
 
-fn vm(name: &str, outcome: Outcome) -> Vm<'_> {
+fn vm(name: &str, outcome: RunState) -> Vm<'_> {
     let counters = Counters::default();
     counters.count(Exit::Wait);
     Vm {
@@ -66,9 +66,9 @@ fn a_record_holds_all_that_is_known() {
     let nested = Vm {
         shadows: Some(shadows),
         waits: Waits::of(|lock| 10 + lock as u64),
-        ..vm("b", Outcome::Failed)
+        ..vm("b", RunState::Failed)
     };
-    let record = written(Moment::OnTheWay, &[vm("a", Outcome::Running), nested]);
+    let record = written(Moment::OnTheWay, &[vm("a", RunState::Running), nested]);
     assert_eq!(record["final"], json!(false));
     assert_eq!(
         record["el2"],
@@ -110,7 +110,7 @@ fn only_locks_that_somebody_waited_for_are_told() {
         let mut lines = Vec::new();
         let vm = Vm {
             waits,
-            ..vm("a", Outcome::Off)
+            ..vm("a", RunState::Off)
         };
         vm.tell(|line| lines.push(format!("{line}")));
         lines
@@ -127,15 +127,15 @@ fn only_locks_that_somebody_waited_for_are_told() {
 #[test]
 fn a_machine_ends_well_if_every_one_of_its_vms_was_powered_off() {
     let all = [
-        Outcome::Running,
-        Outcome::Off,
-        Outcome::Reset,
-        Outcome::Idle,
-        Outcome::Failed,
+        RunState::Running,
+        RunState::Off,
+        RunState::Reset,
+        RunState::Idle,
+        RunState::Failed,
     ];
     for (a, b) in all.into_iter().flat_map(|a| all.map(|b| (a, b))) {
         let record = written(Moment::Final, &[vm("a", a), vm("b", b)]);
-        let is_ok = (a, b) == (Outcome::Off, Outcome::Off);
+        let is_ok = (a, b) == (RunState::Off, RunState::Off);
         assert_eq!(record["outcome"], if is_ok { "ok" } else { "failed" });
         assert_eq!(record["final"], json!(true));
     }
@@ -152,7 +152,7 @@ fn people_are_told_the_same_in_lines() {
     };
     let vm = Vm {
         shadows: Some(shadows),
-        ..vm("a", Outcome::Off)
+        ..vm("a", RunState::Off)
     };
     vm.tell(|line| lines.push(format!("{line}")));
     MACHINE.tell(4097, |line| lines.push(format!("{line}")));
@@ -187,7 +187,7 @@ proptest! {
         let shown: String = why.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         prop_assert_eq!(&record["message"], &json!(shown));
         prop_assert_eq!(&record["outcome"], "bug");
-        let vms = written(Moment::Final, &[vm(&name, Outcome::Off)]);
+        let vms = written(Moment::Final, &[vm(&name, RunState::Off)]);
         let shown: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         prop_assert_eq!(&vms["vms"][0]["name"], &json!(shown));
     }

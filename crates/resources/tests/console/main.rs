@@ -333,13 +333,37 @@ fn input_waits_for_its_vm_in_order_and_what_is_lost_is_told_once() {
 }
 
 #[test]
-fn what_was_typed_for_one_vm_is_not_given_to_another() {
+fn what_was_typed_for_one_vm_waits_for_it_and_is_not_given_to_another() {
     let mut t = Terminal::new();
     t.seen.guests.borrow_mut()[0].0 = 0;
     t.press(b"secret", &ALL);
     t.press(&[ESCAPE, b'n'], &ALL);
     t.press(b"x", &ALL);
+    t.console.offer_waiting(1);
     assert_eq!((t.got(0), t.got(1)), (vec![], b"x".to_vec()));
+    t.seen.guests.borrow_mut()[0].0 = usize::MAX;
+    t.console.offer_waiting(0);
+    assert_eq!(
+        t.got(0),
+        b"secret",
+        "it reads while another has the keyboard"
+    );
+    assert_eq!(t.got(1), b"x");
+}
+
+#[test]
+fn a_vm_whose_input_waits_takes_no_room_from_another() {
+    let mut t = Terminal::new();
+    t.seen
+        .guests
+        .borrow_mut()
+        .iter_mut()
+        .for_each(|guest| guest.0 = 0);
+    let full = vec![b'a'; INPUT_BYTES + 1];
+    assert_eq!(t.press(&full, &ALL).last(), Some(&Event::Lost(0)));
+    t.press(&[ESCAPE, b'n'], &ALL);
+    let full = vec![b'b'; INPUT_BYTES + 1];
+    assert_eq!(t.press(&full, &ALL).last(), Some(&Event::Lost(1)));
 }
 
 /// Something that happens to a console.

@@ -5,7 +5,7 @@ use droste_arm64::esr::Esr;
 use droste_arm64::tlbi::{IpaOperand, Tlbi};
 use droste_arm64::{Granule, IdRegisters, Ipa, IpaBits, Level, Pa};
 use droste_stage2::{
-    Attributes, Context, Contexts, Dsb, Error, Fault, Geometry, Machine, Mapping, Outcome, Owed,
+    Answer, Attributes, Context, Contexts, Dsb, Error, Fault, Geometry, Machine, Mapping, Owed,
     PageCache, Privilege, Runs, Slot, Slots, Table, VcpuId, VmidAllocator, Walk, handle,
 };
 
@@ -261,7 +261,7 @@ impl<'r> Bench<'r> {
     }
 
     /// Answers a fault, with pages at hand.
-    pub(crate) fn fault(&mut self, esr: u64, ipa: u64) -> (Result<Outcome, Error>, Vec<Event>) {
+    pub(crate) fn fault(&mut self, esr: u64, ipa: u64) -> (Result<Answer, Error>, Vec<Event>) {
         self.fill_pages();
         self.fault_with_what_is_left(esr, ipa, Privilege::El1)
     }
@@ -271,14 +271,14 @@ impl<'r> Bench<'r> {
         esr: u64,
         ipa: u64,
         privilege: Privilege,
-    ) -> (Result<Outcome, Error>, Vec<Event>) {
+    ) -> (Result<Answer, Error>, Vec<Event>) {
         let fault = Fault::new(Esr(esr), Ipa(ipa), privilege).expect("a fault of the table's");
         let contexts: Vec<_> = self.contexts.iter().collect();
         let contexts = Contexts {
             vmids: &self.vmids,
             all: &contexts,
         };
-        let outcome = handle(
+        let answer = handle(
             self.recorder,
             &self.table,
             &mut self.pages,
@@ -286,11 +286,11 @@ impl<'r> Bench<'r> {
             &self.slots,
             &fault,
         );
-        (outcome, self.recorder.take_trace())
+        (answer, self.recorder.take_trace())
     }
 
-    /// The outcome of a fault alone.
-    pub(crate) fn outcome(&mut self, esr: u64, ipa: u64) -> Outcome {
+    /// The answer to a fault alone.
+    pub(crate) fn answer(&mut self, esr: u64, ipa: u64) -> Answer {
         self.fault(esr, ipa).0.expect("no error")
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use droste_arm64::desc::{Kind, RawDescriptor, S2ap};
 use droste_arm64::{Granule, IdRegisters, Ipa, Level, Pa};
-use droste_stage2::{Attributes, Error, Mapping, Outcome, Runs};
+use droste_stage2::{Answer, Attributes, Error, Mapping, Runs};
 use proptest::prelude::*;
 
 use crate::bench::{AF, Bench, DBM, GIB, MARK, PAGE, PERMISSION, READ, RUN, VALID, WRITE};
@@ -202,9 +202,9 @@ impl<'r> Pair<'r> {
         let esr = if write { WRITE } else { READ };
         let here = self.model.get(&page).copied();
         let cause = if here.is_some() { PERMISSION } else { 0 };
-        let (outcome, _) = self.bench.fault(esr | cause, ipa(page));
+        let (answer, _) = self.bench.fault(esr | cause, ipa(page));
         let expected = match here {
-            None => Ok(Outcome::Mapped),
+            None => Ok(Answer::Mapped),
             Some((output, _)) if output != ipa(page) + OFFSET => {
                 let found = self.bench.leaf(ipa(page)).map(|leaf| leaf.1);
                 assert_eq!(found, Some(output));
@@ -212,11 +212,11 @@ impl<'r> Pair<'r> {
                     ipa: Ipa(ipa(page)),
                 })
             }
-            Some((_, can_write)) if can_write || !write => Ok(Outcome::Retry),
-            Some(_) => Ok(Outcome::Relaxed),
+            Some((_, can_write)) if can_write || !write => Ok(Answer::Retry),
+            Some(_) => Ok(Answer::Relaxed),
         };
-        assert_eq!(outcome, expected);
-        if matches!(outcome, Ok(Outcome::Mapped | Outcome::Relaxed)) {
+        assert_eq!(answer, expected);
+        if matches!(answer, Ok(Answer::Mapped | Answer::Relaxed)) {
             self.take_up(page);
         }
     }

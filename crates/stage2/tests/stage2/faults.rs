@@ -5,7 +5,7 @@ use droste_arm64::esr::{AccessSize, Direction, Esr};
 use droste_arm64::tlbi::Tlbi;
 use droste_arm64::{Granule, IdRegisters, Ipa, Level};
 use droste_stage2::{
-    Attributes, Contexts, Decision, DirtyLog, Error, FAULT_AROUND, Fault, Ic, Memory, Outcome,
+    Answer, Attributes, Contexts, Decision, DirtyLog, Error, FAULT_AROUND, Fault, Ic, Memory,
     PageCache, PageSupply, Privilege, Reason,
 };
 
@@ -53,8 +53,8 @@ fn a_fault_maps_the_largest_block_and_nothing_else() {
     for (ids, leaf) in [(plain(), RAM_BLOCK), (with_fwb(plain()), 0x7d9)] {
         let recorder = Recorder::new(Granule::Kib4);
         let mut bench = bench(&recorder, &ids);
-        let (outcome, trace) = bench.fault(WRITE, RAM + 0x12_3456);
-        assert_eq!(outcome, Ok(Outcome::Mapped));
+        let (answer, trace) = bench.fault(WRITE, RAM + 0x12_3456);
+        assert_eq!(answer, Ok(Answer::Mapped));
         assert_eq!(trace, [Swap(ROOT + 4 * 8, (RAM + OFFSET) | leaf), ISHST]);
         assert_eq!(bench.table.counters().faults, 1);
     }
@@ -66,8 +66,8 @@ fn a_page_comes_with_the_sixteen_around_it_and_after_its_tables() {
         let recorder = Recorder::new(Granule::Kib4);
         let mut bench = paged(&recorder, &ids);
         let at = RAM + MIB2 + 0x25 * PAGE;
-        let (outcome, trace) = bench.fault(READ, at + 0x123);
-        assert_eq!(outcome, Ok(Outcome::Mapped));
+        let (answer, trace) = bench.fault(READ, at + 0x123);
+        assert_eq!(answer, Ok(Answer::Mapped));
         let [level2, level3, ..] = GIVEN;
         let leaf = |page: u64| {
             let output = RAM + MIB2 + page * PAGE + OFFSET + PAGE;
@@ -95,7 +95,7 @@ fn the_pages_around_end_with_the_slot() {
     let mut bench = Bench::new(&recorder, &plain());
     bench.slot(RAM + 3 * PAGE, OFFSET, 6 * PAGE, Attributes::RAM);
     bench.slot(RAM + 9 * PAGE, 2 * OFFSET, PAGE, Attributes::READ_ONLY);
-    assert_eq!(bench.outcome(READ, RAM + 5 * PAGE), Outcome::Mapped);
+    assert_eq!(bench.answer(READ, RAM + 5 * PAGE), Answer::Mapped);
     for page in 0..16 {
         let output = (3..9).contains(&page).then(|| OFFSET + (page - 3) * PAGE);
         assert_eq!(
@@ -111,7 +111,7 @@ fn the_pages_around_leave_alone_what_is_there() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = paged(&recorder, &plain());
     bench.map(&ram(RAM + 2 * PAGE, 0, PAGE));
-    assert_eq!(bench.outcome(READ, RAM), Outcome::Mapped);
+    assert_eq!(bench.answer(READ, RAM), Answer::Mapped);
     assert_eq!(bench.raw(RAM + 2 * PAGE), RAM_PAGE);
     for page in (0..FAULT_AROUND).filter(|page| *page != 2) {
         let ipa = RAM + page * PAGE;
@@ -125,12 +125,12 @@ fn a_hole_among_pages_is_filled_with_pages() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = bench(&recorder, &plain());
     bench.map(&ram(RAM + 0x5000, RAM + OFFSET + 0x5000, PAGE));
-    assert_eq!(bench.outcome(READ, RAM + 0x6abc), Outcome::Mapped);
+    assert_eq!(bench.answer(READ, RAM + 0x6abc), Answer::Mapped);
     assert_eq!(
         bench.leaf(RAM + 0x6000),
         Some((Level::L3, RAM + OFFSET + 0x6000))
     );
-    assert_eq!(bench.outcome(READ, RAM + MIB2), Outcome::Mapped);
+    assert_eq!(bench.answer(READ, RAM + MIB2), Answer::Mapped);
     assert_eq!(
         bench.leaf(RAM + MIB2),
         Some((Level::L2, RAM + OFFSET + MIB2))
@@ -143,8 +143,8 @@ fn a_logged_slot_is_mapped_by_pages_and_writable_where_it_was_written() {
         let recorder = Recorder::new(Granule::Kib4);
         let mut bench = bench(&recorder, &ids);
         bench.slots.set_log(Ipa(RAM), DirtyLog::On).expect("there");
-        assert_eq!(bench.outcome(WRITE, RAM + 3 * PAGE), Outcome::Mapped);
-        assert_eq!(bench.outcome(READ, RAM + 20 * PAGE), Outcome::Mapped);
+        assert_eq!(bench.answer(WRITE, RAM + 3 * PAGE), Answer::Mapped);
+        assert_eq!(bench.answer(READ, RAM + 20 * PAGE), Answer::Mapped);
         for page in 0..32 {
             let ipa = RAM + page * PAGE;
             let leaf = if page == 3 { RAM_PAGE } else { READ_PAGE };
@@ -159,8 +159,8 @@ fn a_logged_slot_is_mapped_by_pages_and_writable_where_it_was_written() {
 fn the_same_fault_on_another_cpu_is_retried() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = bench(&recorder, &plain());
-    assert_eq!(bench.outcome(WRITE, RAM), Outcome::Mapped);
-    assert_eq!(bench.fault(WRITE, RAM + MIB2), (Ok(Outcome::Retry), vec![]));
+    assert_eq!(bench.answer(WRITE, RAM), Answer::Mapped);
+    assert_eq!(bench.fault(WRITE, RAM + MIB2), (Ok(Answer::Retry), vec![]));
     assert_eq!(bench.table.counters().faults, 1);
 }
 
@@ -172,8 +172,8 @@ fn a_race_lost_at_the_leaf_is_retried() {
         at: ROOT + 4 * 8,
         value: (RAM + OFFSET) | RAM_BLOCK,
     }));
-    let (outcome, trace) = bench.fault(READ, RAM);
-    assert_eq!(outcome, Ok(Outcome::Retry));
+    let (answer, trace) = bench.fault(READ, RAM);
+    assert_eq!(answer, Ok(Answer::Retry));
     assert_eq!(trace, [Lost(ROOT + 4 * 8), ISHST]);
     assert_eq!(bench.table.counters().faults, 0);
 }
@@ -190,12 +190,12 @@ fn a_page_of_a_race_lost_at_a_link_is_given_back() {
         at: ROOT + 4 * 8,
         value: theirs | TABLE,
     }));
-    let (outcome, trace) = bench.fault(READ, RAM);
-    assert_eq!(outcome, Ok(Outcome::Retry));
+    let (answer, trace) = bench.fault(READ, RAM);
+    assert_eq!(answer, Ok(Answer::Retry));
     assert_eq!(trace, [Zero(GIVEN[0], PAGE), ISHST, Lost(ROOT + 4 * 8)]);
     assert!(bench.pages.is_full(), "the page is back in the cache");
     assert_eq!(bench.table.counters().table_pages, 0);
-    assert_eq!(bench.outcome(READ, RAM), Outcome::Mapped);
+    assert_eq!(bench.answer(READ, RAM), Answer::Mapped);
     assert_eq!(bench.raw(RAM), page_at(RAM));
 }
 
@@ -205,7 +205,7 @@ fn a_fault_at_an_entry_that_is_being_replaced_is_retried() {
     let mut bench = bench(&recorder, &plain());
     for esr in [READ, WRITE, FETCH, WRITE | PERMISSION] {
         recorder.poke(ROOT + 4 * 8, locked((RAM + OFFSET) | RAM_BLOCK));
-        assert_eq!(bench.fault(esr, RAM), (Ok(Outcome::Retry), vec![]));
+        assert_eq!(bench.fault(esr, RAM), (Ok(Answer::Retry), vec![]));
     }
     assert_eq!(bench.leaf(RAM), None);
 }
@@ -219,10 +219,10 @@ fn a_fault_without_a_page_for_its_table_can_be_repeated() {
             let page = bench.pool.take().expect("enough");
             bench.pages.give(page);
         }
-        let (outcome, trace) = bench.fault_with_what_is_left(WRITE, RAM + 8, Privilege::El1);
-        assert_eq!(outcome, Err(Error::NoTablePage { ipa: Ipa(RAM + 8) }));
+        let (answer, trace) = bench.fault_with_what_is_left(WRITE, RAM + 8, Privilege::El1);
+        assert_eq!(answer, Err(Error::NoTablePage { ipa: Ipa(RAM + 8) }));
         assert_eq!(trace.last(), Some(&ISHST), "walks see what was linked");
-        assert_eq!(bench.outcome(WRITE, RAM), Outcome::Mapped);
+        assert_eq!(bench.answer(WRITE, RAM), Answer::Mapped);
         assert_eq!(bench.page_count(), 64);
     }
 }
@@ -235,7 +235,7 @@ fn a_full_cache_is_enough_for_any_fault() {
     let highest = geometry.starting_at(Level::Minus1, &ids);
     let mut bench = Bench::with(&recorder, highest.unwrap_or(geometry), &ids, 1);
     bench.slot(0, PAGE, GIB, Attributes::RAM);
-    assert_eq!(bench.outcome(WRITE, 0), Outcome::Mapped);
+    assert_eq!(bench.answer(WRITE, 0), Answer::Mapped);
     assert_eq!(bench.leaf(0), Some((Level::L3, PAGE)));
     assert!(bench.table.counters().table_pages <= PageCache::CAPACITY as u64);
 }
@@ -256,12 +256,12 @@ fn a_decision_is_void_once_the_slots_have_changed() {
         all: &contexts,
     };
     let now = bench.slots.sequence();
-    let outcome = bench
+    let answer = bench
         .table
         .install(&recorder, &mut bench.pages, &contexts, &proposal, now);
-    assert_eq!(outcome, Ok(Outcome::Retry));
+    assert_eq!(answer, Ok(Answer::Retry));
     assert_eq!(recorder.take_trace(), []);
-    assert_eq!(bench.outcome(WRITE, RAM), Outcome::Mmio(None));
+    assert_eq!(bench.answer(WRITE, RAM), Answer::Mmio(None));
 }
 
 #[test]
@@ -270,8 +270,8 @@ fn memory_that_is_mapped_elsewhere_is_an_error_and_no_endless_loop() {
     let mut bench = bench(&recorder, &plain());
     bench.map(&ram(RAM, OFFSET, GIB));
     for esr in [READ, WRITE | PERMISSION] {
-        let (outcome, trace) = bench.fault(esr, RAM + 8);
-        assert_eq!(outcome, Err(Error::AlreadyMapped { ipa: Ipa(RAM + 8) }));
+        let (answer, trace) = bench.fault(esr, RAM + 8);
+        assert_eq!(answer, Err(Error::AlreadyMapped { ipa: Ipa(RAM + 8) }));
         assert_eq!(trace, []);
     }
 }
@@ -294,13 +294,13 @@ fn what_a_slot_denies_is_refused_whether_it_is_mapped_or_not() {
             (FETCH, 5 * GIB, Reason::NotExecutable),
             (READ, 10 * GIB, Reason::NotReadable),
         ] {
-            let expected = (Ok(Outcome::Inject(reason)), vec![]);
+            let expected = (Ok(Answer::Inject(reason)), vec![]);
             assert_eq!(bench.fault(esr, ipa), expected);
         }
         for (esr, ipa) in [(READ, ROM), (WRITE, DEVICE), (WRITE, 10 * GIB)] {
             assert!(matches!(
-                bench.outcome(esr, ipa),
-                Outcome::Mapped | Outcome::Retry
+                bench.answer(esr, ipa),
+                Answer::Mapped | Answer::Retry
             ));
         }
     }
@@ -312,7 +312,7 @@ fn an_address_without_a_slot_is_a_devices_to_emulate() {
     let mut bench = bench(&recorder, &plain());
     // A load of W3, two bytes wide.
     let described = READ | 1 << 24 | 1 << 22 | 3 << 16;
-    let Outcome::Mmio(Some(access)) = bench.outcome(described, 5 * GIB) else {
+    let Answer::Mmio(Some(access)) = bench.answer(described, 5 * GIB) else {
         panic!("the syndrome describes it");
     };
     assert_eq!((access.size, access.register), (AccessSize::Halfword, 3));
@@ -323,7 +323,7 @@ fn an_address_without_a_slot_is_a_devices_to_emulate() {
         (READ, u64::MAX),
         (WRITE | 1 << 8, 1 << 40),
     ] {
-        assert_eq!(bench.fault(esr, ipa), (Ok(Outcome::Mmio(None)), vec![]));
+        assert_eq!(bench.fault(esr, ipa), (Ok(Answer::Mmio(None)), vec![]));
     }
 }
 
@@ -331,19 +331,19 @@ fn an_address_without_a_slot_is_a_devices_to_emulate() {
 fn stage_1_tables_in_a_device_are_refused_and_no_endless_loop() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = bench(&recorder, &plain());
-    let outside = Outcome::Inject(Reason::WalkOutsideMemory);
-    assert_eq!(bench.outcome(READ | S1PTW, RAM), Outcome::Mapped);
+    let outside = Answer::Inject(Reason::WalkOutsideMemory);
+    assert_eq!(bench.answer(READ | S1PTW, RAM), Answer::Mapped);
     for ipa in [DEVICE, 5 * GIB, u64::MAX] {
-        assert_eq!(bench.outcome(READ | S1PTW, ipa), outside);
-        assert_eq!(bench.outcome(FETCH | S1PTW, ipa), outside);
+        assert_eq!(bench.answer(READ | S1PTW, ipa), outside);
+        assert_eq!(bench.answer(FETCH | S1PTW, ipa), outside);
     }
-    assert_eq!(bench.outcome(READ, DEVICE), Outcome::Mapped);
+    assert_eq!(bench.answer(READ, DEVICE), Answer::Mapped);
     // What HCR_EL2.PTW makes of the walk now.
     let walk = READ | PERMISSION | S1PTW;
-    assert_eq!(bench.outcome(walk, DEVICE), outside);
+    assert_eq!(bench.answer(walk, DEVICE), outside);
     // A walker that updates its descriptor in read-only memory.
-    assert_eq!(bench.outcome(READ | S1PTW, ROM), Outcome::Mapped);
-    assert_eq!(bench.outcome(walk, ROM), Outcome::Inject(Reason::ReadOnly));
+    assert_eq!(bench.answer(READ | S1PTW, ROM), Answer::Mapped);
+    assert_eq!(bench.answer(walk, ROM), Answer::Inject(Reason::ReadOnly));
 }
 
 #[test]
@@ -352,8 +352,8 @@ fn a_tlb_conflict_takes_this_cpus_entries_whatever_the_address() {
     let mut bench = bench(&recorder, &plain());
     let conflict = 0x24 << 26 | 0x30;
     for ipa in [RAM, 5 * GIB, u64::MAX] {
-        let (outcome, trace) = bench.fault(conflict, ipa);
-        assert_eq!(outcome, Ok(Outcome::Retry));
+        let (answer, trace) = bench.fault(conflict, ipa);
+        assert_eq!(answer, Ok(Answer::Retry));
         assert_eq!(trace, [tlbi(Tlbi::Vmalls12e1, 1), NSH, Isb]);
     }
     assert_eq!(bench.table.counters().tlbi_local, 3);
@@ -368,16 +368,16 @@ fn execution_by_level_needs_the_hardware_for_it() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = Bench::new(&recorder, &plain());
     bench.slot(RAM, RAM, GIB, only_el1);
-    let (outcome, trace) = bench.fault(FETCH, RAM);
-    assert_eq!(outcome, Err(Error::XnxUnsupported(Xn::OnlyEl1)));
+    let (answer, trace) = bench.fault(FETCH, RAM);
+    assert_eq!(answer, Err(Error::XnxUnsupported(Xn::OnlyEl1)));
     assert_eq!(trace, []);
 
     let mut bench = Bench::new(&recorder, &with_xnx(plain()));
     bench.slot(RAM, RAM, GIB, only_el1);
     bench.fill_pages();
-    let (outcome, _) = bench.fault_with_what_is_left(FETCH, RAM, Privilege::El0);
-    assert_eq!(outcome, Ok(Outcome::Inject(Reason::NotExecutable)));
-    assert_eq!(bench.outcome(FETCH, RAM), Outcome::Mapped);
+    let (answer, _) = bench.fault_with_what_is_left(FETCH, RAM, Privilege::El0);
+    assert_eq!(answer, Ok(Answer::Inject(Reason::NotExecutable)));
+    assert_eq!(bench.answer(FETCH, RAM), Answer::Mapped);
     assert_eq!(bench.raw(RAM), RAM | RAM_BLOCK | 3 << 53);
 }
 
@@ -385,8 +385,8 @@ fn execution_by_level_needs_the_hardware_for_it() {
 fn memory_is_cleaned_before_the_guest_sees_it_and_no_more_than_2_mib_at_once() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = bench(&recorder, &with_caches(plain()));
-    let (outcome, trace) = bench.fault(FETCH, RAM + MIB2 + 5);
-    assert_eq!(outcome, Ok(Outcome::Mapped));
+    let (answer, trace) = bench.fault(FETCH, RAM + MIB2 + 5);
+    assert_eq!(answer, Ok(Answer::Mapped));
     let expected = [
         Clean(RAM + OFFSET + MIB2, MIB2),
         ISH,
@@ -405,8 +405,8 @@ fn memory_is_cleaned_before_the_guest_sees_it_and_no_more_than_2_mib_at_once() {
 fn pages_that_have_to_be_cleaned_come_one_by_one() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = paged(&recorder, &with_caches(plain()));
-    let (outcome, trace) = bench.fault(READ, RAM + 3 * PAGE);
-    assert_eq!(outcome, Ok(Outcome::Mapped));
+    let (answer, trace) = bench.fault(READ, RAM + 3 * PAGE);
+    assert_eq!(answer, Ok(Answer::Mapped));
     assert_eq!(trace[0], Clean(RAM + 3 * PAGE + OFFSET + PAGE, PAGE));
     assert_eq!(bench.leaf(RAM + 2 * PAGE), None);
     assert_eq!(bench.leaf(RAM + 4 * PAGE), None);
@@ -428,8 +428,8 @@ fn what_needs_no_cleaning_keeps_large_blocks() {
     ] {
         let recorder = Recorder::new(Granule::Kib4);
         let mut bench = bench(&recorder, &ids);
-        let (outcome, trace) = bench.fault(WRITE, ipa);
-        assert_eq!(outcome, Ok(Outcome::Mapped));
+        let (answer, trace) = bench.fault(WRITE, ipa);
+        assert_eq!(answer, Ok(Answer::Mapped));
         assert_eq!(
             trace,
             [Swap(ROOT + (ipa >> 30) * 8, (ipa + OFFSET) | leaf), ISHST]
@@ -456,7 +456,7 @@ fn flushing_cleans_what_is_mapped_in_the_range_and_is_cached() {
     let mut bench = bench(&recorder, &with_caches(plain()));
     bench.map(&ram(RAM, RAM + OFFSET, MIB2));
     bench.map(&ram(RAM + MIB2 + PAGE, 7 * PAGE, PAGE));
-    assert_eq!(bench.outcome(READ, DEVICE), Outcome::Mapped);
+    assert_eq!(bench.answer(READ, DEVICE), Answer::Mapped);
     recorder.take_trace();
     let bytes = DEVICE + GIB - (RAM + PAGE);
     let done = bench.table.flush(&recorder, Ipa(RAM + PAGE), bytes);

@@ -2,7 +2,7 @@
 
 use droste_arm64::desc::S2ap;
 use droste_arm64::{Granule, Ipa, Level};
-use droste_stage2::{Attributes, DirtyLog, Mapping, Outcome};
+use droste_stage2::{Answer, Attributes, DirtyLog, Mapping};
 
 use crate::bench::{
     AF, Bench, DBM, GIB, MIB2, PAGE, PERMISSION, RAM_BLOCK, RAM_PAGE, READ_BLOCK, READ_PAGE, ROOT,
@@ -113,7 +113,7 @@ fn each_written_page_is_reported_once_and_again_once_written_again() {
     for written in [vec![3, 4, 20], vec![3]] {
         for page in &written {
             let ipa = GIB + page * PAGE;
-            assert_eq!(bench.outcome(WRITE | PERMISSION, ipa), Outcome::Relaxed);
+            assert_eq!(bench.answer(WRITE | PERMISSION, ipa), Answer::Relaxed);
         }
         let (reported, done) = bench.dirty(GIB, GIB);
         let expected: Vec<_> = written
@@ -182,7 +182,7 @@ fn hardware_does_not_manage_a_run() {
         assert_eq!(raw, (PA + page * PAGE) | READ_PAGE | RUN);
     }
     let store = WRITE | PERMISSION;
-    assert_eq!(bench.outcome(store, GIB + 5 * PAGE), Outcome::Relaxed);
+    assert_eq!(bench.answer(store, GIB + 5 * PAGE), Answer::Relaxed);
     assert_eq!(bench.dirty(GIB, GIB).0, [(GIB + 5 * PAGE, PAGE)]);
     // What was a run is pages now, and hardware can tell those apart.
     assert_eq!(bench.raw(GIB + 5 * PAGE), (PA + 5 * PAGE) | READ_PAGE | DBM);

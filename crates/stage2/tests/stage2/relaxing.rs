@@ -2,7 +2,7 @@
 
 use droste_arm64::desc::{S2ap, Xn};
 use droste_arm64::{Granule, IdRegisters, Ipa, Level};
-use droste_stage2::{Attributes, DirtyLog, Ic, Mapping, Outcome, Privilege, Reason, Runs};
+use droste_stage2::{Answer, Attributes, DirtyLog, Ic, Mapping, Privilege, Reason, Runs};
 
 use crate::bench::{
     self, AF, Bench, DBM, FETCH, GIB, ISH, ISHST, MIB2, PAGE, PERMISSION, RAM_BLOCK, RAM_PAGE,
@@ -54,8 +54,8 @@ fn each_access_widens_nothing_but_itself() {
     let recorder = Recorder::new(Granule::Kib4);
     for (esr, leaf) in [(READ, 0x77d | XN), (WRITE, 0x7bd | XN), (FETCH, 0x73d)] {
         let mut bench = narrowed(&recorder, &with_ttl(plain()), nothing);
-        let (outcome, trace) = bench.fault(esr | PERMISSION, RAM + 8);
-        assert_eq!(outcome, Ok(Outcome::Relaxed));
+        let (answer, trace) = bench.fault(esr | PERMISSION, RAM + 8);
+        assert_eq!(answer, Ok(Answer::Relaxed));
         let mut expected = vec![Swap(ENTRY, PA | leaf), ISHST];
         expected.extend(forgotten_here(operand(1, RAM)));
         assert_eq!(trace, expected);
@@ -74,7 +74,7 @@ fn accesses_one_after_the_other_widen_to_what_the_slot_has() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = narrowed(&recorder, &plain(), nothing);
     for esr in [WRITE, READ, FETCH] {
-        assert_eq!(bench.outcome(esr | PERMISSION, RAM), Outcome::Relaxed);
+        assert_eq!(bench.answer(esr | PERMISSION, RAM), Answer::Relaxed);
     }
     assert_eq!(bench.raw(RAM), PA | RAM_BLOCK);
 }
@@ -94,8 +94,8 @@ fn execution_widens_as_far_as_the_slot_permits() {
     });
     bench.fill_pages();
     let fetch = FETCH | PERMISSION;
-    let (outcome, _) = bench.fault_with_what_is_left(fetch, RAM, Privilege::El0);
-    assert_eq!(outcome, Ok(Outcome::Relaxed));
+    let (answer, _) = bench.fault_with_what_is_left(fetch, RAM, Privilege::El0);
+    assert_eq!(answer, Ok(Answer::Relaxed));
     assert_eq!(bench.raw(RAM), PA | RAM_BLOCK | 1 << 53);
 }
 
@@ -104,8 +104,8 @@ fn what_becomes_executable_is_maintained_whole_before() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = narrowed(&recorder, &with_caches(plain()), Attributes::DATA);
     // Not all of the block: a fault cleans 2 MiB at most, so the block is split to that.
-    let (outcome, trace) = bench.fault(FETCH | PERMISSION, RAM + MIB2);
-    assert_eq!(outcome, Ok(Outcome::Relaxed));
+    let (answer, trace) = bench.fault(FETCH | PERMISSION, RAM + MIB2);
+    assert_eq!(answer, Ok(Answer::Relaxed));
     let leaf = POOL + 3 * PAGE + 8;
     let relaxed = trace.iter().position(|event| matches!(event, Clean(..)));
     let expected = [
@@ -139,8 +139,8 @@ fn a_run_that_becomes_executable_is_maintained_whole_before() {
         attributes: Attributes::DATA,
         ..ram(RAM, PA, 32 * PAGE)
     });
-    let (outcome, trace) = bench.fault(FETCH | PERMISSION, RAM + 21 * PAGE);
-    assert_eq!(outcome, Ok(Outcome::Relaxed));
+    let (answer, trace) = bench.fault(FETCH | PERMISSION, RAM + 21 * PAGE);
+    assert_eq!(answer, Ok(Answer::Relaxed));
     let maintenance = [
         Clean(PA + 16 * PAGE, 16 * PAGE),
         ISH,
@@ -166,10 +166,10 @@ fn walks_and_maintenance_get_to_read_before_they_get_to_write() {
                 ..Attributes::RAM
             };
             let mut bench = narrowed(&recorder, &plain(), unreadable);
-            assert_eq!(bench.outcome(esr, RAM), Outcome::Relaxed);
+            assert_eq!(bench.answer(esr, RAM), Answer::Relaxed);
             assert_eq!(bench.raw(RAM) & 1 << 6, 1 << 6);
             // It can read by now, so what it lacks is the permission to write.
-            bench.outcome(esr, RAM);
+            bench.answer(esr, RAM);
             assert_eq!(bench.raw(RAM), PA | RAM_BLOCK);
         }
         let mut bench = Bench::new(&recorder, &plain());
@@ -182,8 +182,8 @@ fn walks_and_maintenance_get_to_read_before_they_get_to_write() {
             attributes: write_only,
             ..ram(RAM, PA, GIB)
         });
-        let outcome = bench.outcome(esr, RAM);
-        assert_eq!(outcome, Outcome::Inject(Reason::NotReadable));
+        let answer = bench.answer(esr, RAM);
+        assert_eq!(answer, Answer::Inject(Reason::NotReadable));
         assert_eq!(bench.raw(RAM), PA | 0x7bd);
     }
 }
@@ -192,9 +192,9 @@ fn walks_and_maintenance_get_to_read_before_they_get_to_write() {
 fn an_entry_of_before_another_cpus_widening_is_forgotten_here() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = narrowed(&recorder, &with_ttl(plain()), Attributes::ROM);
-    assert_eq!(bench.outcome(WRITE | PERMISSION, RAM), Outcome::Relaxed);
-    let (outcome, trace) = bench.fault(WRITE | PERMISSION, RAM + PAGE);
-    assert_eq!(outcome, Ok(Outcome::Retry));
+    assert_eq!(bench.answer(WRITE | PERMISSION, RAM), Answer::Relaxed);
+    let (answer, trace) = bench.fault(WRITE | PERMISSION, RAM + PAGE);
+    assert_eq!(answer, Ok(Answer::Retry));
     assert_eq!(trace, forgotten_here(operand(1, RAM + PAGE)));
     assert_eq!(bench.table.counters().faults, 1);
 }
@@ -207,8 +207,8 @@ fn a_widening_that_loses_its_race_is_retried() {
         at: ENTRY,
         value: PA | READ_BLOCK,
     }));
-    let (outcome, trace) = bench.fault(WRITE | PERMISSION, RAM);
-    assert_eq!((outcome, trace), (Ok(Outcome::Retry), vec![Lost(ENTRY)]));
+    let (answer, trace) = bench.fault(WRITE | PERMISSION, RAM);
+    assert_eq!((answer, trace), (Ok(Answer::Retry), vec![Lost(ENTRY)]));
     assert_eq!(bench.raw(RAM), PA | READ_BLOCK, "theirs stands");
 }
 
@@ -218,12 +218,12 @@ fn an_access_flag_is_set_without_an_invalidation() {
     let mut bench = narrowed(&recorder, &plain(), Attributes::RAM);
     bench.table.age(&recorder, Ipa(RAM), GIB).expect("in range");
     recorder.take_trace();
-    let (outcome, trace) = bench.fault(access_flag(READ), RAM);
-    assert_eq!(outcome, Ok(Outcome::Relaxed));
+    let (answer, trace) = bench.fault(access_flag(READ), RAM);
+    assert_eq!(answer, Ok(Answer::Relaxed));
     assert_eq!(trace, [Swap(ENTRY, PA | RAM_BLOCK), ISHST]);
     // Another CPU comes late.
     let late = bench.fault(access_flag(READ), RAM);
-    assert_eq!(late, (Ok(Outcome::Retry), vec![]));
+    assert_eq!(late, (Ok(Answer::Retry), vec![]));
 }
 
 #[test]
@@ -236,8 +236,8 @@ fn an_access_flag_set_by_another_cpu_meanwhile_is_left_to_it() {
         at: ENTRY,
         value: PA | RAM_BLOCK,
     }));
-    let (outcome, trace) = bench.fault(access_flag(READ), RAM);
-    assert_eq!(outcome, Ok(Outcome::Retry));
+    let (answer, trace) = bench.fault(access_flag(READ), RAM);
+    assert_eq!(answer, Ok(Answer::Retry));
     assert_eq!(trace, [Lost(ENTRY), ISHST]);
 }
 
@@ -247,7 +247,7 @@ fn a_widened_leaf_counts_as_used() {
     let mut bench = narrowed(&recorder, &plain(), Attributes::ROM);
     bench.table.age(&recorder, Ipa(RAM), GIB).expect("in range");
     assert_eq!(bench.raw(RAM) & AF, 0);
-    assert_eq!(bench.outcome(WRITE | PERMISSION, RAM), Outcome::Relaxed);
+    assert_eq!(bench.answer(WRITE | PERMISSION, RAM), Answer::Relaxed);
     assert_eq!(bench.raw(RAM), PA | RAM_BLOCK);
 }
 
@@ -257,8 +257,8 @@ fn a_whole_run_is_widened_at_once() {
     let mut bench = Bench::new(&recorder, &with_ttl(plain()));
     bench.slot(RAM, PA, GIB, Attributes::RAM);
     bench.map(&runs(read_only(ram(RAM, PA, 32 * PAGE))));
-    let (outcome, trace) = bench.fault(WRITE | PERMISSION, RAM + 5 * PAGE);
-    assert_eq!(outcome, Ok(Outcome::Relaxed));
+    let (answer, trace) = bench.fault(WRITE | PERMISSION, RAM + 5 * PAGE);
+    assert_eq!(answer, Ok(Answer::Relaxed));
     let mut expected: Vec<_> = (0..16)
         .map(|page| Swap(POOL + PAGE + page * 8, (PA + page * PAGE) | RAM_PAGE | RUN))
         .collect();
@@ -284,8 +284,8 @@ fn a_store_to_a_logged_block_splits_it_beside_other_faults() {
         let recorder = Recorder::new(Granule::Kib4);
         let ids = with_bbm(with_ttl(plain()), bbm);
         let mut bench = logged(&recorder, &ids, &ram(RAM, PA, MIB2));
-        let (outcome, trace) = bench.fault(WRITE | PERMISSION, RAM + 7 * PAGE);
-        assert_eq!(outcome, Ok(Outcome::Relaxed));
+        let (answer, trace) = bench.fault(WRITE | PERMISSION, RAM + 7 * PAGE);
+        assert_eq!(answer, Ok(Answer::Relaxed));
         let old = PA | READ_BLOCK;
         let mut expected = vec![Swap(POOL, locked(old))];
         expected.extend(filled(CHILD + PAGE, old));
@@ -307,8 +307,8 @@ fn at_bbm_level_2_a_logged_block_is_split_without_a_break() {
     let recorder = Recorder::new(Granule::Kib4);
     let ids = with_bbm(with_ttl(plain()), 2);
     let mut bench = logged(&recorder, &ids, &ram(RAM, PA, MIB2));
-    let (outcome, trace) = bench.fault(WRITE | PERMISSION, RAM + 7 * PAGE);
-    assert_eq!(outcome, Ok(Outcome::Relaxed));
+    let (answer, trace) = bench.fault(WRITE | PERMISSION, RAM + 7 * PAGE);
+    assert_eq!(answer, Ok(Answer::Relaxed));
     let mut expected = filled(CHILD + PAGE, PA | READ_BLOCK);
     expected.extend([ISHST, Swap(POOL, (CHILD + PAGE) | TABLE)]);
     expected.extend(invalidated(&[by_address(operand(2, RAM), 1)]));
@@ -323,7 +323,7 @@ fn a_block_of_1_gib_shrinks_to_a_page_in_one_fault() {
     let recorder = Recorder::new(Granule::Kib4);
     let mut bench = logged(&recorder, &plain(), &ram(RAM, PA, GIB));
     let at = RAM + 3 * MIB2 + 7 * PAGE;
-    assert_eq!(bench.outcome(WRITE | PERMISSION, at), Outcome::Relaxed);
+    assert_eq!(bench.answer(WRITE | PERMISSION, at), Answer::Relaxed);
     for (ipa, level, permissions) in [
         (RAM, Level::L2, READ_BLOCK),
         (at - PAGE, Level::L3, READ_PAGE),
@@ -370,7 +370,7 @@ fn a_lock_of_another_cpu_below_a_split_that_just_ended_is_left_to_it() {
             value: theirs,
         },
     )));
-    bench.outcome(WRITE | PERMISSION, RAM);
+    bench.answer(WRITE | PERMISSION, RAM);
     assert!(recorder.after_write.get().is_none(), "it happened");
     assert_eq!(recorder.peek(CHILD + 9 * 8), theirs);
 }
@@ -385,8 +385,8 @@ fn a_split_that_loses_its_race_gives_the_page_back() {
             at: ENTRY,
             value: locked((POOL + 0x10_0000) | TABLE),
         }));
-        let (outcome, trace) = bench.fault(WRITE | PERMISSION, RAM);
-        assert_eq!(outcome, Ok(Outcome::Retry));
+        let (answer, trace) = bench.fault(WRITE | PERMISSION, RAM);
+        assert_eq!(answer, Ok(Answer::Retry));
         assert_eq!(trace.last(), Some(&Lost(ENTRY)));
         assert!(!trace.iter().any(|event| matches!(event, Event::Tlbi(..))));
         assert!(bench.pages.is_full());
@@ -404,12 +404,12 @@ fn a_logged_block_is_split_by_stores_alone() {
         READ,
         access_flag(READ),
     ] {
-        assert_ne!(bench.outcome(esr, RAM), Outcome::Mapped);
+        assert_ne!(bench.answer(esr, RAM), Answer::Mapped);
         assert_eq!(bench.leaf(RAM), Some((Level::L1, PA)));
     }
     // Without a log a store takes the whole block.
     bench.slots.set_log(Ipa(RAM), DirtyLog::Off).expect("there");
-    assert_eq!(bench.outcome(WRITE | PERMISSION, RAM), Outcome::Relaxed);
+    assert_eq!(bench.answer(WRITE | PERMISSION, RAM), Answer::Relaxed);
     assert_eq!(bench.raw(RAM), PA | RAM_BLOCK);
 }
 
@@ -420,8 +420,8 @@ fn a_store_to_a_logged_run_makes_single_pages_of_it() {
         let ids = with_bbm(with_ttl(plain()), bbm);
         let run = runs(ram(RAM, PA, 32 * PAGE));
         let mut bench = logged(&recorder, &ids, &run);
-        let (outcome, trace) = bench.fault(WRITE | PERMISSION, RAM + 5 * PAGE);
-        assert_eq!(outcome, Ok(Outcome::Relaxed));
+        let (answer, trace) = bench.fault(WRITE | PERMISSION, RAM + 5 * PAGE);
+        assert_eq!(answer, Ok(Answer::Relaxed));
         let at = |page: u64| POOL + PAGE + page * 8;
         let single = |page: u64| (PA + page * PAGE) | READ_PAGE;
         let addresses: Vec<_> = (0..16)
@@ -452,14 +452,14 @@ fn a_run_that_another_cpu_unfolds_is_left_to_it() {
         at: POOL + PAGE,
         value: locked(PA | READ_PAGE),
     }));
-    let (outcome, trace) = bench.fault(WRITE | PERMISSION, RAM + 5 * PAGE);
+    let (answer, trace) = bench.fault(WRITE | PERMISSION, RAM + 5 * PAGE);
     assert_eq!(
-        (outcome, trace),
-        (Ok(Outcome::Retry), vec![Lost(POOL + PAGE)])
+        (answer, trace),
+        (Ok(Answer::Retry), vec![Lost(POOL + PAGE)])
     );
     // The first entry is locked by now, and the run's others still look like one.
     let again = bench.fault(WRITE | PERMISSION, RAM + 5 * PAGE);
-    assert_eq!(again, (Ok(Outcome::Retry), vec![]));
+    assert_eq!(again, (Ok(Answer::Retry), vec![]));
 }
 
 #[test]
@@ -471,8 +471,8 @@ fn hardware_that_sets_an_access_flag_during_a_shared_split_costs_a_retry() {
         at: ENTRY,
         value: PA | READ_BLOCK,
     }));
-    assert_eq!(bench.outcome(WRITE | PERMISSION, RAM), Outcome::Retry);
-    assert_eq!(bench.outcome(WRITE | PERMISSION, RAM), Outcome::Relaxed);
+    assert_eq!(bench.answer(WRITE | PERMISSION, RAM), Answer::Retry);
+    assert_eq!(bench.answer(WRITE | PERMISSION, RAM), Answer::Relaxed);
     assert_eq!(bench.page_count(), 64);
 }
 
@@ -486,7 +486,7 @@ fn a_page_that_hardware_manages_may_be_widened_by_a_fault_as_well() {
     let mut bench = logged(&recorder, &with_hardware_dirty(plain()), &pages);
     assert_eq!(bench.raw(RAM), PA | READ_PAGE | DBM);
     // Hardware that manages no dirty state on this walk reports the store.
-    assert_eq!(bench.outcome(WRITE | PERMISSION, RAM), Outcome::Relaxed);
+    assert_eq!(bench.answer(WRITE | PERMISSION, RAM), Answer::Relaxed);
     assert_eq!(bench.raw(RAM), PA | RAM_PAGE | DBM);
     assert_eq!(bench.dirty(RAM, GIB).0, [(RAM, PAGE)]);
 }

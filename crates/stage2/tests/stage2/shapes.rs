@@ -4,7 +4,7 @@
 use droste_arm64::desc::{Format, OutputFormat, RawDescriptor, S2ap, Xn};
 use droste_arm64::tlbi::{IpaOperand, RangeOperand, Tlbi};
 use droste_arm64::{Granule, IdRegisters, Ipa, Level, Pa};
-use droste_stage2::{Attributes, DirtyLog, Geometry, Mapping, Outcome, Reason, Runs};
+use droste_stage2::{Answer, Attributes, DirtyLog, Geometry, Mapping, Reason, Runs};
 
 use crate::bench::{Bench, FETCH, GIB, MIB2, PAGE, PERMISSION, READ, RUN, WRITE};
 use crate::hardware::{
@@ -222,7 +222,7 @@ fn a_fault_maps_the_largest_leaf_of_every_format() {
             let mut bench = bench_of(&recorder, geometry, &ids);
             let Mapping { ipa, pa, bytes, .. } = leaf_of(geometry, level);
             bench.slot(ipa.0, pa.0, bytes, Attributes::RAM);
-            assert_eq!(bench.outcome(WRITE, ipa.0 + bytes - 1), Outcome::Mapped);
+            assert_eq!(bench.answer(WRITE, ipa.0 + bytes - 1), Answer::Mapped);
             assert_eq!(bench.leaf(ipa.0), Some((level, pa.0)), "{geometry:?}");
         }
     }
@@ -264,12 +264,12 @@ fn a_hole_is_filled_with_the_slots_permissions_less_what_a_log_withholds() {
                     bench.slot(GIB, GIB, 16 * PAGE, slot);
                     bench.slots.set_log(Ipa(GIB), log).expect("there");
                     let (is_permitted, reason) = needed(esr, slot);
-                    let outcome = bench.outcome(esr, GIB + 3 * PAGE);
+                    let answer = bench.answer(esr, GIB + 3 * PAGE);
                     if !is_permitted {
-                        assert_eq!(outcome, Outcome::Inject(reason));
+                        assert_eq!(answer, Answer::Inject(reason));
                         continue;
                     }
-                    assert_eq!(outcome, Outcome::Mapped);
+                    assert_eq!(answer, Answer::Mapped);
                     for page in 0..16 {
                         let raw = RawDescriptor(bench.raw(GIB + page * PAGE));
                         let is_written = page == 3 && esr == WRITE;
@@ -299,7 +299,7 @@ fn a_store_by_hardware_never_goes_beyond_the_slot() {
         bench.slot(GIB, GIB, 16 * PAGE, slot);
         bench.slots.set_log(Ipa(GIB), DirtyLog::On).expect("there");
         for esr in [READ, FETCH] {
-            if bench.outcome(esr, GIB) == Outcome::Mapped {
+            if bench.answer(esr, GIB) == Answer::Mapped {
                 let raw = RawDescriptor(bench.raw(GIB));
                 assert!(
                     !raw.is_dirty_managed(),
@@ -322,15 +322,15 @@ fn a_leaf_widens_by_what_was_asked_for_within_the_slot() {
                 let mut bench = Bench::new(&recorder, &ids);
                 bench.slot(GIB, GIB, MIB2, slot);
                 bench.map(&Mapping::new(Ipa(GIB), Pa(GIB), MIB2, has));
-                let outcome = bench.outcome(esr | PERMISSION, GIB);
+                let answer = bench.answer(esr | PERMISSION, GIB);
                 let raw = RawDescriptor(bench.raw(GIB));
                 let expected = match (needed(esr, slot), needed(esr, has).0) {
-                    ((false, reason), _) => Outcome::Inject(reason),
-                    ((true, _), true) => Outcome::Retry,
-                    ((true, _), false) => Outcome::Relaxed,
+                    ((false, reason), _) => Answer::Inject(reason),
+                    ((true, _), true) => Answer::Retry,
+                    ((true, _), false) => Answer::Relaxed,
                 };
-                assert_eq!(outcome, expected, "{has:?} {slot:?}");
-                let widened = u8::from(outcome == Outcome::Relaxed);
+                assert_eq!(answer, expected, "{has:?} {slot:?}");
+                let widened = u8::from(answer == Answer::Relaxed);
                 let data = match esr {
                     READ => widened,
                     WRITE => widened << 1,

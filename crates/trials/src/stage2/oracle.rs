@@ -94,7 +94,7 @@ pub(crate) enum Marks {
 
 /// What a fault must come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Verdict {
+pub(crate) enum Expected {
     /// No slot.
     Nobody,
     /// The slot does not permit it.
@@ -403,16 +403,16 @@ impl Oracle {
     }
 
     /// What a fault at an address must come to.
-    pub(crate) fn verdict(&self, ipa: Ipa, kind: AccessKind) -> Verdict {
+    pub(crate) fn expected(&self, ipa: Ipa, kind: AccessKind) -> Expected {
         let Some(slot) = self.slot(ipa) else {
-            return Verdict::Nobody;
+            return Expected::Nobody;
         };
         if !Rights::of(slot.attributes).has(Rights::to(kind)) {
-            return Verdict::Refused;
+            return Expected::Refused;
         }
         match self.known.get(ipa.0) {
-            Some(known) if known.delta != delta(slot) => Verdict::InTheWay,
-            _ => Verdict::Succeeds,
+            Some(known) if known.delta != delta(slot) => Expected::InTheWay,
+            _ => Expected::Succeeds,
         }
     }
 

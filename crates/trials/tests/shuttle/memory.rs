@@ -6,7 +6,7 @@ use droste_mmu_model::{
     Access, AccessKind, Bbm, Config, Cpu, Effect, FaultKind, Features, Model, Share, Vcpu,
 };
 use droste_stage2::{
-    Attributes, Context, Contexts, Decision, DirtyLog, Error, Fault, Geometry, Machine, Outcome,
+    Answer, Attributes, Context, Contexts, Decision, DirtyLog, Error, Fault, Geometry, Machine,
     PageCache, Privilege, Slot, Slots, Table, VcpuId, VmidAllocator,
 };
 
@@ -126,7 +126,7 @@ impl World {
             self.exit(cpu);
             let answer = self.answer(cpu, &mut pages, ipa, kind, effect);
             self.model.with(|model| model.enter(cpu, Vcpu::new(vcpu)));
-            if !matches!(answer, Outcome::Mapped | Outcome::Relaxed | Outcome::Retry) {
+            if !matches!(answer, Answer::Mapped | Answer::Relaxed | Answer::Retry) {
                 break false;
             }
             thread::yield_now();
@@ -143,7 +143,7 @@ impl World {
         ipa: u64,
         kind: AccessKind,
         effect: Effect,
-    ) -> Outcome {
+    ) -> Answer {
         let status = match effect {
             Effect::Fault {
                 kind: FaultKind::Translation,
@@ -177,10 +177,10 @@ impl World {
         let decision = self.slots.read().expect("as above").resolve(&fault);
         let table = self.table.read().expect("as above");
         match decision {
-            Decision::Refuse(outcome) => outcome,
+            Decision::Refuse(answer) => answer,
             Decision::Forget => {
                 table.resolve_conflict(&machine);
-                Outcome::Retry
+                Answer::Retry
             }
             Decision::Install(proposal) => {
                 let sequence = self.slots.read().expect("as above").sequence();

@@ -178,7 +178,7 @@ impl Gic {
         interface.active_priorities(of)[level >> 5 & 3] |= 1 << (level & 31);
         let (at, bit) = (At::of(vcpu, taken.intid()), taken.intid() & 31);
         let touched = self.bank_mut(at).acknowledge(1 << bit);
-        (taken.intid() as u64, self.settle(at, vcpu, touched))
+        (taken.intid() as u64, self.follow_up(at, vcpu, touched))
     }
 
     /// The running priority drops, if what runs is of group `of`; with EOImode 0 the interrupt is deactivated as well (IHI

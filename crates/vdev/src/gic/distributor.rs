@@ -211,7 +211,7 @@ impl Gic {
             }
             _ => 0,
         };
-        self.settle(at, by, touched)
+        self.follow_up(at, by, touched)
     }
 
     /// The bank that word `word` of a register means. The distributor's word 0 is reserved with affinity routing, and
@@ -254,7 +254,7 @@ impl Gic {
             .vcpu()
             .filter(|&vcpu| vcpu < vcpus)
             .map_or(NOBODY, |vcpu| vcpu as u8);
-        self.settle(At::Shared(index), by, 1 << bit)
+        self.follow_up(At::Shared(index), by, 1 << bit)
     }
 }
 

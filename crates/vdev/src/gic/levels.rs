@@ -66,7 +66,7 @@ impl Gic {
             return Kicks::NONE;
         }
         let touched = bank.retract(low);
-        self.settle(at, by, touched)
+        self.follow_up(at, by, touched)
     }
 }
 

@@ -114,10 +114,10 @@ impl Gic {
             self.bank_mut(at).unlist(bit, Lr(lr));
             match at {
                 At::Private(_) => private |= 1 << bit,
-                At::Shared(_) => kicks |= self.settle(at, vcpu, 1 << bit),
+                At::Shared(_) => kicks |= self.follow_up(at, vcpu, 1 << bit),
             }
         }
-        kicks | self.settle(At::Private(vcpu), vcpu, private)
+        kicks | self.follow_up(At::Private(vcpu), vcpu, private)
     }
 
     /// The vCPUs that must fold before an access at `offset` in `frame` sees or changes the present pending or active
@@ -186,7 +186,7 @@ impl Gic {
         };
         let at = At::of(vcpu, usize::from(first as u16));
         let touched = self.bank_mut(at).clear_active(1 << (first & 31));
-        self.settle(at, vcpu, touched)
+        self.follow_up(at, vcpu, touched)
     }
 
     /// Chooses among more interrupts than fit.

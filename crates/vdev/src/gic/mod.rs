@@ -258,7 +258,7 @@ impl Gic {
             let bank = &mut self.vcpus[vcpu].private;
             if register.can_signal(bank.group1() & mask != 0) {
                 let touched = bank.pend(mask);
-                kicks |= self.settle(At::Private(vcpu), vcpu, touched);
+                kicks |= self.follow_up(At::Private(vcpu), vcpu, touched);
             }
         }
         kicks

@@ -197,7 +197,7 @@ impl Gic {
         let state = if lr.state() == 0 { 0 } else { Lr::ACTIVE };
         self.bank_mut(at)
             .unlist(intid & 31, Lr::default().with_state(state));
-        self.settle(at, vcpu, 1 << (intid & 31))
+        self.follow_up(at, vcpu, 1 << (intid & 31))
     }
 
     fn linked(&self, vcpu: usize, slot: usize) -> Intid {

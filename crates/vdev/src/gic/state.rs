@@ -167,22 +167,22 @@ impl Gic {
             return Kicks::NONE;
         };
         let touched = change(self.bank_mut(at), mask);
-        self.settle(at, vcpu, touched)
+        self.follow_up(at, vcpu, touched)
     }
 
     /// Follows up on a change of the interrupts `touched`: who wants them now, and what must be deactivated since
     /// nothing is left to come of it. `by` is the vCPU that takes over what nobody else owns.
     #[inline]
-    pub(super) fn settle(&mut self, at: At, by: usize, touched: u32) -> Kicks {
+    pub(super) fn follow_up(&mut self, at: At, by: usize, touched: u32) -> Kicks {
         match at {
             _ if touched == 0 => Kicks::NONE,
-            At::Private(vcpu) => self.settle_private(vcpu, touched),
-            At::Shared(index) => self.settle_shared(index, by, touched),
+            At::Private(vcpu) => self.follow_up_private(vcpu, touched),
+            At::Shared(index) => self.follow_up_shared(index, by, touched),
         }
     }
 
     #[inline]
-    fn settle_private(&mut self, vcpu: usize, touched: u32) -> Kicks {
+    fn follow_up_private(&mut self, vcpu: usize, touched: u32) -> Kicks {
         let state = &mut self.vcpus[vcpu];
         let wanted = state.private.wanted(Enables::BOTH);
         let is_concerned = (state.wanted[0] | wanted) & touched != 0;
@@ -199,7 +199,7 @@ impl Gic {
     }
 
     #[inline(never)]
-    fn settle_shared(&mut self, index: usize, by: usize, touched: u32) -> Kicks {
+    fn follow_up_shared(&mut self, index: usize, by: usize, touched: u32) -> Kicks {
         let Shared {
             bank,
             target,

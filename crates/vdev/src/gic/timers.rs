@@ -62,7 +62,7 @@ impl Gic {
         let ([out_p, out_v], [in_p, in_v]) = (loaded.other().intids(), loaded.intids());
         let touched = state.switch_timer((out_p, in_p), physical[0], parked[0], &mut switch)
             | state.switch_timer((out_v, in_v), physical[1], parked[1], &mut switch);
-        let _ = self.settle(At::Private(vcpu), vcpu, touched);
+        let _ = self.follow_up(At::Private(vcpu), vcpu, touched);
         switch
     }
 
@@ -72,7 +72,7 @@ impl Gic {
         let bank = &mut self.vcpus[vcpu].private;
         let touched =
             bank.set_line(physical, lines[0].is_high()) | bank.set_line(virt, lines[1].is_high());
-        self.settle(At::Private(vcpu), vcpu, touched)
+        self.follow_up(At::Private(vcpu), vcpu, touched)
     }
 }
 

@@ -94,7 +94,7 @@ impl Pl031 {
 
     /// A load of `size` at `offset`; 0 where no register starts.
     pub fn read(&mut self, offset: u64, size: AccessSize, seconds: u64) -> u64 {
-        self.settle(seconds);
+        self.advance(seconds);
         let value = match offset {
             DR => self.count(seconds),
             MR => self.matched,
@@ -114,7 +114,7 @@ impl Pl031 {
     /// A store of `size` at `offset`; no effect where no writable register starts. A narrow store writes zeros to the
     /// register's upper bits.
     pub fn write(&mut self, offset: u64, size: AccessSize, value: u64, seconds: u64) {
-        self.settle(seconds);
+        self.advance(seconds);
         let value = (value & size.mask()) as u32;
         match offset {
             MR => {
@@ -133,8 +133,8 @@ impl Pl031 {
         }
     }
 
-    /// Raises the interrupt if the alarm has become due by `seconds`.
-    pub fn settle(&mut self, seconds: u64) {
+    /// Goes on to `seconds`: raises the interrupt if the alarm has become due.
+    pub fn advance(&mut self, seconds: u64) {
         if seconds >= self.due {
             self.raw = INTERRUPT;
             self.due = self.next(seconds);
@@ -146,7 +146,7 @@ impl Pl031 {
         Line::from_asserted(self.raw & self.mask != 0)
     }
 
-    /// The machine's second at which the line rises by itself: call [`settle`](Self::settle) then.
+    /// The machine's second at which the line rises by itself: call [`advance`](Self::advance) then.
     pub fn deadline(&self) -> Option<u64> {
         (self.raw == 0 && self.mask != 0).then_some(self.due)
     }

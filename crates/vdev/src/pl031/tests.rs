@@ -62,9 +62,9 @@ fn an_alarm_comes_at_its_second_and_once() {
     let mut rtc = open();
     store(&mut rtc, MR, NOW + 10, NOW);
     assert_eq!(rtc.deadline(), Some(NOW + 10));
-    rtc.settle(NOW + 9);
+    rtc.advance(NOW + 9);
     assert_eq!(rtc.line(), Line::Low);
-    rtc.settle(NOW + 10);
+    rtc.advance(NOW + 10);
     assert_eq!((rtc.line(), rtc.deadline()), (Line::High, None));
     assert_eq!(load(&mut rtc, MIS, NOW + 10), 1);
     store(&mut rtc, ICR, 1, NOW + 10);
@@ -87,7 +87,7 @@ fn an_alarm_behind_a_mask_waits_for_it() {
     let mut rtc = Pl031::new();
     store(&mut rtc, MR, NOW + 10, NOW);
     assert_eq!(rtc.deadline(), None, "nobody would hear it");
-    rtc.settle(NOW + 20);
+    rtc.advance(NOW + 20);
     assert_eq!(rtc.line(), Line::Low);
     assert_eq!(load(&mut rtc, RIS, NOW + 20), 1);
     assert_eq!(load(&mut rtc, MIS, NOW + 20), 0);
@@ -160,7 +160,7 @@ fn an_access_of_another_width_is_cut_or_widened() {
 enum Step {
     Store(u64, u64),
     Load(u64),
-    Settle,
+    Advance,
 }
 
 fn steps() -> impl Strategy<Value = Vec<(Step, u64)>> {
@@ -178,7 +178,7 @@ fn steps() -> impl Strategy<Value = Vec<(Step, u64)>> {
     let step = prop_oneof![
         (offset.clone(), value).prop_map(|(offset, value)| Step::Store(offset, value)),
         offset.prop_map(Step::Load),
-        Just(Step::Settle),
+        Just(Step::Advance),
     ];
     let passes = prop_oneof![8 => 0_u64..6, 1 => 0_u64..ROUND];
     prop::collection::vec((step, passes), 1..60)
@@ -240,7 +240,7 @@ proptest! {
                         _ => {}
                     }
                 }
-                Step::Settle => rtc.settle(now),
+                Step::Advance => rtc.advance(now),
             }
             let is_high = plain.raw && plain.mask;
             prop_assert_eq!(rtc.line().is_high(), is_high);
@@ -281,7 +281,7 @@ fn no_time_overflows_the_clock() {
     let clock = Clock::new(0, 0, u64::MAX);
     assert_eq!(clock.ticks(2), u64::MAX);
     let mut rtc = open();
-    rtc.settle(u64::MAX);
+    rtc.advance(u64::MAX);
     assert_eq!(rtc.line(), Line::High);
     assert_eq!(Clock::new(0, 0, 0).seconds(7), 7, "one tick a second");
 }

@@ -120,7 +120,7 @@ const SWEEP_BYTES: u64 = 0x0100_0000;
 const SWEEP_END: u64 = 0x1_4000_0000;
 
 #[derive(Clone, Copy)]
-struct Place {
+struct Target {
     ipa: u64,
     /// Whether nothing may answer there. On the bare machine some places have a device; they are only read.
     must_abort: bool,
@@ -148,24 +148,24 @@ pub(crate) fn probe(prober: &mut Prober, machine: &Machine) {
     let is_bare = machine.has_argument("bare");
     let has_atomics = droste_guests::cpu::id_aa64isar0() >> 20 & 0xf >= 2;
     let atomics = if has_atomics { &ATOMICS[..] } else { &[] };
-    each_place(machine, is_bare, |place| {
+    each_target(machine, is_bare, |target| {
         for window in [Window::Device, Window::Normal] {
             for access in ACCESSES
                 .iter()
                 .chain(atomics)
-                .filter(|a| place.must_abort || !a.is_write)
+                .filter(|a| target.must_abort || !a.is_write)
             {
-                touch(prober, access, window, place, 0);
+                touch(prober, access, window, target, 0);
             }
             touch(
                 prober,
                 &read("unaligned ldr", load(3, 0, 1)),
                 window,
-                place,
+                target,
                 1,
             );
-            if place.must_abort {
-                fetch(prober, window, place.ipa);
+            if target.must_abort {
+                fetch(prober, window, target.ipa);
             }
         }
     });
@@ -178,24 +178,24 @@ pub(crate) fn probe(prober: &mut Prober, machine: &Machine) {
     across_the_end(prober, machine);
 }
 
-fn each_place(machine: &Machine, is_bare: bool, mut f: impl FnMut(Place)) {
+fn each_target(machine: &Machine, is_bare: bool, mut f: impl FnMut(Target)) {
     for ipa in DEVICES_OF_OTHERS
         .into_iter()
         .filter(|ipa| !is_bare || *ipa != CONFIGURATION_DEVICE)
         .filter(|ipa| !machine.has_rtc || *ipa != CLOCK)
         .filter(|ipa| machine.serial != Some(*ipa))
     {
-        f(Place {
+        f(Target {
             ipa,
             must_abort: !is_bare,
         });
     }
     let after_redistributors = Device::gicr(machine.vcpus).base();
-    f(Place {
+    f(Target {
         ipa: after_redistributors,
         must_abort: !is_bare,
     });
-    f(Place {
+    f(Target {
         ipa: RAM_BASE - WIDEST_BYTES,
         must_abort: !is_bare,
     });
@@ -204,7 +204,7 @@ fn each_place(machine: &Machine, is_bare: bool, mut f: impl FnMut(Place)) {
         .into_iter()
         .chain((above..SWEEP_END).step_by(SWEEP_BYTES as usize))
     {
-        f(Place {
+        f(Target {
             ipa,
             must_abort: true,
         });
@@ -213,7 +213,7 @@ fn each_place(machine: &Machine, is_bare: bool, mut f: impl FnMut(Place)) {
     for bits in 33..=map::OUTPUT_BITS {
         for ipa in [1 << bits, (1 << bits) - 0x1000] {
             if ipa >> map::OUTPUT_BITS == 0 && ipa >= SWEEP_END {
-                f(Place {
+                f(Target {
                     ipa,
                     must_abort: !is_bare || bits > 40,
                 });
@@ -222,8 +222,8 @@ fn each_place(machine: &Machine, is_bare: bool, mut f: impl FnMut(Place)) {
     }
 }
 
-fn touch(prober: &mut Prober, access: &Access, window: Window, place: Place, skew: u64) {
-    let ipa = place.ipa + skew;
+fn touch(prober: &mut Prober, access: &Access, window: Window, target: Target, skew: u64) {
+    let ipa = target.ipa + skew;
     let subject = Subject {
         access: access.name,
         window,
@@ -239,13 +239,13 @@ fn touch(prober: &mut Prober, access: &Access, window: Window, place: Place, ske
     // Device memory lets stage 1 refuse what is misaligned, and DC ZVA.
     let is_refused = |c: Caught| c.is_outside() || window == Window::Device && c.is_alignment();
     match outcome.caught {
-        Some(caught) if place.must_abort && !(is_refused(caught) && is_about(caught, address)) => {
+        Some(caught) if target.must_abort && !(is_refused(caught) && is_about(caught, address)) => {
             prober.fail(
                 &subject,
                 format_args!("raised {caught:x?} for {address:#x}"),
             );
         }
-        None if place.must_abort && !access.is_optional => {
+        None if target.must_abort && !access.is_optional => {
             prober.fail(
                 &subject,
                 format_args!("went through, x0 is {:#x}", outcome.x[0]),

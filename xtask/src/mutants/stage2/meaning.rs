@@ -54,7 +54,7 @@ pub(in crate::mutants) const MUTANTS: &[Mutant] = &[
     mutant(
         "relax-one-of-a-run",
         "fault.rs",
-        "        for index in 0..self.geometry.run_entries(place.level) {\n            let entry = first.entry + index * 8;\n            Self::update",
+        "        for index in 0..self.geometry.run_entries(position.level) {\n            let entry = first.entry + index * 8;\n            Self::update",
         "        for index in 0..1 {\n            let entry = first.entry + index * 8;\n            Self::update",
     ),
     mutant(
@@ -163,8 +163,8 @@ pub(in crate::mutants) const MUTANTS: &[Mutant] = &[
     mutant(
         "any-output-is-answered",
         "fault.rs",
-        "        if raw.output(self.geometry.format(), place.level) != slot.output(place.ipa) {",
-        "        if slot.output(place.ipa) == raw.output(self.geometry.format(), place.level) && ipa.0 == 1 {",
+        "        if raw.output(self.geometry.format(), position.level) != slot.output(position.ipa) {",
+        "        if slot.output(position.ipa) == raw.output(self.geometry.format(), position.level) && ipa.0 == 1 {",
     ),
     mutant(
         "sequence-not-checked",

@@ -24,13 +24,13 @@ pub(in crate::mutants) const MUTANTS: &[Mutant] = &[
     mutant(
         "rtc-read-without-a-look",
         "pl031/mod.rs",
-        "seconds: u64) -> u64 {\n        self.settle(seconds);",
+        "seconds: u64) -> u64 {\n        self.advance(seconds);",
         "seconds: u64) -> u64 {",
     ),
     mutant(
         "rtc-write-without-a-look",
         "pl031/mod.rs",
-        "value: u64, seconds: u64) {\n        self.settle(seconds);",
+        "value: u64, seconds: u64) {\n        self.advance(seconds);",
         "value: u64, seconds: u64) {",
     ),
     mutant(

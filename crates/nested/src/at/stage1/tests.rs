@@ -12,7 +12,7 @@ use droste_arm64::sysreg::SysReg;
 use droste_arm64::{IdRegisters, IpaBits, Vtcr, Vttbr, hcr};
 use proptest::prelude::*;
 
-use crate::at::{At, Outcome, Registers, StageOneRegisters, execute};
+use crate::at::{At, Registers, StageOneRegisters, Translated, execute};
 use crate::exception::{Exception, pstate};
 use crate::{Advertised, Exchange, ExternalAbort, GuestMemory, L1Ipa, StageTwoRegisters};
 
@@ -104,7 +104,7 @@ fn instruction(q: &Question) -> At {
     At::decode(SysReg::new(1, op1, 7, crm, op2)).expect("an AT")
 }
 
-fn given(q: &Question, shown: &Shown, memory: impl Fn(u64) -> Option<u64>) -> Outcome {
+fn given(q: &Question, shown: &Shown, memory: impl Fn(u64) -> Option<u64>) -> Translated {
     execute(
         instruction(q),
         q.va,
@@ -114,18 +114,18 @@ fn given(q: &Question, shown: &Shown, memory: impl Fn(u64) -> Option<u64>) -> Ou
     )
 }
 
-fn assert_is(outcome: Outcome, expected: Answer) {
+fn assert_is(outcome: Translated, expected: Answer) {
     match (outcome, expected) {
-        (Outcome::Par(par), Answer::Fault(code)) => {
+        (Translated::Par(par), Answer::Fault(code)) => {
             assert_eq!(par, code << 1 | 1 << 11 | 1, "{par:#x} {expected:x?}");
         }
-        (Outcome::Par(par), Answer::Page(page, attributes)) => {
+        (Translated::Par(par), Answer::Page(page, attributes)) => {
             assert_eq!(par & 0x00ff_ffff_ffff_fe7f, page | 1 << 11, "{par:#x}");
             if let Some((attr, sh)) = attributes {
                 assert_eq!((par >> 56, par >> 7 & 3), (attr.into(), sh.into()));
             }
         }
-        (Outcome::Exception(Exception::Synchronous { esr, .. }), Answer::Abort(code)) => {
+        (Translated::Exception(Exception::Synchronous { esr, .. }), Answer::Abort(code)) => {
             assert_eq!((esr.ec(), esr.0 & 0x3f), (Ec::DATA_ABORT_SAME, code));
             let level = (code & 3) as i8;
             assert_eq!(esr.fault_status(), FaultStatus::ExternalOnWalk { level });

@@ -3,7 +3,7 @@
 use super::*;
 
 fn is_routed(event: Event, level: Level, controls: &Controls, sctlr: u64) -> bool {
-    routed(event, level, controls, sctlr) == Verdict::Forward
+    routed(event, level, controls, sctlr) == Route::VirtualEl2
 }
 
 /// E2H = 0 and TGE = 1.

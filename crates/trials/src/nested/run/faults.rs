@@ -6,7 +6,7 @@ use droste_nested::{
     Abort, Ahead, CanonicalLeaf, Filled, Host, L1, L1Ipa, StageTwo, Syndrome, Verdict,
 };
 use droste_stage2::{
-    Contexts, Error, Fault, Outcome as Answer, PageCache, Proposal, Slots, Table, handle, scheme,
+    Answer, Contexts, Error, Fault, PageCache, Proposal, Slots, Table, handle, scheme,
 };
 
 use crate::failure::Problem;

@@ -5,11 +5,11 @@ use droste_arm64::{Ipa, Va};
 use droste_mmu_model::{
     Access, AccessKind, Effect, Form, Outcome, Scope, Stage1Entry, Tagging, Tlbi,
 };
-use droste_stage2::{Decision, Dsb, Error, Fault, Outcome as Answer, Privilege, Reason, handle};
+use droste_stage2::{Answer, Decision, Dsb, Error, Fault, Privilege, Reason, handle};
 
 use crate::failure::Problem;
 use crate::stage2::operation::GuestTlbi;
-use crate::stage2::oracle::Verdict;
+use crate::stage2::oracle::Expected;
 use crate::stage2::run::machine::{Decided, Inside, Run};
 use crate::syndrome::{CONFLICT, abort, esr};
 
@@ -159,34 +159,34 @@ impl Run<'_> {
         answer: Result<Answer, (Error, bool)>,
     ) -> Result<Answered, Problem> {
         let vm = &mut self.vms[inside.vm];
-        let verdict = vm.oracle.verdict(ipa, kind);
+        let expected = vm.oracle.expected(ipa, kind);
         let attributes = vm.oracle.slot(ipa).map(|slot| slot.attributes);
         let is_beyond = attributes.is_some_and(|attributes| self.is_beyond_hardware(attributes));
         let oracle = &mut self.vms[inside.vm].oracle;
         let is_execute = matches!(kind, AccessKind::ExecuteEl1 | AccessKind::ExecuteEl0);
-        match (verdict, answer) {
-            (Verdict::Succeeds, Ok(Answer::Mapped | Answer::Relaxed)) => {
+        match (expected, answer) {
+            (Expected::Succeeds, Ok(Answer::Mapped | Answer::Relaxed)) => {
                 oracle.relaxed(ipa, kind);
                 Ok(Answered::Again)
             }
             (_, Ok(Answer::Retry)) => Ok(Answered::Again),
-            (Verdict::Succeeds, Err((Error::NoTablePage { .. }, false)))
-            | (Verdict::InTheWay, Err((Error::AlreadyMapped { .. }, _))) => Ok(Answered::Refused),
-            (Verdict::Succeeds | Verdict::InTheWay, Err((Error::XnxUnsupported(_), _)))
+            (Expected::Succeeds, Err((Error::NoTablePage { .. }, false)))
+            | (Expected::InTheWay, Err((Error::AlreadyMapped { .. }, _))) => Ok(Answered::Refused),
+            (Expected::Succeeds | Expected::InTheWay, Err((Error::XnxUnsupported(_), _)))
                 if is_beyond =>
             {
                 Ok(Answered::Refused)
             }
-            (Verdict::Nobody, Ok(Answer::Mmio(None))) if !is_execute => Ok(Answered::Refused),
-            (Verdict::Nobody, Ok(Answer::Inject(Reason::NotExecutable))) if is_execute => {
+            (Expected::Nobody, Ok(Answer::Mmio(None))) if !is_execute => Ok(Answered::Refused),
+            (Expected::Nobody, Ok(Answer::Inject(Reason::NotExecutable))) if is_execute => {
                 Ok(Answered::Refused)
             }
-            (Verdict::Refused, Ok(Answer::Inject(reason))) if is_reason(reason, kind) => {
+            (Expected::Refused, Ok(Answer::Inject(reason))) if is_reason(reason, kind) => {
                 Ok(Answered::Refused)
             }
             _ => Err(wrong(
                 "a fault is answered as the slots say",
-                format!("{kind:?} of {ipa}: {verdict:?} became {answer:?}"),
+                format!("{kind:?} of {ipa}: {expected:?} became {answer:?}"),
             )),
         }
     }

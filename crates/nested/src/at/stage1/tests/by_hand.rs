@@ -87,16 +87,16 @@ impl Built {
 
     fn par_where(&self, q: &Question, shown: &Shown) -> u64 {
         match self.ask(q, shown) {
-            Outcome::Par(par) => par,
-            Outcome::Exception(exception) => panic!("{exception:x?}"),
+            Translated::Par(par) => par,
+            Translated::Exception(exception) => panic!("{exception:x?}"),
         }
     }
 
-    fn ask(&self, q: &Question, shown: &Shown) -> Outcome {
+    fn ask(&self, q: &Question, shown: &Shown) -> Translated {
         self.execute(q, &registers(q), shown)
     }
 
-    fn execute(&self, q: &Question, registers: &Registers, shown: &Shown) -> Outcome {
+    fn execute(&self, q: &Question, registers: &Registers, shown: &Shown) -> Translated {
         let memory = |at| {
             let is_memory = (ROOT..ROOT + 0x400_0000).contains(&at)
                 || (STAGE_2_ROOT..STAGE_2_ROOT + 4096).contains(&at);
@@ -492,7 +492,7 @@ fn a_store_that_stage_2_would_make_dirty_is_permitted_and_does_not() {
         let mut registers = registers(&q);
         registers.stage_two.vtcr.0 |= updates;
         let outcome = built.execute(&q, &registers, &FULL);
-        assert_eq!(outcome, Outcome::Par(expected));
+        assert_eq!(outcome, Translated::Par(expected));
     }
 }
 

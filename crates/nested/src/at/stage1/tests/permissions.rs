@@ -88,12 +88,12 @@ impl Case {
             _ => None,
         });
         match outcome {
-            Outcome::Par(par) if par & 1 == 0 => true,
-            Outcome::Par(par) => {
+            Translated::Par(par) if par & 1 == 0 => true,
+            Translated::Par(par) => {
                 assert_eq!(par >> 1 & 0x3f, 0xf, "a permission fault at level 3");
                 false
             }
-            Outcome::Exception(_) => panic!("{self:?}"),
+            Translated::Exception(_) => panic!("{self:?}"),
         }
     }
 

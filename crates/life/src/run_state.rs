@@ -1,12 +1,12 @@
-//! How a virtual machine's run ended.
+//! Whether a virtual machine runs, and how its run ended.
 
 use core::fmt;
 
-/// How a virtual machine's run ended.
+/// The state of a virtual machine: it runs, or its run ended in one of these ways.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub enum Outcome {
-    /// It has not ended.
+pub enum RunState {
+    /// Its run has not ended.
     Running,
     /// The guest powered it off.
     Off,
@@ -18,7 +18,7 @@ pub enum Outcome {
     Failed,
 }
 
-impl Outcome {
+impl RunState {
     /// The word for it in the record.
     pub const fn word(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl Outcome {
         }
     }
 
-    /// The outcome that was stored as `bits`.
+    /// The state that was stored as `bits`.
     pub(crate) const fn from_bits(bits: u8) -> Self {
         match bits {
             0 => Self::Running,
@@ -42,7 +42,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for RunState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Running => "running",
