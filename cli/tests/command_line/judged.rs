@@ -346,6 +346,7 @@ fn the_usage_names_a_qemu_and_a_trace() {
     let said = stdout(&output);
     for line in [
         "Usage: droste judge [OPTIONS] -- QEMU...\n",
+        "       droste judge [OPTIONS] --stress kvm\n",
         "       droste judge [OPTIONS] TRACE\n",
     ] {
         assert!(said.contains(line), "{said}");
