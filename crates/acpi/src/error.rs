@@ -16,7 +16,7 @@ impl fmt::Display for Signature {
 
 /// Why Droste cannot run on the machine of ACPI's tables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Error {
+pub enum AcpiError {
     /// There is no intact RSDP with an XSDT; carries the address.
     NoRoot(u64),
     /// ACPI 1.0; carries the revision.
@@ -37,7 +37,7 @@ pub enum Error {
     Flaw(Flaw),
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for AcpiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const TRY: &str = "update the firmware, or have it give a device tree";
         match self {
@@ -71,4 +71,4 @@ impl fmt::Display for Error {
     }
 }
 
-impl core::error::Error for Error {}
+impl core::error::Error for AcpiError {}

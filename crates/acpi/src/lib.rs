@@ -13,7 +13,7 @@ mod machine;
 mod near;
 mod table;
 
-pub use error::{Error, Signature};
+pub use error::{AcpiError, Signature};
 
 use alloc::vec::Vec;
 
@@ -36,13 +36,13 @@ const MAX_TABLES: usize = 256;
 /// let acpi = droste_acpi::Acpi::read(rsdp, bytes_at)?;
 /// let console = acpi.console();
 /// let platform = acpi.platform(boot)?;
-/// # Ok::<(), droste_acpi::Error>(())
+/// # Ok::<(), droste_acpi::AcpiError>(())
 /// ```
 #[derive(Debug)]
 pub struct Acpi<'a> {
     tables: Tables<'a>,
     /// What the first pointer leads to that leads to no table.
-    unreadable: Option<Error>,
+    unreadable: Option<AcpiError>,
 }
 
 impl<'a> Acpi<'a> {
@@ -52,22 +52,25 @@ impl<'a> Acpi<'a> {
     /// # Errors
     ///
     /// If there is no RSDP, it is of ACPI 1.0, or its XSDT is malformed.
-    pub fn read(rsdp: u64, memory: impl Fn(u64, usize) -> Option<&'a [u8]>) -> Result<Self, Error> {
+    pub fn read(
+        rsdp: u64,
+        memory: impl Fn(u64, usize) -> Option<&'a [u8]>,
+    ) -> Result<Self, AcpiError> {
         const REVISION: usize = 15;
         const XSDT: usize = 24;
         // A reader that gives fewer bytes than it was asked for gives none.
         let memory = |address, bytes| memory(address, bytes).filter(|read| read.len() == bytes);
-        let old = memory(rsdp, RSDP_OLD_BYTES).ok_or(Error::NoRoot(rsdp))?;
+        let old = memory(rsdp, RSDP_OLD_BYTES).ok_or(AcpiError::NoRoot(rsdp))?;
         if !old.starts_with(b"RSD PTR ") || !table::is_sum_zero(old) {
-            return Err(Error::NoRoot(rsdp));
+            return Err(AcpiError::NoRoot(rsdp));
         }
         if old[REVISION] < 2 {
-            return Err(Error::Revision(old[REVISION]));
+            return Err(AcpiError::Revision(old[REVISION]));
         }
-        let root = memory(rsdp, RSDP_BYTES).ok_or(Error::NoRoot(rsdp))?;
-        let xsdt = table::number(root, XSDT, 8).ok_or(Error::NoRoot(rsdp))?;
+        let root = memory(rsdp, RSDP_BYTES).ok_or(AcpiError::NoRoot(rsdp))?;
+        let xsdt = table::number(root, XSDT, 8).ok_or(AcpiError::NoRoot(rsdp))?;
         if !table::is_sum_zero(root) || xsdt == 0 {
-            return Err(Error::NoRoot(rsdp));
+            return Err(AcpiError::NoRoot(rsdp));
         }
         let xsdt = Table::read(xsdt, memory)?;
         xsdt.check()?;
@@ -97,12 +100,12 @@ impl<'a> Acpi<'a> {
     /// # Errors
     ///
     /// The part that is missing or malformed: PSCI by SMC, CPUs, a GICv3, the generic timer, a UART.
-    pub fn platform(&self, boot: Boot) -> Result<Platform, Error> {
+    pub fn platform(&self, boot: Boot) -> Result<Platform, AcpiError> {
         if let Some(error) = self.unreadable {
             return Err(error);
         }
         let platform = machine::platform(&self.tables, boot)?;
-        platform.check().map_err(Error::Flaw)?;
+        platform.check().map_err(AcpiError::Flaw)?;
         Ok(platform)
     }
 }

@@ -7,7 +7,7 @@ use droste_platform::{
     Boot, Gic, Interrupt, Its, Platform, SPI, Timer, Trigger, Uart, UartModel, are_registers,
 };
 
-use crate::error::{Error, Signature};
+use crate::error::{AcpiError, Signature};
 use crate::near;
 use crate::table::{Record, Table, Tables};
 
@@ -22,7 +22,7 @@ const FRAME: u64 = 0x1_0000;
 /// The first INTID that is no SPI (IHI 0069, 2.2.1).
 const SPECIAL: u32 = 1020;
 
-pub(crate) fn platform(tables: &Tables<'_>, boot: Boot) -> Result<Platform, Error> {
+pub(crate) fn platform(tables: &Tables<'_>, boot: Boot) -> Result<Platform, AcpiError> {
     check_psci(tables.get(FADT)?)?;
     let timer = timer(tables.get(GTDT)?)?;
     let Madt {
@@ -31,7 +31,7 @@ pub(crate) fn platform(tables: &Tables<'_>, boot: Boot) -> Result<Platform, Erro
         its,
     } = madt(tables.get(MADT)?)?;
     let (uart, interrupt) = console(tables)?;
-    let interrupt = interrupt.ok_or(Error::Missing(SPCR, "interrupt of the GIC"))?;
+    let interrupt = interrupt.ok_or(AcpiError::Missing(SPCR, "interrupt of the GIC"))?;
     let nodes = match tables.find(SRAT)? {
         Some(srat) => near::nodes(srat, &processors)?,
         None => Vec::new(),
@@ -52,7 +52,7 @@ pub(crate) fn platform(tables: &Tables<'_>, boot: Boot) -> Result<Platform, Erro
 }
 
 /// ARM_BOOT_ARCH of the FADT (ACPI 6.5, 5.2.9.4).
-fn check_psci(fadt: &Table<'_>) -> Result<(), Error> {
+fn check_psci(fadt: &Table<'_>) -> Result<(), AcpiError> {
     const BOOT_ARCH: usize = 129;
     const COMPLIANT: u64 = 1;
     const HVC: u64 = 1 << 1;
@@ -60,14 +60,14 @@ fn check_psci(fadt: &Table<'_>) -> Result<(), Error> {
     if flags & COMPLIANT == 0 {
         Err(fadt.missing("PSCI"))
     } else if flags & HVC != 0 {
-        Err(Error::Conduit)
+        Err(AcpiError::Conduit)
     } else {
         Ok(())
     }
 }
 
 /// Interrupts of the generic timer, each followed by its flags (ACPI 6.5, 5.2.25).
-fn timer(gtdt: &Table<'_>) -> Result<Timer, Error> {
+fn timer(gtdt: &Table<'_>) -> Result<Timer, AcpiError> {
     const IS_EDGE: u32 = 1;
     let interrupt = |at: usize| {
         let intid = gtdt.word(at)?;
@@ -100,7 +100,7 @@ struct Madt {
 }
 
 /// Interrupt controllers and CPUs (ACPI 6.5, 5.2.12.14 to 5.2.12.18).
-fn madt(madt: &Table<'_>) -> Result<Madt, Error> {
+fn madt(madt: &Table<'_>) -> Result<Madt, AcpiError> {
     const RECORDS: usize = 44;
     let (mut processors, mut its, mut regions) = (Vec::new(), Vec::new(), Vec::new());
     let (mut distributor, mut maintenance) = (None, None);
@@ -155,7 +155,7 @@ struct Cpu {
 }
 
 /// `None` where the CPU is not enabled, whatever may become of it later.
-fn cpu(madt: &Table<'_>, gicc: &Record<'_>) -> Result<Option<Cpu>, Error> {
+fn cpu(madt: &Table<'_>, gicc: &Record<'_>) -> Result<Option<Cpu>, AcpiError> {
     const ENABLED: u32 = 1;
     const MAINTENANCE_EDGE: u32 = 1 << 2;
     const AFFINITY: u64 = 0xff_00ff_ffff;
@@ -180,7 +180,7 @@ fn cpu(madt: &Table<'_>, gicc: &Record<'_>) -> Result<Option<Cpu>, Error> {
     }))
 }
 
-fn distributor(madt: &Table<'_>, gicd: &Record<'_>) -> Result<Range<u64>, Error> {
+fn distributor(madt: &Table<'_>, gicd: &Record<'_>) -> Result<Range<u64>, AcpiError> {
     const VERSION: usize = 20;
     // 0: the hardware says it.
     match gicd.number(VERSION, 1)? {
@@ -195,7 +195,7 @@ fn registers(
     record: &Record<'_>,
     at: usize,
     bytes: u64,
-) -> Result<Range<u64>, Error> {
+) -> Result<Range<u64>, AcpiError> {
     let start = record.number(at, 8)?;
     let range = start.checked_add(bytes).map(|end| start..end);
     range
@@ -204,7 +204,7 @@ fn registers(
 }
 
 /// The UART of the SPCR, and its interrupt, where the GIC has it. UARTs of other models than the PL011's are none.
-pub(crate) fn console(tables: &Tables<'_>) -> Result<(Uart, Option<Interrupt>), Error> {
+pub(crate) fn console(tables: &Tables<'_>) -> Result<(Uart, Option<Interrupt>), AcpiError> {
     const SPACE: usize = 40;
     const ADDRESS: usize = 44;
     const INTERRUPT_TYPE: usize = 52;

@@ -4,11 +4,11 @@ use alloc::vec::Vec;
 
 use droste_platform::Node;
 
-use crate::error::Error;
+use crate::error::AcpiError;
 use crate::table::Table;
 
 /// The nodes of the SRAT. `processors` has the MPIDR of each CPU that can be started, with the UID by which it is named here.
-pub(crate) fn nodes(srat: &Table<'_>, processors: &[(u32, u64)]) -> Result<Vec<Node>, Error> {
+pub(crate) fn nodes(srat: &Table<'_>, processors: &[(u32, u64)]) -> Result<Vec<Node>, AcpiError> {
     const RECORDS: usize = 48;
     const ENABLED: u32 = 1;
     let mut nodes = Vec::new();

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::error::{Error, Signature};
+use crate::error::{AcpiError, Signature};
 
 /// Bytes of what every table begins with (ACPI 6.5, 5.2.6).
 pub(crate) const HEADER: usize = 36;
@@ -22,17 +22,17 @@ pub(crate) struct Tables<'a>(pub(crate) Vec<Table<'a>>);
 
 impl<'a> Tables<'a> {
     /// The first of that name, its checksum right.
-    pub(crate) fn get(&self, signature: Signature) -> Result<&Table<'a>, Error> {
+    pub(crate) fn get(&self, signature: Signature) -> Result<&Table<'a>, AcpiError> {
         let table = self.0.iter().find(|t| t.signature == signature);
-        let table = table.ok_or(Error::NoTable(signature))?;
+        let table = table.ok_or(AcpiError::NoTable(signature))?;
         table.check()?;
         Ok(table)
     }
 
     /// The same of one that a machine need not have.
-    pub(crate) fn find(&self, signature: Signature) -> Result<Option<&Table<'a>>, Error> {
+    pub(crate) fn find(&self, signature: Signature) -> Result<Option<&Table<'a>>, AcpiError> {
         match self.get(signature) {
-            Err(Error::NoTable(_)) => Ok(None),
+            Err(AcpiError::NoTable(_)) => Ok(None),
             found => found.map(Some),
         }
     }
@@ -62,15 +62,15 @@ impl<'a> Table<'a> {
     pub(crate) fn read(
         address: u64,
         memory: impl Fn(u64, usize) -> Option<&'a [u8]>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, AcpiError> {
         const LENGTH: usize = 4;
-        let none = Error::Unreadable(address);
+        let none = AcpiError::Unreadable(address);
         let header = memory(address, HEADER).ok_or(none)?;
         let signature = header.first_chunk().copied().map(Signature).ok_or(none)?;
         let length = number(header, LENGTH, 4).ok_or(none)?;
         let length = usize::try_from(length).map_err(|_| none)?;
         if !(HEADER..=MAX_BYTES).contains(&length) {
-            return Err(Error::Malformed(
+            return Err(AcpiError::Malformed(
                 signature,
                 LENGTH,
                 "a length that no table has",
@@ -80,32 +80,35 @@ impl<'a> Table<'a> {
         Ok(Self { signature, bytes })
     }
 
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), AcpiError> {
         if is_sum_zero(self.bytes) {
             Ok(())
         } else {
-            Err(Error::Checksum(self.signature))
+            Err(AcpiError::Checksum(self.signature))
         }
     }
 
-    pub(crate) fn malformed(&self, at: usize, what: &'static str) -> Error {
-        Error::Malformed(self.signature, at, what)
+    pub(crate) fn malformed(&self, at: usize, what: &'static str) -> AcpiError {
+        AcpiError::Malformed(self.signature, at, what)
     }
 
-    pub(crate) fn missing(&self, what: &'static str) -> Error {
-        Error::Missing(self.signature, what)
+    pub(crate) fn missing(&self, what: &'static str) -> AcpiError {
+        AcpiError::Missing(self.signature, what)
     }
 
-    pub(crate) fn number(&self, at: usize, width: usize) -> Result<u64, Error> {
+    pub(crate) fn number(&self, at: usize, width: usize) -> Result<u64, AcpiError> {
         number(self.bytes, at, width).ok_or_else(|| self.malformed(at, "it ends there"))
     }
 
-    pub(crate) fn word(&self, at: usize) -> Result<u32, Error> {
+    pub(crate) fn word(&self, at: usize) -> Result<u32, AcpiError> {
         self.number(at, 4).map(|word| word as u32)
     }
 
     /// The records from offset `from` on, each of which begins with its kind and its length.
-    pub(crate) fn records(&self, from: usize) -> impl Iterator<Item = Result<Record<'a>, Error>> {
+    pub(crate) fn records(
+        &self,
+        from: usize,
+    ) -> impl Iterator<Item = Result<Record<'a>, AcpiError>> {
         let table = *self;
         let mut at = from;
         core::iter::from_fn(move || {
@@ -121,7 +124,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    fn record(&self, at: usize) -> Result<Record<'a>, Error> {
+    fn record(&self, at: usize) -> Result<Record<'a>, AcpiError> {
         let kind = self.number(at, 1)? as u8;
         let length = self.number(at + 1, 1)? as usize;
         let end = at + length;
@@ -138,11 +141,11 @@ impl<'a> Table<'a> {
 
 impl Record<'_> {
     /// A number in it, by the offset in the record.
-    pub(crate) fn number(&self, at: usize, width: usize) -> Result<u64, Error> {
+    pub(crate) fn number(&self, at: usize, width: usize) -> Result<u64, AcpiError> {
         self.table.number(self.at + at, width)
     }
 
-    pub(crate) fn word(&self, at: usize) -> Result<u32, Error> {
+    pub(crate) fn word(&self, at: usize) -> Result<u32, AcpiError> {
         self.table.word(self.at + at)
     }
 }

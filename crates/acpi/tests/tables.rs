@@ -1,7 +1,7 @@
 //! The tables that EDK2 gave for QEMU's `virt` board with an ITS, an SMMU and four CPUs on two nodes, beside the device tree of
 //! the same machine; and these tables spoilt.
 
-use droste_acpi::{Acpi, Error, Signature};
+use droste_acpi::{Acpi, AcpiError, Signature};
 use droste_devtree::Tree;
 use droste_platform::{Boot, Interrupt, Platform, Trigger};
 
@@ -50,11 +50,11 @@ impl Memory {
         self
     }
 
-    fn read(&self) -> Result<Acpi<'_>, Error> {
+    fn read(&self) -> Result<Acpi<'_>, AcpiError> {
         Acpi::read(self.0[0].0, |address, bytes| self.get(address, bytes))
     }
 
-    fn platform(&self) -> Result<Platform, Error> {
+    fn platform(&self) -> Result<Platform, AcpiError> {
         self.read()?.platform(Boot::default())
     }
 }
@@ -179,9 +179,9 @@ fn psci_is_there_and_called_by_smc() {
             .platform()
     };
     assert!(flags(1).is_ok());
-    assert_eq!(flags(3).err(), Some(Error::Conduit));
+    assert_eq!(flags(3).err(), Some(AcpiError::Conduit));
     let fadt = Signature(*b"FACP");
-    assert_eq!(flags(0).err(), Some(Error::Missing(fadt, "PSCI")));
+    assert_eq!(flags(0).err(), Some(AcpiError::Missing(fadt, "PSCI")));
 }
 
 /// Record `n` of the MADT of a kind: where it begins.

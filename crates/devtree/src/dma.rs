@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use droste_platform::{Device, IdMap, Its, RootComplex, Smmu, are_registers};
+use droste_platform::{Device, IdMap, Its, RootComplex, SmmuUnit, are_registers};
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 
@@ -23,7 +23,7 @@ struct Units<T> {
 /// What a tree has.
 pub(crate) struct Dma {
     pub(crate) its: Vec<Its>,
-    pub(crate) smmus: Vec<Smmu>,
+    pub(crate) smmus: Vec<SmmuUnit>,
     pub(crate) root_complexes: Vec<RootComplex>,
 }
 
@@ -73,7 +73,7 @@ fn number(node: FdtNode<'_>, name: &str) -> Option<u32> {
     u32::try_from(integer(node.property(name)?.value())?).ok()
 }
 
-fn smmu(device: &Device, node: FdtNode<'_>) -> Smmu {
+fn smmu(device: &Device, node: FdtNode<'_>) -> SmmuUnit {
     let names = node.property("interrupt-names");
     let names = names.as_ref().map_or(&[][..], |names| names.value());
     let interrupt = |wanted: &str| {
@@ -81,7 +81,7 @@ fn smmu(device: &Device, node: FdtNode<'_>) -> Smmu {
         let at = names.position(|name| name == wanted.as_bytes())?;
         device.interrupts.get(at).copied()
     };
-    Smmu {
+    SmmuUnit {
         registers: device.registers[0].clone(),
         event: interrupt("eventq"),
         page_request: interrupt("priq"),
@@ -160,7 +160,7 @@ mod tests {
                 trigger: Trigger::Edge,
             })
         };
-        let smmu = Smmu {
+        let smmu = SmmuUnit {
             registers: 0x905_0000..0x907_0000,
             event: edge(106),
             page_request: edge(107),

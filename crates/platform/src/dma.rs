@@ -15,7 +15,7 @@ pub struct Its {
 
 /// A System MMU, version 3 (IHI 0070).
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Smmu {
+pub struct SmmuUnit {
     /// Its registers: 128 KiB.
     pub registers: Range<u64>,
     /// Events are in the queue.

@@ -16,7 +16,7 @@ mod uart;
 
 pub use boot::{Boot, option};
 pub use device::{Device, Interrupt, SPI, Trigger};
-pub use dma::{IdMap, Its, Node, RootComplex, Smmu};
+pub use dma::{IdMap, Its, Node, RootComplex, SmmuUnit};
 pub use uart::{Uart, UartModel};
 
 use alloc::vec::Vec;
@@ -66,7 +66,7 @@ pub struct Platform {
     /// Interrupt Translation Services.
     pub its: Vec<Its>,
     /// SMMUs.
-    pub smmus: Vec<Smmu>,
+    pub smmus: Vec<SmmuUnit>,
     /// PCI.
     pub root_complexes: Vec<RootComplex>,
     /// Which CPUs are near to which memory.
