@@ -13,7 +13,7 @@ const OWN: &str = "each its own, and its module or package says of what";
 const ARM: &str = "Arm's word for both, each in the module of what it belongs to";
 
 /// Names that several packages have, these packages, and why.
-const SHARED: [(&str, &[&str], &str); 55] = [
+const SHARED: [(&str, &[&str], &str); 56] = [
     ("Abort", &["arm64", "nested"], ARM),
     ("Access", &["cli", "mmu-model", "stage2", "vdev"], OWN),
     ("Attributes", &["nested", "stage2"], ARM),
@@ -33,7 +33,7 @@ const SHARED: [(&str, &[&str], &str); 55] = [
     ("El2", &["cli", "image"], LAYERS),
     ("End", &["cli", "trials"], OWN),
     ("Entry", &["arm64", "mmu-model", "nested"], OWN),
-    ("Error", &["cli", "smmu", "stage2"], OWN),
+    ("Error", &["acpi", "cli", "smmu", "stage2"], OWN),
     ("Event", &["judge", "nested", "resources", "smmu"], OWN),
     ("FaultKind", &["mmu-model", "nested"], MODEL),
     ("Field", &["nested", "vdev"], IDS),
@@ -82,6 +82,11 @@ const SHARED: [(&str, &[&str], &str); 55] = [
         "Slot",
         &["arm64", "stage2"],
         "of registers in memory, of memory in a space",
+    ),
+    (
+        "Smmu",
+        &["mmu-model", "platform", "smmu"],
+        "the SMMU, as each of them knows it",
     ),
     ("Source", &["cli", "mmu-model"], OWN),
     ("Space", &["mmu-model", "trials"], MODEL),
