@@ -1,15 +1,16 @@
 //! A QEMU that is judged: its own command line, with what the recorder needs.
 //!
 //! The machine's memory becomes a file that the recorder reads, CPUs run in threads of their own, and events come through
-//! a pipe that QEMU inherits.
+//! a pipe. QEMU inherits both: the file has no name, so that nothing of it stays, however this program ends.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{PipeReader, PipeWriter, pipe};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use droste_judge::{MAX_CPUS, MOST_BYTES};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::child::{Mortal, SELF, tied};
@@ -19,8 +20,6 @@ use crate::error::{Context, Error, Result};
 const RAM_BASE: u64 = 0x4000_0000;
 /// QEMU's memory where the command line names none.
 const DEFAULT_BYTES: u64 = 128 << 20;
-/// Where a file of the machine's size is memory as well.
-const SHARED_MEMORY: &str = "/dev/shm";
 const MEMORY: &str = "droste-judge-ram";
 
 /// A QEMU that has been started, and what it tells.
@@ -30,8 +29,6 @@ pub(crate) struct Judged {
     pub(crate) child: Mortal,
     /// Its events.
     pub(crate) events: PipeReader,
-    /// The folder of its memory, which goes with this value.
-    _folder: tempfile::TempDir,
 }
 
 /// Starts a QEMU, of which the first word is the program, with the recorder that `plugin` brings.
@@ -44,24 +41,23 @@ pub(crate) fn start(
 ) -> Result<Judged> {
     let bytes = memory(words)?;
     let plugin = plugin()?;
-    let folder = folder()?;
+    let ram = memfd_create(MEMORY, MemfdFlags::empty())
+        .context(|| "cannot make the machine's memory".into())?;
     let (events, to) = pipe().context(|| "cannot make a pipe".into())?;
     fcntl_setfd(&to, FdFlags::empty()).context(|| "cannot hand a pipe on".into())?;
-    let command = command(words, &plugin, &folder.path().join("ram"), bytes, &to)?;
+    let command = command(words, &plugin, (&ram, bytes), &to)?;
     let child = tied(&command, SELF).spawn();
     let child = child.context(|| "cannot start QEMU".into())?;
     Ok(Judged {
         child: Mortal(child),
         events,
-        _folder: folder,
     })
 }
 
 fn command(
     words: &[OsString],
     plugin: &Path,
-    ram: &Path,
-    bytes: u64,
+    (ram, bytes): (&OwnedFd, u64),
     to: &PipeWriter,
 ) -> Result<Command> {
     let (program, own) = words
@@ -69,21 +65,18 @@ fn command(
         .ok_or_else(|| Error::new("there is no QEMU to start").help("droste judge -- QEMU ..."))?;
     let mut command = Command::new(program);
     command.args(own);
-    let file = quoted(ram.as_os_str());
-    let mut memory = OsString::from(format!("memory-backend-file,id={MEMORY},size={bytes},"));
-    memory.push("share=on,mem-path=");
-    memory.push(&file);
-    command.args([OsStr::new("-object"), &memory]);
+    let ram = format!("/dev/fd/{}", ram.as_raw_fd());
+    let memory = format!("memory-backend-file,id={MEMORY},size={bytes},share=on,mem-path={ram}");
+    command.args(["-object", &memory]);
     command.args(["-machine", &format!("memory-backend={MEMORY}")]);
     if values(own, "accel").next().is_none() {
         command.args(["-accel", "tcg,thread=multi"]);
     }
     let mut recorder = quoted(plugin.as_os_str());
     recorder.push(format!(
-        ",base={RAM_BASE:#x},out=/dev/fd/{},ram=",
+        ",base={RAM_BASE:#x},out=/dev/fd/{},ram={ram}",
         to.as_raw_fd()
     ));
-    recorder.push(&file);
     command.args([OsStr::new("-plugin"), &recorder]);
     Ok(command)
 }
@@ -107,14 +100,6 @@ pub(crate) fn named(words: &[OsString]) -> Vec<PathBuf> {
         }
     }
     names
-}
-
-fn folder() -> Result<tempfile::TempDir> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("droste-judge-");
-    let shared = builder.tempdir_in(SHARED_MEMORY);
-    let made = shared.or_else(|_| builder.tempdir());
-    made.context(|| "cannot make a folder for the machine's memory".into())
 }
 
 /// The name of an option, if a word is one.
@@ -319,25 +304,20 @@ mod tests {
     #[test]
     fn qemu_gets_its_own_words_and_then_the_recorders() {
         let (_from, to) = pipe().expect("a pipe");
+        let ram = memfd_create(MEMORY, MemfdFlags::empty()).expect("a file");
         let own = words("qemu -M virt -m 256M -kernel a");
-        let made = command(
-            &own,
-            Path::new("a,b.so"),
-            Path::new("/r/ram"),
-            256 << 20,
-            &to,
-        );
+        let made = command(&own, Path::new("a,b.so"), (&ram, 256 << 20), &to);
         let line = format!("{:?}", made.expect("made")).replace('"', "");
         assert!(
             line.starts_with("qemu -M virt -m 256M -kernel a -object "),
             "{line}"
         );
         for part in [
-            "size=268435456,share=on,mem-path=/r/ram",
+            "size=268435456,share=on,mem-path=/dev/fd/",
             "-machine memory-backend=droste-judge-ram",
             "-accel tcg,thread=multi",
             "-plugin a,,b.so,base=0x40000000,out=/dev/fd/",
-            ",ram=/r/ram",
+            &format!(",ram=/dev/fd/{}", ram.as_raw_fd()),
         ] {
             assert!(line.contains(part), "{part} in {line}");
         }

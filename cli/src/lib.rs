@@ -24,6 +24,7 @@ pub mod run;
 pub mod say;
 pub mod setup;
 mod silence;
+mod stress;
 mod terminal;
 
 pub use commands::{Cli, Tie};

@@ -166,10 +166,12 @@ impl Plan {
         let (vms, mut diagnostics) = load(files, overrides);
         let located: Vec<_> = vms.iter().map(|vm| (vm.clone(), find(cache, vm))).collect();
         diagnostics.extend(found(&located));
+        let mut warnings = warnings(&located);
+        warnings.extend(turns(vms.iter(), None));
         Examined {
-            warnings: warnings(&located),
             vms,
             diagnostics,
+            warnings,
         }
     }
 
@@ -194,6 +196,11 @@ impl Plan {
     /// What may be too little for them to start.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Which have more vCPUs than their machine has processors, where so many were `asked` for.
+    pub fn turns(&self, asked: Option<u32>) -> Vec<String> {
+        turns(self.vms.iter().map(|vm| &vm.description), asked)
     }
 
     fn new(located: Vec<(Description, Located)>) -> Self {
@@ -279,8 +286,12 @@ fn warnings(located: &[(Description, Located)]) -> Vec<String> {
     little
         .chain(bare)
         .chain(wiring.warnings())
-        .chain(limits::warnings(&vms, &limits::Host::own()))
+        .chain(limits::too_much_memory(&vms, &limits::Host::own()))
         .collect()
+}
+
+fn turns<'a>(vms: impl Iterator<Item = &'a Description>, asked: Option<u32>) -> Vec<String> {
+    limits::turns(&vms.collect::<Vec<_>>(), &limits::Host::own(), asked)
 }
 
 /// What is to be said of a kernel that has devices, and a RAM disk without modules for them.

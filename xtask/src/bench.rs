@@ -15,6 +15,7 @@
 
 mod blocks;
 mod figures;
+mod functions;
 mod kvm;
 mod masked;
 mod nested;
@@ -22,7 +23,6 @@ mod profile;
 mod runs;
 mod scale;
 mod stage2;
-mod symbols;
 mod trace;
 
 use crate::workspace::Failure;

@@ -4,8 +4,10 @@ mod circles;
 mod commits;
 mod documents;
 mod edges;
+mod figures;
 mod floors;
 mod imports;
+mod names;
 mod rules;
 mod source;
 
@@ -81,6 +83,9 @@ pub(crate) struct Options {
     /// Also judge the commits since BASE: any revision that git knows, such as `origin/main`
     #[arg(long, value_name = "BASE")]
     commits: Option<String>,
+    /// Also print how much there is: lines of product, and long functions
+    #[arg(long)]
+    figures: bool,
 }
 
 /// Judges the whole workspace; findings go to standard output.
@@ -93,9 +98,16 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         findings.extend(commits::judge(base)?);
     }
     let files = texts("*.rs")?;
-    for (path, text) in &files {
-        let source = Source::new(path, text);
-        findings.extend(rules::RULES.iter().flat_map(|rule| rule(&source)));
+    let sources: Vec<_> = files
+        .iter()
+        .map(|(path, text)| Source::new(path, text))
+        .collect();
+    for source in &sources {
+        findings.extend(rules::RULES.iter().flat_map(|rule| rule(source)));
+    }
+    findings.extend(names::judge(&sources));
+    if options.figures {
+        println!("{}", figures::of(&sources));
     }
     let crates = imports::crates(&files).map_err(Failure::new)?;
     findings.extend(circles::judge(&crates));

@@ -7,7 +7,7 @@ use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum, value_parser};
 use droste_judge::{Event, Ignored, Judge, Machine, Report, Symbols};
 use meter::Meter;
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
@@ -16,11 +16,14 @@ use crate::error::{Context, Error, Result};
 use crate::judged;
 use crate::output::Output;
 use crate::setup::build::{build_recorder, workspace};
+use crate::setup::guest::KERNEL_PACKAGE;
+use crate::stress::{self, Stress};
 use crate::{files, say};
 
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "droste judge [OPTIONS] -- QEMU...\n       droste judge [OPTIONS] TRACE",
+    override_usage = "droste judge [OPTIONS] -- QEMU...\n       droste judge [OPTIONS] --stress kvm\n       droste judge \
+                      [OPTIONS] TRACE",
     after_help = "The exit code is 0 if nothing was found, 1 if something was, and 2 if nothing can be said: QEMU failed, the \
                   trace broke off, or no guest was entered.\n\nQEMU's machine must be virt, emulated, with a thread for each \
                   CPU. Its streams are those of droste judge; a report for people goes to stderr."
@@ -29,8 +32,8 @@ pub(super) struct Arguments {
     /// Judge a trace that was kept, and start nothing
     #[arg(
         value_name = "TRACE",
-        conflicts_with = "qemu",
-        required_unless_present = "qemu"
+        conflicts_with_all = ["qemu", "stress"],
+        required_unless_present_any = ["qemu", "stress"]
     )]
     file: Option<PathBuf>,
     /// Keep what QEMU tells, to be judged again
@@ -54,9 +57,61 @@ pub(super) struct Arguments {
     /// Pass over findings of which this file has the keys
     #[arg(long, value_name = "FILE")]
     ignore: Option<PathBuf>,
+    /// Judge a hypervisor whose guests' memory is changed in many ways while they run
+    #[arg(long, value_name = "HYPERVISOR", conflicts_with = "qemu")]
+    stress: Option<Stressed>,
+    /// The kernel for --stress, an arm64 Image or debian:PACKAGE[@SUITE] [default: Debian's stable]
+    #[arg(
+        long,
+        value_name = "KERNEL",
+        requires = "stress",
+        conflicts_with = "file"
+    )]
+    kernel: Option<String>,
+    /// More words for that kernel's command line, such as kvm-arm.mode=nvhe
+    #[arg(
+        long,
+        value_name = "WORDS",
+        requires = "stress",
+        conflicts_with = "file",
+        allow_hyphen_values = true
+    )]
+    append: Option<String>,
+    /// CPUs of the machine for --stress [default: 2]
+    #[arg(long, value_name = "NUMBER", requires = "stress", conflicts_with = "file", value_parser = value_parser!(u32).range(1..=32))]
+    cpus: Option<u32>,
+    /// How often --stress changes something [default: 200]
+    #[arg(long, value_name = "NUMBER", requires = "stress", conflicts_with = "file", value_parser = value_parser!(u32).range(1..=1_000_000))]
+    rounds: Option<u32>,
     /// QEMU and its arguments
     #[arg(last = true, value_name = "QEMU")]
     qemu: Vec<OsString>,
+}
+
+/// What can be stressed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Stressed {
+    /// Linux with KVM
+    Kvm,
+}
+
+impl Arguments {
+    /// What is to be stressed, if anything is.
+    fn stress(&self) -> Option<Stress> {
+        match self.stress? {
+            Stressed::Kvm => Some(Stress {
+                kernel: self
+                    .kernel
+                    .clone()
+                    .unwrap_or_else(|| format!("debian:{KERNEL_PACKAGE}")),
+                append: self.append.clone().unwrap_or_default(),
+                cpus: self.cpus.unwrap_or(2),
+                rounds: self.rounds.unwrap_or(200),
+                vms: 2,
+                vcpus: 2,
+            }),
+        }
+    }
 }
 
 fn hexadecimal(text: &str) -> std::result::Result<u64, std::num::ParseIntError> {
@@ -86,7 +141,10 @@ fn judge(arguments: &Arguments) -> Result<ExitCode> {
     };
     let (judge, failure) = match &arguments.file {
         Some(file) => (read(file)?, None),
-        None => watch(&arguments.qemu, outputs.trace.as_ref())?,
+        None => match arguments.stress() {
+            Some(stress) => watch_stressed(&stress, outputs.trace.as_ref())?,
+            None => watch(&arguments.qemu, outputs.trace.as_ref())?,
+        },
     };
     let report = Report::new(&judge, &symbols, &ignored);
     let written = outputs.write(&report);
@@ -216,6 +274,14 @@ fn watch(words: &[OsString], trace: Option<&Output>) -> Result<(Judge, Option<Er
     Ok((judge, failure))
 }
 
+/// Judges while a machine is stressed. If that came to no good end, what was judged is less than was asked for.
+fn watch_stressed(stress: &Stress, trace: Option<&Output>) -> Result<(Judge, Option<Error>)> {
+    let folder = tempfile::tempdir().context(|| "cannot make a folder for the console".into())?;
+    let log = folder.path().join("console");
+    let (judge, failure) = watch(&stress.command(&log)?, trace)?;
+    Ok((judge, failure.or_else(|| stress::ended_well(&log).err())))
+}
+
 /// The events to the end. A trace that breaks off within one ends before it.
 fn events(machine: &Machine, from: &mut impl Read) -> impl Iterator<Item = io::Result<Event>> {
     std::iter::from_fn(|| match machine.event(from) {
@@ -275,5 +341,9 @@ mod tests {
         assert!(parse(&[]).is_err());
         assert!(parse(&["a.trace", "--", "qemu"]).is_err());
         assert!(parse(&["a.trace", "--trace", "t"]).is_err());
+        assert!(parse(&["--stress", "kvm", "--cpus", "4", "--append", "-x"]).is_ok());
+        assert!(parse(&["--stress", "kvm", "--", "qemu"]).is_err());
+        assert!(parse(&["--stress", "kvm", "a.trace"]).is_err());
+        assert!(parse(&["--rounds", "5", "a.trace"]).is_err());
     }
 }

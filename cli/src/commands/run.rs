@@ -195,6 +195,7 @@ fn start(
     // By its name in /proc this very program is found even if it has been built anew meanwhile.
     let command = machine.command(SELF);
     let mut known = plan.warnings().to_vec();
+    known.extend(plan.turns(arguments.smp));
     for warning in &known {
         say::aside(&format!("droste: warning: {warning}"));
     }

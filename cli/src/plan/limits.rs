@@ -57,33 +57,36 @@ pub(super) fn cpus<'a>(vms: impl Iterator<Item = &'a Description>, host: u32) ->
         .min(most)
 }
 
-/// What these ask for beyond what there is.
-pub(super) fn warnings(vms: &[&Description], host: &Host) -> Vec<String> {
-    let cpus = cpus(vms.iter().copied(), host.cpus);
-    let share = |vm: &&&Description| vm.vcpus.value > cpus;
-    let mut found: Vec<String> = vms
-        .iter()
-        .filter(share)
+/// Which of these have more vCPUs than the machine has processors: as many as were `asked` for, else as [`cpus`] says.
+pub(super) fn turns(vms: &[&Description], host: &Host, asked: Option<u32>) -> Vec<String> {
+    let usual = || cpus(vms.iter().copied(), host.cpus);
+    let cpus = asked.map_or_else(usual, |asked| asked.min(CPUS_MAX));
+    let reason = match asked {
+        _ if cpus == CPUS_MAX => "which is all that Droste drives".to_owned(),
+        Some(_) => "as --smp says".to_owned(),
+        None => format!("which is what this host has (--smp N); Droste drives {CPUS_MAX} at most"),
+    };
+    vms.iter()
+        .filter(|vm| vm.vcpus.value > cpus)
         .map(|vm| {
-            let reason = if cpus < CPUS_MAX {
-                format!("which is what this host has (--smp N); Droste drives {CPUS_MAX} at most")
-            } else {
-                "which is all that Droste drives".into()
-            };
             format!(
-                "{} has {} vCPUs: they take turns on {cpus} processors, {reason}",
-                vm.name.value, vm.vcpus.value
+                "{} has {} vCPUs: they take turns on {cpus} processor{}, {reason}",
+                vm.name.value,
+                vm.vcpus.value,
+                if cpus == 1 { "" } else { "s" }
             )
         })
-        .collect();
+        .collect()
+}
+
+/// What is to be said where these need more memory than there is.
+pub(super) fn too_much_memory(vms: &[&Description], host: &Host) -> Option<String> {
     let needed = memory_mib(vms.iter().copied(), 0);
-    if let Some(memory) = host.memory_mib.filter(|memory| needed > *memory) {
-        found.push(format!(
-            "the machine needs {needed} MiB of memory, and this host has {memory}, swap space included: it will not start, \
-             or will be killed on the way; give the virtual machines less"
-        ));
-    }
-    found
+    let memory = host.memory_mib.filter(|memory| needed > *memory)?;
+    Some(format!(
+        "the machine needs {needed} MiB of memory, and this host has {memory}, swap space included: it will not start, \
+         or will be killed on the way; give the virtual machines less"
+    ))
 }
 
 #[cfg(test)]
@@ -91,14 +94,22 @@ mod tests {
     use super::*;
     use crate::description::{Overrides, load};
 
-    fn said(keys: &str, host: Host) -> Vec<String> {
+    fn described(keys: &str) -> Vec<Description> {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("vm.toml");
         let text = format!("name = \"vm\"\nkernel = \"Image\"\n{keys}\n");
         std::fs::write(&file, text).expect("written");
         let (vms, found) = load(&[file], &Overrides::default());
         assert_eq!(found, []);
-        warnings(&vms.iter().collect::<Vec<_>>(), &host)
+        vms
+    }
+
+    fn said(keys: &str, host: Host) -> Vec<String> {
+        let vms = described(keys);
+        let vms: Vec<_> = vms.iter().collect();
+        let mut said = turns(&vms, &host, None);
+        said.extend(too_much_memory(&vms, &host));
+        said
     }
 
     fn host(cpus: u32, memory_mib: u64) -> Host {
@@ -122,6 +133,23 @@ mod tests {
                 "vm has 4 vCPUs: they take turns on 3 processors, which is what this host has (--smp N); Droste drives \
               32 at most"
             ]
+        );
+    }
+
+    #[test]
+    fn processors_that_somebody_asked_for_count_whatever_the_host_has() {
+        let asked = |vcpus, asked| {
+            let vms = described(&format!("vcpus = {vcpus}"));
+            turns(&vms.iter().collect::<Vec<_>>(), &host(2, 1024), Some(asked))
+        };
+        assert_eq!(asked(8, 8), [] as [String; 0]);
+        assert_eq!(
+            asked(8, 1),
+            ["vm has 8 vCPUs: they take turns on 1 processor, as --smp says"]
+        );
+        assert_eq!(
+            asked(64, 64),
+            ["vm has 64 vCPUs: they take turns on 32 processors, which is all that Droste drives"]
         );
     }
 

@@ -78,6 +78,19 @@ fn judge(words: &[&str]) -> (Stage, Output) {
 }
 
 #[test]
+fn the_memory_of_a_judged_machine_has_no_name_that_could_stay() {
+    let stage = Stage::new(&good());
+    let find =
+        "for word in $*; do case $word in *mem-path=*) ram=${word##*mem-path=} ;; esac; done";
+    let script = format!("{find}; echo words > $ram; readlink -f $ram; cat $ram");
+    let said = stdout(&live(&stage, &script, &[], &[]));
+    assert!(
+        said.contains("(deleted)") && said.ends_with("words\n"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_trace_is_clean_or_broken_or_says_nothing() {
     for (file, code) in [
         ("clean", 0),
@@ -333,6 +346,7 @@ fn the_usage_names_a_qemu_and_a_trace() {
     let said = stdout(&output);
     for line in [
         "Usage: droste judge [OPTIONS] -- QEMU...\n",
+        "       droste judge [OPTIONS] --stress kvm\n",
         "       droste judge [OPTIONS] TRACE\n",
     ] {
         assert!(said.contains(line), "{said}");

@@ -61,7 +61,7 @@ fn input_that_is_lost_is_told() {
     // Linux reads nothing before its driver is there.
     terminal.keys(&CLEAR.repeat(6000));
     terminal.wait_for(
-        "droste: warning: linux does not read its input: of what is typed ahead, more than 4096 bytes are lost",
+        "droste: warning: linux does not read its input: of what is typed ahead, more than 2048 bytes are lost",
     );
     terminal.shell_says("echo back-$((3*3))", "back-9");
     terminal.power_off();

@@ -3,13 +3,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
 use droste::qemu::Session;
 use droste::setup::monitor::{L2, Monitor};
 use serde_json::Value;
 
 use crate::kvm;
-use crate::stage::{DROSTE, HostCpus, Run, Stage, must_say, parts};
+use crate::stage::{DROSTE, HostCpus, Run, Stage, must_say, parts, patient};
 
 /// Building the recorder comes on top of a run.
 const LIMIT: u64 = 400;
@@ -166,4 +168,18 @@ fn linux_kvm_keeps_the_rules_and_a_tlbi_that_is_missing_there_is_found() {
     let is_other = |(rule, callers): &(String, usize)| rule == other && *callers >= 5;
     assert!(!found.is_empty(), "nothing was found");
     assert!(found.iter().all(is_other), "{found:?}");
+}
+
+#[test]
+fn a_kvm_whose_guests_memory_is_changed_in_all_ways_keeps_the_rules() {
+    let stage = Stage::new();
+    let mut command = Command::new(DROSTE);
+    command.args(["judge", "--stress", "kvm", "--rounds", "20", "--json"]);
+    command.arg(stage.path(REPORT));
+    let _turn = HostCpus::wait(2);
+    let limit = Duration::from_secs(patient(LIMIT));
+    let session = Session::start(tied(&command, DROSTE), limit).expect("it starts");
+    let said = session.finish().unwrap_or_else(|error| panic!("{error}"));
+    must_say(&said, &["stress: 20 rounds", "guest: stress ok"]);
+    has_seen(&report(&stage), 1000, 10_000);
 }

@@ -8,6 +8,8 @@ use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::standard::NodeStandard;
 use dtoolkit::{Node, Property};
 
+use crate::cells::cells;
+
 /// Nesting that no real tree reaches; deeper nodes are ignored.
 const MAX_DEPTH: usize = 16;
 /// Cells of an interrupt specifier of the GIC.
@@ -216,13 +218,9 @@ fn device(
 }
 
 fn specifiers(value: &[u8]) -> Vec<Interrupt> {
-    let cells: Vec<u32> = value
-        .as_chunks()
-        .0
-        .iter()
-        .map(|b| u32::from_be_bytes(*b))
-        .collect();
-    cells.chunks(GIC_CELLS).filter_map(from_cells).collect()
+    let cells = cells(value);
+    let specifiers = cells.chunks(GIC_CELLS);
+    specifiers.filter_map(from_cells).collect()
 }
 
 /// A bus's `ranges`; `None` where it has none, so that its addresses are not the CPU's.

@@ -10,7 +10,9 @@
 
 extern crate alloc;
 
+mod cells;
 mod device;
+mod dma;
 mod guest;
 mod platform;
 

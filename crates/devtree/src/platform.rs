@@ -6,12 +6,14 @@ use core::fmt;
 use core::ops::Range;
 
 use droste_platform::{
-    Boot, Device, Flaw, Gic, Interrupt, Platform, Timer, Uart, UartModel, are_registers, option,
+    Boot, Device, Flaw, Gic, Interrupt, Node as NumaNode, Platform, Timer, Uart, UartModel,
+    are_registers, option,
 };
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 
-use crate::device;
+use crate::cells::integer;
+use crate::{device, dma};
 
 /// Why Droste cannot run on the machine of a device tree.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -124,6 +126,7 @@ impl<'a> Tree<'a> {
                 .map_or_else(Vec::new, |seed| seed.value().into()),
             tree_bytes: fdt.data().len() as u64,
         };
+        let dma = dma::read(fdt, devices);
         let platform = Platform {
             boot,
             cpus: cpus(fdt)?,
@@ -131,6 +134,10 @@ impl<'a> Tree<'a> {
             timer: timer(devices)?,
             uart,
             uart_interrupt,
+            its: dma.its,
+            smmus: dma.smmus,
+            root_complexes: dma.root_complexes,
+            nodes: nodes(fdt),
             devices: self.devices,
         };
         platform.check().map_err(PlatformError::Flaw)?;
@@ -155,34 +162,52 @@ pub fn boot_option<'a>(tree: &'a [u8], name: &str) -> Option<&'a str> {
     option(chosen.property("bootargs")?.value_as::<&str>().ok()?, name)
 }
 
-/// A property of one or two cells.
-fn integer(value: &[u8]) -> Option<u64> {
-    match value.len() {
-        4 => Some(u64::from(u32::from_be_bytes(value.try_into().ok()?))),
-        8 => Some(u64::from_be_bytes(value.try_into().ok()?)),
-        _ => None,
-    }
+/// The nodes `memory` of the root, each with its ranges.
+fn memory_nodes(fdt: Fdt<'_>) -> impl Iterator<Item = (FdtNode<'_>, Vec<Range<u64>>)> {
+    let nodes = fdt.root().children();
+    nodes
+        .filter(|n| n.name_without_address() == "memory")
+        .map(|node| {
+            let ranges = node.reg().ok().flatten().into_iter().flatten();
+            let ranges = ranges.filter_map(|reg| {
+                let start = reg.address::<u64>().ok()?;
+                Some(start..start.checked_add(reg.size::<u64>().ok()?)?)
+            });
+            (node, ranges.filter(|r| !r.is_empty()).collect())
+        })
 }
 
 fn memory(fdt: Fdt<'_>) -> Result<Vec<Range<u64>>, PlatformError> {
-    let nodes = fdt
-        .root()
-        .children()
-        .filter(|n| n.name_without_address() == "memory");
-    let ranges = nodes
-        .filter_map(|n| n.reg().ok().flatten())
-        .flatten()
-        .filter_map(|reg| {
-            let start = reg.address::<u64>().ok()?;
-            Some(start..start.checked_add(reg.size::<u64>().ok()?)?)
-        });
-    let mut ranges: Vec<_> = ranges.filter(|r| !r.is_empty()).collect();
+    let mut ranges: Vec<_> = memory_nodes(fdt).flat_map(|(_, ranges)| ranges).collect();
     ranges.sort_by_key(|r| r.start);
     if ranges.is_empty() {
         Err(PlatformError::Missing("memory node"))
     } else {
         Ok(ranges)
     }
+}
+
+/// What `numa-node-id` says of CPUs and memory.
+fn nodes(fdt: Fdt<'_>) -> Vec<NumaNode> {
+    let number = |node: FdtNode<'_>| {
+        let number = integer(node.property("numa-node-id")?.value())?;
+        u32::try_from(number).ok()
+    };
+    let mut nodes = Vec::new();
+    for (node, ranges) in memory_nodes(fdt) {
+        if let Some(number) = number(node) {
+            NumaNode::of(&mut nodes, number).memory.extend(ranges);
+        }
+    }
+    for (node, mpidr) in fdt.find_node("/cpus").into_iter().flat_map(cpu_nodes) {
+        if let Some(number) = number(node) {
+            NumaNode::of(&mut nodes, number).cpus.push(mpidr);
+        }
+    }
+    for node in &mut nodes {
+        node.memory.sort_by_key(|range| range.start);
+    }
+    nodes
 }
 
 fn reserved(fdt: Fdt<'_>, devices: &[Device]) -> Vec<Range<u64>> {
@@ -201,19 +226,24 @@ fn cpus(fdt: Fdt<'_>) -> Result<Vec<u64>, PlatformError> {
     let nodes = fdt
         .find_node("/cpus")
         .ok_or(PlatformError::Missing("/cpus node"))?;
-    let ids = nodes
-        .children()
-        .filter(|n| n.name_without_address() == "cpu")
-        .filter_map(|n| {
-            let usable = n.property("status").is_none_or(|s| s.value() != b"fail\0");
-            usable.then(|| n.property("reg").and_then(|p| integer(p.value())))?
-        });
+    let ids = cpu_nodes(nodes).map(|(_, mpidr)| mpidr);
     let ids: Vec<u64> = ids.collect();
     if ids.is_empty() {
         Err(PlatformError::Missing("cpu node"))
     } else {
         Ok(ids)
     }
+}
+
+/// The CPUs below `/cpus` that can be used, each with its MPIDR.
+fn cpu_nodes(cpus: FdtNode<'_>) -> impl Iterator<Item = (FdtNode<'_>, u64)> {
+    cpus.children()
+        .filter(|n| n.name_without_address() == "cpu")
+        .filter_map(|n| {
+            let usable = n.property("status").is_none_or(|s| s.value() != b"fail\0");
+            let mpidr = usable.then(|| n.property("reg").and_then(|p| integer(p.value())))??;
+            Some((n, mpidr))
+        })
 }
 
 fn check_psci(fdt: Fdt<'_>) -> Result<(), PlatformError> {

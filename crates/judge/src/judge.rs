@@ -168,7 +168,9 @@ impl Judge {
     fn around(&self, finding: &Finding, now: Numbered) -> Around {
         let set_up = finding.violation.earlier.and_then(|step| {
             let at = self.recent.partition_point(|seen| seen.step < step);
-            self.recent.get(at).copied()
+            // What is older than all that is remembered is not the oldest of that.
+            let is_forgotten = at == 0 && self.recent.len() == REMEMBERED;
+            self.recent.get(at).filter(|_| !is_forgotten).copied()
         });
         let from = set_up.map_or(self.number.saturating_sub(LAST as u64), |seen| {
             seen.number + 1

@@ -314,8 +314,16 @@ impl<W: Write> Recorder<W> {
         let Some(linear) = self.linear else {
             return;
         };
-        let from = (va & !(BLOCK - 1)).wrapping_sub(linear);
-        if self.watched.has(from) {
+        let block = va & !(BLOCK - 1);
+        let from = block.wrapping_sub(linear);
+        // The page may be mapped elsewhere than the last: then what is there is something else.
+        let is_there = self.watched.has(from)
+            && (0..BLOCK).step_by(16).all(|offset| {
+                let word = |at: u64| (sight.ram)(from.wrapping_add(offset + at));
+                let found = (sight.memory)(block.wrapping_add(offset));
+                found.is_some_and(|[low, high]| word(0) == Some(low) && word(8) == Some(high))
+            });
+        if is_there {
             for at in (from..from + BLOCK).step_by(8) {
                 self.word(Kind::Write, (cpu, pc), at, 0, sight);
             }

@@ -1,13 +1,11 @@
-//! Fair orders for locks: CPUs get a lock in the order in which they ask, or nearly so.
+//! A fair order for locks: CPUs get a lock nearly in the order in which they ask, those that share it together.
 //!
 //! Where a CPU waits with interrupts masked, and guests decide how often other CPUs take the lock, an unfair lock can
-//! starve one CPU for ever. With [`Turns`] a CPU waits only for those that asked before it: for at most one critical
-//! section of each other CPU, however often these come back.
+//! starve one CPU for ever. With [`Visits`] a CPU waits for at most one critical section of each other CPU and a number
+//! of others that the lock has, however often these come back; and seldom for a CPU that stands still. It counts how
+//! often a CPU waited.
 //!
-//! [`Visits`] is for locks that nobody shares and that are held briefly: there a CPU waits for at most sixteen visits
-//! more, and seldom for one that stands still. Both count how often a CPU waited.
-//!
-//! This crate has the order alone, not the data that the lock protects. A guard over data is built from both, which
+//! This crate has the order alone, not the data that the lock protects. A guard over data is built from it, which
 //! takes unsafe code.
 //!
 //! With `--cfg droste_shuttle` the atomics are those of shuttle: `tests/shuttle` runs CPUs as threads, in many
@@ -17,8 +15,6 @@
 #![forbid(unsafe_code)]
 
 mod sync;
-mod turns;
 mod visits;
 
-pub use turns::{Turn, Turns};
-pub use visits::Visits;
+pub use visits::{Turn, Visits};

@@ -90,6 +90,14 @@ impl Model {
         tags.map(|&tag| (found.root, self.tags[tag].vmid)).collect()
     }
 
+    /// The roots that a VMID has meant, each with it, if no CPU is in a guest under it.
+    pub(crate) fn deserted(&self, vmid: u16) -> Option<Vec<(u64, u16)>> {
+        let tag = &self.tags[self.tag(vmid)?];
+        let residences = tag.residences.iter();
+        let names = residences.map(|residence| (self.trees[residence.tree].root, vmid));
+        (tag.walking() == 0).then(|| names.collect())
+    }
+
     /// A page is written that is no table any more, and that a cached walk of a CPU in a guest still takes for one.
     pub(crate) fn written_under_a_walk(&self, cpu: usize, at: Pa) -> Option<Violation> {
         let word = self.memory.word(at.0)?;
@@ -111,8 +119,13 @@ impl Model {
     }
 
     /// Translations that CPUs in guests may use though memory no longer says so, or says less, and whose writers are done:
-    /// each is told once.
-    pub(crate) fn outlived(&mut self, is_done: impl Fn(CpuSet, u64) -> bool) -> Vec<Violation> {
+    /// each is told once. Whoever wrote what memory says instead, in the step that is asked for, has to be done as well: an entry
+    /// may be older than that, and have been no more than what memory gave until then.
+    pub(crate) fn outlived(
+        &mut self,
+        is_done: impl Fn(CpuSet, u64) -> bool,
+        is_settled: impl Fn(u64) -> bool,
+    ) -> Vec<Violation> {
         let mut all = Vec::new();
         for number in 0..self.tags.len() {
             let tag = &self.tags[number];
@@ -129,9 +142,10 @@ impl Model {
                     continue;
                 }
                 let cpu = (ghost.holders() & walking).trailing_zeros() as usize;
-                if let Some(entry) = self.cpus[cpu]
+                if let Some((entry, since)) = self.cpus[cpu]
                     .occupied
                     .and_then(|at| self.entry_that_says_less(at, ghost))
+                    && since.into_iter().all(&is_settled)
                 {
                     let rule = Rule::StaleTranslation(ghost.missing());
                     all.push(self.outlives(rule, cpu, tag, ghost, entry));
@@ -163,8 +177,9 @@ impl Model {
         }
     }
 
-    /// The ghost as an entry, if memory does not give its holder all of what it gives.
-    fn entry_that_says_less(&self, at: Occupied, ghost: &Ghost) -> Option<Entry> {
+    /// The ghost as an entry, if memory does not give its holder all of what it gives; and the steps that wrote what memory has
+    /// in its place.
+    fn entry_that_says_less(&self, at: Occupied, ghost: &Ghost) -> Option<(Entry, [u64; 2])> {
         let shape = &self.trees[at.tree].shape;
         let now = self.walk(shape, at.tree, ghost.ipa);
         let is_all_there = match ghost.kind {
@@ -187,9 +202,14 @@ impl Model {
             }
         };
         let ipa = Ipa(ghost.ipa);
-        (!is_all_there).then(|| Entry {
-            ipa,
-            ..self.ghost_entry(ghost, now.raw)
+        (!is_all_there).then(|| {
+            let entry = Entry {
+                ipa,
+                ..self.ghost_entry(ghost, now.raw)
+            };
+            let words = [now.word, self.memory.word(entry.descriptor.0)];
+            let since = words.map(|word| word.map_or(0, |word| self.memory.since(word)));
+            (entry, since)
         })
     }
 

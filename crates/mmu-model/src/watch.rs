@@ -72,8 +72,8 @@ impl Finding {
 pub struct Watch {
     model: Model,
     site: u64,
-    /// Steps that wrote, and where.
-    sites: VecDeque<(u64, u64)>,
+    /// Steps that wrote, where, and on which CPU.
+    sites: VecDeque<(u64, u64, usize)>,
     /// By CPU, the step at which it was last done with what it did.
     done: Vec<u64>,
     /// By root and VMID, what waits for somebody to enter.
@@ -156,7 +156,8 @@ impl Watch {
         if self.sites.len() == REMEMBERED {
             self.sites.pop_front();
         }
-        self.sites.push_back((self.model.steps() + 1, self.site));
+        let step = self.model.steps() + 1;
+        self.sites.push_back((step, self.site, cpu));
         self.model.write(cpu, at, value);
         self.after();
         if let Some(violation) = self.model.written_under_a_walk(cpu, at) {
@@ -257,11 +258,16 @@ impl Watch {
             return;
         }
         self.done[cpu] = self.model.steps();
-        let done = &self.done;
-        let outlived = self.model.outlived(|writers, changed| {
+        let (done, sites) = (&self.done, &self.sites);
+        let is_done = |writers: u32, changed| {
             let mut cpus = done.iter().enumerate();
             cpus.all(|(cpu, &at)| writers >> cpu & 1 == 0 || at >= changed)
-        });
+        };
+        let is_settled = |step| {
+            let at = sites.binary_search_by_key(&step, |&(step, ..)| step);
+            at.map_or(true, |at| done[sites[at].2] >= step)
+        };
+        let outlived = self.model.outlived(is_done, is_settled);
         for violation in outlived {
             self.tell(violation);
         }
@@ -299,6 +305,14 @@ impl Watch {
             return;
         };
         let blamed = self.model.blamed.take();
+        // Another VMID than that of whoever is inside may be meant, of which nobody is: it had the tree or the page before.
+        if let (Rule::PageReachable | Rule::BreakBeforeMake(_), Some(vmid)) =
+            (violation.rule, violation.vmid)
+            && let Some(names) = self.model.deserted(vmid)
+        {
+            self.hold(*violation, names);
+            return;
+        }
         let Some(tree) = blamed.filter(|&tree| !self.model.is_inhabited(tree)) else {
             self.tell(*violation);
             return;
@@ -308,8 +322,13 @@ impl Watch {
             self.model.give_up(tree);
             return;
         }
-        let finding = self.found(*violation);
-        for names in self.model.names(tree) {
+        self.hold(*violation, self.model.names(tree));
+    }
+
+    /// Keeps a violation until somebody enters one of these roots under its VMID.
+    fn hold(&mut self, violation: Violation, names: Vec<(u64, u16)>) {
+        let finding = self.found(violation);
+        for names in names {
             let held = self.held.entry(names).or_default();
             if let Some(known) = held.iter_mut().find(|held| held.kind() == finding.kind()) {
                 known.count += 1;
@@ -341,7 +360,7 @@ impl Watch {
     fn found(&mut self, violation: Violation) -> Finding {
         self.next += 1;
         let earlier_site = violation.earlier.and_then(|step| {
-            let at = self.sites.binary_search_by_key(&step, |&(step, _)| step);
+            let at = self.sites.binary_search_by_key(&step, |&(step, ..)| step);
             at.ok().map(|at| self.sites[at].1)
         });
         Finding {

@@ -11,10 +11,12 @@ extern crate alloc;
 
 mod boot;
 mod device;
+mod dma;
 mod uart;
 
 pub use boot::{Boot, option};
 pub use device::{Device, Interrupt, SPI, Trigger};
+pub use dma::{IdMap, Its, Node, RootComplex, Smmu};
 pub use uart::{Uart, UartModel};
 
 use alloc::vec::Vec;
@@ -61,6 +63,14 @@ pub struct Platform {
     pub uart: Uart,
     /// The interrupt of [`uart`](Self::uart).
     pub uart_interrupt: Interrupt,
+    /// Interrupt Translation Services.
+    pub its: Vec<Its>,
+    /// SMMUs.
+    pub smmus: Vec<Smmu>,
+    /// PCI.
+    pub root_complexes: Vec<RootComplex>,
+    /// Which CPUs are near to which memory.
+    pub nodes: Vec<Node>,
     /// Devices that have a name; ACPI's tables name none.
     pub devices: Vec<Device>,
 }
@@ -173,6 +183,10 @@ mod tests {
                 registers: 0x900_0000..0x900_1000,
             },
             uart_interrupt: level(33),
+            its: Vec::new(),
+            smmus: Vec::new(),
+            root_complexes: Vec::new(),
+            nodes: Vec::new(),
             devices: Vec::new(),
         }
     }

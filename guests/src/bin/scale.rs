@@ -19,10 +19,10 @@ mod guest {
 
     droste_guests::guest!(main: main, secondary: secondary, exception: trap::unexpected_always);
 
-    /// How often each does a part; and that for which it takes a lock in turn with all others, so that it waits for the host to
+    /// How often each does a part; and that for which it takes a lock that all others want, so that it waits for the host to
     /// run them.
     const ROUNDS: u64 = 400;
-    const ROUNDS_IN_TURN: u64 = 40;
+    const ROUNDS_AMONG_OTHERS: u64 = 40;
     const PAGE: u64 = 0x1000;
     /// IPA of a block that is mapped by pages, of which each has its own, and one that nothing is mapped at.
     const PAGES_AT: u64 = 0x2_0000_0000;
@@ -35,7 +35,7 @@ mod guest {
     const PARTS: [Part; 4] = [
         ("change of worlds, and back", ROUNDS, switches),
         ("abort delivered", ROUNDS, aborts),
-        ("page filled and invalidated", ROUNDS_IN_TURN, pages),
+        ("page filled and invalidated", ROUNDS_AMONG_OTHERS, pages),
         ("SGI to all others", ROUNDS, sgis),
     ];
 
@@ -132,7 +132,7 @@ mod guest {
     }
 
     fn pages(vcpu: u64) {
-        for n in 0..ROUNDS_IN_TURN {
+        for n in 0..ROUNDS_AMONG_OTHERS {
             let ipa = PAGES_AT + (vcpu * PAGES + n % PAGES) * PAGE;
             World::touch(ipa, PAGE, 1);
             el2::tlbi_ipas2e1is(ipa >> 12);

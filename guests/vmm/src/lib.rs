@@ -6,13 +6,14 @@
 //! arm64 `Image`, Linux or one of the bare-metal test guests; it ends by switching itself off.
 //!
 //! What decides is plain logic and tested on any host: [`arguments`], [`devices`], [`escape`], [`layout`], [`tree`].
-//! `machine` and what it uses speak to KVM and are there on 64-bit Arm Linux alone. The one unsafe block hands memory to
-//! KVM (`memory`).
+//! `machine` and what it uses speak to KVM and are there on 64-bit Arm Linux alone. Unsafe blocks hand memory to KVM
+//! (`memory`), and pull it from under guests (`stress`): the second thing that this program does.
 
 pub mod arguments;
 pub mod devices;
 pub mod escape;
 pub mod layout;
+pub mod stress;
 pub mod tree;
 
 #[cfg(all(target_os = "linux", target_arch = "aarch64"))]

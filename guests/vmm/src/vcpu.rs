@@ -14,8 +14,8 @@ use std::sync::{Mutex, PoisonError};
 use vm_superio::Trigger;
 
 /// X0 and PC in KVM's list of core registers, in units of 4 bytes (`struct kvm_regs`, 31 general registers and SP first).
-const X0: u64 = 0;
-const PC: u64 = 2 * 32;
+pub(crate) const X0: u64 = 0;
+pub(crate) const PC: u64 = 2 * 32;
 /// MPIDR_EL1, as op0, op1, CRn, CRm, op2 (DDI 0487, D24.2).
 const MPIDR: u64 = 3 << 14 | 5;
 /// The bits of MPIDR_EL1 that are the affinity.
@@ -58,10 +58,17 @@ pub(crate) fn affinity(vcpu: &VcpuFd) -> Result<u64, Failure> {
 /// # Errors
 /// If KVM refuses.
 pub(crate) fn start_at(vcpu: &VcpuFd, entry: u64, tree: u64) -> Result<(), Failure> {
-    for (index, value) in [(X0, tree), (PC, entry)] {
-        vcpu.set_one_reg(register(KVM_REG_ARM_CORE, index), &value.to_le_bytes())
-            .during("cannot set the first vCPU's registers")?;
-    }
+    set(vcpu, X0, tree)?;
+    set(vcpu, PC, entry)
+}
+
+/// Sets a core register.
+///
+/// # Errors
+/// If KVM refuses.
+pub(crate) fn set(vcpu: &VcpuFd, index: u64, value: u64) -> Result<(), Failure> {
+    vcpu.set_one_reg(register(KVM_REG_ARM_CORE, index), &value.to_le_bytes())
+        .during("cannot set a vCPU's registers")?;
     Ok(())
 }
 

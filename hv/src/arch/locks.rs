@@ -4,7 +4,7 @@
 //! `TicketMutex` has its waiters come in turn as well, and is what the machine's own locks are; its `RwLock` has not: who
 //! reads keeps out who wants to write.
 
-use droste_locks::{Turn, Turns, Visits};
+use droste_locks::{Turn, Visits};
 use lock_api::{GuardNoSend, RawMutex, RawRwLock, RwLockWriteGuard};
 
 /// A lock of a virtual machine's that one CPU has at a time.
@@ -44,20 +44,23 @@ pub(crate) fn waits<T>(lock: &Mutex<T>) -> u64 {
 }
 
 /// How often a CPU waited for `lock`, to share it or to have it alone.
-pub(crate) fn waits_in_turn<T>(lock: &RwLock<T>) -> u64 {
+pub(crate) fn waits_of_shared<T>(lock: &RwLock<T>) -> u64 {
     // SAFETY: as in `waits`.
     unsafe { lock.raw() }.0.waits().into()
 }
 
-/// A lock that readers share. Who comes first goes first.
-pub(crate) type RwLock<T> = lock_api::RwLock<InTurn, T>;
+/// A lock that readers share.
+pub(crate) type RwLock<T> = lock_api::RwLock<Shared, T>;
 
-/// The order of a lock as its mechanism.
-pub(crate) struct InTurn(Turns);
+/// How often one that waits for a lock that readers share is passed: what is done in it may take long.
+const PASSES: u32 = 4;
 
-// SAFETY: `Turns` lets one in alone, or some that share, as its tests show.
-unsafe impl RawRwLock for InTurn {
-    const INIT: Self = Self(Turns::new());
+/// The order of a lock that some share as its mechanism.
+pub(crate) struct Shared(Visits);
+
+// SAFETY: `Visits` lets one in alone, or some that share, as its tests show.
+unsafe impl RawRwLock for Shared {
+    const INIT: Self = Self(Visits::passing(PASSES));
 
     type GuardMarker = GuardNoSend;
 
@@ -106,7 +109,7 @@ pub(crate) fn queue_to_write<T>(lock: &RwLock<T>) -> Queued<'_, T> {
 
 impl<'a, T> Queued<'a, T> {
     /// Waits until it has come.
-    pub(crate) fn wait(self) -> RwLockWriteGuard<'a, InTurn, T> {
+    pub(crate) fn wait(self) -> RwLockWriteGuard<'a, Shared, T> {
         // SAFETY: nothing is unlocked.
         unsafe { self.lock.raw() }.0.wait(self.turn);
         // SAFETY: this CPU is in alone by its turn, and no guard was made of that yet.

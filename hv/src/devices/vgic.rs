@@ -54,6 +54,7 @@ pub(crate) fn update(state: &mut VcpuState, change: impl FnOnce(&mut Gic, usize)
                 folded | gic.look_at_levels(me, lists::physical_line) | change(&mut gic, me);
             lists::deactivate_owed(&mut gic, me);
             note_quiet(state, &gic);
+            interrupts::note_due(state, &gic);
             kicks
         } else {
             let folded = lists::fold(state, &mut gic);

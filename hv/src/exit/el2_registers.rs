@@ -20,7 +20,7 @@ use crate::devices::{timers, vgic};
 use crate::memory::contexts::Completion;
 use crate::memory::l1_memory::L1Memory;
 use crate::nested::{deliver, ich, parked};
-use crate::vm::virtual_el2::{El2, Interrupts, in_page};
+use crate::vm::virtual_el2::{Due, El2, Interrupts, in_page};
 use crate::vm::{VcpuState, el2, running};
 
 /// Carries out an access by virtual EL2, or by EL0 in its regime.
@@ -235,7 +235,10 @@ pub(super) fn access_left(state: &mut VcpuState, access: SysRegAccess) -> bool {
         }
         Direction::Write => gic.write_direct(me, what, written, &mut own, vtr),
     });
-    el2(state).interrupts.own = own;
+    let interrupts = &mut el2(state).interrupts;
+    interrupts.own = own;
+    // By the interface as it was before, the GIC was asked.
+    interrupts.due = Due::Unknown;
     if access.direction == Direction::Read {
         state.registers.set(access.rt, read);
     }

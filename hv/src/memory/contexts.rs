@@ -33,7 +33,7 @@ use super::guest_memory::{GuestMemory, VMIDS};
 use super::l1_memory::L1Memory;
 use super::pages::{Late, PAGE, Pages, tables_for};
 use super::ram::Ram;
-use crate::arch::locks::{Mutex, RwLock, queue_to_write, waits, waits_in_turn};
+use crate::arch::locks::{Mutex, RwLock, queue_to_write, waits, waits_of_shared};
 use crate::arch::stage2::Hardware;
 use crate::arch::{MAX_CPUS, el2};
 use crate::machine::error::BuildError;
@@ -369,7 +369,7 @@ impl NestedContexts {
     pub(crate) fn waits(&self, lock: Lock) -> u64 {
         match lock {
             Lock::Contexts => waits(&self.pools),
-            Lock::Shadows => self.shadows.iter().map(waits_in_turn).sum(),
+            Lock::Shadows => self.shadows.iter().map(waits_of_shared).sum(),
             _ => waits(&self.pages),
         }
     }

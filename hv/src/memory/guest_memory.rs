@@ -18,7 +18,7 @@ use spin::mutex::SpinMutex;
 
 use super::pages::{PAGE, Pages, tables_for};
 use super::ram::Ram;
-use crate::arch::locks::{Mutex, RwLock, waits, waits_in_turn};
+use crate::arch::locks::{Mutex, RwLock, waits, waits_of_shared};
 use crate::arch::stage2::Hardware;
 use crate::arch::{self, MAX_CPUS};
 use crate::machine::error::BuildError;
@@ -265,7 +265,7 @@ impl GuestMemory {
     /// How often a vCPU waited for others because of one of its two locks.
     pub(crate) fn waits(&self, lock: report::Lock) -> u64 {
         match lock {
-            report::Lock::Table => waits_in_turn(&self.table),
+            report::Lock::Table => waits_of_shared(&self.table),
             _ => waits(&self.pages),
         }
     }

@@ -16,6 +16,7 @@ use super::{debug, world};
 use crate::arch::el2::Hardware;
 use crate::arch::exception::ExceptionRegisters;
 use crate::arch::gic;
+use crate::vm::virtual_el2::Due;
 use crate::vm::{VcpuState, el2, running};
 
 const HPFAR: Known = Known::new(HPFAR_EL2);
@@ -168,19 +169,22 @@ pub(crate) fn to_el1(state: &mut VcpuState, what: Injection) {
 /// Lets virtual EL2 take an interrupt of its own that waits while its guest runs and the hardware does not show it.
 #[inline]
 pub(crate) fn deliver_due(state: &mut VcpuState) {
-    let interrupts = &el2(state).interrupts;
-    if interrupts.is_due && interrupts.has_guests_lists() {
-        take_signal(state);
+    let interrupts = &mut el2(state).interrupts;
+    if interrupts.due == Due::Nothing || !interrupts.has_guests_lists() {
+        return;
     }
+    let signal = match core::mem::replace(&mut interrupts.due, Due::Nothing) {
+        Due::Known(signal) => signal,
+        Due::Nothing | Due::Unknown => ask(state),
+    };
+    give(state, signal);
 }
 
 #[inline(never)]
-fn take_signal(state: &mut VcpuState) {
+fn ask(state: &mut VcpuState) -> Option<Signal> {
     let (vm, me) = (state.vcpu.vm, state.vcpu.index);
-    let interrupts = &mut el2(state).interrupts;
-    interrupts.is_due = false;
-    let signal = vm.gic.lock().signal(me, &interrupts.own, gic::size());
-    give(state, signal);
+    let own = &el2(state).interrupts.own;
+    vm.gic.lock().signal(me, own, gic::size())
 }
 
 /// Gives what waits for virtual EL2 to whom it goes, while the list registers are its guest's.
@@ -208,7 +212,10 @@ fn give(state: &mut VcpuState, signal: Option<Signal>) {
 fn show(state: &mut VcpuState, signal: Option<Signal>) {
     let interrupts = &mut el2(state).interrupts;
     // It may go by what EL1 or others do to it, of which nobody is told.
-    interrupts.is_due = signal.is_some();
+    interrupts.due = match signal {
+        Some(_) => Due::Unknown,
+        None => Due::Nothing,
+    };
     if let Some(left) = interrupts.left {
         state
             .resident

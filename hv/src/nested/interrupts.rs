@@ -16,7 +16,7 @@ use crate::arch::gic;
 use crate::arch::locks::MutexGuard;
 use crate::machine::machine;
 use crate::vm::hcr::asked_of_hardware;
-use crate::vm::virtual_el2::{El2, Interrupts, ListRegisters};
+use crate::vm::virtual_el2::{Due, El2, Interrupts, ListRegisters};
 use crate::vm::{VcpuState, alarm, el2, lists};
 
 /// The world has changed: `el2.loaded` says to which, and the timers' registers are in the hardware. The list registers
@@ -75,7 +75,7 @@ fn switch_quietly(el2: &mut El2) -> bool {
     gic::write_bare(&bare);
     interrupts.left = None;
     interrupts.lists = ListRegisters::Bare;
-    interrupts.is_due = false;
+    interrupts.due = Due::Nothing;
     true
 }
 
@@ -89,13 +89,15 @@ fn switch_locked(state: &mut VcpuState, before: [Line; 2], parked: [Line; 2]) ->
     let mut gic = vm.gic.lock();
     let kicks = take_back(state, &mut gic);
     let physical = machine().guests_timers;
-    if before[0].is_high() || before[1].is_high() {
-        // Those that are in the hardware now may have changed in memory since they were looked at.
+    let is_loaded = el2(state).is_loaded();
+    if !is_loaded && (before[0].is_high() || before[1].is_high()) {
+        // Virtual EL2 may have changed the timers of its EL1 in memory since they were looked at. Nobody has changed its own
+        // while it did not run, and a line that was high has stayed so.
         let lines = physical.map(lists::physical_line);
         let _ = gic.drive_timers(me, loaded, lines);
     }
     let timers = gic.switch_timers(me, loaded, physical, parked);
-    let signal = if el2(state).is_loaded() {
+    let signal = if is_loaded {
         lists::fill(state, &mut gic);
         None
     } else {
@@ -127,7 +129,7 @@ fn of_guest(state: &mut VcpuState, gic: &mut MutexGuard<'_, Gic>) -> Option<Sign
         gic::read_interface(&mut el2.interrupts.own);
         enter(state, gic);
         let interrupts = &mut self::el2(state).interrupts;
-        interrupts.is_due = false;
+        interrupts.due = Due::Nothing;
         gic.signal(me, &interrupts.own, gic::size())
     } else {
         // Virtual EL2 may have taken the cause away, and goes to an EL1 that takes its interrupts itself.
@@ -194,7 +196,7 @@ pub(crate) fn enter(state: &mut VcpuState, gic: &mut MutexGuard<'_, Gic>) {
         (ListRegisters::Guests, line)
     };
     interrupts.lists = whose;
-    interrupts.is_due = true;
+    interrupts.due = Due::Unknown;
     interrupts.is_quiet = false;
     // Its own alone, and it looks before it is entered.
     let _ = drive_maintenance(interrupts, gic, vcpu.index, line);
@@ -258,13 +260,24 @@ fn leave_and_enter(state: &mut VcpuState, gic: &mut MutexGuard<'_, Gic>) -> Kick
 pub(crate) fn fold(state: &mut VcpuState, gic: &mut MutexGuard<'_, Gic>) -> Kicks {
     let me = state.vcpu.index;
     let interrupts = &mut el2(state).interrupts;
-    interrupts.is_due = true;
+    interrupts.due = Due::Unknown;
     interrupts.is_quiet = false;
-    if gic.has_lent_requests(me) {
+    if interrupts.lists == ListRegisters::Bare {
+        // Nothing is lent.
+        Kicks::NONE
+    } else if gic.has_lent_requests(me) {
         leave_and_enter(state, gic)
     } else {
         gic.fold_lent(me, gic::read_list_register)
     }
+}
+
+/// Notes what waits for virtual EL2, which has been folded, so that it need not be asked for under another lock.
+#[inline]
+pub(crate) fn note_due(state: &mut VcpuState, gic: &Gic) {
+    let me = state.vcpu.index;
+    let interrupts = &mut el2(state).interrupts;
+    interrupts.due = Due::Known(gic.signal(me, &interrupts.own, gic::size()));
 }
 
 /// Lowers what a vCPU that is switched off drives: it comes back with nothing driven.

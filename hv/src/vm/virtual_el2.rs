@@ -75,9 +75,8 @@ pub(crate) fn kind_of(el2: image::El2) -> Result<Option<VirtualEl2>, BuildError>
         )));
     }
     if kind == VirtualEl2::Nvhe && !has_nv1() {
-        return Err(BuildError(format!(
-            "it is to have EL2 without VHE (el2 = \"nvhe\"), which takes HCR_EL2.NV1, and these CPUs have VHE alone: el2 = \"vhe\" works"
-        )));
+        let why = "it is to have EL2 without VHE (el2 = \"nvhe\"), which takes HCR_EL2.NV1, and these CPUs have VHE alone: el2 = \"vhe\" works";
+        return Err(BuildError(why.into()));
     }
     Ok(Some(kind))
 }
@@ -316,6 +315,17 @@ pub(crate) enum ListRegisters {
     Bare,
 }
 
+/// What waits for virtual EL2 while the list registers are its guest's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing that was not given to it.
+    Nothing,
+    /// The VM's GIC has to say: something may have become pending since it was asked.
+    Unknown,
+    /// It said this.
+    Known(Option<Signal>),
+}
+
 /// What of a vCPU with EL2 its interrupts are.
 pub(crate) struct Interrupts {
     /// Whose the list registers are.
@@ -336,8 +346,8 @@ pub(crate) struct Interrupts {
     pub(crate) maintenance: Line,
     /// What the timers that are not in the hardware drive on their lines.
     pub(crate) timers: [Line; 2],
-    /// Whether something may have become pending for virtual EL2 since it was looked at last.
-    pub(crate) is_due: bool,
+    /// What waits for virtual EL2.
+    pub(crate) due: Due,
     /// When the next of the timers that are not in the hardware fires, in ticks of the physical counter.
     pub(crate) deadline: Option<u64>,
     /// CNTVOFF_EL2 that those two follow from. Virtual EL2 writes it to its page, where nobody sees it.
@@ -362,7 +372,7 @@ impl Interrupts {
         hardware: Ich::RESET,
         maintenance: Line::Low,
         timers: [Line::Low; 2],
-        is_due: false,
+        due: Due::Nothing,
         deadline: None,
         offset: 0,
     };

@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use droste_image::{El2, OnReboot, VmImage};
 
 use super::figures::Figure;
+use super::functions::Functions;
 use super::runs::{Parts, Run, vm};
-use super::symbols::Symbols;
 use super::trace::Stretch;
 use super::{INSTRUCTIONS, Options, number, publish};
 use crate::workspace::Failure;
@@ -47,13 +47,13 @@ const TOLD: usize = 3;
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let parts = Parts::gather(options.qemu.as_deref())?;
     let mut figures = Vec::new();
-    let mut symbols = None;
+    let mut functions = None;
     let mut add = |title: &str, run: Run| -> Result<(), Failure> {
-        if symbols.is_none() {
-            symbols = Some(Symbols::read(&parts.linked())?);
+        if functions.is_none() {
+            functions = Some(Functions::read(&parts.linked())?);
         }
-        let symbols = symbols.as_ref().expect("they were read");
-        figures.extend(self::figures(title, &run, symbols)?);
+        let functions = functions.as_ref().expect("they were read");
+        figures.extend(self::figures(title, &run, functions)?);
         Ok(())
     };
     let large = VmImage {
@@ -124,7 +124,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 /// The longest stretch of each section; of what is in none, the longest ones by cause.
-fn figures(title: &str, run: &Run, symbols: &Symbols) -> Result<Vec<Figure>, Failure> {
+fn figures(title: &str, run: &Run, functions: &Functions) -> Result<Vec<Figure>, Failure> {
     let prefix = "longest: section ";
     let names = run
         .console
@@ -132,7 +132,7 @@ fn figures(title: &str, run: &Run, symbols: &Symbols) -> Result<Vec<Figure>, Fai
         .filter_map(|line| line.trim_end().strip_prefix(prefix));
     let names: Vec<&str> = names.map(|name| name.trim_end_matches(" 1")).collect();
     if names.is_empty() {
-        return Ok(by_cause(title, run.trace.between(), symbols));
+        return Ok(by_cause(title, run.trace.between(), functions));
     }
     let stages = run.trace.stages()?;
     if names.len() != stages.len() {
@@ -150,12 +150,12 @@ fn figures(title: &str, run: &Run, symbols: &Symbols) -> Result<Vec<Figure>, Fai
             let name = format!("{name}, waited for others ({})", stretch.cause);
             Figure::new(name, INSTRUCTIONS, number(stretch.waited_for)).target(BOUND)
         });
-        let longest = longest.map(|stretch| figure(&name, stretch, symbols));
+        let longest = longest.map(|stretch| figure(&name, stretch, functions));
         longest.into_iter().chain(waited)
     });
     let mut figures: Vec<Figure> = sections.collect();
     let between = format!("{title}, between");
-    figures.extend(by_cause(&between, run.trace.between(), symbols));
+    figures.extend(by_cause(&between, run.trace.between(), functions));
     Ok(figures)
 }
 
@@ -163,7 +163,7 @@ fn figures(title: &str, run: &Run, symbols: &Symbols) -> Result<Vec<Figure>, Fai
 fn by_cause<'a>(
     title: &str,
     stretches: impl Iterator<Item = &'a Stretch>,
-    symbols: &Symbols,
+    functions: &Functions,
 ) -> Vec<Figure> {
     let mut causes: BTreeMap<&str, &Stretch> = BTreeMap::new();
     for stretch in stretches {
@@ -175,12 +175,12 @@ fn by_cause<'a>(
     let mut longest: Vec<&Stretch> = causes.into_values().collect();
     longest.sort_by_key(|stretch| core::cmp::Reverse(stretch.longest));
     let told = longest.into_iter().take(TOLD);
-    told.map(|stretch| figure(title, stretch, symbols))
+    told.map(|stretch| figure(title, stretch, functions))
         .collect()
 }
 
-fn figure(title: &str, stretch: &Stretch, symbols: &Symbols) -> Figure {
-    let place = symbols.of_most(&stretch.places);
+fn figure(title: &str, stretch: &Stretch, functions: &Functions) -> Figure {
+    let place = functions.of_most(&stretch.places);
     let place = place.map_or_else(String::new, |name| format!(", in {name}"));
     let name = format!("{title} ({}{place})", stretch.cause);
     Figure::new(name, INSTRUCTIONS, number(stretch.longest)).target(BOUND)
@@ -203,8 +203,8 @@ mod tests {
         {\"event\":\"masked\",\"from\":\"el1\",\"kind\":\"sync\",\"ec\":22,\"longest\":7,\"waited_for\":0,\"places\":[]}\n\
         {\"event\":\"total\",\"cpus\":[{\"el2\":500}]}\n";
 
-    fn symbols() -> Symbols {
-        Symbols::from([(0x100, "early"), (0x800, "table::free"), (0x900, "late")])
+    fn functions() -> Functions {
+        Functions::from([(0x100, "early"), (0x800, "table::free"), (0x900, "late")])
     }
 
     fn run(console: &str) -> Run {
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn a_section_has_its_longest_stretch_with_cause_and_place() {
         let run = run("longest: section TLBI of all 1\r\nlongest: ok\r\n");
-        let figures = figures("VHE", &run, &symbols()).expect("one section");
+        let figures = figures("VHE", &run, &functions()).expect("one section");
         assert_eq!(
             figures[0].name,
             "VHE: TLBI of all (vel2 write S1_4_C8_C3_6, in table::free)"
@@ -234,7 +234,7 @@ mod tests {
         let waits = r#""longest":300000,"waited_for":0"#;
         let text = TRACE.replace(waits, r#""longest":300000,"waited_for":250000"#);
         run.trace = Trace::parse(&text).expect("a whole run");
-        let figures = figures("contended", &run, &symbols()).expect("one section");
+        let figures = figures("contended", &run, &functions()).expect("one section");
         assert_eq!(
             figures[1].name,
             "contended: a shadow, waited for others (vel2 write S1_4_C8_C3_6)"
@@ -245,12 +245,12 @@ mod tests {
     #[test]
     fn sections_that_were_not_marked_are_an_error() {
         let two = "longest: section a 1\nlongest: section b 1\n";
-        assert!(figures("EL1", &run(two), &symbols()).is_err());
+        assert!(figures("EL1", &run(two), &functions()).is_err());
     }
 
     #[test]
     fn a_run_without_sections_tells_its_longest_causes() {
-        let figures = figures("hostile", &run(""), &symbols()).expect("no section");
+        let figures = figures("hostile", &run(""), &functions()).expect("no section");
         let found: Vec<f64> = figures.iter().map(|f| f.measured).collect();
         assert_eq!(found, [50.0, 7.0]);
     }

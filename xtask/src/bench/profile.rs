@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 
 use super::blocks::Profile;
 use super::figures::grouped;
+use super::functions::Functions;
 use super::nested::{Of, ROWS, Row, Section, sections};
 use super::runs::Parts;
-use super::symbols::Symbols;
 use super::{Options, judge, number};
 use crate::workspace::Failure;
 
@@ -64,7 +64,7 @@ pub(super) fn run(choice: &Choice) -> Result<(), Failure> {
     };
     let parts = Parts::gather(options.qemu.as_deref())?.profiling();
     let run = parts.nested(el2)?;
-    let symbols = Symbols::read(&parts.linked())?;
+    let functions = Functions::read(&parts.linked())?;
     let sections = sections(&run, "nested")?;
     let paths: Vec<Path> = rows
         .iter()
@@ -72,7 +72,7 @@ pub(super) fn run(choice: &Choice) -> Result<(), Failure> {
             let section = sections
                 .iter()
                 .find(|section| section.name == row.section)?;
-            Path::of(row, section, &symbols)
+            Path::of(row, section, &functions)
         })
         .collect();
     for path in &paths {
@@ -109,7 +109,7 @@ struct Moves {
 
 impl<'a> Path<'a> {
     /// `None` if there was no such exit.
-    fn of(row: &Row, section: &Section<'_>, symbols: &'a Symbols) -> Option<Self> {
+    fn of(row: &Row, section: &Section<'_>, named: &'a Functions) -> Option<Self> {
         let is_of = |profile: &&Profile| {
             row.of
                 .has([&profile.from, &profile.kind, &profile.to], profile.class)
@@ -117,7 +117,7 @@ impl<'a> Path<'a> {
         let times = number(section.times_of(row.of)?);
         let mut functions: BTreeMap<&str, Moves> = BTreeMap::new();
         let mut locks: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
-        let function = |address| symbols.at(address).unwrap_or("nothing that has a name");
+        let function = |address| named.at(address).unwrap_or("nothing that has a name");
         for profile in section.stage.profiles.iter().filter(is_of) {
             for block in &profile.blocks {
                 let moves = functions.entry(function(block.at)).or_default();
@@ -229,10 +229,10 @@ mod tests {
 
     fn table(name: &str) -> String {
         let run = run();
-        let symbols = Symbols::from([(256, "eret"), (512, "hvc"), (2048, "mem::memcpy")]);
+        let functions = Functions::from([(256, "eret"), (512, "hvc"), (2048, "mem::memcpy")]);
         let row = ROWS.iter().find(|row| row.name == name).expect("a row");
         let sections = sections(&run, "nested").expect("one");
-        let path = Path::of(row, &sections[0], &symbols).expect("there are such exits");
+        let path = Path::of(row, &sections[0], &functions).expect("there are such exits");
         path.table(20)
     }
 

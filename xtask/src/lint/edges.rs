@@ -4,9 +4,10 @@ use super::Finding;
 use serde_json::Value;
 
 /// Each package with the workspace packages it may depend on.
-const ALLOWED: [(&str, &[&str]); 21] = [
+const ALLOWED: [(&str, &[&str]); 22] = [
     ("droste-arm64", &[]),
     ("droste-platform", &[]),
+    ("droste-acpi", &["droste-platform"]),
     ("droste-devtree", &["droste-platform"]),
     ("droste-image", &[]),
     ("droste-life", &[]),
@@ -23,10 +24,12 @@ const ALLOWED: [(&str, &[&str]); 21] = [
         "droste-trials",
         &[
             "droste-arm64",
+            "droste-life",
             "droste-mmu-model",
             "droste-nested",
             "droste-smmu",
             "droste-stage2",
+            "droste-vdev",
         ],
     ),
     (
@@ -62,8 +65,13 @@ const ALLOWED: [(&str, &[&str]); 21] = [
 
 /// What judges the others in their tests, and is part of none of them.
 const TESTS_ONLY: &str = "droste-mmu-model";
-/// What the tests of one may look at besides: the guests try what the hypervisor's tables promise.
-const LOOKED_AT: (&str, [&str; 2]) = ("droste-guests", ["droste-nested", "droste-vdev"]);
+/// What the tests of one may look at besides: the guests try what the hypervisor's tables promise, and ACPI's tables say of a
+/// machine what its device tree says.
+const LOOKED_AT: [(&str, &str); 3] = [
+    ("droste-guests", "droste-nested"),
+    ("droste-guests", "droste-vdev"),
+    ("droste-acpi", "droste-devtree"),
+];
 
 /// Judges the answer of `cargo metadata --no-deps`.
 pub(crate) fn judge(metadata: &Value) -> Vec<Finding> {
@@ -97,7 +105,7 @@ fn judge_package(package: &Value, workspace: &[&str]) -> Vec<Finding> {
         })
         .filter(|(on, _)| workspace.contains(on))
         .filter(|(on, is_for_tests)| {
-            let is_looked_at = name == LOOKED_AT.0 && LOOKED_AT.1.contains(on);
+            let is_looked_at = LOOKED_AT.contains(&(name, *on));
             let is_allowed_in_tests = *on == TESTS_ONLY || *on == name || is_looked_at;
             !(allowed.contains(on) || *is_for_tests && is_allowed_in_tests)
         })

@@ -5,114 +5,86 @@ use super::table::{Mutant, mutant};
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "locks-alone-beside-those-who-share",
-        "turns.rs",
-        "        self.alone.load(Ordering::Acquire) == turn\n",
-        "        self.shared.load(Ordering::Acquire) == turn\n",
+        "visits.rs",
+        "            Self::Alone => WITH_TURN - 1,\n",
+        "            Self::Alone => ALONE,\n",
     ),
     mutant(
-        "locks-alone-before-its-turn",
-        "turns.rs",
-        "        if !self.may_be_alone(turn) {",
-        "        if turn.wrapping_sub(self.alone.load(Ordering::Acquire)) > 1 {",
+        "locks-alone-comes-beside-those-who-share",
+        "visits.rs",
+        "            .compare_exchange(0, ALONE, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Shares",
+        "            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |state| {
+                (state < WITH_TURN && state & ALONE == 0).then_some(state + ALONE)
+            })
+            .is_ok()
+    }
+
+    /// Shares",
     ),
     mutant(
-        "locks-shares-before-its-turn",
-        "turns.rs",
-        "        if !self.may_share(turn) {",
-        "        if turn.wrapping_sub(self.shared.load(Ordering::Acquire)) > 1 {",
+        "locks-shares-beside-one-alone",
+        "visits.rs",
+        "        state < WITH_TURN && state & ALONE == 0 && self",
+        "        state < WITH_TURN && self",
+    ),
+    mutant(
+        "locks-shares-by-its-turn-beside-one-alone",
+        "visits.rs",
+        "            Self::Shared => ALONE,\n",
+        "            Self::Shared => 0,\n",
+    ),
+    mutant(
+        "locks-shares-before-those-with-turns",
+        "visits.rs",
+        "        state < WITH_TURN && state & ALONE == 0 && self",
+        "        state & ALONE == 0 && self",
     ),
     mutant(
         "locks-one-at-a-time",
-        "turns.rs",
-        "            self.wait_until(|| self.may_share(turn));
-        }
-        self.let_share(turn);
-",
-        "            self.wait_until(|| self.may_share(turn));
-        }
-        self.wait(Turn(turn));
-",
+        "visits.rs",
+        "        state < WITH_TURN && state & ALONE == 0 && self",
+        "        state == 0 && self",
     ),
     mutant(
-        "locks-tried-in-front-of-those-who-wait",
-        "turns.rs",
-        "        let turn = self.shared.load(Ordering::Acquire);
-        let is_in = self.join_if_next(turn);
-        if is_in {
-            self.let_share(turn);
-        }
-        is_in
+        "locks-shares-and-lets-nobody-in-behind",
+        "visits.rs",
+        "        if is_in {
+            self.served.store(turn.wrapping_add(1), Ordering::Release);
 ",
-        "        let turn = self.shared.load(Ordering::Acquire);
-        self.next.fetch_add(1, Ordering::Relaxed);
-        self.let_share(turn);
-        true
-",
-    ),
-    mutant(
-        "locks-alone-goes-and-nobody-shares",
-        "turns.rs",
-        "        self.let_share(self.shared.load(Ordering::Relaxed));
-        self.alone.fetch_add(1, Ordering::Release);
-",
-        "        self.alone.fetch_add(1, Ordering::Release);
-",
-    ),
-    mutant(
-        "locks-shares-last",
-        "turns.rs",
-        "        self.let_share(self.shared.load(Ordering::Relaxed));
-        self.alone.fetch_add(1, Ordering::Release);
-",
-        "        self.alone.fetch_add(1, Ordering::Release);
-        self.let_share(self.shared.load(Ordering::Relaxed));
+        "        if is_in && way == Way::Alone {
+            self.served.store(turn.wrapping_add(1), Ordering::Release);
 ",
     ),
     mutant(
         "locks-goes-by-a-store",
-        "turns.rs",
-        "    pub fn unlock_shared(&self) {
-        self.alone.fetch_add(1, Ordering::Release);
+        "visits.rs",
+        "        self.state.fetch_sub(SHARING, Ordering::Release);\n",
+        "        let gone = self.state.load(Ordering::Relaxed) - SHARING;
+        self.state.store(gone, Ordering::Release);
 ",
-        "    pub fn unlock_shared(&self) {
-        let gone = self.alone.load(Ordering::Relaxed).wrapping_add(1);
-        self.alone.store(gone, Ordering::Release);
-",
-    ),
-    mutant(
-        "locks-waits-without-a-word",
-        "turns.rs",
-        "        self.waits.fetch_add(1, Ordering::Relaxed);\n",
-        "",
     ),
     mutant(
         "locks-passes-without-end",
         "visits.rs",
-        "wrapping_sub(first) < PASSES {",
-        "wrapping_sub(first) < u32::MAX {",
+        "while passes < self.passes {",
+        "while passes < u32::MAX {",
     ),
     mutant(
         "locks-passes-those-with-turns",
         "visits.rs",
         "        self.state
-            .compare_exchange(0, TAKEN, Ordering::Acquire, Ordering::Relaxed)
+            .compare_exchange(0, ALONE, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
 ",
-        "        let state = self.state.load(Ordering::Relaxed) & !TAKEN;
-        let taken = state + TAKEN;
+        "        let state = self.state.load(Ordering::Relaxed) & !(WITH_TURN - 1);
+        let taken = state + ALONE;
         self.state
             .compare_exchange(state, taken, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
-",
-    ),
-    mutant(
-        "locks-visits-beside-another",
-        "visits.rs",
-        "        let free = self.state.load(Ordering::Relaxed) & !TAKEN;
-        let taken = free - WITH_TURN + TAKEN;
-",
-        "        let free = self.state.load(Ordering::Relaxed);
-        let taken = (free - WITH_TURN) | TAKEN;
 ",
     ),
     mutant(
@@ -122,17 +94,37 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "        if turn.wrapping_sub(self.served.load(Ordering::Acquire)) > 1 {",
     ),
     mutant(
-        "locks-visits-that-do-not-count",
+        "locks-turn-is-told-to-nobody",
         "visits.rs",
-        "        self.ended.store(ended.wrapping_add(1), Ordering::Relaxed);
+        "        self.state.fetch_add(WITH_TURN, Ordering::Relaxed);
+        Turn(turn)
 ",
-        "        self.ended.store(ended, Ordering::Relaxed);
-",
+        "        Turn(turn)\n",
     ),
     mutant(
-        "locks-visit-waits-without-a-word",
+        "locks-visits-that-do-not-count",
         "visits.rs",
-        "        self.waits.fetch_add(1, Ordering::Relaxed);\n",
+        "        self.ended.store(ended.wrapping_add(1), Ordering::Relaxed);\n",
+        "        self.ended.store(ended, Ordering::Relaxed);\n",
+    ),
+    mutant(
+        "locks-shared-visits-that-do-not-count",
+        "visits.rs",
+        "        self.ended.fetch_add(1, Ordering::Relaxed);\n",
         "",
+    ),
+    mutant(
+        "locks-waits-without-a-word",
+        "visits.rs",
+        "    fn wait_for(&self, way: Way) {
+        self.count_wait();
+",
+        "    fn wait_for(&self, way: Way) {\n",
+    ),
+    mutant(
+        "locks-waits-for-its-turn-without-a-word",
+        "visits.rs",
+        "            self.count_wait();\n            self.wait_with_turn",
+        "            self.wait_with_turn",
     ),
 ];

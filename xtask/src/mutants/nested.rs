@@ -246,6 +246,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "    matches!(level, Level::El1) && hcr & hcr::HCD == 0",
         "    hcr & hcr::HCD == 0",
     ),
+    // The layout of the hardware's own registers.
+    mutant(
+        "physical-timer-of-the-other-layout",
+        "forward.rs",
+        "    let shift = layout.physical_timer_shift();",
+        "    let shift = Layout::E2h0.physical_timer_shift();",
+    ),
+    mutant(
+        "vectors-of-the-other-layout",
+        "forward.rs",
+        "            layout.with_vectors_trapped(cptr)",
+        "            Layout::E2h0.with_vectors_trapped(cptr)",
+    ),
     // What the guest of a vCPU runs under.
     mutant(
         "context-that-was-given-up-stays",

@@ -20,6 +20,18 @@ pub(super) const OF_THE_SEAM: &[Mutant] = &[
         "        machine.set_vtcr(to.vtcr);",
         "",
     ),
+    mutant(
+        "a-name-that-is-not-redirected",
+        "vhe.rs",
+        "                | (4, 0, 0 | 1)     // SPSR, ELR",
+        "                | (4, 0, 0)         // SPSR",
+    ),
+    mutant(
+        "sme-open-with-e2h",
+        "vhe.rs",
+        "                    | open(e2h0, TSM, 24)",
+        "                    | 3 << 24",
+    ),
 ];
 
 pub(super) const MUTANTS: &[Mutant] = &[

@@ -51,6 +51,18 @@ drain() {
     stty -F /dev/console onlcr 2>/dev/null
 }
 
+# Guests whose memory is changed under them: droste.stress=ROUNDS[,VMS[,VCPUS]], for `droste judge`.
+stress=$(value droste.stress)
+if [ -n "$stress" ]; then
+    if /mnt/droste-vmm --stress $(echo "$stress" | tr , ' '); then
+        echo "guest: stress ok"
+    else
+        echo "guest: stress failed"
+    fi
+    drain
+    poweroff -f
+fi
+
 # Whoever started a machine to have it examined learns the result by how the machine ends: off, or reset.
 if word droste.self-report; then
     if /etc/self-report && { [ -z "$(value droste.l2)" ] || /etc/nested-report; }; then

@@ -61,7 +61,16 @@ impl Rig {
         let sight = Sight {
             ram: &read,
             frame: &|| FRAME,
-            memory: &|at| stack.iter().find(|(found, _)| *found == at).map(|at| at.1),
+            memory: &|at| {
+                let known = stack.iter().find(|(found, _)| *found == at);
+                let linear = || {
+                    Some([
+                        read(at.wrapping_sub(LINEAR))?,
+                        read(at.wrapping_sub(LINEAR) + 8)?,
+                    ])
+                };
+                known.map(|at| at.1).or_else(linear)
+            },
         };
         call(self.recorder.as_mut().unwrap(), sight)
     }
@@ -258,6 +267,24 @@ fn dc_zva_clears_what_was_told_of_a_table() {
     rig.told();
     rig.execute(1, DC_ZVA, LINEAR + T3 + 0x20);
     assert_eq!(rig.told(), [(Kind::Write, T3, 0), (Kind::Write, T3 + 8, 0)]);
+}
+
+#[test]
+fn dc_zva_of_what_is_elsewhere_clears_no_table() {
+    let mut rig = inhabited();
+    // The last table that was written is mapped elsewhere too, by which the block would be one of T3.
+    let store = Store {
+        pc: 0x100,
+        va: LINEAR + T2 + 8,
+        pa: T3 + 8,
+        bytes: 8,
+        order: Order::Plain,
+    };
+    rig.set(T3 + 8, 0x8000_17ff);
+    rig.on(|recorder, sight| recorder.store(1, &store, sight));
+    rig.told();
+    rig.execute(1, DC_ZVA, LINEAR + T2);
+    assert_eq!(rig.told(), []);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 #![cfg(droste_shuttle)]
 
-use droste_locks::{Turns, Visits};
+use droste_locks::Visits;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::sync::Arc;
 use shuttle::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -16,17 +16,27 @@ const DEPTH: usize = 3;
 /// Who has taken as many waits for ever.
 const STEPS: usize = 20_000;
 
+/// Visits that pass one that waits: few, so that turns are taken.
+const PASSES: u32 = 2;
+
 /// A lock, and who is in.
-#[derive(Default)]
 struct Room {
-    turns: Turns,
+    visits: Visits,
     alone: AtomicU32,
     sharing: AtomicU32,
 }
 
 impl Room {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            visits: Visits::passing(PASSES),
+            alone: AtomicU32::new(0),
+            sharing: AtomicU32::new(0),
+        })
+    }
+
     fn alone(&self, what: impl FnOnce()) {
-        self.turns.lock();
+        self.visits.lock();
         self.as_alone(what);
     }
 
@@ -37,11 +47,11 @@ impl Room {
         what();
         assert_eq!(self.sharing.load(Ordering::SeqCst), 0, "one came to share");
         self.alone.fetch_sub(1, Ordering::SeqCst);
-        self.turns.unlock();
+        self.visits.unlock();
     }
 
     fn shared(&self, what: impl FnOnce()) {
-        self.turns.lock_shared();
+        self.visits.lock_shared();
         self.as_shared(what);
     }
 
@@ -51,7 +61,7 @@ impl Room {
         what();
         assert_eq!(self.alone.load(Ordering::SeqCst), 0, "one came alone");
         self.sharing.fetch_sub(1, Ordering::SeqCst);
-        self.turns.unlock_shared();
+        self.visits.unlock_shared();
     }
 }
 
@@ -79,7 +89,7 @@ fn beside(room: &Arc<Room>, cpus: Vec<Box<dyn FnOnce(&Room) + Send>>) {
 #[test]
 fn nobody_is_in_beside_one_that_is_alone() {
     try_all(|| {
-        let room = Arc::new(Room::default());
+        let room = Room::new();
         let twice = |room: &Room| {
             room.alone(|| ());
             room.shared(|| ());
@@ -92,19 +102,19 @@ fn nobody_is_in_beside_one_that_is_alone() {
             &room,
             vec![Box::new(twice), Box::new(other), Box::new(twice)],
         );
-        assert!(room.turns.try_lock(), "all have gone");
+        assert!(room.visits.try_lock(), "all have gone");
     });
 }
 
 #[test]
 fn who_tries_is_in_or_leaves_no_trace() {
     try_all(|| {
-        let room = Arc::new(Room::default());
+        let room = Room::new();
         let tries = |room: &Room| {
-            if room.turns.try_lock() {
+            if room.visits.try_lock() {
                 room.as_alone(|| ());
             }
-            if room.turns.try_lock_shared() {
+            if room.visits.try_lock_shared() {
                 room.as_shared(|| ());
             }
         };
@@ -116,14 +126,14 @@ fn who_tries_is_in_or_leaves_no_trace() {
             &room,
             vec![Box::new(tries), Box::new(waits), Box::new(tries)],
         );
-        assert!(room.turns.try_lock(), "all have gone");
+        assert!(room.visits.try_lock(), "all have gone");
     });
 }
 
 /// One waits with a turn while two others come again and again, each way by `visit`: whoever comes after it has its turn
 /// finds that it was in.
 fn is_not_passed(visit: fn(&Room, &dyn Fn())) {
-    let room = Arc::new(Room::default());
+    let room = Room::new();
     let (has_turn, was_in) = (
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicBool::new(false)),
@@ -144,9 +154,9 @@ fn is_not_passed(visit: fn(&Room, &dyn Fn())) {
     };
     let comers = [comer(), comer()];
     let waiter = move |room: &Room| {
-        let turn = room.turns.join();
+        let turn = room.visits.join();
         has_turn.store(true, Ordering::SeqCst);
-        room.turns.wait(turn);
+        room.visits.wait(turn);
         room.as_alone(|| was_in.store(true, Ordering::SeqCst));
     };
     let mut cpus: Vec<Box<dyn FnOnce(&Room) + Send>> = vec![Box::new(waiter)];
@@ -164,68 +174,25 @@ fn one_that_waits_is_not_passed_by_those_who_come_alone() {
     try_all(|| is_not_passed(|room, what| room.alone(what)));
 }
 
-/// A lock that nobody shares, and who is in.
-#[derive(Default)]
-struct Closet {
-    visits: Visits,
-    inside: AtomicU32,
-}
-
-impl Closet {
-    fn visit(&self, what: impl FnOnce()) {
-        self.visits.lock();
-        self.as_inside(what);
-    }
-
-    fn as_inside(&self, what: impl FnOnce()) {
-        assert_eq!(self.inside.fetch_add(1, Ordering::SeqCst), 0, "two are in");
-        what();
-        self.inside.fetch_sub(1, Ordering::SeqCst);
-        self.visits.unlock();
-    }
-}
-
-#[test]
-fn visits_are_one_at_a_time() {
-    try_all(|| {
-        let closet = Arc::new(Closet::default());
-        let threads = (0..3).map(|cpu| {
-            let closet = closet.clone();
-            thread::spawn(move || {
-                closet.visit(|| ());
-                if cpu == 0 && closet.visits.try_lock() {
-                    closet.as_inside(|| ());
-                }
-                closet.visit(|| ());
-                closet.visit(|| ());
-            })
-        });
-        for thread in threads.collect::<Vec<_>>() {
-            thread.join().expect("no panic");
-        }
-        assert!(closet.visits.try_lock(), "all have gone");
-    });
-}
-
-#[test]
-fn one_that_was_passed_often_enough_is_passed_no_more() {
+/// One waits, by `visit`, while another comes again and again, each way in turn: once it has a turn it is passed no more.
+fn is_passed_seldom(waits: fn(&Room, &dyn Fn()), comes: fn(&Room, &dyn Fn())) {
     // Of the tests and of no schedule.
     let with_turns = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let seen = with_turns.clone();
     try_all(move || {
-        let closet = Arc::new(Closet::default());
+        let room = Room::new();
         let was_in = Arc::new(AtomicBool::new(false));
         let waiter = {
-            let (closet, was_in) = (closet.clone(), was_in.clone());
-            thread::spawn(move || closet.visit(|| was_in.store(true, Ordering::SeqCst)))
+            let (room, was_in) = (room.clone(), was_in.clone());
+            thread::spawn(move || waits(&room, &|| was_in.store(true, Ordering::SeqCst)))
         };
         // One comer: who has a turn, other than it, is the waiter.
         for _ in 0..8 {
-            let has_turn = closet.visits.has_turns();
+            let has_turn = room.visits.has_turns();
             if has_turn {
                 with_turns.fetch_add(1, Ordering::Relaxed);
             }
-            closet.visit(|| {
+            comes(&room, &|| {
                 assert!(
                     !has_turn || was_in.load(Ordering::SeqCst),
                     "one with a turn is passed"
@@ -233,55 +200,85 @@ fn one_that_was_passed_often_enough_is_passed_no_more() {
             });
         }
         waiter.join().expect("no panic");
+        assert!(room.visits.try_lock(), "all have gone");
     });
     assert_ne!(seen.load(Ordering::Relaxed), 0, "nobody ever has a turn");
 }
 
-/// One has `lock` until another is known to wait, which `visits` it: that is counted, once.
-fn is_counted<L: Default + Send + Sync + 'static>(
-    (take, go): (fn(&L), fn(&L)),
-    visits: fn(&L),
-    waits: fn(&L) -> u32,
-) {
-    let lock = Arc::new(L::default());
+#[test]
+fn one_that_was_passed_often_enough_is_passed_no_more() {
+    is_passed_seldom(|room, what| room.alone(what), |room, what| room.alone(what));
+}
+
+#[test]
+fn one_that_was_passed_by_those_who_share_is_passed_no_more() {
+    is_passed_seldom(
+        |room, what| room.alone(what),
+        |room, what| room.shared(what),
+    );
+}
+
+#[test]
+fn one_that_waits_to_share_is_passed_no_more_either() {
+    is_passed_seldom(
+        |room, what| room.shared(what),
+        |room, what| room.alone(what),
+    );
+}
+
+#[test]
+fn those_who_share_may_all_be_in_at_once() {
+    try_all(|| {
+        let room = Room::new();
+        let inside = Arc::new(AtomicU32::new(0));
+        let cpus = (0..3).map(|_| {
+            let inside = inside.clone();
+            let cpu = move |room: &Room| {
+                room.shared(|| {
+                    inside.fetch_add(1, Ordering::SeqCst);
+                    while inside.load(Ordering::SeqCst) < 3 {
+                        thread::yield_now();
+                    }
+                });
+            };
+            Box::new(cpu) as Box<dyn FnOnce(&Room) + Send>
+        });
+        beside(&room, cpus.collect());
+    });
+}
+
+/// One has a lock until another is known to wait, which `visits` it: that is counted, once.
+fn is_counted((take, go): (fn(&Visits), fn(&Visits)), visits: fn(&Visits)) {
+    let lock = Arc::new(Visits::passing(PASSES));
     take(&lock);
     let other = lock.clone();
     let other = thread::spawn(move || visits(&other));
-    while waits(&lock) == 0 {
+    while lock.waits() == 0 {
         thread::yield_now();
     }
     go(&lock);
     other.join().expect("no panic");
-    assert_eq!(waits(&lock), 1);
+    assert_eq!(lock.waits(), 1);
 }
 
 #[test]
 fn each_wait_is_counted_once() {
+    const ALONE: (fn(&Visits), fn(&Visits)) = (Visits::lock, Visits::unlock);
+    const SHARED: (fn(&Visits), fn(&Visits)) = (Visits::lock_shared, Visits::unlock_shared);
     try_all(|| {
-        is_counted(
-            (Visits::lock, Visits::unlock),
-            |visits: &Visits| {
+        for inside in [ALONE, SHARED] {
+            is_counted(inside, |visits| {
                 visits.lock();
                 visits.unlock();
-            },
-            Visits::waits,
-        );
-        let in_alone: (fn(&Turns), fn(&Turns)) = (Turns::lock, Turns::unlock);
-        is_counted(
-            in_alone,
-            |turns| {
-                turns.lock();
-                turns.unlock();
-            },
-            Turns::waits,
-        );
-        is_counted(
-            in_alone,
-            |turns| {
-                turns.lock_shared();
-                turns.unlock_shared();
-            },
-            Turns::waits,
-        );
+            });
+            is_counted(inside, |visits| {
+                visits.wait(visits.join());
+                visits.unlock();
+            });
+        }
+        is_counted(ALONE, |visits| {
+            visits.lock_shared();
+            visits.unlock_shared();
+        });
     });
 }

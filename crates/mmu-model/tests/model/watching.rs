@@ -404,3 +404,71 @@ fn the_operand_of_an_invalidation_by_address_of_stage_1_may_be_a_guests_own() {
         assert_eq!(executed(form), 1, "{form:?}");
     }
 }
+
+/// An entry that was widened without an invalidation, as may be, and that another CPU takes back after that.
+fn widened_and_taken_back(then: impl FnOnce(&mut Watch)) -> Watch {
+    let mut watch = known(config());
+    watch.learn(0, Pa(T3), page(MEMORY) & !WRITABLE);
+    watch.enter(1, Vcpu::new(1));
+    watch.write(0, Pa(T3), page(MEMORY));
+    // Here alone, so that the one who faulted gets on; the others will see by a fault.
+    watch.dsb(0, Dsb::Ish);
+    watch.tlbi(0, Tlbi::new(Form::Vmalls12e1, Scope::Local, 0));
+    watch.dsb(0, Dsb::Nsh);
+    watch.done(0);
+    watch.write(2, Pa(T3), 0);
+    watch.dsb(2, Dsb::Ishst);
+    // The one who widened it is done, and the one who took it back is about to invalidate.
+    watch.done(0);
+    quiet(&watch);
+    then(&mut watch);
+    watch.done(2);
+    watch
+}
+
+#[test]
+fn an_old_entry_is_stale_when_who_took_the_new_one_is_done() {
+    quiet(&widened_and_taken_back(|watch| {
+        watch.tlbi(2, Tlbi::new(Form::Vmalls12e1, Scope::Inner, 0));
+        watch.dsb(2, Dsb::Ish);
+    }));
+    let watch = widened_and_taken_back(|_| {});
+    let rules: Vec<_> = watch.findings().map(|found| found.violation.rule).collect();
+    assert_eq!(rules, [Rule::StaleTranslation(Missing::Tlbi)]);
+}
+
+#[test]
+fn a_page_that_only_walks_of_nobody_lead_to_may_be_linked_elsewhere() {
+    const T2_OF_2: u64 = BASE + 0x9000;
+    let mut watch = inhabited();
+    watch.exit(1);
+    watch.write(0, Pa(T2), 0);
+    watch.dsb(0, Dsb::Ish);
+    watch.learn(0, Pa(ROOT2), table(T2_OF_2));
+    load(&mut watch, 2, 2, ROOT2);
+    watch.enter(2, Vcpu::new(5));
+    watch.write(0, Pa(T2_OF_2), table(T3));
+    watch.done(0);
+    quiet(&watch);
+    // Somebody comes back whose TLB leads there.
+    watch.enter(1, Vcpu::new(1));
+    let mut rules = watch.findings().map(|found| found.violation.rule);
+    assert!(rules.any(|rule| rule == Rule::PageReachable));
+}
+
+#[test]
+fn a_root_that_another_vmid_has_now_owes_nothing_to_the_former_one() {
+    let mut watch = inhabited();
+    watch.exit(1);
+    load(&mut watch, 0, 2, ROOT);
+    load(&mut watch, 2, 2, ROOT);
+    watch.enter(2, Vcpu::new(5));
+    watch.write(0, Pa(T3), 0);
+    invalidate(&mut watch);
+    watch.write(0, Pa(T3), page(MEMORY + PAGE));
+    watch.done(0);
+    quiet(&watch);
+    watch.enter(1, Vcpu::new(1));
+    let mut rules = watch.findings().map(|found| found.violation.rule);
+    assert!(rules.any(|rule| matches!(rule, Rule::BreakBeforeMake(_))));
+}

@@ -5,6 +5,7 @@
 
 mod memory;
 mod nested;
+mod quiet;
 
 use droste_arm64::Pa;
 use droste_mmu_model::{Model, Share};
@@ -52,6 +53,16 @@ fn in_many_orders<W: Send + Sync + 'static>(
     cpus: fn(usize, &W),
     end: fn(&W),
 ) {
+    in_orders(SCHEDULES, make, cpus, end);
+}
+
+/// The same in twice as many orders as `schedules` says.
+fn in_orders<W: Send + Sync + 'static>(
+    schedules: usize,
+    make: impl Fn() -> Arc<W> + Send + Sync + 'static,
+    cpus: fn(usize, &W),
+    end: fn(&W),
+) {
     let trial = move || {
         let world = make();
         let threads: Vec<_> = (0..CPUS)
@@ -69,6 +80,6 @@ fn in_many_orders<W: Send + Sync + 'static>(
     let mut limits = Limits::new();
     limits.stack_size = 0x10_0000;
     let again = trial.clone();
-    Runner::new(RandomScheduler::new(SCHEDULES), limits.clone()).run(move || again());
-    Runner::new(PctScheduler::new(3, SCHEDULES), limits).run(move || trial());
+    Runner::new(RandomScheduler::new(schedules), limits.clone()).run(move || again());
+    Runner::new(PctScheduler::new(3, schedules), limits).run(move || trial());
 }

@@ -132,6 +132,38 @@ fn l0_s_own_traps_stay_whatever_l1_writes() {
 }
 
 #[test]
+fn what_traps_traps_in_either_layout_of_the_hardware() {
+    const PHYSICAL: u64 = 3;
+    let in_layout = |layout: Layout| Hardware {
+        hcr: layout.hcr() | hcr::VM,
+        cptr: layout.cptr(0x33ff & !(1 << 10)),
+        mdcr: 0xf00,
+        cnthctl: PHYSICAL << layout.physical_timer_shift(),
+        ich_hcr: 0,
+    };
+    for el2 in KINDS {
+        for (cptr, cnthctl) in (0..64).map(|bits| {
+            let bit = |n: u64, at: u32| (bits >> n & 1) << at;
+            let cptr = bit(0, 10) | bit(1, 20) | bit(1, 21) | bit(2, 31);
+            let physical = bit(3, 0) | bit(4, 1) | bit(3, 10) | bit(4, 11);
+            (cptr, physical | bit(5, 13))
+        }) {
+            let l1 = Controls {
+                cptr,
+                cnthctl,
+                ..idle(el2)
+            };
+            let with = |layout| hardware(in_layout(layout), &l1);
+            let (e2h0, e2h1) = (with(Layout::E2h0), with(Layout::E2h1));
+            assert_eq!(e2h1.cptr, Layout::E2h1.cptr(e2h0.cptr), "{l1:?}");
+            let moved = (e2h0.cnthctl & PHYSICAL) << 10 | e2h0.cnthctl & !PHYSICAL;
+            assert_eq!(e2h1.cnthctl, moved, "{l1:?}");
+            assert_eq!(e2h1.hcr, e2h0.hcr | hcr::E2H);
+        }
+    }
+}
+
+#[test]
 fn el0_reaches_only_what_is_el0_s_or_implementation_defined() {
     let all = Controls {
         el2: VirtualEl2::Vhe,

@@ -11,9 +11,9 @@ use crate::workspace::Failure;
 const ALIGN: u64 = 2 << 20;
 
 /// The functions of the hypervisor by address.
-pub(crate) struct Symbols(BTreeMap<u64, String>);
+pub(crate) struct Functions(BTreeMap<u64, String>);
 
-impl Symbols {
+impl Functions {
     /// # Errors
     /// If the file is none or has no symbols.
     pub(crate) fn read(linked: &Path) -> Result<Self, Failure> {
@@ -55,7 +55,7 @@ impl Symbols {
 }
 
 #[cfg(test)]
-impl<const N: usize> From<[(u64, &str); N]> for Symbols {
+impl<const N: usize> From<[(u64, &str); N]> for Functions {
     fn from(symbols: [(u64, &str); N]) -> Self {
         Self(
             symbols
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn an_address_is_in_the_function_before_it() {
-        let symbols = Symbols::from([(0x100, "early"), (0x800, "late")]);
+        let symbols = Functions::from([(0x100, "early"), (0x800, "late")]);
         assert_eq!(symbols.at(ALIGN + 0x7fc), Some("early"));
         assert_eq!(symbols.at(ALIGN + 0x800), Some("late"));
         assert_eq!(symbols.at(ALIGN + 0x40), None);
