@@ -240,6 +240,8 @@ fn small_ranges_are_covered_exactly_in_every_way() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_range_is_covered_exactly_by_few_commands(
         which in 0_usize..3, first in 0_u64..1 << 34, pages in 1_u64..1 << 35,

@@ -144,12 +144,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "const S2R: u64 = 1 << 58;",
         "const S2R: u64 = 1 << 58 | 1 << 57;",
     ),
-    mutant(
-        "smmu-looks-at-the-access-flag",
-        "ste.rs",
-        "                | S2AFFD\n",
-        "",
-    ),
+    mutant("smmu-looks-at-the-access-flag", "ste.rs", " | S2AFFD", ""),
     // Events.
     mutant(
         "smmu-frees-an-event-it-did-not-read",
