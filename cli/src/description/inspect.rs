@@ -133,14 +133,13 @@ impl<'a> Inspection<'a> {
             _ => None,
         };
         if let Some((name, starts, table, example)) = known {
-            let needs = match vm.el2 {
-                El2::Nvhe => None,
-                El2::Vhe if is_droste => None,
-                El2::Vhe => Some("without VHE"),
-                El2::None if is_droste => Some("of its own"),
-                El2::None => Some("without VHE"),
+            let kind = if is_droste {
+                "of its own"
+            } else {
+                "without VHE"
             };
-            if let Some(kind) = needs {
+            let has_it = vm.el2 == El2::Nvhe || is_droste && vm.el2 == El2::Vhe;
+            if !has_it {
                 let message = format!("{name} needs an EL2 {kind}");
                 let help = "say el2 = \"nvhe\"".into();
                 self.find(&vm.kernel.location, message, help);

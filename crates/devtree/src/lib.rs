@@ -13,8 +13,10 @@ extern crate alloc;
 mod cells;
 mod device;
 mod dma;
+mod early;
 mod guest;
 mod platform;
 
+pub use early::boot_option;
 pub use guest::{Guest, GuestDom0, GuestEl2, GuestInterrupts, seeds};
-pub use platform::{PlatformError, Tree, boot_option};
+pub use platform::{PlatformError, Tree};

@@ -155,13 +155,6 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// An option of the command line that is in the device tree `tree`, as [`droste_platform::option`] finds it; `None` as well
-/// if the bytes are no device tree. Takes no memory from a heap: for who has none yet.
-pub fn boot_option<'a>(tree: &'a [u8], name: &str) -> Option<&'a str> {
-    let chosen = Fdt::new(tree).ok()?.find_node("/chosen")?;
-    option(chosen.property("bootargs")?.value_as::<&str>().ok()?, name)
-}
-
 /// The nodes `memory` of the root, each with its ranges.
 fn memory_nodes(fdt: Fdt<'_>) -> impl Iterator<Item = (FdtNode<'_>, Vec<Range<u64>>)> {
     let nodes = fdt.root().children();

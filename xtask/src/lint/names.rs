@@ -33,7 +33,7 @@ const SHARED: [(&str, &[&str], &str); 56] = [
     ("El2", &["cli", "image"], LAYERS),
     ("End", &["cli", "trials"], OWN),
     ("Entry", &["arm64", "mmu-model", "nested"], OWN),
-    ("Error", &["acpi", "cli", "smmu", "stage2"], OWN),
+    ("Error", &["cli", "smmu", "stage2"], OWN),
     ("Event", &["judge", "nested", "resources", "smmu"], OWN),
     ("FaultKind", &["mmu-model", "nested"], MODEL),
     ("Field", &["nested", "vdev"], IDS),
@@ -85,7 +85,7 @@ const SHARED: [(&str, &[&str], &str); 56] = [
     ),
     (
         "Smmu",
-        &["mmu-model", "platform", "smmu"],
+        &["mmu-model", "smmu"],
         "the SMMU, as each of them knows it",
     ),
     ("Source", &["cli", "mmu-model"], OWN),

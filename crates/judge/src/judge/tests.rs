@@ -314,7 +314,7 @@ fn a_page_asks_for_nothing_and_has_events_and_tables() {
 fn what_set_up_a_finding_long_ago_is_told_by_its_place_alone() {
     let mut judge = entered();
     judge.take(event(Kind::Write, 0, 0x1104, T3, 0));
-    for _ in 0..REMEMBERED + 1 {
+    for _ in 0..=REMEMBERED {
         judge.take(event(Kind::Isb, 0, 0x1108, 0, 0));
     }
     judge.take(event(Kind::Done, 0, 0x2000, 0, 0));
