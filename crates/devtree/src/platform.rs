@@ -112,9 +112,14 @@ impl<'a> Tree<'a> {
         let Self {
             fdt, ref devices, ..
         } = self;
+        let memory = memory(fdt)?;
+        let cpus = cpus(fdt)?;
+        // What else is missing may be for want of it.
+        let gic = gic(devices)?;
+        let timer = timer(devices)?;
         let (uart, uart_interrupt) = uart(fdt, devices, stdout)?;
         let boot = Boot {
-            memory: memory(fdt)?,
+            memory,
             reserved: reserved(fdt, devices),
             image: number("linux,initrd-start")
                 .zip(number("linux,initrd-end"))
@@ -129,9 +134,9 @@ impl<'a> Tree<'a> {
         let dma = dma::read(fdt, devices);
         let platform = Platform {
             boot,
-            cpus: cpus(fdt)?,
-            gic: gic(devices)?,
-            timer: timer(devices)?,
+            cpus,
+            gic,
+            timer,
             uart,
             uart_interrupt,
             its: dma.its,
