@@ -41,9 +41,6 @@ pub(crate) struct Options {
     /// The programs of the corpus alone
     #[arg(long, conflicts_with = "program")]
     corpus: bool,
-    /// More words for Droste's own command line, such as droste.e2h=1
-    #[arg(long, default_value = "")]
-    words: String,
     /// QEMU's `-cpu`
     #[arg(long, default_value = droste::qemu::CPU)]
     cpu: String,
@@ -57,7 +54,7 @@ pub(crate) struct Options {
 /// # Errors
 /// If a machine does not come to its end, or something differs.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let pair = Pair::gather(&options.cpu, &options.words)?;
+    let pair = Pair::gather(&options.cpu)?;
     let seed = options.seed.unwrap_or_else(|| {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         since.map_or(1, |since| since.as_secs())
@@ -95,7 +92,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 /// # Errors
 /// As [`run`].
 pub(crate) fn run_for(time: Duration, seed: u64) -> Result<(), Failure> {
-    let pair = Pair::gather(droste::qemu::CPU, "")?;
+    let pair = Pair::gather(droste::qemu::CPU)?;
     let kinds: Vec<&Kind> = runs::KINDS.iter().collect();
     soak(&pair, &kinds, seed, SHOWN, Instant::now() + time)
 }

@@ -133,3 +133,8 @@ fn shown(command: &Command) -> String {
         .collect::<Vec<_>>()
         .join(" ")
 }
+
+/// More words for Droste's own command line, in every run: `DROSTE_WORDS`, as the tests have it.
+pub(crate) fn droste_words() -> String {
+    std::env::var("DROSTE_WORDS").unwrap_or_default()
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use droste::qemu::Session;
+use droste::qemu::{Session, tied};
 use droste::setup::monitor::{L2, Monitor};
 use serde_json::Value;
 
@@ -178,7 +178,7 @@ fn a_kvm_whose_guests_memory_is_changed_in_all_ways_keeps_the_rules() {
     command.arg(stage.path(REPORT));
     let _turn = HostCpus::wait(2);
     let limit = Duration::from_secs(patient(LIMIT));
-    let session = Session::start(command, limit).expect("it starts");
+    let session = Session::start(tied(&command, DROSTE), limit).expect("it starts");
     let said = session.finish().unwrap_or_else(|error| panic!("{error}"));
     must_say(&said, &["stress: 20 rounds", "guest: stress ok"]);
     has_seen(&report(&stage), 1000, 10_000);

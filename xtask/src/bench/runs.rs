@@ -183,7 +183,11 @@ impl Parts {
         let machine = self.with_guest(vm, guest, |vm| self.droste(vm.name, vm))?;
         let machine = Machine {
             cpus: 1,
-            append: format!("droste.report={} {SAME_EACH_TIME} {words}", nonce()),
+            append: format!(
+                "droste.report={} {SAME_EACH_TIME} {words} {}",
+                nonce(),
+                workspace::droste_words()
+            ),
             ..machine
         };
         self.run(vm.name, machine, marker)
@@ -327,8 +331,9 @@ impl Parts {
         Ok(Machine {
             initrd: Some(image_file),
             append: format!(
-                "droste.report={} {SAME_EACH_TIME} droste.no-reboot",
-                nonce()
+                "droste.report={} {SAME_EACH_TIME} droste.no-reboot {}",
+                nonce(),
+                workspace::droste_words()
             ),
             memory_mib: HOST_MIB + (vm.memory >> 30 << 10),
             ..self.machine(&self.hypervisor, vm.vcpus)

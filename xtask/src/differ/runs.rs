@@ -75,8 +75,6 @@ pub(super) struct Pair {
     setup: Setup,
     qemu: PathBuf,
     cpu: String,
-    /// More of Droste's own command line.
-    words: String,
     guest: PathBuf,
     hypervisor: PathBuf,
     droste: PathBuf,
@@ -129,7 +127,7 @@ impl Pair {
     ///
     /// # Errors
     /// If something cannot be had.
-    pub(super) fn gather(cpu: &str, words: &str) -> Result<Self, Failure> {
+    pub(super) fn gather(cpu: &str) -> Result<Self, Failure> {
         let setup = Setup::new()?;
         let folder = workspace::target_folder()?
             .join("differ")
@@ -139,7 +137,6 @@ impl Pair {
         Ok(Self {
             qemu: setup.qemu(None)?,
             cpu: cpu.to_owned(),
-            words: words.to_owned(),
             guest: setup.guest("differ")?,
             hypervisor: setup.hypervisor()?,
             droste: workspace::target_folder()?.join("debug/droste"),
@@ -273,7 +270,7 @@ impl Pair {
         }
         command.arg("--hypervisor").arg(&self.hypervisor);
         command.args(["--cpu", &self.cpu, "--smp", "1"]);
-        command.args(["--droste-append", &self.words]);
+        command.args(["--droste-append", &workspace::droste_words()]);
         command.args(["--timeout", &LIMIT.as_secs().to_string()]);
         Self::said(tied(&command, SELF))
     }
