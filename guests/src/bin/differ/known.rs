@@ -1,4 +1,8 @@
 //! What is known to differ, or is nobody's to know: bits of what is seen that do not count.
+//!
+//! One thing that differs is not among them, since its bits count everywhere else: which of several pending interrupts of one
+//! priority is the first, which the architecture leaves to the GIC (IHI 0069, 4.8). A program that makes one pending while it
+//! is active, and then ends it by ICC_DIR_EL1, may read another from ICC_HPPIR1_EL1: about one program in a million.
 
 use crate::sight::{Sight, What};
 use droste_guests::differ::generate::SCTLR_EE;
