@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     append: Option<String>,
     /// Add words to Droste's own command line; docs/machine.md lists what it knows
     #[arg(long, value_name = "WORDS")]
-    droste_append: Option<String>,
+    droste_append: Vec<String>,
     /// Use this QEMU instead of the one on the path
     #[arg(long, value_name = "PATH")]
     qemu: Option<PathBuf>,
@@ -79,7 +79,7 @@ impl Arguments {
         if self.no_reboot || keyboard == Keyboard::None {
             words.push("droste.no-reboot".into());
         }
-        words.extend(self.droste_append.clone());
+        words.extend(self.droste_append.iter().cloned());
         words.join(" ")
     }
 
@@ -310,10 +310,10 @@ mod tests {
         );
         assert_eq!(
             told(
-                &["--droste-append", "droste.e2h=1 droste.no-clock"],
+                &["--droste-append", "a b", "--droste-append", "c"],
                 attended
             ),
-            "droste.report=0000000000000001 droste.e2h=1 droste.no-clock"
+            "droste.report=0000000000000001 a b c"
         );
     }
 

@@ -2,8 +2,8 @@
 //! machine without EL2 it must see in a guest without; and those of the corpus. `cargo xtask differ` runs others, makes
 //! small what differs, and keeps it in the corpus.
 
-use crate::e2h::E2H;
-use crate::stage::{DROSTE, HostCpus, Stage, parts};
+use crate::e2h::{E2H, SAID};
+use crate::stage::{DROSTE, HostCpus, Stage, must_say, parts};
 use droste::qemu::{CPU, El2, Machine, run_with_deadline};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -57,7 +57,9 @@ fn compare_with(arguments: &[&str], (kind, word): (&str, &str), cpu: &str, words
     }
     let run = stage.run_on(1).within(LIMIT).with(&["--cpu", cpu]);
     let run = run.with(arguments);
-    let ended = run.succeeds(&[OK]);
+    let marker = if arguments.is_empty() { OK } else { SAID };
+    let ended = run.succeeds(&[marker]);
+    must_say(&ended.output, &[OK]);
     let (bare_saw, saw) = (saw(&bare), saw(&ended.output));
     assert_eq!(bare_saw.len(), saw.len(), "{kind}: programs are missing");
     for (bare, here) in bare_saw.iter().zip(&saw) {
@@ -135,11 +137,12 @@ fn random_programs_see_on_droste_what_they_see_on_the_bare_machine() {
     );
 }
 
-/// The programs of the corpus, and a part of the others.
+/// The programs of the corpus, and a part of the others. Not those of an EL2 without VHE, for which HCR_EL2.TGE is without
+/// effect there (docs/limits.md).
 #[test]
 fn programs_see_the_same_where_el2_has_vhe_itself() {
     const SOME: &str = "differ.corpus differ.seed=3 differ.count=1024";
-    for kind in KINDS {
+    for kind in KINDS.into_iter().filter(|(kind, _)| *kind != "nvhe") {
         let bare = compare_with(&E2H, kind, CPU, SOME);
         assert!(saw(&bare).len() >= 1024 / 16, "programs are missing");
     }

@@ -11,16 +11,22 @@ use crate::stage::{Stage, must_say};
 /// The word on Droste's command line.
 pub(crate) const E2H: [&str; 2] = ["--droste-append", "droste.e2h=1"];
 /// What Droste says of it.
-const SAID: &str = "EL2 with VHE";
+pub(crate) const SAID: &str = "EL2 with VHE";
 const DROSTE_IN_DROSTE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/droste.toml");
 /// Six times what it takes on an idle host.
 const LIMIT: u64 = 300;
 
 #[test]
 fn small_hypervisors_find_what_the_architecture_says() {
-    for guest in ["vel2", "nested", "ids", "hostile-el2"] {
+    for (guest, kind) in [
+        ("vel2", "vhe"),
+        ("nested", "vhe"),
+        ("ids", "vhe"),
+        ("hostile-el2", "vhe"),
+        ("hostile-el2", "nvhe"),
+    ] {
         let mut stage = Stage::new();
-        stage.at_el2(guest, "vhe", 1);
+        stage.at_el2(guest, kind, 1);
         let run = stage.run_on(1).within(LIMIT).with(&E2H);
         let ended = run.succeeds(&[SAID, &format!("{guest}: ok")]);
         assert!(ended.all_off(&[guest]), "{}", ended.record);
@@ -73,6 +79,7 @@ fn droste_runs_on_droste_at_an_el2_with_vhe() {
     stage.put("vhe.toml", with_vhe.as_bytes());
     let file = stage.path("vhe.toml").display().to_string();
     let ended = stage.run_on(2).within(LIMIT).with(&[&file]).succeeds(&[
+        "droste: Droste",
         "droste: Droste",
         SAID,
         "guest: exception level: EL1",

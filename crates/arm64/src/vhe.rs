@@ -111,7 +111,7 @@ pub const fn el12(register: SysReg) -> Option<SysReg> {
         (3, 0) => matches!(
             (crn, crm, op2),
             (1, 0, 0 | 2 | 3)       // SCTLR, CPACR, SCTLR2
-                | (1, 2, 0 | 1 | 6) // ZCR, TRFCR, SMCR
+                | (1, 2, 0 | 1 | 3 | 6) // ZCR, TRFCR, TRCITECR, SMCR
                 | (2, 0, 0..=3)     // TTBR0, TTBR1, TCR, TCR2
                 | (2, 5, 0 | 1)     // GCSCR, GCSPR
                 | (4, 0, 0 | 1)     // SPSR, ELR
@@ -128,6 +128,7 @@ pub const fn el12(register: SysReg) -> Option<SysReg> {
         ),
         (3, 3) => matches!((crn, crm, op2), (14, 2 | 3, 0..=2)), // CNTP and CNTV: TVAL, CTL, CVAL
         (2, 1) => matches!((crn, crm, op2), (9, 0, 0)),          // BRBCR
+        (2, 0) => matches!((crn, crm, op2), (9, 13, 3)),         // SPMACCESSR
         _ => false,
     };
     if is_redirected {
@@ -174,13 +175,14 @@ mod tests {
 
     use super::*;
 
-    /// The names that end in `_EL12` and `_EL02` in DDI 0487, C5.
-    const NAMES: [(u8, u8, u8, u8); 39] = [
+    /// The names that end in `_EL12` and `_EL02` in DDI 0487, C5, but for those of FEAT_SRMASK.
+    const NAMES: [(u8, u8, u8, u8); 42] = [
         (3, 1, 0, 0),  // SCTLR_EL12
         (3, 1, 0, 2),  // CPACR_EL12
         (3, 1, 0, 3),  // SCTLR2_EL12
         (3, 1, 2, 0),  // ZCR_EL12
         (3, 1, 2, 1),  // TRFCR_EL12
+        (3, 1, 2, 3),  // TRCITECR_EL12
         (3, 1, 2, 6),  // SMCR_EL12
         (3, 2, 0, 0),  // TTBR0_EL12
         (3, 2, 0, 1),  // TTBR1_EL12
@@ -215,6 +217,8 @@ mod tests {
         (3, 14, 3, 0), // CNTV_TVAL_EL02
         (3, 14, 3, 1), // CNTV_CTL_EL02
         (3, 14, 3, 2), // CNTV_CVAL_EL02
+        (2, 9, 0, 0),  // BRBCR_EL12
+        (2, 9, 13, 3), // SPMACCESSR_EL12
     ];
 
     #[test]
@@ -228,7 +232,6 @@ mod tests {
             }
         }
         let mut expected = NAMES.to_vec();
-        expected.push((2, 9, 0, 0)); // BRBCR_EL12
         names.sort_unstable();
         expected.sort_unstable();
         assert_eq!(names, expected);

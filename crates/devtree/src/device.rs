@@ -217,6 +217,11 @@ fn device(
     device
 }
 
+/// The interrupt of the specifier number `at` of a property `interrupts`.
+pub(crate) fn specifier(value: &[u8], at: usize) -> Option<Interrupt> {
+    from_cells(cells(value).chunks(GIC_CELLS).nth(at)?)
+}
+
 fn specifiers(value: &[u8]) -> Vec<Interrupt> {
     let cells = cells(value);
     let specifiers = cells.chunks(GIC_CELLS);

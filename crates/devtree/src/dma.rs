@@ -8,6 +8,7 @@ use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 
 use crate::cells::{cells, integer};
+use crate::device;
 
 /// Bytes of configuration space of a bus.
 const BUS_BYTES: u64 = 1 << 20;
@@ -79,7 +80,9 @@ fn smmu(device: &Device, node: FdtNode<'_>) -> SmmuUnit {
     let interrupt = |wanted: &str| {
         let mut names = names.split(|byte| *byte == 0);
         let at = names.position(|name| name == wanted.as_bytes())?;
-        device.interrupts.get(at).copied()
+        // By its place among all that are named: `device.interrupts` has those of the GIC alone.
+        let own = device::specifier(node.property("interrupts")?.value(), at)?;
+        device.interrupts.contains(&own).then_some(own)
     };
     SmmuUnit {
         registers: device.registers[0].clone(),
@@ -113,6 +116,10 @@ fn root_complex(
         },
         None => 0..((ecam.end - ecam.start) / BUS_BYTES).min(0x100) as u32,
     };
+    let bytes = (u64::from(buses.end) - u64::from(buses.start)) * BUS_BYTES;
+    if bytes > ecam.end - ecam.start {
+        return None;
+    }
     Some(RootComplex {
         segment: number(node, "linux,pci-domain").unwrap_or(0),
         buses,

@@ -18,7 +18,7 @@ unsafe extern "C" {
 
 /// Chooses how EL2 has its registers on all CPUs, and returns HCR_EL2. With E2H = 1 each instruction of EL2 that names a
 /// register of EL1 is made to say the other name that it has then: to the code the registers of EL1 are what they are called.
-/// Runs once, with the MMU off: no atomic read-modify-write. `boot.s` cleans caches of what is written here.
+/// Runs once, with the MMU off: no atomic read-modify-write, and what the boot loader left of the tree in caches is not seen. `boot.s` cleans caches of what is written here.
 #[unsafe(no_mangle)]
 extern "C" fn choose_layout(device_tree: u64) -> u64 {
     let tree = memory::device_tree(Pa(device_tree));
@@ -29,8 +29,8 @@ extern "C" fn choose_layout(device_tree: u64) -> u64 {
         Layout::E2h0
     };
     if chosen == Layout::E2h1 {
-        // SAFETY: nothing reads or executes these instructions before caches are cleaned; with the MMU off text can be
-        // written.
+        // SAFETY: none of the instructions that are changed is executed or read before caches are cleaned; with the MMU
+        // off text can be written.
         let text = unsafe { memory::words(layout().text) };
         for word in text {
             if let Some(instruction) = el12_instruction(*word) {

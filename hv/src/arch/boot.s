@@ -77,6 +77,9 @@ primary:
 5:  mov     w0, #0
     bl      stack_top
     mov     sp, x0
+    mov     x1, x0                      // the stack is used with caches off: no line may be written back over it
+    sub     x0, x0, #0x4, lsl #12
+    bl      clean_invalidate_dcache
     mov     x29, xzr
     mov     x0, x19
     bl      choose_layout               // returns HCR_EL2
@@ -120,6 +123,9 @@ enable_mmu:
     ldr     x5, [x0, #32]
     msr     hcr_el2, x5                 // which says how the others are laid out
     isb
+    mrs     x6, hcr_el2
+    eor     x6, x6, x5
+    tbnz    x6, #34, not_el2            // E2H stays what it is: EL2's text and this CPU do not fit
     msr     mair_el2, x1
     msr     tcr_el2, x2
     msr     ttbr0_el2, x3

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use droste_arm64::vhe::Layout;
 use droste_arm64::{Pa, PaRange};
 use droste_image::{BootImage, VCPUS_IN_ALL, VmImage};
 use droste_nested::registers::VirtualEl2;
@@ -15,6 +16,7 @@ use droste_vdev::id;
 use crate::arch;
 use crate::arch::id::IdRegisters;
 use crate::arch::image::layout;
+use crate::arch::layout::layout as registers_layout;
 use crate::arch::memory::Region;
 use crate::arch::mmu::{self, Access};
 use crate::machine::error::BuildError;
@@ -92,6 +94,12 @@ impl Builder<'_> {
         slots.push((ram_ipa, ram.range(), Attributes::RAM));
         let vcpus = image.vcpus as usize;
         let el2 = virtual_el2::kind_of(image.el2)?;
+        if el2 == Some(VirtualEl2::Nvhe) && registers_layout() == Layout::E2h1 {
+            log::warn!(
+                "{}: its EL2 is without VHE and Droste's is not, so HCR_EL2.TGE has no effect there",
+                image.name
+            );
+        }
         self.counted += image.el2.vcpu_weight() * image.vcpus;
         if self.counted > VCPUS_IN_ALL {
             let why = format!(

@@ -1,8 +1,8 @@
 //! Instructions that a control bit takes from EL2 itself, where a guest hypervisor's value reaches that bit.
 //!
 //! The controls that are merged while a guest hypervisor's guest is loaded (`droste_nested::forward`), as their fields are
-//! told in DDI 0487, D24.2, with HCR_EL2.E2H = 0:
-//! - CPTR_EL2: TFP, TZ, TSM and TTA trap at EL2 as well; they are below. TCPAC and TAM trap EL1 and EL0.
+//! told in DDI 0487, D24.2:
+//! - CPTR_EL2: TFP, TZ, TSM and TTA, or FPEN, ZEN, SMEN and TTA with E2H = 1, trap at EL2 as well; they are below. TCPAC and TAM trap EL1 and EL0.
 //! - HCR_EL2: HCD makes HVC UNDEFINED at EL2 as well, where there is no EL3; it is below. All other traps and enables
 //!   (TID0 to TID5, TSC, TIDCP, TACR, TSW, TPCP, TPU, TTLB, TTLBIS, TTLBOS, TVM, TRVM, TDZ, TWI, TWE, TLOR, TERR, TEA,
 //!   APK, API, NV, NV1, NV2, AT, FIEN, ATA, DCT, EnSCXT, TICAB, TOCU, AMVOFFEN) act at EL1 and EL0.
