@@ -313,8 +313,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "map-output-in-place",
         "map.rs",
-        "        if raw.is_valid() && differs_in_permissions(found, new) {",
-        "        if raw.is_valid() {",
+        "        let is_in_place = raw.is_valid() && differs_in_permissions(found, new);",
+        "        let is_in_place = raw.is_valid();",
     ),
     mutant(
         "split-without-break",
@@ -357,15 +357,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "pages-before-invalidation",
         "owed.rs",
-        "        debt.settle(table, machine, contexts);\n",
+        "        let settled = debt.settle(table, machine, contexts);\n",
         "        if supply.trees().is_none() {\n            table.give_pages(machine, supply, &mut debt.trees);\n        \
-         }\n        debt.settle(table, machine, contexts);\n",
+         }\n        let settled = debt.settle(table, machine, contexts);\n",
     ),
     mutant(
         "trees-without-invalidation",
         "owed.rs",
-        "        debt.settle(table, machine, contexts);\n",
-        "        if supply.trees().is_none() {\n            debt.settle(table, machine, contexts);\n        }\n",
+        "        let settled = debt.settle(table, machine, contexts);\n",
+        "        let settled = if supply.trees().is_none() {\n            debt.settle(table, machine, contexts)\n        \
+         } else {\n            Ok(())\n        };\n",
     ),
     mutant(
         "tree-loses-what-its-first-entry-leads-to",

@@ -114,7 +114,7 @@ pub(in crate::mutants) const MUTANTS: &[Mutant] = &[
     mutant(
         "map-unfolds-no-edge",
         "map.rs",
-        "        self.unfold_edges();\n",
+        "        self.unfold_edges()?;\n",
         "",
     ),
     mutant(
