@@ -111,11 +111,15 @@ impl Traps {
         }
     }
 
-    /// As those, for what is under virtual EL2, whose timers are the hardware's.
-    pub(crate) fn with_timers_open(self) -> Self {
+    /// As those, for what is under a virtual EL2 of this kind, whose timers are the hardware's.
+    #[inline]
+    pub(crate) fn with_timers_open(self, kind: VirtualEl2) -> Self {
+        let closed = match kind {
+            VirtualEl2::Vhe => 0,
+            VirtualEl2::Nvhe => physical_timer_open(layout()),
+        };
         Self {
-            cnthctl: self.cnthctl & !(EL1NVVCT | EL1NVPCT | EL1TVT | EL1TVCT)
-                | physical_timer_open(layout()),
+            cnthctl: self.cnthctl & !(EL1NVVCT | EL1NVPCT | EL1TVT | EL1TVCT) | closed,
             ..self
         }
     }

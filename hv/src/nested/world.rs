@@ -86,7 +86,7 @@ fn keep_serror(el2: &mut El2, pending: u64) {
 fn of_guest(el2: &mut El2) -> Control {
     let l1 = el2.controls();
     let own = &el2.own;
-    let own_traps = own.traps.with_mdscr_trapped().with_timers_open();
+    let own_traps = own.traps.with_mdscr_trapped().with_timers_open(el2.kind);
     let merged = forward::hardware(
         forward::Hardware {
             hcr: kept_for_its_guest(own.hcr),
