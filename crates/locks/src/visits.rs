@@ -6,8 +6,8 @@
 //! pass those that wait, but not too often.
 //!
 //! A CPU that waits counts how often it finds that visits have ended. After as many as the lock permits it takes a turn,
-//! and from then on nobody gets in but those with turns, in their order. So it waits for as many visits, and one of each
-//! other CPU. Those that share the lock are in together; one that is alone is alone.
+//! and from then on nobody gets in but those with turns, in their order. So it waits for as many finds, and one visit of
+//! each other CPU. Those that share the lock are in together; one that is alone is alone.
 //!
 //! What ends between two looks counts once: a CPU that was not running meanwhile lost nothing, and did it take a turn for
 //! that, it would soon stand still with it. Between two looks a CPU that runs executes a few instructions.

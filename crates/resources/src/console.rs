@@ -4,8 +4,8 @@
 //! instead. The VM in focus has the terminal to itself, and what it writes goes straight through. Lines of the others
 //! are collected and printed whole, as plain text after the VM's name, so that none looks like a line of the hypervisor
 //! or of another VM. Input is for the VM that is in focus when it is typed, and waits in a queue of that VM's while its
-//! UART has no room; what does not fit there is lost, and the hypervisor is told. If input were held back instead, the escape key would be as well. `Ctrl-]` is the
-//! escape: then `s` prints the report, `n` gives the focus to the next VM, `?` and `h` list the keys, and a second
+//! UART has no room; what does not fit there is lost, and the hypervisor is told. If input were held back instead, the
+//! escape key would be as well. `Ctrl-]` is the escape: then `s` prints the report, `n` gives the focus to the next VM, `?` and `h` list the keys, and a second
 //! `Ctrl-]` is passed on.
 //!
 //! # What a visit costs

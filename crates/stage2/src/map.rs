@@ -77,7 +77,8 @@ impl Table {
     /// # Errors
     /// [`Error::Misaligned`], [`Error::OutsideIpaSpace`], [`Error::OutsidePaSpace`] and [`Error::XnxUnsupported`]:
     /// nothing has changed. [`Error::NoTablePage`]: all before that address is mapped, nothing from it on, and the
-    /// call can be repeated. [`Error::DevicesAttached`]: the same for an address that maps something else, or more.
+    /// call can be repeated. [`Error::DevicesAttached`]: the same for an address that maps something else, or more; where
+    /// the range cuts a Contiguous run, nothing is mapped.
     pub fn map<M: Machine>(
         &mut self,
         machine: &M,

@@ -18,12 +18,15 @@ unsafe extern "C" {
 
 /// Chooses how EL2 has its registers on all CPUs, and returns HCR_EL2. With E2H = 1 each instruction of EL2 that names a
 /// register of EL1 is made to say the other name that it has then: to the code the registers of EL1 are what they are called.
-/// Runs once, with the MMU off: no atomic read-modify-write, and what the boot loader left of the tree in caches is not seen. `boot.s` cleans caches of what is written here.
+/// Runs once, with the MMU off: no atomic read-modify-write, and what the boot loader left of the tree in caches is not
+/// seen. `boot.s` cleans caches of what is written here.
 #[unsafe(no_mangle)]
 extern "C" fn choose_layout(device_tree: u64) -> u64 {
-    let tree = memory::device_tree(Pa(device_tree));
-    let is_asked = droste_devtree::boot_option(tree, "droste.e2h") == Some("1");
-    let chosen = if is_asked && has_vhe() || !has_e2h0() {
+    let is_asked = || {
+        let tree = memory::device_tree(Pa(device_tree));
+        droste_devtree::boot_option(tree, "droste.e2h") == Some("1")
+    };
+    let chosen = if !has_e2h0() || has_vhe() && is_asked() {
         Layout::E2h1
     } else {
         Layout::E2h0

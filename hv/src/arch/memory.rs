@@ -16,21 +16,23 @@ pub(crate) fn read_only(range: Range<u64>) -> &'static [u8] {
     }
 }
 
-/// The device tree at `address`, or no bytes where there is none. Stage 1 maps 2 MiB there.
+/// Bytes of a device tree at most: the boot protocol's limit.
+pub(super) const DEVICE_TREE_MAX: u64 = 2 << 20;
+
+/// The device tree at `address`, or no bytes where there is none. Stage 1 maps [`DEVICE_TREE_MAX`] bytes there.
 pub(crate) fn device_tree(address: Pa) -> &'static [u8] {
     const HEADER: u64 = 40;
     const MAGIC: [u8; 4] = [0xd0, 0x0d, 0xfe, 0xed];
-    const MAX: u32 = 2 << 20;
     if address.0 == 0 {
         return &[];
     }
     let header = read_only(address.0..address.0 + HEADER);
     let [magic, total] = [0, 4].map(|i| [header[i], header[i + 1], header[i + 2], header[i + 3]]);
-    let total = u32::from_be_bytes(total);
-    if magic != MAGIC || total > MAX {
+    let total = u64::from(u32::from_be_bytes(total));
+    if magic != MAGIC || total > DEVICE_TREE_MAX {
         return &[];
     }
-    read_only(address.0..address.0 + u64::from(total))
+    read_only(address.0..address.0 + total)
 }
 
 /// Forgets what the boot loader left in a range that [`read_only`] gave before, and that nobody reads any more.

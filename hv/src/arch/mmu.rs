@@ -12,6 +12,7 @@ use droste_arm64::Pa;
 use droste_arm64::vhe::Layout;
 
 use super::layout::layout;
+use super::memory::DEVICE_TREE_MAX;
 use super::{image, mrs};
 
 const PAGE: u64 = 4096;
@@ -167,7 +168,6 @@ pub(crate) fn add(range: Range<u64>, access: Access) -> Result<(), OutOfTables> 
 
 /// The first map: the image, and the device tree to read the rest from. The MMU is off, and HCR_EL2 is to be `hcr`.
 pub(super) fn build(image: &image::Layout, device_tree: Pa, hcr: u64) -> *const MmuRegisters {
-    const DEVICE_TREE_MAX: u64 = 2 << 20; // the boot protocol's limit
     let stacks = image.stack_pages().map(|page| (page, Access::Write));
     // A tree need not begin with a page.
     let tree = device_tree.align_down(PAGE).0;
