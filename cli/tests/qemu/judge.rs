@@ -164,10 +164,10 @@ fn linux_kvm_keeps_the_rules_and_a_tlbi_that_is_missing_there_is_found() {
     let mutant = |from: &Path, to: &Path| assert!(without(from, to, is_it) > 0);
     let found = broken_by_kvm(mutant);
     let other = "entries of another vCPU can be used";
-    // A vCPU is loaded in a system call: several functions, down to the one that took the exception.
-    let is_other = |(rule, callers): &(String, usize)| rule == other && *callers >= 5;
-    assert!(!found.is_empty(), "nothing was found");
-    assert!(found.iter().all(is_other), "{found:?}");
+    assert!(found.iter().all(|(rule, _)| rule == other), "{found:?}");
+    // A vCPU is loaded in a system call: several functions, down to the one that took the exception. They are not told
+    // of an entry before which nothing was changed or invalidated since the CPU was last in a guest.
+    assert!(found.iter().any(|(_, callers)| *callers >= 5), "{found:?}");
 }
 
 #[test]
