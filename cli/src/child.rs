@@ -177,21 +177,21 @@ mod tests {
 
     #[test]
     fn a_command_that_does_not_answer_is_not_waited_for() {
-        let ask = |script: &str| {
-            let seconds = Duration::from_secs(3);
-            answer(Command::new("sh").args(["-c", script]), seconds).map_err(|e| e.to_string())
+        let ask = |script: &str, seconds: u64| {
+            let limit = Duration::from_secs(seconds);
+            answer(Command::new("sh").args(["-c", script]), limit).map_err(|e| e.to_string())
         };
-        assert_eq!(ask("echo yes"), Ok("yes\n".into()));
+        assert_eq!(ask("echo yes", 60), Ok("yes\n".into()));
         assert_eq!(
-            ask("exec sleep 60"),
-            Err("sh does not answer within 3 s".into())
+            ask("exec sleep 600", 1),
+            Err("sh does not answer within 1 s".into())
         );
-        assert_eq!(ask("exec yes"), Err("sh does not stop to talk".into()));
+        assert_eq!(ask("exec yes", 60), Err("sh does not stop to talk".into()));
         assert_eq!(
-            ask("exec >&-; exec sleep 60"),
+            ask("exec >&-; exec sleep 600", 5),
             Err("sh does not end".into())
         );
-        assert_eq!(ask("exit 3"), Err("sh failed (exit status: 3)".into()));
+        assert_eq!(ask("exit 3", 60), Err("sh failed (exit status: 3)".into()));
     }
 
     #[test]

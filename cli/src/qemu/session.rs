@@ -2,15 +2,19 @@
 //!
 //! A test that waits for a guest ends by what the guest says, by its death, or by the deadline; never by silence. The
 //! child dies with the value that holds it.
+//!
+//! One reader reads both streams. Two would hand on in any order what the child said first on stdout and then on stderr.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::child::{Mortal, forward};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::child::Mortal;
 use crate::error::{Context, Error, Result};
 use crate::qemu::transcript::{Piece, Transcript};
 use crate::terminal;
@@ -19,6 +23,9 @@ use crate::terminal;
 const TAIL: usize = 2000;
 /// How long what is said on stderr waits for the end of a line on stdout.
 const HELD: Duration = Duration::from_millis(200);
+/// How much is read at once, in bytes.
+const PIECE: usize = 4096;
+const UNREAD: &str = "cannot read what a child process says";
 
 /// The size of the terminal at which somebody is believed to sit.
 const ROWS: u16 = 31;
@@ -43,7 +50,9 @@ const COLUMNS: u16 = 101;
 pub struct Session {
     child: Mortal,
     stdin: Option<File>,
-    output: Receiver<Piece>,
+    /// The other ends of its streams, until it closes them.
+    stdout: Option<File>,
+    stderr: Option<File>,
     deadline: Instant,
     limit: Duration,
     transcript: Transcript,
@@ -76,17 +85,11 @@ impl Session {
         let name = command.get_program().to_string_lossy().into_owned();
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context(|| format!("cannot start {name}"))?;
-        let (sender, output) = mpsc::channel();
-        if let Some(stdout) = child.stdout.take() {
-            forward(stdout, sender.clone(), Piece::Stdout);
-        }
-        if let Some(stderr) = child.stderr.take() {
-            forward(stderr, sender, Piece::Stderr);
-        }
         Ok(Self {
             stdin: keyboard.or_else(|| Some(OwnedFd::from(child.stdin.take()?).into())),
+            stdout: child.stdout.take().map(|pipe| OwnedFd::from(pipe).into()),
+            stderr: child.stderr.take().map(|pipe| OwnedFd::from(pipe).into()),
             child: Mortal(child),
-            output,
             deadline: Instant::now() + limit,
             limit,
             transcript: Transcript::default(),
@@ -94,21 +97,41 @@ impl Session {
         })
     }
 
-    /// Waits until the output, behind the last marker that was found, holds `marker`.
+    /// Waits until the output, after the last marker that was found, holds `marker`.
     ///
     /// # Errors
     /// If the child ends or the deadline passes first; with the end of what it said.
     pub fn wait_for(&mut self, marker: &str) -> Result<()> {
+        self.wait_until(self.seen, marker, |said| {
+            said.find(marker).map(|at| at + marker.len())
+        })
+    }
+
+    /// Waits until the output from byte `from` on holds what `end_of` finds the end of; `marker` is its name.
+    ///
+    /// # Errors
+    /// As [`wait_for`](Self::wait_for).
+    pub fn wait_until(
+        &mut self,
+        from: usize,
+        marker: &str,
+        end_of: impl Fn(&str) -> Option<usize>,
+    ) -> Result<()> {
         loop {
-            let unseen = self.transcript().get(self.seen..).unwrap_or_default();
-            if let Some(at) = unseen.find(marker) {
-                self.seen += at + marker.len();
+            let said = self.transcript().get(from..).unwrap_or_default();
+            if let Some(end) = end_of(said) {
+                self.seen = self.seen.max(from + end);
                 return Ok(());
             }
             if !self.receive()? {
                 return Err(self.error(&format!("the output ended without {marker:?}")));
             }
         }
+    }
+
+    /// Where the last marker that was found ends in the transcript; 0 before any.
+    pub fn seen(&self) -> usize {
+        self.seen
     }
 
     /// Types text.
@@ -130,13 +153,21 @@ impl Session {
     /// # Errors
     /// If the deadline passes first, or the child fails.
     pub fn finish(mut self) -> Result<String> {
-        while self.receive()? {}
-        let status = self.wait()?;
+        let status = self.end()?;
         if status.success() {
             Ok(self.transcript.into_text())
         } else {
             Err(self.error(&format!("it ended with {status}")))
         }
+    }
+
+    /// Waits for the child's own end, good or not. All that it said is in the transcript then.
+    ///
+    /// # Errors
+    /// If the deadline passes first.
+    pub fn end(&mut self) -> Result<ExitStatus> {
+        while self.receive()? {}
+        self.wait()
     }
 
     /// All that it has said so far.
@@ -146,27 +177,46 @@ impl Session {
 
     /// Adds one piece of output to the transcript; `false` at its end.
     fn receive(&mut self) -> Result<bool> {
+        if self.stdout.is_none() && self.stderr.is_none() {
+            self.transcript.release();
+            return Ok(false);
+        }
         let left = self.deadline.saturating_duration_since(Instant::now());
         let is_held = self.transcript.is_held();
-        let piece = self
-            .output
-            .recv_timeout(if is_held { left.min(HELD) } else { left });
-        match piece {
+        match self.read(if is_held { left.min(HELD) } else { left })? {
             // A child that talks on and on is late as well.
-            Ok(piece) if !left.is_zero() => self.transcript.add(piece),
-            Err(RecvTimeoutError::Timeout) if is_held && !left.is_zero() => {
-                self.transcript.release();
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                self.transcript.release();
-                return Ok(false);
-            }
-            Ok(_) | Err(RecvTimeoutError::Timeout) => {
+            Some(piece) if !left.is_zero() => self.transcript.add(piece),
+            None if is_held && !left.is_zero() => self.transcript.release(),
+            _ => {
                 self.transcript.release();
                 return Err(self.error(&format!("it took longer than {} s", self.limit.as_secs())));
             }
         }
         Ok(true)
+    }
+
+    /// The next piece of output, an empty one at the end of a stream; `None` if none comes within `timeout`.
+    fn read(&mut self, timeout: Duration) -> Result<Option<Piece>> {
+        if !is_ready(&[&self.stdout, &self.stderr], timeout)? {
+            return Ok(None);
+        }
+        // Asked last: what the child said there before it said anything on stderr has come by now.
+        let is_stdout = is_ready(&[&self.stdout], Duration::ZERO)?;
+        let (stream, wrap): (_, fn(Vec<u8>) -> Piece) = if is_stdout {
+            (&mut self.stdout, Piece::Stdout)
+        } else {
+            (&mut self.stderr, Piece::Stderr)
+        };
+        let mut buffer = vec![0; PIECE];
+        let count = match stream {
+            Some(pipe) => pipe.read(&mut buffer).context(|| UNREAD.into())?,
+            None => 0,
+        };
+        if count == 0 {
+            *stream = None;
+        }
+        buffer.truncate(count);
+        Ok(Some(wrap(buffer)))
     }
 
     /// The child has closed its output; it may take a moment to die.
@@ -183,6 +233,19 @@ impl Session {
             .find_map(|start| said.get(start..))
             .unwrap_or_default();
         Error::new(what).because(format!("the output's end was\n{tail}"))
+    }
+}
+
+/// Whether one of these streams can be read, or is at its end, within `timeout`.
+fn is_ready(streams: &[&Option<File>], timeout: Duration) -> Result<bool> {
+    let streams = streams.iter().filter_map(|stream| stream.as_ref());
+    let mut streams: Vec<_> = streams.map(|s| PollFd::new(s, PollFlags::IN)).collect();
+    let timeout = Timespec::try_from(timeout).ok();
+    loop {
+        match poll(&mut streams, timeout.as_ref()) {
+            Err(Errno::INTR) => {}
+            ready => return ready.map(|count| count > 0).context(|| UNREAD.into()),
+        }
     }
 }
 
@@ -216,6 +279,32 @@ mod tests {
         let output = run_with_deadline(shell("echo one; echo two"), &["one", "two"], LATE);
         assert_eq!(output, Ok("one\ntwo\n".into()));
         assert!(run_with_deadline(shell("echo two; echo one"), &["one", "two"], LATE).is_err());
+    }
+
+    #[test]
+    fn what_was_said_on_stdout_first_stays_first() {
+        // Both are there before either is read.
+        for _ in 0..50 {
+            let both = shell("echo one; echo two >&2; echo three >&2");
+            let mut session = Session::start(both, LATE).expect("started");
+            session.child.ended().expect("ended");
+            session.wait_for("two\n").expect("said");
+            assert_eq!(session.transcript(), "one\ntwo\nthree\n");
+        }
+    }
+
+    #[test]
+    fn a_marker_that_came_before_another_is_found_and_what_was_found_stays_so() {
+        let script = "echo prompt; echo done; read line; echo done again";
+        let mut session = Session::start(shell(script), LATE).expect("started");
+        session.wait_for("done").expect("said");
+        let seen = session.seen();
+        let prompt = session.wait_until(0, "prompt", |said| said.find("prompt"));
+        prompt.expect("said before");
+        assert_eq!(session.seen(), seen);
+        session.send("\n").expect("typed");
+        session.wait_for("done").expect("said again");
+        assert_eq!(session.transcript().matches("done").count(), 2);
     }
 
     #[test]

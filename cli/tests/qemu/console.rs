@@ -2,9 +2,6 @@
 
 use crate::stage::{Stage, must_say};
 
-/// The key that makes the next one Droste's.
-const ESCAPE: &str = "\x1d";
-
 #[test]
 fn a_shell_answers_and_the_report_comes_on_demand() {
     let stage = Stage::with_linux(2);
@@ -19,14 +16,13 @@ fn a_shell_answers_and_the_report_comes_on_demand() {
     terminal.keys("\x03");
     terminal.shell_says("echo awake-$((2+2))", "awake-4");
     for key in ["?", "h"] {
-        terminal.keys(&format!("{ESCAPE}{key}"));
+        terminal.escape(key);
         terminal.wait_for("droste: Ctrl-] s: report; Ctrl-] n: the keyboard goes to the next");
         terminal.wait_for("droste: what else is typed goes to linux");
     }
-    terminal.keys(&format!("{ESCAPE}s"));
+    terminal.escape("s");
     terminal.wait_for("linux: running");
     terminal.wait_for("EL2 memory: ");
-    terminal.keys("\n");
     let output = terminal.power_off();
     must_say(&output, &["linux: powered off"]);
 }
@@ -38,16 +34,12 @@ fn the_keyboard_goes_to_the_next_virtual_machine() {
     let mut terminal = stage.run_on(2).on_terminal();
     terminal.shell_says("hostname the-$((1+0))st; hostname", "the-1st");
     // Its first prompt is an unfinished line, which is shown when it gets the keyboard, or comes later.
-    terminal.keys(&format!("{ESCAPE}n"));
-    terminal.wait_for("droste: input goes to other\r\n");
+    terminal.switch_to("other");
     terminal.shell_says("echo $(hostname)-$((1+1))nd", "other-2nd");
     terminal.shell("poweroff");
     terminal.wait_for("reboot: Power down");
     terminal.wait_for("droste: other: powered off");
-    terminal.wait_for("droste: any key gives the keyboard to the next virtual machine");
-    terminal.keys("x");
-    terminal.wait_for("input goes to linux");
-    terminal.keys("\n");
+    terminal.goes_on_to("linux");
     terminal.power_off();
 }
 
@@ -94,8 +86,7 @@ fn a_guest_that_reboots_starts_anew() {
     let stage = Stage::with_linux(2);
     let mut terminal = stage.run_on(2).on_terminal();
     terminal.shell_says("echo first >/tmp/boot; cat /tmp/b*", "first\r\n");
-    terminal.shell("reboot");
-    terminal.wait_for("linux: restarts");
+    terminal.reboot();
     terminal.wait_for("on 2 CPUs. 'poweroff' switches");
     terminal.shell_says("ls /tmp/boot", "No such file");
     let output = terminal.power_off();

@@ -24,8 +24,7 @@ fn a_disk_keeps_what_was_written_across_boots_and_runs() {
     stage.linux("linux", 2, "disk = \"disk\"");
     let mut terminal = stage.run_on(2).on_terminal();
     terminal.shell("echo deed | tr d k | dd of=/dev/vda bs=1M seek=1 conv=sync 2>/dev/null; sync");
-    terminal.shell("reboot");
-    terminal.wait_for("linux: restarts");
+    terminal.reboot();
     terminal.shell_says(READ, "keek");
     terminal.power_off();
     let disk = fs::read(stage.path("disk")).expect("read");
@@ -62,11 +61,7 @@ fn two_virtual_machines_have_networks_of_their_own() {
         &ended.output,
         &["[other] guest: network: eth0, 10.0.2.2 answers"],
     );
-    let own = ended
-        .output
-        .lines()
-        .any(|line| line.starts_with("guest: network: eth0"));
-    assert!(own, "{}", ended.output);
+    must_say(&ended.output, &["\nguest: network: eth0"]);
 }
 
 /// A qcow2 image of the disk's size in which nothing is written yet: a header, the counts of its four clusters, and an

@@ -174,8 +174,6 @@ fn a_guests_guest_can_be_typed_into_killed_and_started_again_across_a_reboot() {
     stage.hypervisor(&host(El2::Vhe, 2));
     let mut terminal = stage.run_on(2).within(2 * LIMIT).on_terminal();
     type_into(&mut terminal, "qemu", "poweroff\n");
-    // Its shell prompts once more on the way, and is not the one to type into.
-    terminal.wait_for("reboot: Power down");
     // A shadow keeps what a guest left until the next guest gets it: these fill every one of 16. Were the pages of one lost
     // with each, the next 8 would take half as many again.
     kill_twice(&mut terminal, 8);
@@ -186,8 +184,7 @@ fn a_guests_guest_can_be_typed_into_killed_and_started_again_across_a_reboot() {
         before > 0 && after <= before + before / 4,
         "{before}, then {after} pages"
     );
-    terminal.shell("reboot");
-    terminal.wait_for("linux: restarts");
+    terminal.reboot();
     terminal.wait_for("'l2' starts a virtual machine");
     // Nothing is left of what was before but pages that vCPUs have taken ahead.
     let anew = terminal.report(PAGES);

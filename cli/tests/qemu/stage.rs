@@ -4,6 +4,7 @@
 //! catches a `droste` that hangs. Silence therefore fails. `droste` is tied to the thread of its test, and QEMU to
 //! `droste`, so that none outlives its test, however that ends.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,10 +35,14 @@ const WORDS: &str = "DROSTE_WORDS";
 const PATIENCE: u64 = 10;
 /// What makes the emulated time pass with instructions, 32 ns each, and not with the host's clock. For one processor.
 const OWN_TIME: &str = "set -- \"$@\" -icount shift=5,sleep=off";
+/// How a line ends on the console.
+const LINE_END: &str = "\r\n";
 /// The hypervisor's final record, a file of the directory.
 const RECORD: &str = "record.json";
-/// What a guest's shell says when it waits for a command, behind the machine's name.
+/// What a guest's shell says when it waits for a command, after the machine's name.
 pub(crate) const PROMPT: &str = ":~# ";
+/// The key that makes the next one Droste's.
+const ESCAPE: &str = "\x1d";
 
 /// The parts of a run, brought and built once.
 pub(crate) struct Parts {
@@ -409,7 +414,7 @@ impl<'a> Run<'a> {
         Ended { output, record }
     }
 
-    /// Runs without a terminal and must fail; returns the end of what was said.
+    /// Runs without a terminal and must fail; returns all that was said.
     pub(crate) fn fails(self) -> String {
         let _host = HostCpus::wait(self.cpus as usize);
         let session = Session::start(self.command(), self.deadline()).expect("droste starts");
@@ -420,8 +425,12 @@ impl<'a> Run<'a> {
     pub(crate) fn on_terminal(self) -> Terminal<'a> {
         let host = HostCpus::wait(self.cpus as usize);
         let session = Session::start_on_terminal(self.command(), self.deadline());
+        let first = self.stage.vms.first().and_then(|file| file.file_stem());
+        let name = first.map(|name| name.to_string_lossy().into_owned());
         Terminal {
             session: session.expect("droste starts"),
+            name: name.unwrap_or_default(),
+            typed: BTreeMap::new(),
             _host: host,
             _stage: self.stage,
         }
@@ -472,6 +481,11 @@ impl Ended {
 /// A run with somebody at the keyboard.
 pub(crate) struct Terminal<'a> {
     session: Session,
+    /// The virtual machine that has the keyboard; one that the stage does not know has no name.
+    name: String,
+    /// How much had been said when each last got something typed. What it has asked for since then may have come before
+    /// others said what was waited for.
+    typed: BTreeMap<String, usize>,
     _host: HostCpus,
     /// The files of the run stay until it ends.
     _stage: &'a Stage,
@@ -481,9 +495,8 @@ impl Terminal<'_> {
     /// Asks for Droste's report, and returns the number before the words `unit`.
     pub(crate) fn report(&mut self, unit: &str) -> u64 {
         let before = self.session.transcript().len();
-        self.keys("\x1ds");
+        self.escape("s");
         self.wait_for("EL2 memory: ");
-        self.keys("\n");
         let said = self.session.transcript().get(before..).unwrap_or_default();
         let number = said
             .split_once(unit)
@@ -494,22 +507,70 @@ impl Terminal<'_> {
 
     /// Waits until something is said.
     pub(crate) fn wait_for(&mut self, marker: &str) {
-        self.session
-            .wait_for(marker)
-            .unwrap_or_else(|error| panic!("{error}"));
+        self.wait_since(self.session.seen(), marker);
     }
 
-    /// Types.
+    fn wait_since(&mut self, from: usize, marker: &str) {
+        let found = self
+            .session
+            .wait_until(from, marker, |said| end_of(said, marker));
+        found.unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Types for the virtual machine that has the keyboard.
     pub(crate) fn keys(&mut self, keys: &str) {
+        let said = self.session.transcript().len();
+        self.typed.insert(self.name.clone(), said);
+        self.send(keys);
+    }
+
+    /// Types a key of Droste's own, which no guest sees.
+    pub(crate) fn escape(&mut self, key: &str) {
+        self.send(&format!("{ESCAPE}{key}"));
+    }
+
+    fn send(&mut self, keys: &str) {
         self.session
             .send(keys)
             .unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Gives the guest's shell a command, once it waits for one.
+    /// Gives the keyboard to the next virtual machine, which must be `name`, once the shell of this one waits for a command:
+    /// its prompt is whole then.
+    pub(crate) fn switch_to(&mut self, name: &str) {
+        self.wait_for_prompt();
+        self.escape("n");
+        self.has_keyboard(name);
+    }
+
+    /// The same where the one that had it has ended.
+    pub(crate) fn goes_on_to(&mut self, name: &str) {
+        self.wait_for("droste: any key gives the keyboard to the next virtual machine");
+        self.send("x");
+        self.has_keyboard(name);
+    }
+
+    fn has_keyboard(&mut self, name: &str) {
+        self.wait_for(&format!("droste: input goes to {name}\r\n"));
+        name.clone_into(&mut self.name);
+    }
+
+    /// Gives the guest's shell a command once it has asked for one, which it may have done long ago.
     pub(crate) fn shell(&mut self, line: &str) {
-        self.wait_for(PROMPT);
+        self.wait_for_prompt();
         self.keys(&format!("{line}\n"));
+    }
+
+    /// Has the guest start anew. What it asked for on the way down is void.
+    pub(crate) fn reboot(&mut self) {
+        self.shell("reboot");
+        self.wait_for(&format!("droste: {}: restarts", self.name));
+        self.typed.insert(self.name.clone(), self.session.seen());
+    }
+
+    fn wait_for_prompt(&mut self) {
+        let from = self.typed.get(&self.name).copied().unwrap_or_default();
+        self.wait_since(from, &format!("{}{PROMPT}", self.name));
     }
 
     /// Gives a command and waits for its answer, which the command itself must not spell.
@@ -532,7 +593,7 @@ impl Terminal<'_> {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The run must fail; returns the end of what was said.
+    /// The run must fail; returns all that was said.
     pub(crate) fn fails(self) -> String {
         failure(self.session)
     }
@@ -544,16 +605,12 @@ impl Terminal<'_> {
     }
 }
 
-/// Waits for an end that is a failure, told by exit code 1.
-fn failure(session: Session) -> String {
-    match session.finish() {
-        Ok(output) => panic!("it did not fail:\n{output}"),
-        Err(error) => {
-            let error = error.to_string();
-            assert!(error.starts_with("it ended with exit status: 1"), "{error}");
-            error
-        }
-    }
+/// Waits for an end that is a failure, shown by exit code 1; returns all that was said.
+fn failure(mut session: Session) -> String {
+    let status = session.end().unwrap_or_else(|error| panic!("{error}"));
+    let output = session.transcript().to_owned();
+    assert_eq!(status.code(), Some(1), "{status}:\n{output}");
+    output
 }
 
 /// Whether all markers were said, in this order.
@@ -563,11 +620,48 @@ fn failure(session: Session) -> String {
 pub(crate) fn must_say(output: &str, markers: &[&str]) {
     let mut rest = output;
     for marker in markers {
-        let Some((_, behind)) = rest.split_once(marker) else {
+        let Some(end) = end_of(rest, marker) else {
             panic!("{marker:?} is missing in\n{output}");
         };
-        rest = behind;
+        rest = rest.get(end..).unwrap_or_default();
     }
+}
+
+/// Where a marker ends in what was said. What the virtual machine writes that has the terminal goes straight through, so
+/// that lines of others, and of Droste, may cut it: here it counts as whole.
+fn end_of(said: &str, marker: &str) -> Option<usize> {
+    if let Some(at) = said.find(marker) {
+        return Some(at + marker.len());
+    }
+    let parts = (1..marker.len()).filter_map(|at| marker.get(..at));
+    said.match_indices(LINE_END).find_map(|(cut, _)| {
+        let mut parts = parts.clone().filter(|part| said[..cut].ends_with(part));
+        parts.find_map(|part| end_of_cut(said, cut - part.len(), marker))
+    })
+}
+
+/// Where a marker ends that begins at byte `at` and may be cut.
+fn end_of_cut(said: &str, at: usize, marker: &str) -> Option<usize> {
+    let both = said[at..].char_indices().zip(marker.chars());
+    let same = both.take_while(|((_, a), b)| a == b).last();
+    let same = same.map_or(0, |((at, c), _)| at + c.len_utf8());
+    if same == marker.len() {
+        return Some(at + same);
+    }
+    let rest = said[at + same..].strip_prefix(LINE_END)?;
+    let after = after_others(said, said.len() - rest.len())?;
+    end_of_cut(said, after, &marker[same..])
+}
+
+/// The end of the lines from byte `at` on that others wrote, if there are any.
+fn after_others(said: &str, at: usize) -> Option<usize> {
+    let others = said[at..].split_inclusive('\n').take_while(|line| {
+        ["[", "droste: "]
+            .iter()
+            .any(|start| line.starts_with(start))
+    });
+    let bytes: usize = others.map(str::len).sum();
+    (bytes > 0).then_some(at + bytes)
 }
 
 #[test]
@@ -575,6 +669,24 @@ fn markers_count_in_their_order_alone() {
     must_say("one two", &["one", "two"]);
     let reversed = std::panic::catch_unwind(|| must_say("one two", &["two", "one"]));
     assert!(reversed.is_err());
+}
+
+#[test]
+fn a_marker_that_lines_of_others_cut_is_found() {
+    let cut = "guest: self-re\r\n[other] guest: ok\r\ndroste: other: powered off\r\nport ok\r\nend";
+    must_say(cut, &["guest: self-report ok", "end"]);
+    must_say(
+        "li\r\ndroste: 1\r\nnu\r\ndroste: 2\r\nx:~# ",
+        &["linux:~# "],
+    );
+    let line_of_its_own = "guest: self-re\r\nguest: cpus\r\nport ok";
+    for other in [
+        line_of_its_own,
+        "guest: self-re\r\nport ok",
+        "guest: self-re",
+    ] {
+        assert_eq!(end_of(other, "guest: self-report ok"), None, "{other}");
+    }
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! Virtual machines that talk to each other over a switch.
 
-use crate::stage::{PROMPT, Stage};
+use crate::stage::{Stage, must_say};
 
-/// The key that makes the next one Droste's.
-const ESCAPE: &str = "\x1d";
 const LAN: &str = "net = { switch = \"lan\" }";
 
 #[test]
@@ -14,22 +12,15 @@ fn two_virtual_machines_talk_over_a_switch_by_their_names() {
     stage.put("disk", &vec![0; 1 << 20]);
     let mut terminal = stage.run_on(2).on_terminal();
     terminal.wait_for("[there] Linux ");
-    // The prompt may have come before that.
-    terminal.keys("\n");
     terminal.shell_says("ip addr show eth0", "inet 10.0.3.1/24");
     terminal.shell_says("ping -c 3 there", "3 packets received");
     // Nothing leads out.
     terminal.shell_says("ip route | wc -l", "1\r\n");
-    terminal.wait_for(PROMPT);
-    terminal.keys(&format!("{ESCAPE}n"));
-    terminal.wait_for("droste: input goes to there\r\n");
-    terminal.keys("\n");
+    terminal.switch_to("there");
     terminal.shell_says("ping -c 3 here", "3 packets received");
     terminal.shell("poweroff");
     terminal.wait_for("droste: there: powered off");
-    terminal.keys("x");
-    terminal.wait_for("input goes to here");
-    terminal.keys("\n");
+    terminal.goes_on_to("here");
     terminal.power_off();
 }
 
@@ -50,7 +41,6 @@ fn an_adapter_beside_that_on_a_switch_leads_out() {
         "guest: network: eth2, 10.0.4.1 on a switch",
         "[inside] guest: network: eth0, 10.0.3.2 on a switch",
     ] {
-        let said = ended.output.contains(says);
-        assert!(said, "{says:?} is missing in\n{}", ended.output);
+        must_say(&ended.output, &[says]);
     }
 }
